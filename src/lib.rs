@@ -1,0 +1,23 @@
+//! gpulease gives containers GPUs by lease.
+//!
+//! An engine (Docker, containerd, Podman, …) calls `gpulease-runtime` in place of runc or crun.
+//! Before a container starts, the shim reads its GPU request from OCI annotations, allocates
+//! devices against the leases in a node-local directory, records the lease, edits the bundle's
+//! `config.json` and becomes the real runtime by `execve`. Hooks tie the lease to the container's
+//! init process; when that is gone, however it went, the devices are free again.
+//!
+//! The modules are layers; each uses only those above it in this list.
+//!
+//! * pure: [`model`] the shared words, [`request`] annotations to requests, [`allocator`]
+//!   requests to grants, [`injection`] grants to spec edits. No I/O, no clock, no chance: clippy's
+//!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
+//! * machine: [`sys`] the kernel, [`paths`], [`config`], [`inventory`] what the node has,
+//!   [`store`] leases on disk.
+//! * transaction: [`claim`] — the only place that changes leases; [`failure`] what users hear.
+//! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line.
+
+// The pure modules may decide, not act.
+
+/// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");
