@@ -17,6 +17,8 @@
 //! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line.
 
 // The pure modules may decide, not act.
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod model;
 
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =

@@ -1,0 +1,242 @@
+//! What the node has: devices, their nodes in `/dev`, and how they are linked.
+
+use super::id::DeviceId;
+use super::quantity::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who made the device, which decides its environment variables and its control nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vendor {
+    /// NVIDIA.
+    Nvidia,
+    /// AMD.
+    Amd,
+}
+
+impl Vendor {
+    /// The spelling in annotations and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nvidia => "nvidia",
+            Self::Amd => "amd",
+        }
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A PCI address, `dddd:bb:dd.f`. Its order is the order in which devices are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PciAddress {
+    /// Domain (segment).
+    pub domain: u32,
+    /// Bus.
+    pub bus: u8,
+    /// Device, 0–31.
+    pub device: u8,
+    /// Function, 0–7.
+    pub function: u8,
+}
+
+impl PciAddress {
+    /// Reads `0000:1b:00.0`, NVML's eight-digit domain, or the short form without a domain.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (rest, function) = text.rsplit_once('.')?;
+        let mut parts = rest.rsplit(':');
+        let device = hex(parts.next()?, 2)?;
+        let bus = hex(parts.next()?, 2)?;
+        let domain = match parts.next() {
+            Some(text) => hex(text, 8)?,
+            None => 0,
+        };
+        let function = hex(function, 1)?;
+        if parts.next().is_some() || device > 31 || function > 7 {
+            return None;
+        }
+        Some(Self {
+            domain,
+            bus: u8::try_from(bus).ok()?,
+            device: u8::try_from(device).ok()?,
+            function: u8::try_from(function).ok()?,
+        })
+    }
+}
+
+fn hex(text: &str, max_digits: usize) -> Option<u32> {
+    let fits =
+        (1..=max_digits).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit());
+    if fits { u32::from_str_radix(text, 16).ok() } else { None }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function)
+    }
+}
+
+impl TryFrom<String> for PciAddress {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("`{text}` is not a PCI address like 0000:1b:00.0"))
+    }
+}
+
+impl From<PciAddress> for String {
+    fn from(address: PciAddress) -> Self {
+        address.to_string()
+    }
+}
+
+/// A character device that a container needs.
+///
+/// For a real device only the path is known beforehand: numbers are read from the host when the
+/// container is created, because majors are handed out when modules load. A simulated device
+/// has numbers here and no node on the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// The path on the host, and in the container.
+    pub path: String,
+    /// Major and minor of a simulated device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<NodeNumbers>,
+}
+
+/// The number of a device node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeNumbers {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+/// One allocatable GPU or hardware partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Canonical identity.
+    pub uuid: DeviceId,
+    /// Position in PCI order. For display and as a selector; it may change between boots.
+    pub index: u32,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// The maker's name for it, e.g. `NVIDIA H100 80GB HBM3`.
+    pub model: String,
+    /// All memory that the device has.
+    pub memory_total_bytes: Bytes,
+    /// What the driver keeps for itself. Not granted to anyone.
+    #[serde(default)]
+    pub memory_reserved_bytes: Bytes,
+    /// Where it sits.
+    pub pci: PciAddress,
+    /// The NUMA node it hangs on, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+    /// Position among the KFD topology's nodes: ROCm numbers a container's GPUs in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kfd_node: Option<u32>,
+    /// The nodes that belong to this device alone.
+    pub nodes: Vec<DeviceNode>,
+    /// False where a source says that the device is broken; null where nobody can say.
+    #[serde(default)]
+    pub healthy: Option<bool>,
+    /// True for a device that does not exist: said wherever a user sees it.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+impl Device {
+    /// Memory that can be leased: all but the driver's own reserve.
+    #[must_use]
+    pub const fn capacity(&self) -> Bytes {
+        self.memory_total_bytes.saturating_sub(self.memory_reserved_bytes)
+    }
+}
+
+/// The kind of a link between two devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// NVIDIA NVLink.
+    NvLink,
+    /// AMD Infinity Fabric (xGMI).
+    Xgmi,
+    /// PCI Express.
+    Pcie,
+}
+
+/// A direct link between two devices, recorded once for the pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// One end.
+    pub a: DeviceId,
+    /// The other end.
+    pub b: DeviceId,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Parallel links (NVLink bricks); 1 where the notion does not apply.
+    pub lanes: u32,
+}
+
+/// The nodes that every container with a device of this vendor needs: `/dev/nvidiactl`,
+/// `/dev/nvidia-uvm`, `/dev/kfd`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlNodes {
+    /// Whose.
+    pub vendor: Vendor,
+    /// Which.
+    pub nodes: Vec<DeviceNode>,
+}
+
+/// The variable that tells a container that its devices do not exist.
+pub const SIMULATED_VARIABLE: &str = "GPULEASE_SIMULATED";
+
+/// All that the node has, in PCI order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The devices; `devices[i].index == i`.
+    pub devices: Vec<Device>,
+    /// Nodes shared by all devices of a vendor.
+    #[serde(default)]
+    pub control: Vec<ControlNodes>,
+    /// Direct links between pairs of devices.
+    #[serde(default)]
+    pub links: Vec<Link>,
+}
+
+impl Node {
+    /// The device with this UUID.
+    #[must_use]
+    pub fn device(&self, uuid: &DeviceId) -> Option<&Device> {
+        self.devices.iter().find(|device| device.uuid == *uuid)
+    }
+
+    /// The control nodes of a vendor.
+    pub fn control_of(&self, vendor: Vendor) -> impl Iterator<Item = &DeviceNode> {
+        self.control.iter().filter(move |c| c.vendor == vendor).flat_map(|c| &c.nodes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pci_addresses_are_read_in_all_usual_spellings() {
+        let address = PciAddress::parse("0000:1b:00.0").unwrap();
+        assert_eq!(PciAddress::parse("1b:00.0"), Some(address));
+        assert_eq!(PciAddress::parse("00000000:1B:00.0"), Some(address));
+        assert_eq!(address.to_string(), "0000:1b:00.0");
+        for bad in ["", "1b:00", "1b:20.0", "1b:00.8", "a:b:c:d.0", "1b:+0.0", "0000:1b:00.0x"] {
+            assert_eq!(PciAddress::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Names that come from outside, checked once at the border and trusted afterwards.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use thiserror::Error;
+
+/// Why a text is not a valid name.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum IdError {
+    /// Nothing was given.
+    #[error("{what} is empty")]
+    Empty {
+        /// The kind of name.
+        what: &'static str,
+    },
+    /// More characters than allowed.
+    #[error("{what} has {length} characters, at most {max} are allowed")]
+    TooLong {
+        /// The kind of name.
+        what: &'static str,
+        /// Characters found.
+        length: usize,
+        /// Characters allowed.
+        max: usize,
+    },
+    /// A character outside the allowed set.
+    #[error("{what} has the character {character:?} at position {position}; allowed are {allowed}")]
+    Character {
+        /// The kind of name.
+        what: &'static str,
+        /// The offending character.
+        character: char,
+        /// Its position, from 0.
+        position: usize,
+        /// The allowed set, in words.
+        allowed: &'static str,
+    },
+    /// `.` or `..`, which name directories.
+    #[error("{what} may not be `.` or `..`")]
+    Dots {
+        /// The kind of name.
+        what: &'static str,
+    },
+}
+
+fn check(
+    what: &'static str,
+    text: &str,
+    max: usize,
+    allowed: &'static str,
+    is_allowed: fn(char) -> bool,
+) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { what });
+    }
+    if text.len() > max {
+        return Err(IdError::TooLong { what, length: text.chars().count(), max });
+    }
+    if let Some((position, character)) = text.chars().enumerate().find(|(_, c)| !is_allowed(*c)) {
+        return Err(IdError::Character { what, character, position, allowed });
+    }
+    if text == "." || text == ".." {
+        return Err(IdError::Dots { what });
+    }
+    Ok(())
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:literal, $is:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks and wraps.
+            ///
+            /// # Errors
+            /// Says what is wrong with the text: its length, or which character at which place.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check($what, text, $max, $allowed, $is)?;
+                Ok(Self(text.to_owned()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// A container's id as its engine spells it. The character set is runc's
+    /// (libcontainer `validateID`); the length keeps a lease file's name under `NAME_MAX`.
+    ContainerId,
+    "container id",
+    128,
+    "letters, digits and _+-.",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.')
+);
+
+name_type!(
+    /// A device's UUID: `GPU-…`, `MIG-…`, AMD `GPU-%016x` with the partition index after a `/`
+    /// written as `-p1`. It is the device's canonical identity.
+    DeviceId,
+    "device UUID",
+    80,
+    "letters, digits and _-.",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+);
+
+name_type!(
+    /// A lease's public id, e.g. `l-5f1c09ab77de`. Not a secret.
+    LeaseId,
+    "lease id",
+    40,
+    "letters, digits and -",
+    |c| c.is_ascii_alphanumeric() || c == '-'
+);
+
+name_type!(
+    /// The random 128-bit number that ties hooks to one start of one container: 32 hex digits.
+    Nonce,
+    "nonce",
+    32,
+    "hex digits",
+    |c| c.is_ascii_hexdigit()
+);
+
+impl Nonce {
+    /// From 16 random bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// The lease id that belongs to this nonce. It shows the first 48 of its 128 bits, so that
+    /// knowing an id does not tell the nonce.
+    #[must_use]
+    pub fn lease_id(&self) -> LeaseId {
+        LeaseId(format!("l-{}", self.0.get(..12).unwrap_or(&self.0)))
+    }
+}
+
+/// The key of a lease: (runtime root, container id), because an id is unique only under its
+/// root. It doubles as the lease's file name: `<id>@<root with / as !>`, an injective spelling,
+/// since neither part can hold the other's separators.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeaseKey {
+    /// The low-level runtime's state directory, absolute.
+    pub runtime_root: String,
+    /// The container under it.
+    pub container_id: ContainerId,
+}
+
+const ROOT_MAX: usize = 110;
+
+impl LeaseKey {
+    /// Checks the root: absolute, not too long, no `!`, `@` or control characters, no `..`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the root.
+    pub fn new(runtime_root: &str, container_id: ContainerId) -> Result<Self, IdError> {
+        check(
+            "runtime root",
+            runtime_root,
+            ROOT_MAX,
+            "printable ASCII without `!`, `@`, `%`, `\\` and quotes",
+            |c| c.is_ascii_graphic() && !matches!(c, '!' | '@' | '%' | '\\' | '"' | '\''),
+        )?;
+        if !runtime_root.starts_with('/') {
+            return Err(IdError::Character {
+                what: "runtime root",
+                character: runtime_root.chars().next().unwrap_or(' '),
+                position: 0,
+                allowed: "an absolute path",
+            });
+        }
+        // `//run/./runc/` is `/run/runc`: one container must have one key.
+        let parts = || runtime_root.split('/').filter(|part| !matches!(*part, "" | "."));
+        if parts().any(|part| part == "..") {
+            return Err(IdError::Dots { what: "runtime root" });
+        }
+        if parts().next().is_none() {
+            return Err(IdError::Empty { what: "runtime root" });
+        }
+        let runtime_root = parts().fold(String::new(), |path, part| path + "/" + part);
+        Ok(Self { runtime_root, container_id })
+    }
+
+    /// The file name without its `.json`.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        let root = self.runtime_root.trim_start_matches('/').replace('/', "!");
+        format!("{}@{root}", self.container_id)
+    }
+
+    /// The inverse of [`Self::file_stem`]; `None` for a file that gpulease did not name.
+    #[must_use]
+    pub fn from_file_stem(stem: &str) -> Option<Self> {
+        let (id, root) = stem.split_once('@')?;
+        let root = format!("/{}", root.replace('!', "/"));
+        Self::new(&root, ContainerId::new(id).ok()?).ok()
+    }
+}
+
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} under {}", self.container_id, self.runtime_root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_ids_follow_runc() {
+        assert!(ContainerId::new("a_+-.9").is_ok());
+        assert_eq!(ContainerId::new(".."), Err(IdError::Dots { what: "container id" }));
+        let error = ContainerId::new("a/b").unwrap_err();
+        assert!(matches!(error, IdError::Character { character: '/', position: 1, .. }));
+    }
+
+    #[test]
+    fn key_and_file_name_are_one_to_one() {
+        let id = ContainerId::new("web.1").unwrap();
+        let key = LeaseKey::new("/var/run/docker/runtime-runc/moby/", id.clone()).unwrap();
+        assert_eq!(key.file_stem(), "web.1@var!run!docker!runtime-runc!moby");
+        assert_eq!(LeaseKey::from_file_stem(&key.file_stem()), Some(key.clone()));
+        for same in ["//var/run/docker//runtime-runc/moby", "/var/./run/docker/runtime-runc/moby/."]
+        {
+            assert_eq!(LeaseKey::new(same, id.clone()), Ok(key.clone()));
+        }
+        for bad in ["relative", "/", "/a/../b", "/a!b", "/a@b", "/a\nb"] {
+            assert!(LeaseKey::new(bad, id.clone()).is_err(), "{bad}");
+        }
+        assert_eq!(LeaseKey::from_file_stem("no-separator"), None);
+    }
+
+    #[test]
+    fn the_longest_key_is_a_legal_file_name() {
+        let key = LeaseKey::new(
+            &format!("/{}", "r".repeat(109)),
+            ContainerId::new(&"c".repeat(128)).unwrap(),
+        );
+        assert!(key.unwrap().file_stem().len() + ".json".len() <= 255);
+    }
+}

@@ -1,0 +1,182 @@
+//! The lease: the record that a container holds a share of devices.
+
+use super::device::{Device, PciAddress, Vendor};
+use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
+use super::isolation::IsolationRecord;
+use super::quantity::{Bytes, MilliGpu};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The version of the record format that this build writes.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Whether others may hold a share of the same device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// The lease has the device to itself.
+    Exclusive,
+    /// Others may hold the rest.
+    Shared,
+}
+
+impl Sharing {
+    /// The spelling in annotations and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+impl fmt::Display for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a lease is in its life: `pending → bound → grace`, then gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseState {
+    /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
+    /// which becomes the low-level runtime.
+    Pending,
+    /// The owner is the container's init process.
+    Bound,
+    /// Released; kept for a moment so that a restart finds its devices again.
+    Grace,
+}
+
+impl fmt::Display for LeaseState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Bound => "bound",
+            Self::Grace => "grace",
+        })
+    }
+}
+
+/// A process, named so that a reused pid is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id, as the recorder saw it.
+    pub pid: i32,
+    /// Field 22 of `/proc/<pid>/stat`: clock ticks since boot (proc(5)).
+    pub start_time: u64,
+    /// `/proc/sys/kernel/random/boot_id` at recording time.
+    pub boot_id: String,
+    /// Inode of the recorder's `/proc/self/ns/pid`: the pid means nothing elsewhere.
+    pub pid_namespace: u64,
+}
+
+/// One device's part of a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedDevice {
+    /// Which.
+    pub uuid: DeviceId,
+    /// Its index at grant time, for display.
+    pub index: u32,
+    /// Who made it.
+    pub vendor: Vendor,
+    /// Its name.
+    pub model: String,
+    /// Where it sits, and
+    pub pci: PciAddress,
+    /// the paths of its own nodes: by these a lease holds a device whose UUID the inventory has
+    /// since been told anew.
+    pub nodes: Vec<String>,
+    /// Compute share.
+    pub milli: MilliGpu,
+    /// Memory share.
+    pub memory_bytes: Bytes,
+    /// Alone or with others.
+    pub sharing: Sharing,
+    /// True for a simulated device.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+impl LeasedDevice {
+    /// The devices that this is (a part of) in an inventory that may be a later one: the one of
+    /// the same UUID and node, as a rule; else whatever has any of its identities.
+    pub fn among<'a>(&self, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {
+        let has_node = |device: &Device| device.nodes.iter().any(|n| self.nodes.contains(&n.path));
+        let exact = devices.iter().position(|d| d.uuid == self.uuid && has_node(d));
+        let is = move |device: &Device| {
+            device.uuid == self.uuid || device.pci == self.pci || has_node(device)
+        };
+        devices
+            .iter()
+            .enumerate()
+            .filter(move |(position, device)| exact.map_or_else(|| is(device), |e| e == *position))
+            .map(|(_, device)| device)
+    }
+}
+
+/// A lease as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Format version.
+    pub v: u32,
+    /// Public id.
+    pub id: LeaseId,
+    /// Secret of this start of the container: hooks act only with it.
+    pub nonce: Nonce,
+    /// Where in its life.
+    pub state: LeaseState,
+    /// The container.
+    pub container_id: ContainerId,
+    /// The low-level runtime's state directory.
+    pub runtime_root: String,
+    /// Who called the shim, as far as can be told: `docker`, `containerd`, `podman`, `runc`, …
+    pub engine: String,
+    /// The low-level runtime that runs the container.
+    pub runtime: String,
+    /// The bundle directory.
+    pub bundle: String,
+    /// Where the runtime writes the container's pid, if the engine asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<String>,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// Whose life the lease hangs on.
+    pub owner: Owner,
+    /// While pending: `linux.cgroupsPath` of the spec. Once bound: the container's own cgroup as
+    /// an absolute directory, or null where it has none of its own.
+    #[serde(default)]
+    pub cgroup: Option<String>,
+    /// What is leased.
+    pub devices: Vec<LeasedDevice>,
+    /// How the shares are made true.
+    pub isolation: IsolationRecord,
+    /// Environment that `exec` must see too; null removes a variable.
+    #[serde(default)]
+    pub env: BTreeMap<String, Option<String>>,
+    /// The request's priority.
+    #[serde(default)]
+    pub priority: u32,
+    /// The request's kind of work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// How long the same container may have its devices back after release, in milliseconds.
+    #[serde(default)]
+    pub release_grace_ms: u64,
+    /// In state `grace`: when it ends, in milliseconds of `CLOCK_BOOTTIME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_until_ms: Option<u64>,
+}
+
+impl Lease {
+    /// The key under which the record lies.
+    ///
+    /// # Errors
+    /// If the stored root is not a valid one, i.e. the record was tampered with.
+    pub fn key(&self) -> Result<LeaseKey, super::id::IdError> {
+        LeaseKey::new(&self.runtime_root, self.container_id.clone())
+    }
+}
