@@ -19,6 +19,8 @@
 // The pure modules may decide, not act.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod model;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod request;
 
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =

@@ -1,0 +1,289 @@
+//! Makes a request of the words: reads every value, fills in defaults, refuses contradictions,
+//! and only then says what this version cannot do.
+
+use super::Policy;
+use super::env::Listed;
+use super::error::RequestError;
+use super::keys::{KEYS, KeyId};
+use super::raw::{Dialect, MAX_ITEMS, Word};
+use super::types::{Amount, Count, Request, Selector, Source, Strategy};
+use super::values::{self, Reason};
+use crate::model::isolation::Isolation;
+use crate::model::lease::Sharing;
+use crate::model::quantity::{Bytes, MilliGpu};
+
+/// A value and the word that said it.
+struct Said<'w, 'a, T> {
+    value: T,
+    word: &'w Word<'a>,
+}
+
+struct Builder<'w, 'a> {
+    words: &'w [Word<'a>],
+    /// The first thing that was understood but cannot be honoured. It waits until all else is
+    /// known to be right: a wrong request stays wrong in later versions.
+    not_yet: Option<RequestError>,
+}
+
+/// Makes a request of annotations or of our own variables.
+///
+/// # Errors
+/// Wrong values, contradictions, then what is not supported yet.
+pub fn from_words(
+    words: &[Word<'_>],
+    source: Source,
+    policy: &Policy,
+) -> Result<Request, RequestError> {
+    let mut builder = Builder { words, not_yet: None };
+    let mut request = Request::one(policy.strategy, source);
+    builder.which(&mut request)?;
+    builder.how_much(&mut request)?;
+    builder.how(&mut request, policy)?;
+    builder.not_yet.map_or(Ok(request), Err)
+}
+
+/// Makes a request of a vendor's variable: whole devices.
+///
+/// # Errors
+/// A configured strategy that is not supported yet.
+pub fn from_listed(listed: Listed, policy: &Policy) -> Result<Request, RequestError> {
+    let mut request = Request::one(policy.strategy, Source::Environment);
+    request.vendor = Some(listed.vendor);
+    match listed.devices {
+        None => request.count = Count::All,
+        Some(devices) => {
+            request.count = Count::Exactly(number(&devices));
+            request.devices = devices;
+        }
+    }
+    configured_strategy(policy.strategy).map_or(Ok(request), Err)
+}
+
+fn number(devices: &[Selector]) -> u32 {
+    // Lists are bounded by `MAX_ITEMS`.
+    u32::try_from(devices.len()).unwrap_or(u32::MAX)
+}
+
+/// The refusal that the configured strategy deserves, if any.
+fn configured_strategy(strategy: Strategy) -> Option<RequestError> {
+    let key = KEYS.iter().find(|key| key.id == KeyId::Strategy)?;
+    let name = strategy.as_str();
+    (!key.support.admits(name)).then(|| RequestError::NotSupportedYet {
+        key: "[policy] strategy".to_owned(),
+        value: name.to_owned(),
+        instead: format!("configure another strategy, or ask for one with `{}`", key.name),
+    })
+}
+
+impl<'w, 'a> Builder<'w, 'a> {
+    /// What the words say of `id`, if they do. Two spellings must say the same.
+    fn read<T: PartialEq>(
+        &self,
+        id: KeyId,
+        parse: impl Fn(&Word<'a>) -> Result<T, RequestError>,
+    ) -> Result<Option<Said<'w, 'a, T>>, RequestError> {
+        let mut said: Option<Said<'w, 'a, T>> = None;
+        for word in self.words.iter().filter(|word| word.key.id == id) {
+            let value = parse(word)?;
+            match &said {
+                None => said = Some(Said { value, word }),
+                Some(first) if first.value == value => {}
+                Some(first) => {
+                    return Err(RequestError::Differ {
+                        first: first.word.shown_key(),
+                        first_value: first.word.shown_value(),
+                        second: word.shown_key(),
+                        second_value: word.shown_value(),
+                    });
+                }
+            }
+        }
+        Ok(said)
+    }
+
+    /// [`Self::read`] for a value that is not a list.
+    fn one<T: PartialEq>(
+        &self,
+        id: KeyId,
+        parse: impl Fn(&str, Dialect) -> Result<T, Reason>,
+    ) -> Result<Option<Said<'w, 'a, T>>, RequestError> {
+        self.read(id, |word| {
+            parse(word.value, word.dialect).map_err(|r| wrong(word, word.value, r))
+        })
+    }
+
+    /// [`Self::one`] where all that matters is the value, and dialects do not differ.
+    fn plain<T: PartialEq>(
+        &self,
+        id: KeyId,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Result<Option<T>, RequestError> {
+        Ok(self.one(id, |text, _| parse(text))?.map(|said| said.value))
+    }
+
+    /// Notes a value that the table of keys says cannot be honoured.
+    fn check_support(&mut self, word: &Word<'_>, canonical: &str) {
+        if self.not_yet.is_none() && !word.key.support.admits(canonical) {
+            self.not_yet = Some(RequestError::not_yet(word.key, word.spelled, word.shown_value()));
+        }
+    }
+
+    /// Which devices.
+    fn which(&mut self, request: &mut Request) -> Result<(), RequestError> {
+        let count = self.one(KeyId::Count, |text, _| values::count(text))?;
+        let devices = self.read(KeyId::Devices, |word| {
+            let parse = |item: &str| values::selector(item).ok_or("which names no device");
+            list(word, parse, values::same_device)
+        })?;
+        request.vendor = self.plain(KeyId::Vendor, values::vendor)?;
+        request.model = self.plain(KeyId::Model, values::model)?;
+        request.min_memory = self.one(KeyId::MinMemory, values::memory)?.map(|said| said.value);
+        if let Some(said) = self.one(KeyId::MigProfile, |text, _| values::mig_profile(text))? {
+            self.check_support(said.word, said.word.value);
+        }
+        if let (Some(count), Some(devices)) = (&count, &devices)
+            && let Count::Exactly(wanted) = count.value
+            && wanted > number(&devices.value)
+        {
+            return Err(RequestError::TooFewListed {
+                count: count.word.shown_key(),
+                count_value: count.word.shown_value(),
+                devices: devices.word.shown_key(),
+                listed: devices.value.len(),
+            });
+        }
+        request.devices = devices.map(|said| said.value).unwrap_or_default();
+        request.count = match count {
+            Some(said) => said.value,
+            None if request.devices.is_empty() => Count::Exactly(1),
+            None => Count::Exactly(number(&request.devices)),
+        };
+        Ok(())
+    }
+
+    /// How much of each.
+    fn how_much(&mut self, request: &mut Request) -> Result<(), RequestError> {
+        let compute = self.one(KeyId::Compute, values::compute)?;
+        let memory = self.one(KeyId::Memory, values::memory)?;
+        let sharing = self.one(KeyId::Sharing, values::sharing)?;
+        // A whole device's compute is a share only where a memory limit or sharing says so.
+        let part = compute.as_ref().filter(|said| said.value < MilliGpu::WHOLE);
+        let share = part.map(|said| said.word).or(memory.as_ref().map(|said| said.word));
+        request.sharing = match (&sharing, share) {
+            (None, None) => Sharing::Exclusive,
+            (None, Some(_)) => Sharing::Shared,
+            (Some(said), Some(share)) if said.value == Sharing::Exclusive => {
+                return Err(RequestError::ExclusiveShare {
+                    sharing: said.word.shown_key(),
+                    sharing_value: said.word.shown_value(),
+                    share: share.shown_key(),
+                    share_value: share.shown_value(),
+                });
+            }
+            (Some(said), None) if said.value == Sharing::Shared && compute.is_none() => {
+                return Err(RequestError::SharedWithoutShare {
+                    key: said.word.shown_key(),
+                    value: said.word.shown_value(),
+                });
+            }
+            (Some(said), _) => said.value,
+        };
+        request.amount = match request.sharing {
+            Sharing::Exclusive => Amount::Whole,
+            Sharing::Shared => Amount::Share {
+                compute: compute.map(|said| said.value),
+                memory: memory.map(|said: Said<'_, '_, Bytes>| said.value),
+            },
+        };
+        Ok(())
+    }
+
+    /// How it is chosen, made true and used.
+    fn how(&mut self, request: &mut Request, policy: &Policy) -> Result<(), RequestError> {
+        let isolation = self.one(KeyId::Isolation, values::isolation)?;
+        request.isolation = isolation.map_or(Isolation::Auto, |said| said.value);
+        let known = ["required", "preferred"];
+        if let Some(said) = self.one(KeyId::Enforcement, |text, _| values::one_of(text, &known))? {
+            self.check_support(said.word, said.word.value);
+        }
+        match self.one(KeyId::Strategy, |text, _| values::strategy(text))? {
+            Some(said) => {
+                let canonical = said.value.map(Strategy::as_str);
+                self.check_support(said.word, canonical.unwrap_or(said.word.value));
+                request.strategy = said.value.unwrap_or(policy.strategy);
+            }
+            None => self.not_yet = self.not_yet.take().or(configured_strategy(policy.strategy)),
+        }
+        if let Some(said) = self.one(KeyId::Topology, |text, _| values::topology(text))? {
+            self.check_support(said.word, said.word.value);
+            request.topology = said.value;
+        }
+        if let Some(priority) = self.plain(KeyId::Priority, values::priority)? {
+            request.priority = priority;
+        }
+        self.times(policy)?;
+        request.workload = self.plain(KeyId::Workload, values::workload)?.map(str::to_owned);
+        let capabilities = self.read(KeyId::Capabilities, |word| {
+            list(word, values::capability, |one, other| one == other)
+        })?;
+        request.capabilities = capabilities.map(|said| said.value);
+        if let Some(said) = self.one(KeyId::Lease, |text, _| values::token(text))? {
+            self.check_support(said.word, said.word.value);
+        }
+        Ok(())
+    }
+
+    /// How long to wait and to hold.
+    fn times(&mut self, policy: &Policy) -> Result<(), RequestError> {
+        if let Some(said) = self.one(KeyId::Wait, |text, _| values::duration(text))? {
+            if said.value > policy.max_wait {
+                return Err(RequestError::WaitTooLong {
+                    key: said.word.shown_key(),
+                    value: said.word.shown_value(),
+                    max: humantime::format_duration(policy.max_wait).to_string(),
+                });
+            }
+            self.check_support(said.word, if said.value.is_zero() { "0" } else { said.word.value });
+        }
+        let ttl = self.one(KeyId::Ttl, |text, _| match values::duration(text)? {
+            time if time.is_zero() => Err("which is no time"),
+            time => Ok(time),
+        })?;
+        if let Some(said) = ttl {
+            self.check_support(said.word, said.word.value);
+        }
+        Ok(())
+    }
+}
+
+fn wrong(word: &Word<'_>, part: &str, reason: Reason) -> RequestError {
+    RequestError::Value {
+        key: word.shown_key(),
+        value: word.shown_part(part),
+        reason,
+        allowed: word.allowed(),
+    }
+}
+
+/// Reads a comma-separated list; spaces around the commas are allowed, empty items are not.
+fn list<T>(
+    word: &Word<'_>,
+    parse: impl Fn(&str) -> Result<T, Reason>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Result<Vec<T>, RequestError> {
+    let mut items: Vec<T> = Vec::new();
+    for text in word.value.split(',').map(str::trim) {
+        if items.len() == MAX_ITEMS {
+            return Err(RequestError::TooMany { key: word.shown_key(), max: MAX_ITEMS });
+        }
+        let item = parse(text).map_err(|reason| wrong(word, text, reason))?;
+        if items.iter().any(|earlier| same(earlier, &item)) {
+            return Err(RequestError::Duplicate {
+                key: word.shown_key(),
+                item: word.shown_part(text),
+            });
+        }
+        items.push(item);
+    }
+    Ok(items)
+}

@@ -1,0 +1,394 @@
+//! The one table of request keys: what the parser accepts is what `--help`, the man page and the
+//! README show, because all of them read it here.
+
+use std::fmt::Write as _;
+
+/// What all native keys begin with.
+pub const PREFIX: &str = "gpulease/";
+
+/// What all native environment variables begin with.
+pub const ENV_PREFIX: &str = "GPULEASE_";
+
+/// Which key, for the parser to match on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is described in `KEYS`")]
+pub enum KeyId {
+    Count,
+    Devices,
+    Vendor,
+    Model,
+    Compute,
+    Memory,
+    MinMemory,
+    Sharing,
+    Isolation,
+    Enforcement,
+    MigProfile,
+    Strategy,
+    Topology,
+    Priority,
+    Wait,
+    Ttl,
+    Workload,
+    Capabilities,
+    Lease,
+}
+
+/// Which values this version can honour. The others are understood and refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// All of them.
+    Full,
+    /// All but these, in canonical spelling.
+    Except(&'static [&'static str]),
+    /// Only these, in canonical spelling; none if empty.
+    Only(&'static [&'static str]),
+}
+
+impl Support {
+    /// Whether a value in canonical spelling can be honoured.
+    #[must_use]
+    pub fn admits(self, canonical: &str) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Except(values) => !values.contains(&canonical),
+            Self::Only(values) => values.contains(&canonical),
+        }
+    }
+
+    /// A note for documentation; `None` where nothing is missing.
+    #[must_use]
+    pub fn note(self) -> Option<String> {
+        match self {
+            Self::Full => None,
+            Self::Except(values) => Some(format!("not supported yet: {}", quoted(values))),
+            Self::Only([]) => Some("not supported yet".to_owned()),
+            Self::Only(values) => Some(format!("only {} is supported yet", quoted(values))),
+        }
+    }
+}
+
+fn quoted(values: &[&str]) -> String {
+    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Another project's name for a key, with that project's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// The whole key.
+    pub name: &'static str,
+    /// The values it may have, in words.
+    pub syntax: &'static str,
+    /// A value that is accepted.
+    pub example: &'static str,
+}
+
+/// One key of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Which one.
+    pub id: KeyId,
+    /// The annotation.
+    pub name: &'static str,
+    /// The environment variable, where the administrator admits `GPULEASE_*`.
+    pub env: &'static str,
+    /// The values it may have, in words; also the end of the message about a wrong one.
+    pub syntax: &'static str,
+    /// What it means, in one sentence without a full stop.
+    pub meaning: &'static str,
+    /// What holds where the key is absent.
+    pub default: &'static str,
+    /// A value that the parser understands; a request of this key alone is whole.
+    pub example: &'static str,
+    /// Which values can be honoured.
+    pub support: Support,
+    /// Another project's name for it.
+    pub alias: Option<Alias>,
+}
+
+impl Key {
+    /// The name without [`PREFIX`], e.g. `count`.
+    #[must_use]
+    pub fn short(&self) -> &'static str {
+        self.name.strip_prefix(PREFIX).unwrap_or(self.name)
+    }
+}
+
+// What most rows have.
+const PLAIN: Key = Key {
+    id: KeyId::Count,
+    name: "",
+    env: "",
+    syntax: "",
+    meaning: "",
+    default: "any",
+    example: "",
+    support: Support::Full,
+    alias: None,
+};
+
+/// Every key, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    Key {
+        id: KeyId::Count,
+        name: "gpulease/count",
+        env: "GPULEASE_COUNT",
+        syntax: "`1` to `1024`, or `all`",
+        meaning: "how many devices; `all` is every matching device that is not cordoned",
+        default: "`1` if any other key is present",
+        example: "2",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Devices,
+        name: "gpulease/devices",
+        env: "GPULEASE_DEVICES",
+        syntax: "a comma-separated list of indices (`0`), UUIDs or their beginnings \
+                 (`GPU-5f1c`, `MIG-09ab`), PCI addresses (`0000:1b:00.0`), `cardN` or `renderDN`",
+        meaning: "only these devices: all of them, or with `count` that many among them",
+        example: "0,GPU-5f1c09ab",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Vendor,
+        name: "gpulease/vendor",
+        env: "GPULEASE_VENDOR",
+        syntax: "`nvidia`|`amd`",
+        meaning: "only devices of this vendor",
+        example: "amd",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Model,
+        name: "gpulease/model",
+        env: "GPULEASE_MODEL",
+        syntax: "up to 128 printable characters",
+        meaning: "only models that contain this text, in any case; with `*` or `?` a glob",
+        example: "H100*",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Compute,
+        name: "gpulease/compute",
+        env: "GPULEASE_COMPUTE",
+        syntax: "0.1 to 1 of a device in steps of 0.001, as `0.5`, `50%` or `500m`",
+        meaning: "the share of each device's compute",
+        default: "the whole device",
+        example: "0.5",
+        alias: Some(Alias {
+            name: "kaiwo.ai/gpu-fraction",
+            syntax: "`0.1` to `1.0` in steps of 0.001",
+            example: "0.5",
+        }),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Memory,
+        name: "gpulease/memory",
+        env: "GPULEASE_MEMORY",
+        syntax: "a whole number of MiB, or a quantity with Ki, Mi, Gi, Ti, k, M, G or T, above 0",
+        meaning: "the share of each device's memory; alone, compute follows in proportion",
+        default: "in proportion to compute",
+        example: "8Gi",
+        alias: Some(Alias {
+            name: "kaiwo.ai/gpu-memory",
+            syntax: "a whole number of MiB above 0",
+            example: "4000",
+        }),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::MinMemory,
+        name: "gpulease/min-memory",
+        env: "GPULEASE_MIN_MEMORY",
+        syntax: "a whole number of MiB, or a quantity with Ki, Mi, Gi, Ti, k, M, G or T, above 0",
+        meaning: "only devices with at least this much memory in total",
+        example: "40Gi",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Sharing,
+        name: "gpulease/sharing",
+        env: "GPULEASE_SHARING",
+        syntax: "`exclusive`|`shared`",
+        meaning: "whether others may hold the rest of the device; `shared` needs a share",
+        default: "`exclusive` for a whole device, `shared` for a share",
+        example: "exclusive",
+        alias: Some(Alias {
+            name: "kaiwo.ai/gpu-sharing",
+            syntax: "`true`|`false`",
+            example: "false",
+        }),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Isolation,
+        name: "gpulease/isolation",
+        env: "GPULEASE_ISOLATION",
+        syntax: "`none`|`time-slicing`|`mps`|`mig`|`partition`|`cu-mask`|`auto`",
+        meaning: "how a share is made true; the lease says what it got",
+        default: "`auto`",
+        example: "mps",
+        alias: Some(Alias {
+            name: "kaiwo.ai/gpu-isolation",
+            syntax: "`none`|`time-slicing`|`mps`|`mig`",
+            example: "mps",
+        }),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Enforcement,
+        name: "gpulease/enforcement",
+        env: "GPULEASE_ENFORCEMENT",
+        syntax: "`required`|`preferred`",
+        meaning: "whether to refuse if a limit can only be advisory",
+        default: "`preferred`",
+        example: "preferred",
+        support: Support::Except(&["required"]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::MigProfile,
+        name: "gpulease/mig-profile",
+        env: "GPULEASE_MIG_PROFILE",
+        syntax: "a MIG profile like `1g.10gb`",
+        meaning: "only MIG instances of this profile",
+        default: "none",
+        example: "1g.10gb",
+        support: Support::Only(&[]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Strategy,
+        name: "gpulease/strategy",
+        env: "GPULEASE_STRATEGY",
+        syntax: "`first-fit`|`best-fit`|`worst-fit`|`round-robin`|`load-balanced`",
+        meaning: "which of the fitting devices; `minimize_fragmentation` reads as `best-fit`, \
+                  `distributed_small_instances` as `worst-fit`",
+        default: "the configuration's, `best-fit`",
+        example: "best-fit",
+        support: Support::Except(&[
+            "round-robin",
+            "load-balanced",
+            "single_large_instance",
+            "hybrid_dynamic",
+        ]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Topology,
+        name: "gpulease/topology",
+        env: "GPULEASE_TOPOLOGY",
+        syntax: "`none`|`preferred`|`required`",
+        meaning: "how much the links between the devices of a set matter",
+        default: "`preferred`",
+        example: "none",
+        support: Support::Except(&["required"]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Priority,
+        name: "gpulease/priority",
+        env: "GPULEASE_PRIORITY",
+        syntax: "a whole number from 0 to 4294967295, or `low` (1), `normal` (5), `high` (10), \
+                 `urgent` (15)",
+        meaning: "higher goes first in the queue",
+        default: "`5`",
+        example: "high",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Wait,
+        name: "gpulease/wait",
+        env: "GPULEASE_WAIT",
+        syntax: "a duration like `30s`, or `0`",
+        meaning: "how long to queue before refusing; `0` fails at once",
+        default: "`0`",
+        example: "0",
+        support: Support::Only(&["0"]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Ttl,
+        name: "gpulease/ttl",
+        env: "GPULEASE_TTL",
+        syntax: "a duration like `8h`, above 0",
+        meaning: "after this long the lease is marked as expired",
+        default: "none",
+        example: "8h",
+        support: Support::Only(&[]),
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Workload,
+        name: "gpulease/workload",
+        env: "GPULEASE_WORKLOAD",
+        syntax: "`training`|`inference`|`embedding`|`ocr`|`graph_processing`|`generic`",
+        meaning: "the kind of work, for reports",
+        default: "none",
+        example: "training",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Capabilities,
+        name: "gpulease/capabilities",
+        env: "GPULEASE_CAPABILITIES",
+        syntax: "a comma-separated list of `compute`, `utility`, `graphics`, `video`, `display`, \
+                 `all`",
+        meaning: "the driver features that the container gets",
+        default: "`compute,utility`",
+        example: "compute,utility",
+        ..PLAIN
+    },
+    Key {
+        id: KeyId::Lease,
+        name: "gpulease/lease",
+        env: "GPULEASE_LEASE",
+        syntax: "the token that was printed when the lease was made",
+        meaning: "take over, once, a lease that the command line or the API holds",
+        default: "none",
+        example: "5f1c09ab77de4b1e8c5d2f3a9b6e7c10",
+        support: Support::Only(&[]),
+        ..PLAIN
+    },
+];
+
+/// The native key with this short name, e.g. `count`.
+#[must_use]
+pub fn by_short_name(short: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.short() == short)
+}
+
+/// The native key with this environment spelling.
+#[must_use]
+pub fn by_env(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.env == name)
+}
+
+/// The key that another project calls by this whole name.
+#[must_use]
+pub fn by_alias(name: &str) -> Option<(&'static Key, &'static Alias)> {
+    KEYS.iter()
+        .filter_map(|key| key.alias.as_ref().map(|alias| (key, alias)))
+        .find(|(_, alias)| alias.name == name)
+}
+
+/// The table for README and manual, in Markdown.
+#[must_use]
+pub fn markdown_table() -> String {
+    let mut out = String::from("| annotation | value | default | meaning |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let mut meaning = key.meaning.to_owned();
+        if let Some(alias) = key.alias {
+            // Writing to a string cannot fail.
+            let _ = write!(meaning, "; also read from `{}` ({})", alias.name, alias.syntax);
+        }
+        if let Some(note) = key.support.note() {
+            let _ = write!(meaning, " ({note})");
+        }
+        let cells = [&format!("`{}`", key.name), key.syntax, key.default, &meaning]
+            .map(|cell| cell.replace('|', "\\|"));
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+    out
+}

@@ -1,0 +1,74 @@
+//! From untrusted words to a request: annotations, their aliases and admitted environment
+//! variables go in, a [`Request`] or a precise error comes out.
+//!
+//! ```
+//! use gpulease::request::{Count, Input, Policy, parse};
+//! use std::collections::BTreeMap;
+//!
+//! let annotations = BTreeMap::from([("gpulease/count".to_owned(), "2".to_owned())]);
+//! let input = Input { annotations: &annotations, env: &[], container_name: None };
+//! let request = parse(&input, &Policy::default())?;
+//! assert_eq!(request.map(|request| request.count), Some(Count::Exactly(2)));
+//! # Ok::<(), gpulease::request::RequestError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod env;
+pub mod error;
+pub mod keys;
+mod nearest;
+pub mod policy;
+mod raw;
+pub mod types;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::RequestError;
+pub use policy::Policy;
+pub use raw::is_request_key;
+pub use types::{Amount, Capability, Count, Request, Selector, Source, Strategy, Topology};
+
+use raw::{Collected, Dialect};
+use std::collections::BTreeMap;
+
+/// What a container comes with. None of it is trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The spec's annotations.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// The container's environment, in order.
+    pub env: &'a [(String, String)],
+    /// The container's name in its pod, where the engine tells it.
+    pub container_name: Option<&'a str>,
+}
+
+/// Whether any of these annotations may be part of a request: cheap, and never false where
+/// [`parse`] would find one in them. (An admitted variable may ask without them.)
+#[must_use]
+pub fn mentions_request<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
+    keys.into_iter().any(is_request_key)
+}
+
+/// Reads the request out of what a container comes with. Annotations are taken before variables
+/// and those of ours before the vendors'; the later are not looked at. `None`: there is no request.
+///
+/// # Errors
+/// An unknown key, a wrong value, a contradiction, something that the policy forbids, or, if all
+/// else is right, something that is not supported yet. Each names the key.
+pub fn parse(input: &Input<'_>, policy: &Policy) -> Result<Option<Request>, RequestError> {
+    let request = match raw::collect(input, policy)? {
+        Collected::Nothing => return Ok(None),
+        Collected::Annotations(words) => {
+            let aliased = words.iter().all(|word| word.dialect == Dialect::Kaiwo);
+            let source = if aliased { Source::Alias } else { Source::Annotations };
+            build::from_words(&words, source, policy)?
+        }
+        Collected::Variables(words) => build::from_words(&words, Source::Environment, policy)?,
+        Collected::Vendor(listed) => build::from_listed(listed, policy)?,
+    };
+    Ok(Some(request))
+}

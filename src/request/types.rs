@@ -1,0 +1,187 @@
+//! What a container asks for, once its words are understood.
+
+use crate::model::device::{PciAddress, Vendor};
+use crate::model::isolation::Isolation;
+use crate::model::lease::Sharing;
+use crate::model::quantity::{Bytes, MilliGpu};
+use serde::{Deserialize, Serialize};
+
+/// How many devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// This many.
+    Exactly(u32),
+    /// Every matching device that is not cordoned.
+    All,
+}
+
+/// A way to name a device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selector {
+    /// Position in PCI order.
+    Index(u32),
+    /// A UUID or the beginning of one, as typed; compared without regard to case.
+    Uuid(String),
+    /// PCI address.
+    Pci(PciAddress),
+    /// `/dev/dri/cardN`.
+    Card(u32),
+    /// `/dev/dri/renderDN`.
+    Render(u32),
+}
+
+/// How much of each device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// All of it.
+    Whole,
+    /// Part of it; at least one of the two is given, and what is missing follows in proportion.
+    Share {
+        /// Compute, if the request says.
+        compute: Option<MilliGpu>,
+        /// Memory, if the request says.
+        memory: Option<Bytes>,
+    },
+}
+
+/// Which of the fitting devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The first in PCI order.
+    FirstFit,
+    /// The one with the least left over: packs, and keeps whole devices free.
+    BestFit,
+    /// The one with the most left over: spreads.
+    WorstFit,
+    /// The next after the last grant.
+    RoundRobin,
+    /// The one with the least load.
+    LoadBalanced,
+}
+
+impl Strategy {
+    /// The spelling in annotations and configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstFit => "first-fit",
+            Self::BestFit => "best-fit",
+            Self::WorstFit => "worst-fit",
+            Self::RoundRobin => "round-robin",
+            Self::LoadBalanced => "load-balanced",
+        }
+    }
+}
+
+/// How much the links between the devices of a set matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// Not at all.
+    None,
+    /// The best-linked set among the fitting ones.
+    Preferred,
+    /// Only a fully linked set.
+    Required,
+}
+
+/// Driver features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// CUDA, OpenCL.
+    Compute,
+    /// `nvidia-smi`, NVML.
+    Utility,
+    /// OpenGL, Vulkan.
+    Graphics,
+    /// Encoding and decoding.
+    Video,
+    /// A display.
+    Display,
+    /// Everything.
+    All,
+}
+
+impl Capability {
+    /// The spelling in annotations and in `NVIDIA_DRIVER_CAPABILITIES`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Utility => "utility",
+            Self::Graphics => "graphics",
+            Self::Video => "video",
+            Self::Display => "display",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Where the request came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// gpulease's own annotations.
+    Annotations,
+    /// Only another project's annotations that are read as aliases.
+    Alias,
+    /// Environment variables that the administrator admits.
+    Environment,
+    /// GPU nodes that the engine had already put into the spec.
+    Injected,
+}
+
+/// What a container asks for. Everything is resolved but the devices themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// How many devices.
+    pub count: Count,
+    /// Only these, if not empty.
+    pub devices: Vec<Selector>,
+    /// Only this vendor.
+    pub vendor: Option<Vendor>,
+    /// Only models that match: a case-insensitive substring, or a glob if it has `*` or `?`.
+    pub model: Option<String>,
+    /// How much of each.
+    pub amount: Amount,
+    /// Alone or with others.
+    pub sharing: Sharing,
+    /// Only devices whose capacity is at least this.
+    pub min_memory: Option<Bytes>,
+    /// How the share is to be made true.
+    pub isolation: Isolation,
+    /// Which of the fitting ones.
+    pub strategy: Strategy,
+    /// How much the links matter.
+    pub topology: Topology,
+    /// Higher goes first in the queue.
+    pub priority: u32,
+    /// The kind of work, canonical spelling.
+    pub workload: Option<String>,
+    /// Driver features; `None` leaves the image's own setting or the default.
+    pub capabilities: Option<Vec<Capability>>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+impl Request {
+    /// One whole device, exclusively, by the given strategy.
+    #[must_use]
+    pub const fn one(strategy: Strategy, source: Source) -> Self {
+        Self {
+            count: Count::Exactly(1),
+            devices: Vec::new(),
+            vendor: None,
+            model: None,
+            amount: Amount::Whole,
+            sharing: Sharing::Exclusive,
+            min_memory: None,
+            isolation: Isolation::Auto,
+            strategy,
+            topology: Topology::Preferred,
+            priority: 5,
+            workload: None,
+            capabilities: None,
+            source,
+        }
+    }
+}
