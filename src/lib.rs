@@ -18,6 +18,8 @@
 
 // The pure modules may decide, not act.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod allocator;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod request;

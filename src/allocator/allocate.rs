@@ -1,0 +1,60 @@
+//! The sequence: check, filter, choose, or say why not.
+
+use super::assess::Assessment;
+use super::refusal::Refusal;
+use super::snapshot::{Grant, Snapshot};
+use super::{choose, explain};
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::request::{Amount, Count, Request, Strategy, Topology};
+
+/// Chooses devices for a request, all or none of them.
+///
+/// The container's own former lease, if it is in its grace, belongs into
+/// [`Snapshot::prefer`] and not into [`Snapshot::holds`].
+///
+/// # Errors
+/// A refusal that says for every device why it was not granted. Its code is
+/// `no-capacity` if the request would be met were nothing held, `no-match` if it could never be
+/// met on this node, `not-supported-yet` for strategies and topologies that this version lacks,
+/// and `bad-request` for amounts that the parser does not let through.
+pub fn allocate(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
+    check(request)?;
+    let assessment = Assessment::new(snapshot, request)
+        .map_err(|bad| explain::bad_selector(snapshot.node, &bad))?;
+    let chosen = match request.count {
+        Count::Exactly(count) => choose::exactly(&assessment, count as usize),
+        Count::All => choose::all(&assessment),
+    };
+    chosen.ok_or_else(|| explain::refusal(&assessment))
+}
+
+/// Requests that are not about devices but about what this version can do at all. They are
+/// refused rather than read as something similar: nobody asks for a strategy to have it ignored.
+fn check(request: &Request) -> Result<(), Refusal> {
+    if matches!(request.strategy, Strategy::RoundRobin | Strategy::LoadBalanced) {
+        return Err(explain::unsupported(
+            &format!("gpulease/strategy={}", request.strategy.as_str()),
+            "use first-fit, best-fit or worst-fit",
+        ));
+    }
+    if request.topology == Topology::Required {
+        return Err(explain::unsupported(
+            "gpulease/topology=required",
+            "`preferred` takes the best-linked set among those that are free",
+        ));
+    }
+    if request.count == Count::Exactly(0) {
+        return Err(explain::bad_amount("no device asked for"));
+    }
+    let Amount::Share { compute, memory } = request.amount else { return Ok(()) };
+    if compute.is_none() && memory.is_none() {
+        return Err(explain::bad_amount("a share asked for, but neither of compute nor of memory"));
+    }
+    if compute.is_some_and(|compute| compute < MilliGpu::MIN) {
+        return Err(explain::bad_amount(&format!("less than {} of compute", MilliGpu::MIN)));
+    }
+    if memory == Some(Bytes(0)) {
+        return Err(explain::bad_amount("a share asked for without any memory"));
+    }
+    Ok(())
+}

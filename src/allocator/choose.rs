@@ -1,0 +1,145 @@
+//! Which of the fitting devices are taken.
+//!
+//! Devices are ranked, best first, by
+//! 1. whether the same container held them a moment ago,
+//! 2. whether they can be had without taking from a lease in its grace,
+//! 3. the strategy,
+//! 4. their index.
+//!
+//! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
+//! Between the sets of two vendors the same order decides, with sums in place of single values.
+
+use super::assess::{Assessed, Assessment};
+use super::occupancy::Fit;
+use super::snapshot::{Grant, GrantedDevice};
+use super::topology;
+use crate::model::device::{Device, Vendor};
+use crate::request::{Strategy, Topology};
+
+/// A part that is measured in billionths of a device.
+const WHOLE: u64 = 1_000_000_000;
+
+/// The order among fitting devices; the least is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    not_preferred: bool,
+    takes_grace: bool,
+    by_strategy: u64,
+}
+
+/// A device that fits.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    rank: Rank,
+    assessed: &'a Assessed<'a>,
+}
+
+/// The best set of this many devices, if there is one.
+pub(super) fn exactly(assessment: &Assessment<'_>, count: usize) -> Option<Grant> {
+    let set = if assessment.may_mix_vendors() {
+        best_set(assessment, None, count)
+    } else {
+        let vendors = assessment.vendors().into_iter();
+        let sets = vendors.filter_map(|vendor| best_set(assessment, Some(vendor), count));
+        sets.min_by_key(|set| set_order(set))
+    };
+    set.map(|set| grant(set.iter().map(|candidate| candidate.assessed)))
+}
+
+/// Every device that `all` means, if there are any and each can be had.
+pub(super) fn all(assessment: &Assessment<'_>) -> Option<Grant> {
+    let meant = || assessment.devices.iter().filter(|assessed| assessment.all_means(assessed));
+    let available = meant().next().is_some() && meant().all(Assessed::is_usable);
+    available.then(|| grant(meant()))
+}
+
+fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
+    let granted = |assessed: &Assessed<'_>| GrantedDevice {
+        uuid: assessed.device.uuid.clone(),
+        index: assessed.device.index,
+        vendor: assessed.device.vendor,
+        milli: assessed.demand.milli,
+        memory: assessed.demand.memory,
+        sharing: assessed.demand.sharing,
+    };
+    let mut devices: Vec<GrantedDevice> = set.map(granted).collect();
+    devices.sort_by_key(|device| device.index);
+    Grant { devices }
+}
+
+/// Compares the sets of two vendors: more preferred devices, fewer taken out of a grace, the
+/// better sum by the strategy, the lower indices.
+fn set_order(set: &[Candidate<'_>]) -> (usize, usize, u64, Vec<u32>) {
+    let mut indices: Vec<u32> = set.iter().map(|c| c.assessed.device.index).collect();
+    indices.sort_unstable();
+    (
+        set.iter().filter(|c| c.rank.not_preferred).count(),
+        set.iter().filter(|c| c.rank.takes_grace).count(),
+        set.iter().map(|c| c.rank.by_strategy).fold(0, u64::saturating_add),
+        indices,
+    )
+}
+
+fn best_set<'a>(
+    assessment: &'a Assessment<'_>,
+    vendor: Option<Vendor>,
+    count: usize,
+) -> Option<Vec<Candidate<'a>>> {
+    let of_vendor = |a: &&Assessed<'_>| vendor.is_none_or(|vendor| vendor == a.device.vendor);
+    let usable = assessment.devices.iter().filter(of_vendor).filter(|a| a.is_usable());
+    let mut candidates: Vec<Candidate<'a>> =
+        usable.map(|a| Candidate { rank: rank(assessment, a), assessed: a }).collect();
+    candidates.sort_by_key(|candidate| (candidate.rank, candidate.assessed.device.index));
+    let worst_taken = candidates.get(count.checked_sub(1)?)?.rank;
+    // Links decide only among devices that are equally good otherwise: those that rank with the
+    // last one taken. For whole devices these are all of one class; with shares, a better linked
+    // set is not worth breaking into another empty device.
+    let sure = candidates.partition_point(|candidate| candidate.rank < worst_taken);
+    let equal = candidates.partition_point(|candidate| candidate.rank <= worst_taken);
+    candidates.truncate(equal);
+    if assessment.request.topology == Topology::Preferred && count > 1 && count < equal {
+        let pool = candidates.split_off(sure);
+        let devices = |set: &[Candidate<'a>]| -> Vec<&'a Device> {
+            set.iter().map(|candidate| candidate.assessed.device).collect()
+        };
+        let links = &assessment.snapshot.node.links;
+        let best =
+            topology::best_linked(links, &devices(&candidates), &devices(&pool), count - sure);
+        candidates.extend(best.into_iter().filter_map(|position| pool.get(position)));
+    }
+    candidates.truncate(count);
+    Some(candidates)
+}
+
+fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
+    Rank {
+        not_preferred: !assessment.snapshot.prefer.contains(&assessed.device.uuid),
+        takes_grace: assessed.fit == Fit::TakesGrace,
+        by_strategy: match assessment.request.strategy {
+            Strategy::BestFit => left_over(assessed),
+            Strategy::WorstFit => (2 * WHOLE).saturating_sub(left_over(assessed)),
+            // Round-robin and load-balanced are refused before it comes to ranking.
+            Strategy::FirstFit | Strategy::RoundRobin | Strategy::LoadBalanced => 0,
+        },
+    }
+}
+
+/// What the grant would leave on the device, compute and memory each as a fraction of the device
+/// and added up, in billionths.
+///
+/// The sum, not the larger of the two: over random demands it packs as well or slightly better,
+/// and it still tells two devices apart whose scarcer half is the same. Leases in their grace
+/// count as gone: most of them end, and a device that is about to be empty is worth keeping so.
+/// What an exclusive share leaves is of use to nobody, and counts: the less of it the better.
+fn left_over(assessed: &Assessed<'_>) -> u64 {
+    let (milli, memory) = assessed.occupancy.firm.free(assessed.device);
+    let milli = milli.saturating_sub(assessed.demand.milli);
+    let memory = memory.saturating_sub(assessed.demand.memory);
+    let fraction = |part: u64, whole: u64| {
+        let scaled = u128::from(part) * u128::from(WHOLE);
+        let fraction = scaled.checked_div(u128::from(whole)).unwrap_or(0);
+        u64::try_from(fraction).unwrap_or(WHOLE)
+    };
+    fraction(u64::from(milli.0), 1000)
+        .saturating_add(fraction(memory.0, assessed.device.capacity().0))
+}

@@ -1,0 +1,42 @@
+//! What a request asks of one device, in the device's own terms.
+
+use crate::model::device::Device;
+use crate::model::lease::Sharing;
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::request::{Amount, Request};
+
+/// The share of one device that a request would get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Compute.
+    pub(super) milli: MilliGpu,
+    /// Memory.
+    pub(super) memory: Bytes,
+    /// Alone or with others.
+    pub(super) sharing: Sharing,
+}
+
+impl Demand {
+    /// What the request leaves open follows in proportion to this device. Memory from compute is
+    /// rounded down and compute from memory stays within the thousandths that the memory came
+    /// from, so shares that add up to a device fit on it.
+    pub(super) fn on(request: &Request, device: &Device) -> Self {
+        let capacity = device.capacity();
+        let (milli, memory) = match request.amount {
+            Amount::Whole | Amount::Share { compute: None, memory: None } => {
+                (MilliGpu::WHOLE, capacity)
+            }
+            Amount::Share { compute: Some(milli), memory: Some(memory) } => (milli, memory),
+            Amount::Share { compute: Some(milli), memory: None } => (milli, milli.of(capacity)),
+            Amount::Share { compute: None, memory: Some(memory) } => {
+                (memory.proportion_of(capacity), memory)
+            }
+        };
+        Self { milli, memory, sharing: request.sharing }
+    }
+
+    /// Whether it is more than the device has when nobody holds anything.
+    pub(super) fn exceeds(&self, device: &Device) -> bool {
+        self.milli > MilliGpu::WHOLE || self.memory > device.capacity()
+    }
+}

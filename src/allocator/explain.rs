@@ -1,0 +1,263 @@
+//! A whole refusal in words: what was asked, what there is, what to do.
+
+use super::assess::{Assessed, Assessment};
+use super::filter::Exclusion;
+use super::one_line::ranges;
+use super::reasons::{reason, vendor_name};
+use super::refusal::{Refusal, Verdict};
+use super::selectors::{BadSelector, typed};
+use crate::model::code::Code;
+use crate::model::device::{Device, Node};
+use crate::model::quantity::MilliGpu;
+use crate::model::text::shown;
+use crate::request::{Amount, Count, Request};
+use std::collections::BTreeMap;
+
+/// The most models that a hint lists.
+const MODELS_MAX: usize = 4;
+
+/// For an option that this version does not have.
+pub(super) fn unsupported(option: &str, hint: &str) -> Refusal {
+    Refusal {
+        code: Code::NotSupportedYet,
+        summary: format!("`{option}` is not supported yet"),
+        verdicts: Vec::new(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// For an amount that the parser should have refused.
+pub(super) fn bad_amount(summary: &str) -> Refusal {
+    Refusal {
+        code: Code::BadRequest,
+        summary: summary.to_owned(),
+        verdicts: Vec::new(),
+        hint: format!("a share is at least {} and some memory", MilliGpu::MIN),
+    }
+}
+
+/// For a selector that names no device, or several.
+pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
+    let name = typed(bad.selector);
+    let is_candidate = |position: usize| bad.candidates.contains(&position);
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    let mut meant: Vec<u32> = Vec::new();
+    for (position, device) in node.devices.iter().enumerate() {
+        let reason = if is_candidate(position) {
+            meant.push(device.index);
+            format!("could be meant by `{name}`: {}", device.uuid)
+        } else {
+            format!("not meant by `{name}`")
+        };
+        verdicts.push(verdict(device, false, reason));
+    }
+    verdicts.sort_by_key(|verdict| verdict.index);
+    meant.sort_unstable();
+    let (summary, hint) = if meant.is_empty() {
+        (
+            format!("the selector `{name}` names no device of this node"),
+            format!("see \"gpulease devices\"; the node has {}", stock(&all_of(node))),
+        )
+    } else {
+        (
+            format!("the selector `{name}` is ambiguous, it could mean GPU {}", ranges(&meant)),
+            "name the device by its index or its whole UUID".to_owned(),
+        )
+    };
+    Refusal { code: Code::NoMatch, summary, verdicts, hint }
+}
+
+/// For a request that could not be met from what was assessed.
+pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
+    let could_be_met = assessment.could_be_met();
+    let mut verdicts: Vec<Verdict> = assessment
+        .devices
+        .iter()
+        .map(|a| verdict(a.device, a.is_usable(), reason(assessment, a)))
+        .collect();
+    verdicts.sort_by_key(|verdict| verdict.index);
+    Refusal {
+        code: if could_be_met { Code::NoCapacity } else { Code::NoMatch },
+        summary: summary(assessment),
+        verdicts,
+        hint: if could_be_met { capacity_hint(assessment.request) } else { match_hint(assessment) },
+    }
+}
+
+fn verdict(device: &Device, fits: bool, reason: String) -> Verdict {
+    let model = shown(&device.model);
+    Verdict { uuid: device.uuid.clone(), index: device.index, model, fits, reason }
+}
+
+/// `2 NVIDIA devices asked for, 1 of 8 can be had`.
+fn summary(assessment: &Assessment<'_>) -> String {
+    let total = assessment.devices.len();
+    if let Count::All = assessment.request.count {
+        let meant = || assessment.devices.iter().filter(|a| assessment.all_means(a));
+        let (count, usable) = (meant().count(), meant().filter(|a| a.is_usable()).count());
+        let asked = asked(assessment.request, None, "");
+        return match count {
+            0 => format!("all {asked} asked for, none of {total} matches"),
+            _ => format!("all {count} {asked} asked for, {usable} can be had"),
+        };
+    }
+    let usable = assessment.reach(|assessed| assessed.is_usable());
+    let Count::Exactly(count) = assessment.request.count else { return String::new() };
+    // On a mixed node the number alone would read wrong: one of each vendor is not two.
+    let one_vendor = count > 1
+        && !assessment.may_mix_vendors()
+        && assessment.request.vendor.is_none()
+        && assessment.vendors().len() > 1;
+    let asked =
+        asked(assessment.request, Some(count), if one_vendor { " of one vendor" } else { "" });
+    match total {
+        0 => format!("{count} {asked} asked for, the node has none"),
+        _ => format!("{count} {asked} asked for, {usable} of {total} can be had"),
+    }
+}
+
+/// `NVIDIA devices like `h100` with 500m and 4000 MiB each`.
+fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
+    let mut text = String::new();
+    if let Some(vendor) = request.vendor {
+        text.push_str(vendor_name(vendor));
+        text.push(' ');
+    }
+    text.push_str(if count == Some(1) { "device" } else { "devices" });
+    text.push_str(of);
+    if let Some(model) = &request.model {
+        text.push_str(&format!(" like `{}`", shown(model)));
+    }
+    let share = match request.amount {
+        Amount::Whole | Amount::Share { compute: None, memory: None } => return text,
+        Amount::Share { compute: Some(milli), memory: None } => milli.to_string(),
+        Amount::Share { compute: None, memory: Some(memory) } => memory.to_string(),
+        Amount::Share { compute: Some(milli), memory: Some(memory) } => {
+            format!("{milli} and {memory}")
+        }
+    };
+    text.push_str(&format!(" with {share}"));
+    if count != Some(1) {
+        text.push_str(" each");
+    }
+    text
+}
+
+fn capacity_hint(request: &Request) -> String {
+    let less = match (request.count, request.amount) {
+        (Count::Exactly(1), Amount::Whole) => "a share of a device",
+        (Count::Exactly(1), Amount::Share { .. }) => "a smaller share",
+        (_, Amount::Whole) => "fewer devices",
+        (_, Amount::Share { .. }) => "fewer devices or a smaller share",
+    };
+    format!(
+        "see \"gpulease leases\" for who holds what; ask for {less}, or wait until leases end and \
+         start the container again"
+    )
+}
+
+/// Which constraint leaves too few devices, and what there is.
+fn match_hint(assessment: &Assessment<'_>) -> String {
+    let request = assessment.request;
+    let Some(blamed) = blamed(assessment) else {
+        let node = stock(&all_of(assessment.snapshot.node));
+        return if assessment.may_mix_vendors() || assessment.vendors().len() < 2 {
+            format!("the node has {node}")
+        } else {
+            format!(
+                "the devices of a set are of one vendor unless gpulease/devices names them; \
+                 the node has {node}"
+            )
+        };
+    };
+    let before = remaining(assessment, |exclusion| exclusion < blamed);
+    let after = remaining(assessment, |exclusion| exclusion <= blamed);
+    let counts = format!("leaves {} of {}", after.len(), before.len());
+    let largest = || {
+        let most = before.iter().map(|device| device.capacity()).max().unwrap_or_default();
+        format!("the largest of them has {most} to lease")
+    };
+    match blamed {
+        Exclusion::NotNamed => {
+            let selectors = request.devices.len();
+            let named = after.len();
+            let twice = if named < selectors { ", one of them twice" } else { "" };
+            format!("gpulease/devices names {named} of {} devices{twice}", before.len())
+        }
+        Exclusion::Vendor => {
+            format!("gpulease/vendor {counts} devices, which are {}", stock(&before))
+        }
+        Exclusion::Model => {
+            format!("gpulease/model {counts} devices, which are {}", stock(&before))
+        }
+        Exclusion::MinMemory => {
+            let most = before.iter().map(|device| device.memory_total_bytes).max();
+            let most = most.unwrap_or_default();
+            format!("gpulease/min-memory {counts} devices; the largest of them has {most}")
+        }
+        Exclusion::Unhealthy => {
+            format!("being healthy {counts} devices; see \"gpulease devices\"")
+        }
+        Exclusion::Cordoned => {
+            format!("being in service {counts} devices; an administrator cordoned the others")
+        }
+        Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
+    }
+}
+
+/// The first check after which too few devices remain; `None` if the node has too few of them to
+/// begin with.
+fn blamed(assessment: &Assessment<'_>) -> Option<Exclusion> {
+    let passes = |assessed: &Assessed<'_>, last: Exclusion| {
+        assessed.exclusion.is_none_or(|exclusion| exclusion > last)
+    };
+    match assessment.request.count {
+        Count::Exactly(count) => {
+            let enough = |reach: usize| reach >= count as usize;
+            if !enough(assessment.reach(|_| true)) {
+                return None;
+            }
+            Exclusion::ALL.into_iter().find(|last| !enough(assessment.reach(|a| passes(a, *last))))
+        }
+        Count::All => {
+            let meant = assessment.devices.iter().filter(|a| assessment.all_means(a));
+            meant.filter_map(|assessed| assessed.exclusion).min().or_else(|| {
+                let left = |last| assessment.devices.iter().any(|a| passes(a, last));
+                Exclusion::ALL
+                    .into_iter()
+                    .find(|last| !left(*last))
+                    .filter(|_| !assessment.devices.is_empty())
+            })
+        }
+    }
+}
+
+fn remaining<'a>(
+    assessment: &Assessment<'a>,
+    is_out: impl Fn(Exclusion) -> bool,
+) -> Vec<&'a Device> {
+    let left = assessment.devices.iter().filter(|a| !a.exclusion.is_some_and(&is_out));
+    left.map(|assessed| assessed.device).collect()
+}
+
+fn all_of(node: &Node) -> Vec<&Device> {
+    node.devices.iter().collect()
+}
+
+/// `4x NVIDIA L40S, 4x NVIDIA H100 80GB HBM3`, or `no devices`.
+fn stock(devices: &[&Device]) -> String {
+    let mut models: BTreeMap<&str, usize> = BTreeMap::new();
+    for device in devices {
+        *models.entry(device.model.as_str()).or_default() += 1;
+    }
+    if models.is_empty() {
+        return "no devices".to_owned();
+    }
+    let shown_models = models.iter().take(MODELS_MAX);
+    let mut texts: Vec<String> =
+        shown_models.map(|(model, count)| format!("{count}x {}", shown(model))).collect();
+    if let Some(rest) = models.len().checked_sub(MODELS_MAX).filter(|rest| *rest > 0) {
+        texts.push(format!("{rest} more models"));
+    }
+    texts.join(", ")
+}

@@ -1,0 +1,137 @@
+//! Which devices could serve a request if nobody held anything.
+
+use super::demand::Demand;
+use crate::model::device::Device;
+use crate::request::Request;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
+/// the first that applies is the one reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Exclusion {
+    /// The request names devices, and not this one.
+    NotNamed,
+    /// Another vendor is asked for.
+    Vendor,
+    /// Another model is asked for.
+    Model,
+    /// Its capacity is below the request's minimum.
+    MinMemory,
+    /// A source says that it is broken.
+    Unhealthy,
+    /// An administrator took it out of service.
+    Cordoned,
+    /// More is asked for than it has.
+    TooSmall,
+}
+
+impl Exclusion {
+    /// Every one, in the order of the checks.
+    pub(super) const ALL: [Self; 7] = [
+        Self::NotNamed,
+        Self::Vendor,
+        Self::Model,
+        Self::MinMemory,
+        Self::Unhealthy,
+        Self::Cordoned,
+        Self::TooSmall,
+    ];
+
+    /// Whether it is the request's choice of devices, rather than the device's state or size,
+    /// that leaves the device out.
+    pub(super) fn is_by_choice(self) -> bool {
+        self <= Self::MinMemory
+    }
+}
+
+/// The first reason for which the device is out of the question, if any.
+pub(super) fn exclusion(
+    request: &Request,
+    model: Option<&ModelPattern>,
+    device: &Device,
+    named: bool,
+    cordoned: bool,
+    demand: &Demand,
+) -> Option<Exclusion> {
+    let applies = |exclusion: &Exclusion| match exclusion {
+        Exclusion::NotNamed => !named,
+        Exclusion::Vendor => request.vendor.is_some_and(|vendor| vendor != device.vendor),
+        Exclusion::Model => model.is_some_and(|pattern| !pattern.matches(&device.model)),
+        Exclusion::MinMemory => {
+            request.min_memory.is_some_and(|least| device.memory_total_bytes < least)
+        }
+        Exclusion::Unhealthy => device.healthy == Some(false),
+        Exclusion::Cordoned => cordoned,
+        Exclusion::TooSmall => demand.exceeds(device),
+    };
+    Exclusion::ALL.into_iter().find(applies)
+}
+
+/// The `gpulease/model` of a request: a substring, or a glob over the whole name if it has `*` or
+/// `?`. Both without regard to case.
+#[derive(Debug)]
+pub(super) struct ModelPattern {
+    lower: String,
+    is_glob: bool,
+}
+
+impl ModelPattern {
+    pub(super) fn new(pattern: &str) -> Self {
+        Self { lower: pattern.to_lowercase(), is_glob: pattern.contains(['*', '?']) }
+    }
+
+    pub(super) fn matches(&self, model: &str) -> bool {
+        let model = model.to_lowercase();
+        if self.is_glob { glob(&self.lower, &model) } else { model.contains(&self.lower) }
+    }
+}
+
+/// `*` is any text, `?` any one character. On a mismatch only the last `*` is tried again, one
+/// character further, which is enough and keeps the time at pattern × text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut pattern = pattern.chars().peekable();
+    let mut text = text.chars();
+    let mut retry: Option<(Peekable<Chars<'_>>, Chars<'_>)> = None;
+    loop {
+        if pattern.peek() == Some(&'*') {
+            pattern.next();
+            retry = Some((pattern.clone(), text.clone()));
+            continue;
+        }
+        let matched = match (pattern.next(), text.next()) {
+            (None, None) => return true,
+            (Some('?'), Some(_)) => true,
+            (Some(p), Some(t)) => p == t,
+            _ => false,
+        };
+        if !matched {
+            let Some((after_star, mut rest)) = retry.take() else { return false };
+            if rest.next().is_none() {
+                return false;
+            }
+            pattern = after_star.clone();
+            text = rest.clone();
+            retry = Some((after_star, rest));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_match_by_substring_or_glob() {
+        let matches = |pattern: &str, model: &str| ModelPattern::new(pattern).matches(model);
+        let h100 = "NVIDIA H100 80GB HBM3";
+        for pattern in ["h100", "NVIDIA", "", "*", "*h100*", "nvidia h?00*", "*HBM3", "*0*0*3"] {
+            assert!(matches(pattern, h100), "{pattern}");
+        }
+        for pattern in ["a100", "h100*", "*h100", "?", "nvidia h?00", "*h100*80gb", "**x"] {
+            assert!(!matches(pattern, h100), "{pattern}");
+        }
+        assert!(matches("a*bc", "abbbc"));
+        assert!(matches("??", "üß"));
+    }
+}

@@ -1,0 +1,115 @@
+//! Nodes and holds for this module's tests.
+
+use super::snapshot::{Grant, Hold, Snapshot};
+use crate::model::device::{Device, DeviceNode, Node, PciAddress, Vendor};
+use crate::model::id::DeviceId;
+use crate::model::lease::Sharing;
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::request::{Amount, Request, Source, Strategy};
+use std::collections::BTreeSet;
+
+pub(super) fn id(text: &str) -> DeviceId {
+    DeviceId::new(text).unwrap()
+}
+
+/// An H100 80GB: 81,559 MiB, of which the driver keeps 551.
+pub(super) fn h100(index: u32) -> Device {
+    Device {
+        uuid: id(&format!("GPU-{index}a5f3c1e-0000-4000-8000-{index:012}")),
+        index,
+        vendor: Vendor::Nvidia,
+        model: "NVIDIA H100 80GB HBM3".into(),
+        memory_total_bytes: Bytes::from_mib(81_559),
+        memory_reserved_bytes: Bytes::from_mib(551),
+        pci: PciAddress {
+            domain: 0,
+            bus: 0x10 + u8::try_from(index).unwrap(),
+            device: 0,
+            function: 0,
+        },
+        numa_node: Some(index / 4),
+        kfd_node: None,
+        nodes: vec![DeviceNode { path: format!("/dev/nvidia{index}"), simulated: None }],
+        healthy: Some(true),
+        simulated: false,
+    }
+}
+
+/// An MI300X.
+pub(super) fn mi300x(index: u32) -> Device {
+    let node = |path: String| DeviceNode { path, simulated: None };
+    Device {
+        uuid: id(&format!("GPU-{index:016x}")),
+        vendor: Vendor::Amd,
+        model: "AMD Instinct MI300X".into(),
+        memory_total_bytes: Bytes(206_141_652_992),
+        memory_reserved_bytes: Bytes(0),
+        kfd_node: Some(index + 2),
+        nodes: vec![
+            node(format!("/dev/dri/card{index}")),
+            node(format!("/dev/dri/renderD{}", 128 + index)),
+        ],
+        healthy: None,
+        ..h100(index)
+    }
+}
+
+pub(super) fn node(devices: Vec<Device>) -> Node {
+    Node { devices, ..Node::default() }
+}
+
+pub(super) fn h100s(count: u32) -> Node {
+    node((0..count).map(h100).collect())
+}
+
+pub(super) fn snapshot(node: &Node) -> Snapshot<'_> {
+    Snapshot { node, holds: Vec::new(), prefer: BTreeSet::new(), cordoned: BTreeSet::new() }
+}
+
+/// Best-fit, one device, whole.
+pub(super) fn whole() -> Request {
+    Request::one(Strategy::BestFit, Source::Annotations)
+}
+
+/// Best-fit, one device, this much of it.
+pub(super) fn share(compute: Option<u32>, memory: Option<Bytes>) -> Request {
+    Request {
+        amount: Amount::Share { compute: compute.map(MilliGpu), memory },
+        sharing: Sharing::Shared,
+        ..whole()
+    }
+}
+
+/// A share of a device's compute, with memory in proportion, held by `lease l-<holder>`.
+pub(super) fn hold(device: &Device, milli: u32, holder: &str) -> Hold {
+    Hold {
+        device: device.uuid.clone(),
+        milli: MilliGpu(milli),
+        memory: MilliGpu(milli).of(device.capacity()),
+        sharing: Sharing::Shared,
+        holder: format!("lease l-{holder} of container {holder} (docker)"),
+        grace: false,
+    }
+}
+
+/// The whole device.
+pub(super) fn hold_whole(device: &Device, holder: &str) -> Hold {
+    Hold { sharing: Sharing::Exclusive, ..hold(device, 1000, holder) }
+}
+
+/// The holds that a grant turns into.
+pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
+    let hold = |device: &super::GrantedDevice| Hold {
+        device: device.uuid.clone(),
+        milli: device.milli,
+        memory: device.memory,
+        sharing: device.sharing,
+        holder: format!("lease l-{holder} of container {holder} (docker)"),
+        grace: false,
+    };
+    grant.devices.iter().map(hold).collect()
+}
+
+pub(super) fn indices(grant: &Grant) -> Vec<u32> {
+    grant.devices.iter().map(|device| device.index).collect()
+}

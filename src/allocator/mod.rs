@@ -1,0 +1,34 @@
+//! Which devices a request gets. Pure: `(snapshot, request) → grant | refusal`, without I/O,
+//! clock or chance, so that the same node and the same request always give the same answer.
+//!
+//! The way of a request through the files: [`mod@allocate`] holds the sequence; `filter` and
+//! `selectors` say which devices could ever serve, `occupancy` what is left of each, `demand` what
+//! is asked of each, `choose` and `topology` which of the fitting ones are taken; `reasons` and
+//! `explain` put a refusal into words.
+
+#![forbid(unsafe_code)]
+
+pub mod allocate;
+mod assess;
+mod choose;
+mod demand;
+mod explain;
+mod filter;
+mod occupancy;
+mod one_line;
+mod reasons;
+pub mod refusal;
+mod selectors;
+pub mod snapshot;
+mod topology;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use allocate::allocate;
+pub use refusal::{Refusal, Verdict};
+pub use snapshot::{Grant, GrantedDevice, Hold, Snapshot};

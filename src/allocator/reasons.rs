@@ -1,0 +1,110 @@
+//! Why one device was not granted, in words.
+
+use super::assess::{Assessed, Assessment};
+use super::filter::Exclusion;
+use super::occupancy::Fit;
+use crate::model::device::Vendor;
+use crate::model::lease::Sharing;
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::text::shown;
+use crate::request::Amount;
+use std::collections::BTreeSet;
+
+/// The most holders that a reason names.
+const HOLDERS_MAX: usize = 3;
+
+/// The reason for one device, or `fits`. Exclusions by choice read the same for every device, so
+/// that a message can name those devices together.
+pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
+    match assessed.exclusion {
+        Some(exclusion) => excluded(assessment, assessed, exclusion),
+        None if assessed.fit == Fit::Taken => taken(assessment, assessed),
+        None => "fits".to_owned(),
+    }
+}
+
+fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exclusion) -> String {
+    let request = assessment.request;
+    let capacity = assessed.device.capacity();
+    match exclusion {
+        Exclusion::NotNamed => "not among the devices asked for".to_owned(),
+        Exclusion::Vendor => match request.vendor {
+            Some(vendor) => format!("not made by {}", vendor_name(vendor)),
+            None => "made by another vendor".to_owned(),
+        },
+        Exclusion::Model => {
+            format!("its model is not like `{}`", shown(request.model.as_deref().unwrap_or("")))
+        }
+        Exclusion::MinMemory => {
+            let total = assessed.device.memory_total_bytes;
+            let (has, least) = apart(total, request.min_memory.unwrap_or_default());
+            format!("has {has} of memory, at least {least} asked")
+        }
+        Exclusion::Unhealthy => "reported unhealthy".to_owned(),
+        Exclusion::Cordoned => "cordoned: taken out of service by an administrator".to_owned(),
+        Exclusion::TooSmall if assessed.demand.milli > MilliGpu::WHOLE => {
+            format!("has {} of compute, {} asked", MilliGpu::WHOLE, assessed.demand.milli)
+        }
+        Exclusion::TooSmall => {
+            let (has, asked) = apart(capacity, assessed.demand.memory);
+            format!("has {has} to lease, {asked} asked")
+        }
+    }
+}
+
+fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
+    let held_exclusively = assessed.occupancy.firm.is_exclusive();
+    let holders = holders(assessment, assessed, held_exclusively);
+    if held_exclusively {
+        return format!("held exclusively by {holders}");
+    }
+    let (free_milli, free_memory) = assessed.occupancy.firm.free(assessed.device);
+    if assessed.demand.sharing == Sharing::Exclusive {
+        let asked = match assessment.request.amount {
+            Amount::Whole => "asked whole",
+            Amount::Share { .. } => "asked exclusively",
+        };
+        return format!("{free_milli} and {free_memory} free, {asked}; held by {holders}");
+    }
+    let demand = &assessed.demand;
+    let (free_text, memory_text) = apart(free_memory, demand.memory);
+    let asked = match (demand.milli > free_milli, demand.memory > free_memory) {
+        (true, true) => format!("{} and {memory_text}", demand.milli),
+        (true, false) => demand.milli.to_string(),
+        (false, _) => memory_text,
+    };
+    format!("{free_milli} and {free_text} free, {asked} asked; held by {holders}")
+}
+
+/// Who holds the device: `lease l-1 of …, lease l-2 of … and 4 more`. Sorted by name, so that
+/// the order in which leases are read does not show.
+fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only: bool) -> String {
+    let holds = assessment.snapshot.holds.iter().filter(|hold| {
+        let counts = !exclusive_only || hold.sharing == Sharing::Exclusive;
+        !hold.grace && counts && hold.device == assessed.device.uuid
+    });
+    let names: BTreeSet<&str> = holds.map(|hold| hold.holder.as_str()).collect();
+    let mut text = names.iter().take(HOLDERS_MAX).copied().collect::<Vec<_>>().join(", ");
+    if let Some(rest) = names.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
+        text.push_str(&format!(" and {rest} more"));
+    }
+    text
+}
+
+/// Two amounts so written that they differ in text if they differ at all.
+fn apart(a: Bytes, b: Bytes) -> (String, String) {
+    let (a_text, b_text) = (a.to_string(), b.to_string());
+    if a != b && a_text == b_text {
+        (format!("{} bytes", a.0), format!("{} bytes", b.0))
+    } else {
+        (a_text, b_text)
+    }
+}
+
+/// The vendor as people write it.
+pub(super) const fn vendor_name(vendor: Vendor) -> &'static str {
+    match vendor {
+        Vendor::Nvidia => "NVIDIA",
+        Vendor::Amd => "AMD",
+    }
+}

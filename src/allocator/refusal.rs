@@ -1,0 +1,40 @@
+//! Why nothing was granted: a code, a reason per device, a hint.
+
+use crate::model::code::Code;
+use crate::model::id::DeviceId;
+use serde::{Serialize, Serializer};
+
+/// Why one device was not (or could not alone be) granted; or that it would fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Which.
+    pub uuid: DeviceId,
+    /// Its index.
+    pub index: u32,
+    /// Its model, safe to show.
+    pub model: String,
+    /// Whether it fits the request by itself.
+    pub fits: bool,
+    /// In words, without the device's name: `held exclusively by lease l-5f1c09ab77de of …`.
+    pub reason: String,
+}
+
+/// Why nothing was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this node,
+    /// [`Code::NoCapacity`] if one could; [`Code::NotSupportedYet`] and [`Code::BadRequest`] for
+    /// requests that no device is looked at for.
+    #[serde(serialize_with = "as_text")]
+    pub code: Code,
+    /// One sentence without a full stop: what was asked, what there is.
+    pub summary: String,
+    /// Every device of the node, in index order; empty if the devices are not the reason.
+    pub verdicts: Vec<Verdict>,
+    /// What to do about it.
+    pub hint: String,
+}
+
+fn as_text<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.as_str())
+}

@@ -1,0 +1,81 @@
+//! From selectors to devices.
+
+use crate::model::device::{Device, Node};
+use crate::model::text::shown;
+use crate::request::Selector;
+use std::collections::BTreeSet;
+
+/// A selector that does not name exactly one device.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadSelector<'a> {
+    /// Which.
+    pub(super) selector: &'a Selector,
+    /// Positions of the devices that it might mean: none, or several.
+    pub(super) candidates: BTreeSet<usize>,
+}
+
+/// The positions of the devices that the selectors name; `None` if there are no selectors.
+///
+/// # Errors
+/// The first selector that names no device, or more than one.
+pub(super) fn resolve<'a>(
+    node: &Node,
+    selectors: &'a [Selector],
+) -> Result<Option<BTreeSet<usize>>, BadSelector<'a>> {
+    if selectors.is_empty() {
+        return Ok(None);
+    }
+    let mut named = BTreeSet::new();
+    for selector in selectors {
+        let candidates = candidates(node, selector);
+        if candidates.len() != 1 {
+            return Err(BadSelector { selector, candidates });
+        }
+        named.extend(candidates);
+    }
+    Ok(Some(named))
+}
+
+fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
+    match selector {
+        Selector::Index(index) => positions(node, |device| device.index == *index),
+        Selector::Uuid(prefix) => {
+            // The UUID of a device may be the beginning of its partitions' UUIDs: written out in
+            // full it means the device.
+            let exact = positions(node, |device| device.uuid.as_str().eq_ignore_ascii_case(prefix));
+            if exact.is_empty() {
+                positions(node, |device| begins_with(device, prefix))
+            } else {
+                exact
+            }
+        }
+        Selector::Pci(address) => positions(node, |device| device.pci == *address),
+        Selector::Card(number) => having(node, &format!("/dev/dri/card{number}")),
+        Selector::Render(number) => having(node, &format!("/dev/dri/renderD{number}")),
+    }
+}
+
+fn positions(node: &Node, test: impl Fn(&Device) -> bool) -> BTreeSet<usize> {
+    let devices = node.devices.iter().enumerate();
+    devices.filter(|(_, device)| test(device)).map(|(position, _)| position).collect()
+}
+
+fn having(node: &Node, path: &str) -> BTreeSet<usize> {
+    positions(node, |device| device.nodes.iter().any(|node| node.path == path))
+}
+
+fn begins_with(device: &Device, prefix: &str) -> bool {
+    let start = device.uuid.as_str().get(..prefix.len());
+    !prefix.is_empty() && start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// The selector as a user would type it, safe to show.
+pub(super) fn typed(selector: &Selector) -> String {
+    match selector {
+        Selector::Index(index) => index.to_string(),
+        Selector::Uuid(prefix) => shown(prefix),
+        Selector::Pci(address) => address.to_string(),
+        Selector::Card(number) => format!("card{number}"),
+        Selector::Render(number) => format!("renderD{number}"),
+    }
+}
