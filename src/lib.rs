@@ -20,6 +20,8 @@
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod allocator;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod injection;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod request;

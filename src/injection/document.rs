@@ -1,0 +1,286 @@
+//! A JSON document that is edited in place and otherwise left as it is.
+//!
+//! The tree is a [`serde_json::Value`] with the order of keys and the spelling of numbers kept,
+//! because a round trip through typed structs loses what those do not know (DESIGN.md §9). Of a
+//! key that occurs twice the last value counts, as in Go. Numbers are kept by an object with a
+//! private key inside serde_json; a document that has that key itself (`$serde_json::private::…`)
+//! does not parse, or has a number in that object's place, which an edit there refuses.
+
+use crate::model::text::shown;
+use serde_json::{Map, Value, to_vec, to_vec_pretty};
+use std::fmt;
+use thiserror::Error;
+
+/// Why a document could not be read or edited.
+#[derive(Debug, Error)]
+pub enum DocumentError {
+    /// Not JSON.
+    #[error("parse the JSON document")]
+    Syntax(#[source] serde_json::Error),
+    /// JSON, but not an object.
+    #[error("the JSON document is not an object")]
+    NotAnObject,
+    /// A value of the wrong kind where an edit has to be made.
+    #[error("`{pointer}` must be {expected}, but is {found}")]
+    Type {
+        /// Where, as a JSON pointer (RFC 6901).
+        pointer: String,
+        /// What the runtime specification wants there.
+        expected: Kind,
+        /// What is there.
+        found: Kind,
+    },
+    /// A request of ours that is not a string.
+    #[error("annotation `{key}` must be a string")]
+    Annotation {
+        /// The annotation's key, safe to show.
+        key: String,
+    },
+}
+
+impl DocumentError {
+    pub(super) fn annotation(key: &str) -> Self {
+        Self::Annotation { key: shown(key) }
+    }
+}
+
+/// The kinds of JSON values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// Any number.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl Kind {
+    /// The kind of a value.
+    #[must_use]
+    pub const fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+            Value::Object(_) => Self::Object,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        })
+    }
+}
+
+/// A JSON object with the look of its file: compact or indented, with or without a newline at the
+/// end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    root: Value,
+    pretty: bool,
+    newline: bool,
+}
+
+impl Document {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// If it is not JSON (serde_json counts lone surrogates and more than 128 levels among that)
+    /// or not an object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let root: Value = serde_json::from_slice(bytes).map_err(DocumentError::Syntax)?;
+        if !root.is_object() {
+            return Err(DocumentError::NotAnObject);
+        }
+        // Indented means: the line ends after the first brace.
+        let after_brace = bytes.iter().skip_while(|byte| **byte != b'{').skip(1);
+        let pretty =
+            after_brace.take_while(|byte| byte.is_ascii_whitespace()).any(|byte| *byte == b'\n');
+        Ok(Self { root, pretty, newline: bytes.ends_with(b"\n") })
+    }
+
+    /// The document as a file's contents. A compact file stays compact, and an indented one is
+    /// indented with two spaces.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let root = &self.root;
+        // `Display` does the same through `fmt`, which takes each piece of text to be checked.
+        let written = if self.pretty { to_vec_pretty(root) } else { to_vec(root) };
+        let mut text = written.unwrap_or_else(|_| root.to_string().into_bytes());
+        if self.newline {
+            text.push(b'\n');
+        }
+        text
+    }
+
+    /// The whole tree.
+    #[must_use]
+    pub const fn root(&self) -> &Value {
+        &self.root
+    }
+
+    pub(super) const fn root_mut(&mut self) -> &mut Value {
+        &mut self.root
+    }
+
+    /// The array at `path`, or `None` where it or an object on the way is absent or null.
+    ///
+    /// # Errors
+    /// If something on the way is of another kind.
+    pub(super) fn list_mut(
+        &mut self,
+        path: &[&str],
+    ) -> Result<Option<&mut Vec<Value>>, DocumentError> {
+        Ok(self.find(path, Kind::Array)?.and_then(Value::as_array_mut))
+    }
+
+    /// The object at `path`; otherwise as [`Self::list_mut`].
+    pub(super) fn object_mut(
+        &mut self,
+        path: &[&str],
+    ) -> Result<Option<&mut Map<String, Value>>, DocumentError> {
+        Ok(self.find(path, Kind::Object)?.and_then(Value::as_object_mut))
+    }
+
+    fn find(&mut self, path: &[&str], kind: Kind) -> Result<Option<&mut Value>, DocumentError> {
+        let mut here = &mut self.root;
+        for (depth, key) in path.iter().enumerate() {
+            let Some(next) = here.get_mut(*key) else { return Ok(None) };
+            if next.is_null() {
+                return Ok(None);
+            }
+            expect(next, kind_at(path, depth, kind), || pointer(path, depth))?;
+            here = next;
+        }
+        Ok(Some(here))
+    }
+
+    /// Creates what is absent or null on the way to `path`, and at `path` an empty array or
+    /// object. `created` hears of each creation, outermost first: its path and whether there
+    /// was a null.
+    ///
+    /// # Errors
+    /// If something on the way is of another kind; then nothing was created.
+    pub(super) fn create(
+        &mut self,
+        path: &[&str],
+        kind: Kind,
+        mut created: impl FnMut(&[&str], bool),
+    ) -> Result<(), DocumentError> {
+        let mut here = &mut self.root;
+        for (depth, key) in path.iter().enumerate() {
+            let kind = kind_at(path, depth, kind);
+            let Some(object) = here.as_object_mut() else { return Ok(()) };
+            let was_there = object.contains_key(*key);
+            let next = object.entry(*key).or_insert(Value::Null);
+            if next.is_null() {
+                *next = match kind {
+                    Kind::Array => Value::Array(Vec::new()),
+                    _ => Value::Object(Map::new()),
+                };
+                created(path.get(..=depth).unwrap_or(path), was_there);
+            }
+            expect(next, kind, || pointer(path, depth))?;
+            here = next;
+        }
+        Ok(())
+    }
+}
+
+/// All but the last step of a path lead through objects.
+const fn kind_at(path: &[&str], depth: usize, last: Kind) -> Kind {
+    if depth + 1 == path.len() { last } else { Kind::Object }
+}
+
+fn pointer(path: &[&str], depth: usize) -> String {
+    path.iter().take(depth + 1).flat_map(|key| ["/", key]).collect()
+}
+
+/// Refuses a value of another kind.
+pub(super) fn expect(
+    value: &Value,
+    expected: Kind,
+    pointer: impl FnOnce() -> String,
+) -> Result<(), DocumentError> {
+    let found = Kind::of(value);
+    if found == expected {
+        return Ok(());
+    }
+    Err(DocumentError::Type { pointer: pointer(), expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_keeps_its_look() {
+        for text in [
+            r#"{"b":1,"a":[18446744073709551616,1.50,-0.0,{}],"ü":"\n"}"#,
+            "{\"a\":1}\n",
+            "{\n  \"a\": [\n    1\n  ],\n  \"b\": {},\n  \"c\": []\n}\n",
+            "{}",
+        ] {
+            assert_eq!(Document::parse(text.as_bytes()).unwrap().to_bytes(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        let document = Document::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap();
+        assert_eq!(document.to_bytes(), br#"{"a":3,"b":2}"#);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in ["[]", "1", "null", "\"a\""] {
+            let error = Document::parse(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, DocumentError::NotAnObject), "{text}");
+        }
+        for text in ["", "{", "{}x", r#"{"a":"\ud800"}"#] {
+            let error = Document::parse(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, DocumentError::Syntax(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_kind_is_named_with_its_place() {
+        let mut document = Document::parse(br#"{"linux":{"resources":[]}}"#).unwrap();
+        let error = document.list_mut(&["linux", "resources", "devices"]).unwrap_err();
+        assert_eq!(error.to_string(), "`/linux/resources` must be an object, but is an array");
+        let before = document.clone();
+        document.create(&["linux", "resources", "devices"], Kind::Array, |_, _| ()).unwrap_err();
+        assert_eq!(document, before);
+    }
+
+    #[test]
+    fn absent_and_null_are_created() {
+        let mut document = Document::parse(br#"{"linux":null,"a":1}"#).unwrap();
+        assert!(document.list_mut(&["linux", "devices"]).unwrap().is_none());
+        let mut created = Vec::new();
+        document
+            .create(&["linux", "devices"], Kind::Array, |path, was_null| {
+                created.push((path.join("/"), was_null));
+            })
+            .unwrap();
+        assert_eq!(created, [("linux".to_owned(), true), ("linux/devices".to_owned(), false)]);
+        assert_eq!(document.to_bytes(), br#"{"linux":{"devices":[]},"a":1}"#);
+    }
+}

@@ -1,0 +1,369 @@
+//! What must be known of a spec before anything is decided: one fast pass, no tree.
+//!
+//! Every container start on the node comes through here, most of them without a request, so this
+//! reader fails only where the low-level runtime could not read the file either, or where a
+//! request of ours is written so that it cannot be understood.
+
+use super::document::DocumentError;
+use super::file_name;
+use super::lenient::Object;
+use super::spec_reader::Spec;
+use crate::model::id::Nonce;
+use std::collections::BTreeMap;
+
+/// A device node that is already in the spec (config-linux.md, "Devices"). Its path is the one
+/// in the container: `--device /dev/nvidia0:/dev/x` shows the GPU only in the numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecDevice {
+    /// Path in the container; empty where the spec has none.
+    pub path: String,
+    /// `c`, `u`, `b` or `p`; empty where the spec has none.
+    pub kind: String,
+    /// Major number.
+    pub major: Option<i64>,
+    /// Minor number.
+    pub minor: Option<i64>,
+}
+
+/// A hook that is already in the spec (config.md, "POSIX-platform Hooks").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecHook {
+    /// The stage's key: `createRuntime`, `poststop`, …
+    pub stage: &'static str,
+    /// Path of the program.
+    pub path: String,
+    /// Arguments, beginning with `argv[0]`.
+    pub args: Vec<String>,
+}
+
+/// What the shim must know of a spec.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// All annotations that are strings (config.md, "Annotations").
+    pub annotations: BTreeMap<String, String>,
+    /// `process.env`, in order, split at the first `=`; repeated names are kept.
+    pub env: Vec<(String, String)>,
+    /// `linux.devices`.
+    pub device_paths: Vec<SpecDevice>,
+    /// The hooks of all stages.
+    pub hooks: Vec<SpecHook>,
+    /// A rule of `linux.resources.devices` opens character devices of every driver, as engines
+    /// write it for `--privileged`. Whether a later rule takes it back is not weighed: privileged
+    /// is the stricter reading.
+    pub privileged: bool,
+    /// Majors of which a rule opens every minor (`--device-cgroup-rule 'c 195:* rw'`).
+    pub open_majors: Vec<i64>,
+    /// The container is in a user namespace of its own or is put into one.
+    pub user_namespace: bool,
+    /// `linux.cgroupsPath`, unless empty.
+    pub cgroups_path: Option<String>,
+    /// The container's name in its pod.
+    pub container_name: Option<String>,
+    /// This is a pod's sandbox (pause container): it gets no GPU.
+    pub is_sandbox: bool,
+    /// There are annotations under [`super::GRANTED_PREFIX`], by us or by somebody who pretends.
+    pub granted_keys: bool,
+    /// NVIDIA's toolkit has put in the hook that injects what the container's variables say.
+    pub vendor_hook: bool,
+}
+
+impl Facts {
+    /// The nonces in the arguments of hooks with this file name: `--nonce X` or `--nonce=X`.
+    /// A spec is not proof: a nonce counts only if a lease has it.
+    #[must_use]
+    pub fn our_nonces(&self, hook_file_name: &str) -> Vec<Nonce> {
+        let ours = self.hooks.iter().filter(|hook| file_name(&hook.path) == hook_file_name);
+        let mut nonces = Vec::new();
+        for hook in ours {
+            let mut args = hook.args.iter();
+            while let Some(arg) = args.next() {
+                let value = match arg.strip_prefix("--nonce") {
+                    Some("") => args.next().map(String::as_str),
+                    Some(rest) => rest.strip_prefix('='),
+                    None => None,
+                };
+                if let Some(nonce) = value.and_then(|value| Nonce::new(value).ok())
+                    && !nonces.contains(&nonce)
+                {
+                    nonces.push(nonce);
+                }
+            }
+        }
+        nonces
+    }
+}
+
+/// Reads the facts.
+///
+/// # Errors
+/// If the file is not JSON, not an object, or one of our own annotations is not a string. A
+/// string that is read and holds a lone surrogate is not JSON either; Go would repair it, but no
+/// engine writes one.
+pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
+    let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
+    let Object(spec): Object<Spec> =
+        serde_json::from_slice(config_json).map_err(DocumentError::Syntax)?;
+    if first != Some(&b'{') {
+        return Err(DocumentError::NotAnObject);
+    }
+    spec.into_facts()
+}
+
+/// Whether a path is that of a GPU node or of a control node of a GPU driver.
+#[must_use]
+pub fn is_gpu_node_path(path: &str) -> bool {
+    let numbered = |name: &str, prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let Some(name) = path.strip_prefix("/dev/") else { return false };
+    match name {
+        "nvidiactl" | "nvidia-uvm" | "nvidia-uvm-tools" | "nvidia-modeset" | "kfd" => true,
+        _ => match name.split_once('/') {
+            None => numbered(name, "nvidia"),
+            Some(("nvidia-caps", cap)) => !cap.is_empty(),
+            Some(("dri", node)) => numbered(node, "card") || numbered(node, "renderD"),
+            Some(_) => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::Document;
+    use proptest::prelude::*;
+
+    fn read(json: &str) -> Facts {
+        facts(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_container_is_read() {
+        let facts = read(
+            r#"{"annotations":{"gpulease/count":"1","n":7,"io.kubernetes.cri.container-name":"web"},
+            "process":{"env":["A=1=2","B","A=3",4]},
+            "hooks":{"prestart":[{"path":"/usr/bin/nvidia-container-runtime-hook"}],"new":[{}],
+                "poststop":[{"path":"/x/gpulease-hook","args":["h","poststop"],"timeout":2}]},
+            "linux":{"cgroupsPath":"a:b:c","namespaces":[{"type":"pid"},{"type":"user"}],
+                "devices":[{"path":"/dev/kfd","type":"c","major":234,"minor":0,"fileMode":438}]}}"#,
+        );
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(facts.annotations.get("gpulease/count").map(String::as_str), Some("1"));
+        assert_eq!(facts.annotations.len(), 2);
+        assert_eq!(facts.env, [pair("A", "1=2"), pair("B", ""), pair("A", "3")]);
+        assert_eq!(facts.hooks.len(), 2);
+        assert!(facts.hooks.iter().any(|h| h.stage == "poststop" && h.args == ["h", "poststop"]));
+        assert!(facts.vendor_hook && facts.user_namespace);
+        assert!(!facts.privileged && !facts.is_sandbox && !facts.granted_keys);
+        assert_eq!(facts.cgroups_path.as_deref(), Some("a:b:c"));
+        assert_eq!(facts.container_name.as_deref(), Some("web"));
+        let kfd = SpecDevice {
+            path: "/dev/kfd".to_owned(),
+            kind: "c".to_owned(),
+            major: Some(234),
+            minor: Some(0),
+        };
+        assert_eq!(facts.device_paths, [kfd]);
+    }
+
+    #[test]
+    fn whatever_is_not_ours_may_be_anything() {
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        let json = format!(
+            r#"{{"x":"\ud800","\ud800":1,"deep":{deep},"big":1e9999,"annotations":null,"hooks":5,
+            "process":{{"args":["\udfff"],"env":null,"oomScoreAdj":123456789012345678901234567890}},
+            "linux":{{"devices":{{}},"namespaces":[null,3,"user",{{"type":5}}],"resources":null,
+                "cgroupsPath":""}}}}"#
+        );
+        assert_eq!(read(&json), Facts::default());
+        assert_eq!(read(r#"{"annotations":1.5,"process":-1}"#), Facts::default());
+        assert_eq!(read("{\"process\":null,\"linux\":[],\"annotations\":\"\"}"), Facts::default());
+    }
+
+    #[test]
+    fn only_json_objects_and_only_our_own_requests_are_judged() {
+        for bad in ["", "{", "{} {}", r#"{"a":}"#] {
+            assert!(matches!(facts(bad.as_bytes()), Err(DocumentError::Syntax(_))), "{bad}");
+        }
+        for bad in ["[]", "null", " 3", "\"{\""] {
+            assert!(matches!(facts(bad.as_bytes()), Err(DocumentError::NotAnObject)), "{bad}");
+        }
+        for key in ["gpulease/count", "web.gpulease/count"] {
+            let error = facts(format!(r#"{{"annotations":{{"{key}":1}}}}"#).as_bytes());
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                format!("annotation `{key}` must be a string")
+            );
+        }
+        assert!(read(r#"{"annotations":{"gpulease.granted/devices":1}}"#).granted_keys);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        let facts = read(
+            r#"{"annotations":{"gpulease/count":1},"process":{"env":["A=1"],"env":["B=2"]},
+            "annotations":{"gpulease/count":2,"gpulease/count":"3"},"linux":{"cgroupsPath":"x"},
+            "linux":{}}"#,
+        );
+        assert_eq!(facts.annotations.get("gpulease/count").map(String::as_str), Some("3"));
+        assert_eq!(facts.env, [("B".to_owned(), "2".to_owned())]);
+        assert_eq!(facts.cgroups_path, None);
+    }
+
+    #[test]
+    fn privileged_is_one_rule_for_everything() {
+        let privileged = |rules: &str| {
+            read(&format!(r#"{{"linux":{{"resources":{{"devices":{rules}}}}}}}"#)).privileged
+        };
+        for yes in [
+            r#"[{"allow":true,"access":"rwm"}]"#,
+            r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"a","access":"mrw"}]"#,
+            r#"[{"allow":true,"type":null,"major":null,"minor":-1,"access":"rwm"}]"#,
+            r#"[{"allow":true,"access":"rw"}]"#,
+            r#"[{"allow":true,"type":"c","access":"rwm"}]"#,
+            r#"[{"allow":true,"type":"c","minor":1,"access":"r"}]"#,
+            r#"[{"allow":true,"type":"c","major":-1,"minor":1,"access":"w"}]"#,
+            r#"[{"allow":true,"type":"a","major":1,"minor":3,"access":"m"}]"#,
+            r#"[{"allow":true,"major":195,"access":"rwm"}]"#,
+        ] {
+            assert!(privileged(yes), "{yes}");
+        }
+        for no in [
+            r#"[{"allow":false,"access":"rwm"}]"#,
+            r#"[{"allow":true,"type":"c","access":"m"},{"allow":true,"type":"b","access":"rwm"}]"#,
+            r#"[{"allow":true,"type":"c","major":195,"access":"rwm"}]"#,
+            r#"[{"allow":false,"type":"a","major":1,"access":"rwm"}]"#,
+            "null",
+        ] {
+            assert!(!privileged(no), "{no}");
+        }
+        let rule = r#"{"linux":{"resources":{"devices":[
+            {"allow":true,"type":"c","major":195,"minor":-1,"access":"rw"},
+            {"allow":true,"type":"c","major":10,"minor":229,"access":"rw"},
+            {"allow":false,"type":"c","major":7,"access":"rw"}]}}}"#;
+        assert_eq!(read(rule).open_majors, [195]);
+    }
+
+    #[test]
+    fn a_pod_tells_its_containers_apart() {
+        let name = |key: &str, value: &str| {
+            read(&format!(r#"{{"annotations":{{"{key}":"{value}"}}}}"#)).container_name
+        };
+        assert_eq!(name("io.kubernetes.container.name", "web").as_deref(), Some("web"));
+        let long = name("io.kubernetes.cri-o.ContainerName", "k8s_web_pod_ns_uid_0");
+        assert_eq!(long.as_deref(), Some("web"));
+        for key in ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"] {
+            let sandbox = |kind| read(&format!(r#"{{"annotations":{{"{key}":"{kind}"}}}}"#));
+            assert!(sandbox("sandbox").is_sandbox);
+            assert!(!sandbox("container").is_sandbox);
+        }
+    }
+
+    #[test]
+    fn nonces_are_found_in_both_spellings() {
+        let facts = read(
+            r#"{"hooks":{"createRuntime":[
+            {"path":"/usr/libexec/gpulease-hook","args":["h","create-runtime","--nonce","ab01"]},
+            {"path":"/opt/gpulease-hook","args":["h","--nonce=cd02","--nonce","../x","--nonce"]},
+            {"path":"/opt/gpulease-hook","args":["h","--nonces=ee","--nonce=ab01"]},
+            {"path":"/usr/bin/other-hook","args":["--nonce","ef03"]}]}}"#,
+        );
+        let nonces = facts.our_nonces("gpulease-hook");
+        let found: Vec<&str> = nonces.iter().map(Nonce::as_str).collect();
+        assert_eq!(found, ["ab01", "cd02"]);
+    }
+
+    #[test]
+    fn gpu_nodes_are_known_by_path() {
+        for yes in [
+            "/dev/nvidia0",
+            "/dev/nvidia15",
+            "/dev/nvidiactl",
+            "/dev/nvidia-uvm",
+            "/dev/nvidia-uvm-tools",
+            "/dev/nvidia-modeset",
+            "/dev/nvidia-caps/nvidia-cap1",
+            "/dev/kfd",
+            "/dev/dri/card0",
+            "/dev/dri/renderD128",
+        ] {
+            assert!(is_gpu_node_path(yes), "{yes}");
+        }
+        for no in [
+            "/dev/nvidia",
+            "/dev/nvidia0x",
+            "/dev/nvidia-caps",
+            "/dev/nvidia-caps/",
+            "/dev/dri",
+            "/dev/dri/by-path",
+            "/dev/dri/renderD",
+            "/dev/null",
+            "nvidia0",
+        ] {
+            assert!(!is_gpu_node_path(no), "{no}");
+        }
+    }
+
+    /// JSON text of keys that matter, with repetitions and values of any kind.
+    fn text() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(vec![
+            "annotations",
+            "process",
+            "env",
+            "linux",
+            "devices",
+            "path",
+            "hooks",
+            "poststop",
+            "args",
+            "resources",
+            "allow",
+            "access",
+            "namespaces",
+            "type",
+            "major",
+            "x",
+        ]);
+        let leaf = prop::sample::select(vec![
+            "null",
+            "true",
+            "1",
+            "-1",
+            "1.5",
+            "18446744073709551616",
+            "\"a\"",
+            "\"user\"",
+            "\"rwm\"",
+            "\"A=\\u00fc\"",
+            "[]",
+            "{}",
+        ])
+        .prop_map(str::to_owned);
+        let value = leaf.prop_recursive(6, 64, 6, move |inner| {
+            let member = (key.clone(), inner.clone()).prop_map(|(k, v)| format!("\"{k}\":{v}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|all| format!("[{}]", all.join(","))),
+                prop::collection::vec(member, 0..6)
+                    .prop_map(|all| format!("{{{}}}", all.join(","))),
+            ]
+        });
+        let top = prop::sample::select(vec!["annotations", "process", "linux", "hooks"]);
+        prop::collection::vec((top, value), 0..6).prop_map(|members| {
+            let members: Vec<String> =
+                members.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+            format!("{{{}}}", members.join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn facts_and_document_agree(text in text()) {
+            let document = Document::parse(text.as_bytes()).unwrap();
+            let direct = facts(text.as_bytes()).unwrap();
+            prop_assert_eq!(direct, facts(&document.to_bytes()).unwrap());
+        }
+    }
+}

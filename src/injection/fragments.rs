@@ -1,0 +1,49 @@
+//! The pieces of JSON that are put into a spec. Each is held against oci-spec's type of the same
+//! name by `tests/spec_edits.rs`.
+
+use super::types::{HookEntry, ResolvedNode};
+use serde_json::{Map, Value};
+
+/// An entry of `linux.devices` (config-linux.md, "Devices").
+#[must_use]
+pub fn device(node: &ResolvedNode) -> Value {
+    object([
+        ("path", node.path.clone().into()),
+        ("type", "c".into()),
+        ("major", node.major.into()),
+        ("minor", node.minor.into()),
+        ("fileMode", node.file_mode.into()),
+        ("uid", node.uid.into()),
+        ("gid", node.gid.into()),
+    ])
+}
+
+/// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). No `m`: the
+/// runtime makes the node, and nothing in the container needs to make another.
+#[must_use]
+pub fn rule(node: &ResolvedNode) -> Value {
+    object([
+        ("allow", true.into()),
+        ("type", "c".into()),
+        ("major", node.major.into()),
+        ("minor", node.minor.into()),
+        ("access", "rw".into()),
+    ])
+}
+
+/// A hook (config.md, "POSIX-platform Hooks").
+#[must_use]
+pub fn hook(hook: &HookEntry) -> Value {
+    object([
+        ("path", hook.path.clone().into()),
+        ("args", hook.args.clone().into()),
+        ("env", hook.env.clone().into()),
+        ("timeout", hook.timeout.into()),
+    ])
+}
+
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(
+        members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>(),
+    )
+}

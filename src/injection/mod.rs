@@ -1,0 +1,34 @@
+//! From a grant to an edited `config.json`: pure functions on a JSON tree in memory.
+//!
+//! [`facts()`] reads what must be known before anything is decided, without building a tree.
+//! [`Document`] is the tree; [`apply()`] puts an [`Injection`] into it and says in an [`Undo`] what
+//! it did; [`revert`] takes that out again. [`visibility()`] decides the environment.
+
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod document;
+pub mod facts;
+pub mod fragments;
+mod lenient;
+mod spec_reader;
+mod target;
+pub mod types;
+pub mod undo;
+pub mod visibility;
+mod withhold;
+
+pub use apply::{EditError, apply};
+pub use document::{Document, DocumentError, Kind};
+pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
+pub use types::{GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, ResolvedNode};
+pub use undo::{Undo, revert, strip_granted, strip_our_hooks};
+pub use visibility::{process_env, visibility};
+
+/// The hook program's file name, by which our hooks are known in a spec.
+pub const HOOK_NAME: &str = "gpulease-hook";
+
+/// The last component of a path, as hooks are recognised by it wherever they are installed.
+pub(crate) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}

@@ -1,0 +1,294 @@
+//! The members of a spec that [`super::facts()`] reads, and what it makes of them.
+
+use super::document::DocumentError;
+use super::facts::{Facts, SpecDevice, SpecHook};
+use super::file_name;
+use super::lenient::{Leaf, List, Members, Object, skip};
+use super::types::GRANTED_PREFIX;
+use serde::de::MapAccess;
+use std::collections::BTreeMap;
+
+/// File names of the hook that injects what the container's variables say, which no other part of
+/// the spec shows: NVIDIA's, by its present and its former name (nvidia-container-toolkit). The
+/// hooks that CDI specs bring read no variables, and the devices stand in the spec beside them.
+const VENDOR_HOOKS: [&str; 2] = ["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
+
+/// Whether the key is a request to us: `gpulease/…` or `<container>.gpulease/…`.
+fn is_request_key(key: &str) -> bool {
+    key.split_once('/')
+        .is_some_and(|(domain, _)| domain == "gpulease" || domain.ends_with(".gpulease"))
+}
+
+/// The root of a spec.
+#[derive(Default)]
+pub(super) struct Spec {
+    annotations: Annotations,
+    process: Process,
+    hooks: Hooks,
+    linux: Linux,
+}
+
+#[derive(Default)]
+struct Annotations(BTreeMap<String, Option<String>>);
+
+#[derive(Default)]
+struct Process {
+    env: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct Hooks(BTreeMap<&'static str, Vec<SpecHook>>);
+
+#[derive(Default)]
+struct Linux {
+    devices: Vec<SpecDevice>,
+    resources: Resources,
+    user_namespace: bool,
+    cgroups_path: Option<String>,
+}
+
+#[derive(Default)]
+struct Resources {
+    privileged: bool,
+    open_majors: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Rule {
+    allow: bool,
+    kind: String,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: String,
+}
+
+#[derive(Default)]
+struct Namespace {
+    kind: String,
+}
+
+impl Spec {
+    /// The facts; fails only on a request of ours that is not a string.
+    pub(super) fn into_facts(self) -> Result<Facts, DocumentError> {
+        let mut annotations = BTreeMap::new();
+        let mut granted_keys = false;
+        for (key, value) in self.annotations.0 {
+            granted_keys |= key.starts_with(GRANTED_PREFIX);
+            match value {
+                Some(value) => {
+                    annotations.insert(key, value);
+                }
+                // A request that we cannot read must not become a container without a GPU.
+                None if is_request_key(&key) => {
+                    return Err(DocumentError::annotation(&key));
+                }
+                None => {}
+            }
+        }
+        let hooks: Vec<SpecHook> = self.hooks.0.into_values().flatten().collect();
+        let is = |key: &str, value: &str| annotations.get(key).is_some_and(|v| v == value);
+        Ok(Facts {
+            is_sandbox: is("io.kubernetes.cri.container-type", "sandbox")
+                || is("io.kubernetes.cri-o.ContainerType", "sandbox"),
+            container_name: container_name(&annotations),
+            annotations,
+            env: self.process.env,
+            device_paths: self.linux.devices,
+            privileged: self.linux.resources.privileged,
+            open_majors: self.linux.resources.open_majors,
+            user_namespace: self.linux.user_namespace,
+            cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
+            granted_keys,
+            vendor_hook: hooks.iter().any(|hook| VENDOR_HOOKS.contains(&file_name(&hook.path))),
+            hooks,
+        })
+    }
+}
+
+/// containerd's own annotation, the kubelet's (which CRI-O copies), then CRI-O's, which holds the
+/// long name `k8s_<container>_<pod>_…`; a Kubernetes name has no `_`.
+fn container_name(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let long = |name: &String| name.strip_prefix("k8s_")?.split('_').next().map(str::to_owned);
+    annotations
+        .get("io.kubernetes.cri.container-name")
+        .or_else(|| annotations.get("io.kubernetes.container.name"))
+        .cloned()
+        .or_else(|| annotations.get("io.kubernetes.cri-o.ContainerName").and_then(long))
+}
+
+impl<'de> Members<'de> for Spec {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "annotations" => self.annotations = map.next_value::<Object<_>>()?.0,
+            "process" => self.process = map.next_value::<Object<_>>()?.0,
+            "hooks" => self.hooks = map.next_value::<Object<_>>()?.0,
+            "linux" => self.linux = map.next_value::<Object<_>>()?.0,
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Annotations {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let value = map.next_value::<Leaf<'_>>()?.text().map(String::from);
+        self.0.insert(key.to_owned(), value);
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Process {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        if key != "env" {
+            return skip(map);
+        }
+        let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
+        self.env = entries
+            .map(|entry| {
+                let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+                (name.to_owned(), value.to_owned())
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// Every stage that there is (config.md, "POSIX-platform Hooks").
+const STAGES: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+impl<'de> Members<'de> for Hooks {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let Some(stage) = STAGES.into_iter().find(|stage| *stage == key) else { return skip(map) };
+        let hooks = map.next_value::<List<Object<SpecHook>>>()?.0.into_iter();
+        self.0.insert(stage, hooks.map(|Object(hook)| SpecHook { stage, ..hook }).collect());
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for SpecHook {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "path" => self.path = text(map)?,
+            "args" => {
+                let args = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                self.args = args.filter_map(Leaf::text).map(String::from).collect();
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Linux {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "devices" => self.devices = objects(map)?.collect(),
+            "resources" => self.resources = map.next_value::<Object<_>>()?.0,
+            "namespaces" => {
+                self.user_namespace = objects::<Namespace, A>(map)?.any(|n| n.kind == "user");
+            }
+            "cgroupsPath" => {
+                self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Resources {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "devices" => {
+                for rule in objects::<Rule, A>(map)? {
+                    match rule.opens() {
+                        Opens::Everything => self.privileged = true,
+                        Opens::Major(major) => self.open_majors.push(major),
+                        Opens::Little => {}
+                    }
+                }
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// What a rule opens of the host's character devices.
+enum Opens {
+    /// All of them, or one of each driver.
+    Everything,
+    /// All of this major.
+    Major(i64),
+    /// One, or none.
+    Little,
+}
+
+impl Rule {
+    fn opens(&self) -> Opens {
+        if !self.allow {
+            return Opens::Little;
+        }
+        // Of a rule of this type, runc and crun regard neither the numbers nor the access.
+        if matches!(self.kind.as_str(), "" | "a") {
+            return Opens::Everything;
+        }
+        // Engines let every container make nodes, `c *:* m`, which opens none.
+        let opens = ['r', 'w'].into_iter().any(|access| self.access.contains(access));
+        match (self.kind.as_str(), self.major, self.minor) {
+            ("c" | "u", None, _) if opens => Opens::Everything,
+            ("c" | "u", Some(major), None) if opens => Opens::Major(major),
+            _ => Opens::Little,
+        }
+    }
+}
+
+impl<'de> Members<'de> for Rule {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any".
+        let number = |leaf: Leaf<'_>| leaf.integer().filter(|number| *number >= 0);
+        match key {
+            "allow" => self.allow = matches!(map.next_value::<Leaf<'_>>()?, Leaf::Bool(true)),
+            "access" => self.access = text(map)?,
+            "type" => self.kind = text(map)?,
+            "major" => self.major = number(map.next_value()?),
+            "minor" => self.minor = number(map.next_value()?),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for SpecDevice {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "path" => self.path = text(map)?,
+            "type" => self.kind = text(map)?,
+            "major" => self.major = map.next_value::<Leaf<'_>>()?.integer(),
+            "minor" => self.minor = map.next_value::<Leaf<'_>>()?.integer(),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Namespace {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "type" => self.kind = text(map)?,
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
+    Ok(map.next_value::<Leaf<'_>>()?.text().map(String::from).unwrap_or_default())
+}
+
+fn objects<'de, T: Members<'de>, A: MapAccess<'de>>(
+    map: &mut A,
+) -> Result<impl Iterator<Item = T>, A::Error> {
+    Ok(map.next_value::<List<Object<T>>>()?.0.into_iter().map(|Object(object)| object))
+}

@@ -1,0 +1,145 @@
+//! The lists that are edited, and how an edit of one is recorded.
+
+use super::document::{Document, DocumentError, Kind, expect};
+use super::types::HookStage;
+use super::undo::{Created, ListUndo, Placed, Undo};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A list in the spec that is edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Target {
+    /// `linux.devices`.
+    Devices,
+    /// `linux.resources.devices`.
+    Rules,
+    /// `process.user.additionalGids`.
+    Gids,
+    /// `process.env`.
+    Env,
+    /// `env` of a bare process, as `exec --process` has it.
+    BareEnv,
+    /// `hooks.createRuntime`.
+    CreateRuntime,
+    /// `hooks.poststop`.
+    Poststop,
+}
+
+impl From<HookStage> for Target {
+    fn from(stage: HookStage) -> Self {
+        match stage {
+            HookStage::CreateRuntime => Self::CreateRuntime,
+            HookStage::Poststop => Self::Poststop,
+        }
+    }
+}
+
+impl Target {
+    pub(super) const fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Devices => &["linux", "devices"],
+            Self::Rules => &["linux", "resources", "devices"],
+            Self::Gids => &["process", "user", "additionalGids"],
+            Self::Env => &["process", "env"],
+            Self::BareEnv => &["env"],
+            Self::CreateRuntime => &["hooks", "createRuntime"],
+            Self::Poststop => &["hooks", "poststop"],
+        }
+    }
+
+    const fn element(self) -> Kind {
+        match self {
+            Self::Devices | Self::Rules | Self::CreateRuntime | Self::Poststop => Kind::Object,
+            Self::Gids => Kind::Number,
+            Self::Env | Self::BareEnv => Kind::String,
+        }
+    }
+
+    /// Whether two elements are about the same thing, so that there should be one of them: the
+    /// same variable, the same path, a rule on the same numbers.
+    pub(super) fn same_slot(self, a: &Value, b: &Value) -> bool {
+        let same = |keys: &[&str]| keys.iter().all(|key| a.get(key) == b.get(key));
+        match self {
+            Self::Devices => same(&["path"]),
+            Self::Rules => same(&["allow", "type", "major", "minor"]),
+            Self::Env | Self::BareEnv => variable(a).is_some() && variable(a) == variable(b),
+            Self::Gids | Self::CreateRuntime | Self::Poststop => a == b,
+        }
+    }
+}
+
+/// The name of the variable that an element of `process.env` sets.
+pub(super) fn variable(element: &Value) -> Option<&str> {
+    let text = element.as_str()?;
+    Some(text.split_once('=').map_or(text, |(name, _)| name))
+}
+
+/// What becomes of an element.
+pub(super) enum Fate {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Remove,
+    /// Another takes its place.
+    Replace(Value),
+}
+
+/// Edits a list: `fate` decides on each element, then `append`ed ones follow. The list is created
+/// only if something is to be appended. What was done goes into `undo`.
+///
+/// # Errors
+/// If the list, something on the way to it, or one of its elements is of another kind than the
+/// specification's; then nothing was changed.
+pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
+    document: &mut Document,
+    target: Target,
+    undo: &mut Undo,
+    mut fate: impl FnMut(&Value) -> Fate,
+    append: impl FnOnce(&[Value]) -> Append,
+) -> Result<(), DocumentError> {
+    let none = &mut Vec::new();
+    let old = document.list_mut(target.path())?.unwrap_or(none);
+    for (index, element) in old.iter().enumerate() {
+        let pointer = || format!("/{}/{index}", target.path().join("/"));
+        expect(element, target.element(), pointer)?;
+    }
+
+    let mut edit = ListUndo { target, inserted: Vec::new(), removed: Vec::new() };
+    let mut new = Vec::with_capacity(old.len());
+    for (index, element) in std::mem::take(old).into_iter().enumerate() {
+        match fate(&element) {
+            Fate::Keep => new.push(element),
+            Fate::Remove => edit.removed.push(Placed { index, value: element, alike: 0 }),
+            Fate::Replace(value) => {
+                edit.removed.push(Placed { index, value: element, alike: 0 });
+                edit.insert(&mut new, value);
+            }
+        }
+    }
+    for removed in &mut edit.removed {
+        removed.alike = new
+            .iter()
+            .enumerate()
+            .filter(|(index, element)| {
+                target.same_slot(element, &removed.value)
+                    && !edit.inserted.iter().any(|inserted| inserted.index == *index)
+            })
+            .count();
+    }
+    for value in append(&new) {
+        edit.insert(&mut new, value);
+    }
+    if !edit.inserted.is_empty() {
+        document.create(target.path(), Kind::Array, |path, was_null| {
+            undo.created.push(Created::new(path, was_null));
+        })?;
+    }
+    if let Some(list) = document.list_mut(target.path())? {
+        *list = new;
+    }
+    if !edit.is_empty() {
+        undo.lists.push(edit);
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Taking an edit back: when a bundle is started a second time, it still has the first grant in
+//! it.
+//!
+//! The record is ours and is not read from the spec. The spec may have been edited since, by the
+//! engine or by a user, so taking back is by value: what we put in goes if it is there unchanged,
+//! what we took out returns if nobody has put another in its place, and the rest is not touched.
+
+use super::document::Document;
+use super::file_name;
+use super::target::Target;
+use super::types::GRANTED_PREFIX;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What an edit did to a spec. It holds values that were in the spec (environment variables
+/// among them), so it is to be kept as private as the spec is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// Objects and arrays that were created, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) created: Vec<Created>,
+    /// Edited lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) lists: Vec<ListUndo>,
+    /// Annotations that were set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) annotations_set: Vec<(String, String)>,
+    /// Annotations that were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) annotations_removed: Vec<PlacedMember>,
+}
+
+impl Undo {
+    /// Whether nothing was changed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.created.is_empty()
+            && self.lists.is_empty()
+            && self.annotations_set.is_empty()
+            && self.annotations_removed.is_empty()
+    }
+}
+
+/// An object or array that was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Created {
+    /// The keys that lead to it.
+    path: Vec<String>,
+    /// Whether a null was there.
+    was_null: bool,
+}
+
+impl Created {
+    pub(super) fn new(path: &[&str], was_null: bool) -> Self {
+        Self { path: path.iter().map(|key| (*key).to_owned()).collect(), was_null }
+    }
+}
+
+/// The edit of one list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListUndo {
+    /// Which list.
+    pub(super) target: Target,
+    /// What was put in, with the index in the edited list.
+    pub(super) inserted: Vec<Placed>,
+    /// What was taken out, with the index in the original list.
+    pub(super) removed: Vec<Placed>,
+}
+
+impl ListUndo {
+    pub(super) fn insert(&mut self, list: &mut Vec<Value>, value: Value) {
+        self.inserted.push(Placed { index: list.len(), value: value.clone(), alike: 0 });
+        list.push(value);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.inserted.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// An element and its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    /// Index in its list.
+    pub(super) index: usize,
+    /// The element.
+    pub(super) value: Value,
+    /// Of a removed element: how many about the same thing were left in the list. More than
+    /// these mean that somebody has put one in since.
+    #[serde(default)]
+    pub(super) alike: usize,
+}
+
+/// An object's member and its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlacedMember {
+    /// Index in its object.
+    pub(super) index: usize,
+    /// The key.
+    pub(super) key: String,
+    /// The value.
+    pub(super) value: Value,
+}
+
+/// Takes an edit back. On the document as the edit left it, this gives the original to the byte;
+/// on one that was edited since, whatever was edited stays. It does not fail: where the document
+/// has become something else altogether, there is nothing of ours to take out.
+pub fn revert(document: &mut Document, undo: &Undo) {
+    if let Ok(Some(annotations)) = document.object_mut(&["annotations"]) {
+        for (key, value) in &undo.annotations_set {
+            if annotations.get(key).and_then(Value::as_str) == Some(value) {
+                annotations.shift_remove(key);
+            }
+        }
+        for PlacedMember { index, key, value } in &undo.annotations_removed {
+            if !annotations.contains_key(key) {
+                annotations.shift_insert(
+                    (*index).min(annotations.len()),
+                    key.clone(),
+                    value.clone(),
+                );
+            }
+        }
+    }
+    for edit in undo.lists.iter().rev() {
+        if let Ok(Some(list)) = document.list_mut(edit.target.path()) {
+            revert_list(list, edit);
+        }
+    }
+    for created in undo.created.iter().rev() {
+        remove_created(document.root_mut(), created);
+    }
+}
+
+fn revert_list(list: &mut Vec<Value>, edit: &ListUndo) {
+    for Placed { index, value, .. } in edit.inserted.iter().rev() {
+        let in_place = list.get(*index).is_some_and(|element| element == value);
+        let found =
+            if in_place { Some(*index) } else { list.iter().rposition(|element| element == value) };
+        if let Some(found) = found {
+            list.remove(found);
+        }
+    }
+    // All are judged before the first returns, lest they stand in each other's way.
+    let target = edit.target;
+    let returning: Vec<&Placed> = edit
+        .removed
+        .iter()
+        .filter(|removed| {
+            let alike = list.iter().filter(|element| target.same_slot(element, &removed.value));
+            alike.count() <= removed.alike
+        })
+        .collect();
+    for Placed { index, value, .. } in returning {
+        list.insert((*index).min(list.len()), value.clone());
+    }
+}
+
+fn remove_created(root: &mut Value, created: &Created) {
+    let Some((last, parents)) = created.path.split_last() else { return };
+    let parent = parents.iter().try_fold(root, |here, key| here.get_mut(key));
+    let Some(parent) = parent.and_then(Value::as_object_mut) else { return };
+    let Some(value) = parent.get_mut(last) else { return };
+    let is_empty = match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        _ => false,
+    };
+    if is_empty && created.was_null {
+        *value = Value::Null;
+    } else if is_empty {
+        parent.shift_remove(last);
+    }
+}
+
+/// Takes out what is recognisably ours, where no [`Undo`] is left: hooks with this file name, at
+/// any stage, and annotations under [`GRANTED_PREFIX`]. Devices and rules are not recognisable
+/// and stay. Says whether there was anything.
+pub fn strip_our_hooks(document: &mut Document, hook_file_name: &str) -> bool {
+    let mut changed = strip_granted(document);
+    if let Ok(Some(hooks)) = document.object_mut(&["hooks"]) {
+        for stage in hooks.values_mut().filter_map(Value::as_array_mut) {
+            let before = stage.len();
+            stage.retain(|hook| {
+                hook.get("path").and_then(Value::as_str).map(file_name) != Some(hook_file_name)
+            });
+            changed |= stage.len() != before;
+        }
+    }
+    changed
+}
+
+/// Takes every annotation under [`GRANTED_PREFIX`] out: for containers without a request, which
+/// could otherwise pretend to have a grant. Says whether there was any.
+pub fn strip_granted(document: &mut Document) -> bool {
+    match document.object_mut(&["annotations"]) {
+        Ok(Some(annotations)) => !take_granted(annotations).is_empty(),
+        _ => false,
+    }
+}
+
+pub(super) fn take_granted(annotations: &mut Map<String, Value>) -> Vec<PlacedMember> {
+    if !annotations.keys().any(|key| key.starts_with(GRANTED_PREFIX)) {
+        return Vec::new();
+    }
+    let mut taken = Vec::new();
+    for (index, (key, value)) in std::mem::take(annotations).into_iter().enumerate() {
+        if key.starts_with(GRANTED_PREFIX) {
+            taken.push(PlacedMember { index, key, value });
+        } else {
+            annotations.insert(key, value);
+        }
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::{HookEntry, HookStage, HostNode, Injection, ResolvedNode, apply};
+
+    fn injection() -> Injection {
+        let text = str::to_owned;
+        let node = |path: &str, minor| ResolvedNode {
+            path: path.to_owned(),
+            major: 195,
+            minor,
+            file_mode: 0o660,
+            uid: 0,
+            gid: 44,
+        };
+        Injection {
+            nodes: vec![node("/dev/nvidia0", 0), node("/dev/nvidiactl", 255)],
+            gids: vec![44],
+            env: [(text("A"), Some(text("new"))), (text("B"), None)].into(),
+            annotations: [(text("gpulease.granted/lease"), text("l-1"))].into(),
+            hooks: vec![HookEntry {
+                stage: HookStage::CreateRuntime,
+                path: text("/usr/libexec/gpulease-hook"),
+                args: vec![text("gpulease-hook")],
+                env: Vec::new(),
+                timeout: 5,
+            }],
+            withhold: vec![HostNode { path: text("/dev/nvidia1"), numbers: Some((195, 1)) }],
+        }
+    }
+
+    const SPEC: &str = concat!(
+        r#"{"annotations":{"gpulease.granted/x":"y","z":"1"},"process":{"user":null,"#,
+        r#""env":["A=1","B=1","C=1","A=2"]},"linux":{"devices":[{"path":"/dev/nvidia1"},"#,
+        r#"{"path":"/dev/d","type":"c","major":195,"minor":1},{"path":"/dev/d"},"#,
+        r#"{"path":"/dev/nvidia0"},{"path":"/dev/fuse"},{"path":"/dev/nvidia0"}],"#,
+        r#""resources":{"devices":[{"allow":true,"type":"c","major":195,"minor":1},"#,
+        r#"{"allow":false},{"allow":true,"type":"c","major":195,"minor":1}]}}}"#,
+    );
+
+    fn applied() -> (Document, Undo) {
+        let mut document = Document::parse(SPEC.as_bytes()).unwrap();
+        let undo = apply(&mut document, &injection()).unwrap();
+        // The record goes through a file.
+        let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
+        (document, undo)
+    }
+
+    fn edited(edit: impl FnOnce(&mut Value)) -> Value {
+        let (mut document, undo) = applied();
+        edit(document.root_mut());
+        revert(&mut document, &undo);
+        document.root().clone()
+    }
+
+    #[test]
+    fn an_untouched_document_is_restored_to_the_byte() {
+        let (mut document, undo) = applied();
+        assert_ne!(document.to_bytes(), SPEC.as_bytes());
+        assert!(!undo.is_empty());
+        revert(&mut document, &undo);
+        assert_eq!(document.to_bytes(), SPEC.as_bytes());
+    }
+
+    #[test]
+    fn what_was_put_in_and_changed_since_stays() {
+        let spec = edited(|spec| {
+            spec["process"]["env"][0] = "A=theirs".into();
+            spec["annotations"]["gpulease.granted/lease"] = "theirs".into();
+            spec["hooks"]["createRuntime"][0]["timeout"] = 9.into();
+            spec["linux"]["devices"][1]["minor"] = 3.into();
+        });
+        assert_eq!(spec["process"]["env"], serde_json::json!(["A=theirs", "B=1", "C=1"]));
+        assert_eq!(spec["annotations"]["gpulease.granted/lease"], "theirs");
+        assert_eq!(spec["hooks"]["createRuntime"][0]["timeout"], 9);
+        let devices = spec["linux"]["devices"].as_array().unwrap();
+        let of_nvidia0 = devices.iter().filter(|d| d["path"] == "/dev/nvidia0");
+        assert_eq!(of_nvidia0.map(|d| d["minor"].clone()).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn what_was_taken_out_and_put_back_since_is_not_doubled() {
+        let spec = edited(|spec| {
+            spec["process"]["env"].as_array_mut().unwrap().insert(0, "B=theirs".into());
+            spec["annotations"]["gpulease.granted/x"] = "theirs".into();
+            let device = serde_json::json!({"path": "/dev/nvidia1", "major": 9});
+            spec["linux"]["devices"].as_array_mut().unwrap().insert(0, device);
+        });
+        let env = spec["process"]["env"].as_array().unwrap();
+        assert_eq!(env.iter().filter(|e| e.as_str().unwrap().starts_with("B=")).count(), 1);
+        assert!(env.contains(&"A=1".into()) && !env.contains(&"A=new".into()));
+        assert_eq!(spec["annotations"]["gpulease.granted/x"], "theirs");
+        let devices = spec["linux"]["devices"].as_array().unwrap();
+        assert_eq!(devices.iter().filter(|d| d["path"] == "/dev/nvidia1").count(), 1);
+    }
+
+    #[test]
+    fn what_was_created_stays_if_it_is_in_use() {
+        let spec = edited(|spec| {
+            spec["hooks"]["poststop"] = serde_json::json!([]);
+            spec["process"]["user"]["uid"] = 5.into();
+        });
+        assert_eq!(spec["hooks"], serde_json::json!({"poststop": []}));
+        assert_eq!(spec["process"]["user"], serde_json::json!({"uid": 5}));
+    }
+
+    #[test]
+    fn any_other_document_survives() {
+        let (_, undo) = applied();
+        for text in ["{}", r#"{"linux":1,"process":[],"hooks":{"createRuntime":{}}}"#] {
+            let mut document = Document::parse(text.as_bytes()).unwrap();
+            revert(&mut document, &undo);
+            assert!(Document::parse(&document.to_bytes()).is_ok());
+        }
+    }
+
+    #[test]
+    fn without_a_record_hooks_and_annotations_are_recognised() {
+        let text = r#"{"annotations":{"gpulease.granted/a":1,"gpulease/count":"1"},"hooks":{
+            "createRuntime":[{"path":"/a/gpulease-hook"},{"path":"/a/gpulease-hook2"},{}],
+            "new":[{"path":"gpulease-hook"},7],"odd":3}}"#;
+        let mut document = Document::parse(text.as_bytes()).unwrap();
+        assert!(strip_our_hooks(&mut document, "gpulease-hook"));
+        let expected = r#"{"annotations":{"gpulease/count":"1"},"hooks":{"createRuntime":[{"path":"/a/gpulease-hook2"},{}],"new":[7],"odd":3}}"#;
+        assert_eq!(document.root().to_string(), expected);
+        assert!(!strip_our_hooks(&mut document, "gpulease-hook"));
+        assert!(!strip_granted(&mut Document::parse(br#"{"annotations":[]}"#).unwrap()));
+    }
+}

@@ -1,0 +1,266 @@
+//! The environment that tells a container's libraries which devices are theirs.
+//!
+//! It is a courtesy to the libraries, not a barrier: the barrier is the device nodes and rules.
+
+use super::apply::edit_env;
+use super::document::{Document, DocumentError};
+use super::target::Target;
+use super::undo::Undo;
+use crate::model::device::{Device, SIMULATED_VARIABLE as SIMULATED, Vendor};
+use crate::request::Capability;
+use std::collections::BTreeMap;
+
+const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+const NVIDIA_CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
+const CUDA_VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+const CUDA_ORDER: &str = "CUDA_DEVICE_ORDER";
+const AMD_VISIBLE: &str = "AMD_VISIBLE_DEVICES";
+const HIP_VISIBLE: &str = "HIP_VISIBLE_DEVICES";
+const ROCR_VISIBLE: &str = "ROCR_VISIBLE_DEVICES";
+const GPU_ORDINAL: &str = "GPU_DEVICE_ORDINAL";
+
+/// The variables to set (or, with null, to remove) for a grant. `present` is the container's
+/// environment: a variable is removed only if it is there.
+///
+/// For NVIDIA devices:
+/// * `NVIDIA_VISIBLE_DEVICES` for NVIDIA's toolkit (`chain` mode, and tools that read it inside),
+///   `CUDA_VISIBLE_DEVICES` for the driver; both by UUID, which means the same device inside and
+///   outside (CUDA Programming Guide, "CUDA Environment Variables"), in PCI order;
+/// * `CUDA_DEVICE_ORDER=PCI_BUS_ID`, or CUDA numbers the fastest device first, other than
+///   `nvidia-smi` does (same guide);
+/// * `NVIDIA_DRIVER_CAPABILITIES` if the request says, or with the toolkit's customary
+///   `compute,utility` if the image does not.
+///
+/// For AMD devices, by index as the container counts, `0,1,…`: the driver leaves out what has no
+/// node in the container and numbers the rest anew (ROCm thunk, `topology.c`), so host indices,
+/// as an image or a user brings them, are wrong inside, and partitions of one device share a UUID:
+/// * `HIP_VISIBLE_DEVICES` and, for AMD's toolkit, `AMD_VISIBLE_DEVICES`;
+/// * `ROCR_VISIBLE_DEVICES` and `GPU_DEVICE_ORDINAL` are removed: two filters in a row renumber
+///   twice (ROCr's `amd_filter_device.cpp`, then HIP's `rocdevice.cpp`), and vLLM and Ray refuse
+///   to start with the former.
+///
+/// Without NVIDIA devices, `NVIDIA_VISIBLE_DEVICES=void`, so that NVIDIA's toolkit injects none
+/// (its documentation: `void` is "as if unset"), and `CUDA_VISIBLE_DEVICES` is removed, because
+/// HIP reads it too. Without AMD devices, AMD's variables are removed.
+///
+/// `GPULEASE_SIMULATED=true` says that a device does not exist; nobody else may say that.
+#[must_use]
+pub fn visibility(
+    granted: &[&Device],
+    capabilities: Option<&[Capability]>,
+    present: &[(String, String)],
+) -> BTreeMap<String, Option<String>> {
+    let mut env = Edits { present, env: BTreeMap::new() };
+    let nvidia = uuids_in_pci_order(granted);
+    if nvidia.is_empty() {
+        env.set(NVIDIA_VISIBLE, "void");
+        env.remove(CUDA_VISIBLE);
+    } else {
+        let uuids = nvidia.join(",");
+        env.set(NVIDIA_VISIBLE, &uuids);
+        env.set(CUDA_VISIBLE, &uuids);
+        env.set(CUDA_ORDER, "PCI_BUS_ID");
+        if let Some(capabilities) = capabilities {
+            env.set(NVIDIA_CAPABILITIES, &capability_list(capabilities));
+        } else if !env.has(NVIDIA_CAPABILITIES) {
+            env.set(NVIDIA_CAPABILITIES, "compute,utility");
+        }
+    }
+
+    let amd = granted.iter().filter(|device| device.vendor == Vendor::Amd).count();
+    if amd == 0 {
+        env.remove(AMD_VISIBLE);
+        env.remove(HIP_VISIBLE);
+    } else {
+        let indices: Vec<String> = (0..amd).map(|index| index.to_string()).collect();
+        env.set(AMD_VISIBLE, &indices.join(","));
+        env.set(HIP_VISIBLE, &indices.join(","));
+        env.remove(GPU_ORDINAL);
+    }
+    env.remove(ROCR_VISIBLE);
+
+    if granted.iter().any(|device| device.simulated) {
+        env.set(SIMULATED, "true");
+    } else {
+        env.remove(SIMULATED);
+    }
+    env.env
+}
+
+/// The granted AMD devices in the order in which the container numbers them: that of the KFD
+/// topology, whatever the request's order was (ROCm thunk, `topology.c`); PCI order where the
+/// node has none.
+#[must_use]
+pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
+    let mut amd: Vec<&Device> =
+        granted.iter().copied().filter(|device| device.vendor == Vendor::Amd).collect();
+    amd.sort_by_key(|device| (device.kfd_node.is_none(), device.kfd_node, device.pci));
+    amd
+}
+
+fn uuids_in_pci_order<'a>(granted: &[&'a Device]) -> Vec<&'a str> {
+    let mut nvidia: Vec<&Device> =
+        granted.iter().copied().filter(|device| device.vendor == Vendor::Nvidia).collect();
+    // Partitions of one device share its address.
+    nvidia.sort_by_key(|device| (device.pci, device.index));
+    nvidia.into_iter().map(|device| device.uuid.as_str()).collect()
+}
+
+fn capability_list(capabilities: &[Capability]) -> String {
+    if capabilities.contains(&Capability::All) {
+        return Capability::All.as_str().to_owned();
+    }
+    let mut names: Vec<&str> = Vec::with_capacity(capabilities.len());
+    for name in capabilities.iter().map(|capability| capability.as_str()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(",")
+}
+
+struct Edits<'a> {
+    present: &'a [(String, String)],
+    env: BTreeMap<String, Option<String>>,
+}
+
+impl Edits<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.present.iter().any(|(present, _)| present == name)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), Some(value.to_owned()));
+    }
+
+    fn remove(&mut self, name: &str) {
+        if self.has(name) {
+            self.env.insert(name.to_owned(), None);
+        }
+    }
+}
+
+/// Makes the edits of `env` in the process of `exec --process FILE` (config.md, "Process"): the
+/// same as in a spec's `process.env`. All else is as it was.
+///
+/// # Errors
+/// If the file is not a JSON object or its `env` is not an array of strings.
+pub fn process_env(
+    process_json: &[u8],
+    env: &BTreeMap<String, Option<String>>,
+) -> Result<Vec<u8>, DocumentError> {
+    let mut process = Document::parse(process_json)?;
+    edit_env(&mut process, Target::BareEnv, env, &mut Undo::default())?;
+    Ok(process.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::PciAddress;
+    use crate::model::id::DeviceId;
+    use crate::model::quantity::Bytes;
+
+    fn device(vendor: Vendor, bus: u8, kfd_node: Option<u32>) -> Device {
+        Device {
+            uuid: DeviceId::new(&format!("GPU-{bus}")).unwrap(),
+            index: u32::from(bus),
+            vendor,
+            model: "Test".to_owned(),
+            memory_total_bytes: Bytes(1),
+            memory_reserved_bytes: Bytes(0),
+            pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
+            numa_node: None,
+            kfd_node,
+            nodes: Vec::new(),
+            healthy: None,
+            simulated: false,
+        }
+    }
+
+    fn pairs(env: &BTreeMap<String, Option<String>>) -> Vec<(&str, Option<&str>)> {
+        env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
+    }
+
+    fn present(names: &[&str]) -> Vec<(String, String)> {
+        names.iter().map(|name| ((*name).to_owned(), "host".to_owned())).collect()
+    }
+
+    #[test]
+    fn nvidia_is_named_by_uuid_in_pci_order() {
+        let (a, b) = (device(Vendor::Nvidia, 9, None), device(Vendor::Nvidia, 3, None));
+        let env = visibility(&[&a, &b], None, &present(&[HIP_VISIBLE, ROCR_VISIBLE, SIMULATED]));
+        assert_eq!(
+            pairs(&env),
+            [
+                (CUDA_ORDER, Some("PCI_BUS_ID")),
+                (CUDA_VISIBLE, Some("GPU-3,GPU-9")),
+                (SIMULATED, None),
+                (HIP_VISIBLE, None),
+                (NVIDIA_CAPABILITIES, Some("compute,utility")),
+                (NVIDIA_VISIBLE, Some("GPU-3,GPU-9")),
+                (ROCR_VISIBLE, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn capabilities_are_the_requests_then_the_images() {
+        let gpu = device(Vendor::Nvidia, 1, None);
+        let value = |capabilities: Option<&[Capability]>, names: &[&str]| {
+            visibility(&[&gpu], capabilities, &present(names)).get(NVIDIA_CAPABILITIES).cloned()
+        };
+        assert_eq!(value(None, &[NVIDIA_CAPABILITIES]), None);
+        let two = [Capability::Video, Capability::Compute, Capability::Video];
+        let said = value(Some(&two), &[NVIDIA_CAPABILITIES]);
+        assert_eq!(said, Some(Some("video,compute".to_owned())));
+        let all = value(Some(&[Capability::Compute, Capability::All]), &[]);
+        assert_eq!(all, Some(Some("all".to_owned())));
+    }
+
+    #[test]
+    fn amd_is_counted_as_the_container_counts() {
+        let (a, b) = (device(Vendor::Amd, 1, Some(6)), device(Vendor::Amd, 2, Some(4)));
+        let names = [CUDA_VISIBLE, ROCR_VISIBLE, GPU_ORDINAL];
+        let env = visibility(&[&a, &b], None, &present(&names));
+        assert_eq!(
+            pairs(&env),
+            [
+                (AMD_VISIBLE, Some("0,1")),
+                (CUDA_VISIBLE, None),
+                (GPU_ORDINAL, None),
+                (HIP_VISIBLE, Some("0,1")),
+                (NVIDIA_VISIBLE, Some("void")),
+                (ROCR_VISIBLE, None),
+            ]
+        );
+        let order: Vec<u32> = amd_in_container_order(&[&a, &b]).iter().map(|d| d.index).collect();
+        assert_eq!(order, [2, 1]);
+    }
+
+    #[test]
+    fn both_vendors_get_both_sets_and_simulation_is_said() {
+        let nvidia = device(Vendor::Nvidia, 1, None);
+        let amd = Device { simulated: true, ..device(Vendor::Amd, 2, None) };
+        let env = visibility(&[&amd, &nvidia], None, &[]);
+        let get = |name: &str| env.get(name).and_then(Option::as_deref);
+        assert_eq!(get(NVIDIA_VISIBLE), Some("GPU-1"));
+        assert_eq!(get(HIP_VISIBLE), Some("0"));
+        assert_eq!(get(SIMULATED), Some("true"));
+        assert!(env.values().all(Option::is_some));
+    }
+
+    #[test]
+    fn an_exec_process_gets_the_same_edit() {
+        let env = [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None)].into();
+        let edit = |text: &str| {
+            process_env(text.as_bytes(), &env).map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let process = r#"{"terminal":true,"env":["B=x","A=0","C=2"],"cwd":"/","new":1.50}"#;
+        let expected = r#"{"terminal":true,"env":["A=1","C=2"],"cwd":"/","new":1.50}"#;
+        assert_eq!(edit(process).unwrap(), expected);
+        assert_eq!(edit("{\"env\":null}\n").unwrap(), "{\"env\":[\"A=1\"]}\n");
+        assert_eq!(edit("{}").unwrap(), r#"{"env":["A=1"]}"#);
+        assert!(edit(r#"{"env":"A=1"}"#).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! Which entries of a spec show GPUs that are not granted.
+
+use super::types::{HostNode, ResolvedNode};
+use serde_json::Value;
+
+/// What is to be taken out, less what is granted.
+pub(super) struct Withheld<'a> {
+    paths: Vec<&'a str>,
+    numbers: Vec<(u32, u32)>,
+}
+
+impl<'a> Withheld<'a> {
+    /// `nodes` are granted and thus not withheld, whatever `hosts` says.
+    pub(super) fn new(hosts: &'a [HostNode], nodes: &[&ResolvedNode]) -> Self {
+        let granted_path = |path: &str| nodes.iter().any(|node| node.path == path);
+        let granted = |pair: (u32, u32)| nodes.iter().any(|node| (node.major, node.minor) == pair);
+        let paths = hosts.iter().map(|host| host.path.as_str());
+        let numbers = hosts.iter().filter_map(|host| host.numbers);
+        Self {
+            paths: paths.filter(|path| !granted_path(path)).collect(),
+            numbers: numbers.filter(|pair| !granted(*pair)).collect(),
+        }
+    }
+
+    /// Whether nothing is to be taken out.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.numbers.is_empty()
+    }
+
+    /// Whether an entry of `linux.devices` goes: by path whatever it is, and by number whatever it
+    /// is called, since `--device /dev/nvidia1:/dev/x` shows a GPU too. The type `u` means `c`
+    /// (config-linux.md, "Devices").
+    pub(super) fn has_device(&self, entry: &Value) -> bool {
+        entry.get("path").and_then(Value::as_str).is_some_and(|path| self.paths.contains(&path))
+            || (has_type(entry, &["c", "u"]) && self.has_numbers(entry))
+    }
+
+    /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly one
+    /// character device does: a wildcard is not about GPUs alone, and a rule that denies gives
+    /// nothing away.
+    pub(super) fn has_rule(&self, rule: &Value) -> bool {
+        rule.get("allow") == Some(&Value::Bool(true))
+            && has_type(rule, &["c", "u"])
+            && self.has_numbers(rule)
+    }
+
+    fn has_numbers(&self, entry: &Value) -> bool {
+        let number = |key| u32::try_from(entry.get(key)?.as_u64()?).ok();
+        number("major").zip(number("minor")).is_some_and(|pair| self.numbers.contains(&pair))
+    }
+}
+
+fn has_type(entry: &Value, types: &[&str]) -> bool {
+    entry.get("type").and_then(Value::as_str).is_some_and(|found| types.contains(&found))
+}
