@@ -26,6 +26,10 @@ pub mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod request;
 
+pub mod paths;
+#[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
+pub mod sys;
+
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");

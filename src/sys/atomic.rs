@@ -1,0 +1,149 @@
+//! The one way in which files are written: a new file beside the old one, renamed over it. A
+//! reader sees the old text or the new, never half of either; a full disk leaves the old.
+
+use super::PathError;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Whether the text must survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Flushed before the rename. On tmpfs, where state lies by default, that costs nothing.
+    Synced,
+    /// Renamed only: for `config.json`, which an engine writes again at the next start anyway.
+    Renamed,
+}
+
+/// Replaces `path` by `bytes`, mode 0600.
+///
+/// # Errors
+/// Names the path. The old file is then still in place and no temporary file is left.
+pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
+    write_beside(path, bytes, durability, 0o600, |_| Ok(()))
+}
+
+/// Replaces `path`, keeping the permissions and the owner that it has, but not setuid and its like.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    let old = fs::metadata(path).map_err(PathError::new("read", path))?;
+    write_beside(path, bytes, Durability::Renamed, 0o600, |file| {
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
+    })
+}
+
+fn write_beside(
+    path: &Path,
+    bytes: &[u8],
+    durability: Durability,
+    mode: u32,
+    adjust: impl FnOnce(&File) -> std::io::Result<()>,
+) -> Result<(), PathError> {
+    let temporary = temporary_name(path);
+    let written = (|| {
+        // A leftover of a killed predecessor with our pid would make `create_new` fail for good.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&temporary)?;
+        adjust(&file)?;
+        file.write_all(bytes)?;
+        if durability == Durability::Synced {
+            file.sync_data()?;
+        }
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|source| {
+        // Best effort: the caller must hear of the first failure, not of the clean-up's.
+        let _ = fs::remove_file(&temporary);
+        PathError { action: "write", path: path.to_owned(), source }
+    })
+}
+
+/// `.<name>.<pid>.tmp` in the same directory: no reader takes it for a record.
+fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The file name may be up to 255 bytes; the temporary one must fit as well.
+    let short: String = name.chars().take(60).collect();
+    path.with_file_name(format!(".{short}.{}.tmp", std::process::id()))
+}
+
+/// Removes a file; one that is already gone is as good.
+///
+/// # Errors
+/// Names the path.
+pub fn remove(path: &Path) -> Result<(), PathError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(PathError::new("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory with exactly this mode, owned by us, if it is missing; the parent must
+/// exist.
+///
+/// # Errors
+/// Names the path.
+pub fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
+    use std::os::unix::fs::DirBuilderExt;
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            // The umask of an engine may have taken bits away.
+            fs::set_permissions(path, Permissions::from_mode(mode))
+                .and_then(|()| chown(path, Some(nix::unistd::geteuid().as_raw()), None))
+                .map_err(PathError::new("prepare", path))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(PathError::new("create", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_and_keeps_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        replace_keeping_owner(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::create_dir(&path).unwrap();
+        let error = replace(&path, b"new", Durability::Synced).unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_of_the_longest_kind_can_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n".repeat(255));
+        replace(&path, b"x", Durability::Synced).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+}

@@ -1,0 +1,277 @@
+//! A container's own cgroup: while a process is in it, the container is not gone, whatever
+//! became of its init (shared pid namespaces, orphans after SIGKILL).
+
+use crate::paths::Paths;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The v1 hierarchies to look in, best first: the device controller is the one that a runtime
+/// always uses for a container with devices.
+const V1_HIERARCHIES: &[&str] = &["devices", "memory", "pids", "systemd"];
+
+/// Where cgroups are mounted.
+fn mount(paths: &Paths) -> PathBuf {
+    paths.sys.join("fs/cgroup")
+}
+
+fn is_unified(paths: &Paths) -> bool {
+    mount(paths).join("cgroup.controllers").exists()
+}
+
+/// The directory of the hierarchy that we go by, and the name of its line in
+/// `/proc/<pid>/cgroup` (cgroups(7)).
+fn hierarchy(paths: &Paths) -> Option<(PathBuf, &'static str)> {
+    if is_unified(paths) {
+        return Some((mount(paths), ""));
+    }
+    V1_HIERARCHIES.iter().map(|name| (mount(paths).join(name), *name)).find(|(dir, _)| dir.is_dir())
+}
+
+/// The cgroup of a process (`self` or a pid) as an absolute directory, if that can be told for
+/// sure: the directory must list the process. (In a container that runs an engine, the mount may
+/// show only a part of the hierarchy; then its root in mountinfo is taken off the path.)
+#[must_use]
+pub fn of_process(process: &str, paths: &Paths) -> Option<PathBuf> {
+    let (root, name) = hierarchy(paths)?;
+    let text = fs::read_to_string(paths.proc.join(process).join("cgroup")).ok()?;
+    let path = path_in(&text, name)?;
+    let pid = if process == "self" { std::process::id().to_string() } else { process.to_owned() };
+    let plain = below(&root, path);
+    if lists(&plain, &pid) {
+        return Some(plain);
+    }
+    let mountinfo = fs::read_to_string(paths.proc.join("self/mountinfo")).ok()?;
+    let shown = path.strip_prefix(mount_root(&mountinfo, &root)?)?;
+    Some(below(&root, shown)).filter(|dir| lists(dir, &pid))
+}
+
+fn lists(dir: &Path, pid: &str) -> bool {
+    fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|procs| procs.lines().any(|p| p == pid))
+}
+
+/// The part of the hierarchy that is mounted at `mount` (proc_pid_mountinfo(5), field 4).
+fn mount_root<'a>(mountinfo: &'a str, mount: &Path) -> Option<&'a str> {
+    mountinfo.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (Path::new(point) == mount).then(|| root.trim_end_matches('/'))
+    })
+}
+
+/// Picks the line of one hierarchy: `4:devices:/docker/abc`, `1:name=systemd:/x`, `0::/x`.
+fn path_in<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let matches = if name.is_empty() {
+            number == "0" && controllers.is_empty()
+        } else {
+            controllers.split(',').any(|c| c == name || c.strip_prefix("name=") == Some(name))
+        };
+        matches.then_some(path)
+    })
+}
+
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// The cgroup that belongs to the container of process `pid` alone: `None` where it shares its
+/// caller's (no `cgroupsPath`, or a parent of ours), since that is never empty while we look.
+#[must_use]
+pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> Option<PathBuf> {
+    let theirs = of_process(&pid.to_string(), paths)?;
+    let ours = of_process("self", paths)?;
+    (!ours.starts_with(&theirs)).then_some(theirs)
+}
+
+/// Where a runtime will put a container with this `linux.cgroupsPath`: an absolute path for the
+/// cgroupfs driver, `slice:prefix:name` for systemd's (runc, docs/systemd.md). `None` for a
+/// relative or missing path, whose place only the runtime knows, and for one that we are in
+/// ourselves.
+#[must_use]
+pub fn expected(cgroups_path: &str, paths: &Paths) -> Option<PathBuf> {
+    let theirs = place(cgroups_path, paths)?;
+    let shared = of_process("self", paths).is_some_and(|ours| ours.starts_with(&theirs));
+    (!shared).then_some(theirs)
+}
+
+fn place(cgroups_path: &str, paths: &Paths) -> Option<PathBuf> {
+    if cgroups_path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let (root, _) = hierarchy(paths)?;
+    if cgroups_path.starts_with('/') {
+        return Some(below(&root, cgroups_path));
+    }
+    let mut parts = cgroups_path.split(':');
+    let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || name.is_empty() {
+        return None;
+    }
+    let unit = if name.ends_with(".slice") {
+        name.to_owned()
+    } else if prefix.is_empty() {
+        format!("{name}.scope")
+    } else {
+        format!("{prefix}-{name}.scope")
+    };
+    let slice = if slice.is_empty() { "system.slice" } else { slice };
+    Some(root.join(expand_slice(slice)?).join(unit))
+}
+
+/// systemd nests slices by their dashes: `a-b.slice` is `a.slice/a-b.slice` (systemd.slice(5)).
+fn expand_slice(slice: &str) -> Option<PathBuf> {
+    let stem = slice.strip_suffix(".slice")?;
+    let mut path = PathBuf::new();
+    let mut name = String::new();
+    for part in stem.split('-').filter(|_| stem != "-") {
+        if part.is_empty() {
+            return None;
+        }
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.push_str(part);
+        path.push(format!("{name}.slice"));
+    }
+    Some(path)
+}
+
+/// Whether no process is left in the cgroup or below it. A cgroup that is gone is empty; one that
+/// cannot be read is not.
+#[must_use]
+pub fn is_empty(dir: &Path) -> bool {
+    match fs::read_to_string(dir.join("cgroup.events")) {
+        Ok(events) => return events.lines().any(|line| line == "populated 0"),
+        Err(error) if error.kind() != ErrorKind::NotFound => return is_gone(&error),
+        Err(_) => {}
+    }
+    is_subtree_empty(dir)
+}
+
+/// `ENODEV` is what a cgroup file says once its directory was removed.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+fn is_subtree_empty(dir: &Path) -> bool {
+    match fs::read_to_string(dir.join("cgroup.procs")) {
+        Ok(procs) if !procs.trim().is_empty() => return false,
+        Err(error) if !is_gone(&error) => return false,
+        _ => {}
+    }
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return is_gone(&error),
+    };
+    entries.flatten().all(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => is_subtree_empty(&entry.path()),
+        Ok(_) => true,
+        Err(error) => is_gone(&error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fake(unified: bool) -> (tempfile::TempDir, Paths) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            sys: dir.path().join("sys"),
+            proc: dir.path().join("proc"),
+            ..Paths::default()
+        };
+        fs::create_dir_all(paths.sys.join("fs/cgroup/devices")).unwrap();
+        if unified {
+            fs::write(paths.sys.join("fs/cgroup/cgroup.controllers"), "").unwrap();
+        }
+        fs::create_dir_all(paths.proc.join("self")).unwrap();
+        fs::create_dir_all(paths.proc.join("7")).unwrap();
+        (dir, paths)
+    }
+
+    #[test]
+    fn the_right_line_is_read() {
+        let text = "12:cpu,cpuacct:/a\n4:devices:/docker/x\n1:name=systemd:/s\n0::/u\n";
+        assert_eq!(path_in(text, "devices"), Some("/docker/x"));
+        assert_eq!(path_in(text, "cpuacct"), Some("/a"));
+        assert_eq!(path_in(text, "systemd"), Some("/s"));
+        assert_eq!(path_in(text, ""), Some("/u"));
+    }
+
+    #[test]
+    fn a_cgroup_shared_with_the_caller_does_not_count() {
+        let (_dir, paths) = fake(true);
+        let root = paths.sys.join("fs/cgroup");
+        let me = std::process::id().to_string();
+        fs::write(paths.proc.join("self/cgroup"), "0::/user/session\n").unwrap();
+        for dir in ["user/session/c1", "docker/x"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for dir in ["user/session/c1", "user/session", "user", "docker/x"] {
+            fs::write(root.join(dir).join("cgroup.procs"), format!("1\n7\n{me}\n")).unwrap();
+        }
+        for (theirs, own) in [
+            ("/user/session", false),
+            ("/user", false),
+            ("/user/session/c1", true),
+            ("/docker/x", true),
+        ] {
+            fs::write(paths.proc.join("7/cgroup"), format!("0::{theirs}\n")).unwrap();
+            assert_eq!(own_cgroup_of_container(7, &paths).is_some(), own, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_that_does_not_list_the_process_is_not_taken_for_its_own() {
+        let (_dir, paths) = fake(false);
+        let root = paths.sys.join("fs/cgroup/devices");
+        fs::write(paths.proc.join("7/cgroup"), "4:devices:/docker/outer/docker/inner\n").unwrap();
+        fs::write(paths.proc.join("self/mountinfo"), "").unwrap();
+        assert_eq!(of_process("7", &paths), None);
+        // The view from within a container: the hierarchy begins at its own cgroup.
+        let line = format!("30 20 0:26 /docker/outer {} rw - cgroup cgroup rw\n", root.display());
+        fs::write(paths.proc.join("self/mountinfo"), line).unwrap();
+        fs::create_dir_all(root.join("docker/inner")).unwrap();
+        fs::write(root.join("docker/inner/cgroup.procs"), "7\n").unwrap();
+        assert_eq!(of_process("7", &paths), Some(root.join("docker/inner")));
+    }
+
+    #[test]
+    fn the_place_of_a_container_is_known_beforehand() {
+        let (_dir, paths) = fake(false);
+        let root = paths.sys.join("fs/cgroup/devices");
+        assert_eq!(expected("/docker/abc", &paths), Some(root.join("docker/abc")));
+        assert_eq!(
+            expected("machine-a.slice:libpod:abc", &paths),
+            Some(root.join("machine.slice/machine-a.slice/libpod-abc.scope"))
+        );
+        assert_eq!(expected("relative", &paths), None);
+        assert_eq!(expected("/a/../../b", &paths), None);
+        let me = std::process::id().to_string();
+        fs::write(paths.proc.join("self/cgroup"), "4:devices:/a/b\n").unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/cgroup.procs"), me).unwrap();
+        assert_eq!(expected("/a", &paths), None, "we are in it");
+    }
+
+    #[test]
+    fn emptiness_looks_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = dir.path().join("a/b");
+        fs::create_dir_all(&child).unwrap();
+        fs::write(dir.path().join("cgroup.procs"), "").unwrap();
+        fs::write(child.join("cgroup.procs"), "").unwrap();
+        assert!(is_empty(dir.path()));
+        fs::write(child.join("cgroup.procs"), "12\n").unwrap();
+        assert!(!is_empty(dir.path()));
+        assert!(is_empty(&dir.path().join("missing")));
+        fs::write(dir.path().join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
+        assert!(is_empty(dir.path()));
+        fs::write(dir.path().join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        assert!(!is_empty(dir.path()));
+    }
+}

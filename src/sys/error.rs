@@ -1,0 +1,37 @@
+//! An I/O error that knows what was being done to which path.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What failed, where, and the system's reason.
+#[derive(Debug, Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct PathError {
+    /// A verb: `read`, `replace`, `lock`.
+    pub action: &'static str,
+    /// The path.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl PathError {
+    /// For use in `map_err`.
+    pub fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+
+    /// Whether the file is there but larger than a sane one.
+    #[must_use]
+    pub fn is_oversized(&self) -> bool {
+        self.source.kind() == io::ErrorKind::FileTooLarge
+    }
+
+    /// Whether the path is simply not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}

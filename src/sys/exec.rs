@@ -1,0 +1,164 @@
+//! Becoming the low-level runtime, or running it as a child.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Replaces this process by `program`, with the environment as it is: same pid, so that the
+/// engine's parent-death signal, console socket and inherited descriptors stay what they are.
+/// Signal dispositions go back to what the program would have had without us.
+///
+/// # Errors
+/// Returns only if the program could not be executed.
+pub fn become_program(program: &Path, args: &[OsString]) -> io::Result<Infallible> {
+    let path = c_string(program.as_os_str().as_bytes().to_vec())?;
+    let mut words = vec![path.clone()];
+    for arg in args {
+        words.push(c_string(arg.clone().into_vec())?);
+    }
+    let mut environment = Vec::new();
+    for (key, value) in std::env::vars_os() {
+        let mut entry = key.into_vec();
+        entry.push(b'=');
+        entry.extend(value.into_vec());
+        environment.push(c_string(entry)?);
+    }
+    reset_sigpipe();
+    let error = nix::unistd::execve(&path, &words, &environment).err();
+    Err(error.map_or_else(|| io::Error::other("execve returned"), io::Error::from))
+}
+
+/// Runs `program` as a child that the kernel kills if we are killed, and waits for it.
+///
+/// # Errors
+/// If it could not be started or waited for.
+pub fn run_child(program: &Path, args: &[OsString]) -> io::Result<ExitStatus> {
+    let _kept = Sigchld::kept();
+    let parent = nix::unistd::getpid();
+    let mut command = Command::new(program);
+    command.args(args);
+    // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
+    // nothing.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before the line above took effect.
+            if nix::unistd::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+    command.status()
+}
+
+/// Rust starts every program with SIGPIPE ignored, and an ignored signal stays ignored through
+/// `execve`, down into the container.
+fn reset_sigpipe() {
+    // SAFETY: restores the default disposition; no handler of ours is involved.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// An engine may ignore SIGCHLD; then the kernel keeps no exit status for whoever waits. While
+/// this lives the signal has its default disposition, and afterwards the one that it had.
+struct Sigchld(libc::sighandler_t);
+
+impl Sigchld {
+    fn kept() -> Self {
+        // SAFETY: sets the default disposition; no handler of ours is involved.
+        Self(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) })
+    }
+}
+
+impl Drop for Sigchld {
+    fn drop(&mut self) {
+        // SAFETY: restores what was there; a program that was just executed has no handlers.
+        unsafe {
+            libc::signal(libc::SIGCHLD, self.0);
+        }
+    }
+}
+
+fn c_string(bytes: Vec<u8>) -> io::Result<CString> {
+    CString::new(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "NUL in an argument"))
+}
+
+/// Gives up every capability but the one that a hook needs, and closes whatever was inherited
+/// beyond the standard descriptors. All that a hook writes belongs to root, which it still is;
+/// `CAP_SYS_PTRACE` lets it see the container's process where procfs is mounted with `hidepid`
+/// (proc(5)).
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn drop_privileges() -> io::Result<()> {
+    use caps::{CapSet, Capability, CapsHashSet};
+    // SAFETY: closes descriptors from 3 up; nothing in this process has opened any yet.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32);
+    }
+    let refused = |error: caps::errors::CapsError| io::Error::other(error.to_string());
+    let held = caps::read(None, CapSet::Permitted).map_err(refused)?;
+    let kept: CapsHashSet = held.into_iter().filter(|c| *c == Capability::CAP_SYS_PTRACE).collect();
+    caps::clear(None, CapSet::Ambient).map_err(refused)?;
+    caps::clear(None, CapSet::Inheritable).map_err(refused)?;
+    caps::set(None, CapSet::Effective, &kept).map_err(refused)?;
+    caps::set(None, CapSet::Permitted, &kept).map_err(refused)
+}
+
+/// How a bounded child ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit status 0.
+    pub success: bool,
+    /// What it wrote to stderr, up to a few KiB.
+    pub stderr: String,
+}
+
+/// Runs `program` with nothing but a PATH for environment, no stdin and no stdout, and kills it
+/// when the deadline has passed.
+///
+/// # Errors
+/// If it cannot be started, or does not end in time.
+pub fn run_bounded(program: &Path, args: &[OsString], deadline: Duration) -> io::Result<Finished> {
+    let _kept = Sigchld::kept();
+    let mut child = Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {deadline:?}"),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let mut stderr = String::new();
+    if let Some(pipe) = child.stderr.take() {
+        // What does not fit the pipe's buffer is not waited for: the child has ended.
+        let _ = pipe.take(4096).read_to_string(&mut stderr);
+    }
+    Ok(Finished { success: status.success(), stderr })
+}

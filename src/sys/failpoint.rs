@@ -1,0 +1,37 @@
+//! Named points at which a test build kills or stops itself, so that tests can try a crash
+//! between any two steps. In other builds [`hit`] is empty and compiles to nothing.
+
+/// Marks a point. With the feature `failpoints`, `GPULEASE_FAILPOINT=name=kill` sends this
+/// process SIGKILL here, `name=stop` SIGSTOP.
+#[inline]
+pub fn hit(name: &str) {
+    #[cfg(feature = "failpoints")]
+    act(name);
+    #[cfg(not(feature = "failpoints"))]
+    let _: &str = name;
+}
+
+/// The variable that a hook needs to see too, since a hook's environment is fixed in the spec.
+#[must_use]
+pub fn for_hooks() -> Option<String> {
+    #[cfg(feature = "failpoints")]
+    return std::env::var(VARIABLE).ok().map(|value| format!("{VARIABLE}={value}"));
+    #[cfg(not(feature = "failpoints"))]
+    None
+}
+
+#[cfg(feature = "failpoints")]
+const VARIABLE: &str = "GPULEASE_FAILPOINT";
+
+#[cfg(feature = "failpoints")]
+fn act(name: &str) {
+    use nix::sys::signal::{Signal, raise};
+    let Ok(wanted) = std::env::var(VARIABLE) else { return };
+    let signal = match wanted.split_once('=') {
+        Some((point, "kill")) if point == name => Signal::SIGKILL,
+        Some((point, "stop")) if point == name => Signal::SIGSTOP,
+        _ => return,
+    };
+    // A failed raise leaves the process running and the test that waits for it failing.
+    let _ = raise(signal);
+}

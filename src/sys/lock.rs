@@ -1,0 +1,138 @@
+//! The ledger's lock: `flock(2)` with a deadline. The kernel drops it when its holder dies, and
+//! `O_CLOEXEC` drops it at `execve`, so that no crash can leave it locked.
+
+use super::PathError;
+use crate::paths::Paths;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why the lock was not had.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// The file could not be opened or locked.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Another process held it for the whole time.
+    #[error("the lock `{path}` was not free within {waited:?}; it is held by {holder}")]
+    Timeout {
+        /// The lock file.
+        path: String,
+        /// How long we waited.
+        waited: Duration,
+        /// Pid and name of the holder, or that it is unknown.
+        holder: String,
+    },
+}
+
+/// A held lock; dropping it unlocks.
+#[derive(Debug)]
+#[must_use]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock at `path`, waiting no longer than `deadline`. The file is made if missing and
+/// never removed: a lock on a removed file excludes nobody.
+///
+/// # Errors
+/// If the file cannot be opened, or the lock is not had in time.
+pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, LockError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(PathError::new("open", path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(PathError::new("lock", path)(error).into()),
+    }
+    let inode = file.metadata().map(|metadata| metadata.ino()).ok();
+    match wait_in_line(file, deadline) {
+        Some(locked) => Ok(Lock { _file: locked.map_err(PathError::new("lock", path))? }),
+        None => Err(LockError::Timeout {
+            path: path.display().to_string(),
+            waited: deadline,
+            holder: holder(inode, paths),
+        }),
+    }
+}
+
+/// Waits in the kernel's queue, where whoever came first is served first: with polling, a burst
+/// of starts would let some of them starve. `flock` itself knows no deadline, so a thread waits
+/// in it; one that is given up on ends with the process, or drops the lock as soon as it has it.
+fn wait_in_line(file: File, deadline: Duration) -> Option<io::Result<File>> {
+    if deadline.is_zero() {
+        return None;
+    }
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let waiting = thread::Builder::new().stack_size(64 << 10).spawn(move || {
+        let locked = file.lock().map(|()| file);
+        // If nobody listens any more the file comes back in the error, and is closed.
+        drop(sender.send(locked));
+    });
+    match waiting {
+        Ok(_) => receiver.recv_timeout(deadline).ok(),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Who holds the lock, from `/proc/locks` (proc(5)): `1: FLOCK ADVISORY WRITE 4711 fe:00:12 0 EOF`.
+fn holder(inode: Option<u64>, paths: &Paths) -> String {
+    let unknown = || "an unknown process".to_owned();
+    let Some(inode) = inode else { return unknown() };
+    let Ok(locks) = fs::read_to_string(paths.proc.join("locks")) else { return unknown() };
+    let suffix = format!(":{inode}");
+    for line in locks.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [_, "FLOCK", _, "WRITE", pid, place, ..] = fields.as_slice()
+            && place.ends_with(&suffix)
+        {
+            let comm = fs::read_to_string(paths.proc.join(pid).join("comm")).unwrap_or_default();
+            return format!("process {pid} ({})", crate::model::text::shown(comm.trim()));
+        }
+    }
+    unknown()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_taker_waits_and_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let paths = Paths::default();
+        let held = acquire(&path, Duration::ZERO, &paths).unwrap();
+        let error = acquire(&path, Duration::from_millis(20), &paths).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        // The one who gave up may be handed the lock first, and lets go of it at once.
+        drop(acquire(&path, Duration::from_secs(5), &paths).unwrap());
+    }
+
+    #[test]
+    fn a_waiter_gets_the_lock_when_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let paths = Paths::default();
+        let held = acquire(&path, Duration::ZERO, &paths).unwrap();
+        let (theirs, ours) = (path.clone(), paths.clone());
+        let waiter =
+            thread::spawn(move || acquire(&theirs, Duration::from_secs(30), &ours).map(drop));
+        thread::sleep(Duration::from_millis(20));
+        drop(held);
+        waiter.join().unwrap().unwrap();
+    }
+}

@@ -1,0 +1,15 @@
+//! Everything that talks to the kernel, in small files. The only module that may hold `unsafe`.
+
+pub mod atomic;
+pub mod cgroup;
+pub mod checked;
+pub mod clock;
+pub mod error;
+pub mod exec;
+pub mod failpoint;
+pub mod identity;
+pub mod lock;
+pub mod proc;
+pub mod random;
+
+pub use error::PathError;

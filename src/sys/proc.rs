@@ -1,0 +1,226 @@
+//! Is this process still the one we recorded, and does it live?
+
+use super::PathError;
+use super::identity::{self, Here};
+use crate::model::lease::Owner;
+use crate::paths::Paths;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// What can be said about a recorded process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It runs, or it cannot be judged: then nothing of its may be taken.
+    Alive,
+    /// It is certainly gone.
+    Gone,
+}
+
+/// Describes a running process so that it can be recognised later.
+///
+/// # Errors
+/// If the process is gone or procfs cannot be read.
+pub fn describe(pid: i32, paths: &Paths) -> Result<Owner, PathError> {
+    let path = paths.proc.join(pid.to_string()).join("stat");
+    let mut buffer = [0; STAT_BYTES];
+    let stat = read_stat(&path, &mut buffer).map_err(PathError::new("read", &path))?;
+    let start_time = start_time(stat).ok_or_else(|| {
+        PathError::new("parse", &path)(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a stat line",
+        ))
+    })?;
+    Ok(Owner {
+        pid,
+        start_time,
+        boot_id: identity::boot_id(paths)?,
+        pid_namespace: identity::pid_namespace(paths)?,
+    })
+}
+
+/// More than all fields up to the last one that is looked at, in their longest form.
+const STAT_BYTES: usize = 1024;
+
+/// A stat line, or its first part: procfs gives it in one read.
+fn read_stat<'a>(path: &Path, buffer: &'a mut [u8; STAT_BYTES]) -> io::Result<&'a [u8]> {
+    let length = File::open(path)?.read(buffer)?;
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+/// Field 22 of `/proc/<pid>/stat`. The command name (field 2) may hold spaces and parentheses,
+/// so fields are counted from the last closing one.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(stat);
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, an
+/// unreadable stat (`hidepid`), a refusing kernel.
+#[must_use]
+pub fn life(owner: &Owner, paths: &Paths) -> Life {
+    life_here(owner, &Here::look(paths), paths)
+}
+
+/// [`life`] for many processes: what is the same for all of them is looked at once.
+#[must_use]
+pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
+    let Some(boot_id) = &here.boot_id else { return Life::Alive };
+    if *boot_id != owner.boot_id {
+        return Life::Gone;
+    }
+    if here.pid_namespace != Some(owner.pid_namespace) {
+        return Life::Alive;
+    }
+    // The pidfd is taken before the start time is read: if the start time then matches, the pidfd
+    // refers to the recorded process, whatever happens to the pid afterwards.
+    let pidfd = match pidfd_open(owner.pid) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Life::Gone,
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => return by_stat(owner, paths),
+        Err(_) => return Life::Alive,
+    };
+    let path = paths.proc.join(owner.pid.to_string()).join("stat");
+    // Unreadable means reaped since the pidfd was opened, or hidden: the pidfd knows which.
+    if let Ok(stat) = read_stat(&path, &mut [0; STAT_BYTES]) {
+        match start_time(stat) {
+            Some(start) if start != owner.start_time => return Life::Gone,
+            Some(_) => {}
+            None => return Life::Alive,
+        }
+    }
+    if has_exited(&pidfd, Duration::ZERO) { Life::Gone } else { Life::Alive }
+}
+
+/// Judges without a pidfd (Linux before 5.3): by the stat line alone. A zombie is gone unless
+/// threads of its are left.
+fn by_stat(owner: &Owner, paths: &Paths) -> Life {
+    let dir = paths.proc.join(owner.pid.to_string());
+    let mut buffer = [0; STAT_BYTES];
+    let stat = match read_stat(&dir.join("stat"), &mut buffer) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Life::Gone,
+        Err(_) => return Life::Alive,
+    };
+    let text = String::from_utf8_lossy(stat);
+    let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    let threads = || fs::read_dir(dir.join("task")).map_or(2, Iterator::count);
+    match (start_time(stat), state) {
+        (Some(start), _) if start != owner.start_time => Life::Gone,
+        (Some(_), Some('Z' | 'X')) if threads() <= 1 => Life::Gone,
+        _ => Life::Alive,
+    }
+}
+
+/// Waits up to `patience` for the process to be gone; returns what is true then.
+#[must_use]
+pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
+    if life(owner, paths) == Life::Gone {
+        return Life::Gone;
+    }
+    if let Ok(pidfd) = pidfd_open(owner.pid) {
+        has_exited(&pidfd, patience);
+    }
+    life(owner, paths)
+}
+
+/// A pidfd polls readable once the whole thread group has exited (pidfd_open(2)): a leader that
+/// called `pthread_exit` while its threads run does not count as gone.
+fn has_exited(pidfd: &OwnedFd, patience: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    matches!(poll(&mut fds, timeout), Ok(1))
+}
+
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and returns a new descriptor or -1.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd =
+        i32::try_from(result).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: `fd` was just returned by the kernel and nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    debug_assert!(fd.as_raw_fd() > 2);
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn stat_is_read_past_any_command_name() {
+        let line = b"42 (a) b (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 9 9";
+        assert_eq!(start_time(line), Some(777));
+        assert_eq!(start_time(b"garbage"), None);
+    }
+
+    #[test]
+    fn a_child_lives_dies_and_stays_dead_while_unreaped() {
+        let paths = Paths::default();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let owner = describe(pid, &paths).unwrap();
+        assert_eq!(life(&owner, &paths), Life::Alive);
+        assert_eq!(by_stat(&owner, &paths), Life::Alive);
+        child.kill().unwrap();
+        assert_eq!(life_after(&owner, Duration::from_secs(5), &paths), Life::Gone, "zombie");
+        assert_eq!(by_stat(&owner, &paths), Life::Gone, "zombie");
+        child.wait().unwrap();
+        assert_eq!(life(&owner, &paths), Life::Gone, "reaped");
+        assert_eq!(by_stat(&owner, &paths), Life::Gone, "reaped");
+    }
+
+    #[test]
+    fn a_reused_pid_is_gone_and_what_cannot_be_judged_is_alive() {
+        let paths = Paths::default();
+        let me = describe(i32::try_from(std::process::id()).unwrap(), &paths).unwrap();
+        let reused = Owner { start_time: me.start_time + 1, ..me.clone() };
+        assert_eq!(life(&reused, &paths), Life::Gone);
+        let elsewhere = Owner { pid_namespace: 1, pid: 999_999_999, ..me.clone() };
+        assert_eq!(life(&elsewhere, &paths), Life::Alive);
+        let last_boot = Owner { boot_id: "other".into(), ..me.clone() };
+        assert_eq!(life(&last_boot, &paths), Life::Gone);
+        assert_eq!(life(&me, &paths), Life::Alive);
+    }
+
+    #[test]
+    fn a_leader_that_ended_before_its_threads_is_alive() {
+        // A leader that called pthread_exit is a zombie whose thread group lives on; python's
+        // and Rust's mains cannot do that, so it is done by the raw system call in a child.
+        let paths = Paths::default();
+        // SAFETY: the child only starts a thread, which sleeps, and ends its leader; it never
+        // returns into the test harness.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0);
+        if pid == 0 {
+            std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_secs(30));
+            });
+            // SAFETY: `exit` (not `exit_group`) ends the calling thread alone.
+            unsafe {
+                libc::syscall(libc::SYS_exit, 0);
+            }
+        }
+        let owner = describe(pid, &paths).unwrap();
+        for _ in 0..500 {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z') {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(life(&owner, &paths), Life::Alive);
+        assert_eq!(by_stat(&owner, &paths), Life::Alive);
+        // SAFETY: signals our own child and reaps it.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+        }
+        assert_eq!(life(&owner, &paths), Life::Gone);
+    }
+}
