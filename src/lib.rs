@@ -26,6 +26,7 @@ pub mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod request;
 
+pub mod config;
 pub mod paths;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
 pub mod sys;

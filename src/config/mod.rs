@@ -1,0 +1,241 @@
+//! The administrator's configuration, `/etc/gpulease/config.toml`.
+//!
+//! It is read in two ways. [`load`] takes the whole file and refuses anything it does not
+//! understand: a container with a GPU request must not start on a misread policy.
+//! [`runtime_leniently`] takes only what a container *without* a request needs, so that a mistake
+//! elsewhere in the file does not stop every container on the host. [`read_once`] is both.
+
+mod lenient;
+mod toml_text;
+mod values;
+
+pub use lenient::{Lenient, LenientState, read_once, runtime_leniently};
+pub use toml_text::{TextProblem, parse as parse_toml, position};
+
+use crate::model::code::Code;
+use crate::paths::Paths;
+use crate::request::Policy;
+use crate::sys::checked::{FileError, read_checked};
+use serde::Deserialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use values::RawConfig;
+
+/// Where the configuration lies unless a flag says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
+
+/// Who brings the vendor's driver files into the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// The best way that this host and this version have.
+    Auto,
+    /// Nobody: the image has them. Device nodes and variables only.
+    None,
+    /// gpulease finds them on the host.
+    Native,
+    /// The host's CDI specs name them.
+    Cdi,
+    /// The low-level runtime is the vendor's own and adds them.
+    Chain,
+}
+
+impl Driver {
+    /// The spelling in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Native => "native",
+            Self::Cdi => "cdi",
+            Self::Chain => "chain",
+        }
+    }
+
+    /// What `auto` comes to: `none`, as long as there is nothing else to pick.
+    #[must_use]
+    pub const fn resolved(self) -> Self {
+        match self {
+            Self::Auto => Self::None,
+            other => other,
+        }
+    }
+
+    const fn is_supported(self) -> bool {
+        matches!(self, Self::Auto | Self::None)
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The low-level runtime; `None` is the first of runc and crun in fixed system directories.
+    pub runtime: Option<PathBuf>,
+    /// Leases, lock and inventory.
+    pub run_dir: PathBuf,
+    /// The static source of the inventory. It need not exist.
+    pub devices_file: PathBuf,
+    /// Who brings the driver files.
+    pub driver: Driver,
+    /// The hook program that is put into specs; `None` is the one beside the shim.
+    pub hook: Option<PathBuf>,
+    /// The word on requests.
+    pub policy: Policy,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::of(&Paths::default())
+    }
+}
+
+impl Config {
+    /// The defaults on a host with these roots.
+    #[must_use]
+    pub fn of(paths: &Paths) -> Self {
+        Self {
+            runtime: None,
+            run_dir: paths.run.clone(),
+            devices_file: paths.etc.join("devices.toml"),
+            driver: Driver::Auto,
+            hook: None,
+            policy: Policy::default(),
+        }
+    }
+
+    /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed,
+    /// [`ConfigError::NotSupportedYet`] for a value that only a later version understands.
+    pub fn with_text(self, text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: RawConfig = toml_text::parse(text)
+            .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
+        if let Some(driver) = &raw.driver
+            && !driver.get_ref().is_supported()
+        {
+            let (line, column) = position(text, driver.span().start);
+            let message = format!(
+                "`{}` is not supported by this version; supported are `auto` and `none`",
+                driver.get_ref()
+            );
+            let problem = TextProblem { line, column, key: Some("driver".into()), message };
+            return Err(ConfigError::NotSupportedYet { path: path.into(), problem });
+        }
+        let policy = self.policy;
+        Ok(Self {
+            runtime: raw.runtime.map(|path| path.0).or(self.runtime),
+            run_dir: raw.run_dir.map_or(self.run_dir, |path| path.0),
+            devices_file: raw.devices_file.map_or(self.devices_file, |path| path.0),
+            driver: raw.driver.map_or(self.driver, toml::Spanned::into_inner),
+            hook: raw.hook.map(|path| path.0).or(self.hook),
+            policy: Policy {
+                strategy: raw.policy.strategy.unwrap_or(policy.strategy),
+                accept_env: raw
+                    .policy
+                    .accept_env
+                    .map_or(policy.accept_env, |names| names.into_iter().map(|n| n.0).collect()),
+                injected: raw.policy.injected.unwrap_or(policy.injected),
+                privileged: raw.policy.privileged.unwrap_or(policy.privileged),
+                release_grace: raw.policy.release_grace.map_or(policy.release_grace, |d| d.0),
+                max_wait: raw.policy.max_wait.map_or(policy.max_wait, |d| d.0),
+            },
+        })
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file exists, but is unsafe, too large or unreadable.
+    #[error("the configuration cannot be read")]
+    File(#[from] FileError),
+    /// A file that was named explicitly does not exist.
+    #[error("there is no configuration file `{}`", path.display())]
+    Missing {
+        /// As it was named.
+        path: PathBuf,
+    },
+    /// The bytes are not UTF-8.
+    #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+        /// How many bytes are good.
+        offset: usize,
+    },
+    /// Not TOML, an unknown key or a value that is not allowed.
+    #[error("in `{}`, {problem}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: TextProblem,
+    },
+    /// A value that this version knows, but cannot act on.
+    #[error("in `{}`, {problem}", path.display())]
+    NotSupportedYet {
+        /// Which file.
+        path: PathBuf,
+        /// What is asked for, and where.
+        problem: TextProblem,
+    },
+}
+
+impl ConfigError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::NotSupportedYet { .. } => Code::NotSupportedYet,
+            _ => Code::BadConfig,
+        }
+    }
+}
+
+/// Which file to read: the one named by `--gpulease-config`, else by `GPULEASE_CONFIG`, else
+/// [`DEFAULT_PATH`]; absolute, since a hook may read it from another directory.
+#[must_use]
+pub fn locate(flag: Option<&Path>) -> PathBuf {
+    let named = flag.map(Path::to_owned).or_else(|| {
+        std::env::var_os("GPULEASE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+    });
+    let path = named.unwrap_or_else(|| DEFAULT_PATH.into());
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Reads the configuration at `path`. At [`DEFAULT_PATH`] the file may be absent, which means the
+/// defaults.
+///
+/// # Errors
+/// See [`ConfigError`]; an explicitly named file that does not exist is one.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let base = Config::default();
+    match read(path)? {
+        Some(text) => base.with_text(&text, path),
+        None if path == Path::new(DEFAULT_PATH) => Ok(base),
+        None => Err(ConfigError::Missing { path: path.into() }),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    let Some(file) = read_checked(path)? else { return Ok(None) };
+    match String::from_utf8(file.bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => {
+            let offset = error.utf8_error().valid_up_to();
+            Err(ConfigError::NotText { path: path.into(), offset })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

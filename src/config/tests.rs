@@ -1,0 +1,280 @@
+use super::lenient::{both_from_bytes, from_bytes};
+use super::*;
+use crate::request::Strategy;
+use crate::request::policy::{Injected, Privileged};
+use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+const EXAMPLE: &str = include_str!("../../packaging/config.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::default().with_text(text, Path::new("/etc/gpulease/config.toml"))
+}
+
+fn message(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// The example with its settings (`#key = …`, `#[table]`; prose has a space after the `#`) in force.
+fn uncommented() -> String {
+    EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => rest,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The keys that the parser says it expects where it meets an unknown one.
+fn expected_keys(text: &str) -> Vec<String> {
+    let message = message(text);
+    let (_, list) = message.split_once("expected one of ").unwrap();
+    list.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn empty_text_means_the_defaults() {
+    assert_eq!(parse("").unwrap(), Config::default());
+    assert_eq!(parse("[policy]\n").unwrap(), Config::default());
+    assert_eq!(Config::default().run_dir, Path::new("/run/gpulease"));
+    assert_eq!(Config::default().devices_file, Path::new("/etc/gpulease/devices.toml"));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        r#"
+        runtime = "/usr/bin/crun"
+        run_dir = "/run/other"
+        devices_file = "/srv/devices.toml"
+        driver = "none"
+        hook = "/opt/gpulease-hook"
+        [policy]
+        strategy = "round-robin"
+        accept_env = ["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*"]
+        injected = "refuse"
+        privileged = "refuse"
+        release_grace = "1m 30s"
+        max_wait = "0"
+        "#,
+    );
+    let expected = Config {
+        runtime: Some("/usr/bin/crun".into()),
+        run_dir: "/run/other".into(),
+        devices_file: "/srv/devices.toml".into(),
+        driver: Driver::None,
+        hook: Some("/opt/gpulease-hook".into()),
+        policy: Policy {
+            strategy: Strategy::RoundRobin,
+            accept_env: vec![
+                "NVIDIA_VISIBLE_DEVICES".into(),
+                "AMD_VISIBLE_DEVICES".into(),
+                "GPULEASE_*".into(),
+            ],
+            injected: Injected::Refuse,
+            privileged: Privileged::Refuse,
+            release_grace: Duration::from_secs(90),
+            max_wait: Duration::ZERO,
+        },
+    };
+    assert_eq!(config.unwrap(), expected);
+}
+
+#[test]
+fn errors_name_place_key_value_and_what_is_allowed() {
+    let table: &[(&str, &[&str])] = &[
+        ("runtim = \"/x\"", &["line 1, column 1", "`runtim`", "`runtime`", "`devices_file`"]),
+        ("\n[policy]\nfoo = 1", &["line 3, column 1", "`policy`", "`foo`", "`strategy`"]),
+        ("runtime = 5", &["line 1, column 11", "`runtime`", "`5`", "a string"]),
+        ("runtime = \"runc\"", &["`runtime`", "`runc`", "not absolute"]),
+        ("runtime = \"\"", &["`runtime`", "is empty"]),
+        ("run_dir = \"/a/../b\"", &["line 1, column 11", "`run_dir`", "`/a/../b`", "`..`"]),
+        ("devices_file = \"/a\\nb\"", &["`devices_file`", "control character"]),
+        ("hook = true", &["`hook`", "`true`", "a string"]),
+        ("hook = \"hook\"", &["`hook`", "not absolute"]),
+        ("hook = \"/opt/hook\"", &["line 1, column 8", "`hook`", "`/opt/hook`", "`gpulease-hook`"]),
+        ("driver = \"foo\"", &["`driver`", "`foo`", "`auto`", "`chain`"]),
+        ("policy = 1", &["`policy`", "`1`"]),
+        (
+            "[policy]\nstrategy = \"fifo\"",
+            &["line 2, column 12", "`policy.strategy`", "`best-fit`"],
+        ),
+        ("[policy]\ninjected = \"x\"", &["`policy.injected`", "`x`", "`adopt`"]),
+        ("[policy]\nprivileged = \"x\"", &["`policy.privileged`", "`x`", "`whole`"]),
+        ("[policy]\naccept_env = \"GPULEASE_*\"", &["`policy.accept_env`", "a sequence"]),
+        (
+            "[policy]\naccept_env = [\"PATH\"]",
+            &["line 2, column 14", "`policy.accept_env", "`PATH`", "`GPULEASE_*`"],
+        ),
+        ("[policy]\nrelease_grace = 10", &["`policy.release_grace`", "`10`", "a string"]),
+        ("[policy]\nrelease_grace = \"10\"", &["`policy.release_grace`", "`10`", "`10s`"]),
+        ("[policy]\nmax_wait = \"8days\"", &["`policy.max_wait`", "`8days`", "at most"]),
+        ("[policy]\nmax_wait = \"99999999999999999999s\"", &["`policy.max_wait`"]),
+        ("runtime = ", &["line 1, column 11"]),
+        ("a = 1\na = 2", &["line 2", "duplicate"]),
+    ];
+    for (text, parts) in table {
+        let error = parse(text).unwrap_err();
+        assert_eq!(error.code(), Code::BadConfig);
+        let message = error.to_string();
+        assert!(message.starts_with("in `/etc/gpulease/config.toml`, "), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+        for part in *parts {
+            assert!(message.contains(part), "no {part} in: {message}");
+        }
+    }
+}
+
+#[test]
+fn drivers_of_later_versions_are_answered() {
+    for driver in ["native", "cdi", "chain"] {
+        let error = parse(&format!("driver = \"{driver}\"")).unwrap_err();
+        assert_eq!(error.code(), Code::NotSupportedYet);
+        let message = error.to_string();
+        for part in ["line 1, column 10", "`driver`", driver, "`none`"] {
+            assert!(message.contains(part), "no {part} in: {message}");
+        }
+    }
+    assert_eq!(parse("driver = \"auto\"").unwrap().driver.resolved(), Driver::None);
+}
+
+#[test]
+fn the_example_shows_every_key_and_its_default() {
+    assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+    let config = parse(&uncommented()).unwrap();
+    // The two that have no fixed default show a path instead.
+    assert!(config.runtime.is_some() && config.hook.is_some());
+    assert_eq!(Config { runtime: None, hook: None, ..config }, Config::default());
+
+    let top = expected_keys("zzz = 1");
+    let policy = expected_keys("[policy]\nzzz = 1");
+    assert_eq!((top.len(), policy.len()), (6, 6));
+    let table: toml::Table = uncommented().parse().unwrap();
+    for key in &top {
+        assert!(table.contains_key(key), "{key}");
+    }
+    for key in &policy {
+        assert!(table.get("policy").unwrap().get(key).is_some(), "policy.{key}");
+    }
+}
+
+fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("config.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    (root, path)
+}
+
+#[test]
+fn loading_files() {
+    let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o644);
+    assert_eq!(load(&path).unwrap().runtime, Some("/usr/bin/crun".into()));
+    let absent = root.path().join("absent.toml");
+    let error = load(&absent).unwrap_err();
+    assert!(matches!(error, ConfigError::Missing { .. }));
+    assert!(error.to_string().contains("absent.toml"));
+
+    let (_root, path) = file("", 0o666);
+    let error = load(&path).unwrap_err();
+    assert!(matches!(error, ConfigError::File(FileError::Insecure { .. })), "{error:?}");
+    let (_root, path) = file("", 0o644);
+    fs::write(&path, b"# \xff").unwrap();
+    assert!(matches!(load(&path), Err(ConfigError::NotText { offset: 2, .. })));
+}
+
+#[test]
+fn roots_move_the_defaults() {
+    let paths = Paths { etc: "/fake/etc".into(), run: "/fake/run".into(), ..Paths::default() };
+    let config = Config::of(&paths);
+    assert_eq!(config.run_dir, Path::new("/fake/run"));
+    assert_eq!(config.devices_file, Path::new("/fake/etc/devices.toml"));
+    let text = "[policy]\nmax_wait = \"1h\"";
+    let config = config.with_text(text, Path::new("config.toml")).unwrap();
+    assert_eq!(config.run_dir, Path::new("/fake/run"));
+    assert_eq!(config.policy.max_wait, Duration::from_secs(3600));
+}
+
+#[test]
+fn lenient_reading_keeps_the_runtime() {
+    let read = |text: &str| {
+        let lenient = from_bytes(text.as_bytes());
+        (lenient.runtime, lenient.run_dir, lenient.state)
+    };
+    let crun = Some(PathBuf::from("/usr/bin/crun"));
+    let wrong = "runtime = \"/usr/bin/crun\"\nrun_dir = \"/r\"\ntypo = 1\n[policy]\nstrategy = 3";
+    assert!(parse(wrong).is_err());
+    assert_eq!(read(wrong), (crun.clone(), Some("/r".into()), LenientState::Read));
+    assert_eq!(read("run_dir = \"r\""), (None, None, LenientState::Read));
+    assert_eq!(read("driver = \"chain\"\nruntime = \"/usr/bin/crun\"").0, crun);
+    assert_eq!(read("runtime = \"/usr/bin/crun\"\noops"), (None, None, LenientState::Unparsable));
+    assert_eq!(read("runtime = \"crun\"").2, LenientState::Unparsable);
+    assert_eq!(read("runtime = 1").2, LenientState::Unparsable);
+    assert_eq!(from_bytes(b"\xff").state, LenientState::Unparsable);
+}
+
+#[test]
+fn lenient_reading_trusts_no_open_file() {
+    let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o666);
+    let lenient = runtime_leniently(&path);
+    assert_eq!((lenient.runtime.clone(), lenient.state), (None, LenientState::Insecure));
+    assert!(lenient.wants_last_good_choice());
+    assert_eq!(runtime_leniently(root.path()).state, LenientState::Insecure);
+    let absent = runtime_leniently(&root.path().join("absent"));
+    assert_eq!(absent, Lenient::default());
+    assert!(!absent.wants_last_good_choice());
+    let below_a_file = runtime_leniently(&path.join("x"));
+    assert_eq!(below_a_file.state, LenientState::Unreadable);
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = from_bytes(&bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn a_broken_example_never_panics(at in 0usize..4000, junk in "[\"\\[\\]={}#.\\PC]{0,4}") {
+        let mut text: Vec<char> = uncommented().chars().collect();
+        let at = at % text.len();
+        text.splice(at..at, junk.chars());
+        let text: String = text.into_iter().collect();
+        let _ = from_bytes(text.as_bytes());
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.to_string().chars().any(char::is_control));
+        }
+    }
+}
+
+/// One reading says what two say: the same choices, and the strict one only where it is sound.
+#[test]
+fn one_reading_is_as_good_as_two() {
+    let texts = [
+        "",
+        "runtime = \"/usr/bin/crun\"\nrun_dir = \"/run/x\"",
+        "runtime = \"/usr/bin/crun\"\nunknown = 1",
+        "run_dir = \"/run/x\"\ndriver = \"native\"",
+        "runtime = \"crun\"",
+        "run_dir = \"../x\"\nruntime = \"/usr/bin/runc\"",
+        "runtime = 7",
+        "= no toml",
+        "a = 1\na = 2",
+    ];
+    let path = Path::new("/etc/gpulease/config.toml");
+    for text in texts {
+        let (lenient, config) = both_from_bytes(text.as_bytes(), path);
+        let alone = from_bytes(text.as_bytes());
+        let default = || Some(Config::default().run_dir);
+        assert_eq!(config, parse(text).ok(), "{text}");
+        assert_eq!((&lenient.runtime, lenient.state), (&alone.runtime, alone.state), "{text}");
+        assert_eq!(lenient.run_dir.or_else(default), alone.run_dir.or_else(default), "{text}");
+    }
+}

@@ -1,0 +1,117 @@
+//! TOML to values, with errors that fit on one line and say where in the text they are.
+
+use crate::model::text::shown;
+use serde::de::DeserializeOwned;
+use std::fmt;
+
+/// The most characters of a parser's message that are repeated.
+const MESSAGE_CHARS: usize = 400;
+
+/// What is wrong with a TOML text, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextProblem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// The dotted key at fault; `None` where the text is not TOML or the key itself is unknown at
+    /// the top level.
+    pub key: Option<String>,
+    /// What was found and what is allowed, on one line and safe to show.
+    pub message: String,
+}
+
+impl fmt::Display for TextProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: ", self.line, self.column)?;
+        if let Some(key) = &self.key {
+            write!(f, "`{key}`: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Reads `text` as a TOML document.
+///
+/// # Errors
+/// Says what is wrong first in the order of the parser: syntax, then unknown keys and values.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TextProblem> {
+    toml::from_str(text).map_err(|error| explain(text, error))
+}
+
+fn explain(text: &str, mut error: toml::de::Error) -> TextProblem {
+    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+    let message = one_line(error.message());
+    // The keys have no accessor; without its input the error prints them after the message.
+    error.set_input(None);
+    let printed = error.to_string();
+    let key = printed
+        .strip_prefix(error.message())
+        .and_then(|rest| rest.trim().strip_prefix("in `"))
+        .and_then(|rest| rest.strip_suffix('`'))
+        .map(one_line);
+    TextProblem { line, column, key, message }
+}
+
+/// The line and the column, both from 1, of a byte offset into `text`. An offset past the end or
+/// inside a character counts as the nearest character before it.
+#[must_use]
+pub fn position(text: &str, offset: usize) -> (usize, usize) {
+    let mut line = 1;
+    let mut column = 1;
+    for (at, c) in text.char_indices() {
+        if at + c.len_utf8() > offset {
+            break;
+        }
+        if c == '\n' {
+            line += 1;
+            column = 1;
+        } else {
+            column += 1;
+        }
+    }
+    (line, column)
+}
+
+/// The text on one line, with unsafe characters escaped, cut at [`MESSAGE_CHARS`].
+fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (count, c) in text.trim().chars().enumerate() {
+        if count == MESSAGE_CHARS {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\n' => out.push(' '),
+            ' '..='~' => out.push(c),
+            _ => out.push_str(&shown(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_characters_from_one() {
+        let text = "a = 1\nü = 2\n";
+        assert_eq!(position(text, 0), (1, 1));
+        assert_eq!(position(text, 4), (1, 5));
+        assert_eq!(position(text, 6), (2, 1));
+        assert_eq!(position(text, 7), (2, 1));
+        assert_eq!(position(text, 8), (2, 2));
+        assert_eq!(position(text, 999), (3, 1));
+        assert_eq!(position("", 0), (1, 1));
+    }
+
+    #[test]
+    fn messages_are_one_safe_line() {
+        let text = "\"a\\u001b[31m\" = [1,\n";
+        let problem = parse::<toml::Table>(text).unwrap_err();
+        assert!(!problem.to_string().contains(['\n', '\u{1b}']), "{problem}");
+        assert_eq!(one_line("a\nb\u{1b}\u{202e}c"), "a b\\u{1b}\\u{202e}c");
+        assert_eq!(one_line(&"x".repeat(900)).chars().count(), MESSAGE_CHARS + 1);
+    }
+}
