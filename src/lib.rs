@@ -27,6 +27,7 @@ pub mod model;
 pub mod request;
 
 pub mod config;
+pub mod inventory;
 pub mod paths;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
 pub mod sys;

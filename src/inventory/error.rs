@@ -1,0 +1,167 @@
+//! Why there is no usable inventory.
+
+use super::static_file::{ExistingNumber, StaticFileError};
+use crate::model::code::Code;
+use crate::sys::PathError;
+use crate::sys::checked::FileError;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why there is no usable inventory.
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    /// The devices file exists, but is unsafe, too large or unreadable.
+    #[error("the devices file cannot be read")]
+    File(#[from] FileError),
+    /// The devices file is not UTF-8.
+    #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+        /// How many bytes are good.
+        offset: usize,
+    },
+    /// The devices file says something that is not allowed or cannot be true.
+    #[error("in `{}`, {problem}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: StaticFileError,
+    },
+    /// A simulated device would be a device of the host.
+    #[error(
+        "in `{}`, the simulated node `{}` has the number {}:{}, which exists on this host: see `{}`",
+        path.display(), number.path, number.major, number.minor, number.seen_in.display()
+    )]
+    NumberExists {
+        /// Which file.
+        path: PathBuf,
+        /// The number, and where the host has it.
+        number: ExistingNumber,
+    },
+    /// The boot id cannot be read, so nothing can be said to belong to this boot.
+    #[error("cannot read the boot id `{}`", path.display())]
+    BootId {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The boot id is not one.
+    #[error("`{}` does not hold a boot id", path.display())]
+    NoBootId {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The inventory could not be written as JSON.
+    #[error("cannot write the inventory as JSON")]
+    Encode(#[source] serde_json::Error),
+    /// The bytes of the inventory are not one.
+    #[error("the inventory is damaged: {0}")]
+    Damaged(String),
+    /// The inventory does not tell the truth any more.
+    #[error("the inventory is out of date: {0}")]
+    Stale(#[from] StaleReason),
+}
+
+impl InventoryError {
+    /// The stable code: [`Code::BadInventory`] where the source is wrong and somebody has to
+    /// correct it, [`Code::StaleInventory`] where reading it anew helps.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::File(_)
+            | Self::NotText { .. }
+            | Self::Invalid { .. }
+            | Self::NumberExists { .. }
+            | Self::Encode(_) => Code::BadInventory,
+            Self::BootId { .. } | Self::NoBootId { .. } | Self::Damaged(_) | Self::Stale(_) => {
+                Code::StaleInventory
+            }
+        }
+    }
+
+    /// What to do about it, for the line after the error.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let correct = |path: &PathBuf| {
+            let path = path.display();
+            format!("correct `{path}`, then run `gpulease inventory refresh`")
+        };
+        match self {
+            Self::File(FileError::Insecure { path, .. }) => {
+                let path = path.display();
+                format!("let root own `{path}` and nobody else write to it")
+            }
+            Self::File(FileError::Io(PathError { path, .. }) | FileError::TooLarge { path })
+            | Self::NotText { path, .. }
+            | Self::Invalid { path, .. } => correct(path),
+            Self::NumberExists { path, .. } => {
+                let path = path.display();
+                format!("give it a major number of 1024 or more in `{path}`: Linux hands out none")
+            }
+            Self::BootId { .. } | Self::NoBootId { .. } => "is `/proc` mounted?".to_owned(),
+            Self::Encode(_) | Self::Damaged(_) | Self::Stale(_) => {
+                "run `gpulease inventory refresh` as root".to_owned()
+            }
+        }
+    }
+}
+
+/// Why an inventory does not tell the truth any more.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StaleReason {
+    /// Another version of gpulease wrote it.
+    #[error("it has format version {found}, this version of gpulease reads {expected}")]
+    Version {
+        /// The version that it has.
+        found: u32,
+        /// The version that is read.
+        expected: u32,
+    },
+    /// The host was started again, so device numbers and names may differ.
+    #[error("it belongs to another boot of this host")]
+    Boot,
+    /// Whether it belongs to this boot cannot be told.
+    #[error("the boot id `{}` cannot be read", path.display())]
+    BootUnknown {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The configuration names another devices file.
+    #[error("it was read from `{}`, now `{}` is configured", recorded.display(), path.display())]
+    AnotherFile {
+        /// The file that it was read from.
+        recorded: PathBuf,
+        /// The file that is configured.
+        path: PathBuf,
+    },
+    /// The devices file was not there.
+    #[error("`{}` has appeared since", path.display())]
+    Appeared {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The devices file is not there any more.
+    #[error("`{}` is gone", path.display())]
+    Gone {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The devices file is another one or was edited.
+    #[error("`{}` has changed since", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The system does not say what the devices file looks like.
+    #[error("`{}` cannot be looked at: {fault}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        fault: String,
+    },
+}

@@ -1,0 +1,115 @@
+//! Simulated nodes to try gpulease on a host without GPUs: complete devices files.
+//!
+//! The figures are those of real machines; each file names its sources. The device numbers exist
+//! nowhere: Linux hands out character majors below 512 only (`CHRDEV_MAJOR_MAX`,
+//! include/linux/fs.h), while `dev_t` has room up to 4095.
+
+/// A simulated node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it has, for people.
+    pub title: &'static str,
+    /// The devices file.
+    pub toml: &'static str,
+}
+
+/// All of them.
+pub const PROFILES: &[Profile] = &[
+    Profile {
+        name: "h100x8",
+        title: "8 × NVIDIA H100 80GB HBM3, all linked by NVLink",
+        toml: include_str!("profiles/h100x8.toml"),
+    },
+    Profile {
+        name: "mixed4",
+        title: "2 × NVIDIA L40S on PCIe and 2 × AMD Instinct MI300X on xGMI",
+        toml: include_str!("profiles/mixed4.toml"),
+    },
+];
+
+/// The profile with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Profile> {
+    PROFILES.iter().find(|profile| profile.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::static_file::parse;
+    use crate::model::device::{LinkKind, Node, Vendor};
+    use crate::model::quantity::Bytes;
+
+    /// One more than the largest major that Linux hands out, with room to spare.
+    const FIRST_FREE_MAJOR: u32 = 1024;
+
+    fn node(name: &str) -> Node {
+        parse(find(name).unwrap().toml).unwrap()
+    }
+
+    #[test]
+    fn every_profile_is_simulated_and_says_so() {
+        for profile in PROFILES {
+            assert!(profile.toml.lines().next().unwrap().contains("simulated"), "{}", profile.name);
+            let node = parse(profile.toml).unwrap_or_else(|e| panic!("{}: {e}", profile.name));
+            let nodes = node.devices.iter().flat_map(|device| &device.nodes);
+            let control = node.control.iter().flat_map(|control| &control.nodes);
+            for node in nodes.chain(control) {
+                let numbers = node.simulated.unwrap();
+                assert!(numbers.major >= FIRST_FREE_MAJOR, "{}", node.path);
+            }
+            for device in &node.devices {
+                assert!(device.simulated);
+                assert_eq!(device.healthy, Some(true));
+                assert!(node.control_of(device.vendor).next().is_some());
+            }
+        }
+        assert_eq!(find("none"), None);
+    }
+
+    #[test]
+    fn h100x8_is_an_hgx_box() {
+        let node = node("h100x8");
+        assert_eq!(node.devices.len(), 8);
+        for device in &node.devices {
+            assert_eq!(device.vendor, Vendor::Nvidia);
+            assert_eq!(device.model, "NVIDIA H100 80GB HBM3");
+            assert_eq!(device.memory_total_bytes, Bytes::from_mib(81559));
+            assert_eq!(device.capacity(), Bytes::from_mib(81559 - 454));
+            assert_eq!(device.numa_node, Some(device.index / 4));
+            assert_eq!(device.nodes[0].path, format!("/dev/nvidia{}", device.index));
+            assert_eq!(device.nodes[0].simulated.unwrap().minor, device.index);
+        }
+        assert_eq!(node.links.len(), 8 * 7 / 2);
+        assert!(node.links.iter().all(|link| link.kind == LinkKind::NvLink && link.lanes == 18));
+    }
+
+    #[test]
+    fn mixed4_has_both_vendors() {
+        let node = node("mixed4");
+        let vendors: Vec<_> = node.devices.iter().map(|device| device.vendor).collect();
+        assert_eq!(vendors, [Vendor::Nvidia, Vendor::Nvidia, Vendor::Amd, Vendor::Amd]);
+        for device in &node.devices[..2] {
+            assert_eq!(device.memory_total_bytes, Bytes::from_mib(46068));
+            assert_eq!(device.kfd_node, None);
+        }
+        for device in &node.devices[2..] {
+            assert_eq!(device.memory_total_bytes, Bytes(206_141_652_992));
+            assert_eq!(device.kfd_node, Some(device.index));
+            assert_eq!(device.nodes.len(), 2);
+            let unique_id = device.uuid.as_str().strip_prefix("GPU-").unwrap();
+            assert_eq!(unique_id.len(), 16);
+            assert!(u64::from_str_radix(unique_id, 16).is_ok());
+        }
+        let renders: Vec<_> = node.devices[2..].iter().map(|d| d.nodes[1].path.as_str()).collect();
+        assert_eq!(renders, ["/dev/dri/renderD128", "/dev/dri/renderD136"]);
+        let links: Vec<_> = node.links.iter().map(|link| (link.kind, &link.a, &link.b)).collect();
+        let uuids: Vec<_> = node.devices.iter().map(|device| &device.uuid).collect();
+        assert_eq!(
+            links,
+            [(LinkKind::Pcie, uuids[0], uuids[1]), (LinkKind::Xgmi, uuids[2], uuids[3])]
+        );
+    }
+}

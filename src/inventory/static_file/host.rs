@@ -1,0 +1,119 @@
+//! A simulated device must not be a real one: a container that gets its node would get the host's
+//! device.
+
+use crate::model::device::{DeviceNode, Node, NodeNumbers};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A simulated node whose number means something on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingNumber {
+    /// The path of the simulated node.
+    pub path: String,
+    /// Its major number.
+    pub major: u32,
+    /// Its minor number.
+    pub minor: u32,
+    /// The file of the host that knows the number.
+    pub seen_in: PathBuf,
+}
+
+/// The first simulated node whose number is that of a device in `<sys>/dev/char`.
+///
+/// Not every driver puts its devices there: NVIDIA's does not, because the kernel's device classes
+/// are open to GPL modules only. [`simulated_majors_registered`] finds those.
+#[must_use]
+pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber> {
+    simulated(node).find_map(|(path, NodeNumbers { major, minor })| {
+        let seen_in = sys.join(format!("dev/char/{major}:{minor}"));
+        // Not `exists`: the entry is a link, and a dangling one counts too.
+        fs::symlink_metadata(&seen_in).ok()?;
+        Some(ExistingNumber { path: path.to_owned(), major, minor, seen_in })
+    })
+}
+
+/// The first simulated node whose major number a driver has registered, per `<proc>/devices`.
+/// The file does not say which minors are in use, so any use of the major counts.
+#[must_use]
+pub fn simulated_majors_registered(node: &Node, proc: &Path) -> Option<ExistingNumber> {
+    simulated(node).next()?;
+    let seen_in = proc.join("devices");
+    let registered = character_majors(&fs::read_to_string(&seen_in).ok()?);
+    simulated(node).find(|(_, numbers)| registered.contains(&numbers.major)).map(
+        |(path, NodeNumbers { major, minor })| ExistingNumber {
+            path: path.to_owned(),
+            major,
+            minor,
+            seen_in,
+        },
+    )
+}
+
+fn simulated(node: &Node) -> impl Iterator<Item = (&str, NodeNumbers)> {
+    let of_devices = node.devices.iter().flat_map(|device| &device.nodes);
+    let of_vendors = node.control.iter().flat_map(|control| &control.nodes);
+    of_devices
+        .chain(of_vendors)
+        .filter_map(|DeviceNode { path, simulated }| Some((path.as_str(), (*simulated)?)))
+}
+
+/// The majors in the first section of `/proc/devices`; the second lists block devices.
+fn character_majors(text: &str) -> Vec<u32> {
+    text.lines()
+        .skip_while(|line| !line.starts_with("Character devices:"))
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next()?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn node() -> Node {
+        parse(
+            r#"
+            simulated = true
+            [[device]]
+            uuid = "GPU-1"
+            vendor = "nvidia"
+            model = "M"
+            memory_mib = 1
+            pci = "1:0.0"
+            nodes = [{ path = "/dev/nvidia0", major = 195, minor = 7 }]
+            [[control]]
+            vendor = "nvidia"
+            nodes = [{ path = "/dev/nvidiactl", major = 2000, minor = 255 }]
+            "#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn numbers_in_sysfs_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("dev/char");
+        assert_eq!(simulated_numbers_exist(&node(), root.path()), None);
+        fs::create_dir_all(&directory).unwrap();
+        symlink("../../nowhere", directory.join("195:8")).unwrap();
+        assert_eq!(simulated_numbers_exist(&node(), root.path()), None);
+        symlink("../../nowhere", directory.join("2000:255")).unwrap();
+        let found = simulated_numbers_exist(&node(), root.path()).unwrap();
+        assert_eq!((found.path.as_str(), found.major, found.minor), ("/dev/nvidiactl", 2000, 255));
+        assert_eq!(found.seen_in, directory.join("2000:255"));
+    }
+
+    #[test]
+    fn majors_in_procfs_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("devices");
+        assert_eq!(simulated_majors_registered(&node(), root.path()), None);
+        fs::write(&path, "Character devices:\n  1 mem\n511 x\n\nBlock devices:\n195 y\n").unwrap();
+        assert_eq!(simulated_majors_registered(&node(), root.path()), None);
+        fs::write(&path, "Character devices:\n  1 mem\n195 nvidia\n\nBlock devices:\n").unwrap();
+        let found = simulated_majors_registered(&node(), root.path()).unwrap();
+        assert_eq!((found.path.as_str(), found.seen_in), ("/dev/nvidia0", path));
+    }
+}

@@ -1,0 +1,98 @@
+//! Device nodes of the file: plain paths below `/dev`, each in one place only.
+
+use super::Located;
+use super::problem::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX, Problem};
+use super::raw::RawNode;
+use crate::model::device::{DeviceNode, NodeNumbers};
+use crate::model::text::shown;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+
+/// Remembers the nodes seen so far: a path or a number in two places would give one device to
+/// whoever leases the other.
+pub(super) struct NodeChecker {
+    simulated: bool,
+    owners: BTreeMap<String, String>,
+    numbers: BTreeMap<NodeNumbers, String>,
+}
+
+impl NodeChecker {
+    pub(super) const fn new(simulated: bool) -> Self {
+        Self { simulated, owners: BTreeMap::new(), numbers: BTreeMap::new() }
+    }
+
+    /// Checks and converts the nodes of one device or one vendor; `owner` is for messages.
+    pub(super) fn convert(
+        &mut self,
+        nodes: Vec<Spanned<RawNode>>,
+        owner: &str,
+    ) -> Result<Vec<DeviceNode>, Located> {
+        nodes
+            .into_iter()
+            .map(|node| self.convert_one(node.span(), node.into_inner(), owner))
+            .collect()
+    }
+
+    fn convert_one(
+        &mut self,
+        span: Range<usize>,
+        node: RawNode,
+        owner: &str,
+    ) -> Result<DeviceNode, Located> {
+        if let Some(fault) = fault_of(&node.path) {
+            return Err((span, Problem::NodePath { path: shown(&node.path), fault }));
+        }
+        let numbers = match self.numbers_of(&node) {
+            Ok(numbers) => numbers,
+            Err(problem) => return Err((span, problem)),
+        };
+        let path = node.path;
+        if let Some(other) = self.owners.insert(path.clone(), owner.to_owned()) {
+            return Err((span, Problem::DuplicateNode { path, other, this: owner.to_owned() }));
+        }
+        if let Some(numbers) = numbers
+            && let Some(other) = self.numbers.insert(numbers, path.clone())
+        {
+            let NodeNumbers { major, minor } = numbers;
+            return Err((span, Problem::DuplicateNumber { path, other, major, minor }));
+        }
+        Ok(DeviceNode { path, simulated: numbers })
+    }
+
+    fn numbers_of(&self, node: &RawNode) -> Result<Option<NodeNumbers>, Problem> {
+        let path = || node.path.clone();
+        if !self.simulated {
+            return if node.major.is_none() && node.minor.is_none() {
+                Ok(None)
+            } else {
+                Err(Problem::NumbersInRealFile { path: path() })
+            };
+        }
+        let (Some(major), Some(minor)) = (node.major, node.minor) else {
+            return Err(Problem::NumbersMissing { path: path() });
+        };
+        if (1..=MAJOR_MAX).contains(&major) && minor <= MINOR_MAX {
+            Ok(Some(NodeNumbers { major, minor }))
+        } else {
+            Err(Problem::NumberOutOfRange { path: path(), major, minor })
+        }
+    }
+}
+
+/// What keeps a text from being a plain path below `/dev`. Plain means that two different texts
+/// never name one node, short of links.
+fn fault_of(path: &str) -> Option<&'static str> {
+    let Some(below) = path.strip_prefix("/dev/") else { return Some("is not below `/dev/`") };
+    if path.len() > NODE_PATH_MAX {
+        Some("is longer than 128 characters")
+    } else if !path.chars().all(|c| c.is_ascii_graphic()) {
+        Some("has a character other than printable ASCII")
+    } else if below.split('/').any(|part| part == "..") {
+        Some("has `..`")
+    } else if below.split('/').any(|part| part.is_empty() || part == ".") {
+        Some("has an empty part or `.`")
+    } else {
+        None
+    }
+}
