@@ -29,6 +29,7 @@ pub mod request;
 pub mod config;
 pub mod inventory;
 pub mod paths;
+pub mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
 pub mod sys;
 

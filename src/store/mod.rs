@@ -1,0 +1,196 @@
+//! Leases on disk.
+//!
+//! ```text
+//! /run/gpulease/            0755 root; tmpfs, so that a reboot frees everything
+//!   lock                    0600; flock; never removed
+//!   inventory.json          what the node has
+//!   runtime                 the last good choice of a low-level runtime
+//!   leases/<id>@<root>.json one lease a file: damage stays local
+//!   bundles/<hash>.json     how to undo our edits of one config.json
+//!   corrupt/                unreadable records, moved aside once their container is dead
+//! ```
+//!
+//! Only [`Ledger`], which exists only while the lock is held, can change a lease.
+
+pub mod bundles;
+mod ledger;
+mod record;
+
+pub use bundles::{BundleRecord, Edit};
+pub use ledger::Ledger;
+pub use record::{Corrupt, Entry};
+
+use crate::model::id::LeaseKey;
+use crate::paths::Paths;
+use crate::sys::lock::LockError;
+use crate::sys::{PathError, atomic, identity, lock};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why the lease directory could not be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file or directory could not be read or written.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The lock was not had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Others than root could forge leases there.
+    #[error("`{path}` {fault}: leases in it could be forged")]
+    Insecure {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The directory is missing, and making one from a user namespace would make one that the
+    /// host's root never sees.
+    #[error("`{0}` is missing and is not made from within a user namespace")]
+    Namespaced(String),
+}
+
+/// The lease directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    run: PathBuf,
+}
+
+impl Store {
+    /// The store under this directory; nothing is touched yet.
+    #[must_use]
+    pub fn at(run: &Path) -> Self {
+        Self { run: run.to_owned() }
+    }
+
+    /// Makes the directories that are missing and checks the ones that are there.
+    ///
+    /// # Errors
+    /// If one cannot be made, or one could be written by others than its owner.
+    pub fn prepare(&self, paths: &Paths) -> Result<(), StoreError> {
+        if !self.run.exists() {
+            if !identity::is_host_root(paths) {
+                return Err(StoreError::Namespaced(self.run.display().to_string()));
+            }
+            if let Some(parent) = self.run.parent() {
+                // Whatever the caller's umask is: who can rename the directory can replace it.
+                let mut builder = DirBuilder::new();
+                let made = builder.recursive(true).mode(0o755).create(parent);
+                made.map_err(PathError::new("create", parent))?;
+            }
+            atomic::make_dir(&self.run, 0o755)?;
+        }
+        self.check()?;
+        for (name, mode) in [("leases", 0o755), ("bundles", 0o700), ("corrupt", 0o700)] {
+            atomic::make_dir(&self.run.join(name), mode)?;
+        }
+        Ok(())
+    }
+
+    /// Whether what lies here may be believed.
+    ///
+    /// # Errors
+    /// If the directory is not there, or could be written by others than its owner.
+    pub fn check(&self) -> Result<(), StoreError> {
+        check_owner(&self.run)
+    }
+
+    /// Locks the ledger.
+    ///
+    /// # Errors
+    /// If it may not be believed, or the lock is not had within `deadline`; the error names its
+    /// holder.
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, StoreError> {
+        self.check()?;
+        let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
+        Ok(Ledger::new(self, lock))
+    }
+
+    /// All records, as they lie, without the lock: each is whole, but they need not be of one
+    /// moment. For display.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed. A missing one has no records.
+    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        let dir = self.leases_dir();
+        let listing = match fs::read_dir(&dir) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(PathError::new("list", &dir)(error).into()),
+        };
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(PathError::new("list", &dir))?;
+            let name = entry.file_name();
+            let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
+                continue;
+            };
+            // A name that gpulease would never give belongs to somebody else's file.
+            if let Some(key) = LeaseKey::from_file_stem(stem) {
+                names.push(key);
+            }
+        }
+        names.sort();
+        names.iter().filter_map(|key| self.entry(key).transpose()).collect()
+    }
+
+    /// One record, if there is one, without the lock.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
+        let path = self.lease_path(key);
+        match record::read(&path, record::MAX_BYTES) {
+            Ok(bytes) => Ok(Some(record::decode(&bytes, key, &path))),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn leases_dir(&self) -> PathBuf {
+        self.run.join("leases")
+    }
+
+    fn lease_path(&self, key: &LeaseKey) -> PathBuf {
+        self.leases_dir().join(format!("{}.json", key.file_stem()))
+    }
+
+    /// The inventory's cache.
+    #[must_use]
+    pub fn inventory_path(&self) -> PathBuf {
+        self.run.join("inventory.json")
+    }
+
+    /// Where the last good choice of a low-level runtime is kept, for the day on which the
+    /// configuration does not parse.
+    #[must_use]
+    pub fn last_runtime_path(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
+}
+
+/// A directory in which others can rename files is one in which they can forge leases.
+fn check_owner(dir: &Path) -> Result<(), StoreError> {
+    let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
+    let insecure = |fault: String| StoreError::Insecure { path: dir.display().to_string(), fault };
+    if !metadata.is_dir() {
+        return Err(insecure("is not a directory".into()));
+    }
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(insecure(format!("belongs to user {}", metadata.uid())));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(insecure(format!(
+            "has mode {:04o}, so that others can write to it",
+            metadata.mode() & 0o7777
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use super::*;
+use crate::model::id::{ContainerId, DeviceId, Nonce};
+use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION, Sharing};
+use crate::model::quantity::{Bytes, MilliGpu};
+use proptest::prelude::*;
+use std::os::unix::fs::PermissionsExt;
+
+pub(crate) fn lease(id: &str, root: &str) -> Lease {
+    let nonce = Nonce::new(&"ab".repeat(16)).unwrap();
+    Lease {
+        v: RECORD_VERSION,
+        id: nonce.lease_id(),
+        nonce,
+        state: LeaseState::Pending,
+        container_id: ContainerId::new(id).unwrap(),
+        runtime_root: root.to_owned(),
+        engine: "runc".into(),
+        runtime: "/usr/bin/runc".into(),
+        bundle: "/b".into(),
+        pid_file: None,
+        created_at: "2026-01-01T00:00:00Z".into(),
+        owner: Owner { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1 },
+        cgroup: None,
+        devices: vec![LeasedDevice {
+            uuid: DeviceId::new("GPU-1").unwrap(),
+            index: 0,
+            vendor: crate::model::device::Vendor::Nvidia,
+            model: "X".into(),
+            pci: crate::model::device::PciAddress::parse("01:00.0").unwrap(),
+            nodes: vec!["/dev/nvidia0".into()],
+            milli: MilliGpu::WHOLE,
+            memory_bytes: Bytes(1),
+            sharing: Sharing::Exclusive,
+            simulated: true,
+        }],
+        isolation: IsolationRecord {
+            requested: Isolation::Auto,
+            requested_as: None,
+            effective: Isolation::None,
+            compute_enforcement: Enforcement::None,
+            memory_enforcement: Enforcement::None,
+        },
+        env: std::collections::BTreeMap::new(),
+        priority: 5,
+        workload: None,
+        release_grace_ms: 0,
+        grace_until_ms: None,
+    }
+}
+
+fn store() -> (tempfile::TempDir, Store, Paths) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("gpulease");
+    fs::create_dir(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+    let store = Store::at(&run);
+    let paths = Paths::default();
+    store.prepare(&paths).unwrap();
+    (dir, store, paths)
+}
+
+#[test]
+fn what_is_put_is_read_and_what_is_removed_is_gone() {
+    let (_dir, store, paths) = store();
+    let lease = lease("web", "/run/runc");
+    let key = lease.key().unwrap();
+    {
+        let ledger = store.lock(Duration::ZERO, &paths).unwrap();
+        ledger.put(&lease).unwrap();
+        assert_eq!(ledger.entry(&key).unwrap(), Some(Entry::Lease(Box::new(lease.clone()))));
+        assert!(matches!(store.lock(Duration::ZERO, &paths), Err(StoreError::Lock(_))));
+    }
+    assert_eq!(store.entries().unwrap().len(), 1);
+    let ledger = store.lock(Duration::ZERO, &paths).unwrap();
+    ledger.remove(&key).unwrap();
+    ledger.remove(&key).unwrap();
+    assert_eq!(ledger.entry(&key).unwrap(), None);
+}
+
+#[test]
+fn damage_is_an_entry_of_its_own_and_foreign_files_are_none() {
+    let (_dir, store, paths) = store();
+    let good = lease("web", "/run/runc");
+    let ledger = store.lock(Duration::ZERO, &paths).unwrap();
+    ledger.put(&good).unwrap();
+    let dir = store.leases_dir();
+    let text = fs::read_to_string(store.lease_path(&good.key().unwrap())).unwrap();
+    fs::write(dir.join("other@run!runc.json"), &text).unwrap();
+    fs::write(dir.join("half@run!runc.json"), &text[..text.len() / 2]).unwrap();
+    fs::write(dir.join("newer@run!runc.json"), text.replace("\"v\":1", "\"v\":99")).unwrap();
+    fs::write(dir.join("README.json"), "{}").unwrap();
+    fs::write(dir.join(".web@run!runc.1.tmp"), "{").unwrap();
+    let entries = store.entries().unwrap();
+    let why: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Corrupt(corrupt) => {
+                Some((corrupt.key.container_id.as_str(), corrupt.why.as_str()))
+            }
+            Entry::Lease(_) => None,
+        })
+        .collect();
+    assert_eq!(entries.len(), 4, "{entries:?}");
+    assert_eq!(why.len(), 3, "{why:?}");
+    assert!(why.iter().any(|(id, why)| *id == "other" && why.contains("another container")));
+    assert!(why.iter().any(|(id, why)| *id == "newer" && why.contains("format")));
+    ledger
+        .set_aside(&LeaseKey::new("/run/runc", ContainerId::new("half").unwrap()).unwrap())
+        .unwrap();
+    assert_eq!(store.entries().unwrap().len(), 3);
+    assert!(store.run.join("corrupt/half@run!runc.json").exists());
+}
+
+#[test]
+fn a_directory_that_others_can_write_is_refused() {
+    let (_dir, store, paths) = store();
+    fs::set_permissions(&store.run, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = store.prepare(&paths).unwrap_err().to_string();
+    assert!(error.contains("0777"), "{error}");
+    let link = store.run.with_extension("link");
+    std::os::unix::fs::symlink(&store.run, &link).unwrap();
+    assert!(matches!(Store::at(&link).prepare(&paths), Err(StoreError::Insecure { .. })));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let key = lease("web", "/run/runc").key().unwrap();
+        let entry = record::decode(&bytes, &key, Path::new("/nonexistent"));
+        prop_assert!(matches!(entry, Entry::Corrupt(_)), "{:?}", entry);
+    }
+
+    #[test]
+    fn no_cut_of_a_record_is_taken_for_a_whole_one(cut in 0usize..1000) {
+        let lease = lease("web", "/run/runc");
+        let bytes = record::encode(&lease).unwrap();
+        let cut = cut % (bytes.len() - 1);
+        let entry = record::decode(&bytes[..cut], &lease.key().unwrap(), Path::new("/nonexistent"));
+        prop_assert!(matches!(entry, Entry::Corrupt(_)), "{:?}", entry);
+    }
+}
