@@ -33,6 +33,9 @@ pub mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
 pub mod sys;
 
+pub mod claim;
+pub mod failure;
+
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");

@@ -1,0 +1,54 @@
+//! The create-runtime hook: the container's init exists now and runs no user code yet.
+
+use super::sweep::bound_to;
+use super::{BIND_DEADLINE, ClaimError, Ground};
+use crate::model::id::{LeaseKey, Nonce};
+use crate::model::lease::LeaseState;
+use crate::store::Entry;
+use crate::sys::{failpoint, proc};
+
+/// Hands a pending lease to the container's init process.
+///
+/// If this fails the runtime fails the start, so that no container ever runs on a lease that
+/// somebody else may have by now. A record is never made here: one that is gone was swept, and
+/// its devices may have a new holder.
+///
+/// # Errors
+/// If the lease is gone, belongs to a later start, or is not pending; if the ledger is not had.
+pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<(), ClaimError> {
+    failpoint::hit("bind.begin");
+    let ledger = ground.store.lock(BIND_DEADLINE, ground.paths)?;
+    let lease = match ledger.entry(key)? {
+        Some(Entry::Lease(lease)) => *lease,
+        Some(Entry::Corrupt(corrupt)) => {
+            return Err(ClaimError::Corrupt {
+                path: corrupt.path.display().to_string(),
+                why: corrupt.why,
+            });
+        }
+        None => {
+            return Err(ClaimError::Stale(format!(
+                "the lease of container {} was reclaimed before its container started",
+                key.container_id
+            )));
+        }
+    };
+    if lease.nonce != *nonce {
+        return Err(ClaimError::Stale(format!(
+            "container {} was started again since: its lease is now {}",
+            key.container_id, lease.id
+        )));
+    }
+    if lease.state != LeaseState::Pending {
+        return Err(ClaimError::Stale(format!(
+            "lease {} is {}, only a pending one can be bound",
+            lease.id, lease.state
+        )));
+    }
+    let owner = proc::describe(pid, ground.paths)?;
+    let bound = bound_to(owner, lease, ground);
+    failpoint::hit("bind.described");
+    ledger.put(&bound)?;
+    failpoint::hit("bind.recorded");
+    Ok(())
+}

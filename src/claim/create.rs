@@ -1,0 +1,169 @@
+//! From request to recorded lease.
+
+use super::sweep::{Swept, sweep};
+use super::{CREATE_DEADLINE, ClaimError, Ground};
+use crate::allocator::{self, Grant, Snapshot};
+use crate::injection;
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::id::{DeviceId, LeaseKey};
+use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, RECORD_VERSION};
+use crate::request::{Amount, Request, Source};
+use crate::store::{Entry, Ledger};
+use crate::sys::{clock, failpoint, proc, random};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Who asks, and from where.
+#[derive(Debug, Clone)]
+pub struct Claimant<'a> {
+    /// The container.
+    pub key: LeaseKey,
+    /// The engine, as far as can be told.
+    pub engine: &'a str,
+    /// The low-level runtime that will run the container.
+    pub runtime: &'a str,
+    /// Its bundle.
+    pub bundle: &'a str,
+    /// Where its pid will be written.
+    pub pid_file: Option<String>,
+    /// The cgroup it will get, where that can be foretold.
+    pub expected_cgroup: Option<String>,
+    /// The container's environment, to see what has to be replaced.
+    pub env: &'a [(String, String)],
+    /// How long its devices wait for it after release.
+    pub release_grace: Duration,
+}
+
+/// Sweeps, allocates and records a pending lease whose owner is this process.
+///
+/// # Errors
+/// If nothing can be granted or recorded; nothing is left behind then.
+pub fn create(
+    ground: Ground<'_>,
+    node: &Node,
+    request: &Request,
+    claimant: &Claimant<'_>,
+) -> Result<Lease, ClaimError> {
+    ground.store.prepare(ground.paths)?;
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    failpoint::hit("create.locked");
+    let prefer = former_devices(&ledger, &claimant.key)?;
+    let swept = sweep(&ledger, ground)?;
+    refuse_if_alive(&swept, &claimant.key)?;
+    let snapshot = Snapshot {
+        node,
+        holds: swept.holds(Some(&claimant.key), node, ground),
+        prefer,
+        cordoned: BTreeSet::new(),
+    };
+    let grant = allocator::allocate(&snapshot, request)
+        .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+    let lease = record(ground, node, request, claimant, &grant)?;
+    ledger.put(&lease)?;
+    failpoint::hit("create.recorded");
+    Ok(lease)
+}
+
+/// The devices that this container held a moment ago, which it may have back.
+fn former_devices(ledger: &Ledger<'_>, key: &LeaseKey) -> Result<BTreeSet<DeviceId>, ClaimError> {
+    Ok(match ledger.entry(key)? {
+        Some(Entry::Lease(lease)) => lease.devices.into_iter().map(|d| d.uuid).collect(),
+        Some(Entry::Corrupt(_)) | None => BTreeSet::new(),
+    })
+}
+
+/// Engines do not create a container that runs. If one seems to, its lease is not touched.
+fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
+    if let Some(corrupt) = swept.corrupt.iter().find(|corrupt| corrupt.key == *key) {
+        return Err(ClaimError::Corrupt {
+            path: corrupt.path.display().to_string(),
+            why: corrupt.why.clone(),
+        });
+    }
+    let own = swept.leases.iter().find(|lease| lease.key().ok().as_ref() == Some(key));
+    match own {
+        Some(lease) if lease.state != LeaseState::Grace => Err(ClaimError::AlreadyLeased {
+            container: lease.container_id.to_string(),
+            lease: lease.id.to_string(),
+            pid: lease.owner.pid,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn record(
+    ground: Ground<'_>,
+    node: &Node,
+    request: &Request,
+    claimant: &Claimant<'_>,
+    grant: &Grant,
+) -> Result<Lease, ClaimError> {
+    let nonce = random::nonce().map_err(ClaimError::Random)?;
+    let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let devices: Vec<&Device> =
+        grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
+    // Devices that the engine injected are leased as they stand: so is their environment.
+    let env = if request.source == Source::Injected {
+        std::collections::BTreeMap::new()
+    } else {
+        injection::visibility(&devices, request.capabilities.as_deref(), claimant.env)
+    };
+    Ok(Lease {
+        v: RECORD_VERSION,
+        id: nonce.lease_id(),
+        nonce,
+        state: LeaseState::Pending,
+        container_id: claimant.key.container_id.clone(),
+        runtime_root: claimant.key.runtime_root.clone(),
+        engine: claimant.engine.to_owned(),
+        runtime: claimant.runtime.to_owned(),
+        bundle: claimant.bundle.to_owned(),
+        pid_file: claimant.pid_file.clone(),
+        created_at: clock::now_rfc3339(),
+        owner: proc::describe(pid, ground.paths)?,
+        cgroup: claimant.expected_cgroup.clone(),
+        devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
+        isolation: isolation(request, &devices),
+        env,
+        priority: request.priority,
+        workload: request.workload.clone(),
+        release_grace_ms: clock::millis(claimant.release_grace),
+        grace_until_ms: None,
+    })
+}
+
+fn leased(granted: &allocator::GrantedDevice, node: &Node) -> Option<LeasedDevice> {
+    let device = node.device(&granted.uuid)?;
+    Some(LeasedDevice {
+        uuid: device.uuid.clone(),
+        index: device.index,
+        vendor: device.vendor,
+        model: device.model.clone(),
+        pci: device.pci,
+        nodes: device.nodes.iter().map(|node| node.path.clone()).collect(),
+        milli: granted.milli,
+        memory_bytes: granted.memory,
+        sharing: granted.sharing,
+        simulated: device.simulated,
+    })
+}
+
+/// What was asked for, in the granted vendor's terms, and what is in effect: nothing yet but the
+/// ledger and the device nodes. AMD has no MPS, so the word means a mask of compute units there.
+#[must_use]
+pub fn isolation(request: &Request, devices: &[&Device]) -> IsolationRecord {
+    let amd = !devices.is_empty() && devices.iter().all(|device| device.vendor == Vendor::Amd);
+    let (requested, requested_as) = match request.isolation {
+        Isolation::Mps if amd => (Isolation::CuMask, Some(Isolation::Mps)),
+        Isolation::Auto if request.amount == Amount::Whole => (Isolation::None, None),
+        other => (other, None),
+    };
+    IsolationRecord {
+        requested,
+        requested_as,
+        effective: Isolation::None,
+        compute_enforcement: Enforcement::None,
+        memory_enforcement: Enforcement::None,
+    }
+}

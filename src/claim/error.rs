@@ -1,0 +1,109 @@
+//! What can go wrong in a transaction.
+
+use crate::allocator::Refusal;
+use crate::model::code::Code;
+use crate::store::StoreError;
+use crate::sys::PathError;
+use crate::sys::lock::LockError;
+use std::io;
+use thiserror::Error;
+
+/// Why a transaction did not happen. Nothing is left of it then.
+#[derive(Debug, Error)]
+pub enum ClaimError {
+    /// The allocator said no.
+    #[error("{}", .0.one_line())]
+    Refused(Box<Refusal>),
+    /// A container of this id runs and holds a lease.
+    #[error(
+        "container {container} already holds lease {lease}, and its process {pid} or another in its cgroup is alive"
+    )]
+    AlreadyLeased {
+        /// The container.
+        container: String,
+        /// Its lease.
+        lease: String,
+        /// The process that holds it.
+        pid: i32,
+    },
+    /// The record of this very container cannot be read, and it may be alive.
+    #[error(
+        "the lease record `{path}` of this container is unreadable ({why}) and the container may be alive"
+    )]
+    Corrupt {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The lease directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// procfs.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// No random numbers.
+    #[error("the kernel gives no random numbers")]
+    Random(#[source] io::Error),
+    /// A hook came for a lease that is no longer there.
+    #[error("{0}")]
+    Stale(String),
+    /// No lease of that name.
+    #[error("no lease `{0}`")]
+    Unknown(String),
+    /// A name that several leases begin with.
+    #[error("`{0}` is the beginning of the names of several leases")]
+    Ambiguous(String),
+    /// The holder of a lease that was to be released lives.
+    #[error(
+        "lease {lease} is held by container {container}, whose process {pid} or cgroup is alive"
+    )]
+    HolderAlive {
+        /// The lease.
+        lease: String,
+        /// The container.
+        container: String,
+        /// The process.
+        pid: i32,
+    },
+}
+
+impl ClaimError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(refusal) => refusal.code,
+            Self::AlreadyLeased { .. } => Code::AlreadyLeased,
+            Self::Corrupt { .. } => Code::CorruptLease,
+            Self::Store(StoreError::Lock(LockError::Timeout { .. })) => Code::LockTimeout,
+            Self::Store(StoreError::Namespaced(_)) => Code::RootlessUnsupported,
+            Self::Store(_) | Self::Path(_) | Self::Random(_) => Code::StateUnavailable,
+            Self::Stale(_) => Code::StaleHook,
+            Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
+            Self::HolderAlive { .. } => Code::HolderAlive,
+        }
+    }
+
+    /// What to do about it, where that is not plain.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::AlreadyLeased { .. } => "delete the container first",
+            Self::Corrupt { .. } => "stop the container, then start it again",
+            Self::Store(StoreError::Insecure { .. }) => {
+                "give the directory to root with mode 0755, or remove it while no lease is held"
+            }
+            Self::Store(StoreError::Path(_)) => {
+                "see whether the file system of the lease directory is full or read-only"
+            }
+            Self::HolderAlive { .. } => {
+                "stop the container; --force drops the lease and leaves the container running with its devices"
+            }
+            Self::Unknown(_) => "`gpulease leases --all` lists them",
+            Self::Ambiguous(_) => "give more of the id",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

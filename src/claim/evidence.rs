@@ -1,0 +1,73 @@
+//! What a low-level runtime left on disk about a container's process. Asked only where the lease
+//! itself cannot answer: pending leases whose owner died, and records that cannot be read.
+
+use crate::model::id::LeaseKey;
+use crate::model::lease::{Lease, Owner};
+use crate::paths::Paths;
+use crate::sys::proc::{self, Life};
+use serde_json::Value;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// runc's `state.json` and crun's `status` name the container's init and when it started.
+const STATE_FILES: &[(&str, &str, &str)] = &[
+    ("state.json", "init_process_pid", "init_process_start"),
+    ("status", "pid", "process-start-time"),
+];
+
+/// The live init process of this start that the runtime's own state knows of. The state may be
+/// that of another container of the same id, because of which this start failed.
+#[must_use]
+pub fn of_runtime_state(lease: &Lease, paths: &Paths) -> Option<Owner> {
+    let key = lease.key().ok()?;
+    states(&key)
+        .find_map(|state| state.and_then(|(pid, start)| live(pid, start, paths)))
+        .filter(|owner| is_of_this_start(owner, lease))
+}
+
+/// The owner of a pending lease is the shim, so whatever it started began after it.
+fn is_of_this_start(owner: &Owner, lease: &Lease) -> bool {
+    owner.start_time >= lease.owner.start_time
+}
+
+/// Whether the runtime's state names a live process, or is there and does not say.
+#[must_use]
+pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
+    states(key).any(|state| state.is_none_or(|(pid, start)| live(pid, start, paths).is_some()))
+}
+
+/// The state files that are there: init's pid and start time, or `None` for one that cannot be
+/// read. crun before 0.17 wrote no start time.
+fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> {
+    let dir = Path::new(&key.runtime_root).join(key.container_id.as_str());
+    STATE_FILES.iter().filter_map(move |(file, pid_key, start_key)| {
+        let text = match fs::read(dir.join(file)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(_) => return Some(None),
+        };
+        let state: Option<Value> = serde_json::from_slice(&text).ok();
+        Some(state.and_then(|state| {
+            let pid = i32::try_from(state.get(*pid_key)?.as_i64()?).ok()?;
+            Some((pid, state.get(*start_key).and_then(Value::as_u64)))
+        }))
+    })
+}
+
+/// The process, if it is the one that was meant and lives. Without a start time the pid must do.
+fn live(pid: i32, start: Option<u64>, paths: &Paths) -> Option<Owner> {
+    let owner = proc::describe(pid, paths).ok().filter(|_| pid > 0)?;
+    let same = start.is_none_or(|start| start == owner.start_time);
+    (same && proc::life(&owner, paths) == Life::Alive).then_some(owner)
+}
+
+/// The live process that the engine's pid file names. A pid file may be older than this start of
+/// the container and its pid reused.
+#[must_use]
+pub fn of_pid_file(lease: &Lease, paths: &Paths) -> Option<Owner> {
+    let text = fs::read_to_string(lease.pid_file.as_deref()?).ok()?;
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 0)?;
+    let owner = proc::describe(pid, paths).ok()?;
+    (is_of_this_start(&owner, lease) && proc::life(&owner, paths) == Life::Alive).then_some(owner)
+}

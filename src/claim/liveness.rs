@@ -1,0 +1,87 @@
+//! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
+//! empty; whatever cannot be judged is alive.
+
+use super::{Ground, evidence};
+use crate::model::lease::{Lease, LeaseState, Owner};
+use crate::paths::Paths;
+use crate::store::Corrupt;
+use crate::sys::identity::Here;
+use crate::sys::proc::{self, Life};
+use crate::sys::{cgroup, clock};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A record that cannot be read and is younger than this may be of a container that is just
+/// being created, of which no runtime state exists yet. (The longest create: Podman's and
+/// CRI-O's container create time-out, 240 s.)
+const CREATE_TIME: Duration = Duration::from_secs(240);
+
+/// What is true of a lease's holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// It lives, or may live.
+    Alive,
+    /// It is certainly gone.
+    Dead,
+    /// The shim is gone, but the container lives: nobody told the lease, so the sweep does.
+    AliveAs(Owner),
+}
+
+/// Judges the holder of a lease.
+#[must_use]
+pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
+    holder_here(lease, &Here::look(paths), paths)
+}
+
+/// [`holder`] for many leases: what is the same for all of them is looked at once.
+#[must_use]
+pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
+    if here.boot_id.as_ref().is_some_and(|boot_id| *boot_id != lease.owner.boot_id) {
+        return Holder::Dead;
+    }
+    match lease.state {
+        LeaseState::Grace => {
+            let over = lease.grace_until_ms.is_none_or(|until| clock::boottime_ms() >= until);
+            if over { Holder::Dead } else { Holder::Alive }
+        }
+        LeaseState::Bound => {
+            let life = proc::life_here(&lease.owner, here, paths);
+            let gone = life == Life::Gone && cgroup_is_empty(lease);
+            if gone { Holder::Dead } else { Holder::Alive }
+        }
+        LeaseState::Pending => pending(lease, here, paths),
+    }
+}
+
+/// The owner of a pending lease is the shim, which became the low-level runtime. When that ends,
+/// the container may exist all the same: its hook may not have been run, or not by this runtime.
+fn pending(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
+    if proc::life_here(&lease.owner, here, paths) == Life::Alive {
+        return Holder::Alive;
+    }
+    let known = evidence::of_runtime_state(lease, paths);
+    if let Some(owner) = known.or_else(|| evidence::of_pid_file(lease, paths)) {
+        return Holder::AliveAs(owner);
+    }
+    if cgroup_is_empty(lease) { Holder::Dead } else { Holder::Alive }
+}
+
+fn cgroup_is_empty(lease: &Lease) -> bool {
+    lease.cgroup.as_deref().is_none_or(|dir| cgroup::is_empty(Path::new(dir)))
+}
+
+/// Judges the container of a record that cannot be read, by what else is known of it: the low-level
+/// runtime's state, and the cgroup that we noted when we edited its bundle.
+#[must_use]
+pub fn holder_of_corrupt(corrupt: &Corrupt, now: SystemTime, ground: Ground<'_>) -> Holder {
+    let in_cgroup = || {
+        let bundles = ground.store.bundles_of(&corrupt.key);
+        let mut cgroups = bundles.iter().filter_map(|bundle| bundle.cgroup.as_deref());
+        cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
+    };
+    if evidence::is_alive_or_unreadable(&corrupt.key, ground.paths) || in_cgroup() {
+        return Holder::Alive;
+    }
+    let age = corrupt.modified.and_then(|modified| now.duration_since(modified).ok());
+    if age.is_some_and(|age| age >= CREATE_TIME) { Holder::Dead } else { Holder::Alive }
+}

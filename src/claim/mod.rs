@@ -1,0 +1,42 @@
+//! The transaction: the only place that changes leases.
+//!
+//! * [`create`]: sweep the dead, allocate, record the lease — under the lock, before the
+//!   container exists;
+//! * [`bind`]: hand the lease from the shim's process to the container's init;
+//! * [`release`]: let go of a lease whose holder is dead;
+//! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
+//!   next one who asks, without a daemon, a timer or an operator.
+//!
+//! Everybody acts only on the lease of their own nonce: a hook or a delete that comes late finds
+//! its successor's lease and leaves it alone.
+
+pub mod bind;
+pub mod create;
+pub mod error;
+pub mod evidence;
+pub mod liveness;
+pub mod release;
+pub mod sweep;
+
+pub use error::ClaimError;
+
+use crate::paths::Paths;
+use crate::store::Store;
+use std::time::Duration;
+
+/// How long a create may wait for the ledger.
+pub const CREATE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the bind hook may wait: the container waits with it.
+pub const BIND_DEADLINE: Duration = Duration::from_secs(2);
+/// How long delete and poststop may wait. An engine gives its whole clean-up 5 s and the next
+/// sweep finds what they leave.
+pub const DELETE_DEADLINE: Duration = Duration::from_millis(300);
+
+/// Where a transaction takes place.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The host.
+    pub paths: &'a Paths,
+    /// The leases.
+    pub store: &'a Store,
+}

@@ -1,0 +1,176 @@
+//! Letting go.
+
+use super::liveness::{self, Holder};
+use super::{ClaimError, Ground};
+use crate::model::id::{LeaseKey, Nonce};
+use crate::model::lease::{Lease, LeaseState};
+use crate::paths::Paths;
+use crate::store::{Entry, Ledger};
+use crate::sys::proc::{self, Life};
+use crate::sys::{clock, failpoint, identity};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What became of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Released.
+    Released,
+    /// There is no such lease, or it belongs to a later start: nothing was done.
+    NotOurs,
+    /// Its holder lives: nothing was done.
+    StillAlive,
+}
+
+/// Releases the lease of this start of the container if its holder is dead. A bound lease goes
+/// into its grace, a pending one — the container never ran — is gone at once. `deadline` is for
+/// all of it: the wait for the holder's end and the wait for the lock.
+///
+/// # Errors
+/// If the ledger is not had in time or cannot be written; then the next sweep does it.
+pub fn release_if_dead(
+    ground: Ground<'_>,
+    key: &LeaseKey,
+    nonce: &Nonce,
+    deadline: Duration,
+) -> Result<Outcome, ClaimError> {
+    // Look before taking the lock: the holder may need a moment more to be gone.
+    let Some(lease) = own(ground.store.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
+    let start = Instant::now();
+    if lease.state != LeaseState::Grace {
+        wait_for_end(&lease, deadline * 2 / 3, ground.paths);
+    }
+    let ledger = ground.store.lock(deadline.saturating_sub(start.elapsed()), ground.paths)?;
+    failpoint::hit("release.locked");
+    let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
+    match (lease.state, liveness::holder(&lease, ground.paths)) {
+        (LeaseState::Grace, _) => Ok(Outcome::Released),
+        (_, Holder::Dead) => {
+            let_go(&ledger, lease, ground.paths)?;
+            Ok(Outcome::Released)
+        }
+        (_, Holder::Alive | Holder::AliveAs(_)) => Ok(Outcome::StillAlive),
+    }
+}
+
+/// Waits for the holder to be gone, with whatever is in its cgroup. Where a runtime was killed in
+/// the midst of a create, the init that it had made is only just ending when the engine deletes
+/// the container, of which the runtime knows nothing.
+fn wait_for_end(lease: &Lease, patience: Duration, paths: &Paths) {
+    let start = Instant::now();
+    if proc::life_after(&lease.owner, patience, paths) == Life::Alive {
+        return;
+    }
+    while liveness::holder(lease, paths) != Holder::Dead && start.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn own(entry: Option<Entry>, nonce: &Nonce) -> Option<Lease> {
+    match entry {
+        Some(Entry::Lease(lease)) if lease.nonce == *nonce => Some(*lease),
+        _ => None,
+    }
+}
+
+/// Takes back the lease of a dead holder. What is left is its grace, if the container ever ran and
+/// has one; a record of an earlier boot has none, for its clock is another.
+pub(super) fn let_go(
+    ledger: &Ledger<'_>,
+    lease: Lease,
+    paths: &Paths,
+) -> Result<Option<Lease>, ClaimError> {
+    let ran = lease.state == LeaseState::Bound;
+    if !ran || lease.release_grace_ms == 0 || !is_of_this_boot(&lease, paths) {
+        if let Ok(key) = lease.key() {
+            ledger.remove(&key)?;
+        }
+        return Ok(None);
+    }
+    let until = clock::boottime_ms().saturating_add(lease.release_grace_ms);
+    let lease = Lease { state: LeaseState::Grace, grace_until_ms: Some(until), ..lease };
+    ledger.put(&lease)?;
+    Ok(Some(lease))
+}
+
+fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {
+    identity::boot_id(paths).is_ok_and(|boot_id| boot_id == lease.owner.boot_id)
+}
+
+/// Takes back a lease that this process has just recorded: the start failed before the runtime
+/// was called.
+///
+/// # Errors
+/// If the ledger is not had; the lease then ends with this process, at the next sweep.
+pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), ClaimError> {
+    let Ok(key) = lease.key() else { return Ok(()) };
+    let ledger = ground.store.lock(super::CREATE_DEADLINE, ground.paths)?;
+    let current = own(ledger.entry(&key)?, &lease.nonce);
+    if current.is_some_and(|current| current.state == LeaseState::Pending) {
+        ledger.remove(&key)?;
+    }
+    Ok(())
+}
+
+/// Releases, for an administrator, the lease with this id or of this container (a unique prefix
+/// of either will do). With `force` even if the holder lives: the container keeps its device
+/// nodes, and the devices are given to others all the same.
+///
+/// # Errors
+/// If there is no such lease, several fit, or the holder lives and `force` is not set.
+pub fn release_by_name(
+    ground: Ground<'_>,
+    name: &str,
+    force: bool,
+    deadline: Duration,
+) -> Result<Entry, ClaimError> {
+    ground.store.prepare(ground.paths)?;
+    let ledger = ground.store.lock(deadline, ground.paths)?;
+    let entry = find(ledger.entries()?, name)?;
+    let alive = |holder| holder != Holder::Dead;
+    match &entry {
+        Entry::Lease(lease) => {
+            let free = lease.state == LeaseState::Grace;
+            if !force && !free && alive(liveness::holder(lease, ground.paths)) {
+                return Err(ClaimError::HolderAlive {
+                    lease: lease.id.to_string(),
+                    container: lease.container_id.to_string(),
+                    pid: lease.owner.pid,
+                });
+            }
+            if let Ok(key) = lease.key() {
+                ledger.remove(&key)?;
+            }
+        }
+        Entry::Corrupt(corrupt) => {
+            let now = SystemTime::now();
+            if !force && alive(liveness::holder_of_corrupt(corrupt, now, ground)) {
+                return Err(ClaimError::Corrupt {
+                    path: corrupt.path.display().to_string(),
+                    why: corrupt.why.clone(),
+                });
+            }
+            ledger.set_aside(&corrupt.key)?;
+        }
+    }
+    Ok(entry)
+}
+
+/// The one entry of this lease id or container id, or whose id begins so.
+fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, ClaimError> {
+    let names = |entry: &Entry| match entry {
+        Entry::Lease(lease) => vec![lease.id.to_string(), lease.container_id.to_string()],
+        Entry::Corrupt(corrupt) => vec![corrupt.key.container_id.to_string()],
+    };
+    let shown = || crate::model::text::shown(name);
+    let (exact, rest): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| names(entry).iter().any(|n| n == name));
+    let begins =
+        |entry: &Entry| !name.is_empty() && names(entry).iter().any(|n| n.starts_with(name));
+    let mut fits =
+        if exact.is_empty() { rest.into_iter().filter(begins).collect::<Vec<_>>() } else { exact };
+    match (fits.pop(), fits.is_empty()) {
+        (Some(entry), true) => Ok(entry),
+        (Some(_), false) => Err(ClaimError::Ambiguous(shown())),
+        (None, _) => Err(ClaimError::Unknown(shown())),
+    }
+}

@@ -1,0 +1,200 @@
+//! Going through the ledger: who lives, who is dead, and what is held.
+
+use super::liveness::{self, Holder};
+use super::release;
+use super::{ClaimError, Ground};
+use crate::allocator::Hold;
+use crate::model::device::Node;
+use crate::model::id::LeaseKey;
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::text;
+use crate::store::{Corrupt, Entry, Ledger};
+use crate::sys::cgroup;
+use crate::sys::identity::Here;
+use std::time::SystemTime;
+
+/// The ledger after a sweep, or, after a [`survey`], as a sweep would leave it.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Leases of the living, and those in their grace.
+    pub leases: Vec<Lease>,
+    /// Unreadable records whose container may be alive.
+    pub corrupt: Vec<Corrupt>,
+    /// The dead, of whose leases nothing is left.
+    pub dead: Vec<Lease>,
+}
+
+/// Takes the leases of dead holders back, binds those whose container was started without telling
+/// us, and moves the unreadable records of dead containers aside.
+///
+/// A container whose end is noticed here may have its devices back for a while, as if its engine
+/// had released it: with a restart policy the engine is about to.
+///
+/// # Errors
+/// If the ledger cannot be read or written.
+pub fn sweep(ledger: &Ledger<'_>, ground: Ground<'_>) -> Result<Swept, ClaimError> {
+    judge(ledger.entries()?, ground, |change| {
+        match change {
+            Change::Bind(bound) => ledger.put(bound)?,
+            Change::TakeBack(lease) => return release::let_go(ledger, lease.clone(), ground.paths),
+            Change::SetAside(corrupt) => ledger.set_aside(&corrupt.key)?,
+        }
+        Ok(None)
+    })
+}
+
+/// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
+/// one moment: for display, not for a decision.
+///
+/// # Errors
+/// If the records cannot be read.
+pub fn survey(ground: Ground<'_>) -> Result<Swept, ClaimError> {
+    judge(ground.store.entries()?, ground, |_| Ok(None))
+}
+
+/// What a sweep does to a record.
+enum Change<'a> {
+    /// Its container was started without telling us: this is the lease that says so.
+    Bind(&'a Lease),
+    /// Its holder is dead.
+    TakeBack(&'a Lease),
+    /// It is unreadable and its container is dead.
+    SetAside(&'a Corrupt),
+}
+
+fn judge(
+    entries: Vec<Entry>,
+    ground: Ground<'_>,
+    // Gives back what is left of a lease that was taken back: its grace.
+    mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, ClaimError>,
+) -> Result<Swept, ClaimError> {
+    let mut swept = Swept::default();
+    let here = Here::look(ground.paths);
+    for entry in entries {
+        match entry {
+            Entry::Lease(lease) => match liveness::holder_here(&lease, &here, ground.paths) {
+                Holder::Alive => swept.leases.push(*lease),
+                Holder::AliveAs(owner) => {
+                    let bound = found_alive(owner, *lease, ground);
+                    apply(Change::Bind(&bound))?;
+                    swept.leases.push(bound);
+                }
+                Holder::Dead => match apply(Change::TakeBack(&lease))? {
+                    Some(grace) => swept.leases.push(grace),
+                    None => swept.dead.push(*lease),
+                },
+            },
+            Entry::Corrupt(corrupt) => {
+                match liveness::holder_of_corrupt(&corrupt, SystemTime::now(), ground) {
+                    Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
+                    Holder::Alive | Holder::AliveAs(_) => swept.corrupt.push(corrupt),
+                }
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// The lease of a container that was started without telling us. Its cgroup counts only if it is
+/// the one that was foretold: which one the container's caller was in, only the caller knew.
+fn found_alive(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
+    let foretold = lease.cgroup.clone();
+    let bound = bound_to(owner, lease, ground);
+    let cgroup = bound.cgroup.clone().filter(|dir| Some(dir) == foretold.as_ref());
+    Lease { cgroup, ..bound }
+}
+
+/// The lease, now bound to the container's init.
+pub(super) fn bound_to(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
+    let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ground.paths);
+    let cgroup = own_cgroup.map(|dir| dir.display().to_string());
+    Lease { state: LeaseState::Bound, cgroup, owner, ..lease }
+}
+
+impl Swept {
+    /// What is held, as the allocator wants it. The grace of `key` itself does not count: those
+    /// are its own devices.
+    #[must_use]
+    pub fn holds(&self, key: Option<&LeaseKey>, node: &Node, ground: Ground<'_>) -> Vec<Hold> {
+        let mut holds = Vec::new();
+        for lease in &self.leases {
+            let own = key.is_some() && lease.key().ok().as_ref() == key;
+            if own && lease.state == LeaseState::Grace {
+                continue;
+            }
+            let holder = describe(lease);
+            let grace = lease.state == LeaseState::Grace;
+            holds.extend(holds_of(&lease.devices, node, &holder, grace));
+        }
+        for corrupt in &self.corrupt {
+            holds.extend(holds_of_corrupt(corrupt, node, ground));
+        }
+        holds
+    }
+}
+
+/// What leased devices hold of the devices that the inventory has now. A device that is in the
+/// inventory under another name is held all the same.
+fn holds_of(leased: &[LeasedDevice], node: &Node, holder: &str, grace: bool) -> Vec<Hold> {
+    let pairs = leased
+        .iter()
+        .flat_map(|leased| leased.among(&node.devices).map(move |device| (leased, device)));
+    pairs
+        .map(|(leased, device)| Hold {
+            device: device.uuid.clone(),
+            milli: leased.milli,
+            memory: leased.memory_bytes,
+            sharing: leased.sharing,
+            holder: holder.to_owned(),
+            grace,
+        })
+        .collect()
+}
+
+/// A record that cannot be read still holds its devices: those that the bundle's record names,
+/// or, if that is lost too, every device of the node. Giving one away that is in use is worse
+/// than refusing a start.
+fn holds_of_corrupt(corrupt: &Corrupt, node: &Node, ground: Ground<'_>) -> Vec<Hold> {
+    let holder = format!(
+        "the unreadable lease record of container {} (corrupt-lease)",
+        short_id(corrupt.key.container_id.as_str())
+    );
+    let known: Vec<Hold> = ground
+        .store
+        .bundles_of(&corrupt.key)
+        .iter()
+        .flat_map(|bundle| holds_of(&bundle.devices, node, &holder, false))
+        .collect();
+    if !known.is_empty() {
+        return known;
+    }
+    let all = node.devices.iter().map(|device| Hold {
+        device: device.uuid.clone(),
+        milli: MilliGpu::WHOLE,
+        memory: Bytes(u64::MAX),
+        sharing: Sharing::Exclusive,
+        holder: holder.clone(),
+        grace: false,
+    });
+    all.collect()
+}
+
+/// A lease in a refusal: `lease l-5f1c09ab77de of container web (docker) since 2026-…`.
+#[must_use]
+pub fn describe(lease: &Lease) -> String {
+    format!(
+        "lease {} of container {} ({}) since {}",
+        lease.id,
+        short_id(lease.container_id.as_str()),
+        text::shown(&lease.engine),
+        text::shown(&lease.created_at),
+    )
+}
+
+/// Engines that give 64 hex digits show twelve.
+#[must_use]
+pub fn short_id(id: &str) -> &str {
+    let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
+}
