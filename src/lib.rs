@@ -36,6 +36,9 @@ pub mod sys;
 pub mod claim;
 pub mod failure;
 
+pub mod hook;
+pub mod runtime;
+
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");

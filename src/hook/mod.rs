@@ -1,0 +1,78 @@
+//! The OCI hooks (runtime-spec, config.md, "POSIX-platform Hooks"). They run on the host, in the
+//! runtime's namespaces, and never touch the container's files.
+//!
+//! `create-runtime` binds the lease to the container's init; if it fails, the start fails.
+//! `poststop` releases; it always exits with 0, because runc skips the other hooks of a
+//! container and reports a failed delete if one hook fails.
+
+mod args;
+mod state;
+
+use crate::claim::{self, Ground, bind, release};
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::paths::Paths;
+use crate::runtime::report::one_line;
+use crate::store::Store;
+use crate::sys::exec::drop_privileges;
+use args::{Call, Verb};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Runs a hook.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_poststop = words.first().is_some_and(|verb| verb == "poststop");
+    let call = match args::parse(words) {
+        Ok(args::Parsed::Call(call)) => call,
+        Ok(args::Parsed::Text(text)) => {
+            let _ = writeln!(io::stdout(), "{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "gpulease-hook: {error}");
+            // Another version's arguments, after an upgrade under running containers.
+            return if is_poststop { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    };
+    let outcome = run(&call);
+    if let Err(failure) = &outcome {
+        // runc shows a failed hook's stderr to the engine, on one line.
+        let _ = writeln!(io::stderr(), "{}", one_line(failure));
+    }
+    match (call.verb, outcome) {
+        (Verb::CreateRuntime, Err(_)) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn run(call: &Call) -> Result<(), Failure> {
+    drop_privileges().map_err(|error| {
+        Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
+    })?;
+    let paths = Paths { run: call.run_dir.clone(), ..Paths::default() };
+    let store = Store::at(&paths.run);
+    let ground = Ground { paths: &paths, store: &store };
+    let state = state::read(io::stdin());
+    match call.verb {
+        Verb::CreateRuntime => {
+            let state = state.map_err(|why| Failure::new(Code::StaleHook, why))?;
+            if state.id != call.key.container_id.as_str() {
+                return Err(Failure::new(
+                    Code::StaleHook,
+                    format!("called for another container than that of lease key {}", call.key),
+                ));
+            }
+            // A runtime that calls before it knows the pid leaves the binding to the next sweep,
+            // which finds the process in the runtime's state.
+            let Some(pid) = state.pid.filter(|pid| *pid > 0) else { return Ok(()) };
+            Ok(bind::bind(ground, &call.key, &call.nonce, pid)?)
+        }
+        Verb::Poststop => {
+            release::release_if_dead(ground, &call.key, &call.nonce, claim::DELETE_DEADLINE)?;
+            Ok(())
+        }
+    }
+}

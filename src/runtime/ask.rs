@@ -1,0 +1,137 @@
+//! Does this container ask for a GPU, and may it?
+
+use super::args::Verb;
+use super::permit::{self, denied};
+use super::{Shim, injected, inventory, lowlevel};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::injection::{self, Facts, SpecDevice};
+use crate::model::code::Code;
+use crate::model::device::Node;
+use crate::request::policy::{Injected, is_admissible};
+use crate::request::{self, Input, Request};
+use crate::sys::identity;
+
+/// A request, with what is needed to grant it.
+pub(super) struct Asked {
+    pub request: Request,
+    pub config: Config,
+    pub node: Node,
+}
+
+/// Whether the container could be asking for a GPU at all. Environment variables do not count
+/// here unless one of the names that an administrator can admit is there.
+pub(super) fn may_ask(facts: &Facts) -> bool {
+    asks_in_words(facts)
+        || may_be_injected(facts)
+        || facts.env.iter().any(|(name, _)| is_admissible(name))
+}
+
+/// Whether there are annotations of ours. A pod's sandbox has its containers' annotations, and
+/// never gets a GPU.
+fn asks_in_words(facts: &Facts) -> bool {
+    !facts.is_sandbox && request::mentions_request(facts.annotations.keys().map(String::as_str))
+}
+
+/// Whether the engine has put devices in that may be the inventory's.
+fn may_be_injected(facts: &Facts) -> bool {
+    facts.vendor_hook || (!facts.device_paths.is_empty() && !has_hosts_nodes(facts))
+}
+
+/// Whether some of them are GPUs by their very names.
+fn looks_injected(facts: &Facts) -> bool {
+    let is_gpu = |device: &SpecDevice| injection::is_gpu_node_path(&device.path);
+    may_be_injected(facts) && (facts.vendor_hook || facts.device_paths.iter().any(is_gpu))
+}
+
+/// Whether the spec's list of nodes is all that the host has, as for `--privileged`: it says
+/// nothing about what was asked for. A list of GPUs and little else was asked for, whatever rule
+/// stands beside it.
+fn has_hosts_nodes(facts: &Facts) -> bool {
+    let others = facts.device_paths.iter().filter(|d| !injection::is_gpu_node_path(&d.path));
+    facts.privileged && others.count() >= 8
+}
+
+/// What the container asks for; `None` if nothing.
+pub(super) fn request(shim: &Shim<'_>, facts: &Facts) -> Result<Option<Asked>, Failure> {
+    // Only words and GPU nodes are a request whatever the configuration says. A variable counts
+    // if it says so, another node if the inventory does: if these cannot be read, such a container
+    // starts as it is.
+    let certain = asks_in_words(facts) || looks_injected(facts);
+    if !certain && !may_ask(facts) {
+        return Ok(None);
+    }
+    let config = match shim.config() {
+        Ok(config) => config,
+        Err(_) if !certain => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let asked = in_words(facts, &config)?;
+    let injected = may_be_injected(facts) && config.policy.injected != Injected::Ignore;
+    if asked.is_none() && !injected {
+        return Ok(None);
+    }
+    let node = match inventory::load(shim, &config) {
+        Ok(inventory) => inventory.node,
+        Err(_) if !certain && asked.is_none() => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let injected =
+        if injected { injected::request(facts, &node, &config.policy, &shim.paths)? } else { None };
+    permit_injected(injected.as_ref(), &config)?;
+    let Some(request) = asked.or(injected) else { return Ok(None) };
+    let asked = Asked { request, config, node };
+    permit(shim, facts, &asked)?;
+    Ok(Some(asked))
+}
+
+fn in_words(facts: &Facts, config: &Config) -> Result<Option<Request>, Failure> {
+    if facts.is_sandbox {
+        return Ok(None);
+    }
+    let input = Input {
+        annotations: &facts.annotations,
+        env: &facts.env,
+        container_name: facts.container_name.as_deref(),
+    };
+    Ok(request::parse(&input, &config.policy)?)
+}
+
+fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Failure> {
+    if injected.is_some() && config.policy.injected == Injected::Refuse {
+        return Err(denied(
+            "the engine injects GPU nodes (--gpus, --device, CDI), and `policy.injected` is `refuse`",
+            "ask for GPUs by `gpulease/…` annotations instead",
+        ));
+    }
+    Ok(())
+}
+
+/// What the design and the administrator rule out before anything is allocated.
+fn permit(shim: &Shim<'_>, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
+    if !identity::is_host_root(&shim.paths) {
+        return Err(Failure::new(
+            Code::RootlessUnsupported,
+            "a lease cannot be had from a rootless engine or a user namespace",
+        )
+        .hint("use an engine that runs as root"));
+    }
+    if shim.call.verb == Verb::Restore {
+        return Err(Failure::new(
+            Code::RestoreUnsupported,
+            "a container with a GPU request cannot be restored from a checkpoint",
+        )
+        .hint("create it anew"));
+    }
+    if let Some(fault) = &shim.runtime_fault {
+        return Err(fault.clone());
+    }
+    if let Some(name) = lowlevel::vendors(&shim.runtime) {
+        return Err(Failure::new(
+            Code::NotSupportedYet,
+            format!("the low-level runtime `{name}` gives GPUs by itself, and `driver = \"chain\"`, which would hold it to the lease, is for a later version"),
+        )
+        .hint("set `runtime` in the configuration to the path of runc or crun"));
+    }
+    permit::permit(facts, &asked.request, &asked.config.policy, &asked.node, &shim.paths)
+}

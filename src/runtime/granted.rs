@@ -1,0 +1,78 @@
+//! What a grant writes into the spec besides nodes and variables: annotations that say what was
+//! granted, and the hooks that tie the lease to the container.
+
+use super::Shim;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::injection::{self, HOOK_NAME, HookEntry, HookStage};
+use crate::model::code::Code;
+use crate::model::lease::{Lease, LeasedDevice};
+use crate::sys::failpoint;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Seconds after which the low-level runtime kills a hook of ours: more than the hook waits for
+/// the ledger.
+const HOOK_TIMEOUT: u32 = 10;
+
+/// What the container and its admin may know of the grant.
+pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
+    let list = |f: &dyn Fn(&LeasedDevice) -> String| {
+        lease.devices.iter().map(f).collect::<Vec<_>>().join(",")
+    };
+    let mut annotations = BTreeMap::new();
+    let mut set = |key: &str, value: String| {
+        annotations.insert(format!("{}{key}", injection::GRANTED_PREFIX), value);
+    };
+    set("lease", lease.id.to_string());
+    set("devices", list(&|device| device.uuid.to_string()));
+    set("compute", list(&|device| device.milli.to_string()));
+    set("memory", list(&|device| device.memory_bytes.0.to_string()));
+    set("isolation", lease.isolation.effective.to_string());
+    if lease.devices.iter().any(|device| device.simulated) {
+        set("simulated", "true".into());
+    }
+    annotations
+}
+
+/// The hook beside this program, unless the configuration names another. It must be there: a
+/// runtime that cannot find a hook fails the start with a message that helps nobody.
+fn hook_path(config: &Config) -> Result<String, Failure> {
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.join(HOOK_NAME));
+    let path: Option<PathBuf> = config.hook.clone().or_else(beside);
+    match path {
+        Some(path) if path.is_file() => Ok(path.display().to_string()),
+        other => Err(Failure::new(
+            Code::BadConfig,
+            format!("the hook program `{}` is no file", other.unwrap_or_default().display()),
+        )
+        .hint("install gpulease-hook beside gpulease-runtime, or set `hook` in the configuration")),
+    }
+}
+
+/// The two hooks of this start.
+pub(super) fn hooks(
+    shim: &Shim<'_>,
+    config: &Config,
+    lease: &Lease,
+) -> Result<Vec<HookEntry>, Failure> {
+    let path = hook_path(config)?;
+    let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
+    let hook = |stage, verb: &str| {
+        let mut args = vec![HOOK_NAME.to_owned(), verb.to_owned()];
+        args.extend(["--run-dir".to_owned(), shim.paths.run.display().to_string()]);
+        args.extend(["--key".to_owned(), key.file_stem()]);
+        args.extend(["--nonce".to_owned(), lease.nonce.to_string()]);
+        if shim.config_is_explicit {
+            let config = shim.config_path.display().to_string();
+            args.extend(["--gpulease-config".to_owned(), config]);
+        }
+        let mut env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
+        env.extend(failpoint::for_hooks());
+        HookEntry { stage, path: path.clone(), args, env, timeout: HOOK_TIMEOUT }
+    };
+    Ok(vec![
+        hook(HookStage::CreateRuntime, "create-runtime"),
+        hook(HookStage::Poststop, "poststop"),
+    ])
+}

@@ -1,0 +1,77 @@
+//! GPUs that the engine had already put into the spec (`docker run --gpus`, CDI, a device
+//! plugin): read as a request for exactly those devices.
+
+use crate::allocator::{self, Snapshot};
+use crate::claim::ClaimError;
+use crate::failure::Failure;
+use crate::injection::Facts;
+use crate::model::device::{Device, Node, Vendor};
+use crate::paths::Paths;
+use crate::request::{self, Count, Input, Policy, Request, Selector, Source};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The request that the spec's own GPU nodes and the vendor's hook amount to. Devices that the
+/// inventory does not have are not gpulease's to lease, and make no request.
+pub(super) fn request(
+    facts: &Facts,
+    node: &Node,
+    policy: &Policy,
+    paths: &Paths,
+) -> Result<Option<Request>, Failure> {
+    let has_nvidia = node.devices.iter().any(|device| device.vendor == Vendor::Nvidia);
+    let by_hook = if facts.vendor_hook && has_nvidia { by_hook(facts, policy)? } else { None };
+    let found = devices(facts, node, paths);
+    if found.is_empty() {
+        return Ok(by_hook);
+    }
+    let mut uuids: BTreeSet<String> = found.iter().map(|d| d.uuid.to_string()).collect();
+    if let Some(request) = by_hook {
+        uuids.extend(named(&request, node)?);
+    }
+    let devices: Vec<Selector> = uuids.into_iter().map(Selector::Uuid).collect();
+    let count = Count::Exactly(u32::try_from(devices.len()).unwrap_or(u32::MAX));
+    let one = Request::one(policy.strategy, Source::Injected);
+    Ok(Some(Request { devices, count, ..one }))
+}
+
+/// The devices that a request names, by their UUIDs: what it would get of an idle node.
+fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
+    let snapshot =
+        Snapshot { node, holds: Vec::new(), prefer: BTreeSet::new(), cordoned: BTreeSet::new() };
+    let grant = allocator::allocate(&snapshot, request)
+        .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+    Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
+}
+
+/// The devices of the inventory whose own nodes are in the spec.
+fn devices<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
+    let is_there = |device: &&Device| {
+        device.nodes.iter().any(|own| {
+            let numbers = super::nodes::numbers(own, paths);
+            let numbers = numbers.map(|(major, minor)| (i64::from(major), i64::from(minor)));
+            facts.device_paths.iter().any(|there| {
+                // The type `u` means `c` (config-linux.md, "Devices").
+                let is_character = matches!(there.kind.as_str(), "" | "c" | "u");
+                let is_same = numbers.is_some() && there.major.zip(there.minor) == numbers;
+                there.path == own.path || (is_character && is_same)
+            })
+        })
+    };
+    node.devices.iter().filter(is_there).collect()
+}
+
+/// NVIDIA's prestart hook injects what `NVIDIA_VISIBLE_DEVICES` says; where that is not set, all
+/// devices for an image of the time before it was introduced, which is known by `CUDA_VERSION`
+/// without any `NVIDIA_REQUIRE_CUDA` (nvidia-container-toolkit, internal/config/image).
+fn by_hook(facts: &Facts, policy: &Policy) -> Result<Option<Request>, Failure> {
+    let has = |name: &str| facts.env.iter().any(|(key, _)| key == name);
+    let mut env = facts.env.clone();
+    if !has("NVIDIA_VISIBLE_DEVICES") && has("CUDA_VERSION") && !has("NVIDIA_REQUIRE_CUDA") {
+        env.push(("NVIDIA_VISIBLE_DEVICES".into(), "all".into()));
+    }
+    let admitted = Policy { accept_env: vec!["NVIDIA_VISIBLE_DEVICES".into()], ..policy.clone() };
+    let none = BTreeMap::new();
+    let input = Input { annotations: &none, env: &env, container_name: None };
+    let request = request::parse(&input, &admitted)?;
+    Ok(request.map(|request| Request { source: Source::Injected, ..request }))
+}

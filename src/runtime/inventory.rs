@@ -1,0 +1,66 @@
+//! The inventory as the shim sees it: a file that somebody else made. If it is not of this boot
+//! and this configuration, `gpulease inventory refresh` is run once.
+
+use super::Shim;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::inventory::{self, Inventory};
+use crate::model::code::Code;
+use crate::sys::exec::{Finished, run_bounded};
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A refresh reads a few files; what takes longer hangs.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) fn load(shim: &Shim<'_>, config: &Config) -> Result<Inventory, Failure> {
+    if let Ok(inventory) = cached(shim, config) {
+        return Ok(inventory);
+    }
+    refresh(shim)?;
+    cached(shim, config).map_err(|why| {
+        Failure::new(
+            Code::StaleInventory,
+            format!("the inventory is of no use even after a refresh: {why}"),
+        )
+        .hint("run `gpulease inventory refresh` and see what it says")
+    })
+}
+
+fn cached(shim: &Shim<'_>, config: &Config) -> Result<Inventory, String> {
+    shim.store().check().map_err(|error| error.to_string())?;
+    let path = shim.store().inventory_path();
+    let bytes = fs::read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let inventory = inventory::decode(&bytes).map_err(|error| error.to_string())?;
+    inventory::freshness(&inventory, &shim.paths, config).map_err(|stale| stale.to_string())?;
+    Ok(inventory)
+}
+
+fn refresh(shim: &Shim<'_>) -> Result<(), Failure> {
+    let fault = |what: String| {
+        Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
+            .hint("run `gpulease inventory refresh` and see what it says")
+    };
+    let program =
+        command_path().ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
+    let mut args: Vec<OsString> = Vec::new();
+    if shim.config_is_explicit {
+        args.push("--gpulease-config".into());
+        args.push(shim.config_path.clone().into());
+    }
+    args.extend(["inventory".into(), "refresh".into()]);
+    match run_bounded(&program, &args, REFRESH_DEADLINE) {
+        Ok(Finished { success: true, .. }) => Ok(()),
+        Ok(Finished { stderr, .. }) => Err(fault(crate::model::text::shown_line(&stderr))),
+        Err(error) => Err(fault(format!("`{}`: {error}", program.display()))),
+    }
+}
+
+/// `gpulease` beside this program, or where packages put it.
+fn command_path() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("gpulease")));
+    let fixed = ["/usr/bin/gpulease", "/usr/local/bin/gpulease"].map(PathBuf::from);
+    beside.into_iter().chain(fixed).find(|path| path.is_file())
+}

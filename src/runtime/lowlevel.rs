@@ -1,0 +1,164 @@
+//! Which low-level runtime does the work.
+
+use super::args::{Invocation, Verb};
+use crate::failure::Failure;
+use crate::model::code::Code;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where a runtime is looked for: never by the caller's PATH, which Podman leaves empty and
+/// anybody may set.
+const SYSTEM_DIRS: &[&str] =
+    &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
+
+/// The two whose state we can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// runc, and whatever behaves like it (`nvidia-container-runtime`).
+    Runc,
+    /// crun.
+    Crun,
+}
+
+impl Kind {
+    /// By the program's name.
+    #[must_use]
+    pub fn of(program: &Path) -> Self {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains("crun") { Self::Crun } else { Self::Runc }
+    }
+
+    /// The file in a container's state directory.
+    const fn state_file(self) -> &'static str {
+        match self {
+            Self::Runc => "state.json",
+            Self::Crun => "status",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// The state directory that the runtime uses without `--root`. crun honours
+    /// `XDG_RUNTIME_DIR` even for root (libcrun, status.c); runc only when rootless.
+    #[must_use]
+    pub fn default_root(self) -> String {
+        if self == Self::Crun
+            && let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty())
+        {
+            return Path::new(&dir).join("crun").to_string_lossy().into_owned();
+        }
+        format!("/run/{}", self.name())
+    }
+}
+
+/// The runtime's state directory for this call, absolute.
+#[must_use]
+pub fn root_of(call: &Invocation, kind: Kind) -> String {
+    match &call.root {
+        Some(root) if root.starts_with('/') => root.clone(),
+        Some(root) => std::env::current_dir()
+            .map_or_else(|_| root.clone(), |cwd| cwd.join(root).to_string_lossy().into_owned()),
+        None => kind.default_root(),
+    }
+}
+
+/// A runtime, and what is wrong with the one that was configured.
+#[derive(Debug)]
+pub struct Choice {
+    /// The program.
+    pub path: PathBuf,
+    /// Why it is not the configured one: enough to refuse a lease, not to stop a container that
+    /// asks for none, or one that is there already.
+    pub fault: Option<Failure>,
+}
+
+/// The runtime for this call: for a container that exists the one in whose state directory it
+/// is, so that a change of the configuration never strands a running container; else the
+/// configured one; else, if that cannot be used or (`doubtful`) cannot be told, the last that
+/// worked. Only where nothing was ever chosen it is the first that is installed: to start a
+/// container under another runtime than the administrator meant would be worse than not at all.
+///
+/// # Errors
+/// If there is none.
+pub fn choose(
+    call: &Invocation,
+    configured: Option<&Path>,
+    doubtful: bool,
+    remembered: &dyn Fn() -> Option<PathBuf>,
+) -> Result<Choice, Failure> {
+    let default = || installed(Kind::Runc).or_else(|| installed(Kind::Crun));
+    let (path, fault) = match configured.map(check) {
+        Some(Ok(path)) => (Some(path), None),
+        Some(Err(fault)) => (remembered(), Some(fault)),
+        None if doubtful => (remembered().or_else(default), None),
+        None => (default(), None),
+    };
+    let home = home_of_existing(call, path.as_deref().map(Kind::of));
+    match (home.or(path), fault) {
+        (Some(path), fault) => Ok(Choice { path, fault }),
+        (None, Some(fault)) => Err(fault),
+        (None, None) => Err(none_found()),
+    }
+}
+
+/// For a container that exists in the state directory of another runtime than the preferred one:
+/// that other runtime.
+fn home_of_existing(call: &Invocation, preferred: Option<Kind>) -> Option<PathBuf> {
+    let exists_already = matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Other);
+    let id = call.id.as_deref().filter(|_| exists_already)?;
+    // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
+    if id.contains('/') || id == "." || id == ".." {
+        return None;
+    }
+    let has =
+        |kind: Kind| Path::new(&root_of(call, kind)).join(id).join(kind.state_file()).exists();
+    if preferred.is_some_and(has) {
+        return None;
+    }
+    let others = [Kind::Runc, Kind::Crun].into_iter().filter(|kind| Some(*kind) != preferred);
+    others.filter(|kind| has(*kind)).find_map(installed)
+}
+
+fn installed(kind: Kind) -> Option<PathBuf> {
+    SYSTEM_DIRS.iter().map(|dir| Path::new(dir).join(kind.name())).find(|path| path.is_file())
+}
+
+/// A configured runtime must exist and must not be this program.
+fn check(path: &Path) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    let fault = match fs::metadata(path).ok().filter(Metadata::is_file) {
+        None => "is no file",
+        Some(metadata) if metadata.mode() & 0o111 == 0 => "cannot be executed",
+        Some(metadata) if is_this_program(&metadata) => "is gpulease-runtime itself",
+        Some(_) => return Ok(path.to_owned()),
+    };
+    let text = format!("the configured low-level runtime `{shown}` {fault}");
+    Err(Failure::new(Code::NoRuntime, text)
+        .hint("set `runtime` in the configuration to the path of runc or crun"))
+}
+
+fn is_this_program(metadata: &Metadata) -> bool {
+    fs::metadata("/proc/self/exe")
+        .is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+/// The name of a runtime that puts GPUs into containers by itself.
+pub fn vendors(program: &Path) -> Option<String> {
+    let name = program.file_name()?.to_str()?;
+    let vendors = ["nvidia-container-runtime", "amd-container-runtime"];
+    vendors.iter().any(|vendor| name.starts_with(vendor)).then(|| name.to_owned())
+}
+
+fn none_found() -> Failure {
+    Failure::new(
+        Code::NoRuntime,
+        format!("no low-level runtime: neither runc nor crun is in {}", SYSTEM_DIRS.join(", ")),
+    )
+    .hint("install runc or crun, or set `runtime` in the configuration")
+}

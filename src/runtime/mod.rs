@@ -1,0 +1,157 @@
+//! The OCI runtime shim. An engine calls it in place of runc or crun.
+//!
+//! `create` and `run` lease devices and edit the bundle, `delete` releases, `exec` carries the
+//! container's variables into the new process; all else — and every container that asks for no
+//! GPU — becomes the real runtime by one `execve`, untouched.
+
+pub mod args;
+mod ask;
+pub mod bundle;
+mod create;
+mod delete;
+mod exec;
+mod granted;
+mod injected;
+mod inventory;
+mod lowlevel;
+mod nodes;
+pub mod permit;
+pub mod report;
+
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::model::id::{ContainerId, LeaseKey};
+use crate::model::lease::Lease;
+use crate::paths::Paths;
+use crate::store::{Entry, Store};
+use crate::sys::exec::{become_program, run_child};
+use args::{Invocation, Verb};
+use report::{one_line, report};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the shim.
+#[must_use]
+pub fn main() -> ExitCode {
+    let call = args::parse(std::env::args_os().skip(1));
+    match run(&call) {
+        Ok(code) => code,
+        Err(failure) => report(&failure, &call),
+    }
+}
+
+/// What a call works with: known after the first look at the configuration.
+struct Shim<'a> {
+    call: &'a Invocation,
+    config_path: PathBuf,
+    config_is_explicit: bool,
+    /// If there is a file without a mistake.
+    config: Option<Config>,
+    runtime: PathBuf,
+    /// What is wrong with the configured runtime: it is not the one in use then.
+    runtime_fault: Option<Failure>,
+    paths: Paths,
+}
+
+fn run(call: &Invocation) -> Result<ExitCode, Failure> {
+    let shim = Shim::new(call)?;
+    match call.verb {
+        Verb::Create | Verb::Run | Verb::Restore => {
+            let prepared = create::prepare(&shim)?;
+            let Err(failure) = shim.become_runtime() else { return Ok(ExitCode::FAILURE) };
+            return Err(match prepared.map(|prepared| prepared.take_back(&shim)) {
+                Some(Err(error)) => failure.hint(one_line(&error)),
+                _ => failure,
+            });
+        }
+        Verb::Delete => return delete::delete(&shim),
+        Verb::Exec => exec::prepare(&shim)?,
+        Verb::Version => return shim.version(),
+        Verb::Other | Verb::None => {}
+    }
+    shim.become_runtime()
+}
+
+impl<'a> Shim<'a> {
+    fn new(call: &'a Invocation) -> Result<Self, Failure> {
+        let config_path = config::locate(call.config.as_deref());
+        let config_is_explicit = config_path != Path::new(config::DEFAULT_PATH);
+        let (lenient, config) = config::read_once(&config_path);
+        let mut paths = Paths::default();
+        if let Some(run_dir) = &lenient.run_dir {
+            paths.run.clone_from(run_dir);
+        }
+        // A file that cannot be understood says nothing; then the last choice that worked stands.
+        let doubtful = lenient.wants_last_good_choice();
+        let remembered = || last_runtime(&paths);
+        let choice = lowlevel::choose(call, lenient.runtime.as_deref(), doubtful, &remembered)?;
+        let (runtime, runtime_fault) = (choice.path, choice.fault);
+        Ok(Self { call, config_path, config_is_explicit, config, runtime, runtime_fault, paths })
+    }
+
+    fn become_runtime(&self) -> Result<ExitCode, Failure> {
+        let error = match become_program(&self.runtime, &self.call.forwarded) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        Err(self.cannot_run(&error))
+    }
+
+    fn cannot_run(&self, error: &io::Error) -> Failure {
+        Failure::new(
+            Code::NoRuntime,
+            format!("cannot execute the low-level runtime `{}`: {error}", self.runtime.display()),
+        )
+    }
+
+    /// The real runtime's answer, which engines parse, and then ours.
+    fn version(&self) -> Result<ExitCode, Failure> {
+        let status = run_child(&self.runtime, &self.call.forwarded)
+            .map_err(|error| self.cannot_run(&error))?;
+        // Without the word "version": Docker takes the last line that has it for the runtime's.
+        let _ = writeln!(io::stdout(), "gpulease-runtime: {}", crate::VERSION);
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The configuration, read strictly: only for containers that ask for a GPU.
+    fn config(&self) -> Result<Config, Failure> {
+        match &self.config {
+            Some(config) => Ok(config.clone()),
+            None => Ok(config::load(&self.config_path)?),
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::at(&self.paths.run)
+    }
+
+    /// The container's key.
+    fn key(&self) -> Result<LeaseKey, Failure> {
+        let id = self.call.id.as_deref().unwrap_or_default();
+        let root = lowlevel::root_of(self.call, lowlevel::Kind::of(&self.runtime));
+        ContainerId::new(id)
+            .and_then(|id| LeaseKey::new(&root, id))
+            .map_err(|error| Failure::of(Code::BadRequest, &error))
+    }
+
+    /// The lease that is recorded for the container, whoever holds it.
+    fn lease(&self) -> Option<Lease> {
+        let store = self.store();
+        store.check().ok()?;
+        match store.entry(&self.key().ok()?) {
+            Ok(Some(Entry::Lease(lease))) => Some(*lease),
+            _ => None,
+        }
+    }
+}
+
+/// The choice that worked when a lease was last recorded.
+fn last_runtime(paths: &Paths) -> Option<PathBuf> {
+    let store = Store::at(&paths.run);
+    store.check().ok()?;
+    let text = fs::read_to_string(store.last_runtime_path()).ok()?;
+    Some(Path::new(text.trim()).to_owned()).filter(|path| path.is_absolute() && path.is_file())
+}

@@ -1,0 +1,99 @@
+//! Device nodes at the moment of creation: a real node's numbers and group are read from the
+//! host now, because majors are handed out when modules load; a simulated one's must exist
+//! nowhere.
+
+use crate::failure::Failure;
+use crate::injection::{HostNode, ResolvedNode};
+use crate::model::code::Code;
+use crate::model::device::{Device, DeviceNode, Node};
+use crate::model::lease::Lease;
+use crate::paths::Paths;
+use nix::sys::stat::{major, minor};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+/// The nodes that a lease brings: its devices' own, and its vendors' control nodes.
+pub(super) fn granted(
+    lease: &Lease,
+    node: &Node,
+    paths: &Paths,
+) -> Result<Vec<ResolvedNode>, Failure> {
+    let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
+    let vendors: BTreeSet<_> = devices.iter().map(|device| device.vendor).collect();
+    let control = vendors.iter().flat_map(|vendor| node.control_of(*vendor));
+    let own = devices.iter().flat_map(|device| &device.nodes);
+    control.chain(own).map(|node| resolve(node, paths)).collect()
+}
+
+fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
+    let Some(numbers) = node.simulated else { return real(node, paths) };
+    let place = paths.sys.join("dev/char").join(format!("{}:{}", numbers.major, numbers.minor));
+    if place.exists() {
+        return Err(Failure::new(
+            Code::BadInventory,
+            format!(
+                "the simulated node `{}` has the number {}:{}, which is a real device of this host",
+                node.path, numbers.major, numbers.minor
+            ),
+        )
+        .hint("give simulated nodes a major of 1024 or more: Linux hands out none of those"));
+    }
+    Ok(ResolvedNode {
+        path: node.path.clone(),
+        major: numbers.major,
+        minor: numbers.minor,
+        file_mode: 0o666,
+        uid: 0,
+        gid: 0,
+    })
+}
+
+fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
+    let fault = |what: String| {
+        Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
+            .hint("is the driver loaded? then run `gpulease inventory refresh`")
+    };
+    let host = paths.dev.join(node.path.trim_start_matches("/dev/"));
+    let metadata =
+        fs::metadata(&host).map_err(|error| fault(format!("cannot be used: {error}")))?;
+    if !metadata.file_type().is_char_device() {
+        return Err(fault("is no character device".into()));
+    }
+    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Ok(ResolvedNode {
+        path: node.path.clone(),
+        major: number(major(metadata.rdev())),
+        minor: number(minor(metadata.rdev())),
+        file_mode: metadata.mode() & 0o777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    })
+}
+
+/// Groups that own a node which the world cannot write: the container's user needs them.
+pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
+    let gids: BTreeSet<u32> = nodes
+        .iter()
+        .filter(|n| n.file_mode & 0o006 != 0o006 && n.gid != 0)
+        .map(|n| n.gid)
+        .collect();
+    gids.into_iter().collect()
+}
+
+/// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a
+/// node under another name is recognised too.
+pub(super) fn withheld(node: &Node, granted: &[ResolvedNode], paths: &Paths) -> Vec<HostNode> {
+    let devices = node.devices.iter().flat_map(|device| &device.nodes);
+    let control = node.control.iter().flat_map(|control| &control.nodes);
+    devices
+        .chain(control)
+        .filter(|node| !granted.iter().any(|granted| granted.path == node.path))
+        .map(|node| HostNode { path: node.path.clone(), numbers: numbers(node, paths) })
+        .collect()
+}
+
+/// The numbers of a node, if it is there.
+pub(super) fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
+    resolve(node, paths).ok().map(|node| (node.major, node.minor))
+}

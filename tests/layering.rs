@@ -1,0 +1,115 @@
+//! The rules of the house that no lint of the compiler holds.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers; a module may use itself and those before it.
+const LAYERS: &[&str] = &[
+    "model",
+    "request",
+    "allocator",
+    "injection", // pure
+    "paths",
+    "sys",
+    "config",
+    "inventory",
+    "store", // machine
+    "claim", // transaction
+    "runtime",
+    "hook",
+    "cli", // faces
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    found
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&root).unwrap();
+            let first = inside.components().next().unwrap().as_os_str().to_string_lossy();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            (module, path, text)
+        })
+        .collect()
+}
+
+/// Files of unit tests, and what follows `#[cfg(test)]` in the others.
+fn without_tests(path: &Path, text: &str) -> String {
+    let name = path.to_string_lossy();
+    if ["tests.rs", "/tests/", "properties.rs", "fixtures.rs"]
+        .iter()
+        .any(|part| name.contains(part))
+    {
+        return String::new();
+    }
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
+}
+
+#[test]
+fn no_module_uses_one_of_a_later_layer() {
+    let place = |module: &str| LAYERS.iter().position(|layer| *layer == module);
+    let mut arrows = 0;
+    for (module, path, text) in sources() {
+        let Some(own) = place(&module) else { continue };
+        for rest in text.split("crate::").skip(1) {
+            let used: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let Some(theirs) = place(&used) else { continue };
+            arrows += 1;
+            assert!(theirs <= own, "{}: `{module}` uses `{used}`", path.display());
+        }
+    }
+    assert!(arrows > 100, "only {arrows} uses found: is the layout another?");
+}
+
+#[test]
+fn every_file_is_written_by_the_atomic_writer() {
+    // The report is appended to the engine's log, the lock file is no data, and checked.rs reads.
+    let exempt = ["sys/atomic.rs", "sys/checked.rs", "sys/lock.rs", "runtime/report.rs"];
+    for (_, path, text) in sources() {
+        if exempt.iter().any(|file| path.ends_with(file)) {
+            continue;
+        }
+        let code = without_tests(&path, &text);
+        for call in ["fs::write(", "File::create", "OpenOptions", "fs::copy(", "fs::hard_link("] {
+            assert!(!code.contains(call), "{} calls {call}", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    for (module, path, text) in sources() {
+        let code: Vec<&str> =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let has = code.iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
+        assert!(!has || module == "sys", "{}", path.display());
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let mut long = Vec::new();
+    for (_, path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > 400 {
+            long.push(format!("{} has {lines} lines", path.display()));
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+}
