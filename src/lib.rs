@@ -36,6 +36,8 @@ pub mod sys;
 pub mod claim;
 pub mod failure;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod hook;
 pub mod runtime;
 

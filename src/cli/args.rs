@@ -1,0 +1,212 @@
+//! The arguments, and with them the help texts.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a file or a pipe
+    Always,
+    /// Nowhere
+    Never,
+}
+
+const TOP_AFTER: &str = "\
+Examples:
+  gpulease devices                     what the node has and what is free
+  gpulease leases                      who holds what
+  gpulease explain count=1 memory=8Gi  would this start now, and if not, why
+  gpulease release web                 take a lease back from a dead container
+
+Containers ask for devices by annotation, for instance:
+  docker run --annotation gpulease/count=1 IMAGE
+
+`gpulease explain` without arguments lists the annotations. Exit statuses:
+  0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
+  granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
+  7 the holder is alive. See gpulease(1).";
+
+/// Leases GPUs to containers: shows what the node has and who holds it, explains what a request
+/// would get, and takes leases back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gpulease",
+    version = crate::VERSION,
+    about = "Leases GPUs to containers",
+    after_help = TOP_AFTER,
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    infer_long_args = false,
+    propagate_version = false
+)]
+pub(super) struct Cli {
+    /// The configuration file [env: GPULEASE_CONFIG] [default:
+    /// /etc/gpulease/config.toml]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(super) gpulease_config: Option<PathBuf>,
+
+    /// Answer in JSON on stdout, errors too
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) json: bool,
+
+    /// When to use colour: auto (on a terminal, unless NO_COLOR is set), always
+    /// or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = Color::Auto,
+        hide_possible_values = true,
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub(super) color: Color,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show the node's devices and what is free of them
+    ///
+    /// FREE is the compute (1000m is a whole device) and the memory that nobody holds. MEMORY is
+    /// what can be leased: all but the driver's own reserve. Dead holders do not count, and
+    /// neither do leases in their grace: the next start may have what they had.
+    #[command(after_help = DEVICES_AFTER)]
+    Devices {
+        /// All columns and whole UUIDs, however wide
+        #[arg(long)]
+        wide: bool,
+    },
+
+    /// Show who holds what
+    ///
+    /// A lease is `pending` until its container's process exists, then `bound` to it. A lease
+    /// whose holder is gone is shown as `dead`; the next container start takes its devices.
+    /// This command takes nothing away.
+    #[command(after_help = LEASES_AFTER)]
+    Leases {
+        /// Also released leases in their grace, in which the same container may have its
+        /// devices back
+        #[arg(long)]
+        all: bool,
+
+        /// All columns and whole container ids, however wide
+        #[arg(long)]
+        wide: bool,
+    },
+
+    /// Say what a request would get now, or why it would be refused
+    ///
+    /// Takes nothing and writes nothing. A KEY is an annotation, with or without its
+    /// `gpulease/`. Without any, the annotations are listed.
+    #[command(after_help = EXPLAIN_AFTER)]
+    Explain {
+        /// Annotations of the request
+        #[arg(value_name = "KEY=VALUE")]
+        words: Vec<String>,
+
+        /// Read the request out of the config.json of this bundle; KEY=VALUE adds to it and
+        /// replaces
+        #[arg(long, value_name = "DIR")]
+        bundle: Option<PathBuf>,
+    },
+
+    /// Take a lease back
+    ///
+    /// Needed only where nothing else does it: a container's end releases its lease, and the
+    /// next start takes what dead holders left. A lease whose holder is alive is not released,
+    /// unless with --force. Ends a grace too. Needs root.
+    #[command(after_help = RELEASE_AFTER)]
+    Release {
+        /// The id of a lease or of a container, or an unambiguous beginning of one
+        #[arg(value_name = "ID")]
+        id: String,
+
+        /// Release even if the holder is alive: the container keeps its device nodes and goes
+        /// on running, and the devices can be given to others, who then share them with it
+        /// unknowingly
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Show or renew what gpulease knows of the node's devices
+    #[command(after_help = INVENTORY_AFTER, arg_required_else_help = true)]
+    Inventory {
+        #[command(subcommand)]
+        action: InventoryAction,
+    },
+}
+
+const DEVICES_AFTER: &str = "\
+Examples:
+  gpulease devices
+  gpulease devices --wide
+  gpulease devices --json | jq '.[] | select(.milli_free == 1000) | .uuid'";
+
+const LEASES_AFTER: &str = "\
+DEVICES are indices, with the share of compute where it is not the whole
+device: `0-3` or `5:250m`. MEMORY is the sum over the devices.
+
+Examples:
+  gpulease leases
+  gpulease leases --all --wide
+  gpulease leases --json | jq '.leases[] | select(.holder == \"dead\") | .id'";
+
+const EXPLAIN_AFTER: &str = "\
+Exits with 0 if the request would be granted or asks for nothing, with 3 if
+there is nothing to grant, with 2 if the request is wrong.
+
+Examples:
+  gpulease explain
+  gpulease explain count=2 vendor=amd
+  gpulease explain compute=0.5 memory=8Gi model='H100*'
+  gpulease explain --bundle /run/containerd/io.containerd.runtime.v2.task/NS/ID";
+
+const RELEASE_AFTER: &str = "\
+Examples:
+  gpulease release l-5f1c09ab77de
+  gpulease release web --force";
+
+const INVENTORY_AFTER: &str = "\
+Examples:
+  gpulease inventory show
+  gpulease inventory example h100x8 > /etc/gpulease/devices.toml
+  gpulease inventory refresh";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum InventoryAction {
+    /// Read the node's devices anew and replace the inventory
+    ///
+    /// The shim does this by itself when the inventory is missing or out of date; by hand it
+    /// shows what is wrong with the devices file. Leases are not touched. Needs root.
+    #[command(after_help = "Example:\n  gpulease inventory refresh")]
+    Refresh,
+
+    /// Show what the inventory says, and whether it still holds
+    ///
+    /// An inventory that is out of date is shown with the reason, and is no error: the next
+    /// container start renews it. Changes nothing.
+    #[command(after_help = "Examples:\n  gpulease inventory show\n  \
+                            gpulease inventory show --json | jq .state")]
+    Show,
+
+    /// Print a devices file that simulates a node
+    ///
+    /// To try gpulease on a host without GPUs. Simulated devices are marked as such wherever
+    /// they are shown: no program can compute on them.
+    #[command(after_help = "Examples:\n  gpulease inventory example\n  \
+                            gpulease inventory example h100x8 > /etc/gpulease/devices.toml\n  \
+                            gpulease inventory refresh")]
+    Example {
+        /// Which node; without it the profiles are listed
+        #[arg(value_name = "PROFILE")]
+        profile: Option<String>,
+    },
+}

@@ -1,0 +1,153 @@
+//! `gpulease devices`: what the node has and what is free of it.
+
+use super::node::Context;
+use super::output::{Answer, Output};
+use super::table::{self, left, right};
+use super::words;
+use crate::allocator::Snapshot;
+use crate::claim::sweep::{Swept, survey};
+use crate::failure::Failure;
+use crate::model::device::{Device, Node};
+use crate::model::id::DeviceId;
+use crate::model::lease::{Lease, LeaseState};
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::text::shown;
+use serde_json::{Value, json};
+
+/// `devices`.
+pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
+    let node = context.inventory()?.node;
+    let swept = survey(context.ground())?;
+    let free = snapshot(&node, &swept, context).free();
+    let devices: Vec<Seen<'_>> = node
+        .devices
+        .iter()
+        .zip(free)
+        .map(|(device, free)| Seen { device, free, leases: holders(device, &swept) })
+        .collect();
+    let json = Value::Array(devices.iter().map(Seen::json).collect());
+    let mut text = if devices.is_empty() {
+        format!(
+            "no devices: `{}` is missing or empty\n",
+            shown(&context.config.devices_file.display().to_string())
+        )
+    } else {
+        in_table(&devices, &node, wide, output)
+    };
+    text.push_str(&words::simulated_footer(&node.devices, output));
+    if !swept.corrupt.is_empty() {
+        let what = words::count(swept.corrupt.len(), "lease record");
+        text.push_str(&format!(
+            "\nwarning: {what} cannot be read and may hold devices; see `gpulease leases`\n"
+        ));
+    }
+    Ok(Answer::new(text, json))
+}
+
+/// What the allocator would see if a container started now.
+pub(super) fn snapshot<'a>(node: &'a Node, swept: &Swept, context: &Context) -> Snapshot<'a> {
+    Snapshot {
+        node,
+        holds: swept.holds(None, node, context.ground()),
+        prefer: std::collections::BTreeSet::new(),
+        cordoned: std::collections::BTreeSet::new(),
+    }
+}
+
+/// The leases that hold a part of the device. Those in their grace do not.
+fn holders<'a>(device: &Device, swept: &'a Swept) -> Vec<&'a Lease> {
+    let holds = |lease: &&Lease| {
+        lease.state != LeaseState::Grace && lease.devices.iter().any(|d| d.uuid == device.uuid)
+    };
+    swept.leases.iter().filter(holds).collect()
+}
+
+struct Seen<'a> {
+    device: &'a Device,
+    free: (MilliGpu, Bytes),
+    leases: Vec<&'a Lease>,
+}
+
+impl Seen<'_> {
+    fn json(&self) -> Value {
+        let Device { uuid, index, vendor, model, pci, numa_node, healthy, simulated, .. } =
+            self.device;
+        json!({
+            "uuid": uuid,
+            "index": index,
+            "vendor": vendor,
+            "model": model,
+            "memory_total_bytes": self.device.memory_total_bytes,
+            "memory_reserved_bytes": self.device.memory_reserved_bytes,
+            "memory_capacity_bytes": self.device.capacity(),
+            "memory_free_bytes": self.free.1,
+            "milli_free": self.free.0,
+            "pci": pci,
+            "numa_node": numa_node,
+            "healthy": healthy,
+            "simulated": simulated,
+            "leases": self.leases.iter().map(|lease| &lease.id).collect::<Vec<_>>(),
+        })
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.device.healthy, self.device.simulated) {
+            (Some(false), true) => "simulated, unhealthy",
+            (Some(false), false) => "unhealthy",
+            (_, true) => "simulated",
+            (Some(true), false) => "healthy",
+            (None, false) => "unknown",
+        }
+    }
+}
+
+fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> String {
+    let columns = [
+        right("INDEX"),
+        left("UUID"),
+        left("VENDOR").rank(3),
+        left("MODEL"),
+        right("MEMORY"),
+        right("FREE"),
+        right("LEASES"),
+        right("NUMA").rank(1),
+        left("PCI").rank(2),
+        left("STATE"),
+    ];
+    let rows = devices.iter().map(|seen| {
+        let device = seen.device;
+        let uuid = device.uuid.as_str();
+        vec![
+            device.index.to_string(),
+            if wide { uuid } else { short_uuid(&device.uuid, node) }.to_owned(),
+            device.vendor.to_string(),
+            shown(&device.model),
+            words::memory(device.capacity()),
+            // Aligned on both sides: the two numbers are compared down the column.
+            format!("{:>5} {:>6}", seen.free.0.to_string(), words::memory(seen.free.1)),
+            seen.leases.len().to_string(),
+            device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
+            device.pci.to_string(),
+            seen.state().to_owned(),
+        ]
+    });
+    table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
+}
+
+/// The beginning of a UUID that names this device and no other of the node, as the selectors of
+/// a request take it.
+pub(super) fn short_uuid<'a>(uuid: &'a DeviceId, node: &Node) -> &'a str {
+    const SHORTEST: usize = "GPU-5f1c".len();
+    let whole = uuid.as_str();
+    let is_unique = |part: &str| {
+        let meant = node.devices.iter().filter(|device| {
+            let start = device.uuid.as_str().get(..part.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(part))
+        });
+        meant.count() == 1
+    };
+    (SHORTEST..whole.len())
+        .filter_map(|length| whole.get(..length))
+        .find(|part| is_unique(part))
+        .unwrap_or(whole)
+}

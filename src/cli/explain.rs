@@ -1,0 +1,211 @@
+//! `gpulease explain`: what a request would get now, or why it would be refused.
+
+use super::devices::{short_uuid, snapshot};
+use super::node::Context;
+use super::output::{Answer, Output, Paint};
+use super::table::{self, left, right};
+use super::{request as shown_request, words};
+use crate::allocator::{self, Grant, Refusal};
+use crate::claim::create::isolation;
+use crate::claim::sweep::survey;
+use crate::failure::Failure;
+use crate::injection::{self, Facts};
+use crate::model::code::Code;
+use crate::model::device::{Device, Node};
+use crate::model::text::shown;
+use crate::request::keys::{KEYS, Key, PREFIX};
+use crate::request::{self, Amount, Input, Request};
+use crate::runtime::bundle::read_limited;
+use crate::runtime::permit::permit;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+
+/// `explain` without a request: the annotations.
+pub(super) fn keys(output: &Output) -> Answer {
+    let json = KEYS.iter().map(|key| {
+        json!({
+            "key": key.name,
+            "env": key.env,
+            "value": key.syntax,
+            "default": key.default,
+            "meaning": key.meaning,
+            "example": key.example,
+            "note": key.support.note(),
+            "alias": key.alias.map(|alias| json!({ "key": alias.name, "value": alias.syntax })),
+        })
+    });
+    let paragraphs: Vec<String> = KEYS.iter().map(|key| paragraph(key, output)).collect();
+    Answer::new(paragraphs.join("\n"), json.collect())
+}
+
+fn paragraph(key: &Key, output: &Output) -> String {
+    let mut text = format!("{}\n", output.paint(Paint::Bold, key.name));
+    let mut line = |title: &str, what: &str| text.push_str(&words::wrapped(title, what));
+    line("    ", key.meaning);
+    // A list of words without spaces could not be broken.
+    line("    value:   ", &key.syntax.replace("`|`", "` | `"));
+    line("    default: ", key.default);
+    if let Some(alias) = key.alias {
+        line("    alias:   ", &format!("{}, {}", alias.name, alias.syntax));
+    }
+    if let Some(note) = key.support.note() {
+        line("    note:    ", &note);
+    }
+    text
+}
+
+/// `explain` with a request. Reads what a start would read, and takes nothing.
+pub(super) fn explain(
+    context: &Context,
+    arguments: &[String],
+    bundle: Option<&Path>,
+    output: &Output,
+) -> Result<Answer, Failure> {
+    let facts = bundle.map(read).transpose()?.unwrap_or_default();
+    // A pod's sandbox carries its pod's annotations and gets no device for them.
+    let mut annotations =
+        if facts.is_sandbox { BTreeMap::new() } else { facts.annotations.clone() };
+    annotations.extend(words_of(arguments)?);
+    let input = Input {
+        annotations: &annotations,
+        env: if facts.is_sandbox { &[] } else { &facts.env },
+        container_name: facts.container_name.as_deref(),
+    };
+    let Some(request) = request::parse(&input, &context.config.policy)? else {
+        return Ok(no_request(&facts));
+    };
+    let node = context.inventory()?.node;
+    permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
+    let swept = survey(context.ground())?;
+    match allocator::allocate(&snapshot(&node, &swept, context), &request) {
+        Ok(grant) => Ok(granted(&request, &grant, &node, output)),
+        Err(refusal) => Ok(refused(&request, &refusal, output)),
+    }
+}
+
+/// `count=1` and `gpulease/count=1` are the same; other projects' keys are given whole.
+fn words_of(arguments: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut words = BTreeMap::new();
+    for argument in arguments {
+        let Some((key, value)) = argument.split_once('=') else {
+            let text = format!("`{}` is not KEY=VALUE", shown(argument));
+            return Err(Failure::new(Code::BadRequest, text).hint("for instance count=1"));
+        };
+        let key = if key.contains('/') { key.to_owned() } else { format!("{PREFIX}{key}") };
+        // Somebody else's annotation would be passed over, and the answer be to another question.
+        if !request::is_request_key(&key) {
+            let text = format!("`{}` is not an annotation of a request", shown(&key));
+            return Err(Failure::new(Code::BadRequest, text).hint("`gpulease explain` lists them"));
+        }
+        if words.insert(key.clone(), value.to_owned()).is_some() {
+            let text = format!("`{}` is given twice", shown(&key));
+            return Err(Failure::new(Code::BadRequest, text));
+        }
+    }
+    Ok(words)
+}
+
+fn read(bundle: &Path) -> Result<Facts, Failure> {
+    let bad = |error: &dyn Error| Failure::of(Code::BadBundle, error);
+    let bytes = read_limited(&bundle.join("config.json")).map_err(|error| bad(&error))?;
+    injection::facts(&bytes).map_err(|error| bad(&error))
+}
+
+fn no_request(facts: &Facts) -> Answer {
+    let mut text = "no request: the container would start without a lease, untouched\n".to_owned();
+    let injected = !facts.privileged && (facts.vendor_hook || !facts.device_paths.is_empty());
+    if injected {
+        text.push_str(&words::wrapped(
+            "note: ",
+            "the engine has put device nodes or a vendor's hook into the spec; GPUs among them are \
+             treated as `policy.injected` says",
+        ));
+    }
+    Answer::new(text, json!({ "request": null, "injected": injected }))
+}
+
+fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> Answer {
+    let devices: Vec<&Device> =
+        grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
+    let isolation = isolation(request, &devices);
+    let columns = [
+        right("INDEX"),
+        left("UUID"),
+        left("MODEL"),
+        right("COMPUTE"),
+        right("MEMORY"),
+        left("SHARING"),
+        left("STATE"),
+    ];
+    let rows = grant.devices.iter().map(|granted| {
+        let device = node.device(&granted.uuid);
+        vec![
+            granted.index.to_string(),
+            short_uuid(&granted.uuid, node).to_owned(),
+            device.map(|device| shown(&device.model)).unwrap_or_default(),
+            granted.milli.to_string(),
+            words::memory(granted.memory),
+            granted.sharing.to_string(),
+            if device.is_some_and(|device| device.simulated) { "simulated" } else { "" }.to_owned(),
+        ]
+    });
+    let mut text = asked(request);
+    let count = words::count(grant.devices.len(), "device");
+    text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
+    text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+    if request.amount != Amount::Whole {
+        text.push_str(&format!(
+            "\nisolation: {}; compute enforced by {}, memory by {}\n",
+            isolation.effective,
+            spelled(&isolation.compute_enforcement),
+            spelled(&isolation.memory_enforcement),
+        ));
+    }
+    text.push_str(&words::simulated_footer(devices, output));
+    let json = json!({
+        "request": shown_request::json(request),
+        "grant": { "devices": grant.devices, "isolation": isolation },
+    });
+    Answer::new(text, json)
+}
+
+/// As it is spelled in JSON: `none`, `driver`, …
+fn spelled(enforcement: &crate::model::isolation::Enforcement) -> String {
+    match serde_json::to_value(enforcement) {
+        Ok(Value::String(text)) if text == "none" => "nobody".to_owned(),
+        Ok(Value::String(text)) => format!("the {text}"),
+        _ => "?".to_owned(),
+    }
+}
+
+fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
+    let mut text = asked(request);
+    let summary = format!("{}: {}", refusal.code, refusal.summary);
+    let title = "refused: ";
+    text.push_str(&words::wrapped(title, &summary).replacen(
+        "refused:",
+        &output.paint(Paint::Red, "refused:"),
+        1,
+    ));
+    if !refusal.verdicts.is_empty() {
+        let rows = refusal.verdicts.iter().map(|verdict| {
+            vec![verdict.index.to_string(), verdict.model.clone(), verdict.reason.clone()]
+        });
+        let columns = [right("INDEX"), left("MODEL"), left("VERDICT")];
+        text.push('\n');
+        text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+        text.push('\n');
+    }
+    if !refusal.hint.is_empty() {
+        let word = output.paint(Paint::Cyan, "hint:");
+        text.push_str(&words::wrapped("hint: ", &refusal.hint).replacen("hint:", &word, 1));
+    }
+    let json = json!({ "request": shown_request::json(request), "refusal": refusal });
+    Answer { text, json, code: Some(refusal.code) }
+}
+
+fn asked(request: &Request) -> String {
+    words::wrapped("request: ", &shown_request::words(request).join(" "))
+}

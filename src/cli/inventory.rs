@@ -1,0 +1,159 @@
+//! `gpulease inventory`: the node's devices as gpulease knows them.
+
+use super::failure::needs_root;
+use super::node::Context;
+use super::output::{Answer, Output, Paint};
+use super::table::{self, left, right};
+use super::words;
+use crate::failure::Failure;
+use crate::inventory::profiles::{self, PROFILES};
+use crate::inventory::{self, Inventory, InventoryError};
+use crate::model::code::Code;
+use crate::model::text::shown;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::{PathError, identity};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::ErrorKind;
+use std::time::SystemTime;
+
+/// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
+/// before each use anyway.
+pub(super) fn refresh(context: &Context) -> Result<Answer, Failure> {
+    if !identity::is_host_root(&context.paths) {
+        return Err(needs_root("to write the inventory"));
+    }
+    let inventory = inventory::scan(&context.paths, &context.config)?;
+    let bytes = inventory::encode(&inventory)?;
+    context.store.prepare(&context.paths)?;
+    let path = context.store.inventory_path();
+    atomic::replace(&path, &bytes, Durability::Synced)?;
+    let simulated = simulated(&inventory);
+    let sources = sources(&inventory);
+    let from = match sources.as_slice() {
+        [] => format!("`{}` is not there", context.config.devices_file.display()),
+        sources => format!("read from {}", sources.join(", ")),
+    };
+    let text = format!(
+        "{}{}: {from}\n",
+        words::count(inventory.node.devices.len(), "device"),
+        if simulated > 0 { format!(" ({simulated} simulated)") } else { String::new() },
+    );
+    let json = json!({
+        "path": path.display().to_string(),
+        "devices": inventory.node.devices.len(),
+        "simulated": simulated,
+        "sources": sources,
+        "made_at": inventory.made_at,
+    });
+    Ok(Answer::new(text, json))
+}
+
+fn simulated(inventory: &Inventory) -> usize {
+    inventory.node.devices.iter().filter(|device| device.simulated).count()
+}
+
+fn sources(inventory: &Inventory) -> Vec<String> {
+    inventory.sources.iter().map(|source| shown(&source.path.display().to_string())).collect()
+}
+
+/// `inventory show`.
+pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure> {
+    let path = context.store.inventory_path();
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let text = format!("there is no inventory `{}` yet", path.display());
+            return Err(Failure::new(Code::StaleInventory, text)
+                .hint("run `gpulease inventory refresh` as root, or start a container"));
+        }
+        Err(error) => return Err(PathError::new("read", &path)(error).into()),
+    };
+    let inventory = match inventory::decode(&bytes) {
+        Ok(inventory) => inventory,
+        Err(error @ InventoryError::Stale(_)) => {
+            // Of another version: what it says is not to be guessed at.
+            return Ok(Answer::new(
+                format!("{} is stale: {error}\n", path.display()),
+                json!({ "path": path.display().to_string(), "state": "stale",
+                        "why": error.to_string(), "inventory": null }),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let stale = inventory::freshness(&inventory, &context.paths, &context.config).err();
+    let why = stale.map(|why| why.to_string());
+    let state = if why.is_some() { "stale" } else { "fresh" };
+    let json = json!({
+        "path": path.display().to_string(),
+        "state": state,
+        "why": why,
+        "inventory": serde_json::to_value(&inventory).unwrap_or(Value::Null),
+    });
+    let state = match &why {
+        Some(why) => format!("{}: {why}", output.paint(Paint::Yellow, "stale")),
+        None => "fresh".to_owned(),
+    };
+    let sources = match sources(&inventory).as_slice() {
+        [] => "none".to_owned(),
+        sources => sources.join(", "),
+    };
+    let age = words::age(&inventory.made_at, SystemTime::now());
+    let mut text = format!(
+        "file:     {}\nstate:    {state}\nmade at:  {}, {age} ago\nsources:  {sources}\n\n",
+        path.display(),
+        shown(&inventory.made_at),
+    );
+    text.push_str(&devices(&inventory, output));
+    Ok(Answer::new(text, json))
+}
+
+fn devices(inventory: &Inventory, output: &Output) -> String {
+    if inventory.node.devices.is_empty() {
+        return "no devices\n".to_owned();
+    }
+    let columns = [
+        right("INDEX"),
+        left("UUID"),
+        left("MODEL"),
+        right("MEMORY").rank(1),
+        left("PCI").rank(3),
+        left("NODES").rank(2),
+    ];
+    let rows = inventory.node.devices.iter().map(|device| {
+        let nodes: Vec<String> = device.nodes.iter().map(|node| shown(&node.path)).collect();
+        vec![
+            device.index.to_string(),
+            device.uuid.to_string(),
+            shown(&device.model),
+            words::memory(device.memory_total_bytes),
+            device.pci.to_string(),
+            nodes.join(" "),
+        ]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut text = table::render(&columns, &rows, false, output);
+    text.push_str(&words::simulated_footer(&inventory.node.devices, output));
+    text
+}
+
+/// `inventory example`.
+pub(super) fn example(name: Option<&str>, output: &Output) -> Result<Answer, Failure> {
+    let Some(name) = name else { return Ok(list(output)) };
+    let Some(profile) = profiles::find(name) else {
+        let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        let text = format!("there is no profile `{}`", shown(name));
+        return Err(Failure::new(Code::BadRequest, text)
+            .hint(format!("the profiles are {}", known.join(", "))));
+    };
+    let json = json!({ "name": profile.name, "title": profile.title, "toml": profile.toml });
+    Ok(Answer::new(profile.toml.to_owned(), json))
+}
+
+fn list(output: &Output) -> Answer {
+    let rows: Vec<Vec<String>> =
+        PROFILES.iter().map(|p| vec![p.name.to_owned(), p.title.to_owned()]).collect();
+    let text = table::render(&[left("PROFILE"), left("WHAT IT SIMULATES")], &rows, false, output);
+    let json = PROFILES.iter().map(|p| json!({ "name": p.name, "title": p.title })).collect();
+    Answer::new(text, Value::Array(json))
+}

@@ -1,0 +1,159 @@
+//! `gpulease leases`: who holds what.
+
+use super::node::Context;
+use super::output::{Answer, Output, Paint};
+use super::table::{self, left, right};
+use super::words;
+use crate::claim::liveness::{self, Holder};
+use crate::claim::sweep::short_id;
+use crate::failure::Failure;
+use crate::model::lease::{Lease, LeaseState, LeasedDevice};
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::text::shown;
+use crate::store::{Corrupt, Entry};
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// `leases`. Judges each holder and changes nothing, so a dead one is seen until somebody needs
+/// its devices.
+pub(super) fn leases(
+    context: &Context,
+    all: bool,
+    wide: bool,
+    output: &Output,
+) -> Result<Answer, Failure> {
+    let mut leases = Vec::new();
+    let mut corrupt = Vec::new();
+    for entry in context.store.entries()? {
+        match entry {
+            Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
+            Entry::Lease(lease) => {
+                let dead = liveness::holder(&lease, &context.paths) == Holder::Dead;
+                leases.push(Seen { lease: *lease, dead });
+            }
+            Entry::Corrupt(record) => corrupt.push(record),
+        }
+    }
+    // As they came: by time, then by id.
+    leases.sort_by(|a, b| {
+        (&a.lease.created_at, &a.lease.id).cmp(&(&b.lease.created_at, &b.lease.id))
+    });
+    let json = json!({
+        "leases": leases.iter().map(Seen::json).collect::<Vec<_>>(),
+        "corrupt": corrupt.iter().map(|record| corrupt_json(record, context)).collect::<Vec<_>>(),
+    });
+    let mut text =
+        if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
+    if leases.iter().any(|seen| seen.lease.devices.iter().any(|device| device.simulated)) {
+        let word = output.paint(Paint::Yellow, "simulated:");
+        text.push_str(&format!("\n{word} these devices do not exist\n"));
+    }
+    for record in &corrupt {
+        let word = output.paint(Paint::Red, "warning:");
+        text.push_str(&format!(
+            "\n{word} the lease record of container {} cannot be read: {}\n  {}\n",
+            shown(record.key.container_id.as_str()),
+            shown(&record.why),
+            record.path.display(),
+        ));
+    }
+    Ok(Answer::new(text, json))
+}
+
+struct Seen {
+    lease: Lease,
+    dead: bool,
+}
+
+impl Seen {
+    const fn state(&self) -> &'static str {
+        match (self.lease.state, self.dead) {
+            (LeaseState::Grace, true) => "over",
+            (LeaseState::Grace, false) => "grace",
+            (_, true) => "dead",
+            (LeaseState::Pending, false) => "pending",
+            (LeaseState::Bound, false) => "bound",
+        }
+    }
+
+    /// Field by field: the nonce and the environment are nobody's business.
+    fn json(&self) -> Value {
+        let lease = &self.lease;
+        json!({
+            "id": lease.id,
+            "state": lease.state,
+            "holder": if self.dead { "dead" } else { "alive" },
+            "container_id": lease.container_id,
+            "runtime_root": lease.runtime_root,
+            "engine": lease.engine,
+            "created_at": lease.created_at,
+            "owner": lease.owner,
+            "cgroup": lease.cgroup,
+            "devices": lease.devices,
+            "isolation": lease.isolation,
+            "priority": lease.priority,
+            "workload": lease.workload,
+        })
+    }
+}
+
+fn corrupt_json(record: &Corrupt, context: &Context) -> Value {
+    let holder = liveness::holder_of_corrupt(record, SystemTime::now(), context.ground());
+    json!({
+        "container_id": record.key.container_id,
+        "runtime_root": record.key.runtime_root,
+        "path": record.path.display().to_string(),
+        "why": record.why,
+        "holder": if holder == Holder::Dead { "dead" } else { "alive" },
+    })
+}
+
+fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
+    let columns = [
+        left("LEASE"),
+        left("CONTAINER"),
+        left("ENGINE").rank(1),
+        left("STATE"),
+        left("DEVICES"),
+        right("MEMORY"),
+        right("AGE"),
+        right("PID").rank(2),
+    ];
+    let now = SystemTime::now();
+    let rows = leases.iter().map(|seen| {
+        let lease = &seen.lease;
+        let id = lease.container_id.as_str();
+        let memory = lease.devices.iter().map(|device| device.memory_bytes);
+        vec![
+            lease.id.to_string(),
+            shown(if wide { id } else { short_id(id) }),
+            shown(&lease.engine),
+            seen.state().to_owned(),
+            shares(&lease.devices),
+            words::memory(memory.fold(Bytes(0), Bytes::saturating_add)),
+            words::age(&lease.created_at, now),
+            lease.owner.pid.to_string(),
+        ]
+    });
+    table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
+}
+
+/// `0-3,6` for whole devices, `5:250m` for shares.
+pub(super) fn shares(devices: &[LeasedDevice]) -> String {
+    let mut runs: Vec<(u32, u32, MilliGpu)> = Vec::new();
+    for device in devices {
+        match runs.last_mut() {
+            Some((_, end, milli))
+                if end.checked_add(1) == Some(device.index) && *milli == device.milli =>
+            {
+                *end = device.index;
+            }
+            _ => runs.push((device.index, device.index, device.milli)),
+        }
+    }
+    let texts = runs.into_iter().map(|(start, end, milli)| {
+        let range = if start == end { start.to_string() } else { format!("{start}-{end}") };
+        if milli == MilliGpu::WHOLE { range } else { format!("{range}:{milli}") }
+    });
+    texts.collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,82 @@
+//! The `gpulease` command: what the node has, who holds it, what would be granted, and the few
+//! things that an administrator does by hand.
+//!
+//! A command reads or changes state and returns an `Answer`, text and JSON alike; only
+//! `output` writes to the terminal. Only `release` and `inventory refresh` change anything.
+
+mod args;
+mod devices;
+mod explain;
+mod failure;
+mod inventory;
+mod leases;
+#[cfg(test)]
+mod manual;
+mod node;
+mod output;
+mod release;
+mod request;
+mod table;
+mod words;
+
+use crate::failure::Failure;
+use crate::model::code::Code;
+use args::{Cli, Command, InventoryAction};
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use failure::of_arguments;
+use node::Context;
+use output::{Answer, Output};
+use std::process::ExitCode;
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let wish = output::wish(std::env::args_os().skip(1));
+    let parser = Cli::command().color(match wish.color {
+        args::Color::Auto => ColorChoice::Auto,
+        args::Color::Always => ColorChoice::Always,
+        args::Color::Never => ColorChoice::Never,
+    });
+    let output = Output::new(&wish);
+    let cli = match parser.try_get_matches().and_then(|found| Cli::from_arg_matches(&found)) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return usage(&error, &wish, &output),
+        // `--help` and `--version`: clap prints them in colour where that is wanted.
+        Err(help) => return output::exit(help.print()),
+    };
+    match run(&cli, &output) {
+        Ok(answer) => output.answer(&answer),
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+/// Wrong arguments, in our own shape. Where there are none at all, the help says more.
+fn usage(error: &clap::Error, wish: &output::Wish, output: &Output) -> ExitCode {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !wish.json {
+        // It goes to stderr; if that is closed, the status still tells.
+        let _ = error.print();
+        return Code::BadRequest.exit_status().into();
+    }
+    output.fail(&of_arguments(error))
+}
+
+fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
+    let context = || Context::new(cli.gpulease_config.as_deref());
+    match &cli.command {
+        Command::Devices { wide } => devices::devices(&context()?, *wide, output),
+        Command::Leases { all, wide } => leases::leases(&context()?, *all, *wide, output),
+        // The table of annotations and the examples need neither configuration nor state, which
+        // may be what is being set up.
+        Command::Explain { words, bundle: None } if words.is_empty() => Ok(explain::keys(output)),
+        Command::Explain { words, bundle } => {
+            explain::explain(&context()?, words, bundle.as_deref(), output)
+        }
+        Command::Release { id, force } => release::release(&context()?, id, *force),
+        Command::Inventory { action } => match action {
+            InventoryAction::Refresh => inventory::refresh(&context()?),
+            InventoryAction::Show => inventory::show(&context()?, output),
+            InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
+        },
+    }
+}

@@ -1,0 +1,185 @@
+//! The one place that writes to the terminal.
+
+use super::args::Color;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// What a command has to say, in both forms.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// For people: whole lines.
+    pub(super) text: String,
+    /// For programs.
+    pub(super) json: Value,
+    /// Set where the answer is no.
+    pub(super) code: Option<Code>,
+}
+
+impl Answer {
+    /// A yes.
+    pub(super) const fn new(text: String, json: Value) -> Self {
+        Self { text, json, code: None }
+    }
+}
+
+/// How the user wants to be answered. It has to be known before the arguments are understood,
+/// because they may be what there is to complain about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) json: bool,
+    pub(super) color: Color,
+}
+
+/// Looks through the arguments for `--json` and `--color`, without judging them.
+pub(super) fn wish(args: impl Iterator<Item = OsString>) -> Wish {
+    let mut wish = Wish { json: false, color: Color::Auto };
+    let mut value_follows = false;
+    for arg in args {
+        let Some(arg) = arg.to_str() else { continue };
+        let color = if value_follows { Some(arg) } else { arg.strip_prefix("--color=") };
+        value_follows = arg == "--color";
+        match color {
+            Some("always") => wish.color = Color::Always,
+            Some("never") => wish.color = Color::Never,
+            Some("auto") => wish.color = Color::Auto,
+            _ => {}
+        }
+        match arg {
+            "--json" => wish.json = true,
+            "--" => break,
+            _ => {}
+        }
+    }
+    wish
+}
+
+/// Colours, used sparsely: nothing is said by colour alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Paint {
+    Bold,
+    Red,
+    Yellow,
+    Cyan,
+}
+
+impl Paint {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Bold => "1",
+            Self::Red => "1;31",
+            Self::Yellow => "33",
+            Self::Cyan => "36",
+        }
+    }
+}
+
+/// Where answers go.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    /// Colour on stdout, and on stderr.
+    color: bool,
+    error_color: bool,
+    /// The terminal's width; `None` where there is no terminal, and so no need to fit anything.
+    pub(super) width: Option<u16>,
+}
+
+impl Output {
+    pub(super) fn new(wish: &Wish) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let color = |is_terminal: bool| match wish.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && !no_color && !dumb,
+        };
+        let is_terminal = io::stdout().is_terminal();
+        let width = || match terminal_size::terminal_size_of(io::stdout()) {
+            Some((terminal_size::Width(width), _)) if width > 0 => width,
+            _ => 80,
+        };
+        Self {
+            json: wish.json,
+            color: color(is_terminal),
+            error_color: color(io::stderr().is_terminal()),
+            width: is_terminal.then(width),
+        }
+    }
+
+    /// `text` in colour, where stdout has colour.
+    pub(super) fn paint(&self, paint: Paint, text: &str) -> String {
+        painted(self.color, paint, text)
+    }
+
+    /// Writes the answer.
+    pub(super) fn answer(&self, answer: &Answer) -> ExitCode {
+        let text = if self.json { pretty(&answer.json) } else { answer.text.clone() };
+        match print(&text) {
+            Ok(()) => answer.code.map_or(ExitCode::SUCCESS, |code| code.exit_status().into()),
+            Err(error) => exit(Err(error)),
+        }
+    }
+
+    /// Says why not: on stderr for people, on stdout too for programs that asked for JSON.
+    pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
+        let Failure { code, message, hint } = failure;
+        let name = painted(self.error_color, Paint::Red, "gpulease:");
+        let mut text = format!("{name} {code}: {message}\n");
+        if let Some(hint) = hint {
+            let word = painted(self.error_color, Paint::Cyan, "hint:");
+            text.push_str(&format!("{word} {hint}\n"));
+        }
+        // Nobody is left to tell if even this fails.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+        if self.json {
+            let error = json!({ "code": code.as_str(), "message": message, "hint": hint });
+            let _ = print(&pretty(&json!({ "error": error })));
+        }
+        code.exit_status().into()
+    }
+}
+
+fn painted(color: bool, paint: Paint, text: &str) -> String {
+    if color { format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()) } else { text.to_owned() }
+}
+
+fn pretty(json: &Value) -> String {
+    format!("{json:#}\n")
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// The exit code of a write. A reader that has seen enough, as `head` has, is no failure.
+pub(super) fn exit(written: io::Result<()>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "gpulease: cannot write to stdout: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wish_is_found_wherever_it_stands() {
+        let of = |args: &[&str]| wish(args.iter().map(OsString::from));
+        assert!(of(&["devices", "--json"]).json);
+        assert!(!of(&["explain", "--", "--json"]).json);
+        assert_eq!(of(&["--color", "never", "leases"]).color, Color::Never);
+        assert_eq!(of(&["leases", "--color=always"]).color, Color::Always);
+        assert_eq!(of(&["--color", "pink"]).color, Color::Auto);
+    }
+}

@@ -1,0 +1,95 @@
+//! A request as `explain` shows it.
+
+use crate::request::{Amount, Capability, Count, Request, Selector, Source, Topology};
+use serde_json::{Value, json};
+
+/// `count=2 vendor=amd compute=500m …`: in the words of the annotations, what was left open filled
+/// in, what does not matter left out.
+pub(super) fn words(request: &Request) -> Vec<String> {
+    let mut words = vec![format!("count={}", count(request.count))];
+    let mut add = |key: &str, value: Option<String>| {
+        words.extend(value.map(|value| format!("{key}={value}")));
+    };
+    let devices: Vec<String> = request.devices.iter().map(selector).collect();
+    add("devices", Some(devices.join(",")).filter(|list| !list.is_empty()));
+    add("vendor", request.vendor.map(|vendor| vendor.to_string()));
+    add("model", request.model.as_deref().map(crate::model::text::shown));
+    let shared = match request.amount {
+        Amount::Whole => false,
+        Amount::Share { compute, memory } => {
+            add("compute", compute.map(|milli| milli.to_string()));
+            add("memory", memory.map(super::words::memory));
+            true
+        }
+    };
+    add("min-memory", request.min_memory.map(super::words::memory));
+    add("sharing", Some(request.sharing.to_string()));
+    add("isolation", shared.then(|| request.isolation.to_string()));
+    add("strategy", Some(request.strategy.as_str().to_owned()));
+    let several = request.count != Count::Exactly(1);
+    add("topology", several.then(|| topology(request.topology).to_owned()));
+    add("workload", request.workload.clone());
+    words
+}
+
+/// All of it.
+pub(super) fn json(request: &Request) -> Value {
+    let (compute, memory) = match request.amount {
+        Amount::Whole => (None, None),
+        Amount::Share { compute, memory } => (compute, memory),
+    };
+    let capabilities = request.capabilities.as_ref();
+    json!({
+        "count": match request.count {
+            Count::Exactly(count) => json!(count),
+            Count::All => json!("all"),
+        },
+        "devices": request.devices.iter().map(selector).collect::<Vec<_>>(),
+        "vendor": request.vendor,
+        "model": request.model,
+        "whole": request.amount == Amount::Whole,
+        "milli": compute,
+        "memory_bytes": memory,
+        "min_memory_bytes": request.min_memory,
+        "sharing": request.sharing,
+        "isolation": request.isolation,
+        "strategy": request.strategy,
+        "topology": topology(request.topology),
+        "priority": request.priority,
+        "workload": request.workload,
+        "capabilities": capabilities.map(|list| {
+            list.iter().copied().map(Capability::as_str).collect::<Vec<_>>()
+        }),
+        "source": match request.source {
+            Source::Annotations => "annotations",
+            Source::Alias => "alias",
+            Source::Environment => "environment",
+            Source::Injected => "injected",
+        },
+    })
+}
+
+fn count(count: Count) -> String {
+    match count {
+        Count::Exactly(count) => count.to_string(),
+        Count::All => "all".to_owned(),
+    }
+}
+
+const fn topology(topology: Topology) -> &'static str {
+    match topology {
+        Topology::None => "none",
+        Topology::Preferred => "preferred",
+        Topology::Required => "required",
+    }
+}
+
+fn selector(selector: &Selector) -> String {
+    match selector {
+        Selector::Index(index) => index.to_string(),
+        Selector::Uuid(text) => crate::model::text::shown(text),
+        Selector::Pci(address) => address.to_string(),
+        Selector::Card(number) => format!("card{number}"),
+        Selector::Render(number) => format!("renderD{number}"),
+    }
+}

@@ -1,0 +1,122 @@
+//! Small things that several commands say the same way.
+
+use super::output::{Output, Paint};
+use crate::model::device::Device;
+use crate::model::quantity::Bytes;
+use std::time::{Duration, SystemTime};
+
+/// `3m12s`, `5d2h`: the two largest units of a time span.
+pub(super) fn span(span: Duration) -> String {
+    const UNITS: &[(u64, &str)] = &[(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let seconds = span.as_secs();
+    let Some(first) = UNITS.iter().position(|(unit, _)| seconds >= *unit) else {
+        return "0s".to_owned();
+    };
+    let mut rest = seconds;
+    let mut text = String::new();
+    for (unit, letter) in UNITS.iter().skip(first).take(2) {
+        let count = rest / unit;
+        rest %= unit;
+        if count > 0 || text.is_empty() {
+            text.push_str(&format!("{count}{letter}"));
+        }
+    }
+    text
+}
+
+/// The time since an RFC 3339 time; `?` where it is none.
+pub(super) fn age(rfc3339: &str, now: SystemTime) -> String {
+    match humantime::parse_rfc3339(rfc3339) {
+        // A clock that was set back makes it lie in the future.
+        Ok(time) => span(now.duration_since(time).unwrap_or_default()),
+        Err(_) => "?".to_owned(),
+    }
+}
+
+/// Memory in the units of `gpulease/memory`, short and never more than there is: `79.2Gi`,
+/// `191Gi`, `512Mi`.
+pub(super) fn memory(bytes: Bytes) -> String {
+    const GIB: u64 = 1 << 30;
+    let whole = bytes.0 / GIB;
+    let tenths = bytes.0 % GIB * 10 / GIB;
+    match (whole, tenths) {
+        (0, _) => format!("{}Mi", bytes.mib()),
+        (100.., _) | (_, 0) => format!("{whole}Gi"),
+        _ => format!("{whole}.{tenths}Gi"),
+    }
+}
+
+/// `1 device`, `2 devices`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// `title` and `text` in lines of at most 80 columns, broken between words; further lines are
+/// indented by the title's width.
+pub(super) fn wrapped(title: &str, text: &str) -> String {
+    const WIDTH: usize = 80;
+    let indent = title.chars().count();
+    let mut out = String::new();
+    let mut line = title.to_owned();
+    for word in text.split_whitespace() {
+        let is_begun = line.chars().count() > indent;
+        if is_begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = format!("{}{word}", " ".repeat(indent));
+        } else {
+            if is_begun {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    out.push_str(&line);
+    out.push('\n');
+    out
+}
+
+/// The line under every table with simulated devices; empty where there are none.
+pub(super) fn simulated_footer<'a>(
+    devices: impl IntoIterator<Item = &'a Device>,
+    output: &Output,
+) -> String {
+    if devices.into_iter().any(|device| device.simulated) {
+        let word = output.paint(Paint::Yellow, "simulated:");
+        format!("\n{word} these devices do not exist\n")
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units() {
+        let of = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!(of(0), "0s");
+        assert_eq!(of(59), "59s");
+        assert_eq!(of(192), "3m12s");
+        assert_eq!(of(3600), "1h");
+        assert_eq!(of(90_061), "1d1h");
+    }
+
+    #[test]
+    fn long_text_is_broken_under_its_title() {
+        let text = wrapped("a: ", &"word ".repeat(20));
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().nth(1).unwrap().starts_with("   word"));
+    }
+
+    #[test]
+    fn memory_is_short_and_never_too_much() {
+        assert_eq!(memory(Bytes::from_mib(81_105)), "79.2Gi");
+        assert_eq!(memory(Bytes(206_141_652_992)), "191Gi");
+        assert_eq!(memory(Bytes::from_mib(8192)), "8Gi");
+        assert_eq!(memory(Bytes::from_mib(1023)), "1023Mi");
+        assert_eq!(memory(Bytes(0)), "0Mi");
+    }
+}
