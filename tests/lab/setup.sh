@@ -1,0 +1,137 @@
+#!/bin/bash
+# Installs what the tests that run real container engines need, and builds the
+# root directory ("lab root") that holds Docker, containerd and Podman.
+#
+#   setup.sh          everything
+#   setup.sh --bare   only the packages that bare runc/crun tests need
+#
+# The whole also gives CACHE/trixie/opt/host/crun and .../runc: Debian
+# 13's, made to run on this host outside of the lab root. crun 1.8, Debian 12's, cannot set device rules on cgroup v2
+# without CAP_SYS_RESOURCE, which many containers and test hosts lack.
+#
+# Says nothing when all is there already. Any number may run at once.
+# GPULEASE_LAB_CACHE   where the lab root is kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_MIRROR  the Debian mirror to build from (default: mmdebstrap's)
+set -eu
+
+# Debian 12's own dockerd (20.10) knows no --annotation, so the engines come
+# from Debian 13; runc and crun are wanted from both.
+suite=trixie
+lab_packages=docker.io,docker-cli,containerd,runc,crun,podman,conmon,netavark,aardvark-dns,passt,uidmap,iptables,busybox-static,ca-certificates
+
+cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
+root=$cache/$suite
+# Changing this line makes every cached root be built anew.
+stamp="3 $suite $lab_packages"
+
+say() { echo "lab setup: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+bare=
+case $# in
+0) ;;
+1) [ "$1" = --bare ] || die "usage: setup.sh [--bare]"; bare=1 ;;
+*) die "usage: setup.sh [--bare]" ;;
+esac
+
+# /usr/sbin, where Debian puts runc, is not on every PATH.
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
+# Prints the packages whose program is missing.
+missing() {
+    local p
+    for p in runc crun strace jq; do
+        command -v "$p" >/dev/null || echo "$p"
+    done
+    # Any "busybox" will not do: it must run in a rootfs that has no libc.
+    [ -e /var/lib/dpkg/info/busybox-static.list ] || echo busybox-static
+    if [ -z "$bare" ] && ! built; then
+        command -v mmdebstrap >/dev/null || echo mmdebstrap
+        command -v patchelf >/dev/null || echo patchelf
+        # Early Debian 12 images lack the key that signs Debian 13.
+        [ -e "/usr/share/keyrings/debian-archive-$suite-automatic.gpg" ] ||
+            echo debian-archive-keyring
+    fi
+}
+
+built() {
+    [ -e "$root/etc/gpulease-lab" ] && [ "$(cat "$root/etc/gpulease-lab")" = "$stamp" ]
+}
+
+# Makes BUILT/opt/host/PROGRAM, which runs outside of a chroot with the libraries of
+# the root at FINAL (where BUILT will be in a moment). DT_RPATH, not DT_RUNPATH,
+# because that one would send libraries to the host for their own libraries.
+port() { # BUILT FINAL PROGRAM
+    local src=$1/$3 interp dest
+    dest=$1/opt/host/${3##*/}
+    interp=$(patchelf --print-interpreter "$src" 2>/dev/null) || interp=
+    mkdir -p "${dest%/*}"
+    cp "$src" "$dest"
+    # A static program has no interpreter and needs nothing.
+    [ -z "$interp" ] || patchelf --set-interpreter "$2$interp" --force-rpath \
+        --set-rpath "$2/usr/lib/$(uname -m)-linux-gnu" "$dest"
+}
+
+if [ -z "$(missing)" ] && { [ -n "$bare" ] || built; }; then
+    exit 0
+fi
+
+want=$(missing | tr '\n' ' ')
+if [ "$(id -u)" != 0 ]; then
+    die "not root; run this as root${want:+, or install: ${want% }}"
+fi
+command -v apt-get >/dev/null || [ -z "$want" ] ||
+    die "no apt-get here; install by other means: ${want% }"
+
+mkdir -p "$cache"
+exec 9>"$cache/setup.lock"
+flock 9
+
+# Someone else may have done it all while this one waited for the lock.
+want=$(missing | tr '\n' ' ')
+if [ -n "$want" ]; then
+    say "installing $want"
+    export DEBIAN_FRONTEND=noninteractive
+    log=$cache/apt.log
+    # A Debian image for containers has no package lists: without an update
+    # nothing can be installed.
+    # shellcheck disable=SC2086  # one word for each package is meant
+    if ! { apt-get -q update &&
+        apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $want; } \
+        >"$log" 2>&1 9>&-; then
+        tail -n 15 "$log" >&2
+        die "apt-get could not install: $want"
+    fi
+    left=$(missing | tr '\n' ' ')
+    [ -z "$left" ] || die "still missing after apt-get: $left"
+fi
+
+[ -z "$bare" ] || exit 0
+built && exit 0
+
+# Only this process builds (it has the lock), so what is left of an earlier
+# attempt was interrupted.
+rm -rf --one-file-system "$root".new "$root".old
+say "building $root (a minute or two)"
+log=$cache/mmdebstrap.log
+if ! mmdebstrap --variant=apt --include="$lab_packages" \
+    --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    "$suite" "$root".new ${GPULEASE_LAB_MIRROR:+"$GPULEASE_LAB_MIRROR"} \
+    >"$log" 2>&1 9>&-; then
+    tail -n 15 "$log" >&2
+    rm -rf --one-file-system "$root".new
+    die "mmdebstrap failed; the whole log is $log"
+fi
+
+port "$root.new" "$root" usr/bin/crun
+port "$root.new" "$root" usr/sbin/runc
+printf '%s\n' "$stamp" >"$root".new/etc/gpulease-lab
+
+# Renamed only when complete, so that nobody ever uses half a root.
+[ ! -e "$root" ] || mv "$root" "$root".old
+mv "$root".new "$root"
+rm -rf --one-file-system "$root".old
