@@ -1,0 +1,67 @@
+//! Real containers by real runc and crun, on cgroup v1 and v2: what is leased can be opened from
+//! inside, what is not cannot, and no way of ending a container keeps its devices.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+#[path = "bundles/lab.rs"]
+mod lab;
+
+#[path = "bundles/access.rs"]
+mod access;
+#[path = "bundles/life.rs"]
+mod life;
+#[path = "bundles/lowlevel.rs"]
+mod lowlevel;
+#[path = "bundles/untouched.rs"]
+mod untouched;
+
+use lab::Place;
+
+/// Every scenario with both runtimes on both versions of cgroups.
+macro_rules! everywhere {
+    ($($file:ident::$scenario:ident,)*) => {
+        everywhere!(@ runc_v1 "runc" "v1": $($file::$scenario,)*);
+        everywhere!(@ runc_v2 "runc" "v2": $($file::$scenario,)*);
+        everywhere!(@ crun_v1 "crun" "v1": $($file::$scenario,)*);
+        everywhere!(@ crun_v2 "crun" "v2": $($file::$scenario,)*);
+    };
+    (@ $place:ident $runtime:literal $cgroup:literal: $($file:ident::$scenario:ident,)*) => {
+        mod $place {
+            $(#[test]
+            fn $scenario() {
+                if super::support::is_root(concat!(stringify!($place), "::", stringify!($scenario))) {
+                    super::$file::$scenario(super::Place { runtime: $runtime, cgroup: $cgroup });
+                }
+            })*
+        }
+    };
+}
+
+everywhere! {
+    access::only_granted_nodes_can_be_opened,
+    access::simulated_nodes_are_there_and_lead_nowhere,
+    access::a_bundle_run_twice_has_only_the_second_grant,
+    access::exec_sees_the_lease,
+    access::a_privileged_container_has_no_node_of_other_devices,
+    access::an_injected_device_is_leased_as_it_stands,
+    access::what_was_injected_beside_a_grant_is_taken_out,
+    access::a_group_that_owns_the_node_is_enough,
+    life::a_lease_hangs_on_the_containers_init,
+    life::the_end_of_a_foreground_run_releases,
+    life::a_killed_container_needs_no_delete,
+    life::a_runtime_killed_while_it_creates_leaks_nothing,
+    life::a_start_that_fails_leaves_no_lease,
+    life::a_create_under_a_live_id_does_not_touch_its_lease,
+    lowlevel::a_container_stays_with_the_runtime_that_made_it,
+    untouched::a_container_without_request_is_as_it_was,
+    untouched::a_broken_gpulease_stops_only_who_asks,
+}
