@@ -1,0 +1,15 @@
+//! gpulease under a real dockerd and containerd, in the lab of `tests/lab/docker.sh`: what a user
+//! of Docker sees, and what becomes of the leases whatever is done to containers, to the runtime
+//! and to the daemon.
+
+#[path = "docker/crash.rs"]
+mod crash;
+#[path = "docker/devices.rs"]
+mod devices;
+#[path = "docker/lab.rs"]
+mod lab;
+#[path = "docker/life.rs"]
+mod life;
+#[path = "docker/refuse.rs"]
+mod refuse;
+mod support;
