@@ -1,0 +1,59 @@
+# The front door. `make demo` and `make test` set up what they need.
+
+SHELL := /bin/bash
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# The hot pair is one static file each: it must run whatever the host's libc is, and it is mapped
+# at every container start. musl's start-up is the cheaper one; where Rust's std for it is not
+# installed, or with MUSL=no, it is glibc. `--target` keeps the flag away from build scripts.
+MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
+HAS_MUSL := $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL_TARGET)/lib)
+HOT_TARGET := $(if $(filter no,$(MUSL)),$(HOST),$(if $(HAS_MUSL),$(MUSL_TARGET),$(HOST)))
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --locked \
+	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
+NEXTEST := $(shell command -v cargo-nextest)
+
+.PHONY: help build demo test lint bench clean
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+build: ## Build the programs into dist/bin
+	@echo "the hot pair is static, for $(HOT_TARGET)"
+	$(STATIC)
+	cargo build --release --locked --bin gpulease
+	mkdir -p dist/bin
+	install -m 0755 $(TARGET_DIR)/$(HOT_TARGET)/hot/gpulease-runtime \
+		$(TARGET_DIR)/$(HOT_TARGET)/hot/gpulease-hook $(TARGET_DIR)/release/gpulease dist/bin/
+
+demo: build ## Lease simulated GPUs to real containers
+	tests/lab/setup.sh --bare
+	packaging/demo/demo.sh dist/bin
+
+test: ## Run all tests (as root: real runc, crun and Docker)
+	@if [ "$$(id -u)" = 0 ]; then tests/lab/setup.sh; \
+	else echo "not root: tests with real containers are SKIPPED"; fi
+	cargo build --locked --features failpoints
+ifneq ($(NEXTEST),)
+	cargo nextest run --locked --features failpoints
+else
+	cargo test --locked --features failpoints --tests --lib
+endif
+	cargo test --locked --doc
+
+lint: ## Check form, lints and the hot pair's dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets --features failpoints -- -D warnings
+	cargo clippy --locked --no-default-features --bins -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	tests/lint/hot-pair-dependencies.sh
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+
+bench: build ## Measure the shim beside the plain low-level runtime
+	tests/lab/setup.sh --bare
+	cargo bench --locked --bench allocate --bench startup
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf dist

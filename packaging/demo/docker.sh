@@ -1,0 +1,203 @@
+# shellcheck shell=bash disable=SC2016,SC2154
+# The part of demo.sh that needs Docker; read by it, not run. demo.sh has the variables.
+#
+# It runs a dockerd of its own, with a containerd of its own, beside whatever Docker this
+# machine runs: all of its files are below $D/docker, demo.sh has put an empty /run over the
+# host's, and its network namespace is new. The last is no luxury: a dockerd with --bridge=none
+# deletes the docker0 that it finds.
+
+docker_dir=$D/docker
+docker_pid='' docker_net='' docker_opt=''
+
+# The major version of docker or dockerd; 0 if it is not there or is something else.
+docker_major() {
+    local major=''
+    ! command -v "$1" >/dev/null ||
+        major=$("$1" --version 2>/dev/null | sed -n 's/^Docker version \([0-9]\+\)\..*/\1/p') || true
+    echo "${major:-0}"
+}
+
+# Succeeds if Docker's steps can be shown; else says in one line why not.
+docker_usable() {
+    local why
+    if [ "${GPULEASE_DEMO_DOCKER-}" = no ]; then
+        why='GPULEASE_DEMO_DOCKER=no'
+    elif ! command -v dockerd >/dev/null; then
+        why='no dockerd on this machine'
+        ! command -v docker >/dev/null || why='only its client is on this machine'
+    elif [ "$(docker_major dockerd)" -lt 24 ]; then
+        why='this dockerd is older than 24 and has no --annotation'
+    elif [ "$(docker_major docker)" -lt 24 ]; then
+        why='there is no client `docker` of version 24 or later'
+    else
+        return 0
+    fi
+    say '' "Docker is left out: $why."
+    return 1
+}
+
+docker_start() {
+    local deadline=$((SECONDS + 60)) net host_net
+    mkdir "$docker_dir"
+    # What the client knows of other daemons is not for this one.
+    unset DOCKER_CONTEXT DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_API_VERSION \
+        DOCKER_DEFAULT_PLATFORM DOCKER_CONTENT_TRUST
+    export DOCKER_HOST=unix://$docker_dir/sock DOCKER_CONFIG=$docker_dir/client
+    # The image store is the one that needs nothing of the kernel or of the file system.
+    jq -n --arg path "$(command -v gpulease-runtime)" --arg config "$GPULEASE_CONFIG" '{
+        runtimes: {gpulease: {path: $path, runtimeArgs: ["--gpulease-config", $config]}},
+        "storage-driver": "vfs", features: {"containerd-snapshotter": false}
+    }' >"$docker_dir/daemon.json"
+    # dockerd would load its profile into the kernel, where it would stay; without AppArmor in
+    # sight it does not, and its containers here need none.
+    [ ! -d /sys/kernel/security/apparmor ] ||
+        mount -t tmpfs gpulease-demo /sys/kernel/security || die 'cannot hide AppArmor'
+    # containerd makes this one, whatever it is told.
+    [ -e /opt/containerd ] || docker_opt=/opt/containerd
+    host_net=$(readlink /proc/self/ns/net)
+    # In a session of its own, so that Ctrl-C reaches only the demo, which ends it in order.
+    env -i PATH="$PATH" LANG=C.UTF-8 setsid setpriv --pdeathsig KILL unshare --net \
+        dockerd --config-file "$docker_dir/daemon.json" --log-level warn \
+        --data-root "$docker_dir/data" --exec-root "$docker_dir/exec" \
+        --pidfile "$docker_dir/pid" -H "$DOCKER_HOST" --bridge=none --iptables=false \
+        --ip6tables=false --ip-forward=false --cgroup-parent "$cgroup_parent" \
+        --exec-opt native.cgroupdriver=cgroupfs </dev/null >"$docker_dir/log" 2>&1 &
+    docker_pid=$!
+    disown "$docker_pid" # or the shell would report its end
+    until docker version >/dev/null 2>&1; do
+        # At first the process is not yet dockerd, and still where this one is.
+        net=$(readlink "/proc/$docker_pid/ns/net") || net=$host_net
+        [ "$net" = "$host_net" ] || docker_net=$net
+        kill -0 "$docker_pid" 2>/dev/null || docker_failed 'dockerd ended at start'
+        [ $SECONDS -lt $deadline ] || docker_failed 'dockerd does not answer'
+        sleep 0.1
+    done
+    docker_net=$(readlink "/proc/$docker_pid/ns/net")
+}
+
+docker_failed() {
+    say "$1. The end of its log:"
+    tail -n 5 "$docker_dir/log" | fold -s -w 76 | sed 's/^/    /'
+    die "$1 (GPULEASE_DEMO_DOCKER=no leaves Docker out)"
+}
+
+# The daemon, containerd and its shims, and a runtime that hangs: whatever is on the daemon's
+# network. Containers have their own, and a cgroup that demo.sh empties.
+docker_processes() {
+    local proc
+    [ -n "$docker_net" ] && [ "$docker_net" != "$(readlink /proc/self/ns/net)" ] || return 0
+    for proc in /proc/[0-9]*; do
+        [ "$(readlink "$proc/ns/net" 2>/dev/null)" != "$docker_net" ] || echo "${proc#/proc/}"
+    done
+}
+docker_gone() { [ -z "$(docker_processes)" ]; }
+
+docker_mounts() {
+    awk -v below="$docker_dir/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r
+}
+
+docker_left_nothing() { docker_gone && [ -z "$(docker_mounts)" ]; }
+
+# Ends it, politely first: whether the demo is through or has failed. Never fails.
+docker_stop() {
+    local pid try ids
+    [ -n "$docker_pid" ] || return 0
+    ids=$(timeout 10 docker ps --all --quiet 2>/dev/null) || true
+    # shellcheck disable=SC2086  # one word for each container is meant
+    [ -z "$ids" ] || timeout 20 docker rm --force $ids >/dev/null 2>&1 || true
+    kill -TERM "$docker_pid" 2>/dev/null || true
+    for ((try = 0; try < 200; try++)); do
+        kill -0 "$docker_pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -KILL "$docker_pid" 2>/dev/null || true
+    # containerd is gone with it. A shim would stay, if the daemon had to be killed.
+    for pid in $(docker_processes); do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    until_true docker_gone || true
+    docker_mounts | while read -r at; do
+        umount -l "$at" 2>/dev/null || true
+    done
+    [ -z "$docker_opt" ] || rmdir "$docker_opt"/* "$docker_opt" 2>/dev/null || true
+    docker_pid=''
+}
+
+# lease_of NAME FIELD: as lease, for a container of Docker.
+lease_of() { lease "$(docker inspect --format '{{.Id}}' "$1")" "$2"; }
+
+docker_steps() {
+    local name gpu id
+
+    heading 'Docker, with gpulease as a runtime'
+    say 'A dockerd just for this demo, with files and a network of its own. A Docker that' \
+        'this machine may run already is not asked and not changed.'
+    docker_start
+    show 'docker version --format "{{.Client.Version}} {{.Server.Version}}"'
+    say '' 'What /etc/docker/daemon.json would say:'
+    show 'jq "{runtimes}" docker/daemon.json'
+    show 'tar -C rootfs -c . | docker import - busybox'
+
+    heading 'Docker: a whole GPU'
+    show 'docker run --detach --name train --runtime gpulease --network none \
+    --annotation gpulease/count=1 --annotation gpulease/vendor=nvidia \
+    busybox sh -c "ls -l /dev | grep ^c; echo; env; exec sleep 600"'
+    until_true eval 'docker logs train | grep -q ^HOME=' || true
+    show 'docker logs train'
+    expect 'it sees its GPU' said ' nvidia0'
+    expect 'and no other GPU' said_not ' nvidia1'
+    expect 'its libraries are told which, by UUID' \
+        said "NVIDIA_VISIBLE_DEVICES=$(lease_of train '.devices[0].uuid')"
+    show 'docker exec train env'
+    expect 'who comes in later is told the same' \
+        said "NVIDIA_VISIBLE_DEVICES=$(lease_of train '.devices[0].uuid')"
+
+    heading 'Docker: two containers share the other GPU, and one too many'
+    for name in infer-a infer-b; do
+        show "docker run --detach --name $name --runtime gpulease --network none \\
+    --annotation kaiwo.ai/gpu-fraction=0.5 \\
+    --annotation kaiwo.ai/gpu-memory=4000 \\
+    --annotation kaiwo.ai/gpu-sharing=true \\
+    --annotation kaiwo.ai/gpu-isolation=mps busybox sleep 600"
+    done
+    show 'gpulease leases'
+    expect 'three leases, each of Docker' \
+        same "$(leases) $(gpulease leases --json | jq -c '[.leases[].engine] | unique')" \
+        '3 ["docker"]'
+    expect 'both hold 500/1000 and 4000 MiB' same \
+        "$(lease_of infer-a '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"'
+        )/$(lease_of infer-b '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"')" \
+        '500 4000/500 4000'
+    gpu=$(lease_of infer-a '.devices[0].index')
+    expect 'of one and the same GPU' same "$(lease_of infer-b '.devices[0].index')" "$gpu"
+    expect 'which is not that of the first container' \
+        test "$(lease_of train '.devices[0].index')" != "$gpu"
+    run 'docker run --detach --name late --runtime gpulease --network none \
+    --annotation gpulease/count=1 --annotation gpulease/vendor=nvidia \
+    busybox sleep 600'
+    expect 'the start failed, with the status of Docker for that: 125' same "$status" 125
+    expect 'Docker passes the reason on, in one line, with its code' \
+        grep -q '^docker: Error response from daemon: .*gpulease: no-capacity: ' "$out"
+    for name in train infer-a infer-b; do
+        id=$(docker inspect --format '{{.Id}}' "$name")
+        expect "and with \`$name\`, ${id:0:12}, named as a holder" \
+            said "of container ${id:0:12}"
+    done
+    expect 'it left no lease behind' same "$(leases) $(lease_of late .id)" '3 none'
+
+    heading 'Docker: a container is killed, and the next one gets its GPU'
+    gpu=$(lease_of train '.devices[0].index')
+    show 'docker kill --signal KILL train'
+    show 'docker start late'
+    show 'gpulease leases'
+    expect "the refused container runs now, on GPU $gpu" \
+        same "$(lease_of late '.devices[0].index')" "$gpu"
+    expect 'the dead one has no lease' same "$(lease_of train .id)" none
+
+    heading 'Docker: everything is given back'
+    show 'docker rm --force train infer-a infer-b late'
+    show 'gpulease leases'
+    expect 'no lease is left' same "$(leases)" 0
+    docker_stop
+    expect 'nor anything of the daemon: no process, no mount' docker_left_nothing
+}
