@@ -1,0 +1,292 @@
+//! README.md, CHANGELOG.md and the examples against the code: what they promise must be there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may"
+)]
+
+use gpulease::config::Config;
+use gpulease::model::code::Code;
+use gpulease::request::{Input, Policy, keys, parse};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const README: &str = include_str!("../README.md");
+const CHANGELOG: &str = include_str!("../CHANGELOG.md");
+const COMPOSE: &str = include_str!("../packaging/examples/compose.yaml");
+const CONFIG: &str = include_str!("../packaging/config.toml");
+const DEMO: &str =
+    concat!(include_str!("../packaging/demo/demo.sh"), include_str!("../packaging/demo/docker.sh"));
+
+const BEGIN: &str = "<!-- annotations:begin -->\n";
+const END: &str = "<!-- annotations:end -->";
+
+/// The code blocks of this language, with the indentation of their fence taken off.
+fn blocks(language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(line) = lines.next() {
+        let indent = line.len() - line.trim_start().len();
+        if line.trim_start() != format!("```{language}") {
+            continue;
+        }
+        let inside = lines.by_ref().take_while(|line| line.trim() != "```");
+        let inside: Vec<&str> = inside.map(|line| line.get(indent..).unwrap_or("")).collect();
+        blocks.push(inside.join("\n"));
+    }
+    assert!(!blocks.is_empty(), "README.md has no block of {language}");
+    blocks
+}
+
+/// The lines of `gpulease/<key>` in a text, without what follows the key.
+fn native_keys(text: &str) -> BTreeSet<&str> {
+    let is_of_key = |c: char| c.is_ascii_lowercase() || c == '-';
+    let at = text.match_indices(keys::PREFIX).filter(|(at, _)| {
+        // Not a part of a path, or of a word like `gpulease.granted/`.
+        let before = text[..*at].chars().next_back().unwrap_or(' ');
+        !before.is_ascii_alphanumeric() && !matches!(before, '/' | '_' | '-')
+    });
+    at.map(|(at, _)| {
+        let rest = &text[at + keys::PREFIX.len()..];
+        &rest[..rest.find(|c| !is_of_key(c)).unwrap_or(rest.len())]
+    })
+    .filter(|key| !key.is_empty())
+    .collect()
+}
+
+#[test]
+fn the_annotation_table_is_that_of_the_code() {
+    let begin = README.find(BEGIN).expect("the marker of the table's begin") + BEGIN.len();
+    let end = README.find(END).expect("the marker of the table's end");
+    let expected = keys::markdown_table();
+    assert!(
+        README[begin..end] == expected,
+        "put this between the markers of README.md:\n\n{expected}"
+    );
+}
+
+#[test]
+fn every_key_that_is_mentioned_is_known() {
+    for (name, text) in [("README.md", README), ("compose.yaml", COMPOSE)] {
+        let found = native_keys(text);
+        assert!(!found.is_empty(), "{name} mentions no key");
+        for key in found {
+            assert!(keys::by_short_name(key).is_some(), "{name} mentions `gpulease/{key}`");
+        }
+    }
+    // The demo misspells one on purpose.
+    let mut in_demo = native_keys(DEMO);
+    assert!(in_demo.remove("cuont"));
+    assert!(in_demo.iter().all(|key| keys::by_short_name(key).is_some()), "{in_demo:?}");
+}
+
+/// What stands under each `annotations:`, line by line: enough of YAML for our own files.
+fn compose_annotations(yaml: &str) -> Vec<BTreeMap<String, String>> {
+    let indent_of = |line: &str| line.len() - line.trim_start().len();
+    let mut services = Vec::new();
+    let mut lines = yaml.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line.trim() != "annotations:" {
+            continue;
+        }
+        let mut annotations = BTreeMap::new();
+        while let Some(entry) = lines.next_if(|next| indent_of(next) > indent_of(line)) {
+            let (key, value) = entry.trim().split_once(": ").expect("`key: value`");
+            // Compose wants strings: a bare number is an error of its own.
+            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+            annotations.insert(key.to_owned(), value.expect("a quoted value").to_owned());
+        }
+        services.push(annotations);
+    }
+    services
+}
+
+fn assert_is_request(annotations: &BTreeMap<String, String>) {
+    let input = Input { annotations, env: &[], container_name: None };
+    let request = parse(&input, &Policy::default());
+    assert!(matches!(request, Ok(Some(_))), "{annotations:?}: {request:?}");
+}
+
+#[test]
+fn the_compose_examples_ask_for_gpus() {
+    let mut services = compose_annotations(COMPOSE);
+    assert_eq!(services.len(), 2);
+    for block in blocks("yaml") {
+        services.extend(compose_annotations(&block));
+    }
+    assert_eq!(services.len(), 3);
+    services.iter().for_each(assert_is_request);
+}
+
+/// Commands of `console` blocks with their continuation lines, without a prompt.
+fn commands() -> Vec<String> {
+    let text = blocks("console").join("\n").replace("\\\n", " ");
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("$ ").to_owned());
+    lines.collect()
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+}
+
+#[test]
+fn every_docker_run_in_the_readme_asks_for_gpus() {
+    let mut seen = 0;
+    for command in commands().iter().filter(|command| command.starts_with("docker run")) {
+        let words = words(command);
+        let values = words.windows(2).filter(|pair| pair[0] == "--annotation");
+        let annotations: BTreeMap<String, String> = values
+            .map(|pair| pair[1].split_once('=').expect("key=value"))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        assert_is_request(&annotations);
+        seen += 1;
+    }
+    assert!(seen >= 6, "only {seen} examples");
+}
+
+#[test]
+fn every_explain_in_the_readme_is_a_request() {
+    let commands = commands();
+    let explained = commands.iter().filter_map(|command| command.strip_prefix("gpulease explain "));
+    let mut seen = 0;
+    for arguments in explained {
+        let pairs = words(arguments);
+        let pairs = pairs.iter().filter_map(|word| word.split_once('='));
+        let annotations =
+            pairs.map(|(key, value)| (format!("{}{key}", keys::PREFIX), value.to_owned()));
+        assert_is_request(&annotations.collect());
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
+
+/// Runs `gpulease` and gives what it says on stdout.
+#[cfg(feature = "cli")]
+fn cli(arguments: &[&str]) -> String {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_gpulease")).args(arguments).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+/// The subcommands in a help text.
+#[cfg(feature = "cli")]
+fn subcommands(help: &str) -> BTreeSet<String> {
+    let section = help.lines().skip_while(|line| line.trim() != "Commands:").skip(1);
+    let section = section.take_while(|line| !line.trim().is_empty());
+    // A description that needs a second line is indented deeper.
+    let names = section.filter(|line| line.starts_with("  ") && !line.starts_with("    "));
+    names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_command_that_is_mentioned_exists() {
+    let known = subcommands(&cli(&["--help"]));
+    let mut mentioned = BTreeSet::new();
+    for text in [README, CHANGELOG, DEMO, CONFIG] {
+        for (at, program) in text.match_indices("gpulease ") {
+            let opened = text[..at].chars().next_back();
+            // A command stands in backticks, quotes or after a prompt; all else is prose.
+            if !matches!(opened, Some('`' | '"' | '\'')) && !text[..at].ends_with("$ ") {
+                continue;
+            }
+            let rest = &text[at + program.len()..];
+            let word = &rest[..rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(0)];
+            mentioned.insert(word.to_owned());
+        }
+    }
+    for command in commands() {
+        if let Some(rest) = command.strip_prefix("gpulease ") {
+            mentioned.insert(rest.split_whitespace().next().unwrap().to_owned());
+        }
+    }
+    mentioned.remove("");
+    assert!(mentioned.len() >= 5, "{mentioned:?}");
+    assert!(mentioned.is_subset(&known), "mentioned {mentioned:?}, known {known:?}");
+    let table = README.split("| command |").nth(1).unwrap().split("\n\n").next().unwrap();
+    for name in known.iter().filter(|name| *name != "help") {
+        assert!(table.contains(&format!("`gpulease {name}`")), "`{name}` is not in the table");
+    }
+    let actions = subcommands(&cli(&["inventory", "--help"]));
+    for action in ["refresh", "show", "example"] {
+        assert!(actions.contains(action), "{actions:?}");
+    }
+}
+
+#[test]
+fn the_json_and_toml_blocks_are_valid() {
+    for block in blocks("json") {
+        let json: serde_json::Value = serde_json::from_str(&block).unwrap();
+        let path = json["runtimes"]["gpulease"]["path"].as_str().unwrap();
+        assert!(path.ends_with("/gpulease-runtime"));
+    }
+    let (devices, configs): (Vec<_>, Vec<_>) =
+        blocks("toml").into_iter().partition(|block| block.contains("[[device]]"));
+    assert!(!devices.is_empty() && !configs.is_empty());
+    for block in devices {
+        let node = gpulease::inventory::static_file::parse(&block).unwrap();
+        assert_eq!(node.devices.len(), 1);
+    }
+    for block in configs {
+        let config = Config::default().with_text(&block, Path::new("README.md")).unwrap();
+        assert_ne!(config, Config::default());
+    }
+}
+
+/// The keys of packaging/config.toml with their values, policy's with their table's name.
+fn config_keys() -> Vec<(String, String)> {
+    let mut table = String::new();
+    let mut found = Vec::new();
+    for line in CONFIG.lines().filter_map(|line| line.strip_prefix('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            table = format!("{name}.");
+        } else if let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with(' '))
+        {
+            found.push((format!("{table}{key}"), value.trim_matches('"').to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_configuration_table_has_every_key_and_its_default() {
+    let keys = config_keys();
+    assert!(keys.len() >= 10, "{keys:?}");
+    for (key, value) in keys {
+        let row = README.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("`{key}` is not in the table"));
+        // These two depend on the host.
+        if !matches!(key.as_str(), "runtime" | "hook") {
+            assert!(row.starts_with(&format!("| `{key}` | `{value}` |")), "{row}: not {value}");
+        }
+    }
+}
+
+#[test]
+fn the_table_of_codes_is_complete() {
+    let rows: Vec<&str> = README.lines().filter(|line| line.starts_with("| `")).collect();
+    for code in Code::ALL {
+        let begin = format!("| `{code}` | {} |", code.exit_status());
+        assert!(rows.iter().any(|row| row.starts_with(&begin)), "no row `{begin}`");
+    }
+}
+
+#[test]
+fn linked_files_exist() {
+    for (_, rest) in README.match_indices("](").map(|(at, _)| README[at..].split_at(2)) {
+        let target = rest.split(')').next().unwrap();
+        let is_file = !target.starts_with('#') && !target.contains("://");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+        assert!(!is_file || path.exists(), "{target} is linked, but not there");
+    }
+}
+
+#[test]
+fn the_changelog_has_this_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(CHANGELOG.lines().any(|line| line.starts_with(&heading)), "no {heading}");
+}
