@@ -27,6 +27,11 @@ pub const PROFILES: &[Profile] = &[
         title: "2 × NVIDIA L40S on PCIe and 2 × AMD Instinct MI300X on xGMI",
         toml: include_str!("profiles/mixed4.toml"),
     },
+    Profile {
+        name: "mi300x8",
+        title: "8 × AMD Instinct MI300X, all linked by xGMI",
+        toml: include_str!("profiles/mi300x8.toml"),
+    },
 ];
 
 /// The profile with this name.
@@ -84,6 +89,22 @@ mod tests {
         }
         assert_eq!(node.links.len(), 8 * 7 / 2);
         assert!(node.links.iter().all(|link| link.kind == LinkKind::NvLink && link.lanes == 18));
+    }
+
+    #[test]
+    fn mi300x8_is_a_platform_of_eight() {
+        let node = node("mi300x8");
+        assert_eq!(node.devices.len(), 8);
+        for device in &node.devices {
+            assert_eq!(device.vendor, Vendor::Amd);
+            assert_eq!(device.memory_total_bytes, Bytes(206_141_652_992));
+            assert_eq!(device.numa_node, Some(device.index / 4));
+            assert_eq!(device.kfd_node, Some(device.index + 2));
+            let render = format!("/dev/dri/renderD{}", 128 + 8 * device.index);
+            assert_eq!(device.nodes[1].path, render);
+        }
+        assert_eq!(node.links.len(), 8 * 7 / 2);
+        assert!(node.links.iter().all(|link| link.kind == LinkKind::Xgmi));
     }
 
     #[test]
