@@ -19,7 +19,7 @@ help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 build: ## Build the programs into dist/bin
-	@echo "the hot pair is static, for $(HOT_TARGET)"
+	@echo "gpulease-runtime and gpulease-hook: static, for $(HOT_TARGET)"
 	$(STATIC)
 	cargo build --release --locked --bin gpulease
 	mkdir -p dist/bin

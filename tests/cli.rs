@@ -564,3 +564,13 @@ fn without_colour(text: &str) -> String {
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
+
+#[test]
+fn explain_sees_that_a_node_is_not_there() {
+    needs_root!();
+    let text = "[[device]]\nuuid = \"GPU-e4de4143-81dd-40df-8538-2c7330bfea85\"\n\
+                vendor = \"nvidia\"\nmodel = \"X\"\nmemory_mib = 4096\npci = \"0000:17:00.0\"\n\
+                nodes = [\"/dev/nvidia-of-this-test\"]\n";
+    let host = Host::with_devices(text, Path::new(support::STUB));
+    fails(&host, &["explain", "count=1"], 4, "stale-inventory", "driver loaded");
+}

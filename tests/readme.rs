@@ -8,7 +8,10 @@
     reason = "a test may"
 )]
 
+use gpulease::allocator::{Snapshot, allocate};
 use gpulease::config::Config;
+use gpulease::inventory::profiles::PROFILES;
+use gpulease::inventory::static_file;
 use gpulease::model::code::Code;
 use gpulease::request::{Input, Policy, keys, parse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,10 +107,18 @@ fn compose_annotations(yaml: &str) -> Vec<BTreeMap<String, String>> {
     services
 }
 
-fn assert_is_request(annotations: &BTreeMap<String, String>) {
+/// What is asked for is granted on one of the nodes that can be simulated.
+fn assert_is_granted(annotations: &BTreeMap<String, String>) {
     let input = Input { annotations, env: &[], container_name: None };
     let request = parse(&input, &Policy::default());
-    assert!(matches!(request, Ok(Some(_))), "{annotations:?}: {request:?}");
+    let Ok(Some(request)) = &request else { panic!("{annotations:?}: {request:?}") };
+    let is_granted = PROFILES.iter().any(|profile| {
+        let node = static_file::parse(profile.toml).unwrap();
+        let (prefer, cordoned) = (BTreeSet::new(), BTreeSet::new());
+        let idle = Snapshot { node: &node, holds: Vec::new(), prefer, cordoned };
+        allocate(&idle, request).is_ok()
+    });
+    assert!(is_granted, "{annotations:?} is granted by no node");
 }
 
 #[test]
@@ -118,7 +129,7 @@ fn the_compose_examples_ask_for_gpus() {
         services.extend(compose_annotations(&block));
     }
     assert_eq!(services.len(), 3);
-    services.iter().for_each(assert_is_request);
+    services.iter().for_each(assert_is_granted);
 }
 
 /// Commands of `console` blocks with their continuation lines, without a prompt.
@@ -142,7 +153,7 @@ fn every_docker_run_in_the_readme_asks_for_gpus() {
             .map(|pair| pair[1].split_once('=').expect("key=value"))
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
-        assert_is_request(&annotations);
+        assert_is_granted(&annotations);
         seen += 1;
     }
     assert!(seen >= 6, "only {seen} examples");
@@ -158,7 +169,7 @@ fn every_explain_in_the_readme_is_a_request() {
         let pairs = pairs.iter().filter_map(|word| word.split_once('='));
         let annotations =
             pairs.map(|(key, value)| (format!("{}{key}", keys::PREFIX), value.to_owned()));
-        assert_is_request(&annotations.collect());
+        assert_is_granted(&annotations.collect());
         seen += 1;
     }
     assert!(seen >= 2);
@@ -228,7 +239,7 @@ fn the_json_and_toml_blocks_are_valid() {
         blocks("toml").into_iter().partition(|block| block.contains("[[device]]"));
     assert!(!devices.is_empty() && !configs.is_empty());
     for block in devices {
-        let node = gpulease::inventory::static_file::parse(&block).unwrap();
+        let node = static_file::parse(&block).unwrap();
         assert_eq!(node.devices.len(), 1);
     }
     for block in configs {

@@ -161,7 +161,10 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
     let request = assessment.request;
     let Some(blamed) = blamed(assessment) else {
         let node = stock(&all_of(assessment.snapshot.node));
-        return if assessment.may_mix_vendors() || assessment.vendors().len() < 2 {
+        return if assessment.devices.is_empty() {
+            "the node has no devices; \"gpulease inventory example\" prints a file that lists some"
+                .to_owned()
+        } else if assessment.may_mix_vendors() || assessment.vendors().len() < 2 {
             format!("the node has {node}")
         } else {
             format!(

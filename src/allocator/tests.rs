@@ -240,7 +240,7 @@ fn summary_and_hint_say_what_was_asked_and_what_there_is() {
     assert_eq!(refusal.code, Code::NoMatch);
     assert_eq!(
         refusal.one_line(),
-        "no-match: 1 device asked for, the node has none; hint: the node has no devices"
+        "no-match: 1 device asked for, the node has none; hint: the node has no devices; \"gpulease inventory example\" prints a file that lists some"
     );
     assert_eq!(refused(&super::fixtures::snapshot(&nothing), &all()).code, Code::NoMatch);
 }

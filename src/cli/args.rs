@@ -24,7 +24,8 @@ Examples:
 Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
 
-`gpulease explain` without arguments lists the annotations. Exit statuses:
+`gpulease explain` without arguments lists the annotations. All other commands
+need root. Exit statuses:
   0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
   granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
   7 the holder is alive. See gpulease(1).";
@@ -166,7 +167,7 @@ there is nothing to grant, with 2 if the request is wrong.
 Examples:
   gpulease explain
   gpulease explain count=2 vendor=amd
-  gpulease explain compute=0.5 memory=8Gi model='H100*'
+  gpulease explain compute=0.5 memory=8Gi model=H100
   gpulease explain --bundle /run/containerd/io.containerd.runtime.v2.task/NS/ID";
 
 const RELEASE_AFTER: &str = "\
@@ -184,8 +185,8 @@ Examples:
 pub(super) enum InventoryAction {
     /// Read the node's devices anew and replace the inventory
     ///
-    /// The shim does this by itself when the inventory is missing or out of date; by hand it
-    /// shows what is wrong with the devices file. Leases are not touched. Needs root.
+    /// A container start does this by itself when the inventory is missing or out of date; by
+    /// hand it shows what is wrong with the devices file. Leases are not touched. Needs root.
     #[command(after_help = "Example:\n  gpulease inventory refresh")]
     Refresh,
 

@@ -16,6 +16,7 @@ use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
+use crate::runtime::nodes::of_devices;
 use crate::runtime::permit::permit;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,7 +81,13 @@ pub(super) fn explain(
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = survey(context.ground())?;
     match allocator::allocate(&snapshot(&node, &swept, context), &request) {
-        Ok(grant) => Ok(granted(&request, &grant, &node, output)),
+        Ok(grant) => {
+            let devices: Vec<&Device> =
+                grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
+            // The start would fail on a node that is not there, after all else went well.
+            of_devices(&devices, &node, &context.paths)?;
+            Ok(granted(&request, &grant, &devices, &node, output))
+        }
         Err(refusal) => Ok(refused(&request, &refusal, output)),
     }
 }
@@ -126,10 +133,14 @@ fn no_request(facts: &Facts) -> Answer {
     Answer::new(text, json!({ "request": null, "injected": injected }))
 }
 
-fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> Answer {
-    let devices: Vec<&Device> =
-        grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
-    let isolation = isolation(request, &devices);
+fn granted(
+    request: &Request,
+    grant: &Grant,
+    devices: &[&Device],
+    node: &Node,
+    output: &Output,
+) -> Answer {
+    let isolation = isolation(request, devices);
     let columns = [
         right("INDEX"),
         left("UUID"),
@@ -163,7 +174,7 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
             spelled(&isolation.memory_enforcement),
         ));
     }
-    text.push_str(&words::simulated_footer(devices, output));
+    text.push_str(&words::simulated_footer(devices.iter().copied(), output));
     let json = json!({
         "request": shown_request::json(request),
         "grant": { "devices": grant.devices, "isolation": isolation },

@@ -134,7 +134,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/count",
         env: "GPULEASE_COUNT",
         syntax: "`1` to `1024`, or `all`",
-        meaning: "how many devices; `all` is every matching device that is not cordoned",
+        meaning: "how many devices, of one vendor unless `gpulease/devices` names them; `all` is every matching device, of both vendors",
         default: "`1` if any other key is present",
         example: "2",
         ..PLAIN
@@ -163,8 +163,8 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/model",
         env: "GPULEASE_MODEL",
         syntax: "up to 128 printable characters",
-        meaning: "only models that contain this text, in any case; with `*` or `?` a glob",
-        example: "H100*",
+        meaning: "only models that contain this text, in any case; with `*` or `?` it is a glob for the whole name, as `*L40*`",
+        example: "H100",
         ..PLAIN
     },
     Key {
@@ -345,7 +345,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/lease",
         env: "GPULEASE_LEASE",
         syntax: "the token that was printed when the lease was made",
-        meaning: "take over, once, a lease that the command line or the API holds",
+        meaning: "take over, once, a lease that was made by hand",
         default: "none",
         example: "5f1c09ab77de4b1e8c5d2f3a9b6e7c10",
         support: Support::Only(&[]),

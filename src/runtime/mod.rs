@@ -14,7 +14,7 @@ mod granted;
 mod injected;
 mod inventory;
 mod lowlevel;
-mod nodes;
+pub mod nodes;
 pub mod permit;
 pub mod report;
 

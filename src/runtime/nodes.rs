@@ -20,6 +20,18 @@ pub(super) fn granted(
     paths: &Paths,
 ) -> Result<Vec<ResolvedNode>, Failure> {
     let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
+    of_devices(&devices, node, paths)
+}
+
+/// The nodes that these devices bring, their vendors' control nodes first.
+///
+/// # Errors
+/// If one is not there, or a simulated one is.
+pub fn of_devices(
+    devices: &[&Device],
+    node: &Node,
+    paths: &Paths,
+) -> Result<Vec<ResolvedNode>, Failure> {
     let vendors: BTreeSet<_> = devices.iter().map(|device| device.vendor).collect();
     let control = vendors.iter().flat_map(|vendor| node.control_of(*vendor));
     let own = devices.iter().flat_map(|device| &device.nodes);
@@ -52,7 +64,7 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
 fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
-            .hint("is the driver loaded? then run `gpulease inventory refresh`")
+            .hint("is the driver loaded, and the path in the devices file right?")
     };
     let host = paths.dev.join(node.path.trim_start_matches("/dev/"));
     let metadata =
