@@ -3,30 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::lab::{Lab, ONE, stdout};
+use crate::support::engine::REAL;
 use crate::support::{ok, stderr};
 use gpulease::model::lease::Sharing;
-
-/// Two harmless nodes that every Linux has and Docker gives to nobody, taken for GPUs: /dev/fuse
-/// is 10:229, /dev/kmsg is 1:11. (/dev/net/tun will not do: runc lets every container open it.)
-const REAL: &str = r#"
-[[device]]
-uuid = "GPU-00000000-0000-0000-0000-00000000f05e"
-vendor = "nvidia"
-model = "FUSE"
-memory_mib = 1000
-pci = "0000:01:00.0"
-healthy = true
-nodes = ["/dev/fuse"]
-
-[[device]]
-uuid = "GPU-00000000-0000-0000-0000-00000000c356"
-vendor = "nvidia"
-model = "KMSG"
-memory_mib = 1000
-pci = "0000:02:00.0"
-healthy = true
-nodes = ["/dev/kmsg"]
-"#;
 
 const FUSE: [&str; 2] = ["--annotation", "gpulease/model=FUSE"];
 

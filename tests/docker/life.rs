@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::lab::{ALL, KEEPING, Lab, ONE, env_of, is_dead, stdout};
+use crate::support::engine::assert_sees;
 use crate::support::{kill, ok};
-use gpulease::model::lease::LeaseState;
 use std::fs;
 
 fn is_hex(id: &str) -> bool {
@@ -14,40 +14,11 @@ fn is_hex(id: &str) -> bool {
 /// What a user sees of a granted container, by `docker run` and by `docker exec`.
 fn assert_granted(lab: &Lab, name: &str) {
     let lease = lab.lease(name).unwrap_or_else(|| panic!("{name} has no lease"));
-    assert_eq!((lease.state, lease.owner.pid), (LeaseState::Bound, lab.pid(name)));
     assert_eq!(lease.engine, "docker");
     let id = lease.container_id.as_str();
     assert!(id.len() == 64 && is_hex(id) && id == lab.id(name), "{id}");
-    assert_eq!(lease.devices.len(), 1);
-    let device = &lease.devices[0];
-
-    let listing = stdout(&ok(lab.exec(name, "ls -ln /dev | grep nvidia")));
-    // `crw-rw-rw- 1 0 0 1219, 3 Nov 21 04:16 nvidia3`
-    let nodes: Vec<(String, String)> = listing
-        .lines()
-        .map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            assert!(words[0].starts_with("crw-rw-rw-"), "{line}");
-            (format!("{}{}", words[4], words[5]), words[9].to_owned())
-        })
-        .collect();
-    let gpus: Vec<_> = nodes.iter().filter(|(_, node)| is_numbered(node)).collect();
-    let expected = (format!("1219,{}", device.index), format!("nvidia{}", device.index));
-    assert_eq!(gpus, [&expected], "{listing}");
-    assert!(nodes.contains(&("1219,255".into(), "nvidiactl".into())), "{listing}");
-
-    let first = fs::read_to_string(format!("/proc/{}/environ", lab.pid(name))).unwrap();
-    let first = env_of(&first.replace('\0', "\n"));
-    for env in [first, lab.exec_env(name)] {
-        assert_eq!(env["NVIDIA_VISIBLE_DEVICES"], device.uuid.as_str());
-        assert_eq!(env["CUDA_VISIBLE_DEVICES"], device.uuid.as_str());
-        assert_eq!(env["GPULEASE_SIMULATED"], "true");
-    }
-}
-
-fn is_numbered(node: &str) -> bool {
-    let number = node.strip_prefix("nvidia").unwrap_or_default();
-    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    let listing = stdout(&ok(lab.exec(name, "ls -ln /dev")));
+    assert_sees(&lease, lab.pid(name), &listing, &lab.exec_env(name));
 }
 
 #[test]

@@ -1,145 +1,46 @@
 #!/bin/bash
 # Runs a real dockerd, with its containerd, that shares nothing but a cached
-# lab root (setup.sh) with anyone: own mounts, own /run, own data, own cgroup.
-# Any number may run at once.
+# lab root (setup.sh) with anyone: own mounts, own /run, own data, own cgroup,
+# own network. Any number may run at once.
 #
-#   docker.sh --bin DIR --etc DIR [--daemon-json FILE] [--cgroup v1|v2]
+#   docker.sh --bin DIR --etc DIR [--config FILE] [--cgroup v1|v2]
 #
-#   --bin DIR           gpulease's programs; read-only at /opt/gpulease/bin
-#   --etc DIR           is /etc/gpulease, writable
-#   --daemon-json FILE  is copied to /etc/docker/daemon.json
-#   --cgroup VERSION    default v1; v2 only where the host keeps its
-#                       controllers there
+#   --bin DIR         gpulease's programs; read-only at /opt/gpulease/bin
+#   --etc DIR         is /etc/gpulease, writable
+#   --config FILE     is copied to /etc/docker/daemon.json
+#   --cgroup VERSION  default v1; v2 only where the host keeps its controllers
+#                     there
 #
 # Prints one line when Docker answers and the images are in:
 #
-#   ready pid=PID root=ROOT
+#   ready pid=PID root=ROOT name=NAME
 #
-# and from then on `nsenter --mount --target PID CMD...` runs CMD in there (with
-# --cgroup v2, nsenter wants --cgroup too), and ROOT, which is `/`, is its root:
-# the lab's files are at /proc/PID/root. All of it goes away when stdin reaches
-# end of file, on SIGTERM, SIGINT or SIGHUP, and also when this process is killed
-# outright.
+# and from then on `nsenter --mount --net --target PID CMD...` runs CMD in there
+# (with --cgroup v2, nsenter wants --cgroup too), and ROOT, which is `/`, is its
+# root: the lab's files are at /proc/PID/root. All of it goes away when stdin
+# reaches end of file, on SIGTERM, SIGINT or SIGHUP, and also when this process
+# is killed outright.
 #
 # The whole of ROOT is writable; writes are this lab's own and kept in memory.
 # Its /dev has no GPU nodes: a test makes the ones that it wants.
 #
 # Images: busybox:lab, and busybox:allgpus, the same with
 # NVIDIA_VISIBLE_DEVICES=all as CUDA's images have it.
-set -eu
 
-here=$(dirname "$(readlink -f "$0")")
-suite=trixie
-cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
+# shellcheck source=tests/lab/engine.sh
+. "$(dirname "$(readlink -f "$0")")/engine.sh"
 
-die() { echo "lab docker: $*" >&2; exit 1; }
+dockerd_pid=''
 
-# ---- the keeper: lives beside the lab's mount namespace and owns all of it ----
-
-in_root() { nsenter --mount --target "$inside" "$@"; }
-
-make_root() {
-    mkdir "$tmp/layer" "$root" "$tmp/docker" "$tmp/containerd"
-    # The root is shared by all labs. An overlay gives each its own writes, and
-    # tmpfs, unlike some hosts' /tmp, can always be the upper layer.
-    mount -t tmpfs lab "$tmp/layer"
-    mkdir "$tmp/layer/upper" "$tmp/layer/work"
-    mount -t overlay -o "lowerdir=$cache/$suite,upperdir=$tmp/layer/upper,workdir=$tmp/layer/work" \
-        lab "$root"
-
-    mount -t proc proc "$root/proc"
-    mount --rbind /sys "$root/sys"
-    mount -t tmpfs -o mode=755 lab "$root/run"
-    mount -t tmpfs -o mode=1777 lab "$root/tmp"
-    mkdir -p "$root/etc/docker" "$root/etc/gpulease" "$root/opt/gpulease/bin" \
-        "$root/var/lib/docker" "$root/var/lib/containerd"
-    # An overlay cannot lie on an overlay: the data directories must be outside.
-    mount --bind "$tmp/docker" "$root/var/lib/docker"
-    mount --bind "$tmp/containerd" "$root/var/lib/containerd"
-    mount --bind "$bin" "$root/opt/gpulease/bin"
-    mount -o remount,bind,ro "$root/opt/gpulease/bin"
-    mount --bind "$etc" "$root/etc/gpulease"
-    [ -z "$json" ] || cp "$json" "$root/etc/docker/daemon.json"
-    make_dev
+engine_root() {
+    mkdir -p "$root/etc/docker"
+    data_dir "$tmp/docker" /var/lib/docker
+    data_dir "$tmp/containerd" /var/lib/containerd
+    [ -z "$config" ] || cp "$config" "$root/etc/docker/daemon.json"
 }
 
-# Not the host's /dev: the nodes that tests make would then be everyone's.
-make_dev() {
-    local dev=$root/dev node
-    mount -t tmpfs -o mode=755 lab "$dev"
-    for node in null zero full random urandom tty console kmsg fuse net/tun; do
-        [ -e "/dev/$node" ] || continue
-        mkdir -p "$(dirname "$dev/$node")"
-        cp -a "/dev/$node" "$dev/$node"
-    done
-    mkdir "$dev/pts" "$dev/shm"
-    mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$dev/pts"
-    ln -s pts/ptmx "$dev/ptmx"
-    mount -t tmpfs -o mode=1777 lab "$dev/shm"
-    ln -s /proc/self/fd "$dev/fd"
-    ln -s fd/0 "$dev/stdin"
-    ln -s fd/1 "$dev/stdout"
-    ln -s fd/2 "$dev/stderr"
-}
-
-# Makes the mount namespace in which all of the lab runs, a network of its own for
-# the daemons (a dockerd with --bridge=none deletes the docker0 that it finds), and a
-# process that keeps both, whose process id is then in $inside. A chroot would not
-# do: the root of a container's namespace would still be the host's, and that is where `docker exec`
-# puts its process.
-make_inside() {
-    # shellcheck disable=SC2016  # not to be expanded here
-    local become_root='cd "$1" && mkdir .host && pivot_root . .host && exec chroot . sh -c "
-        busybox umount -l /.host && rmdir /.host && echo in && exec sleep infinity"'
-    exec 6< <(exec setpriv --pdeathsig KILL unshare --mount --net --propagation private \
-        sh -ec "$become_root" sh "$root" </dev/null)
-    inside=$!
-    read -r -u 6 _ || { echo "lab docker: the lab root cannot be made the root" >&2; exit 1; }
-    exec 6<&-
-    readlink "/proc/$inside/ns/mnt" >"$tmp/namespace"
-}
-
-# Starts a daemon that dies with this process, even if that is killed outright.
-# Its process id is then in $!. It gets neither the caller's stdout, which would
-# keep a reader waiting, nor the pipe that tells when docker.sh is gone, nor the
-# environment, which would reach the runtime: a service has next to none.
-daemon() { # LOG CMD...
-    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-        setpriv --pdeathsig KILL nsenter --mount --net --target "$inside" "${@:2}" \
-        </dev/null >"$1" 2>&1 &
-}
-
-wait_for() { # PID LOG CMD...: until CMD succeeds, for at most a minute
-    local deadline=$((SECONDS + 60)) what
-    what=$(basename "$2" .log)
-    until in_root "${@:3}" >/dev/null 2>&1; do
-        kill -0 "$1" 2>/dev/null || fail "$what ended at start" "$2"
-        [ $SECONDS -lt $deadline ] || fail "$what does not answer" "$2"
-        sleep 0.1
-    done
-}
-
-fail() { # MESSAGE LOG
-    trap - EXIT
-    {
-        echo "lab docker: $1"
-        tail -n 30 "$2"
-        # Everything else goes; this is kept for whoever must find out why.
-        mkdir -p "$cache/failed"
-        cat "$tmp"/*.log >"$cache/failed/$name.log"
-        echo "lab docker: all logs are in $cache/failed/$name.log"
-    } >&2
-    teardown
-    exit 1
-}
-
-start() {
-    # Docker has no use for the Kubernetes part, which looks for networks.
-    printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' \
-        >"$root/run/containerd.toml"
-    daemon "$tmp/containerd.log" containerd --config /run/containerd.toml
-    containerd_pid=$!
-    wait_for "$containerd_pid" "$tmp/containerd.log" ctr version
+engine_start() {
+    start_containerd
     # Their network is empty: nothing to bridge, to filter or to forward.
     daemon "$tmp/dockerd.log" dockerd --containerd /run/containerd/containerd.sock \
         -H unix:///run/docker.sock --cgroup-parent "/$name" \
@@ -149,66 +50,17 @@ start() {
     wait_for "$dockerd_pid" "$tmp/dockerd.log" docker version
 }
 
-images() {
-    local path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-    "$here/bundle.sh" --rootfs "$tmp/image" &&
-        tar -C "$tmp/image" -cf "$tmp/image.tar" . &&
-        in_root docker import --change "$path" --change 'CMD ["sh"]' - busybox:lab \
+engine_images() {
+    image_tar &&
+        in_root docker import --change "$image_path" --change 'CMD ["sh"]' - busybox:lab \
             <"$tmp/image.tar" &&
-        in_root docker import --change "$path" --change 'CMD ["sh"]' \
-            --change 'ENV NVIDIA_VISIBLE_DEVICES=all' - busybox:allgpus <"$tmp/image.tar" &&
-        rm -rf "$tmp/image" "$tmp/image.tar"
+        in_root docker import --change "$image_path" --change 'CMD ["sh"]' \
+            --change "$image_all" - busybox:allgpus <"$tmp/image.tar"
 }
 
-stop() { # PID: ask, then insist
-    local tries=0
-    [ -n "$1" ] || return 0
-    kill -TERM "$1" 2>/dev/null || return 0
-    while kill -0 "$1" 2>/dev/null; do
-        tries=$((tries + 1))
-        [ $tries -ne 100 ] || kill -KILL "$1" 2>/dev/null || true
-        sleep 0.1
-    done
-}
-
-# Ends what lives in the lab's mount namespace besides the keeper: shims that
-# outlived containerd, hanging runtimes, commands that a caller left there. A
-# name would not tell them from another lab's; the namespace does.
-kill_strays() { # NAMESPACE
-    local proc pid
-    for proc in /proc/[0-9]*; do
-        pid=${proc#/proc/}
-        [ "$pid" != $$ ] || continue
-        [ "$(readlink "$proc/ns/mnt" 2>/dev/null || true)" = "$1" ] || continue
-        kill -KILL "$pid" 2>/dev/null || true
-    done
-}
-
-# Kills what is left of containers (they have mount namespaces of their own) and
-# removes this lab's cgroup from every hierarchy.
-remove_cgroups() {
-    local dirs='' dir pid tries=0
-    while [ $tries -lt 100 ]; do
-        dirs=$(find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$name" 2>/dev/null || true)
-        [ -n "$dirs" ] || return 0
-        for dir in $dirs; do
-            find "$dir" -name cgroup.procs -exec cat {} + 2>/dev/null | while read -r pid; do
-                [ "$pid" = 0 ] || kill -KILL "$pid" 2>/dev/null || true
-            done
-            find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true
-        done
-        tries=$((tries + 1))
-        sleep 0.05
-    done
-    echo "lab docker: cannot remove these cgroups: $dirs" >&2
-}
-
-teardown() {
+engine_clear() {
     local ids
-    trap '' TERM INT HUP
-    trap - EXIT
-    # The polite way first, so that the runtime under test sees its deletes. A
-    # runtime that hangs must not keep the lab alive.
+    # A runtime that hangs must not keep the lab alive.
     if [ -n "$dockerd_pid" ]; then
         ids=$(timeout 10 nsenter --mount --target "$inside" docker ps -aq 2>/dev/null || true)
         # shellcheck disable=SC2086  # one word for each container is meant
@@ -216,85 +68,6 @@ teardown() {
     fi
     stop "$dockerd_pid"
     stop "$containerd_pid"
-    [ ! -s "$tmp/namespace" ] || kill_strays "$(cat "$tmp/namespace")"
-    remove_cgroups
-    # Unmounted here only so that removing cannot reach through a mount.
-    umount -R -l "$root" 2>/dev/null || true
-    umount -l "$tmp/layer" 2>/dev/null || true
-    rm -rf --one-file-system "$tmp"
 }
 
-keeper() { # TMP NAME BIN ETC JSON
-    tmp=$1 name=$2 bin=$3 etc=$4 json=$5
-    root=$tmp/root
-    inside='' containerd_pid='' dockerd_pid=''
-    trap 'rc=$?; teardown; exit $rc' EXIT
-    trap 'exit 143' TERM INT HUP
-    # stdout is for the one line; bash would leave it open in every child.
-    exec 8>&1 1>&2
-    make_root
-    make_inside 8>&-
-    start 8>&-
-    images >"$tmp/images.log" 2>&1 8>&- || fail "images cannot be imported" "$tmp/images.log"
-    echo "ready pid=$inside root=/" >&8
-    exec 8>&-
-    # Nothing is ever written to it: this ends when docker.sh does.
-    read -r _ || true
-}
-
-if [ "${1-}" = --keeper ]; then
-    shift
-    keeper "$@"
-    exit 0
-fi
-
-# ---- docker.sh itself: waits for its end, and tells the keeper by dying ----
-
-bin='' etc='' json='' cgroup=v1
-while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || die "$1 wants a value"
-    case $1 in
-    --bin) bin=$(readlink -f "$2") ;;
-    --etc) etc=$(readlink -f "$2") ;;
-    --daemon-json) json=$(readlink -f "$2") ;;
-    --cgroup) cgroup=$2 ;;
-    *) die "unknown option $1" ;;
-    esac
-    shift 2
-done
-if [ ! -d "$bin" ] || [ ! -d "$etc" ]; then
-    die "usage: docker.sh --bin DIR --etc DIR [--daemon-json FILE] [--cgroup v1|v2]"
-fi
-[ -z "$json" ] || [ -f "$json" ] || die "no file $json"
-"$here/setup.sh"
-
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/gpulease-lab.XXXXXXXX")
-name=${tmp##*/}
-mkfifo "$tmp/life"
-# setsid: a signal for the whole process group of docker.sh, SIGKILL too, must
-# not reach the one that cleans up. The fifo is opened for both ways first,
-# because opening either end alone waits for the other.
-exec 9<>"$tmp/life"
-setsid "$here/cgroup.sh" "$cgroup" "$here/docker.sh" --keeper \
-    "$tmp" "$name" "$bin" "$etc" "$json" <"$tmp/life" 9>&- &
-keeper=$!
-exec 7>"$tmp/life" 9>&-
-# cat, and not "read", so that the end of the keeper can be waited for as well.
-setpriv --pdeathsig KILL cat <&0 >/dev/null 7>&- &
-cat=$!
-# Without this, cat inherits SIGINT ignored; it is ended below in any case.
-trap 'exec 7>&-' TERM INT HUP
-wait -n "$keeper" "$cat" 2>/dev/null || true
-trap '' TERM INT HUP
-exec 7>&-
-kill "$cat" 2>/dev/null || true
-rc=0
-wait "$keeper" || rc=$?
-# The keeper ends by removing its directory. Should it have been killed, the
-# daemons are gone with it, but no shim and no container.
-if [ -d "$tmp" ]; then
-    [ ! -s "$tmp/namespace" ] || kill_strays "$(cat "$tmp/namespace")"
-    remove_cgroups
-    rm -rf --one-file-system "$tmp"
-fi
-exit "$rc"
+lab_main docker "$@"

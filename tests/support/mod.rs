@@ -13,6 +13,8 @@
     reason = "shared by tests that each use a part"
 )]
 
+pub mod engine;
+
 use gpulease::model::lease::{Lease, LeaseState};
 use gpulease::store::{Entry, Store};
 use serde_json::{Value, json};
