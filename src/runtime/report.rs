@@ -1,6 +1,6 @@
 //! How a failure reaches the user: one JSON object in the file that the engine named with
-//! `--log`, one line on stderr, exit status 1. Docker and containerd show the first, Podman and
-//! CRI-O the second.
+//! `--log`, one line on stderr, exit status 1. Docker and containerd show the first, CRI-O the
+//! second, and Podman one or the other, by the runtime's name.
 
 use super::args::Invocation;
 use crate::failure::Failure;
@@ -8,6 +8,7 @@ use crate::sys::clock;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The most bytes of a message: conmon reads 8 KiB of stderr at once.
@@ -62,22 +63,36 @@ fn sober(line: &str) -> String {
     line
 }
 
+/// Podman's log of one container (libpod, oci_conmon_common.go). It reads the whole file as one
+/// JSON object and keeps it from start to start: an earlier refusal must not stay before ours.
+const PODMANS_LOG: &str = "oci-log";
+
 /// Tells the engine and the user.
 pub fn report(failure: &Failure, call: &Invocation) -> ExitCode {
     let message = one_line(failure);
     let _ = writeln!(io::stderr(), "{message}");
     if let Some(log) = &call.log {
-        let time = clock::now_rfc3339();
-        let entry = if call.log_json {
-            serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
-        } else {
-            format!("time=\"{time}\" level=error msg={}", serde_json::Value::from(message))
-        };
-        let file = OpenOptions::new().append(true).create(true).mode(0o644).open(log);
         // If even that fails, stderr has said it.
-        let _ = file.and_then(|mut file| writeln!(file, "{entry}"));
+        let _ = write_log(log, call.log_json, &message);
     }
     ExitCode::FAILURE
+}
+
+fn write_log(log: &Path, json: bool, message: &str) -> io::Result<()> {
+    let time = clock::now_rfc3339();
+    let entry = if json {
+        serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
+    } else {
+        format!("time=\"{time}\" level=error msg={}", serde_json::Value::from(message))
+    };
+    // Others take the last line, and a log may be anybody's: it is appended to.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o644);
+    let mut file = options.open(log)?;
+    if json && log.file_name().is_some_and(|name| name == PODMANS_LOG) {
+        file.set_len(0)?;
+    }
+    writeln!(file, "{entry}")
 }
 
 #[cfg(test)]
@@ -101,5 +116,20 @@ mod tests {
             assert_eq!(sober(instead), *instead);
         }
         assert!(sober(&"ü".repeat(3000)).len() <= MAX_BYTES + '…'.len_utf8());
+    }
+    #[test]
+    fn podmans_log_is_one_object_and_others_keep_what_they_have() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, json, lines) in
+            [("oci-log", true, 1), ("log.json", true, 2), ("oci-log.txt", false, 2)]
+        {
+            let log = dir.path().join(name);
+            for message in ["first", "second"] {
+                write_log(&log, json, message).unwrap();
+            }
+            let text = std::fs::read_to_string(&log).unwrap();
+            assert_eq!(text.lines().count(), lines, "{name}: {text}");
+            assert!(text.lines().last().unwrap().contains("second"), "{name}: {text}");
+        }
     }
 }

@@ -1,0 +1,14 @@
+//! gpulease under a real Podman with its conmon, in the lab of `tests/lab/podman.sh`: by the path
+//! of the runtime, by its name in containers.conf, and as the default runtime.
+
+#[path = "podman/crash.rs"]
+mod crash;
+#[path = "podman/lab.rs"]
+mod lab;
+#[path = "podman/life.rs"]
+mod life;
+#[path = "podman/others.rs"]
+mod others;
+#[path = "podman/refuse.rs"]
+mod refuse;
+mod support;

@@ -1,0 +1,191 @@
+//! One Podman for one test, with gpulease as its default runtime.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must say so"
+)]
+
+use crate::support::engine::{Engine, assert_sees, env_of, stdout, wait_for};
+use crate::support::{ok, stderr};
+use gpulease::model::lease::Lease;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A request for one whole GPU.
+pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
+/// A request for every GPU.
+pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
+
+/// As README.md has it, but for the two runtimes that only tests have.
+const CONTAINERS_CONF: &str = r#"
+[engine]
+runtime = "gpulease"
+runtime_supports_json = ["crun", "runc", "gpulease", "failing"]
+
+[engine.runtimes]
+gpulease = ["/opt/gpulease/bin/gpulease-runtime"]
+failing = ["/opt/gpulease/bin/failing"]
+keeping = ["/opt/gpulease/bin/keeping"]
+"#;
+
+/// Podman and all that is its own.
+pub struct Lab {
+    engine: Engine,
+    /// `/NAME`: where all containers belong.
+    pub cgroup: String,
+}
+
+impl Deref for Lab {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Lab {
+    /// With a built-in profile of devices, over crun; `None` without root.
+    pub fn new(profile: &str) -> Option<Self> {
+        Self::over("/usr/bin/crun", profile)
+    }
+
+    /// Over another low-level runtime.
+    pub fn over(runtime: &'static str, profile: &str) -> Option<Self> {
+        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        Self::with(runtime, profile.toml)
+    }
+
+    /// With these devices.
+    pub fn with(runtime: &'static str, devices: &str) -> Option<Self> {
+        let engine = Engine::new("podman", runtime, devices, CONTAINERS_CONF)?;
+        let cgroup = format!("/{}", engine.name);
+        Some(Self { engine, cgroup })
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = self.engine.command("podman");
+        command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
+        command
+    }
+
+    pub fn podman(&self, args: &[&str]) -> Output {
+        self.command().args(args).output().unwrap()
+    }
+
+    /// Podman must succeed; its output.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.podman(args);
+        assert!(output.status.success(), "podman {args:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// `podman run -d` of a container that only sleeps, by the default runtime.
+    pub fn run(&self, name: &str, options: &[&str]) -> Output {
+        self.run_by(&[], name, options, &["busybox:lab", "sleep", "1000"])
+    }
+
+    /// With Podman's own `global` options first.
+    pub fn run_by(&self, global: &[&str], name: &str, options: &[&str], image: &[&str]) -> Output {
+        let run = ["run", "-d", "--network", "none", "--cgroup-parent", &self.cgroup];
+        self.podman(&[global, &run[..], &["--name", name], options, image].concat())
+    }
+
+    /// The same, and it must start.
+    #[track_caller]
+    pub fn start(&self, name: &str, options: &[&str]) {
+        ok(self.run(name, options));
+    }
+
+    /// Whatever its state: a container whose conmon was killed is removed at the second try.
+    #[track_caller]
+    pub fn remove(&self, names: &[&str]) {
+        let args = [&["rm", "-f", "-t", "0"], names].concat();
+        let first = self.podman(&args);
+        if !first.status.success() {
+            self.ok(&args);
+        }
+    }
+
+    pub fn exec(&self, name: &str, script: &str) -> Output {
+        self.podman(&["exec", name, "sh", "-c", script])
+    }
+
+    /// The environment of a new process in the container.
+    pub fn exec_env(&self, name: &str) -> BTreeMap<String, String> {
+        env_of(&self.ok(&["exec", name, "env"]))
+    }
+
+    pub fn inspect(&self, name: &str, field: &str) -> String {
+        let format = format!("{{{{.{field}}}}}");
+        self.ok(&["container", "inspect", "-f", &format, name]).trim().to_owned()
+    }
+
+    pub fn id(&self, name: &str) -> String {
+        self.inspect(name, "Id")
+    }
+
+    /// The container's init process, which the host sees under the same number.
+    pub fn pid(&self, name: &str) -> i32 {
+        self.inspect(name, "State.Pid").parse().unwrap()
+    }
+
+    pub fn conmon(&self, name: &str) -> i32 {
+        self.inspect(name, "State.ConmonPid").parse().unwrap()
+    }
+
+    /// Waits for conmon, and the clean-up that it calls, to have ended.
+    #[track_caller]
+    pub fn wait_until_alone(&self, name: &str) {
+        let id = self.id(name);
+        wait_for(&format!("nothing is left of {name}"), || self.processes(&id).is_empty());
+    }
+
+    pub fn bundle(&self, name: &str) -> PathBuf {
+        let containers = self.path("/var/lib/containers/storage/overlay-containers");
+        containers.join(self.id(name)).join("userdata")
+    }
+
+    pub fn lease(&self, name: &str) -> Option<Lease> {
+        self.lease_of(&self.id(name))
+    }
+
+    #[track_caller]
+    pub fn device(&self, name: &str) -> u32 {
+        let lease = self.lease(name).unwrap_or_else(|| panic!("{name} has no lease"));
+        assert_eq!(lease.devices.len(), 1, "{name}: {lease:?}");
+        lease.devices[0].index
+    }
+
+    /// What a user sees of a container that was granted a GPU, by `run` and by `exec`.
+    #[track_caller]
+    pub fn assert_granted(&self, name: &str) {
+        let lease = self.lease(name).unwrap_or_else(|| panic!("{name} has no lease"));
+        assert_eq!(lease.engine, "podman");
+        let listing = stdout(&ok(self.exec(name, "ls -ln /dev")));
+        assert_sees(&lease, self.pid(name), &listing, &self.exec_env(name));
+    }
+
+    /// These and no others hold leases.
+    #[track_caller]
+    pub fn assert_held(&self, names: &[&str]) {
+        let expected = names.iter().map(|name| (self.id(name), self.pid(name))).collect();
+        self.assert_held_by(&expected);
+    }
+
+    /// Nothing is held: one container can have all of it.
+    #[track_caller]
+    pub fn assert_all_free(&self, devices: usize) {
+        self.assert_no_lease("before");
+        self.start("takes-all", &ALL);
+        let lease = self.lease("takes-all").expect("a lease");
+        assert_eq!(lease.devices.len(), devices);
+        self.remove(&["takes-all"]);
+        self.assert_no_lease("podman rm -f releases");
+    }
+}
