@@ -144,9 +144,14 @@ fn words(command: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_docker_run_in_the_readme_asks_for_gpus() {
+fn every_run_in_the_readme_asks_for_gpus() {
     let mut seen = 0;
-    for command in commands().iter().filter(|command| command.starts_with("docker run")) {
+    let runs = |command: &&String| {
+        command.starts_with("docker run")
+            || command.starts_with("ctr run")
+            || command.starts_with("podman --runtime")
+    };
+    for command in commands().iter().filter(runs) {
         let words = words(command);
         let values = words.windows(2).filter(|pair| pair[0] == "--annotation");
         let annotations: BTreeMap<String, String> = values
@@ -156,7 +161,7 @@ fn every_docker_run_in_the_readme_asks_for_gpus() {
         assert_is_granted(&annotations);
         seen += 1;
     }
-    assert!(seen >= 6, "only {seen} examples");
+    assert!(seen >= 9, "only {seen} examples");
 }
 
 #[test]

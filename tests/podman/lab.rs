@@ -8,7 +8,7 @@
     reason = "a test that cannot go on must say so"
 )]
 
-use crate::support::engine::{Engine, assert_sees, env_of, stdout, wait_for};
+use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, stdout, wait_for};
 use crate::support::{ok, stderr};
 use gpulease::model::lease::Lease;
 use std::collections::BTreeMap;
@@ -21,16 +21,18 @@ pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
 /// A request for every GPU.
 pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
 
-/// As README.md has it, but for the two runtimes that only tests have.
-const CONTAINERS_CONF: &str = r#"
+/// The drop-in that users are given.
+const DROP_IN: &str = include_str!("../../packaging/examples/podman.conf");
+
+/// More runtimes, that only tests have, and gpulease as the default one. Podman takes the errors
+/// of those in `runtime_supports_json` from their log, and of the others from their stderr.
+const MORE: &str = r#"
+failing = ["/opt/gpulease/bin/failing"]
+keeping = ["/opt/gpulease/bin/keeping"]
+
 [engine]
 runtime = "gpulease"
 runtime_supports_json = ["crun", "runc", "gpulease", "failing"]
-
-[engine.runtimes]
-gpulease = ["/opt/gpulease/bin/gpulease-runtime"]
-failing = ["/opt/gpulease/bin/failing"]
-keeping = ["/opt/gpulease/bin/keeping"]
 "#;
 
 /// Podman and all that is its own.
@@ -62,7 +64,8 @@ impl Lab {
 
     /// With these devices.
     pub fn with(runtime: &'static str, devices: &str) -> Option<Self> {
-        let engine = Engine::new("podman", runtime, devices, CONTAINERS_CONF)?;
+        let config = DROP_IN.replace("/usr/local/bin/gpulease-runtime", RUNTIME) + MORE;
+        let engine = Engine::new("podman", runtime, devices, &config)?;
         let cgroup = format!("/{}", engine.name);
         Some(Self { engine, cgroup })
     }
