@@ -29,14 +29,36 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), 
 /// # Errors
 /// As [`replace`].
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    keeping_owner(path, bytes, Durability::Renamed)
+}
+
+/// The same for a file that nobody writes again: it survives a power cut.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_synced_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    keeping_owner(path, bytes, Durability::Synced)
+}
+
+fn keeping_owner(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
     let old = fs::metadata(path).map_err(PathError::new("read", path))?;
-    write_beside(path, bytes, Durability::Renamed, 0o600, |file| {
+    write_beside(path, bytes, durability, 0o600, |file| {
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
         }
         file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
     })
+}
+
+/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut.
+///
+/// # Errors
+/// As [`replace`].
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
+    // The umask may have taken bits away.
+    let adjust = |file: &File| file.set_permissions(Permissions::from_mode(mode));
+    write_beside(path, bytes, Durability::Synced, 0o600, adjust)
 }
 
 fn write_beside(
