@@ -1,7 +1,8 @@
 //! The arguments, and with them the help texts.
 
-use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use super::install::Engine;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +21,7 @@ Examples:
   gpulease leases                      who holds what
   gpulease explain count=1 memory=8Gi  would this start now, and if not, why
   gpulease release web                 take a lease back from a dead container
+  gpulease install docker              have an engine use gpulease
 
 Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
@@ -143,7 +145,86 @@ pub(super) enum Command {
         #[command(subcommand)]
         action: InventoryAction,
     },
+
+    /// Have an engine use gpulease
+    ///
+    /// Adds the runtime `gpulease` to the engine's configuration: gpulease-runtime from the
+    /// directory of this program. All else in the file stays as it is. The file as it was is
+    /// kept, for `gpulease uninstall`. Can be run again; where nothing is to do, nothing is done.
+    #[command(after_help = INSTALL_AFTER)]
+    Install {
+        /// docker, podman, containerd or crio
+        #[arg(value_name = "ENGINE", value_enum, hide_possible_values = true)]
+        engine: Engine,
+
+        /// Make it the runtime of containers that name none
+        #[arg(long)]
+        default_runtime: bool,
+
+        #[command(flatten)]
+        options: InstallOptions,
+    },
+
+    /// Have an engine not use gpulease any more
+    ///
+    /// Restores the file to the byte if nobody has changed it since `gpulease install`, and
+    /// otherwise takes out only what gpulease put in. A default runtime becomes what it was
+    /// before. Remove the containers that use the runtime first: their engine cannot start them
+    /// again without it.
+    #[command(after_help = UNINSTALL_AFTER)]
+    Uninstall {
+        /// docker, podman, containerd or crio
+        #[arg(value_name = "ENGINE", value_enum, hide_possible_values = true)]
+        engine: Engine,
+
+        #[command(flatten)]
+        options: InstallOptions,
+    },
 }
+
+/// What `install` and `uninstall` have in common.
+#[derive(Debug, Args)]
+pub(super) struct InstallOptions {
+    /// Edit this file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Have the engine read the file, by systemctl; else the command is printed
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) reload: bool,
+
+    /// Where the file as it was is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/gpulease/install")]
+    pub(super) state_dir: PathBuf,
+}
+
+impl InstallOptions {
+    /// The file to edit.
+    pub(super) fn config_of(&self, engine: Engine) -> &Path {
+        self.config.as_deref().unwrap_or_else(|| engine.default_config())
+    }
+}
+
+const INSTALL_AFTER: &str = "\
+Files:
+  docker      /etc/docker/daemon.json
+  podman      /etc/containers/containers.conf.d/60-gpulease.conf
+  containerd  /etc/containerd/config.toml
+  crio        /etc/crio/crio.conf.d/60-gpulease.conf
+
+Examples:
+  gpulease install docker --dry-run
+  gpulease install docker --default-runtime --reload
+  gpulease install containerd --config /etc/containerd/gpu.toml";
+
+const UNINSTALL_AFTER: &str = "\
+Examples:
+  gpulease uninstall docker --dry-run
+  gpulease uninstall docker --reload";
 
 const DEVICES_AFTER: &str = "\
 Examples:

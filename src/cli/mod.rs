@@ -2,12 +2,14 @@
 //! things that an administrator does by hand.
 //!
 //! A command reads or changes state and returns an `Answer`, text and JSON alike; only
-//! `output` writes to the terminal. Only `release` and `inventory refresh` change anything.
+//! `output` writes to the terminal. Only `release`, `inventory refresh`, `install` and `uninstall`
+//! change anything.
 
 mod args;
 mod devices;
 mod explain;
 mod failure;
+mod install;
 mod inventory;
 mod leases;
 #[cfg(test)]
@@ -78,5 +80,10 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             InventoryAction::Show => inventory::show(&context()?, output),
             InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
         },
+        // No configuration either: that may come later.
+        Command::Install { engine, default_runtime, options } => {
+            install::install(*engine, *default_runtime, options)
+        }
+        Command::Uninstall { engine, options } => install::uninstall(*engine, options),
     }
 }

@@ -22,7 +22,7 @@ pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
 pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
 
 /// The drop-in that users are given.
-const DROP_IN: &str = include_str!("../../packaging/examples/podman.conf");
+const DROP_IN: &str = include_str!("../../packaging/examples/podman-60-gpulease.conf");
 
 /// More runtimes, that only tests have, and gpulease as the default one. Podman takes the errors
 /// of those in `runtime_supports_json` from their log, and of the others from their stderr.

@@ -1,0 +1,135 @@
+//! containerd: a runtime of the CRI plugin, in config.toml.
+//!
+//! Where the plugin's table is depends on the version of the file. containerd 1.x reads version 1
+//! and 2, containerd 2.x all; a file without a version is of version 1, a file that is not there
+//! is as good as one with nothing in it. Imported files are left alone.
+
+use super::tables::{self, Entry, Setting, Wanted};
+use super::{ANNOTATIONS, Edit, Fault, NAME, Wiring};
+use toml_edit::{DocumentMut, Item};
+
+const V1: &str = "cri";
+const V2: &str = "io.containerd.grpc.v1.cri";
+const V3: &str = "io.containerd.cri.v1.runtime";
+
+/// What a file without anything in it is made: both 1.x and 2.x read it.
+const NEW_VERSION: i64 = 2;
+/// containerd 2.3's; the plugin's table is that of version 3.
+const LAST_VERSION: i64 = 4;
+
+const RUNC: &str = "runc";
+const SHIM: &str = "io.containerd.runc.v2";
+
+/// The plugin whose table has the runtimes.
+fn plugin(document: &DocumentMut) -> Result<&'static str, Fault> {
+    if document.as_table().is_empty() {
+        return Ok(V2);
+    }
+    let version = match document.get("version") {
+        None => 1,
+        Some(item) => item.as_integer().unwrap_or(-1),
+    };
+    match version {
+        // 1.x finds the plugin of a version 1 by its short name alone; 2.x by the long one as
+        // well, and where both are there it may take either.
+        0 | 1 if tables::find(document, &["plugins", V2]).is_some() => Ok(V2),
+        0 | 1 => Ok(V1),
+        2 => Ok(V2),
+        3..=LAST_VERSION => Ok(V3),
+        _ => Err(Fault::Shape { key: "`version`".to_owned(), expected: "a number from 1 to 4" }),
+    }
+}
+
+/// Adds the runtime, or sets right what is there.
+pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
+    let document = tables::parse(body)?;
+    let plugin = plugin(&document)?;
+    let containerd = vec!["plugins", plugin, "containerd"];
+    let below = |more: &[&'static str]| [&containerd, more].concat();
+    let runtimes = below(&["runtimes"]);
+    let setting =
+        |table: &[&'static str], key, value| Setting { table: table.to_vec(), key, value };
+    let text = |text: &str| Wanted::Text(text.to_owned());
+
+    let mut settings = Vec::new();
+    if document.as_table().is_empty() {
+        settings.push(setting(&[], "version", Wanted::Number(NEW_VERSION)));
+    }
+    if wiring.default_runtime {
+        settings.push(setting(&containerd, "default_runtime_name", text(NAME)));
+    }
+    if tables::find(&document, &runtimes).is_none_or(|table| table.is_empty()) {
+        // In containerd 1.x the runtimes of the file replace the built-in ones: with ours alone
+        // there would be no runc any more, and without its default the plugin does not load.
+        settings.push(setting(&below(&["runtimes", RUNC]), "runtime_type", text(SHIM)));
+    }
+    let ours = below(&["runtimes", NAME]);
+    settings.push(setting(&ours, "runtime_type", text(SHIM)));
+    for key in ["pod_annotations", "container_annotations"] {
+        settings.push(setting(&ours, key, Wanted::Includes(ANNOTATIONS)));
+    }
+    let options = below(&["runtimes", NAME, "options"]);
+    settings.push(setting(&options, "BinaryName", text(wiring.runtime)));
+    // A runtime whose cgroup driver is not the kubelet's has its pods killed over and over.
+    let of_runc = tables::find(&document, &below(&["runtimes", RUNC, "options"]));
+    if let Some(is_systemd) = of_runc.and_then(|table| table.get("SystemdCgroup")?.as_bool()) {
+        settings.push(setting(&options, "SystemdCgroup", Wanted::Bool(is_systemd)));
+    }
+    let mut edit = tables::wire(body, &settings, super::COMMENT)?;
+    edit.notes = notes(&document, plugin);
+    Ok(edit)
+}
+
+fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
+    let list = |key: &str| document.get(key).and_then(Item::as_array);
+    let mut notes = Vec::new();
+    let is_cri = |name: &str| [V1, V2, V3].contains(&name);
+    if list("disabled_plugins").is_some_and(|l| l.iter().filter_map(|v| v.as_str()).any(is_cri)) {
+        notes.push(
+            "`disabled_plugins` turns the CRI plugin off, and with it the runtime".to_owned(),
+        );
+    }
+    if list("imports").is_some_and(|imports| !imports.is_empty()) {
+        notes.push(format!(
+            "`imports` is not followed; in containerd 1.x an imported `plugins.\"{plugin}\"` \
+             replaces the one of this file"
+        ));
+    }
+    if plugin == V2 && document.get("version").is_none() && !document.as_table().is_empty() {
+        notes.push(format!(
+            "the file has no `version`: containerd 1.x does not look at its `plugins.\"{V2}\"`"
+        ));
+    }
+    notes
+}
+
+/// Removes the runtime.
+pub(super) fn unwire(body: &str, before: Option<&str>, added: &[String]) -> Result<Edit, Fault> {
+    let plugin = plugin(&tables::parse(body)?)?;
+    let containerd = ["plugins", plugin, "containerd"];
+    let runtimes = ["plugins", plugin, "containerd", "runtimes"];
+    let entry = Entry {
+        table: &runtimes,
+        default: (&containerd, "default_runtime_name"),
+        added,
+        is_good: keeps_runc,
+    };
+    tables::unwire(body, before, &entry)
+}
+
+/// Whether runc is still there for those who have put a runtime beside it.
+fn keeps_runc(document: &DocumentMut) -> bool {
+    [V1, V2, V3].iter().all(|plugin| {
+        tables::find(document, &["plugins", plugin, "containerd", "runtimes"])
+            .is_none_or(|runtimes| runtimes.is_empty() || runtimes.contains_key(RUNC))
+    })
+}
+
+/// Whether a file has the runtime.
+pub(super) fn is_wired(document: &DocumentMut) -> bool {
+    [V1, V2, V3].iter().any(|plugin| {
+        let path = ["plugins", plugin, "containerd"];
+        tables::find(document, &[&path[..], &["runtimes", NAME]].concat()).is_some()
+            || tables::text(document, &path, "default_runtime_name") == Some(NAME)
+    })
+}

@@ -1,0 +1,169 @@
+//! Docker: `runtimes` and `default-runtime` in daemon.json, which is strict JSON.
+
+use super::text::place;
+use super::{Edit, Fault, NAME, Wiring};
+use jsonc_parser::ParseOptions;
+use jsonc_parser::cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode};
+use serde_json::Value;
+
+const RUNTIMES: &str = "runtimes";
+const DEFAULT: &str = "default-runtime";
+const PATH: &str = "path";
+
+/// dockerd takes an empty file for `{}`.
+const EMPTY: &str = "{}\n";
+
+/// Adds the runtime, or sets right what is there.
+pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
+    let (root, top) = parse(if body.trim().is_empty() { EMPTY } else { body })?;
+    let runtimes = match property(&top, RUNTIMES)? {
+        Some(runtimes) => object(&runtimes, RUNTIMES)?,
+        None => top.object_value_or_set(RUNTIMES),
+    };
+    let path = || CstInputValue::String(wiring.runtime.to_owned());
+    match property(&runtimes, NAME)? {
+        None => {
+            let entry = CstInputValue::Object(vec![(PATH.to_owned(), path())]);
+            runtimes.append(NAME, entry);
+        }
+        Some(entry) => {
+            let entry = object(&entry, "runtimes.gpulease")?;
+            // dockerd refuses an entry that has a path and one of these.
+            for other in ["runtimeType", "options"] {
+                if let Some(property) = entry.get(other) {
+                    property.remove();
+                }
+            }
+            set(&entry, PATH, wiring.runtime)?;
+        }
+    }
+    if wiring.default_runtime {
+        set(&top, DEFAULT, NAME)?;
+    }
+    Ok(Edit::new(root.to_string()))
+}
+
+/// Removes the runtime; `before` is the file as it was before it was added.
+pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
+    if body.trim().is_empty() {
+        return Ok(Edit::new(body.to_owned()));
+    }
+    let (root, top) = parse(body)?;
+    let was: Value = before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut edit = Edit::default();
+    if let Some(runtimes) = property(&top, RUNTIMES)? {
+        let entries = object(&runtimes, RUNTIMES)?;
+        if let Some(entry) = property(&entries, NAME)? {
+            entry.remove();
+            if entries.properties().is_empty() && was.get(RUNTIMES).is_none() {
+                runtimes.remove();
+            }
+        }
+    }
+    if let Some(default) = property(&top, DEFAULT)?
+        && text(&default).as_deref() == Some(NAME)
+    {
+        match was.get(DEFAULT).and_then(Value::as_str).filter(|was| *was != NAME) {
+            Some(was) => set(&top, DEFAULT, was)?,
+            None => default.remove(),
+        }
+        edit.notes.push(super::default_restored(was.get(DEFAULT).and_then(Value::as_str)));
+    }
+    edit.text = root.to_string();
+    Ok(edit)
+}
+
+/// Whether a daemon.json names the runtime.
+pub(super) fn is_wired(body: &str) -> bool {
+    let json: Option<Value> = serde_json::from_str(body).ok();
+    json.is_some_and(|json| {
+        json.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some()
+            || json.get(DEFAULT).and_then(Value::as_str) == Some(NAME)
+    })
+}
+
+fn parse(body: &str) -> Result<(CstRootNode, CstObject), Fault> {
+    // dockerd reads with Go's parser. serde_json is as strict; the editor's own parser is not.
+    serde_json::from_str::<Value>(body).map_err(|error| {
+        let text = error.to_string();
+        let message = text.split(" at line ").next().unwrap_or_default().to_owned();
+        Fault::Syntax { line: error.line(), column: error.column(), message }
+    })?;
+    let root = CstRootNode::parse(body, &ParseOptions::default()).map_err(|error| {
+        let (line, column) = place(body, error.range().start);
+        Fault::Syntax { line, column, message: error.kind().to_string() }
+    })?;
+    let top = root
+        .object_value()
+        .ok_or(Fault::Shape { key: "the file".to_owned(), expected: "an object, `{…}`" })?;
+    Ok((root, top))
+}
+
+/// A property. Of two with one name dockerd takes the last and the editor the first: which one
+/// is meant is for a person to say.
+fn property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, Fault> {
+    let mut found = object
+        .properties()
+        .into_iter()
+        .filter(|property| property.decoded_name().as_deref() == Some(name));
+    let first = found.next();
+    match found.next() {
+        Some(_) => Err(Fault::Shape { key: format!("`{name}`"), expected: "there only once" }),
+        None => Ok(first),
+    }
+}
+
+fn object(property: &CstObjectProp, name: &str) -> Result<CstObject, Fault> {
+    let expected = "an object, `{…}`";
+    property.object_value().ok_or_else(|| Fault::Shape { key: format!("`{name}`"), expected })
+}
+
+fn text(property: &CstObjectProp) -> Option<String> {
+    property.value()?.as_string_lit()?.decoded_value().ok()
+}
+
+fn set(object: &CstObject, name: &str, value: &str) -> Result<(), Fault> {
+    let new = CstInputValue::String(value.to_owned());
+    match property(object, name)? {
+        Some(old) if text(&old).as_deref() == Some(value) => {}
+        Some(old) => old.set_value(new),
+        None => {
+            object.append(name, new);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIRING: Wiring<'_> = Wiring { runtime: "/opt/gpulease-runtime", default_runtime: false };
+
+    #[test]
+    fn an_empty_file_becomes_the_smallest_one() {
+        let text = wire("", &WIRING).unwrap().text;
+        let expected = "{\n  \"runtimes\": {\n    \"gpulease\": {\n      \
+                        \"path\": \"/opt/gpulease-runtime\"\n    }\n  }\n}\n";
+        assert_eq!(text, expected);
+        assert_eq!(unwire(&text, None).unwrap().text.trim(), "{}");
+    }
+
+    #[test]
+    fn what_dockerd_would_not_read_is_not_read() {
+        let wrong = |text: &str| wire(text, &WIRING).unwrap_err().to_string();
+        assert_eq!(wrong("{\n  \"debug\": true,\n}"), "line 3, column 1: trailing comma");
+        assert!(wrong("// x\n{}").starts_with("line 1, column 1: "));
+        assert_eq!(wrong("[]"), "the file is not an object, `{…}`");
+        assert!(wrong("{\"runtimes\": []}").contains("`runtimes` is not an object"));
+        assert!(wrong("{\"runtimes\": {}, \"runtimes\": {}}").contains("only once"));
+    }
+
+    #[test]
+    fn an_entry_of_another_kind_becomes_ours() {
+        let old = r#"{"runtimes": {"gpulease": {"runtimeType": "x", "options": {}, "runtimeArgs": ["a"]}}}"#;
+        let json: Value = serde_json::from_str(&wire(old, &WIRING).unwrap().text).unwrap();
+        let entry = serde_json::json!({"runtimeArgs": ["a"], "path": WIRING.runtime});
+        assert_eq!(json["runtimes"]["gpulease"], entry);
+    }
+}

@@ -1,0 +1,52 @@
+//! The engines: where each keeps its configuration, and how it is made to read it again.
+
+use clap::ValueEnum;
+use std::path::Path;
+
+/// Whom to wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Engine {
+    /// /etc/docker/daemon.json
+    Docker,
+    /// /etc/containers/containers.conf.d/60-gpulease.conf
+    Podman,
+    /// /etc/containerd/config.toml
+    Containerd,
+    /// /etc/crio/crio.conf.d/60-gpulease.conf
+    Crio,
+}
+
+impl Engine {
+    /// As on the command line and in records.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+        }
+    }
+
+    /// The file that is edited. Podman and CRI-O read directories of drop-ins, so there it is one
+    /// of our own, and no file of theirs changes.
+    pub(in crate::cli) fn default_config(self) -> &'static Path {
+        Path::new(match self {
+            Self::Docker => "/etc/docker/daemon.json",
+            Self::Podman => "/etc/containers/containers.conf.d/60-gpulease.conf",
+            Self::Containerd => "/etc/containerd/config.toml",
+            Self::Crio => "/etc/crio/crio.conf.d/60-gpulease.conf",
+        })
+    }
+
+    /// How the engine is made to read its configuration; `None` for Podman, which reads it for
+    /// each command. dockerd reads its runtimes anew on SIGHUP; containerd knows no reload, and
+    /// CRI-O one for some of its options only. Containers live through all three.
+    pub(super) const fn reload(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Docker => Some(&["systemctl", "reload", "docker"]),
+            Self::Containerd => Some(&["systemctl", "restart", "containerd"]),
+            Self::Crio => Some(&["systemctl", "restart", "crio"]),
+            Self::Podman => None,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The configuration file itself.
+
+use super::text::utf8;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::sys::PathError;
+use crate::sys::atomic;
+use crate::sys::checked::{self, FileError};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Engines' files are small; the record holds one twice and must stay readable as well.
+const TEXT_MAX: usize = 256 << 10;
+
+/// A file that is to be edited, or to be made.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As it was named, absolute.
+    pub(super) path: PathBuf,
+    /// Where it lies: another place where that is a symbolic link, which then stays one.
+    real: PathBuf,
+    /// What it says; `None` if it is not there.
+    pub(super) text: Option<String>,
+}
+
+impl Target {
+    /// Reads it. A file that others than root can write, or that a link of theirs may have made
+    /// out of another one, is refused: root would write where they want.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let path = std::path::absolute(path).map_err(PathError::new("resolve", path))?;
+        let text = match checked::read_checked(&path) {
+            Ok(None) => None,
+            Ok(Some(file)) if file.bytes.len() > TEXT_MAX => {
+                let text = format!("`{}` is larger than {TEXT_MAX} bytes", path.display());
+                return Err(Failure::new(Code::BadConfig, text));
+            }
+            Ok(Some(file)) => Some(utf8(file.bytes).map_err(|fault| fault.in_file(&path))?),
+            // Its directory is not there either.
+            Err(FileError::Io(error)) if error.is_missing() && !path.is_symlink() => None,
+            Err(FileError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                return Err(Failure::of(Code::BadConfig, &error)
+                    .hint("let root own the file and its directory, and nobody else write there"));
+            }
+        };
+        let real = match text {
+            Some(_) => fs::canonicalize(&path).map_err(PathError::new("resolve", &path))?,
+            None => path.clone(),
+        };
+        Ok(Self { path, real, text })
+    }
+
+    /// Writes the text, with the owner and the mode that the file has, unless it has changed
+    /// since it was read.
+    pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
+        self.check_unchanged()?;
+        match self.text {
+            Some(_) => {
+                atomic::replace_synced_keeping_owner(&self.real, text.as_bytes())?;
+            }
+            // Readable by all, as the packages of the engines have it: rootless Podman reads too.
+            None => atomic::create(&self.real, text.as_bytes(), 0o644)?,
+        }
+        Ok(())
+    }
+
+    /// Removes the file.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        self.check_unchanged()?;
+        Ok(atomic::remove(&self.real)?)
+    }
+
+    fn check_unchanged(&self) -> Result<(), Failure> {
+        if Self::read(&self.path)?.text == self.text {
+            return Ok(());
+        }
+        let text = format!("`{}` was changed by somebody else just now", self.path.display());
+        Err(Failure::new(Code::StateUnavailable, text).hint("try again"))
+    }
+
+    /// The directories above the file that are not there, the outermost first.
+    pub(super) fn missing_dirs(&self) -> Vec<PathBuf> {
+        missing_above(&self.real)
+    }
+}
+
+/// The directories above a path that are not there, the outermost first.
+fn missing_above(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().skip(1).take_while(|dir| !dir.exists());
+    let mut missing: Vec<PathBuf> = above.map(Path::to_owned).collect();
+    missing.reverse();
+    missing
+}
+
+/// Makes the directories above a path.
+pub(super) fn make_dirs_above(path: &Path) -> Result<(), PathError> {
+    missing_above(path).iter().try_for_each(|dir| atomic::make_dir(dir, 0o755))
+}

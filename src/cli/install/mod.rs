@@ -1,0 +1,144 @@
+//! `gpulease install` and `uninstall`: an engine's configuration with gpulease in it, and as it
+//! was before.
+//!
+//! Each engine has a module of two pure functions, `wire` and `unwire`, from text to text. What
+//! is common lies around them: reading and replacing the file, the record that makes undoing
+//! exact, the diff, the reload.
+
+mod containerd;
+mod crio;
+mod diff;
+mod docker;
+mod engine;
+mod file;
+mod podman;
+mod record;
+mod reload;
+mod report;
+mod tables;
+mod text;
+mod undo;
+mod wire;
+
+use super::args::InstallOptions;
+use super::output::Answer;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::model::text::shown_line;
+use std::path::Path;
+use thiserror::Error;
+
+pub(super) use engine::Engine;
+pub(super) use undo::uninstall;
+pub(super) use wire::install;
+
+/// What the runtime is called in every engine.
+const NAME: &str = "gpulease";
+
+/// Above what is appended to a TOML file.
+const COMMENT: &str = "# Added by `gpulease install`; `gpulease uninstall` removes it.\n";
+const COMMENT_MARK: &str = "`gpulease install`";
+
+/// The annotations that containerd is to hand on: those that are read. In its patterns `*` stops
+/// at a `/`; the second one is for `CONTAINER.gpulease/count`.
+const ANNOTATIONS: &[&str] = &["gpulease/*", "*.gpulease/*", "kaiwo.ai/gpu-*"];
+
+/// What to put in.
+#[derive(Debug, Clone, Copy)]
+struct Wiring<'a> {
+    /// Where gpulease-runtime is.
+    runtime: &'a str,
+    /// Whether containers use it that name no runtime.
+    default_runtime: bool,
+}
+
+/// A file's new text.
+#[derive(Debug, Default)]
+struct Edit {
+    text: String,
+    /// What of it was appended, to be cut out again.
+    added: Vec<String>,
+    /// What the user should know.
+    notes: Vec<String>,
+}
+
+impl Edit {
+    fn new(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+/// Why a file is not edited.
+#[derive(Debug, PartialEq, Eq, Error)]
+enum Fault {
+    #[error("line {line}, column {column}: {message}")]
+    Syntax { line: usize, column: usize, message: String },
+    #[error("{key} is not {expected}")]
+    Shape { key: String, expected: &'static str },
+}
+
+impl Fault {
+    fn in_file(&self, path: &Path) -> Failure {
+        let text = match self {
+            Self::Syntax { .. } => format!("cannot parse `{}`: {self}", path.display()),
+            Self::Shape { .. } => format!("cannot edit `{}`: {self}", path.display()),
+        };
+        Failure::new(Code::BadConfig, shown_line(&text))
+            .hint("nothing was changed; correct the file and try again")
+    }
+}
+
+/// What to say where the default was ours.
+fn default_restored(was: Option<&str>) -> String {
+    match was.filter(|was| *was != NAME) {
+        Some(was) => format!("the default runtime is `{}` again", shown_line(was)),
+        None => "the default runtime is the engine's own again".to_owned(),
+    }
+}
+
+/// `wire` of an engine, on a text as it is in the file.
+fn wired(engine: Engine, file: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
+    let text = text::Text::of(file);
+    let body = text.body.as_str();
+    let edit = match engine {
+        Engine::Docker => docker::wire(body, wiring),
+        Engine::Podman => podman::wire(body, wiring),
+        Engine::Containerd => containerd::wire(body, wiring),
+        Engine::Crio => crio::wire(body, wiring),
+    }?;
+    let new = if edit.text == text.body { file.to_owned() } else { text.with(&edit.text) };
+    Ok(Edit { text: new, ..edit })
+}
+
+/// `unwire` of an engine, on a text as it is in the file.
+fn unwired(
+    engine: Engine,
+    file: &str,
+    before: Option<&str>,
+    added: &[String],
+) -> Result<Edit, Fault> {
+    let text = text::Text::of(file);
+    let body = text.body.as_str();
+    let before = before.map(|before| text::Text::of(before).body);
+    let before = before.as_deref();
+    let edit = match engine {
+        Engine::Docker => docker::unwire(body, before),
+        Engine::Podman => podman::unwire(body, before, added),
+        Engine::Containerd => containerd::unwire(body, before, added),
+        Engine::Crio => crio::unwire(body, before, added),
+    }?;
+    let new = if edit.text == text.body { file.to_owned() } else { text.with(&edit.text) };
+    Ok(Edit { text: new, ..edit })
+}
+
+/// Whether a file has anything of ours.
+fn is_wired(engine: Engine, file: &str) -> bool {
+    let body = text::Text::of(file).body;
+    let toml = |is: fn(&toml_edit::DocumentMut) -> bool| tables::parse(&body).is_ok_and(|d| is(&d));
+    match engine {
+        Engine::Docker => docker::is_wired(&body),
+        Engine::Podman => toml(podman::is_wired),
+        Engine::Containerd => toml(containerd::is_wired),
+        Engine::Crio => toml(crio::is_wired),
+    }
+}

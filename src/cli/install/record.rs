@@ -1,0 +1,100 @@
+//! What was done to a file: enough to undo it to the byte, and the backup at once.
+//!
+//! Records lie in a directory of their own, and not beside the files: engines read whole
+//! directories of drop-ins, and configuration can hold passwords, which a copy must not show to
+//! more users than before. That directory survives a reboot, unlike the leases. A record has
+//! the text before and the text after: that the file is still ours is seen by comparing all of
+//! it, and one file, replaced in one step, cannot contradict itself after a crash.
+
+use super::Engine;
+use super::file;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::{PathError, checked};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+
+/// One file that was edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    v: u32,
+    engine: String,
+    path: PathBuf,
+    /// `None` if there was no file.
+    pub(super) before: Option<String>,
+    pub(super) after: String,
+    /// The parts that were appended.
+    pub(super) added: Vec<String>,
+    /// The directories that were made for the file, the outermost first.
+    pub(super) made_dirs: Vec<PathBuf>,
+}
+
+impl Record {
+    pub(super) fn new(engine: Engine, path: &Path, before: Option<String>, after: String) -> Self {
+        Self {
+            v: VERSION,
+            engine: engine.name().to_owned(),
+            path: path.to_owned(),
+            before,
+            after,
+            added: Vec::new(),
+            made_dirs: Vec::new(),
+        }
+    }
+}
+
+/// Where the record of a file is, there or not.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+}
+
+impl Place {
+    /// In `dir`, under a name that is the file's path with its slashes escaped.
+    pub(super) fn of(dir: &Path, engine: Engine, config: &Path) -> Result<Self, Failure> {
+        let dir = std::path::absolute(dir).map_err(PathError::new("resolve", dir))?;
+        let config = config.to_string_lossy();
+        let config = config.trim_start_matches('/').replace('%', "%25").replace('/', "%2F");
+        Ok(Self { path: dir.join(format!("{}:{config}.json", engine.name())) })
+    }
+
+    /// Reads it.
+    pub(super) fn read(&self) -> Result<Option<Record>, Failure> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let bad = |text: String| {
+            let text = format!("cannot use the record `{}`: {text}", self.path.display());
+            Failure::new(Code::StateUnavailable, text)
+                .hint("move it away; then only what gpulease put in is removed from the file")
+        };
+        let Some(file) = checked::read_checked(&self.path).map_err(|e| bad(e.to_string()))? else {
+            return Ok(None);
+        };
+        let record: Record =
+            serde_json::from_slice(&file.bytes).map_err(|error| bad(error.to_string()))?;
+        if record.v != VERSION {
+            return Err(bad(format!("it is of version {}", record.v)));
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes it, for root alone.
+    pub(super) fn write(&self, record: &Record) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(record)
+            .map_err(|error| Failure::new(Code::StateUnavailable, error.to_string()))?;
+        if let Some(dir) = self.path.parent() {
+            file::make_dirs_above(dir)?;
+            atomic::make_dir(dir, 0o700)?;
+        }
+        Ok(atomic::replace(&self.path, format!("{text}\n").as_bytes(), Durability::Synced)?)
+    }
+
+    /// Removes it.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        Ok(atomic::remove(&self.path)?)
+    }
+}

@@ -1,0 +1,70 @@
+//! A configuration file as its editors want it, and back as it was written.
+
+use super::Fault;
+
+const BOM: &str = "\u{feff}";
+
+/// A text without byte order mark, with `\n` at the ends of its lines.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    pub(super) body: String,
+    has_bom: bool,
+    is_dos: bool,
+}
+
+impl Text {
+    pub(super) fn of(text: &str) -> Self {
+        let bare = text.strip_prefix(BOM);
+        let (has_bom, text) = (bare.is_some(), bare.unwrap_or(text));
+        // In a file of mixed ends the lines that we touch cannot be told from the others.
+        let is_dos = text.contains("\r\n");
+        Self { body: text.replace("\r\n", "\n"), has_bom, is_dos }
+    }
+
+    /// Another body, written in the same way.
+    pub(super) fn with(&self, body: &str) -> String {
+        let body = if self.is_dos { body.replace('\n', "\r\n") } else { body.to_owned() };
+        if self.has_bom { format!("{BOM}{body}") } else { body }
+    }
+}
+
+/// Where a byte stands, as editors count: from 1, in characters.
+pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+/// A text of bytes, or where it is none.
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, Fault> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+        let (line, column) = place(&before, before.len());
+        Fault::Syntax { line, column, message: "not UTF-8".to_owned() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_goes_back_as_it_came() {
+        for text in ["", "a\nb\n", "a\r\nb\r\n", "\u{feff}a\r\n", "\u{feff}{}"] {
+            let read = Text::of(text);
+            assert!(!read.body.contains('\r') && !read.body.contains(BOM));
+            assert_eq!(read.with(&read.body), text);
+        }
+    }
+
+    #[test]
+    fn places_are_counted_from_one() {
+        assert_eq!(place("ab\ncd", 0), (1, 1));
+        assert_eq!(place("ab\ncd", 4), (2, 2));
+        assert_eq!(place("ä\nüx", 5), (2, 2));
+        let error = utf8(b"a\nb\xff".to_vec()).unwrap_err();
+        assert!(matches!(error, Fault::Syntax { line: 2, column: 2, .. }));
+    }
+}

@@ -1,0 +1,114 @@
+//! `uninstall`.
+
+use super::file::Target;
+use super::record::{Place, Record};
+use super::reload::Reload;
+use super::report::Report;
+use super::{Answer, Edit, Engine, InstallOptions, crio, diff, is_wired, podman, tables, unwired};
+use crate::failure::Failure;
+use crate::sys::failpoint;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Takes gpulease out of an engine's configuration.
+pub(in crate::cli) fn uninstall(
+    engine: Engine,
+    options: &InstallOptions,
+) -> Result<Answer, Failure> {
+    let target = Target::read(options.config_of(engine))?;
+    let place = Place::of(&options.state_dir, engine, &target.path)?;
+    let record = place.read()?;
+    let old = target.text.as_deref();
+    let path = target.path.display();
+    let mut report = Report::new(engine, &target.path, options.dry_run);
+    let Some(text) = old else {
+        forget(&place, record.as_ref(), options)?;
+        return Ok(report.answer(&format!("`{path}` is not there; nothing to do\n"), ""));
+    };
+    let found = rest(engine, text, record.as_ref());
+    let (new, notes) = found.map_err(|fault| fault.in_file(&target.path))?;
+    report.notes = notes;
+    for other in others_with_our_default(engine, &target.path) {
+        report.notes.push(format!(
+            "`{}` still makes gpulease the default runtime: change that before it is used",
+            other.display()
+        ));
+    }
+    if new.as_deref() == Some(text) {
+        forget(&place, record.as_ref(), options)?;
+        return Ok(report.answer(&format!("`{path}` does not have gpulease; nothing to do\n"), ""));
+    }
+    let diff = diff::unified(&target.path, old, new.as_deref());
+    report.diff.clone_from(&diff);
+    if options.dry_run {
+        return Ok(report.answer(&diff, ""));
+    }
+    match &new {
+        Some(new) => target.write(new)?,
+        None => target.remove()?,
+    }
+    failpoint::hit("uninstall-written");
+    forget(&place, record.as_ref(), options)?;
+    let reload = Reload::after_change(engine, options.reload)?;
+    report.changed = true;
+    report.reload = reload.json();
+    let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
+    Ok(report.answer(&format!("{diff}\n`{path}` {done}\n"), &reload.line()))
+}
+
+/// The file without gpulease, `None` for none at all.
+fn rest(
+    engine: Engine,
+    text: &str,
+    record: Option<&Record>,
+) -> Result<(Option<String>, Vec<String>), super::Fault> {
+    if let Some(record) = record.filter(|record| record.after == text) {
+        let mut notes = Vec::new();
+        if record.before.as_deref().is_some_and(|before| is_wired(engine, before)) {
+            notes.push(
+                "the file is as it was before `gpulease install`, with a gpulease of that time; \
+                 uninstall once more to remove it"
+                    .to_owned(),
+            );
+        }
+        return Ok((record.before.clone(), notes));
+    }
+    if !is_wired(engine, text) {
+        return Ok((Some(text.to_owned()), Vec::new()));
+    }
+    let before = record.and_then(|record| record.before.as_deref());
+    let added = record.map(|record| record.added.as_slice()).unwrap_or_default();
+    let Edit { text: rest, notes, .. } = unwired(engine, text, before, added)?;
+    let is_ours = record.is_some_and(|record| record.before.is_none());
+    let is_blank = matches!(rest.split_whitespace().collect::<String>().as_str(), "" | "{}");
+    Ok((if is_ours && is_blank { None } else { Some(rest) }, notes))
+}
+
+/// Drops the record, and the directories that were made for the file if nothing else is there.
+fn forget(place: &Place, record: Option<&Record>, options: &InstallOptions) -> Result<(), Failure> {
+    let Some(record) = record.filter(|_| !options.dry_run) else { return Ok(()) };
+    for dir in record.made_dirs.iter().rev() {
+        // It is not empty if somebody else uses it by now.
+        let _ = fs::remove_dir(dir);
+    }
+    place.remove()
+}
+
+/// The other files of Podman and CRI-O that make gpulease the default, though it is gone.
+fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
+    let (main, is_default): (_, fn(&_) -> bool) = match engine {
+        Engine::Podman => ("containers.conf", podman::is_default),
+        Engine::Crio => ("crio.conf", crio::is_default),
+        Engine::Docker | Engine::Containerd => return Vec::new(),
+    };
+    let Some(dir) = ours.parent() else { return Vec::new() };
+    let beside = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = beside.filter(|path| path != ours).collect();
+    files.sort();
+    files.extend(dir.parent().map(|above| above.join(main)));
+    files.retain(|path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        tables::parse(&text).is_ok_and(|document| is_default(&document))
+    });
+    files
+}

@@ -1,0 +1,101 @@
+//! `install`.
+
+use super::file::{self, Target};
+use super::record::{Place, Record};
+use super::reload::Reload;
+use super::report::Report;
+use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, unwired, wired};
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::sys::{PathError, failpoint};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Puts gpulease into an engine's configuration.
+pub(in crate::cli) fn install(
+    engine: Engine,
+    default_runtime: bool,
+    options: &InstallOptions,
+) -> Result<Answer, Failure> {
+    let runtime = runtime_beside_us()?;
+    let target = Target::read(options.config_of(engine))?;
+    let place = Place::of(&options.state_dir, engine, &target.path)?;
+    let wiring = Wiring { runtime: &runtime, default_runtime };
+    let old = target.text.as_deref();
+    let fault = |fault: super::Fault| fault.in_file(&target.path);
+    let edit = wired(engine, old.unwrap_or_default(), &wiring).map_err(fault)?;
+    let path = target.path.display();
+    let mut report = Report::new(engine, &target.path, options.dry_run);
+    report.runtime = Some(runtime.clone());
+    report.notes = edit.notes;
+    if old == Some(edit.text.as_str()) {
+        return Ok(report.answer(&format!("`{path}` has gpulease already; nothing to do\n"), ""));
+    }
+    let diff = diff::unified(&target.path, old, Some(&edit.text));
+    report.diff.clone_from(&diff);
+    if options.dry_run {
+        return Ok(report.answer(&diff, ""));
+    }
+
+    let mut record = record(engine, &target, place.read()?, &edit.text).map_err(fault)?;
+    record.added.extend(edit.added);
+    place.write(&record)?;
+    failpoint::hit("install-recorded");
+    file::make_dirs_above(&target.path)?;
+    target.write(&edit.text)?;
+    failpoint::hit("install-written");
+    let reload = Reload::after_change(engine, options.reload)?;
+    report.changed = true;
+    report.backup = Some(place.path.display().to_string());
+    report.reload = reload.json();
+    let text = format!("{diff}\n`{path}` has gpulease now\nbackup: {}\n", place.path.display());
+    Ok(report.answer(&text, &reload.line()))
+}
+
+/// What `uninstall` will need. What was there before gpulease is what counts: a second `install`
+/// must not take the work of the first one for it.
+fn record(
+    engine: Engine,
+    target: &Target,
+    known: Option<Record>,
+    after: &str,
+) -> Result<Record, super::Fault> {
+    let current = target.text.as_deref();
+    let new = |before, made_dirs, added| {
+        let mut record = Record::new(engine, &target.path, before, after.to_owned());
+        (record.made_dirs, record.added) = (made_dirs, added);
+        record
+    };
+    let Some(known) = known.filter(|_| current.is_some_and(|text| is_wired(engine, text))) else {
+        return Ok(new(current.map(str::to_owned), target.missing_dirs(), Vec::new()));
+    };
+    let Record { before, added, made_dirs, .. } = known;
+    if current == Some(known.after.as_str()) {
+        return Ok(new(before, made_dirs, added));
+    }
+    // Somebody else changed the file since: what they did is to stay.
+    let rest = unwired(engine, current.unwrap_or_default(), before.as_deref(), &added)?.text;
+    let before = if before.is_none() && rest.trim().is_empty() { None } else { Some(rest) };
+    Ok(new(before, made_dirs, added))
+}
+
+/// The gpulease-runtime that came with this program. Both are checked here, because an engine
+/// says of a wrong path only that a container cannot be started.
+fn runtime_beside_us() -> Result<String, Failure> {
+    let us = std::env::current_exe().map_err(PathError::new("find", Path::new("gpulease")))?;
+    for name in ["gpulease-runtime", "gpulease-hook"] {
+        let path = us.with_file_name(name);
+        let is_program = std::fs::metadata(&path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+        if !is_program {
+            let text = format!("there is no program `{}`", path.display());
+            return Err(Failure::new(Code::NoRuntime, text)
+                .hint("gpulease, gpulease-runtime and gpulease-hook belong into one directory"));
+        }
+    }
+    let path = us.with_file_name("gpulease-runtime");
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        let text = format!("the path `{}` is not UTF-8, as engines want it", path.display());
+        Failure::new(Code::NoRuntime, text).hint("install gpulease in another directory")
+    })
+}

@@ -1,0 +1,191 @@
+//! Where is written, and when.
+
+use super::{ENGINES, Node, fixture, has_runtime};
+use crate::support::{CLI, ok, stderr};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
+
+#[test]
+fn a_dry_run_shows_the_diff_and_changes_nothing() {
+    let file = fixture("docker", "03-nvidia-toolkit.json");
+    let node = Node::with("docker", &file);
+    let said = node.says("install", &["--dry-run"]);
+    let config = node.config();
+    assert!(said.starts_with(&format!("--- {0}\n+++ {0}\n@@ ", config.display())), "{said}");
+    assert!(said.lines().any(|line| line.starts_with('+') && line.contains("\"gpulease\": {")));
+    assert_eq!(node.text(), fs::read_to_string(&file).unwrap());
+    assert_eq!(fs::read_dir(node.dir.path()).unwrap().count(), 1);
+    node.says("install", &[]);
+    let text = node.text();
+    let said = node.says("uninstall", &["--dry-run"]);
+    assert!(said.lines().any(|line| line.starts_with('-') && line.contains("\"gpulease\": {")));
+    assert_eq!((node.text(), node.records()), (text, 1));
+    let output = node.run("install", &["--dry-run", "--reload"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn json_tells_all_of_it() {
+    let node = Node::with("containerd", &fixture("containerd", "09-imports-crlf.toml"));
+    let json =
+        |verb: &str| -> Value { serde_json::from_str(&node.says(verb, &["--json"])).unwrap() };
+    let told = json("install");
+    assert_eq!((&told["engine"], &told["changed"]), (&"containerd".into(), &true.into()));
+    assert_eq!(told["path"], node.config().to_str().unwrap());
+    assert_eq!(told["runtime"], crate::support::SHIM);
+    assert_eq!(told["reload"]["command"], "systemctl restart containerd");
+    assert_eq!(told["reload"]["done"], false);
+    assert!(told["notes"][0].as_str().unwrap().starts_with("`imports` is not followed"));
+    assert!(fs::exists(told["backup"].as_str().unwrap()).unwrap());
+    assert_eq!(json("install")["changed"], false);
+    assert_eq!(json("uninstall")["changed"], true);
+    assert_eq!(json("uninstall")["changed"], false);
+}
+
+#[test]
+fn owner_mode_and_symbolic_link_stay() {
+    let node = Node::new("docker");
+    let real = node.dir.path().join("managed");
+    fs::create_dir(&real).unwrap();
+    let real = real.join("daemon.json");
+    fs::write(&real, "{}\n").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&real, node.config()).unwrap();
+    node.says("install", &[]);
+    assert!(node.config().is_symlink());
+    assert!(has_runtime("docker", &fs::read_to_string(&real).unwrap()));
+    assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(fs::read_dir(real.parent().unwrap()).unwrap().count(), 1);
+    node.says("uninstall", &[]);
+    assert_eq!(fs::read_to_string(&real).unwrap(), "{}\n");
+    assert!(node.config().is_symlink());
+
+    // A link to nothing is not made into something, nor one out of everybody's directory.
+    fs::remove_file(&real).unwrap();
+    assert!(!node.run("install", &[]).status.success());
+    assert!(!real.exists());
+    fs::write(&real, "{}\n").unwrap();
+    fs::set_permissions(real.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+    let output = node.run("install", &[]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("is not safe to use"), "{}", stderr(&output));
+}
+
+#[test]
+fn directories_are_made_and_taken_away_again() {
+    for engine in ENGINES {
+        let node = Node::new(engine);
+        let config = node.dir.path().join("etc/engine/conf.d/60-gpulease.conf");
+        let run = |verb: &str| {
+            let mut command = Command::new(CLI);
+            command.args([verb, engine, "--config"]).arg(&config);
+            ok(command.arg("--state-dir").arg(node.state()).output().unwrap());
+        };
+        run("install");
+        assert!(config.is_file());
+        run("uninstall");
+        assert!(!node.dir.path().join("etc").exists());
+    }
+}
+
+#[test]
+fn paths_may_be_relative() {
+    let node = Node::with("docker", &fixture("docker", "02-empty-object.json"));
+    for verb in ["install", "uninstall"] {
+        let mut command = Command::new(CLI);
+        command.args([verb, "docker", "--config", "engine.conf", "--state-dir", "state"]);
+        ok(command.current_dir(node.dir.path()).output().unwrap());
+        assert_eq!(has_runtime("docker", &node.text()), verb == "install");
+    }
+}
+
+#[test]
+fn the_backup_is_for_its_owner_alone() {
+    let node = Node::with("docker", &fixture("docker", "10-large.json"));
+    node.says("install", &[]);
+    assert_eq!(fs::metadata(node.state()).unwrap().mode() & 0o777, 0o700);
+    let record = fs::read_dir(node.state()).unwrap().next().unwrap().unwrap();
+    assert_eq!(record.metadata().unwrap().mode() & 0o777, 0o600);
+    let json: Value = serde_json::from_slice(&fs::read(record.path()).unwrap()).unwrap();
+    let before = fs::read_to_string(fixture("docker", "10-large.json")).unwrap();
+    assert_eq!((&json["before"], &json["after"]), (&before.into(), &node.text().into()));
+}
+
+/// Killed between any two steps, a file is as it was or as it should be, and can be undone.
+#[test]
+fn a_crash_loses_nothing() {
+    for engine in ENGINES {
+        let file = super::fixtures(engine).into_iter().nth(4).unwrap();
+        let before = fs::read_to_string(&file).unwrap();
+        for point in ["install-recorded", "install-written"] {
+            let node = Node::with(engine, &file);
+            let failpoint = format!("{point}=kill");
+            let mut command = node.command("install");
+            let killed = command.env("GPULEASE_FAILPOINT", failpoint).output().unwrap();
+            assert!(killed.status.code().is_none(), "{engine} {point}");
+            assert_eq!(node.records(), 1, "the backup comes first");
+            assert_eq!(has_runtime(engine, &node.text()), point == "install-written");
+            assert!(node.text() == before || point == "install-written");
+            for _ in 0..2 {
+                node.says("uninstall", &[]);
+                assert_eq!((node.text(), node.records()), (before.clone(), 0));
+            }
+            let killed =
+                node.command("install").env("GPULEASE_FAILPOINT", "install-recorded=kill").output();
+            assert!(killed.unwrap().status.code().is_none());
+            node.says("install", &[]);
+            let mut command = node.command("uninstall");
+            command.env("GPULEASE_FAILPOINT", "uninstall-written=kill");
+            assert!(command.output().unwrap().status.code().is_none());
+            assert_eq!((node.text(), node.records()), (before.clone(), 1));
+            node.says("install", &[]);
+            node.says("uninstall", &[]);
+            assert_eq!((node.text(), node.records()), (before.clone(), 0));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_is_said_and_can_be_put_away() {
+    let node = Node::with("podman", &fixture("podman", "04-runtimes.conf"));
+    node.says("install", &["--default-runtime"]);
+    let record = fs::read_dir(node.state()).unwrap().next().unwrap().unwrap().path();
+    fs::write(&record, "{").unwrap();
+    let output = node.run("uninstall", &[]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    fs::remove_file(&record).unwrap();
+    node.says("uninstall", &[]);
+    let text = node.text();
+    assert!(!text.contains("gpulease") && text.contains("#kata = "), "{text}");
+}
+
+#[test]
+fn another_file_that_still_names_it_is_pointed_out() {
+    let node = Node::new("crio");
+    let dir = node.dir.path().join("crio.conf.d");
+    fs::create_dir(&dir).unwrap();
+    let other = dir.join("10-house.conf");
+    fs::write(&other, "[crio.runtime]\ndefault_runtime = \"gpulease\"\n").unwrap();
+    let run = |verb: &str| {
+        let mut command = Command::new(CLI);
+        command.args([verb, "crio", "--config"]).arg(dir.join("60-gpulease.conf"));
+        let output = ok(command.arg("--state-dir").arg(node.state()).output().unwrap());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("install");
+    let said = run("uninstall");
+    let note = format!("note: `{}` still makes gpulease the default", other.display());
+    assert!(said.contains(&note), "{said}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_not_wired() {
+    let node = Node::new("docker");
+    let alone = node.dir.path().join("gpulease");
+    fs::copy(CLI, &alone).unwrap();
+    let output = Command::new(&alone).args(["install", "docker", "--dry-run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("gpulease-runtime"), "{}", stderr(&output));
+}
