@@ -17,6 +17,7 @@ impl Host {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let paths = Paths {
+            root: at(""),
             etc: at("etc"),
             run: at("run"),
             sys: at("sys"),
