@@ -3,13 +3,14 @@
 use super::args::{Invocation, Verb};
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::paths::Paths;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a runtime is looked for: never by the caller's PATH, which Podman leaves empty and
 /// anybody may set.
-const SYSTEM_DIRS: &[&str] =
+pub const SYSTEM_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
 /// The two whose state we can read.
@@ -37,7 +38,9 @@ impl Kind {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// The program's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Runc => "runc",
             Self::Crun => "crun",
@@ -126,7 +129,14 @@ fn home_of_existing(call: &Invocation, preferred: Option<Kind>) -> Option<PathBu
 }
 
 fn installed(kind: Kind) -> Option<PathBuf> {
-    SYSTEM_DIRS.iter().map(|dir| Path::new(dir).join(kind.name())).find(|path| path.is_file())
+    installed_on(kind.name(), &Paths::default())
+}
+
+/// Where a host has a program of this name, by the rules of the shim.
+#[must_use]
+pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
+    let dirs = SYSTEM_DIRS.iter().map(|dir| paths.on_host(Path::new(dir)));
+    dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// A configured runtime must exist and must not be this program.
@@ -149,6 +159,7 @@ fn is_this_program(metadata: &Metadata) -> bool {
 }
 
 /// The name of a runtime that puts GPUs into containers by itself.
+#[must_use]
 pub fn vendors(program: &Path) -> Option<String> {
     let name = program.file_name()?.to_str()?;
     let vendors = ["nvidia-container-runtime", "amd-container-runtime"];

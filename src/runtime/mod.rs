@@ -13,7 +13,7 @@ mod exec;
 mod granted;
 mod injected;
 mod inventory;
-mod lowlevel;
+pub mod lowlevel;
 pub mod nodes;
 pub mod permit;
 pub mod report;

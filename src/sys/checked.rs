@@ -106,6 +106,54 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     Ok(Some(CheckedFile { bytes, metadata }))
 }
 
+/// Whether a file could have been written by anybody but root or the effective user: by the rules
+/// of [`read_checked`], but it is not read, so it may be of any size. `None` if there is no such
+/// file.
+///
+/// # Errors
+/// If the file exists but is unsafe, or cannot be looked at.
+pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
+    let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("look at")(error)),
+    };
+    check_directory_of(path)?;
+    check_directory_of(&target)?;
+    let metadata = fs::metadata(&target).map_err(failed("look at"))?;
+    judge_file(Facts::of(&metadata), effective_user())
+        .map_err(|fault| FileError::Insecure { path: path.into(), fault })?;
+    Ok(Some(metadata))
+}
+
+/// The bytes of a regular file that belongs to somebody else and decides nothing: whoever may
+/// write it. At most `max` bytes; a pipe or a device is refused without being waited for. `None`
+/// if there is no such file.
+///
+/// # Errors
+/// If there is something else, or more, or it is unreadable.
+pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::other(format!("it is larger than {max} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
 fn read_at_most(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;

@@ -1,12 +1,13 @@
 //! Becoming the low-level runtime, or running it as a child.
 
+use nix::unistd::Pid;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Replaces this process by `program`, with the environment as it is: same pid, so that the
@@ -124,6 +125,81 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// What a program that was only asked something wrote to stdout, up to a few KiB, if it ended well.
+/// It runs as [`run_bounded`] does, and is killed with all that it started.
+///
+/// # Errors
+/// If it cannot be started, does not end in time, or fails.
+pub fn ask_bounded(program: &Path, args: &[&str], deadline: Duration) -> io::Result<String> {
+    let _kept = Sigchld::kept();
+    let mut child = Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let in_time = ends_within(pid, deadline);
+    // Its group is what it left behind, and itself: not reaped yet, it keeps the group's number.
+    let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
+    let status = child.wait()?;
+    if !in_time? {
+        return Err(no_answer(deadline));
+    }
+    if !status.success() {
+        return Err(io::Error::other(format!("it failed: {status}")));
+    }
+    let mut bytes = Vec::new();
+    if let Some(pipe) = child.stdout.take() {
+        // What it left behind may have changed its group and keep the pipe open: there is no end
+        // of file to wait for then.
+        let flags = nix::fcntl::OFlag::O_NONBLOCK;
+        nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+        let _ = pipe.take(4096).read_to_end(&mut bytes);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the child ends within `deadline`; it is not reaped.
+fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let start = Instant::now();
+    loop {
+        if waitid(Id::Pid(pid), flags)? != WaitStatus::StillAlive {
+            return Ok(true);
+        }
+        if start.elapsed() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn no_answer(deadline: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))
+}
+
+/// Waits for the child, and kills it when the deadline has passed.
+fn wait_until(child: &mut Child, deadline: Duration) -> io::Result<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if start.elapsed() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Err(no_answer(deadline));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Runs `program` with nothing but a PATH for environment, no stdin and no stdout, and kills it
 /// when the deadline has passed.
 ///
@@ -140,21 +216,7 @@ pub fn run_bounded(program: &Path, args: &[OsString], deadline: Duration) -> io:
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if start.elapsed() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer within {deadline:?}"),
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
+    let status = wait_until(&mut child, deadline)?;
     let mut stderr = String::new();
     if let Some(pipe) = child.stderr.take() {
         // What does not fit the pipe's buffer is not waited for: the child has ended.

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Why the lock was not had.
@@ -66,6 +66,42 @@ pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, L
             holder: holder(inode, paths),
         }),
     }
+}
+
+/// Whether the lock could be had within `deadline`, without keeping others from it: a shared lock
+/// that is dropped at once, on a file that is not made. `false` if there is no such file.
+///
+/// # Errors
+/// As [`acquire`].
+pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, LockError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(PathError::new("open", path)(error).into()),
+    };
+    let start = Instant::now();
+    loop {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if start.elapsed() < deadline => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => {
+                return Err(PathError::new("lock", path)(error).into());
+            }
+        }
+    }
+    let inode = file.metadata().map(|metadata| metadata.ino()).ok();
+    Err(LockError::Timeout {
+        path: path.display().to_string(),
+        waited: deadline,
+        holder: holder(inode, paths),
+    })
 }
 
 /// Waits in the kernel's queue, where whoever came first is served first: with polling, a burst

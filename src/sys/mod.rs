@@ -9,6 +9,7 @@ pub mod exec;
 pub mod failpoint;
 pub mod identity;
 pub mod lock;
+pub mod mount;
 pub mod proc;
 pub mod random;
 
