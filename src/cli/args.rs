@@ -22,6 +22,7 @@ Examples:
   gpulease explain count=1 memory=8Gi  would this start now, and if not, why
   gpulease release web                 take a lease back from a dead container
   gpulease install docker              have an engine use gpulease
+  gpulease doctor                      what is wrong here, and how to fix it
 
 Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
@@ -137,6 +138,35 @@ pub(super) enum Command {
         /// unknowingly
         #[arg(long)]
         force: bool,
+    },
+
+    /// Find what is wrong with this node, and say how to set it right
+    ///
+    /// Looks at the configuration, the low-level runtime and its version, gpulease's programs, the
+    /// lease directory, the inventory, the engines that are installed and their hooks, and the
+    /// cgroups. Changes nothing. What cannot be looked at, as by another user than root, is said.
+    #[command(after_help = DOCTOR_AFTER)]
+    Doctor {
+        /// Also show the checks that passed
+        #[arg(short, long)]
+        verbose: bool,
+
+        /// Look at the host whose file system lies below DIR, as in a container that has it
+        /// mounted there
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+    },
+
+    /// Say whether containers can be given devices now, for a health check
+    ///
+    /// Looks at what can break while a node is in use: the configuration, the hook, the lease
+    /// directory and its lock, the inventory. One line; changes nothing and is done at once.
+    #[command(after_help = HEALTH_AFTER)]
+    Health {
+        /// Look at the host whose file system lies below DIR, as in a container that has it
+        /// mounted there
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
     },
 
     /// Show or renew what gpulease knows of the node's devices
@@ -255,6 +285,25 @@ const RELEASE_AFTER: &str = "\
 Examples:
   gpulease release l-5f1c09ab77de
   gpulease release web --force";
+
+const DOCTOR_AFTER: &str = "\
+A fault refuses containers with a request, or gives them what they should not
+have. A warning works now and will surprise somebody. A note is worth knowing.
+Each has a code in brackets, which stays, and a fix. Exits with 1 if there is a
+fault, else with 0.
+
+Examples:
+  gpulease doctor
+  gpulease doctor -v
+  gpulease doctor --json | jq -r '.checks[] | select(.level == \"fault\") | .fix'";
+
+const HEALTH_AFTER: &str = "\
+Exits with 0 if it is healthy, else with 1; `gpulease doctor` says more. What
+cannot be looked at, as by another user than root, is not called healthy.
+
+Examples:
+  gpulease health
+  gpulease health --root /host --json";
 
 const INVENTORY_AFTER: &str = "\
 Examples:

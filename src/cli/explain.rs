@@ -214,7 +214,7 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
         text.push_str(&words::wrapped("hint: ", &refusal.hint).replacen("hint:", &word, 1));
     }
     let json = json!({ "request": shown_request::json(request), "refusal": refusal });
-    Answer { text, json, code: Some(refusal.code) }
+    Answer { text, json, status: refusal.code.exit_status() }
 }
 
 fn asked(request: &Request) -> String {

@@ -7,6 +7,7 @@
 
 mod args;
 mod devices;
+mod doctor;
 mod explain;
 mod failure;
 mod install;
@@ -75,6 +76,12 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             explain::explain(&context()?, words, bundle.as_deref(), output)
         }
         Command::Release { id, force } => release::release(&context()?, id, *force),
+        Command::Doctor { verbose, root } => {
+            Ok(doctor::doctor(cli.gpulease_config.as_deref(), root.as_deref(), *verbose, output))
+        }
+        Command::Health { root } => {
+            Ok(doctor::health(cli.gpulease_config.as_deref(), root.as_deref()))
+        }
         Command::Inventory { action } => match action {
             InventoryAction::Refresh => inventory::refresh(&context()?),
             InventoryAction::Show => inventory::show(&context()?, output),

@@ -2,7 +2,6 @@
 
 use super::args::Color;
 use crate::failure::Failure;
-use crate::model::code::Code;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -15,14 +14,14 @@ pub(super) struct Answer {
     pub(super) text: String,
     /// For programs.
     pub(super) json: Value,
-    /// Set where the answer is no.
-    pub(super) code: Option<Code>,
+    /// The exit status: other than 0 where the answer is no.
+    pub(super) status: u8,
 }
 
 impl Answer {
     /// A yes.
     pub(super) const fn new(text: String, json: Value) -> Self {
-        Self { text, json, code: None }
+        Self { text, json, status: 0 }
     }
 }
 
@@ -119,7 +118,7 @@ impl Output {
     pub(super) fn answer(&self, answer: &Answer) -> ExitCode {
         let text = if self.json { pretty(&answer.json) } else { answer.text.clone() };
         match print(&text) {
-            Ok(()) => answer.code.map_or(ExitCode::SUCCESS, |code| code.exit_status().into()),
+            Ok(()) => answer.status.into(),
             Err(error) => exit(Err(error)),
         }
     }

@@ -1,0 +1,20 @@
+//! What keeps a container from another's GPU: device rules, of cgroup v1 or v2.
+
+use super::finding::Findings;
+use super::subject::Subject;
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    let mount = subject.paths.sys.join("fs/cgroup");
+    if mount.join("cgroup.controllers").exists() {
+        return found.ok("cgroups", "cgroup v2: device rules are BPF programs");
+    }
+    if mount.join("devices").is_dir() {
+        return found.ok("cgroups", "cgroup v1, with the devices controller");
+    }
+    found.fault(
+        "cgroups-no-device-rules",
+        "neither cgroup v2 nor the devices controller of v1 is mounted: nothing keeps a \
+         container from the GPUs of others",
+        "`mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd.unified_cgroup_hierarchy=1",
+    );
+}

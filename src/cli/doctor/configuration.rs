@@ -1,0 +1,118 @@
+//! Who runs the check, and the configuration file.
+
+use super::finding::{Findings, UNCHECKED, plain, quoted};
+use super::subject::{Known, Subject};
+use crate::config::ConfigError;
+use crate::failure::Failure;
+use crate::model::text::shown;
+use crate::sys::checked::{Fault, FileError};
+use std::io::ErrorKind;
+use std::path::Path;
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    privileges(subject, found);
+    let path = &subject.config_path;
+    let Some(error) = &subject.config_error else {
+        let text = if path.exists() {
+            format!("{} is in use", quoted(path))
+        } else {
+            format!("{} is not there: the defaults hold", quoted(path))
+        };
+        return found.ok("configuration", text);
+    };
+    cannot_go_on(subject.known, found);
+    if let ConfigError::File(FileError::Io(error)) = error
+        && error.source.kind() == ErrorKind::PermissionDenied
+        && !subject.is_host_root
+    {
+        return found.unchecked(path, &error.source);
+    }
+    // It is the same error with which a start is refused.
+    let text = Failure::of(error.code(), error).message;
+    match error {
+        ConfigError::File(error) => insecure(error, text, "config-insecure", found),
+        ConfigError::Missing { .. } => found.fault(
+            "config-missing",
+            text,
+            "write the file, or correct --gpulease-config or GPULEASE_CONFIG",
+        ),
+        ConfigError::NotText { .. } | ConfigError::Invalid { .. } => found.fault(
+            "config-invalid",
+            text,
+            format!("correct {}; gpulease-config(5) describes it", quoted(path)),
+        ),
+        ConfigError::NotSupportedYet { .. } => found.fault(
+            "config-unsupported",
+            text,
+            format!("take the key out of {}; gpulease-config(5) has the values", quoted(path)),
+        ),
+    }
+}
+
+/// Says what the configuration would have to tell first.
+fn cannot_go_on(known: Known, found: &mut Findings) {
+    let what = match known {
+        Known::All => return,
+        Known::Essentials => "the hook, the devices and the inventory",
+        Known::Nothing => {
+            "the low-level runtime, the hook, the lease directory, the devices and the inventory"
+        }
+    };
+    found.note(
+        UNCHECKED,
+        format!("{what} were not checked: the configuration has to be read first"),
+        "correct the configuration, then run `gpulease doctor` again",
+    );
+}
+
+fn privileges(subject: &Subject, found: &mut Findings) {
+    if subject.is_host_root {
+        return found.ok("privileges", "this is root, on the host");
+    }
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        found.warning(
+            "user-namespace",
+            "this is root of a user namespace only: an engine that runs here is refused leases",
+            "run the engine, and `gpulease doctor`, as root of the host",
+        );
+    } else {
+        found.note(
+            "not-root",
+            format!("this is user {user}: what is root's alone cannot be checked"),
+            "run `gpulease doctor` as root",
+        );
+    }
+}
+
+/// A file or its directory that others could write, or that cannot be read at all.
+pub(super) fn insecure(error: &FileError, text: String, code: &'static str, found: &mut Findings) {
+    match error {
+        FileError::Insecure { path, fault } => found.fault(code, text, fix_of(path, *fault)),
+        FileError::Io(error) => {
+            let fix = format!("see that root can read {}", quoted(&error.path));
+            found.fault(code, text, fix);
+        }
+        FileError::TooLarge { path } => {
+            let fix = format!("{} is no such file: replace it", quoted(path));
+            found.fault(code, text, fix);
+        }
+    }
+}
+
+/// The command that takes the fault away.
+pub(super) fn fix_of(path: &Path, fault: Fault) -> String {
+    let path = plain(path);
+    match fault {
+        Fault::Owner(_) => format!("`chown root:root {path}`"),
+        Fault::Writable(_) => format!("`chmod go-w {path}`"),
+        Fault::NotRegular => format!("put a regular file at `{path}`"),
+        Fault::NotDirectory => format!("make a directory of `{path}`"),
+    }
+}
+
+/// An error of another program's file, which may repeat what stands in it.
+pub(super) fn foreign(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    shown(&line)
+}

@@ -1,0 +1,176 @@
+//! The engines that are installed, and whether they call gpulease.
+//!
+//! Each engine's file is read into the same few facts, and these are judged here. A file that the
+//! engine itself could not read is a fault: the engine does not start with it.
+
+mod containerd;
+mod docker;
+mod files;
+mod toml_engines;
+
+pub(super) use files::{drop_ins, text as read_text};
+
+use super::finding::{Findings, quoted};
+use super::programs::SHIM_NAME;
+use super::subject::Subject;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use crate::runtime::lowlevel::{installed_on, vendors};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What the other checks need of the engines.
+#[derive(Debug, Default)]
+pub(super) struct Wired {
+    /// The shims that they name, as found from here.
+    pub(super) shims: BTreeSet<PathBuf>,
+    /// The directories with hooks that they name, as on the host.
+    pub(super) hooks_dirs: Vec<PathBuf>,
+}
+
+/// One engine.
+#[derive(Debug)]
+struct Engine {
+    name: &'static str,
+    /// The file in which runtimes are listed.
+    file: PathBuf,
+    runtimes: Vec<Runtime>,
+    /// What starts the containers that name no runtime.
+    default: Option<String>,
+    /// What can be named without being listed.
+    built_in: &'static [&'static str],
+    hooks_dirs: Vec<PathBuf>,
+    /// How gpulease is put into the file.
+    how: &'static str,
+}
+
+/// A runtime that an engine lists.
+#[derive(Debug)]
+struct Runtime {
+    name: String,
+    /// Absolute, or a name for the system directories. Of several the first that is there counts.
+    programs: Vec<String>,
+}
+
+impl Runtime {
+    /// The program, as found from here.
+    fn program(&self, paths: &Paths) -> Option<PathBuf> {
+        self.programs.iter().find_map(|program| find(program, paths))
+    }
+
+    fn is_ours(&self) -> bool {
+        self.programs.iter().any(|program| Path::new(program).ends_with(SHIM_NAME))
+    }
+
+    fn is_vendors(&self) -> bool {
+        self.programs.iter().any(|program| vendors(Path::new(program)).is_some())
+    }
+}
+
+fn find(program: &str, paths: &Paths) -> Option<PathBuf> {
+    if !program.starts_with('/') {
+        return installed_on(program, paths).filter(|_| !program.contains('/'));
+    }
+    Some(paths.on_host(Path::new(program))).filter(|path| path.is_file())
+}
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
+    let readers = [docker::read, containerd::read, toml_engines::podman, toml_engines::crio];
+    let mut wired = Wired::default();
+    let mut unwired = Vec::new();
+    let mut is_doubtful = false;
+    for read in readers {
+        let before = found.list.len();
+        let Some(engine) = read(subject, found) else {
+            // What could not be read may well name gpulease.
+            is_doubtful |= found.list.len() > before;
+            continue;
+        };
+        let ours: Vec<&Runtime> =
+            engine.runtimes.iter().filter(|runtime| runtime.is_ours()).collect();
+        engine.judge(subject, found);
+        if ours.is_empty() {
+            unwired.push((engine.name, engine.how));
+        }
+        for runtime in ours {
+            match runtime.program(&subject.paths) {
+                Some(program) => {
+                    if found.is_clean_since(before) {
+                        let text = format!(
+                            "{} calls {} as its runtime `{}`",
+                            engine.name,
+                            quoted(&program),
+                            shown(&runtime.name)
+                        );
+                        found.ok("engine", text);
+                    }
+                    wired.shims.insert(program);
+                }
+                None => engine.missing(runtime, found),
+            }
+        }
+        wired.hooks_dirs.extend(engine.hooks_dirs);
+    }
+    let none_is_wired =
+        wired.shims.is_empty() && found.list.iter().all(|f| f.code != "engine-runtime-missing");
+    if let Some((name, how)) = unwired.first().filter(|_| none_is_wired && !is_doubtful) {
+        let names: Vec<&str> = unwired.iter().map(|(name, _)| *name).collect();
+        found.warning(
+            "no-engine-wired",
+            format!("no engine calls {SHIM_NAME}; installed: {}", names.join(", ")),
+            format!("for {name}: {how}"),
+        );
+    } else {
+        for (name, _) in unwired {
+            found.ok("engine", format!("{name} is installed and does not use gpulease"));
+        }
+    }
+    wired
+}
+
+impl Engine {
+    fn judge(&self, subject: &Subject, found: &mut Findings) {
+        let Some(default) = &self.default else { return };
+        let listed = self.runtimes.iter().find(|runtime| runtime.name == *default);
+        let built_in = self.built_in.contains(&default.as_str())
+            || default.starts_with("io.containerd.")
+            || (default.starts_with('/') && find(default, &subject.paths).is_some());
+        if listed.is_none() && !built_in {
+            found.fault(
+                "engine-default-unknown",
+                format!(
+                    "{} is told to use the runtime `{}` by default, which is not listed",
+                    self.name,
+                    shown(default)
+                ),
+                format!("list it in {}, or take the default out", quoted(&self.file)),
+            );
+        }
+        if listed.is_some_and(Runtime::is_vendors) {
+            found.warning(
+                "engine-vendor-default",
+                format!(
+                    "{} uses the vendor's runtime `{}` by default: containers that do not name \
+                     gpulease get GPUs that others have leased",
+                    self.name,
+                    shown(default)
+                ),
+                format!("make gpulease the default in {}, or runc", quoted(&self.file)),
+            );
+        }
+    }
+
+    fn missing(&self, runtime: &Runtime, found: &mut Findings) {
+        let program = runtime.programs.first().map_or("", String::as_str);
+        found.fault(
+            "engine-runtime-missing",
+            format!(
+                "{} calls `{}` as its runtime `{}`, which is not there",
+                self.name,
+                shown(program),
+                shown(&runtime.name)
+            ),
+            format!("install {SHIM_NAME} there, or correct {}", quoted(&self.file)),
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Podman's `containers.conf` and CRI-O's `crio.conf`, with their drop-ins.
+
+use super::super::finding::Findings;
+use super::super::subject::Subject;
+use super::{Engine, Runtime, files};
+use crate::runtime::lowlevel::installed_on;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// containers.conf(5): what Podman knows without being told.
+const PODMAN_RUNTIMES: &[&str] =
+    &["crun", "crun-vm", "crun-wasm", "kata", "krun", "ocijail", "runc", "runj", "runsc", "youki"];
+
+pub(super) fn podman(subject: &Subject, found: &mut Findings) -> Option<Engine> {
+    let on_host = |path: &str| subject.paths.on_host(Path::new(path));
+    let file = on_host("/etc/containers/containers.conf");
+    let mut files = vec![on_host("/usr/share/containers/containers.conf"), file.clone()];
+    files.extend(files::drop_ins(&on_host("/etc/containers/containers.conf.d"), "*.conf"));
+    // The file is also CRI-O's and Buildah's; without Podman it lists runtimes for nobody.
+    installed_on("podman", &subject.paths)?;
+    let table = files::merged("Podman", &files, subject, found).ok()?.unwrap_or_default();
+    let runtimes = files::at(&table, &["engine", "runtimes"]).and_then(Value::as_table);
+    let runtimes = runtimes.into_iter().flatten().map(|(name, programs)| Runtime {
+        name: name.clone(),
+        programs: files::strings(Some(programs)),
+    });
+    Some(Engine {
+        name: "Podman",
+        runtimes: runtimes.collect(),
+        default: string(&table, &["engine", "runtime"]),
+        built_in: PODMAN_RUNTIMES,
+        hooks_dirs: directories(&table, &["engine", "hooks_dir"]),
+        how: "put `[engine.runtimes]` and `gpulease = [\"/usr/local/bin/gpulease-runtime\"]` into \
+              /etc/containers/containers.conf.d/gpulease.conf",
+        file,
+    })
+}
+
+pub(super) fn crio(subject: &Subject, found: &mut Findings) -> Option<Engine> {
+    let on_host = |path: &str| subject.paths.on_host(Path::new(path));
+    let file = on_host("/etc/crio/crio.conf");
+    let mut files = vec![file.clone()];
+    files.extend(files::drop_ins(&on_host("/etc/crio/crio.conf.d"), "*"));
+    installed_on("crio", &subject.paths)?;
+    let table = files::merged("CRI-O", &files, subject, found).ok()?.unwrap_or_default();
+    let runtimes = files::at(&table, &["crio", "runtime", "runtimes"]).and_then(Value::as_table);
+    let runtimes = runtimes.into_iter().flatten().map(|(name, runtime)| {
+        let program = runtime.get("runtime_path").and_then(Value::as_str);
+        // Without a path the name is looked for.
+        let program = program.filter(|path| !path.is_empty()).unwrap_or(name);
+        Runtime { name: name.clone(), programs: vec![program.to_owned()] }
+    });
+    Some(Engine {
+        name: "CRI-O",
+        runtimes: runtimes.collect(),
+        default: string(&table, &["crio", "runtime", "default_runtime"]),
+        built_in: &["crun", "runc"],
+        hooks_dirs: directories(&table, &["crio", "runtime", "hooks_dir"]),
+        how: "put `[crio.runtime.runtimes.gpulease]` and `runtime_path = \
+              \"/usr/local/bin/gpulease-runtime\"` into /etc/crio/crio.conf.d/gpulease.conf",
+        file,
+    })
+}
+
+fn string(table: &Table, keys: &[&str]) -> Option<String> {
+    files::at(table, keys)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn directories(table: &Table, keys: &[&str]) -> Vec<PathBuf> {
+    files::strings(files::at(table, keys)).into_iter().map(PathBuf::from).collect()
+}

@@ -1,0 +1,153 @@
+//! The devices file, the inventory that was made of it, and the nodes of the devices in it.
+
+use super::configuration::insecure;
+use super::finding::{Findings, plain, quoted};
+use super::subject::Subject;
+use crate::cli::words;
+use crate::failure::Failure;
+use crate::inventory::{self, Inventory, InventoryError};
+use crate::model::text::shown;
+use crate::sys::checked::FileError;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    let scanned = match inventory::scan(&subject.paths, &subject.config) {
+        Ok(scanned) => scanned,
+        Err(error) => return source(&error, subject, found),
+    };
+    cache(subject, found);
+    if scanned.node.devices.is_empty() {
+        return found.warning(
+            "no-devices",
+            format!(
+                "{} lists no device: every request is refused",
+                quoted(&subject.config.devices_file)
+            ),
+            "list the node's devices there; `gpulease inventory example` prints one to begin with",
+        );
+    }
+    let simulated = scanned.node.devices.iter().filter(|device| device.simulated).count();
+    let more = if simulated > 0 { format!(", {simulated} simulated") } else { String::new() };
+    let count = words::count(scanned.node.devices.len(), "device");
+    found.ok("devices", format!("{} lists {count}{more}", quoted(&subject.config.devices_file)));
+    nodes(&scanned, subject, found);
+    memory_limits(&scanned, subject, found);
+}
+
+/// What is wrong with the devices file: no start with a request can succeed.
+fn source(error: &InventoryError, subject: &Subject, found: &mut Findings) {
+    let text = Failure::of(error.code(), error).message;
+    let file = &subject.config.devices_file;
+    match error {
+        InventoryError::File(FileError::Io(error))
+            if error.source.kind() == ErrorKind::PermissionDenied && !subject.is_host_root =>
+        {
+            found.unchecked(file, &error.source);
+        }
+        InventoryError::File(error) => insecure(error, text, "devices-file-insecure", found),
+        InventoryError::NumberExists { .. } => {
+            found.fault("simulated-number-exists", text, error.hint());
+        }
+        InventoryError::BootId { .. } | InventoryError::NoBootId { .. } => {
+            found.fault("boot-id-unreadable", text, "mount procfs at /proc");
+        }
+        _ => found.fault("devices-file-invalid", text, error.hint()),
+    }
+}
+
+/// The source is good, so whatever is wrong here the next start sets right.
+fn cache(subject: &Subject, found: &mut Findings) {
+    const REFRESH: &str = "nothing has to be done; `gpulease inventory refresh` renews it now";
+    let path = subject.store.inventory_path();
+    let inventory = match subject.cached_inventory() {
+        Ok(Some(Ok(inventory))) => inventory,
+        Ok(None) => {
+            let text = format!("{} is not there yet; the next start makes it", quoted(&path));
+            return found.note("inventory-missing", text, REFRESH);
+        }
+        Ok(Some(Err(InventoryError::Stale(why)))) => {
+            return found.note("inventory-stale", stale(&path, &why.to_string()), REFRESH);
+        }
+        Ok(Some(Err(error))) => {
+            let text = format!("{}: {error}; the next start renews it", quoted(&path));
+            return found.warning("inventory-damaged", text, "run `gpulease inventory refresh`");
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && !subject.is_host_root => {
+            return found.unchecked(&path, &error);
+        }
+        Err(error) => {
+            let text = format!("{} cannot be read: {error}", quoted(&path));
+            return found.fault("inventory-unreadable", text, format!("`rm -r {}`", plain(&path)));
+        }
+    };
+    match inventory::freshness(&inventory, &subject.paths, &subject.config) {
+        Ok(()) => found
+            .ok("inventory", format!("{} is of this boot and of the devices file", quoted(&path))),
+        Err(why) => found.note("inventory-stale", stale(&path, &why.to_string()), REFRESH),
+    }
+}
+
+fn stale(path: &Path, why: &str) -> String {
+    format!("{} is out of date ({}); the next start renews it", quoted(path), shown(why))
+}
+
+/// A start whose device has no node is refused.
+fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+    let node = &inventory.node;
+    let devices = node.devices.iter().flat_map(|device| &device.nodes);
+    let control = node.control.iter().flat_map(|control| &control.nodes);
+    let real = devices.chain(control).filter(|node| node.simulated.is_none());
+    let mut missing = Vec::new();
+    let mut seen = 0_usize;
+    for node in real {
+        seen += 1;
+        let path = subject.paths.on_host(Path::new(&node.path));
+        let is_device =
+            fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_char_device());
+        if !is_device {
+            missing.push(node.path.as_str());
+        }
+    }
+    match missing.as_slice() {
+        [] if seen == 0 => {}
+        [] => found.ok(
+            "device-nodes",
+            format!("{} of the listed devices are there", words::count(seen, "node")),
+        ),
+        [first, more @ ..] => {
+            let more =
+                if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            found.fault(
+                "device-node-missing",
+                format!(
+                    "`{}`{more} of the devices file is no device here: what needs it is refused",
+                    shown(first)
+                ),
+                format!(
+                    "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`), or correct {}",
+                    quoted(&subject.config.devices_file)
+                ),
+            );
+        }
+    }
+}
+
+/// `dmem` is the cgroup controller for device memory (kernel 6.14, cgroup v2).
+fn memory_limits(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+    let controllers = subject.paths.sys.join("fs/cgroup/cgroup.controllers");
+    let controllers = fs::read_to_string(controllers).unwrap_or_default();
+    if controllers.split_whitespace().any(|controller| controller == "dmem") {
+        found.ok("dmem", "the kernel can limit device memory by the cgroup controller dmem");
+    } else if inventory.node.devices.iter().any(|device| !device.simulated) {
+        found.note(
+            "dmem-missing",
+            "there is no cgroup controller dmem: the kernel does not hold a container to its \
+             share of a device's memory",
+            "put only containers that trust each other on one device; dmem needs Linux 6.14 and \
+             cgroup v2",
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The low-level runtime and its version, and systemd's.
+//!
+//! Under the systemd cgroup driver a container's device rules are also properties of its unit, and
+//! `systemctl daemon-reload` sets the rules again from those. runc before 1.1.7 leaves out devices
+//! that are not in `/dev/char`, as NVIDIA's are not (opencontainers/runc#3708); systemd before 240
+//! leaves them out by itself. Then the container loses its GPUs while it runs.
+
+use super::configuration::fix_of;
+use super::finding::{Findings, plain, quoted};
+use super::programs::SHIM_NAME;
+use super::subject::Subject;
+use crate::failure::chain;
+use crate::model::text::shown;
+use crate::runtime::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendors};
+use crate::sys::checked::{FileError, check_unread};
+use crate::sys::exec::ask_bounded;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// For one question; there are two.
+const DEADLINE: Duration = Duration::from_millis(700);
+/// The first runc that keeps the device rules of devices outside of `/dev/char`.
+const RUNC_FIXED: (u32, u32, u32) = (1, 1, 7);
+/// The first systemd that does.
+const SYSTEMD_FIXED: u32 = 240;
+/// `CAP_SYS_RESOURCE` (capabilities(7)).
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// The runtime and its version.
+pub(super) fn runtime(subject: &Subject, found: &mut Findings) {
+    if let Some(path) = usable(subject, found) {
+        version(&path, has_systemd(subject), subject, found);
+    }
+}
+
+/// As `sd_booted(3)` tells it.
+fn has_systemd(subject: &Subject) -> bool {
+    subject.paths.on_host(Path::new("/run/systemd/system")).is_dir()
+}
+
+/// The runtime that the next container start takes, if it may be run.
+fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf> {
+    let paths = &subject.paths;
+    let default =
+        || [Kind::Runc, Kind::Crun].iter().find_map(|kind| installed_on(kind.name(), paths));
+    let Some(path) = subject.config.runtime.clone().or_else(default) else {
+        found.fault(
+            "runtime-missing",
+            format!("neither runc nor crun is in {}", SYSTEM_DIRS.join(", ")),
+            "install runc or crun, or set `runtime` in the configuration",
+        );
+        return None;
+    };
+    let shown = quoted(&path);
+    let set =
+        format!("set `runtime` in {} to the path of runc or crun", quoted(&subject.config_path));
+    let metadata = match check_unread(&path) {
+        Ok(Some(metadata)) => metadata,
+        Ok(None) => {
+            found.fault(
+                "runtime-missing",
+                format!("the low-level runtime {shown} is not there"),
+                set,
+            );
+            return None;
+        }
+        Err(FileError::Insecure { path: at, fault }) => {
+            let text =
+                format!("the low-level runtime {shown} runs as root, but {}: {fault}", quoted(&at));
+            found.fault("runtime-insecure", text, fix_of(&at, fault));
+            return None;
+        }
+        Err(error) => {
+            found.unchecked(&path, &chain(&error));
+            return None;
+        }
+    };
+    let is_shim = path.file_name().is_some_and(|name| name == SHIM_NAME)
+        || fs::canonicalize(&path).is_ok_and(|real| real.ends_with(SHIM_NAME));
+    if is_shim {
+        found.fault(
+            "runtime-is-gpulease",
+            format!("the low-level runtime {shown} is gpulease's own"),
+            set,
+        );
+        return None;
+    }
+    if metadata.mode() & 0o111 == 0 {
+        let text = format!("the low-level runtime {shown} cannot be executed");
+        found.fault("runtime-not-executable", text, format!("`chmod 0755 {}`", plain(&path)));
+        return None;
+    }
+    if let Some(vendor) = vendors(&path) {
+        let text = format!(
+            "the low-level runtime is {}, which puts GPUs into containers by itself: \
+             requests are refused",
+            shown_name(&vendor)
+        );
+        found.fault("runtime-vendor", text, set);
+        return None;
+    }
+    Some(path)
+}
+
+fn shown_name(name: &str) -> String {
+    format!("`{}`", shown(name))
+}
+
+fn version(path: &Path, has_systemd: bool, subject: &Subject, found: &mut Findings) {
+    let answer = match ask_bounded(path, &["--version"], DEADLINE) {
+        Ok(answer) => answer,
+        Err(error) => return found.unchecked(path, &format!("`--version`: {error}")),
+    };
+    let kind = Kind::of(path);
+    let line = answer
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(kind.name())?.strip_prefix(" version "));
+    let Some((text, version)) = line.and_then(|text| Some((text, parse(text)?))) else {
+        return found.unchecked(path, &"`--version` does not say which one it is");
+    };
+    let text = format!("{} {}", kind.name(), shown(text.trim()));
+    match kind {
+        Kind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
+            "runc-daemon-reload",
+            format!(
+                "{} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
+                 the GPUs from running containers",
+                quoted(path)
+            ),
+            "install runc 1.1.7 or later, or crun; or use the cgroupfs driver",
+        ),
+        Kind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource(subject) => found
+            .warning(
+                "crun-sys-resource",
+                format!(
+                    "{} is {text}, which sets no device rules on cgroup v2 without \
+                 CAP_SYS_RESOURCE, which is missing here",
+                    quoted(path)
+                ),
+                "install crun 1.9 or later, or set `runtime` to the path of runc",
+            ),
+        _ => found.ok("runtime", format!("{} is {text}", quoted(path))),
+    }
+}
+
+/// `1.1.5+ds1`, `1.2.0-rc.1`, `1.14.3`, `1.8`.
+fn parse(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text.trim().splitn(3, '.').map(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part.get(..digits)?.parse::<u32>().ok()
+    });
+    let (major, minor) = (numbers.next()??, numbers.next()??);
+    Some((major, minor, numbers.next().flatten().unwrap_or(0)))
+}
+
+/// On cgroup v2. This process's capabilities stand for the engine's.
+fn lacks_sys_resource(subject: &Subject) -> bool {
+    let is_v2 = subject.paths.sys.join("fs/cgroup/cgroup.controllers").exists();
+    let status = fs::read_to_string(subject.paths.proc.join("self/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    is_v2 && subject.is_host_root && effective.is_some_and(|set| set >> CAP_SYS_RESOURCE & 1 == 0)
+}
+
+/// systemd's version, where it runs.
+pub(super) fn systemd(subject: &Subject, found: &mut Findings) {
+    if !has_systemd(subject) {
+        return;
+    }
+    let Some(path) = installed_on("systemctl", &subject.paths) else { return };
+    // It is run as whoever runs this.
+    if let Err(error) = check_unread(&path) {
+        return found.unchecked(&path, &chain(&error));
+    }
+    let answer = match ask_bounded(&path, &["--version"], DEADLINE) {
+        Ok(answer) => answer,
+        Err(error) => return found.unchecked(&path, &format!("`--version`: {error}")),
+    };
+    // `systemd 252 (252.5-2)`
+    let number = answer.split_whitespace().nth(1).and_then(|word| word.parse::<u32>().ok());
+    match number {
+        Some(number) if number < SYSTEMD_FIXED => found.warning(
+            "systemd-daemon-reload",
+            format!(
+                "systemd is {number}: with the systemd cgroup driver, `systemctl daemon-reload` \
+                 takes the GPUs from running containers"
+            ),
+            "install systemd 240 or later, or use the cgroupfs driver",
+        ),
+        Some(number) => found.ok("systemd", format!("systemd is {number}")),
+        None => found.unchecked(&path, &"`--version` does not say which one it is"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_distributions_are_read() {
+        assert_eq!(parse("1.1.5+ds1"), Some((1, 1, 5)));
+        assert_eq!(parse("1.2.0-rc.1"), Some((1, 2, 0)));
+        assert_eq!(parse("1.8"), Some((1, 8, 0)));
+        assert_eq!(parse("UNKNOWN"), None);
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("99999999999.1.1"), None);
+    }
+}

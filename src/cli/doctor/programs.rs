@@ -1,0 +1,132 @@
+//! gpulease's own programs: there, executable, and nobody's but root's.
+
+use super::configuration::fix_of;
+use super::finding::{Findings, plain, quoted};
+use super::subject::{Known, Subject};
+use crate::failure::chain;
+use crate::injection::HOOK_NAME;
+use crate::paths::Paths;
+use crate::runtime::lowlevel;
+use crate::sys::checked::{FileError, check_unread};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The shim's file name.
+pub(super) const SHIM_NAME: &str = "gpulease-runtime";
+
+/// The codes for one program: absent, not executable, writable by others.
+struct Codes {
+    ok: &'static str,
+    missing: &'static str,
+    not_executable: &'static str,
+    insecure: &'static str,
+}
+
+const SHIM: Codes = Codes {
+    ok: "shim",
+    missing: "shim-missing",
+    not_executable: "shim-not-executable",
+    insecure: "shim-insecure",
+};
+
+const HOOK: Codes = Codes {
+    ok: "hook",
+    missing: "hook-missing",
+    not_executable: "hook-not-executable",
+    insecure: "hook-insecure",
+};
+
+/// The shim, wherever engines call it, and the hook that belongs to each. `named` are those
+/// that engines call and that are there.
+pub(super) fn check(subject: &Subject, named: &BTreeSet<PathBuf>, found: &mut Findings) {
+    let shims = if named.is_empty() {
+        installed(&subject.paths).into_iter().collect()
+    } else {
+        named.clone()
+    };
+    if shims.is_empty() {
+        found.fault(
+            SHIM.missing,
+            format!("{SHIM_NAME} is neither beside this program nor in a system directory"),
+            format!("install {SHIM_NAME} and {HOOK_NAME} into /usr/local/bin"),
+        );
+    }
+    for shim in &shims {
+        check_program(shim, &SHIM, found);
+    }
+    if subject.known != Known::All {
+        return;
+    }
+    match &subject.config.hook {
+        Some(hook) => check_program(hook, &HOOK, found),
+        None => {
+            for hook in shims.iter().filter_map(|shim| Some(real(shim).parent()?.join(HOOK_NAME))) {
+                check_program(&hook, &HOOK, found);
+            }
+        }
+    }
+}
+
+/// The hook alone, where it is configured or beside the shim that is installed.
+pub(super) fn check_hook(subject: &Subject, found: &mut Findings) {
+    let beside = || Some(real(&installed(&subject.paths)?).parent()?.join(HOOK_NAME));
+    match subject.config.hook.clone().or_else(beside) {
+        Some(hook) => check_program(&hook, &HOOK, found),
+        None => found.fault(
+            HOOK.missing,
+            format!("{SHIM_NAME}, beside which {HOOK_NAME} lies, is not installed"),
+            format!("install {SHIM_NAME} and {HOOK_NAME} into /usr/local/bin"),
+        ),
+    }
+}
+
+/// The shim beside this program, or else where it is installed on the host.
+fn installed(paths: &Paths) -> Option<PathBuf> {
+    let own = || std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(SHIM_NAME)));
+    // This program may have come from elsewhere than the host that it looks at.
+    let beside = if paths.root == Path::new("/") { own() } else { None };
+    let fixed = || lowlevel::installed_on(SHIM_NAME, paths);
+    beside.filter(|path| path.is_file()).or_else(fixed)
+}
+
+/// The shim looks beside its own file, not beside a link to it.
+fn real(shim: &Path) -> PathBuf {
+    std::fs::canonicalize(shim).unwrap_or_else(|_| shim.to_owned())
+}
+
+fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
+    let shown = quoted(path);
+    match check_unread(path) {
+        Ok(None) => found.fault(
+            codes.missing,
+            format!("{shown} is not there: every start with a request fails"),
+            format!("install it: `install -m 0755 dist/bin/{} {}`", name(path), plain(path)),
+        ),
+        Ok(Some(metadata)) if metadata.mode() & 0o111 == 0 => found.fault(
+            codes.not_executable,
+            format!("{shown} cannot be executed: its mode is {:04o}", metadata.mode() & 0o7777),
+            format!("`chmod 0755 {}`", plain(path)),
+        ),
+        Ok(Some(_)) => {
+            found.ok(codes.ok, format!("{shown} is there, and nobody else can change it"))
+        }
+        Err(FileError::Insecure { path: at, fault }) => found.fault(
+            codes.insecure,
+            format!(
+                "{shown} runs as root, but {}: {fault}",
+                if at == path {
+                    "others can change it".to_owned()
+                } else {
+                    format!("in {} others can replace it", quoted(&at))
+                }
+            ),
+            fix_of(&at, fault),
+        ),
+        Err(error) => found.unchecked(path, &chain(&error)),
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,152 @@
+//! What lies in the lease directory: records of the dead, damage, leftovers.
+
+use super::finding::{Findings, plain, quoted};
+use super::subject::Subject;
+use crate::claim::Ground;
+use crate::claim::liveness::{self, Holder};
+use crate::claim::sweep::short_id;
+use crate::cli::words;
+use crate::failure::Failure;
+use crate::model::text::shown;
+use crate::store::Entry;
+use crate::sys::identity::Here;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A temporary file lives for the moment of one write.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    if !subject.config.run_dir.is_dir() {
+        return;
+    }
+    let before = found.list.len();
+    leftovers(subject, found);
+    let leases = subject.config.run_dir.join("leases");
+    match strange_files(&leases) {
+        Ok(strange) if strange.is_empty() => {}
+        Ok(strange) => {
+            // Reading a pipe would wait for a writer: here, and in every start.
+            let first = strange.first().map(|path| quoted(path)).unwrap_or_default();
+            found.fault(
+                "records-strange",
+                format!("{first} in the lease directory is not a regular file"),
+                format!("`rm -r {}`", strange.first().map(|path| plain(path)).unwrap_or_default()),
+            );
+            return;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return found.unchecked(&leases, &error),
+    }
+    let entries = match subject.store.entries() {
+        Ok(entries) => entries,
+        Err(error) => return found.unchecked(&leases, &Failure::from(error).message),
+    };
+    let count = entries.len();
+    judge(entries, subject, found);
+    if found.is_clean_since(before) {
+        found.ok("records", format!("{} can be read", words::count(count, "lease record")));
+    }
+}
+
+fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
+    let here = Here::look(&subject.paths);
+    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let mut dead = 0;
+    for entry in entries {
+        match entry {
+            Entry::Lease(lease) => {
+                dead += usize::from(
+                    liveness::holder_here(&lease, &here, &subject.paths) == Holder::Dead,
+                );
+            }
+            Entry::Corrupt(record) => {
+                let judged = liveness::holder_of_corrupt(&record, SystemTime::now(), ground);
+                // What the low-level runtime knows of it can be asked only on the host itself.
+                let is_here = subject.paths.root == Path::new("/");
+                let consequence = if judged == Holder::Dead && is_here {
+                    "the next start moves it aside"
+                } else {
+                    "its devices count as taken while the container may live"
+                };
+                let id = shown(short_id(record.key.container_id.as_str()));
+                found.warning(
+                    "record-corrupt",
+                    format!(
+                        "the lease record of container {id} cannot be read ({}): {consequence}",
+                        shown(&record.why)
+                    ),
+                    format!(
+                        "end the container; the next start after some minutes then moves `{}` \
+                         aside",
+                        plain(&record.path)
+                    ),
+                );
+            }
+        }
+    }
+    if dead > 0 {
+        found.note(
+            "leases-dead",
+            format!("{} of dead holders; the next start takes what they hold", words::count(dead, "lease")),
+            "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends one",
+        );
+    }
+}
+
+fn strange_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut strange = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_record = entry.path().extension().is_some_and(|extension| extension == "json");
+        if is_record && !entry.file_type()?.is_file() {
+            strange.push(entry.path());
+        }
+    }
+    strange.sort();
+    Ok(strange)
+}
+
+/// What a killed writer left, and what a sweep moved aside.
+fn leftovers(subject: &Subject, found: &mut Findings) {
+    let run_dir = &subject.config.run_dir;
+    let mut temporary = Vec::new();
+    for dir in [run_dir.clone(), run_dir.join("leases"), run_dir.join("bundles")] {
+        let Ok(listing) = fs::read_dir(&dir) else { continue };
+        temporary.extend(listing.flatten().map(|entry| entry.path()).filter(|path| is_left(path)));
+    }
+    temporary.sort();
+    if let Some(first) = temporary.first() {
+        found.note(
+            "leftovers",
+            format!(
+                "{} of killed writers, such as {}",
+                words::count(temporary.len(), "temporary file"),
+                quoted(first)
+            ),
+            format!("`find {} -name '.*.tmp' -mmin +1 -delete`", plain(run_dir)),
+        );
+    }
+    let corrupt = run_dir.join("corrupt");
+    let aside = fs::read_dir(&corrupt).map_or(0, |listing| listing.flatten().count());
+    if aside > 0 {
+        found.note(
+            "records-set-aside",
+            format!(
+                "{} of dead containers in {}",
+                words::count(aside, "unreadable record"),
+                quoted(&corrupt)
+            ),
+            format!("look at what damaged them, then remove them from `{}`", plain(&corrupt)),
+        );
+    }
+}
+
+fn is_left(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let age = fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    name.starts_with('.') && name.ends_with(".tmp") && age.is_some_and(|age| age > LEFT_BEHIND)
+}

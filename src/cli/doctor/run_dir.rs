@@ -1,0 +1,161 @@
+//! The lease directory: whose it is, where it lies, and whether its lock can be had.
+
+use super::finding::{Findings, plain, quoted};
+use super::subject::Subject;
+use crate::failure::chain;
+use crate::sys::lock::{self, LockError};
+use crate::sys::mount;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// A create holds the lock for about a millisecond; 64 of them at once still less than this.
+const LOCK_DEADLINE: Duration = Duration::from_millis(300);
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    let dir = &subject.config.run_dir;
+    let before = found.list.len();
+    if !directory(dir, "run-dir", found) {
+        return;
+    }
+    parent(dir, found);
+    for name in ["leases", "bundles", "corrupt"] {
+        let inner = dir.join(name);
+        if fs::symlink_metadata(&inner).is_ok() {
+            directory(&inner, name, found);
+        }
+    }
+    file_system(dir, subject, found);
+    the_lock(subject, found);
+    if found.is_clean_since(before) {
+        found.ok(
+            "run-dir",
+            format!("{} is root's alone, on a tmpfs, and its lock is free", quoted(dir)),
+        );
+    }
+}
+
+/// Whether it is there, so that there is more to look at.
+fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
+    let shown = quoted(dir);
+    let metadata = match fs::symlink_metadata(dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            found.note(
+                "run-dir-missing",
+                format!("{shown} is not there yet; the next start with a request makes it"),
+                "`gpulease inventory refresh` makes it now",
+            );
+            return false;
+        }
+        Err(error) => {
+            found.unchecked(dir, &error);
+            return false;
+        }
+    };
+    if !metadata.is_dir() {
+        found.fault(
+            "run-dir-not-directory",
+            format!("{shown} is not a directory: every start with a request is refused"),
+            format!("`rm {}`; the next start makes the directory", plain(dir)),
+        );
+        return false;
+    }
+    let user = nix::unistd::geteuid().as_raw();
+    if metadata.uid() != 0 && metadata.uid() != user {
+        found.fault(
+            "run-dir-owner",
+            format!("{shown} belongs to user {}, who could forge leases in it", metadata.uid()),
+            format!("`chown -R root:root {}`", plain(dir)),
+        );
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let right = if what == "run-dir" || what == "leases" { "0755" } else { "0700" };
+        found.fault(
+            "run-dir-mode",
+            format!(
+                "{shown} has mode {:04o}: others could forge leases in it",
+                metadata.mode() & 0o7777
+            ),
+            format!("`chmod {right} {}`", plain(dir)),
+        );
+    }
+    true
+}
+
+/// Who can rename the directory can replace it.
+fn parent(dir: &Path, found: &mut Findings) {
+    let Some(parent) = dir.parent() else { return };
+    let Ok(metadata) = fs::metadata(parent) else { return };
+    let sticky = metadata.mode() & 0o1000 != 0;
+    if metadata.mode() & 0o022 != 0 && !sticky {
+        found.fault(
+            "run-dir-parent",
+            format!(
+                "{} has mode {:04o}: others could put another directory in place of {}",
+                quoted(parent),
+                metadata.mode() & 0o7777,
+                quoted(dir)
+            ),
+            format!("`chmod go-w {}`", plain(parent)),
+        );
+    }
+}
+
+fn file_system(dir: &Path, subject: &Subject, found: &mut Findings) {
+    let mount = match mount::of(dir) {
+        Ok(mount) => mount,
+        Err(error) => return found.unchecked(dir, &error.source),
+    };
+    if !mount.volatile {
+        found.warning(
+            "run-dir-not-tmpfs",
+            format!(
+                "{} is not on a tmpfs: leases outlive a reboot, and each write a disk",
+                quoted(dir)
+            ),
+            format!(
+                "mount a tmpfs there, or set `run_dir` in {} to a directory on one",
+                quoted(&subject.config_path)
+            ),
+        );
+    }
+    // From a container, a read-only view of the host says nothing about the host.
+    if mount.full {
+        found.fault(
+            "run-dir-full",
+            format!("the file system of {} is full: no lease can be recorded", quoted(dir)),
+            format!("make room: `df {0}` and `df -i {0}` show how much", plain(dir)),
+        );
+    }
+}
+
+fn the_lock(subject: &Subject, found: &mut Findings) {
+    let path = subject.config.run_dir.join("lock");
+    let error = match lock::probe(&path, LOCK_DEADLINE, &subject.paths) {
+        Ok(_) => return,
+        Err(error) => error,
+    };
+    match &error {
+        LockError::Timeout { holder, .. } => found.fault(
+            "lock-held",
+            format!(
+                "the lock {} is held by {holder}, for longer than a start holds it",
+                quoted(&path)
+            ),
+            format!("find out what it waits for: `fuser -v {}`; starts wait for it", plain(&path)),
+        ),
+        LockError::Path(error)
+            if error.source.kind() == ErrorKind::PermissionDenied && !subject.is_host_root =>
+        {
+            found.unchecked(&path, &error.source);
+        }
+        LockError::Path(_) => found.fault(
+            "lock-unusable",
+            chain(&error),
+            format!("`rm -r {}` while no container starts: it is made anew", plain(&path)),
+        ),
+    }
+}

@@ -1,0 +1,91 @@
+//! The node that is looked at.
+
+use crate::config::{self, Config, ConfigError, LenientState};
+use crate::inventory::{self, Inventory, InventoryError};
+use crate::paths::Paths;
+use crate::store::Store;
+use crate::sys::checked::read_foreign;
+use crate::sys::identity;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// More than an inventory of the most devices.
+const INVENTORY_MAX: u64 = 16 << 20;
+
+/// How much of the configuration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// All of it.
+    All,
+    /// The low-level runtime and the lease directory, as a container without a request takes them.
+    Essentials,
+    /// Nothing: not even where leases lie.
+    Nothing,
+}
+
+/// A node and what is configured on it, as far as that can be told.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) paths: Paths,
+    pub(super) config_path: PathBuf,
+    /// Why the configuration cannot be used.
+    pub(super) config_error: Option<ConfigError>,
+    /// What of [`Self::config`] is no guess.
+    pub(super) known: Known,
+    /// Its paths as they are found from here.
+    pub(super) config: Config,
+    pub(super) store: Store,
+    /// Root, and not in a user namespace.
+    pub(super) is_host_root: bool,
+}
+
+impl Subject {
+    pub(super) fn look(config: Option<&Path>, paths: Paths) -> Self {
+        let located = config::locate(config);
+        let is_default = located == Path::new(config::DEFAULT_PATH);
+        // A file that was named is the caller's, the default one is the host's.
+        let config_path = if is_default { paths.on_host(&located) } else { located };
+        let (config, known, config_error) = match config::load(&config_path) {
+            Ok(config) => (config, Known::All, None),
+            Err(ConfigError::Missing { .. }) if is_default => (Config::default(), Known::All, None),
+            Err(error) => {
+                let (config, known) = essentials(&config_path);
+                (config, known, Some(error))
+            }
+        };
+        let on_host = |path: &PathBuf| paths.on_host(path);
+        let config = Config {
+            runtime: config.runtime.as_ref().map(on_host),
+            run_dir: on_host(&config.run_dir),
+            devices_file: on_host(&config.devices_file),
+            hook: config.hook.as_ref().map(on_host),
+            ..config
+        };
+        let store = Store::at(&config.run_dir);
+        let paths = Paths { run: config.run_dir.clone(), ..paths };
+        let is_host_root = identity::is_host_root(&paths);
+        Self { paths, config_path, config_error, known, config, store, is_host_root }
+    }
+
+    /// `inventory.json`, with the paths of its sources as they are found from here.
+    pub(super) fn cached_inventory(&self) -> io::Result<Option<Result<Inventory, InventoryError>>> {
+        let bytes = read_foreign(&self.store.inventory_path(), INVENTORY_MAX)?;
+        Ok(bytes.map(|bytes| {
+            let mut inventory = inventory::decode(&bytes)?;
+            for source in &mut inventory.sources {
+                source.path = self.paths.on_host(&source.path);
+            }
+            Ok(inventory)
+        }))
+    }
+}
+
+/// The two keys that survive a mistake elsewhere in the file.
+fn essentials(path: &Path) -> (Config, Known) {
+    let lenient = config::runtime_leniently(path);
+    let known =
+        if lenient.state == LenientState::Read { Known::Essentials } else { Known::Nothing };
+    let base = Config::default();
+    let run_dir = lenient.run_dir.unwrap_or_else(|| base.run_dir.clone());
+    (Config { runtime: lenient.runtime, run_dir, ..base }, known)
+}

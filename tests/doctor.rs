@@ -1,0 +1,163 @@
+//! `gpulease doctor` and `gpulease health` on faked nodes: one that is healthy, and the same one
+//! with a fault planted. All of it works without root, too.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which clippy does not know as tests"
+)]
+
+#[path = "doctor/garbage.rs"]
+mod garbage;
+#[path = "doctor/node.rs"]
+mod node;
+#[path = "doctor/planted.rs"]
+mod planted;
+
+use node::{Node, codes};
+use std::process::Command;
+
+#[test]
+fn a_healthy_node_has_no_finding() {
+    let node = Node::healthy();
+    let before = node.listing();
+    let (status, checks) = node.doctor();
+    assert_eq!(status, 0, "{checks:#?}");
+    assert_eq!(codes(&checks), Vec::<String>::new(), "{checks:#?}");
+    // Nothing was left out: every kind of check has passed.
+    let passed: Vec<&str> = checks.iter().map(|check| check["code"].as_str().unwrap()).collect();
+    for code in [
+        "configuration",
+        "runtime",
+        "systemd",
+        "engine",
+        "shim",
+        "hook",
+        "run-dir",
+        "records",
+        "devices",
+        "inventory",
+        "hooks-dirs",
+        "cgroups",
+    ] {
+        assert!(passed.contains(&code), "{code}: {passed:?}");
+    }
+    assert_eq!(passed.iter().filter(|code| **code == "engine").count(), 4, "{checks:#?}");
+    assert_eq!(node.listing(), before, "looking changes nothing");
+    let (status, health) = node.health();
+    assert_eq!((status, &health["healthy"]), (0, &true.into()), "{health:#}");
+    assert_eq!(node.listing(), before, "looking changes nothing");
+}
+
+#[test]
+fn what_is_not_installed_is_no_finding() {
+    let node = Node::healthy();
+    for engine in ["containerd", "podman", "crio"] {
+        node.remove(&format!("usr/bin/{engine}"));
+    }
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+    // No engine at all: runc and crun can be replaced by hand.
+    node.remove("usr/bin/dockerd");
+    node.remove("etc/docker/daemon.json");
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+}
+
+#[test]
+fn text_shows_findings_and_on_demand_the_rest() {
+    let node = Node::healthy();
+    let says = |arguments: &[&str]| {
+        let output = node.cli(arguments);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, text) = says(&["doctor"]);
+    assert_eq!(status, Some(0));
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("not-root")).collect();
+    assert!(lines.last().unwrap().starts_with("0 faults"), "{text}");
+    assert!(text.contains("passed (-v shows them)"), "{text}");
+    assert!(!text.contains(" ok: "), "{text}");
+    let (_, text) = says(&["doctor", "-v"]);
+    assert!(text.contains("     ok: ") && text.contains("[engine]"), "{text}");
+
+    node.chmod("run/gpulease", 0o777);
+    node.write("etc/docker/daemon.json", r#"{"default-runtime": "gone"}"#);
+    let (status, text) = says(&["doctor"]);
+    assert_eq!(status, Some(1));
+    // Words that cannot be broken, such as paths, may be longer.
+    let long =
+        text.lines().filter(|line| line.chars().count() > 80 && line.matches(' ').count() > 12);
+    assert_eq!(long.count(), 0, "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("2 faults"), "{text}");
+    assert!(text.contains("\n  fault: ") && text.contains("\n    fix: `chmod 0755 "), "{text}");
+    let (status, text) = says(&["health"]);
+    assert_eq!(status, Some(1));
+    assert!(text.starts_with("unhealthy: run-dir-mode: ") && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn the_json_has_four_fields_for_each_check() {
+    let node = Node::healthy();
+    node.chmod("run/gpulease", 0o777);
+    let (status, checks) = node.doctor();
+    assert_eq!(status, 1);
+    for check in &checks {
+        let check = check.as_object().unwrap();
+        assert_eq!(check.keys().collect::<Vec<_>>(), ["code", "level", "message", "fix"]);
+        let level = check["level"].as_str().unwrap();
+        assert!(["ok", "note", "warning", "fault"].contains(&level), "{level}");
+        assert_eq!(check["fix"].is_null(), level == "ok", "{check:?}");
+        let code = check["code"].as_str().unwrap();
+        assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code}");
+        let message = check["message"].as_str().unwrap();
+        assert!(!message.ends_with('.') && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn it_works_for_any_user_and_says_what_it_could_not_see() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // Then all of these tests show it.
+    }
+    use std::os::unix::process::CommandExt;
+    let node = Node::healthy();
+    node.install_cli();
+    node.chmod("etc/docker/daemon.json", 0o600);
+    node.chmod("run/gpulease/inventory.json", 0o600);
+    let ask = |command: &str| {
+        let mut asked = Command::new(node.path("gpulease"));
+        asked.args([command, "--json", "--root"]).arg(node.path(""));
+        asked.env_remove("GPULEASE_CONFIG").uid(65534).gid(65534).output().unwrap()
+    };
+    // What could not be seen is no fault, and is not called healthy either.
+    assert_eq!(ask("health").status.code(), Some(1));
+    let output = ask("doctor");
+    let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = checks["checks"].as_array().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{checks:#?}");
+    let unchecked: Vec<&str> = checks
+        .iter()
+        .filter(|check| check["code"] == "unchecked")
+        .map(|check| check["message"].as_str().unwrap())
+        .collect();
+    for file in ["daemon.json", "inventory.json", "/lock"] {
+        assert!(unchecked.iter().any(|text| text.contains(file)), "{file}: {unchecked:#?}");
+    }
+    assert!(checks.iter().any(|check| check["code"] == "not-root"));
+    assert!(checks.iter().all(|check| check["level"] != "fault"), "{checks:#?}");
+}
+
+#[test]
+fn a_named_configuration_is_the_callers() {
+    let node = Node::healthy();
+    let named = node.path("named.toml");
+    std::fs::write(&named, "run_dir = \"/run/elsewhere\"\n").unwrap();
+    let output = node.cli(&["doctor", "--json", "--gpulease-config", named.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("run-dir-missing") && text.contains("/run/elsewhere"), "{text}");
+    assert!(text.contains("named.toml"), "{text}");
+}

@@ -1,0 +1,299 @@
+//! Planted faults: exactly the expected finding comes, and its fix names what to touch.
+
+use super::node::{CONTAINERD, Node, codes};
+use gpulease::inventory::{profiles, static_file};
+use std::fs;
+use std::fs::File;
+
+/// What is planted, the level, the code, words of the fix, and whether `health` sees it.
+struct Row {
+    plant: fn(&Node),
+    level: &'static str,
+    code: &'static str,
+    fix: &'static str,
+    health: bool,
+}
+
+const fn fault(code: &'static str, fix: &'static str, health: bool, plant: fn(&Node)) -> Row {
+    Row { plant, level: "fault", code, fix, health }
+}
+
+const fn warning(code: &'static str, fix: &'static str, plant: fn(&Node)) -> Row {
+    Row { plant, level: "warning", code, fix, health: false }
+}
+
+const fn note(code: &'static str, fix: &'static str, plant: fn(&Node)) -> Row {
+    Row { plant, level: "note", code, fix, health: false }
+}
+
+const REAL: &str = "[[device]]\nuuid = 'GPU-1'\nvendor = 'nvidia'\nmodel = 'M'\n\
+                    memory_mib = 1024\npci = '0000:01:00.0'\nnodes = ['/dev/nvidia0']\n";
+
+const OUR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["precreate"], "when": {"always": true},
+    "hook": {"path": "/usr/local/bin/gpulease-hook", "args": ["gpulease-hook", "precreate"]}}"#;
+
+const VENDOR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["prestart"], "when": {"always": true},
+    "hook": {"path": "/usr/bin/nvidia-container-runtime-hook"}}"#;
+
+const DOCKER: &str = "etc/docker/daemon.json";
+const PODMAN: &str = "etc/containers/containers.conf.d/gpulease.conf";
+const CRIO: &str = "etc/crio/crio.conf.d/gpulease.conf";
+const CONFIG: &str = "etc/gpulease/config.toml";
+const DEVICES: &str = "etc/gpulease/devices.toml";
+const HOOK: &str = "usr/local/bin/gpulease-hook";
+
+const ROWS: &[Row] = &[
+    fault("config-insecure", "`chmod go-w ", true, |node| {
+        node.write(CONFIG, "");
+        node.chmod(CONFIG, 0o666);
+    }),
+    fault("config-invalid", "config.toml`; gpulease-config(5)", true, |node| {
+        node.write(CONFIG, "runtime = [\n");
+    }),
+    fault("config-invalid", "config.toml`; gpulease-config(5)", true, |node| {
+        node.write(CONFIG, "no_such_key = 1\n");
+    }),
+    fault("config-unsupported", "config.toml`; gpulease-config(5)", true, |node| {
+        node.write(CONFIG, "driver = \"cdi\"\n");
+    }),
+    fault("runtime-missing", "install runc or crun", false, |node| node.remove("usr/bin/runc")),
+    fault("runtime-missing", "set `runtime` in ", false, |node| {
+        node.write(CONFIG, "runtime = \"/opt/runc\"\n");
+    }),
+    fault("runtime-not-executable", "usr/bin/runc", false, |node| {
+        node.chmod("usr/bin/runc", 0o644)
+    }),
+    fault("runtime-insecure", "`chmod go-w ", false, |node| node.chmod("usr/bin/runc", 0o757)),
+    fault("runtime-is-gpulease", "set `runtime` in ", false, |node| {
+        node.write(CONFIG, "runtime = \"/usr/local/bin/gpulease-runtime\"\n");
+    }),
+    fault("runtime-vendor", "set `runtime` in ", false, |node| {
+        node.program("usr/bin/nvidia-container-runtime", "echo 'runc version 1.2.6'");
+        node.write(CONFIG, "runtime = \"/usr/bin/nvidia-container-runtime\"\n");
+    }),
+    warning("runc-daemon-reload", "runc 1.1.7", |node| {
+        node.program("usr/bin/runc", "echo 'runc version 1.1.5+ds1'");
+    }),
+    warning("systemd-daemon-reload", "systemd 240", |node| {
+        node.program("usr/bin/systemctl", "echo 'systemd 239 (239-82.el8)'");
+    }),
+    note("unchecked", "gpulease doctor", |node| node.program("usr/bin/runc", "echo surprise")),
+    fault("hook-missing", "gpulease-hook", true, |node| node.remove(HOOK)),
+    fault("hook-missing", "/opt/gpulease-hook", true, |node| {
+        node.write(CONFIG, "hook = \"/opt/gpulease-hook\"\n");
+    }),
+    fault("hook-not-executable", "`chmod 0755 ", true, |node| node.chmod(HOOK, 0o644)),
+    fault("hook-insecure", "`chmod go-w ", true, |node| node.chmod(HOOK, 0o775)),
+    fault("shim-not-executable", "gpulease-runtime", false, |node| {
+        node.chmod("usr/local/bin/gpulease-runtime", 0o644);
+    }),
+    fault("shim-insecure", "`chmod go-w ", false, |node| {
+        node.chmod("usr/local/bin/gpulease-runtime", 0o757);
+    }),
+    note("run-dir-missing", "gpulease inventory refresh", |node| {
+        node.remove("run/gpulease");
+    }),
+    fault("run-dir-mode", "`chmod 0755 ", true, |node| node.chmod("run/gpulease", 0o777)),
+    fault("run-dir-mode", "run/gpulease/leases`", true, |node| {
+        node.chmod("run/gpulease/leases", 0o775);
+    }),
+    fault("run-dir-parent", "`chmod go-w ", true, |node| node.chmod("run/", 0o777)),
+    warning("run-dir-not-tmpfs", "config.toml", |node| {
+        node.mkdir("var/gpulease");
+        node.write(CONFIG, "run_dir = \"/var/gpulease\"\n");
+        fs::copy(
+            node.path("run/gpulease/inventory.json"),
+            node.path("var/gpulease/inventory.json"),
+        )
+        .unwrap();
+    }),
+    fault("lock-unusable", "run/gpulease/lock", true, |node| {
+        node.remove("run/gpulease/lock");
+        std::os::unix::fs::symlink("elsewhere", node.path("run/gpulease/lock")).unwrap();
+    }),
+    fault("records-strange", "x@run!runc.json", false, |node| {
+        let path = node.path("run/gpulease/leases/x@run!runc.json");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    }),
+    warning("record-corrupt", "web@run!runc.json", |node| {
+        node.write("run/gpulease/leases/web@run!runc.json", "{\"v\": 1,");
+    }),
+    note("leases-dead", "gpulease leases", Node::dead_lease),
+    note("records-set-aside", "run/gpulease/corrupt", |node| {
+        node.write("run/gpulease/corrupt/web@run!runc.json", "{");
+    }),
+    note("leftovers", "-delete", |node| {
+        node.write("run/gpulease/leases/.web.1.tmp", "{");
+        let file = File::options().write(true).open(node.path("run/gpulease/leases/.web.1.tmp"));
+        file.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }),
+    note("inventory-missing", "gpulease inventory refresh", |node| {
+        node.remove("run/gpulease/inventory.json");
+    }),
+    note("inventory-stale", "gpulease inventory refresh", |node| {
+        node.write("proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n");
+    }),
+    warning("inventory-damaged", "gpulease inventory refresh", |node| {
+        node.write("run/gpulease/inventory.json", "{\"v\": 1}");
+    }),
+    fault("devices-file-insecure", "devices.toml", true, |node| node.chmod(DEVICES, 0o666)),
+    fault("devices-file-invalid", "devices.toml", true, |node| node.write(DEVICES, "[[device]]\n")),
+    fault("simulated-number-exists", "devices.toml", true, |node| {
+        let profile = profiles::find("mixed4").unwrap();
+        let parsed = static_file::parse(profile.toml).unwrap();
+        let number = parsed.devices[0].nodes[0].simulated.unwrap();
+        node.write(&format!("sys/dev/char/{}:{}", number.major, number.minor), "");
+    }),
+    fault("device-node-missing", "nvidia-modprobe", true, |node| {
+        node.write(DEVICES, REAL);
+        node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");
+        node.refresh();
+    }),
+    warning("no-devices", "gpulease inventory example", |node| {
+        node.write(DEVICES, "");
+        node.refresh();
+    }),
+    warning("no-engine-wired", "/etc/docker/daemon.json", |node| {
+        node.write(DOCKER, "{}");
+        node.remove(PODMAN);
+        node.remove(CRIO);
+        node.remove("etc/containerd/config.toml");
+    }),
+    fault("engine-config-invalid", "etc/docker/daemon.json", false, |node| {
+        node.write(DOCKER, "{\"runtimes\": ");
+    }),
+    fault("engine-config-invalid", "etc/containerd/config.toml", false, |node| {
+        node.write("etc/containerd/config.toml", "version = \n");
+    }),
+    fault("engine-config-invalid", "gpulease.conf", false, |node| node.write(PODMAN, "[engine")),
+    fault("engine-config-invalid", "gpulease.conf", false, |node| node.write(CRIO, "[crio")),
+    fault("engine-runtime-missing", "etc/docker/daemon.json", false, |node| {
+        node.write(DOCKER, r#"{"runtimes": {"g": {"path": "/opt/gpulease-runtime"}}}"#);
+    }),
+    fault("engine-runtime-missing", "containers.conf", false, |node| {
+        node.write(PODMAN, "[engine.runtimes]\ngpulease = [\"/opt/gpulease-runtime\"]\n");
+    }),
+    fault("engine-runtime-missing", "crio.conf", false, |node| {
+        node.write(CRIO, "[crio.runtime.runtimes.g]\nruntime_path = \"/opt/gpulease-runtime\"\n");
+    }),
+    fault("engine-default-unknown", "etc/docker/daemon.json", false, |node| {
+        node.write(DOCKER, r#"{"default-runtime": "gpulaese"}"#);
+    }),
+    warning("engine-vendor-default", "etc/docker/daemon.json", |node| {
+        let text = r#"{"default-runtime": "nvidia", "runtimes": {
+            "gpulease": {"path": "/usr/local/bin/gpulease-runtime"},
+            "nvidia": {"path": "nvidia-container-runtime"}}}"#;
+        node.write(DOCKER, text);
+    }),
+    warning("engine-annotations-dropped", "pod_annotations", |node| {
+        let text = CONTAINERD.replace("pod_annotations = [\"gpulease/*\"]", "");
+        node.write("etc/containerd/config.toml", text);
+    }),
+    warning("engine-cgroup-driver", "SystemdCgroup = true", |node| {
+        let text = CONTAINERD.trim_end().strip_suffix("SystemdCgroup = true").unwrap();
+        node.write("etc/containerd/config.toml", text);
+    }),
+    fault("hooks-precreate", "containers.conf.d/gpulease.conf", false, |node| {
+        node.write("usr/share/containers/oci/hooks.d/gpulease.json", OUR_HOOK);
+    }),
+    fault("hooks-program-missing", "oci/hooks.d/gpulease.json", false, |node| {
+        let text = OUR_HOOK.replace("precreate", "createRuntime").replace("/local", "");
+        node.write("etc/containers/oci/hooks.d/gpulease.json", text);
+    }),
+    fault("hooks-program-missing", "share/gpulease/hooks.d/gpulease.json", false, |node| {
+        let more = "[engine]\nhooks_dir = [\"/usr/share/gpulease/hooks.d\"]\n";
+        node.write("etc/containers/containers.conf", more);
+        let text = OUR_HOOK.replace("/local", "");
+        node.write("usr/share/gpulease/hooks.d/gpulease.json", text);
+    }),
+    warning("hooks-vendor", "oci-nvidia-hook.json", |node| {
+        node.write("usr/share/containers/oci/hooks.d/oci-nvidia-hook.json", VENDOR_HOOK);
+    }),
+    warning("hooks-invalid", "oci/hooks.d/x.json", |node| {
+        node.write("usr/share/containers/oci/hooks.d/x.json", "{");
+    }),
+    fault("cgroups-no-device-rules", "cgroup2", false, |node| node.remove("sys/fs/cgroup/devices")),
+];
+
+#[test]
+fn each_planted_fault_is_found_and_nothing_else() {
+    let codes_seen: std::collections::BTreeSet<&str> = ROWS.iter().map(|row| row.code).collect();
+    assert!(codes_seen.len() >= 15);
+    for row in ROWS {
+        let node = Node::healthy();
+        (row.plant)(&node);
+        let before = node.listing();
+        let (status, checks) = node.doctor();
+        let shown = format!("{}: {checks:#?}", row.code);
+        assert_eq!(status, i32::from(row.level == "fault"), "{shown}");
+        let of_row: Vec<_> = checks.iter().filter(|check| check["code"] == row.code).collect();
+        let [found] = of_row[..] else { panic!("{shown}") };
+        assert_eq!(found["level"], row.level, "{shown}");
+        assert!(found["fix"].as_str().unwrap().contains(row.fix), "{shown}");
+        let mut codes = codes(&checks);
+        // A configuration that cannot be read hides other things, and that is said.
+        codes.retain(|code| {
+            code != row.code && (code != "unchecked" || !row.code.starts_with("config-"))
+        });
+        // What hangs on the same file or directory.
+        if row.code == "run-dir-missing" {
+            codes.retain(|code| code != "inventory-missing");
+        }
+        assert_eq!(codes, Vec::<String>::new(), "{shown}");
+        let (status, health) = node.health();
+        assert_eq!(
+            (status, &health["healthy"]),
+            (i32::from(row.health), &(!row.health).into()),
+            "{}: {health:#}",
+            row.code
+        );
+        assert_eq!(node.listing(), before, "{}: looking changes nothing", row.code);
+    }
+}
+
+#[test]
+fn a_lock_that_is_held_is_told_with_its_holder() {
+    let node = Node::healthy();
+    let lock = File::open(node.path("run/gpulease/lock")).unwrap();
+    lock.lock().unwrap();
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (1, vec!["lock-held".to_owned()]), "{checks:#?}");
+    assert_eq!(node.health().0, 1);
+    lock.unlock().unwrap();
+    assert_eq!(node.doctor().0, 0);
+}
+
+#[test]
+fn a_mistake_in_the_configuration_leaves_the_essentials_known() {
+    let node = Node::healthy();
+    node.write(CONFIG, "nonsense = 1\nruntime = \"/opt/runc\"\n");
+    node.chmod("run/gpulease", 0o777);
+    let (_, checks) = node.doctor();
+    let expected = ["config-invalid", "run-dir-mode", "runtime-missing", "unchecked"];
+    assert_eq!(codes(&checks), expected, "{checks:#?}");
+}
+
+#[test]
+fn crun_without_a_capability_is_told_on_cgroup_v2() {
+    let node = Node::healthy();
+    node.program("usr/bin/crun", "echo 'crun version 1.8.1'");
+    node.write(CONFIG, "runtime = \"/usr/bin/crun\"\n");
+    assert_eq!(codes(&node.doctor().1), Vec::<String>::new());
+    node.write("sys/fs/cgroup/cgroup.controllers", "cpu\n");
+    node.write("proc/self/status", "CapEff:\t000001fffeffffff\n");
+    let (status, checks) = node.doctor();
+    let expected: &[&str] =
+        if nix::unistd::geteuid().is_root() { &["crun-sys-resource"] } else { &[] };
+    assert_eq!((status, codes(&checks)), (0, expected.iter().map(|c| (*c).to_owned()).collect()));
+}
+
+#[test]
+fn a_user_namespace_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let node = Node::healthy();
+    node.write("proc/self/uid_map", "0 1000 1\n");
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, vec!["user-namespace".to_owned()]));
+}
