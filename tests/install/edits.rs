@@ -118,6 +118,27 @@ fn what_was_appended_is_cut_out_to_the_byte() {
 }
 
 #[test]
+fn the_runc_that_was_added_goes_too_unless_it_is_needed() {
+    let before = "version = 2\n";
+    let node = Node::with_text("containerd", before);
+    node.says("install", &[]);
+    let ours = node.text().replace("pod_annotations", "snapshotter = \"native\"\npod_annotations");
+    fs::write(node.config(), ours).unwrap();
+    node.says("uninstall", &[]);
+    assert_eq!(node.text().trim(), before.trim());
+
+    // containerd 1.x has no runc but that of the file, once the file has another runtime.
+    node.says("install", &[]);
+    let kata = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kata]\n\
+                runtime_type = \"io.containerd.kata.v2\"\n";
+    fs::write(node.config(), format!("{}{kata}", node.text())).unwrap();
+    node.says("uninstall", &[]);
+    let text = node.text();
+    assert!(text.contains("runtimes.runc]") && text.contains("runtimes.kata]"), "{text}");
+    assert!(!text.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.gpulease"));
+}
+
+#[test]
 fn a_second_install_after_a_change_does_not_forget_it() {
     let node = Node::with("docker", &fixture("docker", "05-other-runtimes.json"));
     node.says("install", &[]);

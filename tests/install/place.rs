@@ -91,6 +91,36 @@ fn directories_are_made_and_taken_away_again() {
 }
 
 #[test]
+fn the_engine_is_reloaded_only_on_demand_and_after_a_change() {
+    let node = Node::with("docker", &fixture("docker", "02-empty-object.json"));
+    let bin = node.dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let (systemctl, log) = (bin.join("systemctl"), node.dir.path().join("log"));
+    let script = |status: u8| {
+        let text =
+            format!("#!/bin/sh\necho \"$@\" >>{}\necho no bus >&2\nexit {status}\n", log.display());
+        fs::write(&systemctl, text).unwrap();
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let run = |verb: &str, more: &[&str]| {
+        node.command(verb).args(more).env("PATH", &bin).output().unwrap()
+    };
+    script(0);
+    let said = ok(run("install", &[])).stdout;
+    assert!(String::from_utf8(said).unwrap().ends_with("next: systemctl reload docker\n"));
+    ok(run("install", &["--reload"]));
+    assert!(!log.exists());
+    ok(run("uninstall", &["--reload"]));
+    assert_eq!(fs::read_to_string(&log).unwrap(), "reload docker\n");
+    script(1);
+    let output = run("install", &["--reload"]);
+    assert_eq!(output.status.code(), Some(5));
+    let said = stderr(&output);
+    assert!(said.contains("the file is written, but `systemctl reload docker` failed"), "{said}");
+    assert!(said.contains("no bus") && has_runtime("docker", &node.text()), "{said}");
+}
+
+#[test]
 fn paths_may_be_relative() {
     let node = Node::with("docker", &fixture("docker", "02-empty-object.json"));
     for verb in ["install", "uninstall"] {

@@ -114,7 +114,19 @@ pub(super) fn unwire(body: &str, before: Option<&str>, added: &[String]) -> Resu
         added,
         is_good: keeps_runc,
     };
-    tables::unwire(body, before, &entry)
+    let mut edit = tables::unwire(body, before, &entry)?;
+    // The runc that was added for containerd 1.x, where nobody has come to need it.
+    let is_lone = |document: &DocumentMut| {
+        let runc = tables::find(document, &[&runtimes[..], &[RUNC]].concat());
+        tables::find(document, &runtimes).is_some_and(|table| table.len() == 1)
+            && runc.is_some_and(|table| table.len() == 1 && table.contains_key("runtime_type"))
+    };
+    let was = before.and_then(|before| tables::parse(before).ok());
+    let had_none = was.is_some_and(|was| tables::find(&was, &runtimes).is_none());
+    if had_none && is_lone(&tables::parse(&edit.text)?) {
+        edit.text = tables::take_out(&edit.text, before, &runtimes, RUNC)?;
+    }
+    Ok(edit)
 }
 
 /// Whether runc is still there for those who have put a runtime beside it.

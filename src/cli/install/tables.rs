@@ -284,6 +284,22 @@ pub(super) fn unwire(body: &str, before: Option<&str>, entry: &Entry<'_>) -> Res
     Ok(edit)
 }
 
+/// Takes one key out, and the tables that are empty without it and were not there before.
+pub(super) fn take_out(
+    body: &str,
+    before: Option<&str>,
+    table: &[&str],
+    key: &str,
+) -> Result<String, Fault> {
+    let mut document = parse(body)?;
+    let was = before.and_then(|text| parse(text).ok()).unwrap_or_default();
+    let mut kept = remove(&mut document, table, key);
+    kept.push_str(&prune(&mut document, &was, table));
+    let trailing = document.trailing().as_str().unwrap_or_default();
+    document.set_trailing(format!("{kept}{trailing}"));
+    Ok(document.to_string())
+}
+
 /// Takes a key out of a table. Comments above it that are not ours may be about something else,
 /// such as an example at the end of the file after which our entry was appended: they are given
 /// back, to be kept.
