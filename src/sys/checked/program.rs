@@ -1,0 +1,205 @@
+//! A program that root is about to execute: nobody else may have had a say in what it is.
+
+use super::{Facts, Fault, FileError, effective_user, judge_file, judge_owner};
+use crate::sys::PathError;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// As many symbolic links as Linux follows.
+const LINKS_MAX: u32 = 40;
+
+/// Checks that nobody but root or the effective user can change which program `path` is: neither
+/// the file, nor any directory or symbolic link on the way to it from `/`.
+///
+/// All of them have to belong to root or the effective user. The file may not be writable by group
+/// or others, and a directory only if it is sticky, as `/tmp` is: there others can create entries,
+/// which then are theirs, but cannot replace an entry of root's.
+///
+/// The file need not be executable. A relative path is looked up from the current directory.
+///
+/// # Errors
+/// If there is no such file, if it cannot be looked at, or with [`FileError::Insecure`], which
+/// names `path` itself for a fault of the file, else the directory or link at fault.
+pub fn check_program(path: &Path) -> Result<(), FileError> {
+    let user = effective_user();
+    let insecure = |at: &Path, fault| FileError::Insecure { path: at.to_owned(), fault };
+    // What is still to be walked; the next name is last. The kernel's lookup is done here by hand,
+    // because the canonical path does not tell which directories a chain of links leads through.
+    let mut rest = Vec::new();
+    let mut at = PathBuf::from("/");
+    if path.is_relative() {
+        let current = std::env::current_dir().map_err(PathError::new("resolve", path))?;
+        push_names(&mut rest, path);
+        push_names(&mut rest, &current);
+    } else {
+        push_names(&mut rest, path);
+    }
+    let mut links = 0;
+    judge_way(look_at(&at)?, user).map_err(|fault| insecure(&at, fault))?;
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            // It was checked on the way down.
+            at.pop();
+            continue;
+        }
+        at.push(name);
+        let facts = look_at(&at)?;
+        if facts.is(libc::S_IFLNK) {
+            // Its mode says nothing; whoever owns it can replace it.
+            judge_owner(facts, user).map_err(|fault| insecure(&at, fault))?;
+            links += 1;
+            if links > LINKS_MAX {
+                let source = io::Error::from_raw_os_error(libc::ELOOP);
+                return Err(PathError::new("resolve", path)(source).into());
+            }
+            let target = fs::read_link(&at).map_err(PathError::new("resolve", &at))?;
+            push_names(&mut rest, &target);
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            } else {
+                at.pop();
+            }
+        } else if rest.is_empty() {
+            return judge_file(facts, user).map_err(|fault| insecure(path, fault));
+        } else {
+            judge_way(facts, user).map_err(|fault| insecure(&at, fault))?;
+        }
+    }
+    // It ended with `/` or `..`.
+    Err(insecure(path, Fault::NotRegular))
+}
+
+/// Without following a link.
+fn look_at(path: &Path) -> Result<Facts, PathError> {
+    let metadata = fs::symlink_metadata(path).map_err(PathError::new("look at", path))?;
+    Ok(Facts::of(&metadata))
+}
+
+/// Puts the names of `path` before the others.
+fn push_names(rest: &mut Vec<OsString>, path: &Path) {
+    let names = path.components().rev().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    rest.extend(names);
+}
+
+/// Judges a directory on the way. Stricter than for a file that is only read: who may write here
+/// may rename what lies below, and members of a group are not root.
+fn judge_way(facts: Facts, user: u32) -> Result<(), Fault> {
+    if !facts.is(libc::S_IFDIR) {
+        return Err(Fault::NotDirectory);
+    }
+    judge_owner(facts, user)?;
+    if facts.mode & 0o022 != 0 && facts.mode & libc::S_ISVTX == 0 {
+        return Err(Fault::Writable(facts.mode & 0o7777));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A directory with `a/b/c/tool`, all as it should be whatever the umask.
+    fn tree() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut at = fs::canonicalize(dir.path()).unwrap();
+        for name in ["a", "b", "c"] {
+            at.push(name);
+            fs::create_dir(&at).unwrap();
+            chmod(&at, 0o755);
+        }
+        at.push("tool");
+        fs::write(&at, "").unwrap();
+        chmod(&at, 0o755);
+        (dir, at)
+    }
+
+    #[track_caller]
+    fn fault(path: &Path) -> (PathBuf, Fault) {
+        match check_program(path) {
+            Err(FileError::Insecure { path, fault }) => (path, fault),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_directory_above_a_program_is_checked() {
+        let (dir, tool) = tree();
+        check_program(&tool).unwrap();
+        check_program(Path::new("/bin/sh")).unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        for above in ["a", "a/b", "a/b/c"] {
+            let above = root.join(above);
+            for mode in [0o777, 0o775, 0o757] {
+                chmod(&above, mode);
+                assert_eq!(fault(&tool), (above.clone(), Fault::Writable(mode)));
+            }
+            chmod(&above, 0o1777);
+            check_program(&tool).unwrap();
+            chmod(&above, 0o755);
+        }
+        chmod(&tool, 0o775);
+        assert_eq!(fault(&tool), (tool.clone(), Fault::Writable(0o775)));
+        assert_eq!(fault(&root), (root.clone(), Fault::NotRegular));
+        assert_eq!(fault(&root.join("a/..")), (root.join("a/.."), Fault::NotRegular));
+        chmod(&tool, 0o755);
+        assert_eq!(fault(&tool.join("x")).1, Fault::NotDirectory);
+        check_program(&root.join("a/b/../b/./c/tool")).unwrap();
+        assert!(matches!(check_program(&root.join("none")), Err(FileError::Io(_))));
+    }
+
+    #[test]
+    fn every_directory_that_links_lead_through_is_checked() {
+        let (dir, tool) = tree();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let middle = root.join("middle");
+        fs::create_dir(&middle).unwrap();
+        chmod(&middle, 0o755);
+        symlink("../a/b", middle.join("there")).unwrap();
+        symlink(middle.join("there"), root.join("dir")).unwrap();
+        symlink("dir/c/tool", root.join("tool")).unwrap();
+        check_program(&root.join("tool")).unwrap();
+        // Neither in the path nor in the canonical one.
+        chmod(&middle, 0o777);
+        assert_eq!(fault(&root.join("tool")), (middle.clone(), Fault::Writable(0o777)));
+        chmod(&middle, 0o755);
+        chmod(&root.join("a"), 0o775);
+        assert_eq!(fault(&root.join("tool")), (root.join("a"), Fault::Writable(0o775)));
+        chmod(&root.join("a"), 0o755);
+        chmod(&tool, 0o757);
+        assert_eq!(fault(&root.join("tool")), (root.join("tool"), Fault::Writable(0o757)));
+        symlink("loop", root.join("loop")).unwrap();
+        let error = check_program(&root.join("loop")).unwrap_err();
+        assert!(matches!(error, FileError::Io(_)), "{error}");
+    }
+
+    #[test]
+    fn what_another_user_owns_on_the_way_is_refused() {
+        if effective_user() != 0 {
+            return;
+        }
+        let (dir, tool) = tree();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let above = root.join("a");
+        chown(&above, Some(12345), None).unwrap();
+        assert_eq!(fault(&tool), (above.clone(), Fault::Owner(12345)));
+        chown(&above, Some(0), None).unwrap();
+        // Somebody else's link in a directory like /tmp.
+        chmod(&above, 0o1777);
+        let link = above.join("link");
+        symlink(&tool, &link).unwrap();
+        check_program(&link).unwrap();
+        lchown(&link, Some(12345), None).unwrap();
+        assert_eq!(fault(&link), (link.clone(), Fault::Owner(12345)));
+    }
+}
