@@ -34,10 +34,11 @@ test: ## Run all tests (as root: real runc, crun and Docker)
 	@if [ "$$(id -u)" = 0 ]; then tests/lab/setup.sh; \
 	else echo "not root: tests with real containers are SKIPPED"; fi
 	cargo build --locked --features failpoints
+	# What others can write is refused, so the files that tests make must not be writable by them.
 ifneq ($(NEXTEST),)
-	cargo nextest run --locked --features failpoints
+	umask 022 && cargo nextest run --locked --features failpoints
 else
-	cargo test --locked --features failpoints --tests --lib
+	umask 022 && cargo test --locked --features failpoints --tests --lib
 endif
 	cargo test --locked --doc
 

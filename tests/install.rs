@@ -47,6 +47,8 @@ struct Node {
 
 impl Node {
     fn new(engine: &'static str) -> Self {
+        // What others can write is refused, so no file of a test may depend on who runs it.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         Self { dir: tempfile::Builder::new().prefix("gpulease-test-").tempdir().unwrap(), engine }
     }
 

@@ -29,6 +29,20 @@ pub fn shown_line(text: &str) -> String {
     line.chars().take(600).map(|c| if is_unsafe(c) { ' ' } else { c }).collect()
 }
 
+/// All lines of `text`, made safe as by [`shown`], but whole; tabs are kept.
+#[must_use]
+pub fn shown_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) && !matches!(c, '\n' | '\t') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -44,6 +58,11 @@ mod tests {
     fn controls_are_escaped_and_plain_text_is_kept() {
         assert_eq!(shown("train-7 ü"), "train-7 ü");
         assert_eq!(shown("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(shown_lines("a\tb\n+c\u{1b}[1m\u{9b}\r\n"), "a\tb\n+c\\u{1b}[1m\\u{9b}\\r\n");
     }
 
     #[test]

@@ -139,6 +139,31 @@ fn the_runc_that_was_added_goes_too_unless_it_is_needed() {
 }
 
 #[test]
+fn a_key_that_was_put_behind_ours_stays_in_its_table() {
+    for (engine, key, kept) in [
+        ("podman", "kata = [\"/usr/bin/kata-runtime\"]\n", true),
+        ("containerd", "SystemdCgroup = true\n", false),
+        ("crio", "runtime_root = \"/run/x\"\n", false),
+    ] {
+        for before in ["", "[first]\na = 1\n"] {
+            let node = Node::with_text(engine, before);
+            node.says("install", &[]);
+            fs::write(node.config(), node.text() + "# by hand\n" + key).unwrap();
+            // With a second install in between, too.
+            node.says("install", &["--default-runtime"]);
+            node.says("uninstall", &[]);
+            // What stood in our own table has gone with it; nothing has come into another one.
+            let text = node.text();
+            assert_eq!(text.contains(key), kept, "{engine}: {text}");
+            assert!(!text.contains("/gpulease-runtime"), "{engine}: {text}");
+            let told: toml::Table = text.parse().unwrap();
+            let kata = || told["engine"]["runtimes"]["kata"].as_array();
+            assert!(!kept || kata().is_some(), "{engine}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_second_install_after_a_change_does_not_forget_it() {
     let node = Node::with("docker", &fixture("docker", "05-other-runtimes.json"));
     node.says("install", &[]);

@@ -36,6 +36,8 @@ pub fn is_root(test: &str) -> bool {
         assert!(std::env::var_os("CI").is_none(), "{test} needs root and CI skips no test");
         eprintln!("SKIPPED: {test} needs root");
     }
+    // What others can write is refused, so no file of a test may depend on who runs it.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     root
 }
 

@@ -106,8 +106,15 @@ fn wired(engine: Engine, file: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault>
         Engine::Containerd => containerd::wire(body, wiring),
         Engine::Crio => crio::wire(body, wiring),
     }?;
-    let new = if edit.text == text.body { file.to_owned() } else { text.with(&edit.text) };
-    Ok(Edit { text: new, ..edit })
+    if edit.text == text.body {
+        return Ok(Edit { text: file.to_owned(), ..edit });
+    }
+    let mut edit = Edit { text: text.with(&edit.text), ..edit };
+    if text.has_mixed_ends {
+        edit.notes
+            .push("the file had line ends of both kinds, and has CR LF everywhere now".into());
+    }
+    Ok(edit)
 }
 
 /// `unwire` of an engine, on a text as it is in the file.

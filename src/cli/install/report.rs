@@ -1,6 +1,7 @@
 //! What was done, for programs and for people.
 
 use super::{Answer, Engine};
+use crate::model::text::shown_lines;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -40,6 +41,7 @@ impl Report {
     pub(super) fn answer(self, before: &str, after: &str) -> Answer {
         let notes: String = self.notes.iter().map(|note| format!("note: {note}\n")).collect();
         let json = serde_json::to_value(&self).unwrap_or_default();
-        Answer::new(format!("{before}{notes}{after}"), json)
+        // The diff shows whatever stands in the file.
+        Answer::new(shown_lines(&format!("{before}{notes}{after}")), json)
     }
 }

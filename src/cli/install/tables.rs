@@ -247,8 +247,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>, entry: &Entry<'_>) -> Res
     let mut body = body.to_owned();
     let mut document = parse(&body)?;
     for added in entry.added {
-        let cut = body.replacen(added.as_str(), "", 1);
-        if cut.len() < body.len()
+        if let Some(cut) = without(&body, added)
             && let Ok(rest) = parse(&cut)
             && (entry.is_good)(&rest)
         {
@@ -282,6 +281,15 @@ pub(super) fn unwire(body: &str, before: Option<&str>, entry: &Entry<'_>) -> Res
     }
     edit.text = if is_edited { document.to_string() } else { body };
     Ok(edit)
+}
+
+/// The text without what was appended. Not if somebody has put a key behind it: that would fall
+/// into the table before.
+fn without(body: &str, added: &str) -> Option<String> {
+    let (before, after) = body.split_once(added).filter(|_| !added.is_empty())?;
+    let mut lines = after.lines().map(str::trim_start);
+    let next = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    next.is_none_or(|line| line.starts_with('[')).then(|| format!("{before}{after}"))
 }
 
 /// Takes one key out, and the tables that are empty without it and were not there before.

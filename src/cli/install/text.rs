@@ -10,6 +10,7 @@ pub(super) struct Text {
     pub(super) body: String,
     has_bom: bool,
     is_dos: bool,
+    pub(super) has_mixed_ends: bool,
 }
 
 impl Text {
@@ -18,7 +19,8 @@ impl Text {
         let (has_bom, text) = (bare.is_some(), bare.unwrap_or(text));
         // In a file of mixed ends the lines that we touch cannot be told from the others.
         let is_dos = text.contains("\r\n");
-        Self { body: text.replace("\r\n", "\n"), has_bom, is_dos }
+        let has_mixed_ends = is_dos && text.matches('\n').count() > text.matches("\r\n").count();
+        Self { body: text.replace("\r\n", "\n"), has_bom, is_dos, has_mixed_ends }
     }
 
     /// Another body, written in the same way.

@@ -103,7 +103,8 @@ fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
     };
     let Some(dir) = ours.parent() else { return Vec::new() };
     let beside = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = beside.filter(|path| path != ours).collect();
+    let is_read = |path: &PathBuf| path != ours && path.extension().is_some_and(|e| e == "conf");
+    let mut files: Vec<PathBuf> = beside.filter(is_read).collect();
     files.sort();
     files.extend(dir.parent().map(|above| above.join(main)));
     files.retain(|path| {

@@ -5,9 +5,9 @@ use super::record::{Place, Record};
 use super::reload::Reload;
 use super::report::Report;
 use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, unwired, wired};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::model::code::Code;
-use crate::sys::{PathError, failpoint};
+use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -28,8 +28,16 @@ pub(in crate::cli) fn install(
     let mut report = Report::new(engine, &target.path, options.dry_run);
     report.runtime = Some(runtime.clone());
     report.notes = edit.notes;
+    report.notes.extend(replaceable(Path::new(&runtime)));
     if old == Some(edit.text.as_str()) {
-        return Ok(report.answer(&format!("`{path}` has gpulease already; nothing to do\n"), ""));
+        let text = format!("`{path}` has gpulease already; nothing to do\n");
+        // An earlier reload may have failed, or not have been asked for.
+        if options.reload && !options.dry_run {
+            let reload = Reload::after_change(engine, true)?;
+            report.reload = reload.json();
+            return Ok(report.answer(&text, &reload.line()));
+        }
+        return Ok(report.answer(&text, ""));
     }
     let diff = diff::unified(&target.path, old, Some(&edit.text));
     report.diff.clone_from(&diff);
@@ -77,6 +85,14 @@ fn record(
     let rest = unwired(engine, current.unwrap_or_default(), before.as_deref(), &added)?.text;
     let before = if before.is_none() && rest.trim().is_empty() { None } else { Some(rest) };
     Ok(new(before, made_dirs, added))
+}
+
+/// What to say of programs that others could replace: the engine runs them as root.
+fn replaceable(runtime: &Path) -> Option<String> {
+    let hook = runtime.with_file_name("gpulease-hook");
+    let error = [runtime, &hook].into_iter().find_map(|path| checked::check_program(path).err())?;
+    let why = chain(&error);
+    Some(format!("{why}; install the programs where only root can write, as in /usr/local/bin"))
 }
 
 /// The gpulease-runtime that came with this program. Both are checked here, because an engine
