@@ -30,11 +30,11 @@ demo: build ## Lease simulated GPUs to real containers
 	tests/lab/setup.sh --bare
 	packaging/demo/demo.sh dist/bin
 
+# umask: what others can write is refused, so the files that tests make must not be writable by them.
 test: ## Run all tests (as root: real runc, crun and Docker)
 	@if [ "$$(id -u)" = 0 ]; then tests/lab/setup.sh; \
 	else echo "not root: tests with real containers are SKIPPED"; fi
 	cargo build --locked --features failpoints
-	# What others can write is refused, so the files that tests make must not be writable by them.
 ifneq ($(NEXTEST),)
 	umask 022 && cargo nextest run --locked --features failpoints
 else

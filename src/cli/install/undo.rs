@@ -6,7 +6,7 @@ use super::reload::Reload;
 use super::report::Report;
 use super::{Answer, Edit, Engine, InstallOptions, crio, diff, is_wired, podman, tables, unwired};
 use crate::failure::Failure;
-use crate::sys::failpoint;
+use crate::sys::{checked, failpoint};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,9 @@ fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
     files.sort();
     files.extend(dir.parent().map(|above| above.join(main)));
     files.retain(|path| {
-        let text = fs::read_to_string(path).unwrap_or_default();
+        // It is not ours, and may be a pipe or of any size.
+        let bytes = checked::read_foreign(path, checked::FILE_MAX).ok().flatten();
+        let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
         tables::parse(&text).is_ok_and(|document| is_default(&document))
     });
     files
