@@ -16,7 +16,7 @@ mod node;
 #[path = "doctor/planted.rs"]
 mod planted;
 
-use node::{Node, codes};
+use node::{Node, codes, is_not_asked};
 use std::process::Command;
 
 #[test]
@@ -30,8 +30,6 @@ fn a_healthy_node_has_no_finding() {
     let passed: Vec<&str> = checks.iter().map(|check| check["code"].as_str().unwrap()).collect();
     for code in [
         "configuration",
-        "runtime",
-        "systemd",
         "engine",
         "shim",
         "hook",
@@ -44,6 +42,8 @@ fn a_healthy_node_has_no_finding() {
     ] {
         assert!(passed.contains(&code), "{code}: {passed:?}");
     }
+    // But for the versions of the runtime and of systemd.
+    assert_eq!(checks.iter().filter(|check| is_not_asked(check)).count(), 2, "{checks:#?}");
     assert_eq!(passed.iter().filter(|code| **code == "engine").count(), 4, "{checks:#?}");
     assert_eq!(node.listing(), before, "looking changes nothing");
     let (status, health) = node.health();
@@ -64,6 +64,57 @@ fn what_is_not_installed_is_no_finding() {
     node.remove("etc/docker/daemon.json");
     let (status, checks) = node.doctor();
     assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+}
+
+#[test]
+fn nothing_below_another_root_is_executed() {
+    let node = Node::healthy();
+    let ran = node.path("ran");
+    for name in ["runc", "crun", "systemctl", "dockerd", "containerd", "podman", "crio"] {
+        node.program(&format!("usr/bin/{name}"), &format!("echo {name} >>'{}'", ran.display()));
+    }
+    for runtime in ["", "runtime = \"/usr/bin/crun\"\n"] {
+        node.write("etc/gpulease/config.toml", runtime);
+        let (status, checks) = node.doctor();
+        assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+        assert_eq!(checks.iter().filter(|check| is_not_asked(check)).count(), 2, "{checks:#?}");
+        assert_eq!(node.health().0, 0);
+    }
+    assert!(!ran.exists(), "{:?}", std::fs::read_to_string(&ran));
+    // It would have been noticed.
+    node.doctor_of_runtime("usr/bin/runc");
+    assert!(ran.exists());
+}
+
+#[test]
+fn the_version_of_the_hosts_own_runtime_is_asked() {
+    let node = Node::healthy();
+    // Whether the first is a problem depends on whether this host has systemd.
+    for (script, codes, text) in [
+        ("echo 'runc version 1.1.5+ds1'", ["runc-daemon-reload", "runtime"], "is runc 1.1.5+ds1"),
+        ("echo 'runc version 1.2.6'", ["runtime"; 2], "is runc 1.2.6"),
+        ("echo surprise", ["unchecked"; 2], "does not say which one it is"),
+        ("exit 3", ["unchecked"; 2], "it failed: exit status: 3"),
+    ] {
+        node.program("usr/bin/runc", script);
+        let checks = node.doctor_of_runtime("usr/bin/runc");
+        let [check] = &checks[..] else { panic!("{script}: {checks:#?}") };
+        assert!(codes.contains(&check["code"].as_str().unwrap()), "{script}: {check:#}");
+        assert!(check["message"].as_str().unwrap().contains(text), "{script}: {check:#}");
+    }
+}
+
+#[test]
+fn a_runtime_that_others_can_replace_is_not_executed() {
+    let node = Node::healthy();
+    let ran = node.path("ran");
+    node.program("opt/a/b/runc", &format!("echo >>'{}'", ran.display()));
+    node.chmod("opt", 0o777);
+    let checks = node.doctor_of_runtime("opt/a/b/runc");
+    let [check] = &checks[..] else { panic!("{checks:#?}") };
+    assert_eq!(check["code"], "runtime-insecure", "{check:#}");
+    assert!(check["fix"].as_str().unwrap().ends_with("/opt`"), "{check:#}");
+    assert!(!ran.exists());
 }
 
 #[test]
@@ -155,7 +206,7 @@ fn it_works_for_any_user_and_says_what_it_could_not_see() {
 fn a_named_configuration_is_the_callers() {
     let node = Node::healthy();
     let named = node.path("named.toml");
-    std::fs::write(&named, "run_dir = \"/run/elsewhere\"\n").unwrap();
+    node.write("named.toml", "run_dir = \"/run/elsewhere\"\n");
     let output = node.cli(&["doctor", "--json", "--gpulease-config", named.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("run-dir-missing") && text.contains("/run/elsewhere"), "{text}");

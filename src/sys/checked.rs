@@ -110,25 +110,18 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     Ok(Some(CheckedFile { bytes, metadata }))
 }
 
-/// Whether a file could have been written by anybody but root or the effective user: by the rules
-/// of [`read_checked`], but it is not read, so it may be of any size. `None` if there is no such
-/// file.
+/// Whether a program could have been replaced by anybody but root or the effective user, by the
+/// rules of [`check_program`]. `None` if there is no such file.
 ///
 /// # Errors
 /// If the file exists but is unsafe, or cannot be looked at.
 pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
-    let target = match fs::canonicalize(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("look at")(error)),
-    };
-    check_directory_of(path)?;
-    check_directory_of(&target)?;
-    let metadata = fs::metadata(&target).map_err(failed("look at"))?;
-    judge_file(Facts::of(&metadata), effective_user())
-        .map_err(|fault| FileError::Insecure { path: path.into(), fault })?;
-    Ok(Some(metadata))
+    match fs::metadata(path) {
+        Ok(metadata) => check_program(path).map(|()| Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("look at")(error)),
+    }
 }
 
 /// The bytes of a regular file that belongs to somebody else and decides nothing: whoever may

@@ -85,9 +85,11 @@ fn a_runtime_that_never_answers_is_given_up_on() {
     for script in ["sleep 30", "setsid sleep 30 & echo 'runc version 1.2.6'", "yes", "kill -9 $$"] {
         node.program("usr/bin/runc", script);
         let start = Instant::now();
-        let (status, checks) = node.doctor();
-        assert_eq!(status, 0, "{script}: {checks:#?}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{script}: {:?}", start.elapsed());
+        let checks = node.doctor_of_runtime("usr/bin/runc");
+        // Its deadline is 2 s; the machine may be busy.
+        assert!(start.elapsed() < Duration::from_secs(8), "{script}: {:?}", start.elapsed());
+        assert_eq!(checks.len(), 1, "{script}: {checks:#?}");
+        assert_ne!(checks[0]["level"], "fault", "{script}: {checks:#?}");
     }
 }
 

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::model::text::shown;
 use crate::sys::checked::{Fault, FileError};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub(super) fn check(subject: &Subject, found: &mut Findings) {
@@ -102,8 +103,14 @@ pub(super) fn insecure(error: &FileError, text: String, code: &'static str, foun
 
 /// The command that takes the fault away.
 pub(super) fn fix_of(path: &Path, fault: Fault) -> String {
+    let is_link_of = |user| {
+        std::fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink() && link.uid() == user)
+    };
+    let is_link = matches!(fault, Fault::Owner(user) if is_link_of(user));
     let path = plain(path);
     match fault {
+        // Without the option it would be the target's owner that changes.
+        Fault::Owner(_) if is_link => format!("`chown -h root:root {path}`"),
         Fault::Owner(_) => format!("`chown root:root {path}`"),
         Fault::Writable(_) => format!("`chmod go-w {path}`"),
         Fault::NotRegular => format!("put a regular file at `{path}`"),

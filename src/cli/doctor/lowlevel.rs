@@ -6,7 +6,7 @@
 //! leaves them out by itself. Then the container loses its GPUs while it runs.
 
 use super::configuration::fix_of;
-use super::finding::{Findings, plain, quoted};
+use super::finding::{Findings, UNCHECKED, plain, quoted};
 use super::programs::SHIM_NAME;
 use super::subject::Subject;
 use crate::failure::chain;
@@ -19,8 +19,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// For one question; there are two.
-const DEADLINE: Duration = Duration::from_millis(700);
+/// For one question; there are two. Generous, because a busy node answers late, and a version that
+/// was not told hides a warning.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// The first runc that keeps the device rules of devices outside of `/dev/char`.
 const RUNC_FIXED: (u32, u32, u32) = (1, 1, 7);
 /// The first systemd that does.
@@ -30,9 +31,43 @@ const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The runtime and its version.
 pub(super) fn runtime(subject: &Subject, found: &mut Findings) {
-    if let Some(path) = usable(subject, found) {
-        version(&path, has_systemd(subject), subject, found);
+    if let Some(path) = usable(subject, found)
+        && let Some(answer) = ask_version(&path, subject, found)
+    {
+        let host = Host {
+            has_systemd: has_systemd(subject),
+            lacks_sys_resource: lacks_sys_resource(subject),
+        };
+        judge_runtime(&path, &answer, host, found);
     }
+}
+
+/// What a program answers to `--version`, if it may be asked. It was found safe before.
+fn ask_version(path: &Path, subject: &Subject, found: &mut Findings) -> Option<String> {
+    // Whoever wrote the tree below `--root` need not be trusted here: it may be a mounted image.
+    // And what was built for that host need not run on this one.
+    if subject.paths.root != Path::new("/") {
+        found.note(
+            UNCHECKED,
+            format!("the version of {} was not asked: below --root nothing is run", quoted(path)),
+            "run `gpulease doctor` on the host itself, without --root",
+        );
+        return None;
+    }
+    match ask_bounded(path, &["--version"], DEADLINE) {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            found.unchecked(path, &format!("`--version`: {error}"));
+            None
+        }
+    }
+}
+
+/// What of the host decides whether a version is a problem.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    has_systemd: bool,
+    lacks_sys_resource: bool,
 }
 
 /// As `sd_booted(3)` tells it.
@@ -108,11 +143,8 @@ fn shown_name(name: &str) -> String {
     format!("`{}`", shown(name))
 }
 
-fn version(path: &Path, has_systemd: bool, subject: &Subject, found: &mut Findings) {
-    let answer = match ask_bounded(path, &["--version"], DEADLINE) {
-        Ok(answer) => answer,
-        Err(error) => return found.unchecked(path, &format!("`--version`: {error}")),
-    };
+/// Tells the version by what the runtime answered.
+fn judge_runtime(path: &Path, answer: &str, host: Host, found: &mut Findings) {
     let kind = Kind::of(path);
     let line = answer
         .lines()
@@ -122,7 +154,7 @@ fn version(path: &Path, has_systemd: bool, subject: &Subject, found: &mut Findin
     };
     let text = format!("{} {}", kind.name(), shown(text.trim()));
     match kind {
-        Kind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
+        Kind::Runc if version < RUNC_FIXED && host.has_systemd => found.warning(
             "runc-daemon-reload",
             format!(
                 "{} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
@@ -131,16 +163,15 @@ fn version(path: &Path, has_systemd: bool, subject: &Subject, found: &mut Findin
             ),
             "install runc 1.1.7 or later, or crun; or use the cgroupfs driver",
         ),
-        Kind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource(subject) => found
-            .warning(
-                "crun-sys-resource",
-                format!(
-                    "{} is {text}, which sets no device rules on cgroup v2 without \
+        Kind::Crun if version.0 == 1 && version.1 == 8 && host.lacks_sys_resource => found.warning(
+            "crun-sys-resource",
+            format!(
+                "{} is {text}, which sets no device rules on cgroup v2 without \
                  CAP_SYS_RESOURCE, which is missing here",
-                    quoted(path)
-                ),
-                "install crun 1.9 or later, or set `runtime` to the path of runc",
+                quoted(path)
             ),
+            "install crun 1.9 or later, or set `runtime` to the path of runc",
+        ),
         _ => found.ok("runtime", format!("{} is {text}", quoted(path))),
     }
 }
@@ -159,9 +190,14 @@ fn parse(text: &str) -> Option<(u32, u32, u32)> {
 fn lacks_sys_resource(subject: &Subject) -> bool {
     let is_v2 = subject.paths.sys.join("fs/cgroup/cgroup.controllers").exists();
     let status = fs::read_to_string(subject.paths.proc.join("self/status")).unwrap_or_default();
+    is_v2 && subject.is_host_root && is_without_sys_resource(&status)
+}
+
+/// By the text of `/proc/self/status`; what is not said there is not missing.
+fn is_without_sys_resource(status: &str) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
-    is_v2 && subject.is_host_root && effective.is_some_and(|set| set >> CAP_SYS_RESOURCE & 1 == 0)
+    effective.is_some_and(|set| set >> CAP_SYS_RESOURCE & 1 == 0)
 }
 
 /// systemd's version, where it runs.
@@ -174,10 +210,13 @@ pub(super) fn systemd(subject: &Subject, found: &mut Findings) {
     if let Err(error) = check_unread(&path) {
         return found.unchecked(&path, &chain(&error));
     }
-    let answer = match ask_bounded(&path, &["--version"], DEADLINE) {
-        Ok(answer) => answer,
-        Err(error) => return found.unchecked(&path, &format!("`--version`: {error}")),
-    };
+    if let Some(answer) = ask_version(&path, subject, found) {
+        judge_systemd(&path, &answer, found);
+    }
+}
+
+/// Tells systemd's version by what `systemctl` answered.
+fn judge_systemd(path: &Path, answer: &str, found: &mut Findings) {
     // `systemd 252 (252.5-2)`
     let number = answer.split_whitespace().nth(1).and_then(|word| word.parse::<u32>().ok());
     match number {
@@ -190,7 +229,7 @@ pub(super) fn systemd(subject: &Subject, found: &mut Findings) {
             "install systemd 240 or later, or use the cgroupfs driver",
         ),
         Some(number) => found.ok("systemd", format!("systemd is {number}")),
-        None => found.unchecked(&path, &"`--version` does not say which one it is"),
+        None => found.unchecked(path, &"`--version` does not say which one it is"),
     }
 }
 
@@ -206,5 +245,55 @@ mod tests {
         assert_eq!(parse("UNKNOWN"), None);
         assert_eq!(parse(""), None);
         assert_eq!(parse("99999999999.1.1"), None);
+    }
+
+    /// The codes that an answer leads to.
+    fn told(path: &str, answer: &str, has_systemd: bool, lacks: bool) -> Vec<(&'static str, bool)> {
+        let mut found = Findings::default();
+        let host = Host { has_systemd, lacks_sys_resource: lacks };
+        judge_runtime(Path::new(path), answer, host, &mut found);
+        found.list.iter().map(|finding| (finding.code, finding.fix.is_some())).collect()
+    }
+
+    #[test]
+    fn the_version_of_a_runtime_is_judged() {
+        let (ok, unknown) = (vec![("runtime", false)], vec![("unchecked", true)]);
+        let reload = vec![("runc-daemon-reload", true)];
+        let runc = "/usr/bin/runc";
+        assert_eq!(told(runc, "runc version 1.2.6\ncommit: x\n", true, true), ok);
+        assert_eq!(told(runc, "runc version 1.1.7", true, true), ok);
+        assert_eq!(told(runc, "runc version 1.1.5+ds1\n", true, false), reload);
+        assert_eq!(told(runc, "runc version 1.1.5+ds1\n", false, false), ok);
+        assert_eq!(told(runc, "crun version 1.14", true, false), unknown);
+        assert_eq!(told(runc, "surprise", true, false), unknown);
+        assert_eq!(told(runc, "", true, false), unknown);
+        let crun = "/usr/bin/crun";
+        assert_eq!(told(crun, "crun version 1.8.1", true, false), ok);
+        assert_eq!(told(crun, "crun version 1.8.1", true, true), [("crun-sys-resource", true)]);
+        assert_eq!(told(crun, "crun version 1.9", true, true), ok);
+    }
+
+    #[test]
+    fn the_version_of_systemd_is_judged() {
+        for (answer, code) in [
+            ("systemd 252 (252.39-1~deb12u1)\n+PAM", "systemd"),
+            ("systemd 240 (240)", "systemd"),
+            ("systemd 239 (239-82.el8)", "systemd-daemon-reload"),
+            ("surprise", "unchecked"),
+            ("", "unchecked"),
+        ] {
+            let mut found = Findings::default();
+            judge_systemd(Path::new("/usr/bin/systemctl"), answer, &mut found);
+            let codes: Vec<_> = found.list.iter().map(|finding| finding.code).collect();
+            assert_eq!(codes, [code], "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_capability_is_missing_only_if_that_is_said() {
+        assert!(is_without_sys_resource("Name:\tx\nCapEff:\t000001fffeffffff\n"));
+        assert!(!is_without_sys_resource("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(!is_without_sys_resource("CapEff:\tx\n"));
+        assert!(!is_without_sys_resource(""));
     }
 }

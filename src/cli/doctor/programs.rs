@@ -118,7 +118,7 @@ fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
                 if at == path {
                     "others can change it".to_owned()
                 } else {
-                    format!("in {} others can replace it", quoted(&at))
+                    format!("through {} others can replace it", quoted(&at))
                 }
             ),
             fix_of(&at, fault),
