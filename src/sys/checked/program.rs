@@ -114,6 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         chmod(dir.path(), 0o755);
         let mut at = fs::canonicalize(dir.path()).unwrap();
+        chmod(&at, 0o755);
         for name in ["a", "b", "c"] {
             at.push(name);
             fs::create_dir(&at).unwrap();
