@@ -293,7 +293,8 @@ fn a_directory_that_is_gone_is_no_hindrance() {
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", support::SHIM, "--gpulease-config"]).arg(host.config());
     command.arg("--root").arg(host.root()).args(["create", "--bundle"]);
-    ok(command.arg(host.path("bundles/web")).arg("web").output().unwrap());
+    command.arg(host.path("bundles/web")).arg("--pid-file").arg(host.path("bundles/web/pid"));
+    ok(command.arg("web").output().unwrap());
 }
 
 #[test]
