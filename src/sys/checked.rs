@@ -157,7 +157,12 @@ fn read_at_most(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check_directory_of(path: &Path) -> Result<(), FileError> {
+/// Whether nobody else can replace, or put in the way, a file of this path: by the rules of
+/// [`read_checked`], for one that is only about to be made.
+///
+/// # Errors
+/// If its directory is unsafe, is not there, or cannot be looked at.
+pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());
     };

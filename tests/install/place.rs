@@ -245,3 +245,23 @@ fn a_program_that_others_can_replace_is_pointed_out() {
     let said = String::from_utf8(ok(command.arg(node.state()).output().unwrap()).stdout).unwrap();
     assert!(said.contains("note: ") && said.contains("12345"), "{said}");
 }
+
+#[test]
+fn nothing_is_written_where_others_can_write() {
+    let node = Node::with("docker", &fixture("docker", "02-empty-object.json"));
+    let open = node.dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let before = node.text();
+    let install = |config: &Path, state: &Path| {
+        let mut command = Command::new(CLI);
+        command.args(["install", "docker", "--config"]).arg(config).arg("--state-dir").arg(state);
+        command.output().unwrap()
+    };
+    for output in [install(&node.config(), &open), install(&open.join("x"), &node.state())] {
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        assert!(stderr(&output).contains("is not safe to use"), "{}", stderr(&output));
+    }
+    assert_eq!((fs::read_dir(&open).unwrap().count(), node.records()), (0, 0));
+    assert_eq!(node.text(), before);
+}

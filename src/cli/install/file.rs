@@ -29,7 +29,12 @@ impl Target {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let path = std::path::absolute(path).map_err(PathError::new("resolve", path))?;
         let text = match checked::read_checked(&path) {
-            Ok(None) => None,
+            Ok(None) => {
+                if path.parent().is_some_and(Path::exists) {
+                    check_directory_of(&path)?;
+                }
+                None
+            }
             Ok(Some(file)) if file.bytes.len() > TEXT_MAX => {
                 let text = format!("`{}` is larger than {TEXT_MAX} bytes", path.display());
                 return Err(Failure::new(Code::BadConfig, text));
@@ -38,10 +43,7 @@ impl Target {
             // Its directory is not there either.
             Err(FileError::Io(error)) if error.is_missing() && !path.is_symlink() => None,
             Err(FileError::Io(error)) => return Err(error.into()),
-            Err(error) => {
-                return Err(Failure::of(Code::BadConfig, &error)
-                    .hint("let root own the file and its directory, and nobody else write there"));
-            }
+            Err(error) => return Err(insecure(&error)),
         };
         let real = match text {
             Some(_) => fs::canonicalize(&path).map_err(PathError::new("resolve", &path))?,
@@ -82,6 +84,16 @@ impl Target {
     pub(super) fn missing_dirs(&self) -> Vec<PathBuf> {
         missing_above(&self.real)
     }
+}
+
+fn insecure(error: &FileError) -> Failure {
+    Failure::of(Code::BadConfig, error)
+        .hint("let root own the file and its directory, and nobody else write there")
+}
+
+/// Whether root alone can put a file there.
+pub(super) fn check_directory_of(path: &Path) -> Result<(), Failure> {
+    checked::check_directory_of(path).map_err(|error| insecure(&error))
 }
 
 /// The directories above a path that are not there, the outermost first.

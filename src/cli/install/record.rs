@@ -90,6 +90,8 @@ impl Place {
             file::make_dirs_above(dir)?;
             atomic::make_dir(dir, 0o700)?;
         }
+        // What others could replace would not be believed by `uninstall`.
+        file::check_directory_of(&self.path)?;
         Ok(atomic::replace(&self.path, format!("{text}\n").as_bytes(), Durability::Synced)?)
     }
 
