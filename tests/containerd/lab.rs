@@ -8,17 +8,14 @@
     reason = "a test that cannot go on must say so"
 )]
 
+pub use crate::support::engine::{ALL, ONE};
+
 use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, name_of, stdout};
 use crate::support::{ok, stderr};
 use gpulease::model::lease::Lease;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-
-/// A request for one whole GPU.
-pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
-/// A request for every GPU.
-pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
 
 /// containerd and all that is its own.
 pub struct Lab {

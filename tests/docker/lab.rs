@@ -8,7 +8,7 @@
     reason = "a test that cannot go on must say so"
 )]
 
-pub use crate::support::engine::{env_of, is_dead, name_of, status_of, stdout};
+pub use crate::support::engine::{ALL, ONE, env_of, is_dead, name_of, status_of, stdout};
 
 use crate::support::engine::{self, Engine};
 use crate::support::stderr;
@@ -20,10 +20,6 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 
-/// A request for one whole GPU.
-pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
-/// A request for every GPU.
-pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
 /// The second runtime of every lab: gpulease, with the fail point of `Lab::fail_at`.
 pub const FAILING: [&str; 2] = ["--runtime", "failing"];
 /// The third: gpulease, which keeps `config.json` as the engine wrote it, in `before.json`.

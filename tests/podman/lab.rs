@@ -8,6 +8,8 @@
     reason = "a test that cannot go on must say so"
 )]
 
+pub use crate::support::engine::{ALL, ONE};
+
 use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, stdout, wait_for};
 use crate::support::{ok, stderr};
 use gpulease::model::lease::Lease;
@@ -15,11 +17,6 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-
-/// A request for one whole GPU.
-pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
-/// A request for every GPU.
-pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
 
 /// The drop-in that users are given.
 const DROP_IN: &str = include_str!("../../packaging/examples/podman-60-gpulease.conf");

@@ -15,6 +15,11 @@ use std::time::{Duration, Instant};
 /// Where the programs of this build are in every lab.
 pub const RUNTIME: &str = "/opt/gpulease/bin/gpulease-runtime";
 
+/// A request for one whole GPU, as every engine spells it.
+pub const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
+/// A request for every GPU.
+pub const ALL: [&str; 2] = ["--annotation", "gpulease/count=all"];
+
 /// An engine's environment is empty or its own, so the point is in a file.
 const FAILING_SCRIPT: &str = "#!/bin/sh
 GPULEASE_FAILPOINT=$(cat /etc/gpulease/failpoint 2>/dev/null || true)
