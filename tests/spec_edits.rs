@@ -273,7 +273,7 @@ fn a_second_start_carries_only_the_second_grant() {
     assert_eq!(twice.to_bytes(), once.to_bytes());
 
     let facts = facts(&twice.to_bytes()).unwrap();
-    let nonces = facts.our_nonces("gpulease-hook");
+    let nonces = facts.our_nonces();
     assert_eq!(nonces.iter().map(|nonce| nonce.as_str()).collect::<Vec<_>>(), ["bb"]);
     let gpus: Vec<&str> = facts
         .device_paths
@@ -296,11 +296,11 @@ fn taking_back_and_cleaning_twice_changes_nothing_more() {
     // Without the record, what is recognisably ours goes, and a start is still correct.
     let mut spec = Document::parse(&once).unwrap();
     apply(&mut spec, &injection(0, "aa")).unwrap();
-    assert!(strip_our_hooks(&mut spec, "gpulease-hook"));
-    assert!(!strip_our_hooks(&mut spec, "gpulease-hook"));
+    assert!(strip_our_hooks(&mut spec));
+    assert!(!strip_our_hooks(&mut spec));
     apply(&mut spec, &injection(3, "bb")).unwrap();
     let facts = facts(&spec.to_bytes()).unwrap();
-    assert_eq!(facts.our_nonces("gpulease-hook").len(), 1);
+    assert_eq!(facts.our_nonces().len(), 1);
     assert!(!facts.device_paths.iter().any(|device| device.path == "/dev/nvidia0"));
 }
 
@@ -452,7 +452,7 @@ fn check(root: &Value) -> Result<(), TestCaseError> {
             revert(&mut again, &undo);
             prop_assert_eq!(String::from_utf8(again.to_bytes()), String::from_utf8(bytes));
             let read = facts(&document.to_bytes()).unwrap();
-            prop_assert_eq!(read.our_nonces("gpulease-hook").len(), 1);
+            prop_assert_eq!(read.our_nonces().len(), 1);
             prop_assert!(read.device_paths.iter().any(|device| device.path == "/dev/nvidia0"));
             prop_assert!(read.device_paths.iter().all(|device| device.path != "/dev/nvidia1"));
         }

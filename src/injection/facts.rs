@@ -5,9 +5,9 @@
 //! request of ours is written so that it cannot be understood.
 
 use super::document::DocumentError;
-use super::file_name;
 use super::lenient::Object;
 use super::spec_reader::Spec;
+use super::{HOOK_NAME, file_name};
 use crate::model::id::Nonce;
 use std::collections::BTreeMap;
 
@@ -34,6 +34,14 @@ pub struct SpecHook {
     pub path: String,
     /// Arguments, beginning with `argv[0]`.
     pub args: Vec<String>,
+}
+
+impl SpecHook {
+    /// Whether it is one of ours, wherever it is installed.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        file_name(&self.path) == HOOK_NAME
+    }
 }
 
 /// What the shim must know of a spec.
@@ -68,11 +76,11 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The nonces in the arguments of hooks with this file name: `--nonce X` or `--nonce=X`.
+    /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`.
     /// A spec is not proof: a nonce counts only if a lease has it.
     #[must_use]
-    pub fn our_nonces(&self, hook_file_name: &str) -> Vec<Nonce> {
-        let ours = self.hooks.iter().filter(|hook| file_name(&hook.path) == hook_file_name);
+    pub fn our_nonces(&self) -> Vec<Nonce> {
+        let ours = self.hooks.iter().filter(|hook| hook.is_ours());
         let mut nonces = Vec::new();
         for hook in ours {
             let mut args = hook.args.iter();
@@ -269,7 +277,7 @@ mod tests {
             {"path":"/opt/gpulease-hook","args":["h","--nonces=ee","--nonce=ab01"]},
             {"path":"/usr/bin/other-hook","args":["--nonce","ef03"]}]}}"#,
         );
-        let nonces = facts.our_nonces("gpulease-hook");
+        let nonces = facts.our_nonces();
         let found: Vec<&str> = nonces.iter().map(Nonce::as_str).collect();
         assert_eq!(found, ["ab01", "cd02"]);
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// File names of the hook that injects what the container's variables say, which no other part of
 /// the spec shows: NVIDIA's, by its present and its former name (nvidia-container-toolkit). The
 /// hooks that CDI specs bring read no variables, and the devices stand in the spec beside them.
-const VENDOR_HOOKS: [&str; 2] = ["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
+pub const VENDOR_HOOKS: [&str; 2] = ["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
 
 /// Whether the key is a request to us: `gpulease/…` or `<container>.gpulease/…`.
 fn is_request_key(key: &str) -> bool {

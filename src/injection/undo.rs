@@ -6,9 +6,9 @@
 //! what we took out returns if nobody has put another in its place, and the rest is not touched.
 
 use super::document::Document;
-use super::file_name;
 use super::target::Target;
 use super::types::GRANTED_PREFIX;
+use super::{HOOK_NAME, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -176,13 +176,13 @@ fn remove_created(root: &mut Value, created: &Created) {
 /// Takes out what is recognisably ours, where no [`Undo`] is left: hooks with this file name, at
 /// any stage, and annotations under [`GRANTED_PREFIX`]. Devices and rules are not recognisable
 /// and stay. Says whether there was anything.
-pub fn strip_our_hooks(document: &mut Document, hook_file_name: &str) -> bool {
+pub fn strip_our_hooks(document: &mut Document) -> bool {
     let mut changed = strip_granted(document);
     if let Ok(Some(hooks)) = document.object_mut(&["hooks"]) {
         for stage in hooks.values_mut().filter_map(Value::as_array_mut) {
             let before = stage.len();
             stage.retain(|hook| {
-                hook.get("path").and_then(Value::as_str).map(file_name) != Some(hook_file_name)
+                hook.get("path").and_then(Value::as_str).map(file_name) != Some(HOOK_NAME)
             });
             changed |= stage.len() != before;
         }
@@ -336,10 +336,10 @@ mod tests {
             "createRuntime":[{"path":"/a/gpulease-hook"},{"path":"/a/gpulease-hook2"},{}],
             "new":[{"path":"gpulease-hook"},7],"odd":3}}"#;
         let mut document = Document::parse(text.as_bytes()).unwrap();
-        assert!(strip_our_hooks(&mut document, "gpulease-hook"));
+        assert!(strip_our_hooks(&mut document));
         let expected = r#"{"annotations":{"gpulease/count":"1"},"hooks":{"createRuntime":[{"path":"/a/gpulease-hook2"},{}],"new":[7],"odd":3}}"#;
         assert_eq!(document.root().to_string(), expected);
-        assert!(!strip_our_hooks(&mut document, "gpulease-hook"));
+        assert!(!strip_our_hooks(&mut document));
         assert!(!strip_granted(&mut Document::parse(br#"{"annotations":[]}"#).unwrap()));
     }
 }

@@ -6,7 +6,7 @@ use super::{Shim, granted, lowlevel, nodes};
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
 use crate::injection::{
-    self, Document, Facts, HOOK_NAME, Injection, apply, revert, strip_granted, strip_our_hooks,
+    self, Document, Facts, Injection, SpecHook, apply, revert, strip_granted, strip_our_hooks,
 };
 use crate::model::code::Code;
 use crate::model::lease::Lease;
@@ -78,8 +78,7 @@ impl<'a> Start<'a> {
         bytes: Vec<u8>,
         facts: Facts,
     ) -> Result<Option<Self>, Failure> {
-        let edited_before =
-            facts.hooks.iter().any(|hook| injection::file_name(&hook.path) == HOOK_NAME);
+        let edited_before = facts.hooks.iter().any(SpecHook::is_ours);
         if !edited_before && !facts.granted_keys && !ask::may_ask(&facts) {
             return Ok(None);
         }
@@ -110,7 +109,7 @@ impl<'a> Start<'a> {
     fn undo_earlier_edits(&mut self) -> Result<(), Failure> {
         let record = self.shim.store().bundle(&self.bundle.dir);
         let mut document = self.document()?;
-        let nonces = self.facts.our_nonces(HOOK_NAME);
+        let nonces = self.facts.our_nonces();
         self.unknown_edits = nonces.is_empty();
         for nonce in nonces {
             match record.as_ref().and_then(|record| record.undo_of(&nonce)) {
@@ -121,7 +120,7 @@ impl<'a> Start<'a> {
                 None => self.unknown_edits = true,
             }
         }
-        strip_our_hooks(&mut document, HOOK_NAME);
+        strip_our_hooks(&mut document);
         self.facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
         self.edited = Some(document);
         Ok(())

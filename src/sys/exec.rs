@@ -132,17 +132,13 @@ pub struct Finished {
 /// If it cannot be started, does not end in time, or fails.
 pub fn ask_bounded(program: &Path, args: &[&str], deadline: Duration) -> io::Result<String> {
     let _kept = Sigchld::kept();
-    let mut child = Command::new(program)
+    let mut child = alone(program)
         .args(args)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir("/")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()?;
-    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let pid = pid_of(&child)?;
     let in_time = ends_within(pid, deadline);
     // Its group is what it left behind, and itself: not reaped yet, it keeps the group's number.
     let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
@@ -162,6 +158,14 @@ pub fn ask_bounded(program: &Path, args: &[&str], deadline: Duration) -> io::Res
         let _ = pipe.take(4096).read_to_end(&mut bytes);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A program with nothing of ours but a PATH.
+fn alone(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.current_dir("/").stdin(Stdio::null());
+    command
 }
 
 /// Whether the child ends within `deadline`; it is not reaped.
@@ -186,18 +190,16 @@ fn no_answer(deadline: Duration) -> io::Error {
 
 /// Waits for the child, and kills it when the deadline has passed.
 fn wait_until(child: &mut Child, deadline: Duration) -> io::Result<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if start.elapsed() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Err(no_answer(deadline));
-        }
-        std::thread::sleep(Duration::from_millis(1));
+    if ends_within(pid_of(child)?, deadline)? {
+        return child.wait();
     }
+    child.kill()?;
+    child.wait()?;
+    Err(no_answer(deadline))
+}
+
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 
 /// Runs `program` with nothing but a PATH for environment, no stdin and no stdout, and kills it
@@ -207,15 +209,8 @@ fn wait_until(child: &mut Child, deadline: Duration) -> io::Result<ExitStatus> {
 /// If it cannot be started, or does not end in time.
 pub fn run_bounded(program: &Path, args: &[OsString], deadline: Duration) -> io::Result<Finished> {
     let _kept = Sigchld::kept();
-    let mut child = Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        alone(program).args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let status = wait_until(&mut child, deadline)?;
     let mut stderr = String::new();
     if let Some(pipe) = child.stderr.take() {

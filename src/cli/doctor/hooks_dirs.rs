@@ -8,7 +8,7 @@ use super::configuration::foreign;
 use super::engines::{drop_ins, read_text};
 use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
-use crate::injection::HOOK_NAME;
+use crate::injection::{HOOK_NAME, VENDOR_HOOKS};
 use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 
 /// What is read unless another directory is configured.
 const DEFAULT_DIRS: &[&str] = &["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"];
-
-/// The programs of other toolkits, which inject GPUs before a container starts.
-const VENDOR_HOOKS: &[&str] = &["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
 
 pub(super) fn check(subject: &Subject, configured: &[PathBuf], found: &mut Findings) {
     let before = found.list.len();

@@ -6,6 +6,7 @@ use super::reload::Reload;
 use super::report::Report;
 use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, unwired, wired};
 use crate::failure::{Failure, chain};
+use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
@@ -89,7 +90,7 @@ fn record(
 
 /// What to say of programs that others could replace: the engine runs them as root.
 fn replaceable(runtime: &Path) -> Option<String> {
-    let hook = runtime.with_file_name("gpulease-hook");
+    let hook = runtime.with_file_name(HOOK_NAME);
     let error = [runtime, &hook].into_iter().find_map(|path| checked::check_program(path).err())?;
     let why = chain(&error);
     Some(format!("{why}; install the programs where only root can write, as in /usr/local/bin"))
@@ -99,7 +100,7 @@ fn replaceable(runtime: &Path) -> Option<String> {
 /// says of a wrong path only that a container cannot be started.
 fn runtime_beside_us() -> Result<String, Failure> {
     let us = std::env::current_exe().map_err(PathError::new("find", Path::new("gpulease")))?;
-    for name in ["gpulease-runtime", "gpulease-hook"] {
+    for name in ["gpulease-runtime", HOOK_NAME] {
         let path = us.with_file_name(name);
         let is_program = std::fs::metadata(&path)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);

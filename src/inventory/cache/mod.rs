@@ -8,6 +8,7 @@ use crate::model::device::Node;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::checked::read_checked;
+use crate::sys::{PathError, identity};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -39,7 +40,7 @@ pub struct Inventory {
 /// With [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe, wrong, or
 /// simulates a device that the host has.
 pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
-    let boot_id = boot_id(&paths.proc)?;
+    let boot_id = boot_id(paths)?;
     let path = &config.devices_file;
     // The metadata is from before the first byte was read: an edit in between makes the inventory
     // stale, not wrong.
@@ -76,7 +77,7 @@ fn read_static(text: &str, path: &Path, paths: &Paths) -> Result<Node, Inventory
 /// The first reason why it does not.
 pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Result<(), StaleReason> {
     check_version(inventory.v)?;
-    match boot_id(&paths.proc) {
+    match boot_id(paths) {
         Ok(boot_id) if boot_id == inventory.boot_id => {}
         Ok(_) => return Err(StaleReason::Boot),
         Err(_) => return Err(StaleReason::BootUnknown { path: boot_id_path(&paths.proc) }),
@@ -155,15 +156,12 @@ fn boot_id_path(proc: &Path) -> PathBuf {
     proc.join("sys/kernel/random/boot_id")
 }
 
-fn boot_id(proc: &Path) -> Result<String, InventoryError> {
-    let path = boot_id_path(proc);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(source) => return Err(InventoryError::BootId { path, source }),
-    };
-    let id = text.trim();
+fn boot_id(paths: &Paths) -> Result<String, InventoryError> {
+    let id = identity::boot_id(paths)
+        .map_err(|PathError { path, source, .. }| InventoryError::BootId { path, source })?;
     let plausible = !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if plausible { Ok(id.to_owned()) } else { Err(InventoryError::NoBootId { path }) }
+    let path = || boot_id_path(&paths.proc);
+    if plausible { Ok(id) } else { Err(InventoryError::NoBootId { path: path() }) }
 }
 
 #[cfg(test)]
