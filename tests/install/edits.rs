@@ -250,13 +250,13 @@ fn a_file_that_cannot_be_read_is_told_with_its_place_and_left_alone() {
 
 #[test]
 fn the_examples_are_what_install_writes() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/examples");
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks");
     for (engine, name, from) in [
-        ("docker", "docker-daemon.json", ""),
-        ("podman", "podman-60-gpulease.conf", ""),
-        ("containerd", "containerd-v2.toml", "version = 2\n"),
-        ("containerd", "containerd-v3.toml", "version = 3\n"),
-        ("crio", "crio-60-gpulease.conf", ""),
+        ("docker", "docker/daemon.json", ""),
+        ("podman", "podman/60-gpulease.conf", ""),
+        ("containerd", "containerd/config-v2.toml", "version = 2\n"),
+        ("containerd", "containerd/config-v3.toml", "version = 3\n"),
+        ("crio", "crio/60-gpulease.conf", ""),
     ] {
         let node = Node::with_text(engine, from);
         node.says("install", &[]);

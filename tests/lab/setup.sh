@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests that run real container engines need, and builds the
-# root directory ("lab root") that holds Docker, containerd and Podman.
+# root directory ("lab root") that holds Docker, containerd, Podman and buildah.
 #
 #   setup.sh          everything
 #   setup.sh --bare   only the packages that bare runc/crun tests need
@@ -17,12 +17,12 @@ set -eu
 # Debian 12's own dockerd (20.10) knows no --annotation, so the engines come
 # from Debian 13; runc and crun are wanted from both.
 suite=trixie
-lab_packages=docker.io,docker-cli,containerd,runc,crun,podman,conmon,netavark,aardvark-dns,passt,uidmap,iptables,busybox-static,ca-certificates
+lab_packages=docker.io,docker-cli,docker-buildx,docker-compose,containerd,runc,crun,podman,buildah,conmon,catatonit,netavark,aardvark-dns,passt,uidmap,iptables,busybox-static,ca-certificates
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 root=$cache/$suite
 # Changing this line makes every cached root be built anew.
-stamp="3 $suite $lab_packages"
+stamp="4 $suite $lab_packages"
 
 say() { echo "lab setup: $*" >&2; }
 die() { say "$*"; exit 1; }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// The drop-in that users are given.
-const DROP_IN: &str = include_str!("../../packaging/examples/podman-60-gpulease.conf");
+const DROP_IN: &str = include_str!("../../hooks/podman/60-gpulease.conf");
 
 /// More runtimes, that only tests have, and gpulease as the default one. Podman takes the errors
 /// of those in `runtime_supports_json` from their log, and of the others from their stderr.
