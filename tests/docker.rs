@@ -6,6 +6,8 @@
 mod crash;
 #[path = "docker/devices.rs"]
 mod devices;
+#[path = "docker/healthy.rs"]
+mod healthy;
 #[path = "docker/lab.rs"]
 mod lab;
 #[path = "docker/life.rs"]
