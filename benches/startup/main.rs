@@ -3,7 +3,8 @@
 //!
 //! Needs root: records belong to root, and real containers are started. `GPULEASE_BIN` is where
 //! the programs are (default `dist/bin`), `GPULEASE_BENCH_ROUNDS` how often each start is measured
-//! (400), `GPULEASE_BENCH_CONTAINER_ROUNDS` how often each real container is (40; 0 for none).
+//! (400), `GPULEASE_BENCH_CONTAINER_ROUNDS` how often each real container is (40; 0 for none),
+//! `GPULEASE_BENCH_ENGINE_ROUNDS` how often each container of a real engine is (20; 0 for none).
 //! Nothing is asserted; the last lines name what is over its budget (DESIGN.md §11).
 
 #![allow(
@@ -18,7 +19,9 @@
 )]
 
 mod driver;
+mod engines;
 mod host;
+mod lab;
 mod real;
 mod starts;
 mod storm;
@@ -53,9 +56,11 @@ fn main() -> ExitCode {
     let programs = programs();
     let inside = std::env::var_os(INSIDE).is_some();
     if !inside {
-        enter_namespace();
+        enter_namespace(&programs);
         eprintln!("startup: no mount namespace with one version of cgroups can be had here:");
-        eprintln!("startup: NOT MEASURED are real containers and calls without a configuration");
+        eprintln!(
+            "startup: NOT MEASURED are real containers, engines and calls without a configuration"
+        );
     }
 
     let folders = Folders::new();
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
     starts::measure(&programs, &tools, &folders, inside, &mut table);
     if inside {
         real::measure(&programs, &folders, &mut table);
+        engines::measure(&mut table);
     }
     storm::measure(&programs, &tools, &folders, &mut table);
     weigh(&programs, &mut table);
@@ -87,7 +93,7 @@ fn programs() -> Programs {
 
 /// Starts again where mounts can be changed and both runc and crun can run; returns if there is
 /// no such place.
-fn enter_namespace() {
+fn enter_namespace(programs: &Programs) {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/cgroup.sh");
     for version in ["v1", "v2"] {
         let can = Command::new(&lab).args([version, "true"]).output();
@@ -96,6 +102,7 @@ fn enter_namespace() {
                 .arg(version)
                 .arg(std::env::current_exe().unwrap())
                 .env(INSIDE, version)
+                .env(lab::PROGRAMS, programs.shim.parent().unwrap())
                 .exec();
             eprintln!("startup: {}: {error}", lab.display());
         }

@@ -42,6 +42,25 @@ impl Table {
         }
     }
 
+    /// The same without CPU time, which where an engine's daemons work tells nothing; in
+    /// milliseconds.
+    pub fn wall_group(&mut self, title: &str, cases: &[Case<'_>], samples: &[Vec<Sample>]) {
+        println!("\n{:<44}{:^28}", "", "wall ms");
+        println!("{title:<44}{:>7}{:>7}{:>7}{:>7}", "med", "p95", "diff", "ratio");
+        for (case, own) in cases.iter().zip(samples) {
+            let wall = |sample: &Sample| sample.wall / 1e3;
+            let (med, p95) = (quantile(own, 0.5, wall), quantile(own, 0.95, wall));
+            print!("{:<44}{med:>7.1}{p95:>7.1}", case.name);
+            match case.baseline.map(|at| &samples[at]) {
+                Some(base) => {
+                    let (more, ratio) = (beyond(own, base, wall), med / quantile(base, 0.5, wall));
+                    println!("{more:>7.1}{ratio:>7.2}");
+                }
+                None => println!(),
+            }
+        }
+    }
+
     /// Prints one number with its budget.
     pub fn figure(&mut self, name: &str, value: u64, budget: u64, unit: &str) {
         let shown = format!("{value}{unit}");

@@ -61,7 +61,6 @@ pub struct Engine {
     keeper: Child,
     /// Closed, it ends the lab.
     stdin: Option<ChildStdin>,
-    /// A process in the lab's mount and network namespaces.
     pid: u32,
     /// The lab's name, and that of its cgroup.
     pub name: String,
@@ -130,6 +129,11 @@ impl Engine {
     /// Where the runtime `failing` crashes, as `GPULEASE_FAILPOINT` has it.
     pub fn fail_at(&self, point: &str) {
         fs::write(self.dir.path().join("etc/failpoint"), point).unwrap();
+    }
+
+    /// A process in the lab's mount and network namespaces.
+    pub const fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// A file of the lab, from outside.
