@@ -7,8 +7,10 @@
 # device rules are not. All that it writes lies in one temporary directory, and the
 # host's mounts stay as they are. Exit status 0 means that every expectation held.
 # Where dockerd 24 or later is installed, a private one is started, used and ended
-# (docker.sh); one that does not start is a failure.
+# (docker.sh); one that does not start is a failure. Where Podman 5 or later is, it is
+# used with storage of the demo's own (podman.sh).
 #   GPULEASE_DEMO_DOCKER=no   leaves Docker out
+#   GPULEASE_DEMO_PODMAN=no   leaves Podman out
 # shellcheck disable=SC2016  # commands are printed before they are expanded
 set -euo pipefail
 
@@ -66,6 +68,7 @@ clean_up() {
     set +e
     trap '' INT TERM HUP
     docker_stop
+    podman_stop
     # A container of ours is in a cgroup of ours, whatever became of its runtime.
     for name in "${containers[@]}"; do
         pid=$(cat "$D/$name.pid" 2>/dev/null) && grep -qs "$cgroup_parent" "/proc/$pid/cgroup" &&
@@ -94,8 +97,12 @@ cgroups_of_ours() {
     find /sys/fs/cgroup -depth -type d -path "*$cgroup_parent*" 2>/dev/null
 }
 
+# shellcheck source=packaging/demo/engine.sh
+. "$(dirname "$self")/engine.sh"
 # shellcheck source=packaging/demo/docker.sh
 . "$(dirname "$self")/docker.sh"
+# shellcheck source=packaging/demo/podman.sh
+. "$(dirname "$self")/podman.sh"
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
@@ -364,5 +371,6 @@ show 'gpulease devices'
 expect 'four whole devices are free' same "$(free)" 4
 
 ! docker_usable || docker_steps
+! podman_usable || podman_steps
 
 printf '\n%sAll %s checks held.%s\n' "$green" "$checks" "$plain"

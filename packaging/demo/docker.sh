@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2016,SC2154
-# The part of demo.sh that needs Docker; read by it, not run. demo.sh has the variables.
+# The part of demo.sh that needs Docker; read by it, not run. demo.sh has the variables, and
+# engine.sh what is shown.
 #
 # It runs a dockerd of its own, with a containerd of its own, beside whatever Docker this
 # machine runs: all of its files are below $D/docker, demo.sh has put an empty /run over the
@@ -9,14 +10,6 @@
 docker_dir=$D/docker
 docker_pid='' docker_net='' docker_opt=''
 
-# The major version of docker or dockerd; 0 if it is not there or is something else.
-docker_major() {
-    local major=''
-    ! command -v "$1" >/dev/null ||
-        major=$("$1" --version 2>/dev/null | sed -n 's/^Docker version \([0-9]\+\)\..*/\1/p') || true
-    echo "${major:-0}"
-}
-
 # Succeeds if Docker's steps can be shown; else says in one line why not.
 docker_usable() {
     local why
@@ -25,15 +18,14 @@ docker_usable() {
     elif ! command -v dockerd >/dev/null; then
         why='no dockerd on this machine'
         ! command -v docker >/dev/null || why='only its client is on this machine'
-    elif [ "$(docker_major dockerd)" -lt 24 ]; then
+    elif [ "$(major_of dockerd)" -lt 24 ]; then
         why='this dockerd is older than 24 and has no --annotation'
-    elif [ "$(docker_major docker)" -lt 24 ]; then
+    elif [ "$(major_of docker)" -lt 24 ]; then
         why='there is no client `docker` of version 24 or later'
     else
         return 0
     fi
-    say '' "Docker is left out: $why."
-    return 1
+    leave_out Docker "$why"
 }
 
 docker_start() {
@@ -48,10 +40,7 @@ docker_start() {
         runtimes: {gpulease: {path: $path, runtimeArgs: ["--gpulease-config", $config]}},
         "storage-driver": "vfs", features: {"containerd-snapshotter": false}
     }' >"$docker_dir/daemon.json"
-    # dockerd would load its profile into the kernel, where it would stay; without AppArmor in
-    # sight it does not, and its containers here need none.
-    [ ! -d /sys/kernel/security/apparmor ] ||
-        mount -t tmpfs gpulease-demo /sys/kernel/security || die 'cannot hide AppArmor'
+    hide_apparmor
     # containerd makes this one, whatever it is told.
     [ -e /opt/containerd ] || docker_opt=/opt/containerd
     host_net=$(readlink /proc/self/ns/net)
@@ -123,12 +112,7 @@ docker_stop() {
     docker_pid=''
 }
 
-# lease_of NAME FIELD: as lease, for a container of Docker.
-lease_of() { lease "$(docker inspect --format '{{.Id}}' "$1")" "$2"; }
-
 docker_steps() {
-    local name gpu id
-
     heading 'Docker, with gpulease as a runtime'
     say 'A dockerd just for this demo, with files and a network of its own. A Docker that' \
         'this machine may run already is not asked and not changed.'
@@ -138,66 +122,9 @@ docker_steps() {
     show 'jq "{runtimes}" docker/daemon.json'
     show 'tar -C rootfs -c . | docker import - busybox'
 
-    heading 'Docker: a whole GPU'
-    show 'docker run --detach --name train --runtime gpulease --network none \
-    --annotation gpulease/count=1 --annotation gpulease/vendor=nvidia \
-    busybox sh -c "ls -l /dev | grep ^c; echo; env; exec sleep 600"'
-    until_true eval 'docker logs train | grep -q ^HOME=' || true
-    show 'docker logs train'
-    expect 'it sees its GPU' said ' nvidia0'
-    expect 'and no other GPU' said_not ' nvidia1'
-    expect 'its libraries are told which, by UUID' \
-        said "NVIDIA_VISIBLE_DEVICES=$(lease_of train '.devices[0].uuid')"
-    show 'docker exec train env'
-    expect 'who comes in later is told the same' \
-        said "NVIDIA_VISIBLE_DEVICES=$(lease_of train '.devices[0].uuid')"
-
-    heading 'Docker: two containers share the other GPU, and one too many'
-    for name in infer-a infer-b; do
-        show "docker run --detach --name $name --runtime gpulease --network none \\
-    --annotation kaiwo.ai/gpu-fraction=0.5 \\
-    --annotation kaiwo.ai/gpu-memory=4000 \\
-    --annotation kaiwo.ai/gpu-sharing=true \\
-    --annotation kaiwo.ai/gpu-isolation=mps busybox sleep 600"
-    done
-    show 'gpulease leases'
-    expect 'three leases, each of Docker' \
-        same "$(leases) $(gpulease leases --json | jq -c '[.leases[].engine] | unique')" \
-        '3 ["docker"]'
-    expect 'both hold 500/1000 and 4000 MiB' same \
-        "$(lease_of infer-a '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"'
-        )/$(lease_of infer-b '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"')" \
-        '500 4000/500 4000'
-    gpu=$(lease_of infer-a '.devices[0].index')
-    expect 'of one and the same GPU' same "$(lease_of infer-b '.devices[0].index')" "$gpu"
-    expect 'which is not that of the first container' \
-        test "$(lease_of train '.devices[0].index')" != "$gpu"
-    run 'docker run --detach --name late --runtime gpulease --network none \
-    --annotation gpulease/count=1 --annotation gpulease/vendor=nvidia \
-    busybox sleep 600'
-    expect 'the start failed, with the status of Docker for that: 125' same "$status" 125
-    expect 'Docker passes the reason on, in one line, with its code' \
-        grep -q '^docker: Error response from daemon: .*gpulease: no-capacity: ' "$out"
-    for name in train infer-a infer-b; do
-        id=$(docker inspect --format '{{.Id}}' "$name")
-        expect "and with \`$name\`, ${id:0:12}, named as a holder" \
-            said "of container ${id:0:12}"
-    done
-    expect 'it left no lease behind' same "$(leases) $(lease_of late .id)" '3 none'
-
-    heading 'Docker: a container is killed, and the next one gets its GPU'
-    gpu=$(lease_of train '.devices[0].index')
-    show 'docker kill --signal KILL train'
-    show 'docker start late'
-    show 'gpulease leases'
-    expect "the refused container runs now, on GPU $gpu" \
-        same "$(lease_of late '.devices[0].index')" "$gpu"
-    expect 'the dead one has no lease' same "$(lease_of train .id)" none
-
-    heading 'Docker: everything is given back'
-    show 'docker rm --force train infer-a infer-b late'
-    show 'gpulease leases'
-    expect 'no lease is left' same "$(leases)" 0
+    # As Docker passes the reason on, and the status that it has for that.
+    engine_steps Docker docker 'docker run --runtime gpulease' 125 \
+        '^docker: Error response from daemon: .*gpulease: no-capacity: ' 'docker rm --force'
     docker_stop
     expect 'nor anything of the daemon: no process, no mount' docker_left_nothing
 }
