@@ -29,25 +29,44 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), 
 /// # Errors
 /// As [`replace`].
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
-    keeping_owner(path, bytes, Durability::Renamed)
+    keeping_owner(path, bytes, Durability::Renamed, |_| Ok(()))
 }
 
-/// The same for a file that nobody writes again: it survives a power cut.
+/// The same for a file that nobody writes again: it survives a power cut, and has its extended
+/// attributes as before. Access control lists and the labels of security modules are such
+/// (xattr(7), acl(5)).
 ///
 /// # Errors
 /// As [`replace`].
-pub fn replace_synced_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
-    keeping_owner(path, bytes, Durability::Synced)
+#[cfg(feature = "cli")]
+pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    keeping_owner(path, bytes, Durability::Synced, |file| {
+        use xattr::FileExt;
+        for name in xattr::list_deref(path)? {
+            let Some(value) = xattr::get_deref(path, &name)? else { continue };
+            // The directory may have given it the same one already, as SELinux does with labels.
+            if file.get_xattr(&name)?.as_ref() != Some(&value) {
+                file.set_xattr(&name, &value)?;
+            }
+        }
+        Ok(())
+    })
 }
 
-fn keeping_owner(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
+fn keeping_owner(
+    path: &Path,
+    bytes: &[u8],
+    durability: Durability,
+    adjust: impl FnOnce(&File) -> std::io::Result<()>,
+) -> Result<(), PathError> {
     let old = fs::metadata(path).map_err(PathError::new("read", path))?;
     write_beside(path, bytes, durability, 0o600, |file| {
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
         }
-        file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
+        file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
+        adjust(file)
     })
 }
 
@@ -149,6 +168,19 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn replaces_and_keeps_extended_attributes() {
+        // Not every /tmp can have them; where this repository is built, they can be had.
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("daemon.json");
+        fs::write(&path, "old").unwrap();
+        xattr::set(&path, "user.note", b"kept").unwrap();
+        replace_whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(xattr::get(&path, "user.note").unwrap().as_deref(), Some(&b"kept"[..]));
     }
 
     #[test]

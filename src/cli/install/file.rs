@@ -52,13 +52,13 @@ impl Target {
         Ok(Self { path, real, text })
     }
 
-    /// Writes the text, with the owner and the mode that the file has, unless it has changed
+    /// Writes the text, with the owner, mode and attributes that the file has, unless it has changed
     /// since it was read.
     pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
         self.check_unchanged()?;
         match self.text {
             Some(_) => {
-                atomic::replace_synced_keeping_owner(&self.real, text.as_bytes())?;
+                atomic::replace_whole(&self.real, text.as_bytes())?;
             }
             // Readable by all, as the packages of the engines have it: rootless Podman reads too.
             None => atomic::create(&self.real, text.as_bytes(), 0o644)?,

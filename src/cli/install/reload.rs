@@ -4,8 +4,14 @@ use super::Engine;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
+use crate::sys::exec::{Finished, run_bounded};
 use serde_json::{Value, json};
-use std::process::{Command, Stdio};
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// systemd itself gives a service 90 s to start and as long to stop (systemd-system.conf(5)); a
+/// restart may take both.
+const DEADLINE: Duration = Duration::from_secs(200);
 
 /// What is to be done, or was done.
 #[derive(Debug)]
@@ -45,11 +51,13 @@ impl Reload {
 
 fn run(words: &[&str]) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("no command")?;
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    // As a shell would find it; the program itself gets a PATH of the system's directories only.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|at| at.is_file());
+    let finished = run_bounded(&program.ok_or("it is not there")?, &arguments, DEADLINE);
+    match finished.map_err(|error| error.to_string())? {
+        Finished { success: true, .. } => Ok(()),
+        Finished { stderr, .. } => Err(shown_line(stderr.trim())),
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{}: {}", output.status, shown_line(said.trim())))
 }
