@@ -1,6 +1,8 @@
 //! `gpulease doctor` and `gpulease health` on a node with real engines, containers and leases:
 //! nothing is found, unless something is wrong.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use crate::lab::{Lab, ONE, stdout};
 use serde_json::Value;
 use std::fs;
