@@ -110,7 +110,7 @@ fn the_edit_is_exactly_what_was_intended() {
         })
     };
     // The expected tree, by hand: what the fixture says with the intended places changed.
-    let mut expected = before.root().clone();
+    let mut expected = before.tree();
     expected["process"]["user"]["additionalGids"] = json!([1000, 27, 44]);
     expected["process"]["env"] = json!([
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -137,8 +137,8 @@ fn the_edit_is_exactly_what_was_intended() {
     rules.remove(withheld.unwrap());
     rules.extend([rule(0), rule(255)]);
 
-    assert_eq!(differences(&expected, after.root()), BTreeMap::new());
-    assert_eq!(*after.root(), expected);
+    assert_eq!(differences(&expected, &after.tree()), BTreeMap::new());
+    assert_eq!(after.tree(), expected);
 
     // And nothing outside the seven places that an edit may touch.
     let places = [
@@ -150,7 +150,7 @@ fn the_edit_is_exactly_what_was_intended() {
         "/linux/devices/",
         "/linux/resources/devices/",
     ];
-    for pointer in differences(before.root(), after.root()).keys() {
+    for pointer in differences(&before.tree(), &after.tree()).keys() {
         assert!(places.iter().any(|place| pointer.starts_with(place)), "{pointer}");
     }
 }
@@ -185,7 +185,7 @@ fn the_edited_spec_is_one_to_oci_spec() {
     // oci-spec refuses a capability that it does not know; that is why it does not edit.
     let text = String::from_utf8(spec.to_bytes()).unwrap();
     assert!(serde_json::from_str::<Spec>(&text).is_err());
-    let mut known = spec.root().clone();
+    let mut known = spec.tree();
     for set in known["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
         set.as_array_mut().unwrap().retain(|capability| capability != "CAP_FUTURE");
     }
@@ -250,7 +250,7 @@ fn each_fragment_is_oci_specs_type() {
 
 #[test]
 fn taking_back_gives_the_original() {
-    let compact = docker().root().to_string();
+    let compact = docker().tree().to_string();
     for text in [DOCKER, &compact] {
         let mut spec = Document::parse(text.as_bytes()).unwrap();
         let undo = apply(&mut spec, &injection(2, "aa")).unwrap();
@@ -447,7 +447,7 @@ fn check(root: &Value) -> Result<(), TestCaseError> {
     match apply(&mut document, &injection(0, "aa")) {
         Err(_) => prop_assert_eq!(document.to_bytes(), bytes),
         Ok(undo) => {
-            prop_assert_eq!(untouchable(before.root()), untouchable(document.root()));
+            prop_assert_eq!(untouchable(&before.tree()), untouchable(&document.tree()));
             let mut again = document.clone();
             revert(&mut again, &undo);
             prop_assert_eq!(String::from_utf8(again.to_bytes()), String::from_utf8(bytes));
@@ -481,9 +481,9 @@ proptest! {
         let parse = |root: &Value| Document::parse(root.to_string().as_bytes()).unwrap();
         let (mut first, mut other) = (parse(&root), parse(&other));
         if let Ok(undo) = apply(&mut first, &injection(0, "aa")) {
-            let before = untouchable(other.root());
+            let before = untouchable(&other.tree());
             revert(&mut other, &undo);
-            prop_assert_eq!(before, untouchable(other.root()));
+            prop_assert_eq!(before, untouchable(&other.tree()));
         }
     }
 }

@@ -274,7 +274,7 @@ mod tests {
             ..Injection::default()
         };
         apply(&mut spec, &injection).unwrap();
-        let linux = spec.root().get("linux").unwrap();
+        let linux = &spec.tree()["linux"];
         let paths: Vec<_> =
             linux["devices"].as_array().unwrap().iter().map(|d| d["path"].clone()).collect();
         assert_eq!(paths, ["/dev/nvidia0", "/dev/y", "/dev/z"]);
@@ -291,7 +291,7 @@ mod tests {
         let env = [("A", Some("3")), ("B", None), ("C", Some("4")), ("D", None)];
         let env = env.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).into();
         apply(&mut spec, &Injection { env, ..Injection::default() }).unwrap();
-        assert_eq!(*spec.root(), json!({"process": {"env": ["A=3", "BB=1", "C=4"]}}));
+        assert_eq!(spec.tree(), json!({"process": {"env": ["A=3", "BB=1", "C=4"]}}));
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
             ..Injection::default()
         };
         assert!(apply(&mut spec, &injection).unwrap().is_empty());
-        assert_eq!(*spec.root(), json!({"process": null}));
+        assert_eq!(spec.tree(), json!({"process": null}));
     }
 
     #[test]
@@ -313,7 +313,7 @@ mod tests {
         let mut spec = document(&json!({"process": {"user": {"additionalGids": [10, 44]}}}));
         let gids = vec![0, 44, 109, 109];
         apply(&mut spec, &Injection { gids, ..Injection::default() }).unwrap();
-        assert_eq!(spec.root()["process"]["user"]["additionalGids"], json!([10, 44, 109]));
+        assert_eq!(spec.tree()["process"]["user"]["additionalGids"], json!([10, 44, 109]));
     }
 
     #[test]

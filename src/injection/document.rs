@@ -5,7 +5,10 @@
 //! key that occurs twice the last value counts, as in Go. Numbers are kept by an object with a
 //! private key inside serde_json; a document that has that key itself (`$serde_json::private::…`)
 //! does not parse, or has a number in that object's place, which an edit there refuses.
+//!
+//! The seccomp profile, most of the text and never edited, is not in the tree: see [`Aside`].
 
+use super::skim;
 use crate::model::text::shown;
 use serde_json::{Map, Value, to_vec, to_vec_pretty};
 use std::fmt;
@@ -94,17 +97,57 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     root: Value,
+    aside: Option<Aside>,
     pretty: bool,
     newline: bool,
 }
 
+/// The text of a value in whose place the tree has [`STAND_IN`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Aside(Vec<u8>);
+
+/// Where it is, and from which size on it is worth the trouble.
+const LINUX: &str = "linux";
+const SECCOMP: &str = "seccomp";
+const ASIDE_MIN: usize = 1024;
+/// As JSON, this is also its text.
+const STAND_IN: &[u8] = b"\"gpulease has set this value aside\"";
+
+impl Aside {
+    /// Takes it out of the text.
+    fn take(bytes: &[u8]) -> Option<(Self, Vec<u8>)> {
+        let range = skim::find(bytes, LINUX, SECCOMP).filter(|range| range.len() >= ASIDE_MIN)?;
+        let (before, after) = (bytes.get(..range.start)?, bytes.get(range.end..)?);
+        let rest = [before, STAND_IN, after].concat();
+        Some((Self(bytes.get(range)?.to_vec()), rest))
+    }
+
+    /// Puts it back into a text; `None` if its place is not there exactly once, because somebody
+    /// else has the same words in the document.
+    fn put_back(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let is_there = |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.starts_with(STAND_IN));
+        let quotes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'"');
+        let mut places = quotes.map(|(at, _)| at).filter(is_there);
+        let (place, None) = (places.next()?, places.next()) else { return None };
+        let (before, after) = (bytes.get(..place)?, bytes.get(place + STAND_IN.len()..)?);
+        Some([before, &self.0, after].concat())
+    }
+}
+
 impl Document {
-    /// Reads a document.
+    /// Reads a document. Of a long seccomp profile only the outermost brackets are looked at.
     ///
     /// # Errors
     /// If it is not JSON (serde_json counts lone surrogates and more than 128 levels among that)
     /// or not an object.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        match Aside::take(bytes) {
+            Some((aside, rest)) => Ok(Self { aside: Some(aside), ..Self::parse_all(&rest)? }),
+            None => Self::parse_all(bytes),
+        }
+    }
+
+    fn parse_all(bytes: &[u8]) -> Result<Self, DocumentError> {
         let root: Value = serde_json::from_slice(bytes).map_err(DocumentError::Syntax)?;
         if !root.is_object() {
             return Err(DocumentError::NotAnObject);
@@ -113,14 +156,21 @@ impl Document {
         let after_brace = bytes.iter().skip_while(|byte| **byte != b'{').skip(1);
         let pretty =
             after_brace.take_while(|byte| byte.is_ascii_whitespace()).any(|byte| *byte == b'\n');
-        Ok(Self { root, pretty, newline: bytes.ends_with(b"\n") })
+        Ok(Self { root, aside: None, pretty, newline: bytes.ends_with(b"\n") })
     }
 
     /// The document as a file's contents. A compact file stays compact, and an indented one is
     /// indented with two spaces.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let root = &self.root;
+        let text = self.write(&self.root);
+        match &self.aside {
+            None => text,
+            Some(aside) => aside.put_back(&text).unwrap_or_else(|| self.write(&self.tree())),
+        }
+    }
+
+    fn write(&self, root: &Value) -> Vec<u8> {
         // `Display` does the same through `fmt`, which takes each piece of text to be checked.
         let written = if self.pretty { to_vec_pretty(root) } else { to_vec(root) };
         let mut text = written.unwrap_or_else(|_| root.to_string().into_bytes());
@@ -132,8 +182,15 @@ impl Document {
 
     /// The whole tree.
     #[must_use]
-    pub const fn root(&self) -> &Value {
-        &self.root
+    pub fn tree(&self) -> Value {
+        let mut root = self.root.clone();
+        if let Some(aside) = &self.aside
+            && let Some(place) = root.get_mut(LINUX).and_then(|linux| linux.get_mut(SECCOMP))
+            && let Ok(value) = serde_json::from_slice(&aside.0)
+        {
+            *place = value;
+        }
+        root
     }
 
     pub(super) const fn root_mut(&mut self) -> &mut Value {
@@ -240,6 +297,37 @@ mod tests {
         ] {
             assert_eq!(Document::parse(text.as_bytes()).unwrap().to_bytes(), text.as_bytes());
         }
+    }
+
+    /// A document with a long profile.
+    fn with_profile(rest: &str) -> String {
+        let names: Vec<String> = (0..200).map(|number| format!("\"call_{number}\"")).collect();
+        format!("{{\"linux\":{{\"seccomp\":{{\"names\": [{}] }}}}{rest}}}", names.join(" ,"))
+    }
+
+    #[test]
+    fn a_long_profile_is_not_touched() {
+        let text = with_profile(",\"a\": [ 1 ]");
+        let mut document = Document::parse(text.as_bytes()).unwrap();
+        assert!(document.aside.is_some());
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document.tree(), value);
+        // All else has a new look, but the profile has its own.
+        let expected = text.replace("\"a\": [ 1 ]", "\"a\":[1]");
+        assert_eq!(document.to_bytes(), expected.as_bytes());
+        document.create(&["linux", "devices"], Kind::Array, |_, _| ()).unwrap();
+        let edited: Value = serde_json::from_slice(&document.to_bytes()).unwrap();
+        assert_eq!(edited["linux"]["seccomp"], value["linux"]["seccomp"]);
+        assert_eq!(edited["linux"]["devices"], Value::Array(Vec::new()));
+    }
+
+    #[test]
+    fn whoever_has_our_words_gets_them_back() {
+        let text = with_profile(&format!(",\"b\":{0},{0}:1", str::from_utf8(STAND_IN).unwrap()));
+        let document = Document::parse(text.as_bytes()).unwrap();
+        assert!(document.aside.is_some());
+        let written: Value = serde_json::from_slice(&document.to_bytes()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod document;
 pub mod facts;
 pub mod fragments;
 mod lenient;
+mod skim;
 mod spec_reader;
 mod target;
 pub mod types;

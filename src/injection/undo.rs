@@ -266,7 +266,7 @@ mod tests {
         let (mut document, undo) = applied();
         edit(document.root_mut());
         revert(&mut document, &undo);
-        document.root().clone()
+        document.tree()
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
         let mut document = Document::parse(text.as_bytes()).unwrap();
         assert!(strip_our_hooks(&mut document));
         let expected = r#"{"annotations":{"gpulease/count":"1"},"hooks":{"createRuntime":[{"path":"/a/gpulease-hook2"},{}],"new":[7],"odd":3}}"#;
-        assert_eq!(document.root().to_string(), expected);
+        assert_eq!(document.tree().to_string(), expected);
         assert!(!strip_our_hooks(&mut document));
         assert!(!strip_granted(&mut Document::parse(br#"{"annotations":[]}"#).unwrap()));
     }
