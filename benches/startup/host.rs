@@ -120,6 +120,7 @@ impl Host {
                 pid_file: None,
                 expected_cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
                 env: &[],
+                adopt: &[],
                 release_grace: Duration::from_secs(10),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };

@@ -39,13 +39,17 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
             key.container_id, lease.id
         )));
     }
+    let owner = proc::describe(pid, ground.paths)?;
+    if lease.state == LeaseState::Bound && lease.owner == owner {
+        // A sweep has found the container before its hook came.
+        return Ok(());
+    }
     if lease.state != LeaseState::Pending {
         return Err(ClaimError::Stale(format!(
             "lease {} is {}, only a pending one can be bound",
             lease.id, lease.state
         )));
     }
-    let owner = proc::describe(pid, ground.paths)?;
     let bound = bound_to(owner, lease, ground);
     failpoint::hit("bind.described");
     ledger.put(&bound)?;

@@ -5,9 +5,9 @@ use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Grant, Snapshot};
 use crate::injection;
 use crate::model::device::{Device, Node, Vendor};
-use crate::model::id::{DeviceId, LeaseKey};
+use crate::model::id::{DeviceId, LeaseKey, Nonce};
 use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
-use crate::model::lease::{Lease, LeaseState, LeasedDevice, RECORD_VERSION};
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION};
 use crate::request::{Amount, Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
@@ -31,6 +31,9 @@ pub struct Claimant<'a> {
     pub expected_cgroup: Option<String>,
     /// The container's environment, to see what has to be replaced.
     pub env: &'a [(String, String)],
+    /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
+    /// one of them is taken over.
+    pub adopt: &'a [Nonce],
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
 }
@@ -48,6 +51,10 @@ pub fn create(
     ground.store.prepare(ground.paths)?;
     let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
     failpoint::hit("create.locked");
+    if let Some(lease) = adopt(&ledger, ground, node, claimant)? {
+        failpoint::hit("create.recorded");
+        return Ok(lease);
+    }
     let prefer = former_devices(&ledger, &claimant.key)?;
     let swept = sweep(&ledger, ground)?;
     refuse_if_alive(&swept, &claimant.key)?;
@@ -63,6 +70,70 @@ pub fn create(
     ledger.put(&lease)?;
     failpoint::hit("create.recorded");
     Ok(lease)
+}
+
+/// Takes over what `precreate` was granted for this very start: as it was granted, under the key
+/// and in the name of this process. That the container is the one that was meant is known by the
+/// nonce, which was in no other bundle. Whether its podman still lives does not matter: we do.
+fn adopt(
+    ledger: &Ledger<'_>,
+    ground: Ground<'_>,
+    node: &Node,
+    claimant: &Claimant<'_>,
+) -> Result<Option<Lease>, ClaimError> {
+    if claimant.adopt.is_empty() {
+        return Ok(None);
+    }
+    let owner = this_process(ground)?;
+    let granted = ledger.entries()?.into_iter().find_map(|entry| match entry {
+        Entry::Lease(lease) if is_for(&lease, claimant, &owner) => Some(*lease),
+        _ => None,
+    });
+    let Some(granted) = granted else { return Ok(None) };
+    if granted.devices.iter().any(|device| node.device(&device.uuid).is_none()) {
+        return Err(ClaimError::Stale(format!(
+            "lease {} has a device that the inventory does not have any more",
+            granted.id
+        )));
+    }
+    let former = granted.key().ok().filter(|key| *key != claimant.key);
+    let lease = Lease {
+        runtime_root: claimant.key.runtime_root.clone(),
+        engine: claimant.engine.to_owned(),
+        runtime: claimant.runtime.to_owned(),
+        bundle: claimant.bundle.to_owned(),
+        pid_file: claimant.pid_file.clone(),
+        cgroup: claimant.expected_cgroup.clone(),
+        owner,
+        precreate: None,
+        ..granted
+    };
+    if let Some(former) = former {
+        // Another root than the hook could know of. What is there is not to be overwritten.
+        match ledger.entry(&claimant.key)? {
+            Some(Entry::Lease(other)) if other.state == LeaseState::Grace => {}
+            None => {}
+            Some(_) => return Ok(None),
+        }
+        ledger.put(&lease)?;
+        ledger.remove(&former)?;
+    } else {
+        ledger.put(&lease)?;
+    }
+    Ok(Some(lease))
+}
+
+fn is_for(lease: &Lease, claimant: &Claimant<'_>, owner: &Owner) -> bool {
+    lease.precreate.is_some()
+        && lease.state == LeaseState::Pending
+        && lease.owner.boot_id == owner.boot_id
+        && lease.container_id == claimant.key.container_id
+        && claimant.adopt.contains(&lease.nonce)
+}
+
+fn this_process(ground: Ground<'_>) -> Result<Owner, ClaimError> {
+    let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    Ok(proc::describe(pid, ground.paths)?)
 }
 
 /// The devices that this container held a moment ago, which it may have back.
@@ -100,7 +171,6 @@ fn record(
     grant: &Grant,
 ) -> Result<Lease, ClaimError> {
     let nonce = random::nonce().map_err(ClaimError::Random)?;
-    let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let devices: Vec<&Device> =
         grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
     // Devices that the engine injected are leased as they stand: so is their environment.
@@ -121,7 +191,8 @@ fn record(
         bundle: claimant.bundle.to_owned(),
         pid_file: claimant.pid_file.clone(),
         created_at: clock::now_rfc3339(),
-        owner: proc::describe(pid, ground.paths)?,
+        owner: this_process(ground)?,
+        precreate: None,
         cgroup: claimant.expected_cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
         isolation: isolation(request, &devices),

@@ -26,9 +26,9 @@ pub fn of_runtime_state(lease: &Lease, paths: &Paths) -> Option<Owner> {
         .filter(|owner| is_of_this_start(owner, lease))
 }
 
-/// The owner of a pending lease is the shim, so whatever it started began after it.
+/// Whatever a start made began after it.
 fn is_of_this_start(owner: &Owner, lease: &Lease) -> bool {
-    owner.start_time >= lease.owner.start_time
+    owner.start_time >= lease.since()
 }
 
 /// Whether the runtime's state names a live process, or is there and does not say.
@@ -37,12 +37,28 @@ pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
     states(key).any(|state| state.is_none_or(|(pid, start)| live(pid, start, paths).is_some()))
 }
 
+/// The state directories of the two runtimes that we know, as root uses them by default.
+const DEFAULT_ROOTS: &[&str] = &["/run/crun", "/run/runc"];
+
+/// Where a container's state may lie. Podman's `precreate` hook is not told by which runtime its
+/// container is going to be made, and puts down the wrong one of the two at times. Podman's ids
+/// are 64 random hex digits, so the same one in the other place is no other container.
+fn roots(key: &LeaseKey) -> impl Iterator<Item = &str> {
+    let own = key.runtime_root.as_str();
+    let is_default = DEFAULT_ROOTS.contains(&own) && key.container_id.is_random();
+    let others = DEFAULT_ROOTS.iter().copied().filter(move |root| is_default && *root != own);
+    std::iter::once(own).chain(others)
+}
+
 /// The state files that are there: init's pid and start time, or `None` for one that cannot be
 /// read. crun before 0.17 wrote no start time.
-fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> {
-    let dir = Path::new(&key.runtime_root).join(key.container_id.as_str());
-    STATE_FILES.iter().filter_map(move |(file, pid_key, start_key)| {
-        let text = match fs::read(dir.join(file)) {
+fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> + '_ {
+    let files = roots(key).flat_map(move |root| {
+        let dir = Path::new(root).join(key.container_id.as_str());
+        STATE_FILES.iter().map(move |(file, pid, start)| (dir.join(file), pid, start))
+    });
+    files.filter_map(|(file, pid_key, start_key)| {
+        let text = match fs::read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(_) => return Some(None),

@@ -2,7 +2,7 @@
 //! empty; whatever cannot be judged is alive.
 
 use super::{Ground, evidence};
-use crate::model::lease::{Lease, LeaseState, Owner};
+use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
 use crate::paths::Paths;
 use crate::store::Corrupt;
 use crate::sys::identity::Here;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 /// A record that cannot be read and is younger than this may be of a container that is just
 /// being created, of which no runtime state exists yet. (The longest create: Podman's and
 /// CRI-O's container create time-out, 240 s.)
-const CREATE_TIME: Duration = Duration::from_secs(240);
+pub(super) const CREATE_TIME: Duration = Duration::from_secs(240);
 
 /// What is true of a lease's holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +55,28 @@ pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
 
 /// The owner of a pending lease is the shim, which became the low-level runtime. When that ends,
 /// the container may exist all the same: its hook may not have been run, or not by this runtime.
+/// Where it is a podman, which may be a service, it counts for a while only.
 fn pending(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
-    if proc::life_here(&lease.owner, here, paths) == Life::Alive {
+    let in_time = |precreate: &Precreate| clock::boottime_ms() < precreate.until_ms;
+    let counts = lease.precreate.as_ref().is_none_or(in_time);
+    if counts && proc::life_here(&lease.owner, here, paths) == Life::Alive {
         return Holder::Alive;
     }
+    container(lease, paths)
+}
+
+/// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman that
+/// it was handed to by `precreate` does not count any more: it lives on after a start that failed.
+#[must_use]
+pub fn holder_at_end(lease: &Lease, paths: &Paths) -> Holder {
+    match (lease.state, &lease.precreate) {
+        (LeaseState::Pending, Some(_)) => container(lease, paths),
+        _ => holder(lease, paths),
+    }
+}
+
+/// What a container whose start nobody sees through any more has left.
+fn container(lease: &Lease, paths: &Paths) -> Holder {
     let known = evidence::of_runtime_state(lease, paths);
     if let Some(owner) = known.or_else(|| evidence::of_pid_file(lease, paths)) {
         return Holder::AliveAs(owner);

@@ -2,6 +2,8 @@
 //!
 //! * [`create`]: sweep the dead, allocate, record the lease — under the lock, before the
 //!   container exists;
+//! * [`precreate`]: the same for Podman's hook of that name, which is gone before the container
+//!   exists;
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
 //! * [`release`]: let go of a lease whose holder is dead;
 //! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
@@ -15,6 +17,7 @@ pub mod create;
 pub mod error;
 pub mod evidence;
 pub mod liveness;
+pub mod precreate;
 pub mod release;
 pub mod sweep;
 

@@ -42,7 +42,7 @@ pub fn release_if_dead(
     let ledger = ground.store.lock(deadline.saturating_sub(start.elapsed()), ground.paths)?;
     failpoint::hit("release.locked");
     let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
-    match (lease.state, liveness::holder(&lease, ground.paths)) {
+    match (lease.state, liveness::holder_at_end(&lease, ground.paths)) {
         (LeaseState::Grace, _) => Ok(Outcome::Released),
         (_, Holder::Dead) => {
             let_go(&ledger, lease, ground.paths)?;
@@ -57,10 +57,10 @@ pub fn release_if_dead(
 /// the container, of which the runtime knows nothing.
 fn wait_for_end(lease: &Lease, patience: Duration, paths: &Paths) {
     let start = Instant::now();
-    if proc::life_after(&lease.owner, patience, paths) == Life::Alive {
+    if lease.precreate.is_none() && proc::life_after(&lease.owner, patience, paths) == Life::Alive {
         return;
     }
-    while liveness::holder(lease, paths) != Holder::Dead && start.elapsed() < patience {
+    while liveness::holder_at_end(lease, paths) != Holder::Dead && start.elapsed() < patience {
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -109,7 +109,7 @@ fn found_alive(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
 pub(super) fn bound_to(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
     let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ground.paths);
     let cgroup = own_cgroup.map(|dir| dir.display().to_string());
-    Lease { state: LeaseState::Bound, cgroup, owner, ..lease }
+    Lease { state: LeaseState::Bound, cgroup, owner, precreate: None, ..lease }
 }
 
 impl Swept {

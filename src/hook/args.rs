@@ -1,6 +1,7 @@
 //! The hook's arguments: written by the shim into the spec, so read strictly.
 
 use crate::model::id::{LeaseKey, Nonce};
+use crate::model::text::shown;
 use std::path::PathBuf;
 
 /// Which hook.
@@ -21,23 +22,38 @@ pub(super) struct Call {
     pub nonce: Nonce,
 }
 
+/// A call of `precreate`, by the file that an administrator has put down for Podman.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Precreate {
+    pub config: Option<PathBuf>,
+    /// What is wrong with the arguments: that concerns only containers that ask for a GPU.
+    pub fault: Option<String>,
+}
+
 /// A call, or a text to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parsed {
     Call(Call),
+    Precreate(Precreate),
     Text(String),
 }
 
 const USAGE: &str = "\
 Usage: gpulease-hook create-runtime|poststop --run-dir DIR --key KEY --nonce HEX
                      [--gpulease-config FILE]
+       gpulease-hook precreate [--gpulease-config FILE]
 
-The OCI hooks of gpulease. gpulease-runtime writes them into a container's
-config.json; the low-level runtime calls them with the container's state on
-standard input. They are not meant to be called by hand.
+The OCI hooks of gpulease. gpulease-runtime writes the first two into a
+container's config.json; the low-level runtime calls them with the container's
+state on standard input. Podman calls `precreate` in a container's directory,
+with its config.json on standard input, and takes another one from standard
+output. They are not meant to be called by hand.
 
   create-runtime  bind the lease to the container's init process
   poststop        release the lease; always exits with 0
+  precreate       lease what the container asks for; one that asks for nothing
+                  goes out as it came in; exits with the status of the code,
+                  and tells the system's log why: journalctl -t gpulease-hook
   --version       print version and commit
   --help          print this text";
 
@@ -46,6 +62,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
     let verb = match args.next().as_deref() {
         Some("create-runtime") => Verb::CreateRuntime,
         Some("poststop") => Verb::Poststop,
+        Some("precreate") => return Ok(Parsed::Precreate(precreate(args))),
         Some("--version" | "-V") => {
             return Ok(Parsed::Text(format!("gpulease-hook {}", crate::VERSION)));
         }
@@ -76,6 +93,19 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
     }
 }
 
+/// Never fails: it is called for every container of the node.
+fn precreate(mut args: impl Iterator<Item = String>) -> Precreate {
+    let mut call = Precreate::default();
+    while let Some(option) = args.next() {
+        match (option.as_str(), args.next()) {
+            ("--gpulease-config", Some(file)) => call.config = Some(file.into()),
+            ("--gpulease-config", None) => call.fault = Some(format!("`{option}` wants a value")),
+            _ => call.fault = Some(format!("unknown option `{}`", shown(&option))),
+        }
+    }
+    call
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +124,21 @@ mod tests {
         assert_eq!(call.verb, Verb::Poststop);
         assert_eq!(call.key.runtime_root, "/run/runc");
         assert_eq!(call.nonce.as_str(), nonce);
+    }
+
+    #[test]
+    fn precreate_is_called_whatever_its_arguments() {
+        let call = |line| match words(line) {
+            Ok(Parsed::Precreate(call)) => (call.config, call.fault),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(call("precreate"), (None, None));
+        assert_eq!(call("precreate --gpulease-config /x"), (Some("/x".into()), None));
+        let (config, fault) = call("precreate --gpulease-config /x --gpulease-config");
+        assert_eq!(config, Some("/x".into()));
+        assert!(fault.is_some_and(|fault| fault.contains("wants a value")));
+        let (_, fault) = call("precreate --fast yes --gpulease-config /x");
+        assert_eq!(fault.as_deref(), Some("unknown option `--fast`"));
     }
 
     #[test]

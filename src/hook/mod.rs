@@ -1,11 +1,13 @@
-//! The OCI hooks (runtime-spec, config.md, "POSIX-platform Hooks"). They run on the host, in the
-//! runtime's namespaces, and never touch the container's files.
+//! The OCI hooks (runtime-spec, config.md, "POSIX-platform Hooks"), and one that only Podman knows.
+//! They run on the host, in the runtime's namespaces, and never touch the container's files.
 //!
 //! `create-runtime` binds the lease to the container's init; if it fails, the start fails.
 //! `poststop` releases; it always exits with 0, because runc skips the other hooks of a
 //! container and reports a failed delete if one hook fails.
 
 mod args;
+mod container;
+mod precreate;
 mod state;
 
 use crate::claim::{self, Ground, bind, release};
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
     let is_poststop = words.first().is_some_and(|verb| verb == "poststop");
     let call = match args::parse(words) {
         Ok(args::Parsed::Call(call)) => call,
+        Ok(args::Parsed::Precreate(call)) => return precreate::main(&call),
         Ok(args::Parsed::Text(text)) => {
             let _ = writeln!(io::stdout(), "{text}");
             return ExitCode::SUCCESS;

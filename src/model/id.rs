@@ -148,6 +148,14 @@ name_type!(
     |c| c.is_ascii_hexdigit()
 );
 
+impl ContainerId {
+    /// Whether it is one of those that Docker and Podman make: 64 hex digits, in lower case.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.0.len() == 64 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
+}
+
 impl Nonce {
     /// From 16 random bytes.
     #[must_use]

@@ -43,7 +43,7 @@ impl fmt::Display for Sharing {
 #[serde(rename_all = "lowercase")]
 pub enum LeaseState {
     /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
-    /// which becomes the low-level runtime.
+    /// which becomes the low-level runtime, or see [`Precreate`].
     Pending,
     /// The owner is the container's init process.
     Bound,
@@ -118,6 +118,16 @@ impl LeasedDevice {
     }
 }
 
+/// What holds a pending lease of Podman's `precreate` hook, which has ended by the time that the
+/// container is made: the podman that called it, which may be a service that never ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precreate {
+    /// Until when that podman counts, in milliseconds of `CLOCK_BOOTTIME`.
+    pub until_ms: u64,
+    /// When the hook began, as [`Owner::start_time`]: the container's processes are younger.
+    pub since: u64,
+}
+
 /// A lease as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -146,6 +156,9 @@ pub struct Lease {
     pub created_at: String,
     /// Whose life the lease hangs on.
     pub owner: Owner,
+    /// While pending: it was handed to a podman, and neither a shim nor the container has taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precreate: Option<Precreate>,
     /// While pending: `linux.cgroupsPath` of the spec. Once bound: the container's own cgroup as
     /// an absolute directory, or null where it has none of its own.
     #[serde(default)]
@@ -178,5 +191,12 @@ impl Lease {
     /// If the stored root is not a valid one, i.e. the record was tampered with.
     pub fn key(&self) -> Result<LeaseKey, super::id::IdError> {
         LeaseKey::new(&self.runtime_root, self.container_id.clone())
+    }
+
+    /// When this start of the container began, as [`Owner::start_time`]: what it started is not
+    /// older.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)
     }
 }

@@ -1,8 +1,9 @@
 //! Does this container ask for a GPU, and may it?
 
-use super::args::Verb;
 use super::permit::{self, denied};
-use super::{Shim, injected, inventory, lowlevel};
+use super::site::Site;
+use super::start::Caller;
+use super::{injected, inventory};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::injection::{self, Facts, SpecDevice};
@@ -53,7 +54,11 @@ fn has_hosts_nodes(facts: &Facts) -> bool {
 }
 
 /// What the container asks for; `None` if nothing.
-pub(super) fn request(shim: &Shim<'_>, facts: &Facts) -> Result<Option<Asked>, Failure> {
+pub(super) fn request(
+    site: &Site,
+    caller: &dyn Caller,
+    facts: &Facts,
+) -> Result<Option<Asked>, Failure> {
     // Only words and GPU nodes are a request whatever the configuration says. A variable counts
     // if it says so, another node if the inventory does: if these cannot be read, such a container
     // starts as it is.
@@ -61,7 +66,7 @@ pub(super) fn request(shim: &Shim<'_>, facts: &Facts) -> Result<Option<Asked>, F
     if !certain && !may_ask(facts) {
         return Ok(None);
     }
-    let config = match shim.config() {
+    let config = match site.config() {
         Ok(config) => config,
         Err(_) if !certain => return Ok(None),
         Err(failure) => return Err(failure),
@@ -71,17 +76,17 @@ pub(super) fn request(shim: &Shim<'_>, facts: &Facts) -> Result<Option<Asked>, F
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let node = match inventory::load(shim, &config) {
+    let node = match inventory::load(site, &config) {
         Ok(inventory) => inventory.node,
         Err(_) if !certain && asked.is_none() => return Ok(None),
         Err(failure) => return Err(failure),
     };
     let injected =
-        if injected { injected::request(facts, &node, &config.policy, &shim.paths)? } else { None };
+        if injected { injected::request(facts, &node, &config.policy, &site.paths)? } else { None };
     permit_injected(injected.as_ref(), &config)?;
     let Some(request) = asked.or(injected) else { return Ok(None) };
     let asked = Asked { request, config, node };
-    permit(shim, facts, &asked)?;
+    permit(site, caller, facts, &asked)?;
     Ok(Some(asked))
 }
 
@@ -108,30 +113,16 @@ fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Fa
 }
 
 /// What the design and the administrator rule out before anything is allocated.
-fn permit(shim: &Shim<'_>, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
-    if !identity::is_host_root(&shim.paths) {
+fn permit(site: &Site, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
+    if !identity::is_host_root(&site.paths) {
         return Err(Failure::new(
             Code::RootlessUnsupported,
             "a lease cannot be had from a rootless engine or a user namespace",
         )
         .hint("use an engine that runs as root"));
     }
-    if shim.call.verb == Verb::Restore {
-        return Err(Failure::new(
-            Code::RestoreUnsupported,
-            "a container with a GPU request cannot be restored from a checkpoint",
-        )
-        .hint("create it anew"));
+    if let Some(fault) = caller.fault() {
+        return Err(fault);
     }
-    if let Some(fault) = &shim.runtime_fault {
-        return Err(fault.clone());
-    }
-    if let Some(name) = lowlevel::vendors(&shim.runtime) {
-        return Err(Failure::new(
-            Code::NotSupportedYet,
-            format!("the low-level runtime `{name}` gives GPUs by itself, and `driver = \"chain\"`, which would hold it to the lease, is for a later version"),
-        )
-        .hint("set `runtime` in the configuration to the path of runc or crun"));
-    }
-    permit::permit(facts, &asked.request, &asked.config.policy, &asked.node, &shim.paths)
+    permit::permit(facts, &asked.request, &asked.config.policy, &asked.node, &site.paths)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
 /// more than this too.
-const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// Where the configuration of this call's bundle lies.
 #[derive(Debug, Clone)]

@@ -23,8 +23,8 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
     let status =
         run_child(&shim.runtime, &shim.call.forwarded).map_err(|error| shim.cannot_run(&error))?;
     failpoint::hit("delete.after-runtime");
-    let store = shim.store();
-    let ground = Ground { paths: &shim.paths, store: &store };
+    let store = shim.site.store();
+    let ground = Ground { paths: &shim.site.paths, store: &store };
     if let Ok(key) = lease.key() {
         let released = release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE);
         // Whatever failed here, the next sweep does; the engine must hear of its container.

@@ -15,7 +15,8 @@ pub(super) fn prepare(shim: &Shim<'_>) -> Result<(), Failure> {
     let Some(file) = &shim.call.process else { return Ok(()) };
     // A record may be left of a container that is gone; this one of its id may have no lease.
     let is_held = |lease: &Lease| {
-        lease.state != LeaseState::Grace && liveness::holder(lease, &shim.paths) != Holder::Dead
+        lease.state != LeaseState::Grace
+            && liveness::holder(lease, &shim.site.paths) != Holder::Dead
     };
     let Some(lease) = shim.lease().filter(is_held) else { return Ok(()) };
     if lease.env.is_empty() {

@@ -1,7 +1,7 @@
 //! The inventory as the shim sees it: a file that somebody else made. If it is not of this boot
 //! and this configuration, `gpulease inventory refresh` is run once.
 
-use super::Shim;
+use super::site::Site;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inventory::{self, Inventory};
@@ -15,12 +15,12 @@ use std::time::Duration;
 /// A refresh reads a few files; what takes longer hangs.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn load(shim: &Shim<'_>, config: &Config) -> Result<Inventory, Failure> {
-    if let Ok(inventory) = cached(shim, config) {
+pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
+    if let Ok(inventory) = cached(site, config) {
         return Ok(inventory);
     }
-    refresh(shim)?;
-    cached(shim, config).map_err(|why| {
+    refresh(site)?;
+    cached(site, config).map_err(|why| {
         Failure::new(
             Code::StaleInventory,
             format!("the inventory is of no use even after a refresh: {why}"),
@@ -29,16 +29,16 @@ pub(super) fn load(shim: &Shim<'_>, config: &Config) -> Result<Inventory, Failur
     })
 }
 
-fn cached(shim: &Shim<'_>, config: &Config) -> Result<Inventory, String> {
-    shim.store().check().map_err(|error| error.to_string())?;
-    let path = shim.store().inventory_path();
+fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {
+    site.store().check().map_err(|error| error.to_string())?;
+    let path = site.store().inventory_path();
     let bytes = fs::read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     let inventory = inventory::decode(&bytes).map_err(|error| error.to_string())?;
-    inventory::freshness(&inventory, &shim.paths, config).map_err(|stale| stale.to_string())?;
+    inventory::freshness(&inventory, &site.paths, config).map_err(|stale| stale.to_string())?;
     Ok(inventory)
 }
 
-fn refresh(shim: &Shim<'_>) -> Result<(), Failure> {
+fn refresh(site: &Site) -> Result<(), Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
             .hint("run `gpulease inventory refresh` and see what it says")
@@ -46,9 +46,9 @@ fn refresh(shim: &Shim<'_>) -> Result<(), Failure> {
     let program =
         command_path().ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
     let mut args: Vec<OsString> = Vec::new();
-    if shim.config_is_explicit {
+    if site.config_is_explicit {
         args.push("--gpulease-config".into());
-        args.push(shim.config_path.clone().into());
+        args.push(site.config_path.clone().into());
     }
     args.extend(["inventory".into(), "refresh".into()]);
     match run_bounded(&program, &args, REFRESH_DEADLINE) {

@@ -56,7 +56,22 @@ impl Kind {
         {
             return Path::new(&dir).join("crun").to_string_lossy().into_owned();
         }
+        self.system_root()
+    }
+
+    /// The state directory that it uses without `--root` where it is told of no directory of a
+    /// session.
+    #[must_use]
+    pub fn system_root(self) -> String {
         format!("/run/{}", self.name())
+    }
+
+    /// The one that [`choose`] comes to, as a rule: the configured one, or the first that is
+    /// installed.
+    #[must_use]
+    pub(crate) fn likely(configured: Option<&Path>) -> Self {
+        let default = || if installed(Self::Runc).is_some() { Self::Runc } else { Self::Crun };
+        configured.map_or_else(default, Self::of)
     }
 }
 

@@ -17,8 +17,9 @@ pub mod lowlevel;
 pub mod nodes;
 pub mod permit;
 pub mod report;
+pub(crate) mod site;
+pub(crate) mod start;
 
-use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
@@ -28,6 +29,7 @@ use crate::store::{Entry, Store};
 use crate::sys::exec::{become_program, run_child};
 use args::{Invocation, Verb};
 use report::{one_line, report};
+use site::Site;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -46,23 +48,19 @@ pub fn main() -> ExitCode {
 /// What a call works with: known after the first look at the configuration.
 struct Shim<'a> {
     call: &'a Invocation,
-    config_path: PathBuf,
-    config_is_explicit: bool,
-    /// If there is a file without a mistake.
-    config: Option<Config>,
+    site: Site,
     runtime: PathBuf,
     /// What is wrong with the configured runtime: it is not the one in use then.
     runtime_fault: Option<Failure>,
-    paths: Paths,
 }
 
 fn run(call: &Invocation) -> Result<ExitCode, Failure> {
     let shim = Shim::new(call)?;
     match call.verb {
         Verb::Create | Verb::Run | Verb::Restore => {
-            let prepared = create::prepare(&shim)?;
+            let leased = create::prepare(&shim)?;
             let Err(failure) = shim.become_runtime() else { return Ok(ExitCode::FAILURE) };
-            return Err(match prepared.map(|prepared| prepared.take_back(&shim)) {
+            return Err(match leased.map(|leased| leased.take_back()) {
                 Some(Err(error)) => failure.hint(one_line(&error)),
                 _ => failure,
             });
@@ -77,19 +75,13 @@ fn run(call: &Invocation) -> Result<ExitCode, Failure> {
 
 impl<'a> Shim<'a> {
     fn new(call: &'a Invocation) -> Result<Self, Failure> {
-        let config_path = config::locate(call.config.as_deref());
-        let config_is_explicit = config_path != Path::new(config::DEFAULT_PATH);
-        let (lenient, config) = config::read_once(&config_path);
-        let mut paths = Paths::default();
-        if let Some(run_dir) = &lenient.run_dir {
-            paths.run.clone_from(run_dir);
-        }
+        let (site, lenient) = Site::look(call.config.as_deref());
         // A file that cannot be understood says nothing; then the last choice that worked stands.
         let doubtful = lenient.wants_last_good_choice();
-        let remembered = || last_runtime(&paths);
+        let remembered = || last_runtime(&site.paths);
         let choice = lowlevel::choose(call, lenient.runtime.as_deref(), doubtful, &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
-        Ok(Self { call, config_path, config_is_explicit, config, runtime, runtime_fault, paths })
+        Ok(Self { call, site, runtime, runtime_fault })
     }
 
     fn become_runtime(&self) -> Result<ExitCode, Failure> {
@@ -116,18 +108,6 @@ impl<'a> Shim<'a> {
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// The configuration, read strictly: only for containers that ask for a GPU.
-    fn config(&self) -> Result<Config, Failure> {
-        match &self.config {
-            Some(config) => Ok(config.clone()),
-            None => Ok(config::load(&self.config_path)?),
-        }
-    }
-
-    fn store(&self) -> Store {
-        Store::at(&self.paths.run)
-    }
-
     /// The container's key.
     fn key(&self) -> Result<LeaseKey, Failure> {
         let id = self.call.id.as_deref().unwrap_or_default();
@@ -139,7 +119,7 @@ impl<'a> Shim<'a> {
 
     /// The lease that is recorded for the container, whoever holds it.
     fn lease(&self) -> Option<Lease> {
-        let store = self.store();
+        let store = self.site.store();
         store.check().ok()?;
         match store.entry(&self.key().ok()?) {
             Ok(Some(Entry::Lease(lease))) => Some(*lease),

@@ -21,6 +21,7 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
         pid_file: None,
         created_at: "2026-01-01T00:00:00Z".into(),
         owner: Owner { pid: 1, start_time: 1, boot_id: "b".into(), pid_namespace: 1 },
+        precreate: None,
         cgroup: None,
         devices: vec![LeasedDevice {
             uuid: DeviceId::new("GPU-1").unwrap(),

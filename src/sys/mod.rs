@@ -12,5 +12,7 @@ pub mod lock;
 pub mod mount;
 pub mod proc;
 pub mod random;
+pub mod stdio;
+pub mod syslog;
 
 pub use error::PathError;

@@ -169,6 +169,7 @@ impl Node {
             pid_file: None,
             created_at: "2026-01-01T00:00:00Z".into(),
             owner: Owner { pid: 1, start_time: 1, boot_id: "another".into(), pid_namespace: 1 },
+            precreate: None,
             cgroup: None,
             devices: vec![LeasedDevice {
                 uuid: DeviceId::new("GPU-1").unwrap(),

@@ -1,0 +1,66 @@
+//! What Podman's `precreate` hook does beside [`super::create`]. It has ended by the time that the
+//! container is made, and Podman puts no process of ours in its place: until the create-runtime
+//! hook binds the lease, it hangs on the podman that asked, and on a deadline, since that podman
+//! may be a service that outlives any number of failed starts.
+
+use super::liveness::{self, CREATE_TIME, Holder};
+use super::{CREATE_DEADLINE, ClaimError, Ground};
+use crate::model::id::LeaseKey;
+use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
+use crate::store::Entry;
+use crate::sys::proc::{self, Life};
+use crate::sys::{clock, failpoint};
+
+/// Takes back what an earlier start of this container was handed, if that came to nothing: Podman
+/// locks a container while it starts it, so whoever starts it anew has done with the start before.
+/// Should that be wrong, the earlier start fails when it is to be bound.
+///
+/// # Errors
+/// If the ledger is not had or cannot be written, or `podman` is gone: then this hook is the one
+/// that comes late.
+pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(), ClaimError> {
+    let handed = |entry| match entry {
+        Some(Entry::Lease(lease)) if is_handed(&lease) => Some(lease),
+        _ => None,
+    };
+    if ground.store.check().is_err() || handed(ground.store.entry(key)?).is_none() {
+        return Ok(());
+    }
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    let Some(lease) = handed(ledger.entry(key)?) else { return Ok(()) };
+    refuse_if_gone(podman, ground)?;
+    if liveness::holder_at_end(&lease, ground.paths) == Holder::Dead {
+        ledger.remove(key)?;
+    }
+    Ok(())
+}
+
+fn is_handed(lease: &Lease) -> bool {
+    lease.state == LeaseState::Pending && lease.precreate.is_some()
+}
+
+/// Hands a lease that this process has just recorded to the podman that called it. From here on
+/// only the hooks, the shim or the next start of the container can end it before its time.
+///
+/// # Errors
+/// If `podman` is gone, or the lease; if the ledger is not had or cannot be written.
+pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<(), ClaimError> {
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    refuse_if_gone(podman, ground)?;
+    let current = lease.key().ok().map(|key| ledger.entry(&key)).transpose()?.flatten();
+    if !matches!(current, Some(Entry::Lease(current)) if *current == *lease) {
+        return Err(ClaimError::Stale(format!("lease {} was taken back meanwhile", lease.id)));
+    }
+    let until_ms = clock::boottime_ms().saturating_add(clock::millis(CREATE_TIME));
+    let precreate = Some(Precreate { until_ms, since: lease.owner.start_time });
+    ledger.put(&Lease { owner: podman.clone(), precreate, ..lease.clone() })?;
+    failpoint::hit("precreate.handed-over");
+    Ok(())
+}
+
+fn refuse_if_gone(podman: &Owner, ground: Ground<'_>) -> Result<(), ClaimError> {
+    match proc::life(podman, ground.paths) {
+        Life::Alive => Ok(()),
+        Life::Gone => Err(ClaimError::Stale("the podman that asked is gone".to_owned())),
+    }
+}

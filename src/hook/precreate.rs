@@ -1,0 +1,142 @@
+//! `precreate`: Podman gives the spec of every container that it starts, and takes another one
+//! (containers-common, `oci-hooks(5)`). It does what the shim does in `create`, where no shim is.
+//!
+//! It is called for every container of the node, so the spec of one that asks for nothing goes out
+//! as it came in, whatever state gpulease is in. For one that asks, there is a lease and an edited
+//! spec on stdout, or neither and a status that says why: Podman throws stderr away.
+
+use super::args::Precreate;
+use super::container;
+use crate::claim::{Ground, precreate};
+use crate::failure::Failure;
+use crate::injection::Facts;
+use crate::model::code::Code;
+use crate::model::id::LeaseKey;
+use crate::model::lease::{Lease, Owner};
+use crate::paths::Paths;
+use crate::runtime::bundle::MAX_BYTES;
+use crate::runtime::lowlevel::Kind;
+use crate::runtime::report::one_line;
+use crate::runtime::site::Site;
+use crate::runtime::start::{self, Caller, Outcome};
+use crate::sys::{exec::drop_privileges, failpoint, proc, stdio, syslog};
+use nix::unistd::getppid;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The tag in the system's log.
+const TAG: &str = crate::injection::HOOK_NAME;
+
+/// Runs the hook. Its exit status is that of the code, since it is all that Podman tells.
+pub(super) fn main(call: &Precreate) -> ExitCode {
+    let dir = std::env::current_dir().ok();
+    let Err(failure) = run(call, dir.as_deref()) else { return ExitCode::SUCCESS };
+    let line = one_line(&failure);
+    let _ = writeln!(io::stderr(), "{line}");
+    let id = dir.as_deref().and_then(container::of_bundle);
+    let whose = id.map_or_else(String::new, |id| format!("container {id}: "));
+    syslog::error(&Paths::default().dev.join("log"), TAG, &format!("{whose}{line}"));
+    ExitCode::from(failure.code.exit_status())
+}
+
+fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
+    let parent = getppid().as_raw();
+    let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
+    failpoint::hit("precreate.read");
+    let Some(facts) = start::concerns_us(&spec)? else { return hand_on(&spec) };
+    drop_privileges().map_err(|error| {
+        Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
+    })?;
+    let (site, lenient) = Site::look(call.config.as_deref());
+    let hook = Hook {
+        call,
+        dir: dir.unwrap_or(Path::new("")),
+        runtime: Kind::likely(lenient.runtime.as_deref()),
+        podman: podman(parent, &site.paths),
+    };
+    match start::prepare(&site, &hook, spec, facts)? {
+        Outcome::Untouched(spec) => hand_on(&spec)?,
+        Outcome::Cleaned => {}
+        // Podman says nothing when a container is gone, so nobody else would.
+        Outcome::Granted(_) => site.store().forget_gone_bundles(),
+    }
+    Ok(())
+}
+
+/// The process that called, which is our parent as long as it lives.
+fn podman(parent: i32, paths: &Paths) -> Result<Owner, Failure> {
+    let owner = proc::describe(parent, paths)?;
+    if getppid().as_raw() == parent {
+        return Ok(owner);
+    }
+    Err(Failure::new(Code::StaleHook, "the podman that asked is gone"))
+}
+
+fn hand_on(spec: &[u8]) -> Result<(), Failure> {
+    stdio::write_output(spec).map_err(|error| {
+        let text = format!("cannot hand the container's spec to Podman: {error}");
+        Failure::new(Code::BadBundle, text)
+    })?;
+    failpoint::hit("precreate.written");
+    Ok(())
+}
+
+/// One call.
+struct Hook<'a> {
+    call: &'a Precreate,
+    dir: &'a Path,
+    runtime: Kind,
+    podman: Result<Owner, Failure>,
+}
+
+impl Caller for Hook<'_> {
+    /// The key that the shim would use, if it is there too. Podman names no root, and has crun
+    /// take no other one than root's.
+    fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure> {
+        let id = container::identify(Some(self.dir), facts.cgroups_path.as_deref())?;
+        LeaseKey::new(&self.runtime.system_root(), id)
+            .map_err(|error| Failure::of(Code::BadBundle, &error))
+    }
+
+    fn bundle(&self) -> &Path {
+        self.dir
+    }
+
+    fn engine(&self, _: &Facts) -> &'static str {
+        "podman"
+    }
+
+    fn runtime(&self) -> String {
+        self.runtime.name().to_owned()
+    }
+
+    fn pid_file(&self) -> Option<String> {
+        container::pid_file(self.dir).map(|path| path.display().to_string())
+    }
+
+    fn fault(&self) -> Option<Failure> {
+        if let Some(fault) = &self.call.fault {
+            return Some(
+                Failure::new(Code::BadConfig, format!("the hook's arguments: {fault}"))
+                    .hint("`gpulease install podman --precreate` writes the hook's file anew"),
+            );
+        }
+        if stdio::output_is_lost() {
+            let text = "there is nobody on stdout who could take the edited spec";
+            return Some(Failure::new(Code::BadBundle, text).hint("let Podman call this hook"));
+        }
+        self.podman.as_ref().err().cloned()
+    }
+
+    fn make_way(&self, ground: Ground<'_>, key: &LeaseKey) -> Result<(), Failure> {
+        Ok(precreate::supersede(ground, key, self.podman.as_ref().map_err(Failure::clone)?)?)
+    }
+
+    fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
+        if let Some(lease) = lease {
+            precreate::hand_over(ground, lease, self.podman.as_ref().map_err(Failure::clone)?)?;
+        }
+        hand_on(spec)
+    }
+}

@@ -1,0 +1,307 @@
+//! From a container's spec to a leased and edited one: what the shim's `create` and `run` do, and
+//! Podman's `precreate` hook as well.
+
+use super::ask::{self, Asked};
+use super::site::Site;
+use super::{granted, nodes};
+use crate::claim::{Ground, create, create::Claimant, release};
+use crate::failure::{Failure, chain};
+use crate::injection::{
+    self, Document, Facts, Injection, SpecHook, apply, revert, strip_granted, strip_our_hooks,
+};
+use crate::model::code::Code;
+use crate::model::id::{LeaseKey, Nonce};
+use crate::model::lease::Lease;
+use crate::request::Source;
+use crate::request::policy::Injected;
+use crate::store::{BundleRecord, Edit};
+use crate::sys::{cgroup, failpoint};
+use std::path::Path;
+
+/// Who has the container started, and where its spec goes.
+pub(crate) trait Caller {
+    /// The container.
+    ///
+    /// # Errors
+    /// If it has no id, or none that can be one.
+    fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure>;
+
+    /// The bundle's directory, absolute.
+    fn bundle(&self) -> &Path;
+
+    /// The engine, as far as can be told. For display.
+    fn engine(&self, facts: &Facts) -> &'static str;
+
+    /// The low-level runtime, as far as can be told. For display.
+    fn runtime(&self) -> String;
+
+    /// Where the container's pid will be written.
+    fn pid_file(&self) -> Option<String>;
+
+    /// What rules a grant out, whatever is asked for.
+    fn fault(&self) -> Option<Failure> {
+        None
+    }
+
+    /// Clears what an earlier start of the container may have left in the way of this one.
+    ///
+    /// # Errors
+    /// If that cannot be done.
+    fn make_way(&self, _: Ground<'_>, _: &LeaseKey) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Puts the edited spec where the runtime will read it; `lease` is what was granted.
+    ///
+    /// # Errors
+    /// If that fails. What the runtime reads is then as it was, or nothing.
+    fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure>;
+}
+
+/// What became of a start.
+pub(crate) enum Outcome {
+    /// It has nothing to do with us: the spec stays as it is.
+    Untouched(Vec<u8>),
+    /// It gets nothing, and what its spec pretended to have is taken out.
+    Cleaned,
+    /// It is leased and edited, and not yet handed to the runtime.
+    Granted(Box<Prepared>),
+}
+
+/// A container that is leased and edited.
+pub(crate) struct Prepared {
+    /// What it got.
+    pub(super) lease: Lease,
+    /// Its spec, as it was.
+    pub(super) before: Vec<u8>,
+}
+
+/// What a spec says, if it can say anything to us: `None` for the great majority, containers that
+/// have nothing to do with gpulease.
+///
+/// # Errors
+/// If it speaks of us and cannot be understood.
+pub(crate) fn concerns_us(spec: &[u8]) -> Result<Option<Facts>, Failure> {
+    let facts = match injection::facts(spec) {
+        Ok(facts) => facts,
+        Err(error) if mentions_us(spec) => return Err(bad_bundle(&error)),
+        Err(_) => return Ok(None),
+    };
+    let ours = is_edited(&facts) || facts.granted_keys || ask::may_ask(&facts);
+    Ok(ours.then_some(facts))
+}
+
+/// Does all that has to be done before the low-level runtime sees the spec.
+///
+/// # Errors
+/// If what is asked for cannot be had; nothing is left behind then.
+pub(crate) fn prepare(
+    site: &Site,
+    caller: &dyn Caller,
+    spec: Vec<u8>,
+    facts: Facts,
+) -> Result<Outcome, Failure> {
+    let mut start = Start::begin(site, caller, spec, facts)?;
+    match ask::request(site, caller, &start.facts)? {
+        Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
+        None if start.edited.is_some() => start.write(None).map(|()| Outcome::Cleaned),
+        None => Ok(Outcome::Untouched(start.bytes)),
+    }
+}
+
+fn is_edited(facts: &Facts) -> bool {
+    facts.hooks.iter().any(SpecHook::is_ours)
+}
+
+/// One start of a container that may have something to do with us.
+struct Start<'a> {
+    site: &'a Site,
+    caller: &'a dyn Caller,
+    bytes: Vec<u8>,
+    facts: Facts,
+    /// The starts whose hooks the spec carries.
+    nonces: Vec<Nonce>,
+    /// The tree, once something is to be changed in it.
+    edited: Option<Document>,
+    /// The edits of an earlier start, as they were found.
+    earlier: Option<Edit>,
+    /// There are edits of an earlier start of which we have no record.
+    unknown_edits: bool,
+}
+
+impl<'a> Start<'a> {
+    fn begin(
+        site: &'a Site,
+        caller: &'a dyn Caller,
+        bytes: Vec<u8>,
+        facts: Facts,
+    ) -> Result<Self, Failure> {
+        let nonces = facts.our_nonces();
+        let mut start = Self {
+            site,
+            caller,
+            bytes,
+            facts,
+            nonces,
+            edited: None,
+            earlier: None,
+            unknown_edits: false,
+        };
+        if is_edited(&start.facts) {
+            start.undo_earlier_edits()?;
+        }
+        if start.facts.granted_keys {
+            let mut document = start.document()?;
+            strip_granted(&mut document);
+            start.edited = Some(document);
+        }
+        Ok(start)
+    }
+
+    /// The tree as it stands now.
+    fn document(&mut self) -> Result<Document, Failure> {
+        match self.edited.take() {
+            Some(document) => Ok(document),
+            None => Document::parse(&self.bytes).map_err(|error| bad_bundle(&error)),
+        }
+    }
+
+    /// A bundle that ran before carries the edits of its earlier grant. They are taken out by our
+    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record is
+    /// gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld later.
+    fn undo_earlier_edits(&mut self) -> Result<(), Failure> {
+        let (store, dir) = (self.site.store(), self.caller.bundle());
+        // Podman's hook only knows the directory by its real name.
+        let real = || store.bundle(&dir.canonicalize().ok()?);
+        let record = store.bundle(dir).or_else(real);
+        let mut document = self.document()?;
+        self.unknown_edits = self.nonces.is_empty();
+        for nonce in &self.nonces {
+            match record.as_ref().and_then(|record| record.undo_of(nonce)) {
+                Some(undo) => {
+                    revert(&mut document, undo);
+                    self.earlier = Some(Edit { nonce: nonce.clone(), undo: undo.clone() });
+                }
+                None => self.unknown_edits = true,
+            }
+        }
+        strip_our_hooks(&mut document);
+        self.facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
+        self.edited = Some(document);
+        Ok(())
+    }
+
+    /// Leases, edits, and leaves nothing behind where that fails.
+    fn lease(&mut self, asked: &Asked) -> Result<Prepared, Failure> {
+        let store = self.site.store();
+        let ground = Ground { paths: &self.site.paths, store: &store };
+        let key = self.caller.key(&self.facts)?;
+        self.caller.make_way(ground, &key)?;
+        let claimant = Claimant {
+            key,
+            engine: self.caller.engine(&self.facts),
+            runtime: &self.caller.runtime(),
+            bundle: &self.caller.bundle().display().to_string(),
+            pid_file: self.caller.pid_file(),
+            expected_cgroup: self.expected_cgroup(),
+            env: &self.facts.env,
+            adopt: &self.nonces,
+            release_grace: asked.config.policy.release_grace,
+        };
+        let lease = create::create(ground, &asked.node, &asked.request, &claimant)?;
+        if let Err(failure) = self.edit(asked, &lease) {
+            // Both reasons, if even that failed: the lease then ends with this process.
+            return Err(match release::abandon(ground, &lease) {
+                Ok(()) => failure,
+                Err(error) => failure
+                    .hint(format!("and its lease stays until the next sweep: {}", chain(&error))),
+            });
+        }
+        // This process has no more to do in a moment: to take the tree apart would be for nothing.
+        std::mem::forget(self.edited.take());
+        Ok(Prepared { lease, before: std::mem::take(&mut self.bytes) })
+    }
+
+    fn edit(&mut self, asked: &Asked, lease: &Lease) -> Result<(), Failure> {
+        let injection = self.injection(asked, lease)?;
+        let mut document = self.document()?;
+        let undo = apply(&mut document, &injection).map_err(|error| bad_bundle(&error))?;
+        let record = BundleRecord {
+            nonce: lease.nonce.clone(),
+            key: lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?,
+            bundle: self.caller.bundle().display().to_string(),
+            devices: lease.devices.clone(),
+            cgroup: lease.cgroup.clone(),
+            undo,
+            earlier: self.earlier.take(),
+        };
+        let store = self.site.store();
+        store.put_bundle(&record)?;
+        self.edited = Some(document);
+        if let Err(failure) = self.write(Some(lease)) {
+            // The file is as it was, so its record must be too.
+            return Err(match store.take_back_bundle(record) {
+                Ok(()) => failure,
+                Err(error) => failure.hint(format!("and its record stays: {}", chain(&error))),
+            });
+        }
+        failpoint::hit("create.edited");
+        Ok(())
+    }
+
+    fn injection(&self, asked: &Asked, lease: &Lease) -> Result<Injection, Failure> {
+        let mut injection = Injection {
+            annotations: granted::annotations(lease),
+            hooks: granted::hooks(self.site, &asked.config, lease)?,
+            ..Injection::default()
+        };
+        // What the engine injected is leased as it stands.
+        if asked.request.source == Source::Injected {
+            return Ok(injection);
+        }
+        let simulated = lease.devices.iter().any(|device| device.simulated);
+        if simulated && self.facts.user_namespace {
+            return Err(Failure::new(
+                Code::BadRequest,
+                "simulated devices have no node on the host, and a container in a user namespace can only get nodes that are there",
+            )
+            .hint("run the container without a user namespace"));
+        }
+        let paths = &self.site.paths;
+        injection.nodes = nodes::granted(lease, &asked.node, paths)?;
+        injection.gids = nodes::gids(&injection.nodes);
+        injection.env = lease.env.clone();
+        let withhold = self.facts.privileged
+            || self.unknown_edits
+            || asked.config.policy.injected != Injected::Ignore;
+        if withhold {
+            injection.withhold = nodes::withheld(&asked.node, &injection.nodes, paths);
+        }
+        Ok(injection)
+    }
+
+    fn expected_cgroup(&self) -> Option<String> {
+        let path = cgroup::expected(self.facts.cgroups_path.as_deref()?, &self.site.paths)?;
+        Some(path.display().to_string())
+    }
+
+    /// Hands the spec on if anything in it was changed.
+    fn write(&self, lease: Option<&Lease>) -> Result<(), Failure> {
+        let Some(document) = &self.edited else { return Ok(()) };
+        failpoint::hit("create.before-edit");
+        let store = self.site.store();
+        let ground = Ground { paths: &self.site.paths, store: &store };
+        self.caller.write(ground, lease, &document.to_bytes())
+    }
+}
+
+pub(crate) fn bad_bundle(error: &dyn std::error::Error) -> Failure {
+    Failure::of(Code::BadBundle, error)
+}
+
+/// A file that is not JSON to us may be to the runtime; if it speaks of us, we must not guess.
+fn mentions_us(bytes: &[u8]) -> bool {
+    [&b"gpulease"[..], b"kaiwo.ai/gpu"]
+        .iter()
+        .any(|word| bytes.windows(word.len()).any(|w| w == *word))
+}

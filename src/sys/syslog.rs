@@ -1,0 +1,61 @@
+//! One line to the system's log, for a program whose stderr nobody keeps.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+/// `LOG_DAEMON | LOG_ERR` (syslog(3)).
+const PRIORITY: u8 = 3 << 3 | 3;
+
+/// More than any line of ours, and less than what journald and rsyslog take.
+const MAX_BYTES: usize = 4096;
+
+/// Says it to whoever listens at `socket` (`/dev/log`): journald or another syslog, which adds the
+/// time. Best effort: where nobody listens, or the listener is behind, it is lost, and nobody
+/// waits.
+pub fn error(socket: &Path, tag: &str, line: &str) {
+    let Ok(sender) = UnixDatagram::unbound() else { return };
+    if sender.set_nonblocking(true).is_ok() {
+        let _ = sender.send_to(message(tag, line).as_bytes(), socket);
+    }
+}
+
+fn message(tag: &str, line: &str) -> String {
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text = format!("<{PRIORITY}>{tag}[{}]: {line}", std::process::id());
+    let mut end = text.len().min(MAX_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_bounded_line() {
+        let text = message("gpulease-hook", "a\nb\0c\u{1b}[31m");
+        let pid = std::process::id();
+        assert_eq!(text, format!("<27>gpulease-hook[{pid}]: a b c [31m"));
+        let long = message("t", &"ü".repeat(5000));
+        assert!(long.len() <= MAX_BYTES && long.ends_with('ü'));
+    }
+
+    #[test]
+    fn whoever_listens_hears_it_and_nobody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("log");
+        error(&socket, "t", "nobody is there");
+        let listener = UnixDatagram::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // Many more than a socket's queue holds.
+        for _ in 0..2000 {
+            error(&socket, "t", "said");
+        }
+        let mut buffer = [0; 64];
+        let length = listener.recv(&mut buffer).unwrap();
+        assert!(buffer[..length].ends_with(b": said"));
+    }
+}
