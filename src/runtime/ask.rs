@@ -69,9 +69,13 @@ pub(super) fn request(
     let config = match site.config() {
         Ok(config) => config,
         Err(_) if !certain => return Ok(None),
-        Err(failure) => return Err(failure),
+        // What a user namespace cannot read is not at fault.
+        Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
     };
     let asked = in_words(facts, &config)?;
+    if asked.is_some() {
+        refuse_rootless(site)?;
+    }
     let injected = may_be_injected(facts) && config.policy.injected != Injected::Ignore;
     if asked.is_none() && !injected {
         return Ok(None);
@@ -112,15 +116,17 @@ fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Fa
     Ok(())
 }
 
+fn refuse_rootless(site: &Site) -> Result<(), Failure> {
+    if identity::is_host_root(&site.paths) {
+        return Ok(());
+    }
+    let text = "a lease cannot be had from a rootless engine or a user namespace";
+    Err(Failure::new(Code::RootlessUnsupported, text).hint("use an engine that runs as root"))
+}
+
 /// What the design and the administrator rule out before anything is allocated.
 fn permit(site: &Site, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
-    if !identity::is_host_root(&site.paths) {
-        return Err(Failure::new(
-            Code::RootlessUnsupported,
-            "a lease cannot be had from a rootless engine or a user namespace",
-        )
-        .hint("use an engine that runs as root"));
-    }
+    refuse_rootless(site)?;
     if let Some(fault) = caller.fault() {
         return Err(fault);
     }

@@ -1,0 +1,240 @@
+//! What is granted, to whom, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use crate::podman::{ALL, Container, ONE, Podman, ROOT, assert_one_grant};
+use crate::support::{HOOK, Host, STUB, needs_root, ok, stderr};
+use gpulease::model::lease::{Lease, LeaseState};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_grant_hangs_on_podman_until_the_container_is_there() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let mut podman = Podman::new();
+    let web = Container::new(&host, ALL);
+    podman.grant(&host, &web);
+    let lease = assert_one_grant(&host, &web, LeaseState::Pending);
+    assert_eq!((lease.owner.pid, lease.engine.as_str()), (podman.pid(), "podman"));
+    assert_eq!(lease.runtime_root, ROOT);
+    let precreate = lease.precreate.as_ref().unwrap();
+    assert!(precreate.since >= lease.owner.start_time);
+    assert!(stderr(&host.start("next", ONE)).contains("no-capacity"));
+    ok(web.create());
+    let lease = assert_one_grant(&host, &web, LeaseState::Bound);
+    assert_eq!((lease.owner.pid, lease.precreate), (web.pid(), None));
+    ok(web.delete());
+    assert!(host.leases().is_empty(), "the poststop hook releases");
+    ok(host.start("next", ALL));
+}
+
+#[test]
+fn a_container_that_asks_for_nothing_goes_out_as_it_came() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let mut podman = Podman::new();
+    let plain = Container::new(&host, &[("a", "b")]);
+    let odd = b"{ \"process\":{\"env\":[\"NVIDIA_VISIBLE_DEVICES=all\"]},\n\t\"x\": 1.50e3 ,\"y\":\"\\u003c\" } ";
+    let texts: [&[u8]; 5] = [
+        &fs::read(plain.path("config.json")).unwrap(),
+        odd,
+        b"",
+        b"no JSON at all",
+        br#"{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}]}}"#,
+    ];
+    // Whatever state gpulease is in, and whatever its arguments are.
+    let states: [fn(&Host); 5] = [
+        |_| {},
+        |host| host.configure(Path::new(STUB), "no_such_key = 1"),
+        |host| fs::write(host.config(), "=").unwrap(),
+        |host| fs::write(host.run_dir(), "no directory").unwrap(),
+        |host| fs::remove_file(host.path("etc/devices.toml")).unwrap(),
+    ];
+    for (state, spoil) in states.iter().enumerate() {
+        spoil(&host);
+        // Whether a node is a GPU, only the inventory knows: it is made where that can be done.
+        for text in &texts[..if state == 0 { 4 } else { 5 }] {
+            fs::write(plain.path("config.json"), text).unwrap();
+            let said = podman.call(&host, &plain);
+            assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{state}");
+            assert_eq!(said.stdout, *text, "{state}");
+            let said = podman.call_with(&host, &plain, "", "--no-such-option >out.json");
+            assert_eq!((said.status, said.stdout.as_slice()), (0, *text));
+        }
+        assert!(!host.run_dir().is_dir(), "no state for those who ask for nothing");
+    }
+    // A pretender is cleaned, and no more.
+    let pretender = Container::new(&host, &[("gpulease.granted/devices", "GPU-1"), ("a", "b")]);
+    let said = podman.call(&host, &pretender);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let spec: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(spec["annotations"], json!({"a": "b"}));
+}
+
+#[test]
+fn a_shim_takes_the_grant_over() {
+    needs_root!();
+    // By another root than the hook could know of, and by the same one.
+    for root in [None, Some(ROOT)] {
+        let host = Host::new("h100x8");
+        let mut podman = Podman::new();
+        let web = Container::new(&host, ALL);
+        let granted = podman.grant(&host, &web);
+        let root = root.map_or_else(|| host.root(), Into::into);
+        let shim = |words: &[&str]| {
+            let mut shim = Command::new(crate::support::SHIM);
+            shim.arg("--gpulease-config").arg(host.config()).arg("--root").arg(&root).args(words);
+            shim.arg(&web.id).current_dir(&web.dir).stdin(Stdio::null());
+            ok(shim.output().unwrap())
+        };
+        // As a shim that was killed would leave it, when the next comes.
+        shim(&["create", "--bundle", ".", "--pid-file", "pid"]);
+        let lease = assert_one_grant(&host, &web, LeaseState::Bound);
+        assert_eq!((lease.id.clone(), lease.devices.clone()), (granted.id, granted.devices));
+        assert_eq!((lease.owner.pid, Path::new(&lease.runtime_root)), (web.pid(), root.as_path()));
+        assert_eq!(host.records().len(), 1);
+        // Its exec and its delete know the container.
+        fs::write(web.path("process.json"), r#"{"env":["CUDA_VISIBLE_DEVICES=all"]}"#).unwrap();
+        shim(&["exec", "--process", "process.json"]);
+        let process = web.spec("process.json").to_string();
+        assert!(process.contains(lease.devices[0].uuid.as_str()), "{process}");
+        shim(&["delete", "--force"]);
+        assert!(host.leases().is_empty());
+        let _ = fs::remove_dir_all(root.join(&web.id));
+    }
+}
+
+#[test]
+fn a_shim_takes_over_nothing_that_is_not_its_containers() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let mut podman = Podman::new();
+    let web = Container::new(&host, &[("gpulease/count", "7")]);
+    let granted = podman.grant(&host, &web);
+    // Somebody who has seen the nonce, and writes it into a bundle of his own.
+    let spec = web.spec("config.json");
+    let dir = host.bundle("thief", ONE);
+    let mut stolen = host.spec("thief");
+    stolen["hooks"] = spec["hooks"].clone();
+    stolen["linux"]["devices"] = spec["linux"]["devices"].clone();
+    fs::write(dir.join("config.json"), stolen.to_string()).unwrap();
+    ok(host.create("thief"));
+    assert_eq!(host.devices("thief").len(), 1);
+    let nodes = host.spec("thief")["linux"]["devices"].to_string();
+    for device in &granted.devices {
+        assert!(!nodes.contains(&format!("\"{}\"", device.nodes[0])), "{nodes}");
+    }
+    assert_eq!(web.lease(&host), Some(granted));
+    ok(web.create());
+    assert_eq!(web.lease(&host).unwrap().owner.pid, web.pid());
+}
+
+/// Rewrites a record, as time would.
+fn rewrite(host: &Host, edit: impl FnOnce(&mut Lease)) {
+    let mut lease = host.leases().into_iter().next().unwrap();
+    edit(&mut lease);
+    let name = format!("leases/{}.json", lease.key().unwrap().file_stem());
+    fs::write(host.run_dir().join(name), serde_json::to_vec(&lease).unwrap()).unwrap();
+}
+
+#[test]
+fn podman_counts_until_the_deadline_and_the_container_for_ever() {
+    needs_root!();
+    for root in ["/run/runc", "/run/crun"] {
+        let host = Host::new("h100x8");
+        let mut podman = Podman::new();
+        // Its runtime died before it made the container, and Podman is a service.
+        let web = Container::new(&host, ALL);
+        podman.grant(&host, &web);
+        assert!(stderr(&host.start("next", ONE)).contains("no-capacity"));
+        rewrite(&host, |lease| lease.precreate.as_mut().unwrap().until_ms = 1);
+        ok(host.start("next", ALL));
+        ok(host.delete("next"));
+        // The container is there, by whichever runtime, but its hook was not run.
+        podman.grant(&host, &web);
+        let mut create =
+            web.stub(&["--root", root, "create", "--bundle", ".", "--pid-file", "pid"]);
+        ok(create.env("STUB_NO_HOOKS", "1").output().unwrap());
+        rewrite(&host, |lease| lease.precreate.as_mut().unwrap().until_ms = 1);
+        assert!(stderr(&host.start("next", ONE)).contains("no-capacity"));
+        let lease = assert_one_grant(&host, &web, LeaseState::Bound);
+        assert_eq!((lease.owner.pid, lease.precreate), (web.pid(), None));
+        // The hook comes after all: the sweep was faster, and meant the same.
+        assert!(hook_of(&web, web.pid()).status.success());
+        let other = hook_of(&web, podman.pid());
+        assert!(stderr(&other).contains("stale-hook"), "{}", stderr(&other));
+        assert_one_grant(&host, &web, LeaseState::Bound);
+        crate::support::kill(web.pid());
+        ok(host.start("next", ALL));
+        let _ = fs::remove_dir_all(Path::new(root).join(&web.id));
+    }
+}
+
+/// Calls the create-runtime hook of a container's spec.
+fn hook_of(container: &Container, pid: i32) -> std::process::Output {
+    let spec = container.spec("config.json");
+    let words = spec["hooks"]["createRuntime"][0]["args"].as_array().unwrap().iter();
+    let mut hook = Command::new(HOOK);
+    hook.args(words.skip(1).map(|word| word.as_str().unwrap()));
+    let state = container.path("state");
+    fs::write(&state, json!({ "id": container.id, "pid": pid }).to_string()).unwrap();
+    hook.stdin(fs::File::open(state).unwrap()).output().unwrap()
+}
+
+#[test]
+fn a_later_start_takes_the_place_of_an_earlier_one_that_came_to_nothing() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let (mut podman, mut other) = (Podman::new(), Podman::new());
+    let web = Container::new(&host, ALL);
+    let pristine = fs::read(web.path("config.json")).unwrap();
+    let first = podman.grant(&host, &web);
+    let first_spec = fs::read(web.path("config.json")).unwrap();
+    // Neither the service that failed nor another podman has to wait for the deadline.
+    for podman in [&mut podman, &mut other] {
+        fs::write(web.path("config.json"), &pristine).unwrap();
+        let next = podman.grant(&host, &web);
+        assert_ne!(next.nonce, first.nonce);
+        assert_eq!(assert_one_grant(&host, &web, LeaseState::Pending).owner.pid, podman.pid());
+    }
+    // If the first one did go on, it would not get far, and would take nothing from the last.
+    let last = web.lease(&host).unwrap();
+    let last_spec = fs::read(web.path("config.json")).unwrap();
+    fs::write(web.path("config.json"), &first_spec).unwrap();
+    let late = web.create();
+    assert!(stderr(&late).contains("stale-hook"), "{}", stderr(&late));
+    assert_eq!(web.lease(&host), Some(last));
+    fs::write(web.path("config.json"), &last_spec).unwrap();
+    ok(web.create());
+    // A container that runs is not started anew.
+    fs::write(web.path("config.json"), &pristine).unwrap();
+    let said = podman.call(&host, &web);
+    assert_eq!((said.status, said.stdout.len()), (7, 0), "{}", said.stderr);
+    assert!(said.stderr.contains("already-leased"), "{}", said.stderr);
+    assert_eq!(web.lease(&host).unwrap().state, LeaseState::Bound);
+}
+
+#[test]
+fn a_delete_after_a_failed_create_releases_at_once() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let mut podman = Podman::new();
+    let web = Container::new(&host, ALL);
+    podman.grant(&host, &web);
+    // The shim's delete, which comes by its own key, and runc's poststop hook.
+    let mut shim = Command::new(crate::support::SHIM);
+    shim.arg("--gpulease-config").arg(host.config()).args(["--root", ROOT, "delete", "--force"]);
+    ok(shim.arg(&web.id).output().unwrap());
+    assert!(host.leases().is_empty());
+    podman.grant(&host, &web);
+    let spec = web.spec("config.json");
+    let words = spec["hooks"]["poststop"][0]["args"].as_array().unwrap().iter();
+    fs::write(web.path("state"), json!({ "id": web.id }).to_string()).unwrap();
+    let mut hook = Command::new(HOOK);
+    hook.args(words.skip(1).map(|word| word.as_str().unwrap()));
+    ok(hook.stdin(fs::File::open(web.path("state")).unwrap()).output().unwrap());
+    assert!(host.leases().is_empty());
+}
