@@ -67,6 +67,32 @@ fn what_is_not_installed_is_no_finding() {
 }
 
 #[test]
+fn podman_by_its_hook_needs_no_shim() {
+    let node = Node::healthy();
+    let given = include_str!("../hooks/podman-precreate/60-gpulease.json");
+    for hook in [given, planted::OUR_HOOK] {
+        planted::precreate(&node, hook);
+        // Whoever reads later appends, once somebody has said so.
+        let later = "[engine]\nhooks_dir = [\"/usr/share/other/hooks.d\"]\n";
+        node.write("etc/containers/containers.conf.d/99-other.conf", later);
+        let (status, checks) = node.doctor();
+        assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+    }
+    for name in ["usr/bin/dockerd", "usr/bin/containerd", "usr/bin/crio"] {
+        node.remove(name);
+    }
+    node.remove("etc/docker/daemon.json");
+    node.remove("etc/containers/containers.conf.d/gpulease.conf");
+    node.remove("usr/local/bin/gpulease-runtime");
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+    let calls = |check: &serde_json::Value| {
+        check["message"].as_str().unwrap().starts_with("Podman calls gpulease-hook by ")
+    };
+    assert!(checks.iter().any(calls), "{checks:#?}");
+}
+
+#[test]
 fn nothing_below_another_root_is_executed() {
     let node = Node::healthy();
     let ran = node.path("ran");

@@ -16,6 +16,8 @@ mod edits;
 mod engines;
 #[path = "install/place.rs"]
 mod place;
+#[path = "install/precreate.rs"]
+mod precreate;
 mod support;
 
 use std::fs;

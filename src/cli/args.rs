@@ -188,7 +188,7 @@ pub(super) enum Command {
         engine: Engine,
 
         /// Make it the runtime of containers that name none
-        #[arg(long)]
+        #[arg(long, conflicts_with = "precreate")]
         default_runtime: bool,
 
         #[command(flatten)]
@@ -217,7 +217,12 @@ pub(super) enum Command {
 pub(super) struct InstallOptions {
     /// Edit this file
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
+
+    /// Podman without the shim: have it call the hook `gpulease-hook precreate` for every
+    /// container, whatever its runtime
+    #[arg(long)]
+    pub(super) precreate: bool,
 
     /// Show what would change, and change nothing
     #[arg(long)]
@@ -246,12 +251,22 @@ Files:
   containerd  /etc/containerd/config.toml
   crio        /etc/crio/crio.conf.d/60-gpulease.conf
 
+With --precreate:
+  podman      /etc/containers/containers.conf.d/90-gpulease-precreate.conf
+              /etc/containers/gpulease-hooks.d/60-gpulease.json
+
+--config names the first of them then; the other lies in ../gpulease-hooks.d.
+
 Examples:
   gpulease install docker --dry-run
   gpulease install docker --default-runtime --reload
+  gpulease install podman --precreate
   gpulease install containerd --config /etc/containerd/gpu.toml";
 
 const UNINSTALL_AFTER: &str = "\
+For podman, the hook of `install --precreate` goes too; with --precreate it goes
+alone. With --config, only that file is edited.
+
 Examples:
   gpulease uninstall docker --dry-run
   gpulease uninstall docker --reload";

@@ -108,7 +108,7 @@ fn every_key_of_the_configuration_is_described() {
 #[test]
 fn every_option_of_the_hooks_is_described() {
     let page = text(HOOK_8);
-    for word in ["create-runtime", "poststop", "--run-dir", "--key", "--nonce"] {
+    for word in ["create-runtime", "poststop", "precreate", "--run-dir", "--key", "--nonce"] {
         assert!(page.contains(word), "gpulease-hook(8) lacks {word}");
     }
 }

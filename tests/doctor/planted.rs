@@ -29,11 +29,21 @@ const fn note(code: &'static str, fix: &'static str, plant: fn(&Node)) -> Row {
 const REAL: &str = "[[device]]\nuuid = 'GPU-1'\nvendor = 'nvidia'\nmodel = 'M'\n\
                     memory_mib = 1024\npci = '0000:01:00.0'\nnodes = ['/dev/nvidia0']\n";
 
-const OUR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["precreate"], "when": {"always": true},
+pub const OUR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["precreate"], "when": {"always": true},
     "hook": {"path": "/usr/local/bin/gpulease-hook", "args": ["gpulease-hook", "precreate"]}}"#;
 
 const VENDOR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["prestart"], "when": {"always": true},
     "hook": {"path": "/usr/bin/nvidia-container-runtime-hook"}}"#;
+
+const HOOK_FILE: &str = "etc/containers/gpulease-hooks.d/60-gpulease.json";
+const HOOKS_DROP_IN: &str = "etc/containers/containers.conf.d/90-gpulease-precreate.conf";
+
+/// As `gpulease install podman --precreate` leaves it.
+pub fn precreate(node: &Node, hook: &str) {
+    node.write(HOOK_FILE, hook);
+    let drop_in = include_str!("../../hooks/podman-precreate/90-gpulease-precreate.conf");
+    node.write(HOOKS_DROP_IN, drop_in);
+}
 
 const DOCKER: &str = "etc/docker/daemon.json";
 const PODMAN: &str = "etc/containers/containers.conf.d/gpulease.conf";
@@ -191,8 +201,41 @@ const ROWS: &[Row] = &[
         let text = CONTAINERD.trim_end().strip_suffix("SystemdCgroup = true").unwrap();
         node.write("etc/containerd/config.toml", text);
     }),
-    fault("hooks-precreate", "containers.conf.d/gpulease.conf", false, |node| {
+    fault("hooks-precreate", "oci/hooks.d/gpulease.json", false, |node| {
         node.write("usr/share/containers/oci/hooks.d/gpulease.json", OUR_HOOK);
+    }),
+    fault("hooks-precreate", "install podman --precreate", false, |node| {
+        precreate(node, OUR_HOOK);
+        let more = "[crio.runtime]\nhooks_dir = [\"/etc/containers/gpulease-hooks.d\"]\n";
+        node.write("etc/crio/crio.conf", more);
+    }),
+    fault("hooks-dir-unread", "install podman --precreate", false, |node| {
+        precreate(node, OUR_HOOK);
+        node.remove(HOOKS_DROP_IN);
+    }),
+    fault("hooks-dir-unread", "install podman --precreate", false, |node| {
+        precreate(node, OUR_HOOK);
+        let text = "[engine]\nhooks_dir = [\"/x\", { append = false }]\n";
+        node.write("etc/containers/containers.conf.d/99-other.conf", text);
+    }),
+    fault("hooks-file-missing", "install podman --precreate", false, |node| {
+        precreate(node, OUR_HOOK);
+        node.remove(HOOK_FILE);
+    }),
+    fault("hooks-file-missing", "install podman --precreate", false, |node| {
+        precreate(node, &OUR_HOOK.replace("true", "false"));
+    }),
+    fault("hooks-program-missing", "gpulease-hooks.d/60-gpulease.json", false, |node| {
+        precreate(node, &OUR_HOOK.replace("/usr/local", "/nowhere"));
+    }),
+    fault("hooks-program-not-executable", "chmod 0755", false, |node| {
+        precreate(node, &OUR_HOOK.replace("/usr/local", "/opt"));
+        node.write("opt/bin/gpulease-hook", "");
+    }),
+    fault("hooks-program-insecure", "/opt/bin", false, |node| {
+        precreate(node, &OUR_HOOK.replace("/usr/local", "/opt"));
+        node.program("opt/bin/gpulease-hook", "exit 1");
+        node.chmod("opt/bin", 0o777);
     }),
     fault("hooks-program-missing", "oci/hooks.d/gpulease.json", false, |node| {
         let text = OUR_HOOK.replace("precreate", "createRuntime").replace("/local", "");

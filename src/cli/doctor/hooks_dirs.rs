@@ -1,30 +1,62 @@
 //! The directories from which Podman, CRI-O and Buildah take hooks.
 //!
-//! Three pitfalls, all seen: a `precreate` stage, which only `podman run` knows, in a directory
+//! The pitfalls, all seen: a `precreate` stage, which only `podman run` knows, in a directory
 //! that `podman build` and CRI-O read too; a hook whose program is missing, which Podman leaves
-//! out without a word; and the hook of another toolkit, which puts its GPUs into our containers.
+//! out without a word, as it does a hook in a directory that nothing names; and the hook of another
+//! toolkit, which puts its GPUs into our containers.
 
 use super::configuration::foreign;
-use super::engines::{drop_ins, read_text};
+use super::engines::{PODMAN, drop_ins, read_text};
 use super::finding::{Findings, plain, quoted};
+use super::programs;
 use super::subject::Subject;
+use crate::cli::install::precreate::{DIR_NAME, calls};
 use crate::injection::{HOOK_NAME, VENDOR_HOOKS};
 use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The one that `gpulease install` makes.
+const OWN_DIR: &str = "/etc/containers/gpulease-hooks.d";
 /// What is read unless another directory is configured.
 const DEFAULT_DIRS: &[&str] = &["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"];
 
-pub(super) fn check(subject: &Subject, configured: &[PathBuf], found: &mut Findings) {
+/// `configured` are the directories of each engine.
+pub(super) fn check(
+    subject: &Subject,
+    configured: &[(&'static str, PathBuf)],
+    found: &mut Findings,
+) {
     let before = found.list.len();
     let mut dirs: BTreeSet<&Path> = DEFAULT_DIRS.iter().map(Path::new).collect();
-    dirs.extend(configured.iter().map(PathBuf::as_path));
+    dirs.insert(Path::new(OWN_DIR));
+    dirs.extend(configured.iter().map(|(_, dir)| dir.as_path()));
+    let has_podman = configured.iter().any(|(engine, _)| *engine == PODMAN);
     for dir in dirs {
+        let reads = |who: &dyn Fn(&str) -> bool| {
+            configured.iter().any(|(engine, configured)| configured == dir && who(engine))
+        };
         let is_default = DEFAULT_DIRS.iter().any(|default| Path::new(default) == dir);
+        let place = Place {
+            is_shared: is_default || reads(&|engine| engine != PODMAN),
+            is_unread: has_podman && !is_default && !reads(&|engine| engine == PODMAN),
+        };
+        let mut has_precreate = false;
         for file in drop_ins(&subject.paths.on_host(dir), "*.json") {
-            one_file(&file, is_default, subject, found);
+            has_precreate |= one_file(&file, &place, subject, found);
+        }
+        let is_own = dir.file_name().is_some_and(|name| name == DIR_NAME);
+        if is_own && !has_precreate && reads(&|engine| engine == PODMAN) {
+            found.fault(
+                "hooks-file-missing",
+                format!(
+                    "Podman is told to take hooks from {}, and gpulease's is not there: \
+                     containers start without it, and nothing says so",
+                    quoted(dir)
+                ),
+                "`gpulease install podman --precreate`, or `gpulease uninstall podman --precreate`",
+            );
         }
     }
     if found.is_clean_since(before) {
@@ -32,12 +64,21 @@ pub(super) fn check(subject: &Subject, configured: &[PathBuf], found: &mut Findi
     }
 }
 
-fn one_file(file: &Path, is_default: bool, subject: &Subject, found: &mut Findings) {
-    let Ok(Some(text)) = read_text("Podman", file, subject, found) else { return };
+/// Who reads a directory.
+struct Place {
+    /// Not only Podman.
+    is_shared: bool,
+    /// Not even Podman, which is there.
+    is_unread: bool,
+}
+
+/// Whether it has Podman call our hook.
+fn one_file(file: &Path, place: &Place, subject: &Subject, found: &mut Findings) -> bool {
+    let Ok(Some(text)) = read_text(PODMAN, file, subject, found) else { return false };
     let hook: Value = match serde_json::from_str(&text) {
         Ok(hook) => hook,
         Err(error) => {
-            return found.warning(
+            found.warning(
                 "hooks-invalid",
                 format!(
                     "{} is not JSON ({}): engines that read it start nothing",
@@ -46,6 +87,7 @@ fn one_file(file: &Path, is_default: bool, subject: &Subject, found: &mut Findin
                 ),
                 format!("correct {}, or remove it", quoted(file)),
             );
+            return false;
         }
     };
     let program = hook.get("hook").and_then(|hook| hook.get("path")?.as_str()).unwrap_or_default();
@@ -54,22 +96,36 @@ fn one_file(file: &Path, is_default: bool, subject: &Subject, found: &mut Findin
     let has = |stage: &str| stages.iter().any(|value| value.as_str() == Some(stage));
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == HOOK_NAME {
-        if has("precreate") && is_default {
+        if has("precreate") && place.is_shared {
             found.fault(
                 "hooks-precreate",
                 format!(
-                    "{} has the stage `precreate` in a default directory: `podman build` fails \
-                     and CRI-O does not start",
+                    "{} has the stage `precreate` in a directory that others than Podman read: \
+                     `podman build` fails and CRI-O does not start",
                     quoted(file)
                 ),
                 format!(
-                    "move `{}` into a directory of its own, and name that beside the default \
-                     one in `hooks_dir` of /etc/containers/containers.conf.d/gpulease.conf",
+                    "remove `{}`, then `gpulease install podman --precreate`, which puts it into a \
+                     directory of its own",
                     plain(file)
                 ),
             );
         }
-        if !subject.paths.on_host(Path::new(program)).is_file() {
+        if has("precreate") && place.is_unread {
+            found.fault(
+                "hooks-dir-unread",
+                format!(
+                    "{} is in a directory that Podman is not told to read: containers start \
+                     without it, and nothing says so",
+                    quoted(file)
+                ),
+                "`gpulease install podman --precreate`, or `gpulease uninstall podman --precreate`",
+            );
+        }
+        let on_host = subject.paths.on_host(Path::new(program));
+        if on_host.is_file() {
+            programs::check_precreate(&on_host, found);
+        } else {
             found.fault(
                 "hooks-program-missing",
                 format!(
@@ -92,4 +148,5 @@ fn one_file(file: &Path, is_default: bool, subject: &Subject, found: &mut Findin
             format!("remove `{}`, or limit its `when` to containers without a lease", plain(file)),
         );
     }
+    calls(&text).is_some()
 }

@@ -38,7 +38,7 @@ pub(super) fn doctor(
     }
     lowlevel::systemd(&subject, &mut found);
     let wired = engines::check(&subject, &mut found);
-    programs::check(&subject, &wired.shims, &mut found);
+    programs::check(&subject, &wired, &mut found);
     if essentials {
         run_dir::check(&subject, &mut found);
         records::check(&subject, &mut found);

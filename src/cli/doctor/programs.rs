@@ -1,6 +1,7 @@
 //! gpulease's own programs: there, executable, and nobody's but root's.
 
 use super::configuration::fix_of;
+use super::engines::Wired;
 use super::finding::{Findings, plain, quoted};
 use super::subject::{Known, Subject};
 use crate::failure::chain;
@@ -37,15 +38,27 @@ const HOOK: Codes = Codes {
     insecure: "hook-insecure",
 };
 
-/// The shim, wherever engines call it, and the hook that belongs to each. `named` are those
-/// that engines call and that are there.
-pub(super) fn check(subject: &Subject, named: &BTreeSet<PathBuf>, found: &mut Findings) {
-    let shims = if named.is_empty() {
+/// What Podman calls by a file of its own: absent, it is left out (see `hooks_dirs`).
+const PRECREATE: Codes = Codes {
+    ok: "hooks-program",
+    missing: "hooks-program-missing",
+    not_executable: "hooks-program-not-executable",
+    insecure: "hooks-program-insecure",
+};
+
+/// The program of a hook's file, which is there.
+pub(super) fn check_precreate(path: &Path, found: &mut Findings) {
+    check_program(path, &PRECREATE, found);
+}
+
+/// The shim, wherever engines call it, and the hook that belongs to each.
+pub(super) fn check(subject: &Subject, wired: &Wired, found: &mut Findings) {
+    let shims: BTreeSet<PathBuf> = if wired.shims.is_empty() {
         installed(&subject.paths).into_iter().collect()
     } else {
-        named.clone()
+        wired.shims.clone()
     };
-    if shims.is_empty() {
+    if shims.is_empty() && !wired.by_precreate {
         found.fault(
             SHIM.missing,
             format!("{SHIM_NAME} is neither beside this program nor in a system directory"),

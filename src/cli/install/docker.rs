@@ -138,7 +138,12 @@ fn set(object: &CstObject, name: &str, value: &str) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
-    const WIRING: Wiring<'_> = Wiring { runtime: "/opt/gpulease-runtime", default_runtime: false };
+    const WIRING: Wiring<'_> = Wiring {
+        runtime: "/opt/gpulease-runtime",
+        default_runtime: false,
+        hook: "",
+        hooks_dir: "",
+    };
 
     #[test]
     fn an_empty_file_becomes_the_smallest_one() {

@@ -14,6 +14,12 @@ pub(in crate::cli) enum Engine {
     Containerd,
     /// /etc/crio/crio.conf.d/60-gpulease.conf
     Crio,
+    /// /etc/containers/containers.conf.d/90-gpulease-precreate.conf
+    #[value(skip)]
+    PodmanHooksDir,
+    /// /etc/containers/gpulease-hooks.d/60-gpulease.json
+    #[value(skip)]
+    PodmanHook,
 }
 
 impl Engine {
@@ -24,6 +30,8 @@ impl Engine {
             Self::Podman => "podman",
             Self::Containerd => "containerd",
             Self::Crio => "crio",
+            Self::PodmanHooksDir => "podman-hooks-dir",
+            Self::PodmanHook => "podman-hook",
         }
     }
 
@@ -35,6 +43,8 @@ impl Engine {
             Self::Podman => "/etc/containers/containers.conf.d/60-gpulease.conf",
             Self::Containerd => "/etc/containerd/config.toml",
             Self::Crio => "/etc/crio/crio.conf.d/60-gpulease.conf",
+            Self::PodmanHooksDir => "/etc/containers/containers.conf.d/90-gpulease-precreate.conf",
+            Self::PodmanHook => "/etc/containers/gpulease-hooks.d/60-gpulease.json",
         })
     }
 
@@ -46,7 +56,7 @@ impl Engine {
             Self::Docker => Some(&["systemctl", "reload", "docker"]),
             Self::Containerd => Some(&["systemctl", "restart", "containerd"]),
             Self::Crio => Some(&["systemctl", "restart", "crio"]),
-            Self::Podman => None,
+            Self::Podman | Self::PodmanHooksDir | Self::PodmanHook => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod docker;
 mod engine;
 mod file;
 mod podman;
+pub(super) mod precreate;
 mod record;
 mod reload;
 mod report;
@@ -50,6 +51,10 @@ struct Wiring<'a> {
     runtime: &'a str,
     /// Whether containers use it that name no runtime.
     default_runtime: bool,
+    /// Where gpulease-hook is.
+    hook: &'a str,
+    /// The directory of Podman's file that calls it.
+    hooks_dir: &'a str,
 }
 
 /// A file's new text.
@@ -105,6 +110,8 @@ fn wired(engine: Engine, file: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault>
         Engine::Podman => podman::wire(body, wiring),
         Engine::Containerd => containerd::wire(body, wiring),
         Engine::Crio => crio::wire(body, wiring),
+        Engine::PodmanHooksDir => precreate::wire_dir(body, wiring),
+        Engine::PodmanHook => Ok(precreate::wire_hook(body, wiring)),
     }?;
     if edit.text == text.body {
         return Ok(Edit { text: file.to_owned(), ..edit });
@@ -133,6 +140,8 @@ fn unwired(
         Engine::Podman => podman::unwire(body, before, added),
         Engine::Containerd => containerd::unwire(body, before, added),
         Engine::Crio => crio::unwire(body, before, added),
+        Engine::PodmanHooksDir => precreate::unwire_dir(body, before),
+        Engine::PodmanHook => Ok(Edit::default()),
     }?;
     let new = if edit.text == text.body { file.to_owned() } else { text.with(&edit.text) };
     Ok(Edit { text: new, ..edit })
@@ -147,5 +156,7 @@ fn is_wired(engine: Engine, file: &str) -> bool {
         Engine::Podman => toml(podman::is_wired),
         Engine::Containerd => toml(containerd::is_wired),
         Engine::Crio => toml(crio::is_wired),
+        Engine::PodmanHooksDir => toml(precreate::is_dir),
+        Engine::PodmanHook => precreate::is_hook(&body),
     }
 }

@@ -20,6 +20,18 @@ pub(super) struct Report {
     pub(super) backup: Option<String>,
     pub(super) reload: Value,
     pub(super) notes: Vec<String>,
+    /// The other files, where there are more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Report>,
+}
+
+/// What was done to one file.
+pub(super) struct Done {
+    pub(super) report: Report,
+    /// In front of the notes.
+    before: String,
+    /// Behind them.
+    after: String,
 }
 
 impl Report {
@@ -34,14 +46,36 @@ impl Report {
             backup: None,
             reload: Value::Null,
             notes: Vec::new(),
+            also: Vec::new(),
         }
     }
 
     /// With a text in front of the notes and one behind them.
-    pub(super) fn answer(self, before: &str, after: &str) -> Answer {
-        let notes: String = self.notes.iter().map(|note| format!("note: {note}\n")).collect();
-        let json = serde_json::to_value(&self).unwrap_or_default();
+    pub(super) fn done(self, before: &str, after: &str) -> Done {
+        Done { report: self, before: before.to_owned(), after: after.to_owned() }
+    }
+}
+
+impl Done {
+    /// Whether there is nothing to tell of.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.report.changed && self.report.diff.is_empty()
+    }
+
+    /// The answer for several files, the first of which is the one that was asked for.
+    pub(super) fn answer(self, others: Vec<Self>) -> Answer {
+        let mut text = self.before;
+        for done in &others {
+            text.push_str(&done.before);
+        }
+        let reports = || std::iter::once(&self.report).chain(others.iter().map(|o| &o.report));
+        let notes = reports().flat_map(|report| &report.notes);
+        notes.for_each(|note| text.push_str(&format!("note: {note}\n")));
+        text.push_str(&self.after);
+        let mut report = self.report;
+        report.also = others.into_iter().map(|done| done.report).collect();
+        let json = serde_json::to_value(&report).unwrap_or_default();
         // The diff shows whatever stands in the file.
-        Answer::new(shown_lines(&format!("{before}{notes}{after}")), json)
+        Answer::new(shown_lines(&text), json)
     }
 }

@@ -25,6 +25,9 @@ pub(super) enum Wanted {
     Number(i64),
     /// A list of just this.
     Only(String),
+    /// A list with at least this, put behind what other files have (containers.conf(5),
+    /// "Appending to String Arrays").
+    Appended(String),
     /// A list with at least these.
     Includes(&'static [&'static str]),
 }
@@ -37,6 +40,9 @@ impl Wanted {
             Self::Bool(bool) => item.as_bool() == Some(*bool),
             Self::Number(number) => item.as_integer() == Some(*number),
             Self::Only(text) => texts(item).as_deref() == Some(&[text.as_str()]),
+            Self::Appended(wanted) => item
+                .as_array()
+                .is_some_and(|list| list.iter().any(|value| value.as_str() == Some(wanted))),
             Self::Includes(wanted) => {
                 texts(item).is_some_and(|found| wanted.iter().all(|text| found.contains(text)))
             }
@@ -49,6 +55,15 @@ impl Wanted {
             Self::Bool(bool) => (*bool).into(),
             Self::Number(number) => (*number).into(),
             Self::Only(text) => Array::from_iter([text.as_str()]).into(),
+            Self::Appended(wanted) => {
+                let mut list = old.and_then(Item::as_array).cloned().unwrap_or_default();
+                list.push(wanted.as_str());
+                let has_attribute = list.iter().any(|value| value.as_inline_table().is_some());
+                if !has_attribute {
+                    list.push(InlineTable::from_iter([("append", true)]));
+                }
+                list.into()
+            }
             Self::Includes(wanted) => {
                 let mut list = old.and_then(Item::as_array).cloned().unwrap_or_default();
                 let found = old.and_then(texts).unwrap_or_default();

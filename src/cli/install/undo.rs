@@ -3,7 +3,8 @@
 use super::file::Target;
 use super::record::{Place, Record};
 use super::reload::Reload;
-use super::report::Report;
+use super::report::{Done, Report};
+use super::wire::precreate_files;
 use super::{Answer, Edit, Engine, InstallOptions, crio, diff, is_wired, podman, tables, unwired};
 use crate::failure::Failure;
 use crate::sys::{checked, failpoint};
@@ -15,7 +16,32 @@ pub(in crate::cli) fn uninstall(
     engine: Engine,
     options: &InstallOptions,
 ) -> Result<Answer, Failure> {
-    let target = Target::read(options.config_of(engine))?;
+    if options.precreate {
+        let (drop_in, hook) = unwire_precreate(engine, options)?;
+        return Ok(drop_in.answer(vec![hook]));
+    }
+    // A file that is named is the only one that is meant.
+    let precreate = if engine == Engine::Podman && options.config.is_none() {
+        let (drop_in, hook) = unwire_precreate(engine, options)?;
+        vec![drop_in, hook]
+    } else {
+        Vec::new()
+    };
+    let others = precreate.into_iter().filter(|done| !done.is_idle()).collect();
+    Ok(unwire(engine, options.config_of(engine), options)?.answer(others))
+}
+
+/// Takes the hook away. The directory that Podman is to read goes first: the file in it does
+/// nothing from then on.
+fn unwire_precreate(engine: Engine, options: &InstallOptions) -> Result<(Done, Done), Failure> {
+    let (drop_in, file) = precreate_files(engine, options)?;
+    let drop_in = unwire(Engine::PodmanHooksDir, &drop_in, options)?;
+    Ok((drop_in, unwire(Engine::PodmanHook, &file, options)?))
+}
+
+/// Takes gpulease out of one file.
+fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done, Failure> {
+    let target = Target::read(path)?;
     let place = Place::of(&options.state_dir, engine, &target.path)?;
     let record = place.read()?;
     let old = target.text.as_deref();
@@ -23,7 +49,7 @@ pub(in crate::cli) fn uninstall(
     let mut report = Report::new(engine, &target.path, options.dry_run);
     let Some(text) = old else {
         forget(&place, record.as_ref(), options)?;
-        return Ok(report.answer(&format!("`{path}` is not there; nothing to do\n"), ""));
+        return Ok(report.done(&format!("`{path}` is not there; nothing to do\n"), ""));
     };
     let found = rest(engine, text, record.as_ref());
     let (new, notes) = found.map_err(|fault| fault.in_file(&target.path))?;
@@ -36,12 +62,12 @@ pub(in crate::cli) fn uninstall(
     }
     if new.as_deref() == Some(text) {
         forget(&place, record.as_ref(), options)?;
-        return Ok(report.answer(&format!("`{path}` does not have gpulease; nothing to do\n"), ""));
+        return Ok(report.done(&format!("`{path}` does not have gpulease; nothing to do\n"), ""));
     }
     let diff = diff::unified(&target.path, old, new.as_deref());
     report.diff.clone_from(&diff);
     if options.dry_run {
-        return Ok(report.answer(&diff, ""));
+        return Ok(report.done(&diff, ""));
     }
     match &new {
         Some(new) => target.write(new)?,
@@ -53,7 +79,7 @@ pub(in crate::cli) fn uninstall(
     report.changed = true;
     report.reload = reload.json();
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
-    Ok(report.answer(&format!("{diff}\n`{path}` {done}\n"), &reload.line()))
+    Ok(report.done(&format!("{diff}\n`{path}` {done}\n"), &reload.line()))
 }
 
 /// The file without gpulease, `None` for none at all.
@@ -81,6 +107,8 @@ fn rest(
     let Edit { text: rest, notes, .. } = unwired(engine, text, before, added)?;
     let is_ours = record.is_some_and(|record| record.before.is_none());
     let is_blank = matches!(rest.split_whitespace().collect::<String>().as_str(), "" | "{}");
+    // Podman starts nothing with a hook's file that is empty.
+    let is_ours = is_ours || engine == Engine::PodmanHook;
     Ok((if is_ours && is_blank { None } else { Some(rest) }, notes))
 }
 
@@ -99,7 +127,7 @@ fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
     let (main, is_default): (_, fn(&_) -> bool) = match engine {
         Engine::Podman => ("containers.conf", podman::is_default),
         Engine::Crio => ("crio.conf", crio::is_default),
-        Engine::Docker | Engine::Containerd => return Vec::new(),
+        _ => return Vec::new(),
     };
     let Some(dir) = ours.parent() else { return Vec::new() };
     let beside = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());

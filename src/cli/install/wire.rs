@@ -3,14 +3,14 @@
 use super::file::{self, Target};
 use super::record::{Place, Record};
 use super::reload::Reload;
-use super::report::Report;
-use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, unwired, wired};
+use super::report::{Done, Report};
+use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, precreate, unwired, wired};
 use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Puts gpulease into an engine's configuration.
 pub(in crate::cli) fn install(
@@ -18,32 +18,80 @@ pub(in crate::cli) fn install(
     default_runtime: bool,
     options: &InstallOptions,
 ) -> Result<Answer, Failure> {
-    let runtime = runtime_beside_us()?;
-    let target = Target::read(options.config_of(engine))?;
+    if options.precreate {
+        return install_precreate(engine, options);
+    }
+    let runtime = program_beside_us(&["gpulease-runtime", HOOK_NAME])?;
+    let wiring = Wiring { runtime: &runtime, default_runtime, hook: "", hooks_dir: "" };
+    Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new()))
+}
+
+/// Has Podman call the hook. The directory that it is to read comes last: until then the file in it
+/// does nothing.
+fn install_precreate(engine: Engine, options: &InstallOptions) -> Result<Answer, Failure> {
+    let (drop_in, file) = precreate_files(engine, options)?;
+    let hook = program_beside_us(&[HOOK_NAME])?;
+    let dir = file.parent().and_then(Path::to_str).ok_or_else(|| {
+        Failure::new(Code::BadRequest, format!("the path `{}` is not UTF-8", file.display()))
+    })?;
+    let wiring = Wiring { runtime: "", default_runtime: false, hook: &hook, hooks_dir: dir };
+    let hook = wire(Engine::PodmanHook, &file, &wiring, options)?;
+    Ok(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?.answer(vec![hook]))
+}
+
+/// The drop-in and the hook's file.
+pub(super) fn precreate_files(
+    engine: Engine,
+    options: &InstallOptions,
+) -> Result<(PathBuf, PathBuf), Failure> {
+    if engine != Engine::Podman {
+        let text = format!("--precreate is for podman, and `{}` has no such hook", engine.name());
+        return Err(Failure::new(Code::BadRequest, text).hint("leave --precreate out"));
+    }
+    let drop_in = options.config_of(Engine::PodmanHooksDir);
+    let drop_in = std::path::absolute(drop_in).map_err(PathError::new("resolve", drop_in))?;
+    let file = precreate::hook_file(&drop_in).ok_or_else(|| {
+        let text = format!("`{}` is in no directory of drop-ins", drop_in.display());
+        Failure::new(Code::BadRequest, text)
+    })?;
+    Ok((drop_in, file))
+}
+
+/// Puts gpulease into one file.
+fn wire(
+    engine: Engine,
+    path: &Path,
+    wiring: &Wiring<'_>,
+    options: &InstallOptions,
+) -> Result<Done, Failure> {
+    let target = Target::read(path)?;
     let place = Place::of(&options.state_dir, engine, &target.path)?;
-    let wiring = Wiring { runtime: &runtime, default_runtime };
+    let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
     let old = target.text.as_deref();
     let fault = |fault: super::Fault| fault.in_file(&target.path);
-    let edit = wired(engine, old.unwrap_or_default(), &wiring).map_err(fault)?;
+    let edit = wired(engine, old.unwrap_or_default(), wiring).map_err(fault)?;
     let path = target.path.display();
     let mut report = Report::new(engine, &target.path, options.dry_run);
-    report.runtime = Some(runtime.clone());
+    report.runtime = Some(wiring.runtime.to_owned()).filter(|path| !path.is_empty());
     report.notes = edit.notes;
-    report.notes.extend(replaceable(Path::new(&runtime)));
+    // Of two files, the second says it.
+    if engine != Engine::PodmanHook {
+        report.notes.extend(replaceable(Path::new(program)));
+    }
     if old == Some(edit.text.as_str()) {
         let text = format!("`{path}` has gpulease already; nothing to do\n");
         // An earlier reload may have failed, or not have been asked for.
         if options.reload && !options.dry_run {
             let reload = Reload::after_change(engine, true)?;
             report.reload = reload.json();
-            return Ok(report.answer(&text, &reload.line()));
+            return Ok(report.done(&text, &reload.line()));
         }
-        return Ok(report.answer(&text, ""));
+        return Ok(report.done(&text, ""));
     }
     let diff = diff::unified(&target.path, old, Some(&edit.text));
     report.diff.clone_from(&diff);
     if options.dry_run {
-        return Ok(report.answer(&diff, ""));
+        return Ok(report.done(&diff, ""));
     }
 
     let mut record = record(engine, &target, place.read()?, &edit.text).map_err(fault)?;
@@ -58,7 +106,7 @@ pub(in crate::cli) fn install(
     report.backup = Some(place.path.display().to_string());
     report.reload = reload.json();
     let text = format!("{diff}\n`{path}` has gpulease now\nbackup: {}\n", place.path.display());
-    Ok(report.answer(&text, &reload.line()))
+    Ok(report.done(&text, &reload.line()))
 }
 
 /// What `uninstall` will need. What was there before gpulease is what counts: a second `install`
@@ -96,11 +144,11 @@ fn replaceable(runtime: &Path) -> Option<String> {
     Some(format!("{why}; install the programs where only root can write, as in /usr/local/bin"))
 }
 
-/// The gpulease-runtime that came with this program. Both are checked here, because an engine
-/// says of a wrong path only that a container cannot be started.
-fn runtime_beside_us() -> Result<String, Failure> {
+/// The first of these programs, which came with this one. All are checked here, because an engine
+/// says of a wrong path only that a container cannot be started, or nothing at all.
+fn program_beside_us(names: &[&str]) -> Result<String, Failure> {
     let us = std::env::current_exe().map_err(PathError::new("find", Path::new("gpulease")))?;
-    for name in ["gpulease-runtime", HOOK_NAME] {
+    for name in names {
         let path = us.with_file_name(name);
         let is_program = std::fs::metadata(&path)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
@@ -110,7 +158,7 @@ fn runtime_beside_us() -> Result<String, Failure> {
                 .hint("gpulease, gpulease-runtime and gpulease-hook belong into one directory"));
         }
     }
-    let path = us.with_file_name("gpulease-runtime");
+    let path = us.with_file_name(names.first().unwrap_or(&HOOK_NAME));
     path.to_str().map(str::to_owned).ok_or_else(|| {
         let text = format!("the path `{}` is not UTF-8, as engines want it", path.display());
         Failure::new(Code::NoRuntime, text).hint("install gpulease in another directory")

@@ -13,19 +13,26 @@ pub(super) use files::{drop_ins, text as read_text};
 use super::finding::{Findings, quoted};
 use super::programs::SHIM_NAME;
 use super::subject::Subject;
+use crate::cli::install::precreate::calls;
+use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::runtime::lowlevel::{installed_on, vendors};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The name of the engine that knows `precreate`.
+pub(super) const PODMAN: &str = "Podman";
+
 /// What the other checks need of the engines.
 #[derive(Debug, Default)]
 pub(super) struct Wired {
     /// The shims that they name, as found from here.
     pub(super) shims: BTreeSet<PathBuf>,
-    /// The directories with hooks that they name, as on the host.
-    pub(super) hooks_dirs: Vec<PathBuf>,
+    /// The directories from which each takes hooks, as on the host.
+    pub(super) hooks_dirs: Vec<(&'static str, PathBuf)>,
+    /// Podman calls the hook, so that no shim is needed.
+    pub(super) by_precreate: bool,
 }
 
 /// One engine.
@@ -89,7 +96,12 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
         let ours: Vec<&Runtime> =
             engine.runtimes.iter().filter(|runtime| runtime.is_ours()).collect();
         engine.judge(subject, found);
-        if ours.is_empty() {
+        let hook = precreate_of(&engine, subject);
+        if let Some(file) = &hook {
+            wired.by_precreate = true;
+            found.ok("engine", format!("{} calls {HOOK_NAME} by {}", engine.name, quoted(file)));
+        }
+        if ours.is_empty() && hook.is_none() {
             unwired.push((engine.name, engine.how));
         }
         for runtime in ours {
@@ -109,10 +121,11 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
                 None => engine.missing(runtime, found),
             }
         }
-        wired.hooks_dirs.extend(engine.hooks_dirs);
+        wired.hooks_dirs.extend(engine.hooks_dirs.into_iter().map(|dir| (engine.name, dir)));
     }
-    let none_is_wired =
-        wired.shims.is_empty() && found.list.iter().all(|f| f.code != "engine-runtime-missing");
+    let none_is_wired = wired.shims.is_empty()
+        && !wired.by_precreate
+        && found.list.iter().all(|f| f.code != "engine-runtime-missing");
     if let Some((name, how)) = unwired.first().filter(|_| none_is_wired && !is_doubtful) {
         let names: Vec<&str> = unwired.iter().map(|(name, _)| *name).collect();
         found.warning(
@@ -126,6 +139,16 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
         }
     }
     wired
+}
+
+/// The file that has Podman call `gpulease-hook precreate`.
+fn precreate_of(engine: &Engine, subject: &Subject) -> Option<PathBuf> {
+    let dirs = engine.hooks_dirs.iter().filter(|_| engine.name == PODMAN);
+    let mut files = dirs.flat_map(|dir| drop_ins(&subject.paths.on_host(dir), "*.json"));
+    files.find(|file| {
+        let text = read_text(engine.name, file, subject, &mut Findings::default());
+        text.is_ok_and(|text| text.is_some_and(|text| calls(&text).is_some()))
+    })
 }
 
 impl Engine {

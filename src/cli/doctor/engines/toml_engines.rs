@@ -2,7 +2,7 @@
 
 use super::super::finding::Findings;
 use super::super::subject::Subject;
-use super::{Engine, Runtime, files};
+use super::{Engine, PODMAN, Runtime, files};
 use crate::runtime::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -18,18 +18,18 @@ pub(super) fn podman(subject: &Subject, found: &mut Findings) -> Option<Engine> 
     files.extend(files::drop_ins(&on_host("/etc/containers/containers.conf.d"), "*.conf"));
     // The file is also CRI-O's and Buildah's; without Podman it lists runtimes for nobody.
     installed_on("podman", &subject.paths)?;
-    let table = files::merged("Podman", &files, subject, found).ok()?.unwrap_or_default();
+    let table = files::merged(PODMAN, &files, subject, found).ok()?.unwrap_or_default();
     let runtimes = files::at(&table, &["engine", "runtimes"]).and_then(Value::as_table);
     let runtimes = runtimes.into_iter().flatten().map(|(name, programs)| Runtime {
         name: name.clone(),
         programs: files::strings(Some(programs)),
     });
     Some(Engine {
-        name: "Podman",
+        name: PODMAN,
         runtimes: runtimes.collect(),
         default: string(&table, &["engine", "runtime"]),
         built_in: PODMAN_RUNTIMES,
-        hooks_dirs: directories(&table, &["engine", "hooks_dir"]),
+        hooks_dirs: podman_hooks_dirs(&files, subject),
         how: "put `[engine.runtimes]` and `gpulease = [\"/usr/local/bin/gpulease-runtime\"]` into \
               /etc/containers/containers.conf.d/gpulease.conf",
         file,
@@ -60,6 +60,27 @@ pub(super) fn crio(subject: &Subject, found: &mut Findings) -> Option<Engine> {
               \"/usr/local/bin/gpulease-runtime\"` into /etc/crio/crio.conf.d/gpulease.conf",
         file,
     })
+}
+
+/// The directories that Podman reads hooks from: what a file says takes the place of what the files
+/// before it say, or, from the first on that sets `{append = true}`, is appended to it
+/// (containers.conf(5), "Appending to String Arrays").
+fn podman_hooks_dirs(files: &[PathBuf], subject: &Subject) -> Vec<PathBuf> {
+    let mut dirs = vec![PathBuf::from("/usr/share/containers/oci/hooks.d")];
+    let mut appends = false;
+    for file in files {
+        // What is wrong with it has been said.
+        let table = files::table(PODMAN, file, subject, &mut Findings::default());
+        let Ok(Some(table)) = table else { continue };
+        let Some(list) = files::at(&table, &["engine", "hooks_dir"]) else { continue };
+        let attribute = |value: &Value| value.as_table()?.get("append")?.as_bool();
+        appends = list.as_array().and_then(|l| l.iter().find_map(attribute)).unwrap_or(appends);
+        if !appends {
+            dirs.clear();
+        }
+        dirs.extend(files::strings(Some(list)).into_iter().map(PathBuf::from));
+    }
+    dirs
 }
 
 fn string(table: &Table, keys: &[&str]) -> Option<String> {

@@ -1,0 +1,181 @@
+//! Podman without the shim: its `precreate` hook, in a directory of its own, and a drop-in of
+//! containers.conf that names the directory.
+//!
+//! The directory is not the default one, /usr/share/containers/oci/hooks.d: `podman build` and
+//! CRI-O read that too, know no stage `precreate`, and fail. It is not below /etc/gpulease either,
+//! which need not be readable for all: rootless Podman reads it as well. The drop-in appends, which
+//! Podman 4.8 brought: the default directory and those of others stay, and what is read later is
+//! appended too.
+
+use super::tables::{self, Setting, Wanted};
+use super::{Edit, Fault, Wiring};
+use crate::injection::HOOK_NAME;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use toml_edit::{DocumentMut, Item};
+
+const ENGINE: &[&str] = &["engine"];
+const HOOKS_DIR: &str = "hooks_dir";
+
+/// The directory's name, by which it is known wherever it lies.
+pub(in crate::cli) const DIR_NAME: &str = "gpulease-hooks.d";
+/// The hook's file in it.
+const FILE_NAME: &str = "60-gpulease.json";
+
+/// The hook's file that belongs to a drop-in: its directory lies beside the one of the drop-ins.
+pub(super) fn hook_file(drop_in: &Path) -> Option<PathBuf> {
+    Some(drop_in.parent()?.parent()?.join(DIR_NAME).join(FILE_NAME))
+}
+
+/// The file that has Podman call the hook. Its conditions are no stricter than they look: a
+/// request may stand in annotations, in admitted variables, or be a device.
+fn text(program: &str) -> String {
+    let program = Value::from(program);
+    format!(
+        r#"{{
+  "version": "1.0.0",
+  "hook": {{
+    "path": {program},
+    "args": ["{HOOK_NAME}", "precreate"],
+    "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    "timeout": 30
+  }},
+  "when": {{ "always": true }},
+  "stages": ["precreate"]
+}}
+"#
+    )
+}
+
+/// Puts the hook's file down. One that calls the same program for every container is left as it
+/// is: its arguments and its time-out are the administrator's.
+pub(super) fn wire_hook(body: &str, wiring: &Wiring<'_>) -> Edit {
+    if calls(body).is_some_and(|program| program == wiring.hook) {
+        return Edit::new(body.to_owned());
+    }
+    let mut edit = Edit::new(text(wiring.hook));
+    if !body.trim().is_empty() && calls(body).is_none() {
+        edit.notes.push("what the file had is not a hook of gpulease, and is replaced".into());
+    }
+    edit
+}
+
+/// Whether a file is our hook's.
+pub(super) fn is_hook(body: &str) -> bool {
+    calls(body).is_some()
+}
+
+/// The program of ours that a file has Podman call for every container.
+pub(in crate::cli) fn calls(body: &str) -> Option<String> {
+    let hook: Value = serde_json::from_str(body).ok()?;
+    let program = hook.get("hook")?.get("path")?.as_str()?;
+    let argument = hook.get("hook")?.get("args")?.get(1)?.as_str()?;
+    let always = hook.get("when")?.get("always")?.as_bool()?;
+    let stages = hook.get("stages")?.as_array()?;
+    let is_ours = Path::new(program).ends_with(HOOK_NAME)
+        && argument == "precreate"
+        && always
+        && stages.iter().all(|stage| stage == "precreate")
+        && !stages.is_empty();
+    is_ours.then(|| program.to_owned())
+}
+
+/// Adds the directory to those that Podman reads.
+pub(super) fn wire_dir(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
+    let value = Wanted::Appended(wiring.hooks_dir.to_owned());
+    let setting = Setting { table: ENGINE.to_vec(), key: HOOKS_DIR, value };
+    tables::wire(body, &[setting], super::COMMENT)
+}
+
+/// Takes the directory out, and the list with it if it was for that alone.
+pub(super) fn unwire_dir(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
+    let mut document = tables::parse(body)?;
+    let Some(list) = hooks_dirs_mut(&mut document) else { return Ok(Edit::new(body.to_owned())) };
+    list.retain(|value| !value.as_str().is_some_and(is_ours));
+    if list.iter().any(toml_edit::Value::is_str) {
+        return Ok(Edit::new(document.to_string()));
+    }
+    Ok(Edit::new(tables::take_out(body, before, ENGINE, HOOKS_DIR)?))
+}
+
+fn hooks_dirs_mut(document: &mut DocumentMut) -> Option<&mut toml_edit::Array> {
+    document.get_mut("engine")?.get_mut(HOOKS_DIR)?.as_array_mut()
+}
+
+fn is_ours(dir: &str) -> bool {
+    Path::new(dir).file_name().is_some_and(|name| name == DIR_NAME)
+}
+
+/// Whether a file names the directory.
+pub(super) fn is_dir(document: &DocumentMut) -> bool {
+    let list = tables::find(document, ENGINE).and_then(|table| table.get(HOOKS_DIR));
+    let list = list.and_then(Item::as_array);
+    list.is_some_and(|list| list.iter().any(|value| value.as_str().is_some_and(is_ours)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIRING: Wiring<'_> = Wiring {
+        runtime: "",
+        default_runtime: false,
+        hook: "/usr/local/bin/gpulease-hook",
+        hooks_dir: "/etc/containers/gpulease-hooks.d",
+    };
+
+    #[test]
+    fn the_files_that_are_given_to_users_are_those_that_are_written() {
+        let hook = include_str!("../../../hooks/podman-precreate/60-gpulease.json");
+        let drop_in = include_str!("../../../hooks/podman-precreate/90-gpulease-precreate.conf");
+        assert_eq!(wire_hook("", &WIRING).text, hook);
+        assert_eq!(wire_dir("", &WIRING).unwrap().text, drop_in);
+        let file = hook_file(Path::new("/etc/containers/containers.conf.d/90-x.conf")).unwrap();
+        assert_eq!(file, Path::new(WIRING.hooks_dir).join(FILE_NAME));
+    }
+
+    #[test]
+    fn an_administrators_arguments_stay_and_another_program_is_set_right() {
+        let hook = wire_hook("", &WIRING).text;
+        let edited =
+            hook.replace(r#""precreate"],"#, r#""precreate", "--gpulease-config", "/x"],"#);
+        assert_ne!(edited, hook);
+        assert_eq!(wire_hook(&edited, &WIRING).text, edited);
+        let elsewhere = hook.replace("/usr/local/bin", "/opt");
+        let edit = wire_hook(&elsewhere, &WIRING);
+        assert_eq!((edit.text, edit.notes.len()), (hook.clone(), 0));
+        for odd in
+            ["{", "{}", &hook.replace("true", "false"), &hook.replace("precreate\"]", "x\"]")]
+        {
+            let edit = wire_hook(odd, &WIRING);
+            assert_eq!((edit.text, edit.notes.len()), (hook.clone(), 1), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_directory_goes_in_and_out_of_any_list() {
+        for (text, wired) in [
+            (
+                "[engine]\nhooks_dir = [\"/x\"]\n",
+                "[\"/x\", \"/etc/containers/gpulease-hooks.d\", { append = true }]",
+            ),
+            (
+                "engine.hooks_dir = [\"/x\", {append=true}]\n",
+                "{append=true}, \"/etc/containers/gpulease-hooks.d\"]",
+            ),
+            (
+                "# nothing\n",
+                "hooks_dir = [\"/etc/containers/gpulease-hooks.d\", { append = true }]",
+            ),
+        ] {
+            let edit = wire_dir(text, &WIRING).unwrap();
+            assert!(edit.text.contains(wired), "{}", edit.text);
+            assert!(is_dir(&tables::parse(&edit.text).unwrap()));
+            assert_eq!(wire_dir(&edit.text, &WIRING).unwrap().text, edit.text);
+            let back = unwire_dir(&edit.text, Some(text)).unwrap().text;
+            assert!(!is_dir(&tables::parse(&back).unwrap()), "{back}");
+            assert_eq!(back.contains("/x"), text.contains("/x"), "{back}");
+        }
+        assert!(wire_dir("engine = 1\n", &WIRING).is_err());
+    }
+}
