@@ -9,6 +9,10 @@ mod lab;
 mod life;
 #[path = "podman/others.rs"]
 mod others;
+#[path = "podman/precreate.rs"]
+mod precreate;
+#[path = "podman/precreate_faults.rs"]
+mod precreate_faults;
 #[path = "podman/refuse.rs"]
 mod refuse;
 mod support;

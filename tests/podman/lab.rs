@@ -67,6 +67,31 @@ impl Lab {
         Some(Self { engine, cgroup })
     }
 
+    /// Without the shim, unless it is named: with `install podman --precreate`, run inside, and this
+    /// low-level runtime of Podman's own. gpulease is told of crun, whatever it is.
+    pub fn by_precreate(runtime: &str, profile: &str) -> Option<Self> {
+        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let config = DROP_IN.replace("/usr/local/bin/gpulease-runtime", RUNTIME)
+            + &format!("\n[engine]\nruntime = \"{runtime}\"\n");
+        let engine = Engine::new("podman", "/usr/bin/crun", profile.toml, &config)?;
+        let cgroup = format!("/{}", engine.name);
+        let lab = Self { engine, cgroup };
+        lab.gpulease(&["install", "podman", "--precreate"]);
+        Some(lab)
+    }
+
+    /// The command line, inside; it must succeed.
+    #[track_caller]
+    pub fn gpulease(&self, args: &[&str]) -> String {
+        let mut command = self.tool("/opt/gpulease/bin/gpulease");
+        stdout(&ok(command.args(args).output().unwrap()))
+    }
+
+    /// Another program than Podman.
+    pub fn tool(&self, program: &str) -> Command {
+        self.engine.command(program)
+    }
+
     pub fn command(&self) -> Command {
         let mut command = self.engine.command("podman");
         command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
