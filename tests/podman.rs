@@ -16,3 +16,5 @@ mod precreate_faults;
 #[path = "podman/refuse.rs"]
 mod refuse;
 mod support;
+#[path = "podman/units.rs"]
+mod units;

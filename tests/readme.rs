@@ -20,6 +20,8 @@ use std::path::Path;
 const README: &str = include_str!("../README.md");
 const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 const COMPOSE: &str = include_str!("../packaging/examples/compose.yaml");
+const QUADLET: &str = include_str!("../packaging/examples/gpulease-worker.container");
+const UNIT: &str = include_str!("../packaging/examples/gpulease-worker.service");
 const CONFIG: &str = include_str!("../packaging/config.toml");
 const DEMO: &str =
     concat!(include_str!("../packaging/demo/demo.sh"), include_str!("../packaging/demo/docker.sh"));
@@ -73,7 +75,12 @@ fn the_annotation_table_is_that_of_the_code() {
 
 #[test]
 fn every_key_that_is_mentioned_is_known() {
-    for (name, text) in [("README.md", README), ("compose.yaml", COMPOSE)] {
+    for (name, text) in [
+        ("README.md", README),
+        ("compose.yaml", COMPOSE),
+        ("gpulease-worker.container", QUADLET),
+        ("gpulease-worker.service", UNIT),
+    ] {
         let found = native_keys(text);
         assert!(!found.is_empty(), "{name} mentions no key");
         for key in found {
@@ -132,6 +139,18 @@ fn the_compose_examples_ask_for_gpus() {
     services.iter().for_each(assert_is_granted);
 }
 
+#[test]
+fn the_examples_for_systemd_ask_for_gpus() {
+    let quadlet = QUADLET.lines().filter_map(|line| line.strip_prefix("Annotation="));
+    let unit = UNIT.lines().filter_map(|line| line.trim().strip_prefix("--annotation "));
+    let unit = unit.map(|rest| rest.trim_end_matches('\\').trim());
+    for pairs in [quadlet.collect::<Vec<_>>(), unit.collect()] {
+        assert_eq!(pairs.len(), 3, "{pairs:?}");
+        let pairs = pairs.iter().map(|pair| pair.split_once('=').expect("key=value"));
+        assert_is_granted(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+    }
+}
+
 /// Commands of `console` blocks with their continuation lines, without a prompt.
 fn commands() -> Vec<String> {
     let text = blocks("console").join("\n").replace("\\\n", " ");
@@ -150,6 +169,7 @@ fn every_run_in_the_readme_asks_for_gpus() {
         command.starts_with("docker run")
             || command.starts_with("ctr run")
             || command.starts_with("podman --runtime")
+            || command.starts_with("podman run")
     };
     for command in commands().iter().filter(runs) {
         let words = words(command);

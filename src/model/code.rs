@@ -98,8 +98,8 @@ impl Code {
         }
     }
 
-    /// The exit status of the `gpulease` command for this code. (The shim and the hooks always
-    /// exit with 1, as engines expect of an OCI runtime.)
+    /// The exit status of the `gpulease` command and of the `precreate` hook for this code. (The
+    /// shim and the other hooks always exit with 1, as engines expect of an OCI runtime.)
     #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
