@@ -45,15 +45,15 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
     failpoint::hit("precreate.read");
     let Some(facts) = start::concerns_us(&spec)? else { return hand_on(&spec) };
-    drop_privileges().map_err(|error| {
+    let dropped = drop_privileges().map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
-    })?;
+    });
     let (site, lenient) = Site::look(call.config.as_deref());
     let hook = Hook {
         call,
         dir: dir.unwrap_or(Path::new("")),
         runtime: Kind::likely(lenient.runtime.as_deref()),
-        podman: podman(parent, &site.paths),
+        podman: dropped.and_then(|()| podman(parent, &site.paths)),
     };
     match start::prepare(&site, &hook, spec, facts)? {
         Outcome::Untouched(spec) => hand_on(&spec)?,
@@ -87,6 +87,7 @@ struct Hook<'a> {
     call: &'a Precreate,
     dir: &'a Path,
     runtime: Kind,
+    /// Who asks, or why that cannot be told: which concerns only those that do ask.
     podman: Result<Owner, Failure>,
 }
 

@@ -83,7 +83,7 @@ pub(super) fn request(
     let node = match inventory::load(site, &config) {
         Ok(inventory) => inventory.node,
         Err(_) if !certain && asked.is_none() => return Ok(None),
-        Err(failure) => return Err(failure),
+        Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
     };
     let injected =
         if injected { injected::request(facts, &node, &config.policy, &site.paths)? } else { None };

@@ -225,7 +225,18 @@ fn a_user_namespace_is_refused_what_it_asks_for() {
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
     assert!(stderr(&refused).contains("rootless-unsupported"), "{}", stderr(&refused));
     assert_nothing_left(&host, &web, "rootless");
-    let plain = Container::new(&host, &[]);
+    // GPUs that Podman itself gives, by --device or CDI, are asked for, too.
+    let given = Container::new(&host, &[]);
+    given.edit(|spec| {
+        let node =
+            serde_json::json!({"path": "/dev/nvidia0", "type": "c", "major": 1219, "minor": 0});
+        spec["linux"]["devices"] = serde_json::json!([node]);
+    });
+    assert!(stderr(&call(&given)).contains("rootless-unsupported"));
+    let plain = Container::new(&host, &[("other.gpulease/count", "1")]);
+    plain.edit(|spec| {
+        spec["annotations"]["io.kubernetes.cri.container-name"] = "web".into();
+    });
     let text = fs::read(plain.path("config.json")).unwrap();
     assert_eq!(ok(call(&plain)).stdout, text);
 }
