@@ -34,6 +34,7 @@ fn device(index: u32) -> Device {
         nodes: Vec::new(),
         healthy: Some(true),
         simulated: false,
+        mig: None,
     }
 }
 

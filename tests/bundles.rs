@@ -21,6 +21,8 @@ mod access;
 mod life;
 #[path = "bundles/lowlevel.rs"]
 mod lowlevel;
+#[path = "bundles/mig.rs"]
+mod mig;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 
@@ -62,6 +64,9 @@ everywhere! {
     life::a_start_that_fails_leaves_no_lease,
     life::a_create_under_a_live_id_does_not_touch_its_lease,
     lowlevel::a_container_stays_with_the_runtime_that_made_it,
+    mig::instances_of_a_gpu_go_to_different_containers,
+    mig::an_injected_gpu_in_mig_mode_excludes_its_instances,
+    mig::whoever_is_not_confined_is_not_kept_apart,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
 }

@@ -121,6 +121,7 @@ impl Host {
                 expected_cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
                 env: &[],
                 adopt: &[],
+                confined: true,
                 release_grace: Duration::from_secs(10),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };

@@ -1,12 +1,12 @@
 //! All that is known of each device before a choice is made.
 
 use super::demand::Demand;
-use super::filter::{Exclusion, ModelPattern, exclusion};
+use super::filter::{Exclusion, ModelPattern, Standing, exclusion};
 use super::occupancy::{Fit, Occupancy, occupancies};
 use super::selectors::{BadSelector, resolve};
 use super::snapshot::Snapshot;
-use crate::model::device::{Device, Vendor};
-use crate::request::{Count, Request};
+use crate::model::device::{Device, Node, Vendor};
+use crate::request::{Count, MigChoice, Request, Source};
 use std::collections::BTreeSet;
 
 /// One device, held against one request.
@@ -47,17 +47,24 @@ impl<'a> Assessment<'a> {
         snapshot: &'a Snapshot<'a>,
         request: &'a Request,
     ) -> Result<Self, BadSelector<'a>> {
-        let named = resolve(snapshot.node, &request.devices)?;
+        let instances = matches!(request.mig, MigChoice::Instances(_));
+        let named = resolve(snapshot.node, &request.devices, instances)?;
+        let names = |position: usize| named.as_ref().is_none_or(|n| n.contains(&position));
         let model = request.model.as_deref().map(ModelPattern::new);
         let devices = snapshot.node.devices.iter().enumerate().zip(occupancies(snapshot)).map(
             |((position, device), occupancy)| {
                 let demand = Demand::on(request, device);
-                let cordoned = snapshot.cordoned.contains(&device.uuid);
-                let named = named.as_ref().is_none_or(|named| named.contains(&position));
+                let standing = Standing {
+                    named: names(position),
+                    injected: named.is_some()
+                        && request.source == Source::Injected
+                        && !has_named_instance(snapshot.node, position, names),
+                    cordoned: is_cordoned(snapshot, device),
+                };
                 Assessed {
                     device,
-                    exclusion: exclusion(request, model.as_ref(), device, named, cordoned, &demand),
-                    cordoned,
+                    exclusion: exclusion(request, model.as_ref(), device, standing, &demand),
+                    cordoned: standing.cordoned,
                     fit: occupancy.fit(device, &demand),
                     demand,
                     occupancy,
@@ -95,8 +102,25 @@ impl<'a> Assessment<'a> {
     /// those that are cordoned. A cordoned device that the request names is meant all the same:
     /// what was asked for by name is not left out in silence.
     pub(super) fn all_means(&self, assessed: &Assessed<'_>) -> bool {
-        let chosen = !assessed.exclusion.is_some_and(Exclusion::is_by_choice);
-        chosen && (!assessed.cordoned || !self.request.devices.is_empty())
+        let named = !self.request.devices.is_empty();
+        match assessed.exclusion {
+            // It is meant, and cannot be had.
+            Some(Exclusion::Kind) if named && assessed.device.is_in_mig_mode() => true,
+            exclusion => {
+                let chosen = !exclusion.is_some_and(Exclusion::is_by_choice);
+                chosen && (!assessed.cordoned || named)
+            }
+        }
+    }
+
+    /// Whether the request is about devices like this one at all: a request for GPUs is not about
+    /// MIG instances, and one for instances is about nothing else.
+    pub(super) fn is_about(&self, device: &Device) -> bool {
+        match self.request.mig {
+            MigChoice::Gpus => device.instance().is_none(),
+            MigChoice::Instances(_) => device.instance().is_some(),
+            MigChoice::Either => true,
+        }
     }
 
     /// Whether leases alone stand in the way: without any, the request would be met.
@@ -109,4 +133,18 @@ impl<'a> Assessment<'a> {
             }
         }
     }
+}
+
+/// Whether the device, or the GPU that it is a part of, is out of service.
+fn is_cordoned(snapshot: &Snapshot<'_>, device: &Device) -> bool {
+    let is = |uuid| snapshot.cordoned.contains(uuid);
+    is(&device.uuid) || device.instance().is_some_and(|instance| is(&instance.parent))
+}
+
+/// Whether an instance of the GPU at this position is named.
+fn has_named_instance(node: &Node, gpu: usize, names: impl Fn(usize) -> bool) -> bool {
+    let behind = node.devices.iter().enumerate().skip(gpu.saturating_add(1));
+    behind
+        .take_while(|(_, device)| device.instance().is_some())
+        .any(|(position, _)| names(position))
 }

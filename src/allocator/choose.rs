@@ -4,7 +4,7 @@
 //! 1. whether the same container held them a moment ago,
 //! 2. whether they can be had without taking from a lease in its grace,
 //! 3. the strategy,
-//! 4. their index.
+//! 4. their place.
 //!
 //! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
 //! Between the sets of two vendors the same order decides, with sums in place of single values.
@@ -14,6 +14,7 @@ use super::occupancy::Fit;
 use super::snapshot::{Grant, GrantedDevice};
 use super::topology;
 use crate::model::device::{Device, Vendor};
+use crate::model::mig::Place;
 use crate::request::{Strategy, Topology};
 
 /// A part that is measured in billionths of a device.
@@ -57,26 +58,27 @@ fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
     let granted = |assessed: &Assessed<'_>| GrantedDevice {
         uuid: assessed.device.uuid.clone(),
         index: assessed.device.index,
+        mig_index: assessed.device.place().instance,
         vendor: assessed.device.vendor,
         milli: assessed.demand.milli,
         memory: assessed.demand.memory,
         sharing: assessed.demand.sharing,
     };
     let mut devices: Vec<GrantedDevice> = set.map(granted).collect();
-    devices.sort_by_key(|device| device.index);
+    devices.sort_by_key(GrantedDevice::place);
     Grant { devices }
 }
 
 /// Compares the sets of two vendors: more preferred devices, fewer taken out of a grace, the
-/// better sum by the strategy, the lower indices.
-fn set_order(set: &[Candidate<'_>]) -> (usize, usize, u64, Vec<u32>) {
-    let mut indices: Vec<u32> = set.iter().map(|c| c.assessed.device.index).collect();
-    indices.sort_unstable();
+/// better sum by the strategy, the lower places.
+fn set_order(set: &[Candidate<'_>]) -> (usize, usize, u64, Vec<Place>) {
+    let mut places: Vec<Place> = set.iter().map(|c| c.assessed.device.place()).collect();
+    places.sort_unstable();
     (
         set.iter().filter(|c| c.rank.not_preferred).count(),
         set.iter().filter(|c| c.rank.takes_grace).count(),
         set.iter().map(|c| c.rank.by_strategy).fold(0, u64::saturating_add),
-        indices,
+        places,
     )
 }
 
@@ -89,7 +91,7 @@ fn best_set<'a>(
     let usable = assessment.devices.iter().filter(of_vendor).filter(|a| a.is_usable());
     let mut candidates: Vec<Candidate<'a>> =
         usable.map(|a| Candidate { rank: rank(assessment, a), assessed: a }).collect();
-    candidates.sort_by_key(|candidate| (candidate.rank, candidate.assessed.device.index));
+    candidates.sort_by_key(|candidate| (candidate.rank, candidate.assessed.device.place()));
     let worst_taken = candidates.get(count.checked_sub(1)?)?.rank;
     // Links decide only among devices that are equally good otherwise: those that rank with the
     // last one taken. For whole devices these are all of one class; with shares, a better linked
@@ -131,7 +133,13 @@ fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
 /// and it still tells two devices apart whose scarcer half is the same. Leases in their grace
 /// count as gone: most of them end, and a device that is about to be empty is worth keeping so.
 /// What an exclusive share leaves is of use to nobody, and counts: the less of it the better.
+///
+/// A MIG instance is leased whole. Among instances that do, the smallest leaves the larger ones to
+/// those who need them, so its size counts.
 fn left_over(assessed: &Assessed<'_>) -> u64 {
+    if assessed.device.instance().is_some() {
+        return assessed.device.capacity().mib();
+    }
     let (milli, memory) = assessed.occupancy.firm.free(assessed.device);
     let milli = milli.saturating_sub(assessed.demand.milli);
     let memory = memory.saturating_sub(assessed.demand.memory);

@@ -8,9 +8,10 @@ use super::refusal::{Refusal, Verdict};
 use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
+use crate::model::mig::Place;
 use crate::model::quantity::MilliGpu;
 use crate::model::text::shown;
-use crate::request::{Amount, Count, Request};
+use crate::request::{Amount, Count, MigChoice, Request};
 use std::collections::BTreeMap;
 
 /// The most models that a hint lists.
@@ -41,17 +42,17 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
     let name = typed(bad.selector);
     let is_candidate = |position: usize| bad.candidates.contains(&position);
     let mut verdicts: Vec<Verdict> = Vec::new();
-    let mut meant: Vec<u32> = Vec::new();
+    let mut meant: Vec<Place> = Vec::new();
     for (position, device) in node.devices.iter().enumerate() {
         let reason = if is_candidate(position) {
-            meant.push(device.index);
+            meant.push(device.place());
             format!("could be meant by `{name}`: {}", device.uuid)
         } else {
             format!("not meant by `{name}`")
         };
         verdicts.push(verdict(device, false, reason));
     }
-    verdicts.sort_by_key(|verdict| verdict.index);
+    verdicts.sort_by_key(Verdict::place);
     meant.sort_unstable();
     let (summary, hint) = if meant.is_empty() {
         (
@@ -60,7 +61,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
         )
     } else {
         (
-            format!("the selector `{name}` is ambiguous, it could mean GPU {}", ranges(&meant)),
+            format!("the selector `{name}` is ambiguous, it could mean {}", ranges(&meant)),
             "name the device by its index or its whole UUID".to_owned(),
         )
     };
@@ -75,7 +76,7 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
         .iter()
         .map(|a| verdict(a.device, a.is_usable(), reason(assessment, a)))
         .collect();
-    verdicts.sort_by_key(|verdict| verdict.index);
+    verdicts.sort_by_key(Verdict::place);
     Refusal {
         code: if could_be_met { Code::NoCapacity } else { Code::NoMatch },
         summary: summary(assessment),
@@ -86,12 +87,14 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
 
 fn verdict(device: &Device, fits: bool, reason: String) -> Verdict {
     let model = shown(&device.model);
-    Verdict { uuid: device.uuid.clone(), index: device.index, model, fits, reason }
+    let Place { gpu: index, instance: mig_index } = device.place();
+    Verdict { uuid: device.uuid.clone(), index, mig_index, model, fits, reason }
 }
 
 /// `2 NVIDIA devices asked for, 1 of 8 can be had`.
 fn summary(assessment: &Assessment<'_>) -> String {
-    let total = assessment.devices.len();
+    // Of 4 GPUs one is asked for, whatever MIG instances there are besides.
+    let total = assessment.devices.iter().filter(|a| assessment.is_about(a.device)).count();
     if let Count::All = assessment.request.count {
         let meant = || assessment.devices.iter().filter(|a| assessment.all_means(a));
         let (count, usable) = (meant().count(), meant().filter(|a| a.is_usable()).count());
@@ -123,8 +126,16 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
         text.push_str(vendor_name(vendor));
         text.push(' ');
     }
-    text.push_str(if count == Some(1) { "device" } else { "devices" });
+    let thing = match request.mig {
+        MigChoice::Instances(_) => "MIG instance",
+        MigChoice::Gpus | MigChoice::Either => "device",
+    };
+    text.push_str(thing);
+    text.push_str(if count == Some(1) { "" } else { "s" });
     text.push_str(of);
+    if let MigChoice::Instances(Some(profile)) = &request.mig {
+        text.push_str(&format!(" of the profile {profile}"));
+    }
     if let Some(model) = &request.model {
         text.push_str(&format!(" like `{}`", shown(model)));
     }
@@ -145,6 +156,9 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
 
 fn capacity_hint(request: &Request) -> String {
     let less = match (request.count, request.amount) {
+        (Count::Exactly(1), _) if matches!(request.mig, MigChoice::Instances(_)) => {
+            "an instance of another profile"
+        }
         (Count::Exactly(1), Amount::Whole) => "a share of a device",
         (Count::Exactly(1), Amount::Share { .. }) => "a smaller share",
         (_, Amount::Whole) => "fewer devices",
@@ -193,6 +207,13 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
         Exclusion::Model => {
             format!("gpulease/model {counts} devices, which are {}", stock(&before))
         }
+        Exclusion::Kind => kind_hint(request, &before),
+        Exclusion::Profile => {
+            format!("gpulease/mig-profile {counts} MIG instances, which are {}", profiles(&before))
+        }
+        Exclusion::NoShares => {
+            "leave out gpulease/compute and gpulease/memory for MIG instances".to_owned()
+        }
         Exclusion::MinMemory => {
             let most = before.iter().map(|device| device.memory_total_bytes).max();
             let most = most.unwrap_or_default();
@@ -205,6 +226,36 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             format!("being in service {counts} devices; an administrator cordoned the others")
         }
         Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
+    }
+}
+
+/// What there is of the kind that was not asked for, and how to ask for that.
+fn kind_hint(request: &Request, before: &[&Device]) -> String {
+    let gpus: Vec<_> = before.iter().filter(|device| device.instance().is_none()).collect();
+    let whole = gpus.iter().filter(|gpu| !gpu.is_in_mig_mode()).count();
+    match request.mig {
+        MigChoice::Instances(_) => format!(
+            "the node has {}; an administrator makes them by \"nvidia-smi mig\"",
+            profiles(before)
+        ),
+        MigChoice::Either => "name an instance, as 2:0 is one of GPU 2, or let \
+                              gpulease/isolation=mig choose one of its GPU's"
+            .to_owned(),
+        MigChoice::Gpus => format!(
+            "{whole} of {} GPUs are not in MIG mode; gpulease/isolation=mig or \
+             gpulease/mig-profile asks for a MIG instance, the node has {}",
+            gpus.len(),
+            profiles(before)
+        ),
+    }
+}
+
+/// `9x 1g.5gb, 1x 3g.20gb`, or `no MIG instances`.
+fn profiles(devices: &[&Device]) -> String {
+    let instances = devices.iter().filter_map(|device| device.instance());
+    match counted(instances.map(|instance| instance.profile.as_str())) {
+        text if text.is_empty() => "no MIG instances".to_owned(),
+        text => text,
     }
 }
 
@@ -247,19 +298,30 @@ fn all_of(node: &Node) -> Vec<&Device> {
     node.devices.iter().collect()
 }
 
-/// `4x NVIDIA L40S, 4x NVIDIA H100 80GB HBM3`, or `no devices`.
+/// `4x NVIDIA L40S, 4x NVIDIA H100 80GB HBM3`, or `no devices`. MIG instances are a part of their
+/// GPU; among themselves they are counted by their models.
 fn stock(devices: &[&Device]) -> String {
-    let mut models: BTreeMap<&str, usize> = BTreeMap::new();
-    for device in devices {
-        *models.entry(device.model.as_str()).or_default() += 1;
+    let is_gpu = |device: &&&Device| device.instance().is_none();
+    let gpus = devices.iter().filter(is_gpu);
+    match counted(gpus.map(|device| device.model.as_str())) {
+        text if text.is_empty() => match counted(devices.iter().map(|d| d.model.as_str())) {
+            text if text.is_empty() => "no devices".to_owned(),
+            text => text,
+        },
+        text => text,
     }
-    if models.is_empty() {
-        return "no devices".to_owned();
+}
+
+/// How many there are of each name, as `4x NVIDIA L40S`.
+fn counted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
     }
-    let shown_models = models.iter().take(MODELS_MAX);
+    let shown_names = counts.iter().take(MODELS_MAX);
     let mut texts: Vec<String> =
-        shown_models.map(|(model, count)| format!("{count}x {}", shown(model))).collect();
-    if let Some(rest) = models.len().checked_sub(MODELS_MAX).filter(|rest| *rest > 0) {
+        shown_names.map(|(name, count)| format!("{count}x {}", shown(name))).collect();
+    if let Some(rest) = counts.len().checked_sub(MODELS_MAX).filter(|rest| *rest > 0) {
         texts.push(format!("{rest} more models"));
     }
     texts.join(", ")

@@ -2,7 +2,8 @@
 
 use super::demand::Demand;
 use crate::model::device::Device;
-use crate::request::Request;
+use crate::model::mig::Mig;
+use crate::request::{Amount, MigChoice, Request};
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -16,25 +17,35 @@ pub(super) enum Exclusion {
     Vendor,
     /// Another model is asked for.
     Model,
+    /// A GPU is asked for and it is a MIG instance, or the other way round; or it is a GPU in MIG
+    /// mode, whose instances are leased in its place.
+    Kind,
+    /// A MIG instance of another profile is asked for.
+    Profile,
     /// Its capacity is below the request's minimum.
     MinMemory,
     /// A source says that it is broken.
     Unhealthy,
     /// An administrator took it out of service.
     Cordoned,
+    /// It is a MIG instance, which is leased whole, and a share is asked for.
+    NoShares,
     /// More is asked for than it has.
     TooSmall,
 }
 
 impl Exclusion {
     /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::NotNamed,
         Self::Vendor,
         Self::Model,
+        Self::Kind,
+        Self::Profile,
         Self::MinMemory,
         Self::Unhealthy,
         Self::Cordoned,
+        Self::NoShares,
         Self::TooSmall,
     ];
 
@@ -45,24 +56,44 @@ impl Exclusion {
     }
 }
 
+/// What is known of a device besides the device itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// The request names it, or names none.
+    pub(super) named: bool,
+    /// It is in MIG mode, and the engine gave its node to the container and those of no instance.
+    pub(super) injected: bool,
+    /// An administrator took it out of service.
+    pub(super) cordoned: bool,
+}
+
 /// The first reason for which the device is out of the question, if any.
 pub(super) fn exclusion(
     request: &Request,
     model: Option<&ModelPattern>,
     device: &Device,
-    named: bool,
-    cordoned: bool,
+    standing: Standing,
     demand: &Demand,
 ) -> Option<Exclusion> {
     let applies = |exclusion: &Exclusion| match exclusion {
-        Exclusion::NotNamed => !named,
+        Exclusion::NotNamed => !standing.named,
         Exclusion::Vendor => request.vendor.is_some_and(|vendor| vendor != device.vendor),
         Exclusion::Model => model.is_some_and(|pattern| !pattern.matches(&device.model)),
+        Exclusion::Kind => match device.mig {
+            None => matches!(request.mig, MigChoice::Instances(_)),
+            Some(Mig::Enabled) => !standing.injected,
+            Some(Mig::Instance(_)) => request.mig == MigChoice::Gpus,
+        },
+        Exclusion::Profile => match (&request.mig, device.instance()) {
+            (MigChoice::Instances(Some(profile)), Some(instance)) => instance.profile != *profile,
+            _ => false,
+        },
         Exclusion::MinMemory => {
             request.min_memory.is_some_and(|least| device.memory_total_bytes < least)
         }
         Exclusion::Unhealthy => device.healthy == Some(false),
-        Exclusion::Cordoned => cordoned,
+        Exclusion::Cordoned => standing.cordoned,
+        Exclusion::NoShares => request.amount != Amount::Whole && device.instance().is_some(),
         Exclusion::TooSmall => demand.exceeds(device),
     };
     Exclusion::ALL.into_iter().find(applies)

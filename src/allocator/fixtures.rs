@@ -4,6 +4,7 @@ use super::snapshot::{Grant, Hold, Snapshot};
 use crate::model::device::{Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
+use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Request, Source, Strategy};
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ pub(super) fn h100(index: u32) -> Device {
         nodes: vec![DeviceNode { path: format!("/dev/nvidia{index}"), simulated: None }],
         healthy: Some(true),
         simulated: false,
+        mig: None,
     }
 }
 
@@ -112,4 +114,35 @@ pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
 
 pub(super) fn indices(grant: &Grant) -> Vec<u32> {
     grant.devices.iter().map(|device| device.index).collect()
+}
+
+/// The GPU, now in MIG mode, and its instances. The memory of `1g.10gb` is 10 GiB here.
+pub(super) fn in_mig_mode(gpu: Device, profiles: &[&str]) -> Vec<Device> {
+    let gpu = Device { mig: Some(Mig::Enabled), ..gpu };
+    let instance = |(index, name): (u32, &&str)| {
+        let profile = MigProfile::new(name).unwrap();
+        let gib = name.split(['.', 'g']).nth(2).unwrap().parse::<u64>().unwrap();
+        let (gi, at) = (7 + index, gpu.index);
+        let caps = [0, 1].map(|ci| DeviceNode {
+            path: format!("/dev/nvidia-caps/nvidia-cap{}", 3 + 135 * at + 9 * gi + ci),
+            simulated: None,
+        });
+        Device {
+            uuid: id(&format!("MIG-{at}a5f3c1e-0000-5000-8000-{index:012}")),
+            model: format!("{} MIG {name}", gpu.model),
+            memory_total_bytes: Bytes::from_mib(gib * 1024),
+            memory_reserved_bytes: Bytes(0),
+            nodes: caps.to_vec(),
+            mig: Some(Mig::Instance(MigInstance {
+                parent: gpu.uuid.clone(),
+                profile,
+                index,
+                gi,
+                ci: 0,
+            })),
+            ..gpu.clone()
+        }
+    };
+    let instances: Vec<Device> = (0..).zip(profiles).map(instance).collect();
+    std::iter::once(gpu).chain(instances).collect()
 }

@@ -25,6 +25,10 @@ mod topology;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod mig_tests;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,12 @@ impl Tally {
         self.exclusively |= hold.sharing == Sharing::Exclusive;
     }
 
+    /// Nothing is left where another device's holder has the same hardware.
+    const fn add_kin(&mut self, kin: Self) {
+        self.held |= kin.held;
+        self.exclusively |= kin.held;
+    }
+
     /// Whether somebody has the device to themselves.
     pub(super) const fn is_exclusive(&self) -> bool {
         self.exclusively
@@ -82,13 +88,26 @@ impl Occupancy {
     }
 }
 
+impl Occupancy {
+    const fn add_kin(&mut self, kin: Self) {
+        self.firm.add_kin(kin.firm);
+        self.with_grace.add_kin(kin.with_grace);
+    }
+}
+
 impl Snapshot<'_> {
     /// Compute and memory of each device that nobody holds, in the node's order. What a lease
-    /// still has in its grace is free: it goes to whoever needs it.
+    /// still has in its grace is free: it goes to whoever needs it. A GPU in MIG mode has none:
+    /// what it has is its instances'.
     #[must_use]
     pub fn free(&self) -> Vec<(MilliGpu, Bytes)> {
         let devices = self.node.devices.iter().zip(occupancies(self));
-        devices.map(|(device, occupancy)| occupancy.firm.free(device)).collect()
+        devices
+            .map(|(device, occupancy)| match device.is_in_mig_mode() {
+                true => (MilliGpu(0), Bytes(0)),
+                false => occupancy.firm.free(device),
+            })
+            .collect()
     }
 }
 
@@ -107,5 +126,25 @@ pub(super) fn occupancies(snapshot: &Snapshot<'_>) -> Vec<Occupancy> {
         }
         occupancy.with_grace.add(hold);
     }
+    share_with_kin(&snapshot.node.devices, &mut all);
     all
+}
+
+/// Who holds a GPU in MIG mode, whose node an engine had given away, holds its instances; and who
+/// holds an instance keeps others from the GPU, but not from its other instances.
+fn share_with_kin(devices: &[Device], all: &mut [Occupancy]) {
+    let mut gpu = (0, Occupancy::default());
+    for (position, device) in devices.iter().enumerate() {
+        let own = all.get(position).copied().unwrap_or_default();
+        if device.instance().is_none() {
+            gpu = (position, own);
+            continue;
+        }
+        if let Some(instance) = all.get_mut(position) {
+            instance.add_kin(gpu.1);
+        }
+        if let Some(gpu) = all.get_mut(gpu.0) {
+            gpu.add_kin(own);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A refusal as one line, for the error message of an engine.
 
 use super::refusal::{Refusal, Verdict};
+use crate::model::mig::{self, Place};
 
 /// The most bytes of the line. Engines cut or wrap longer messages, and a cut in the middle
 /// would lose the hint.
@@ -86,9 +87,10 @@ fn grouped(verdicts: &[Verdict]) -> Vec<Group<'_>> {
 }
 
 impl Group<'_> {
-    /// `GPU 0-3, 6 (NVIDIA H100 80GB HBM3): cordoned`; the model only if all share it.
+    /// `GPU 0-3, 6 (NVIDIA H100 80GB HBM3): cordoned`; the model only if all share it. GPUs and MIG
+    /// instances may have one reason: `GPU 0-1, MIG 2:0-3`.
     fn text(&self) -> String {
-        let indices: Vec<u32> = self.members.iter().map(|member| member.index).collect();
+        let places: Vec<Place> = self.members.iter().map(|member| member.place()).collect();
         let mut models = self.members.iter().map(|member| member.model.as_str());
         let first = models.next().unwrap_or("");
         let model = if !first.is_empty() && models.all(|model| model == first) {
@@ -96,24 +98,22 @@ impl Group<'_> {
         } else {
             String::new()
         };
-        format!("GPU {}{model}: {}", ranges(&indices), self.reason)
+        format!("{}{model}: {}", ranges(&places), self.reason)
     }
 }
 
-/// `0-3, 6`, from ascending numbers.
-pub(super) fn ranges(indices: &[u32]) -> String {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for index in indices.iter().copied() {
-        match runs.last_mut() {
-            Some((_, end)) if end.checked_add(1) == Some(index) => *end = index,
-            _ => runs.push((index, index)),
-        }
-    }
-    let texts: Vec<String> = runs
-        .into_iter()
-        .map(|(start, end)| if start == end { start.to_string() } else { format!("{start}-{end}") })
-        .collect();
-    texts.join(", ")
+/// `GPU 0-3, 6`, `MIG 2:0-3, 3:1`, or both, from ascending places.
+pub(super) fn ranges(places: &[Place]) -> String {
+    let is_gpu = |place: &Place| place.instance.is_none();
+    let (gpus, instances): (Vec<Place>, Vec<Place>) = places.iter().copied().partition(is_gpu);
+    let kinds = [("GPU", gpus), ("MIG", instances)];
+    let kinds = kinds.into_iter().filter(|(_, places)| !places.is_empty());
+    let texts = kinds.map(|(kind, places)| {
+        let ranges = mig::ranges(places.into_iter().map(|place| (place, ())));
+        let texts: Vec<String> = ranges.into_iter().map(|(text, ())| text).collect();
+        format!("{kind} {}", texts.join(", "))
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// At most `max` bytes of the text, with a mark where it was cut.
@@ -152,6 +152,7 @@ mod tests {
         Verdict {
             uuid: DeviceId::new(&format!("GPU-{index}")).unwrap(),
             index,
+            mig_index: None,
             model: model.into(),
             fits: false,
             reason: reason.into(),

@@ -1,63 +1,55 @@
-//! Properties over random small nodes, against a brute-force oracle that shares no code with the
-//! allocator but the arithmetic of shares.
+//! Properties over random small nodes, against a brute-force oracle.
 
 use super::fixtures::*;
+use super::oracle::{Case, are_kin, demanded, feasible, left, serves};
 use super::*;
 use crate::model::code::Code;
 use crate::model::device::{Device, Link, LinkKind, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
+use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
-use crate::request::{Amount, Count, Request, Selector, Strategy as Choice, Topology};
+use crate::request::{
+    Amount, Count, MigChoice, Request, Selector, Source, Strategy as Choice, Topology,
+};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// All that [`allocate`] gets, owned.
 #[derive(Debug, Clone)]
-struct Case {
-    node: Node,
-    holds: Vec<Hold>,
-    prefer: BTreeSet<DeviceId>,
-    cordoned: BTreeSet<DeviceId>,
-    request: Request,
-}
-
-impl Case {
-    fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot {
-            node: &self.node,
-            holds: self.holds.clone(),
-            prefer: self.prefer.clone(),
-            cordoned: self.cordoned.clone(),
-        }
-    }
-
-    fn answer(&self) -> Result<Grant, Refusal> {
-        allocate(&self.snapshot(), &self.request)
-    }
+enum Kind {
+    Amd,
+    Nvidia,
+    /// In MIG mode, with instances of these profiles.
+    Mig(Vec<&'static str>),
 }
 
 fn devices() -> impl Strategy<Value = Vec<Device>> {
-    let one =
-        (any::<bool>(), prop::sample::select(vec![None, Some(true), Some(true), Some(false)]));
-    prop::collection::vec(one, 0..=4).prop_map(|kinds| {
+    let profile = prop::sample::select(vec!["1g.10gb", "3g.40gb"]);
+    let kind = prop_oneof![
+        2 => Just(Kind::Amd),
+        2 => Just(Kind::Nvidia),
+        1 => prop::collection::vec(profile, 0..=2).prop_map(Kind::Mig),
+    ];
+    let healthy = prop::sample::select(vec![None, Some(true), Some(true), Some(false)]);
+    prop::collection::vec((kind, healthy), 0..=4).prop_map(|kinds| {
         let numbered = kinds.into_iter().zip(0..);
-        numbered
-            .map(|((amd, healthy), index)| {
-                let device = if amd { mi300x(index) } else { h100(index) };
-                Device { healthy, ..device }
-            })
-            .collect()
+        let devices = numbered.flat_map(|((kind, healthy), index)| match kind {
+            Kind::Amd => vec![Device { healthy, ..mi300x(index) }],
+            Kind::Nvidia => vec![Device { healthy, ..h100(index) }],
+            Kind::Mig(profiles) => in_mig_mode(Device { healthy, ..h100(index) }, &profiles),
+        });
+        devices.collect()
     })
 }
 
 /// Holds of sane amounts, on devices of the node or of none, that together stay within it.
 fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
-    let mut targets = devices.to_vec();
+    let devices = devices.to_vec();
+    let mut targets = devices.clone();
     targets.push(h100(9));
     let amounts = prop::sample::select(vec![100_u32, 200, 250, 300, 500, 1000]);
     let one = (prop::sample::select(targets), amounts, any::<bool>(), any::<bool>(), 0..100_u64);
-    prop::collection::vec(one, 0..8).prop_map(|picks| {
+    prop::collection::vec(one, 0..8).prop_map(move |picks| {
         let mut holds: Vec<Hold> = Vec::new();
         for (number, (device, milli, exclusive, grace, percent)) in picks.into_iter().enumerate() {
             let mut new = hold(&device, milli, &format!("{number}"));
@@ -67,7 +59,7 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
             } else {
                 new.memory = Bytes(device.capacity().0 / 100 * percent);
             }
-            let (free_milli, free_memory, company) = left(&device, &holds, |_| true);
+            let (free_milli, free_memory, company) = left(&devices, &device, &holds, |_| true);
             let alone = new.sharing == Sharing::Exclusive;
             let fits = new.milli.0 <= free_milli && new.memory.0 <= free_memory;
             if fits && company != Some(Sharing::Exclusive) && !(alone && company.is_some()) {
@@ -82,7 +74,8 @@ fn selectors() -> impl Strategy<Value = Vec<Selector>> {
     let one = prop_oneof![
         4 => (0..5_u32).prop_map(Selector::Index),
         1 => (0..4_u32).prop_map(Selector::Card),
-        1 => prop::sample::select(vec!["GPU-0", "gpu-1A", "GPU-"])
+        2 => (0..4_u32, 0..2_u32).prop_map(|(gpu, mig)| Selector::Instance(gpu, mig)),
+        1 => prop::sample::select(vec!["GPU-0", "gpu-1A", "GPU-", "mig-0", "MIG-1"])
             .prop_map(|prefix| Selector::Uuid(prefix.into())),
     ];
     prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..4)]
@@ -102,6 +95,20 @@ fn amounts() -> impl Strategy<Value = (Amount, Sharing)> {
     ]
 }
 
+/// GPUs or instances, and who says so: only engines give a GPU that is in MIG mode.
+fn choices() -> impl Strategy<Value = (MigChoice, Source)> {
+    let profile = |name| MigChoice::Instances(Some(MigProfile::new(name).unwrap()));
+    let kinds = vec![
+        MigChoice::Gpus,
+        MigChoice::Gpus,
+        MigChoice::Either,
+        MigChoice::Instances(None),
+        profile("1g.10gb"),
+    ];
+    let sources = vec![Source::Annotations, Source::Annotations, Source::Injected];
+    (prop::sample::select(kinds), prop::sample::select(sources))
+}
+
 fn requests() -> impl Strategy<Value = Request> {
     (
         prop_oneof![4 => (1..4_u32).prop_map(Count::Exactly), 1 => Just(Count::All)],
@@ -111,10 +118,19 @@ fn requests() -> impl Strategy<Value = Request> {
         amounts(),
         prop::sample::select(vec![None, None, Some(81_008_u64), Some(90_000), Some(900_000)]),
         prop::sample::select(vec![Choice::FirstFit, Choice::BestFit, Choice::WorstFit]),
-        any::<bool>(),
+        (any::<bool>(), choices()),
     )
         .prop_map(
-            |(count, devices, vendor, model, (amount, sharing), least, strategy, linked)| Request {
+            |(
+                count,
+                devices,
+                vendor,
+                model,
+                (amount, sharing),
+                least,
+                strategy,
+                (linked, (mig, source)),
+            )| Request {
                 count,
                 devices,
                 vendor,
@@ -122,6 +138,8 @@ fn requests() -> impl Strategy<Value = Request> {
                 amount,
                 sharing,
                 min_memory: least.map(Bytes::from_mib),
+                mig,
+                source,
                 strategy,
                 topology: if linked { Topology::Preferred } else { Topology::None },
                 ..whole()
@@ -160,93 +178,8 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Compute and memory left on a device by the holds that count, and in whose company one is.
-fn left(
-    device: &Device,
-    holds: &[Hold],
-    counts: impl Fn(&Hold) -> bool,
-) -> (u32, u64, Option<Sharing>) {
-    let here: Vec<&Hold> =
-        holds.iter().filter(|hold| hold.device == device.uuid && counts(hold)).collect();
-    let milli: u32 = here.iter().map(|hold| hold.milli.0).sum();
-    let memory: u64 = here.iter().map(|hold| hold.memory.0).sum();
-    let company = here.iter().map(|hold| hold.sharing).min();
-    (1000 - milli, device.capacity().0 - memory, company)
-}
-
-fn demanded(request: &Request, device: &Device) -> (u32, u64) {
-    let all = device.capacity();
-    match request.amount {
-        Amount::Whole => (1000, all.0),
-        Amount::Share { compute: Some(c), memory } => (c.0, memory.unwrap_or(c.of(all)).0),
-        Amount::Share { compute: None, memory: Some(m) } => (m.proportion_of(all).0, m.0),
-        Amount::Share { compute: None, memory: None } => unreachable!(),
-    }
-}
-
-/// Which devices a selector names; more or fewer than one make the request impossible.
-fn meaning(node: &Node, selector: &Selector) -> Vec<u32> {
-    let test = |device: &&Device| match selector {
-        Selector::Index(index) => device.index == *index,
-        Selector::Uuid(p) => device.uuid.as_str().to_lowercase().starts_with(&p.to_lowercase()),
-        Selector::Card(n) => device.nodes.iter().any(|x| x.path == format!("/dev/dri/card{n}")),
-        Selector::Pci(_) | Selector::Render(_) => unreachable!(),
-    };
-    node.devices.iter().filter(test).map(|device| device.index).collect()
-}
-
-fn wanted(case: &Case, device: &Device) -> bool {
-    let request = &case.request;
-    let named = request.devices.is_empty()
-        || request.devices.iter().any(|s| meaning(&case.node, s) == [device.index]);
-    let model = match request.model.as_deref() {
-        None => true,
-        Some("h100") => device.model.contains("H100"),
-        Some(_) => device.model.ends_with("MI300X"),
-    };
-    named
-        && model
-        && request.vendor.is_none_or(|vendor| vendor == device.vendor)
-        && request.min_memory.is_none_or(|least| device.memory_total_bytes >= least)
-}
-
-fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
-    let (milli, memory, company) = left(device, holds, |hold| !hold.grace);
-    let (need_milli, need_memory) = demanded(&case.request, device);
-    let good_company = match case.request.sharing {
-        Sharing::Exclusive => company.is_none(),
-        Sharing::Shared => company != Some(Sharing::Exclusive),
-    };
-    wanted(case, device)
-        && device.healthy != Some(false)
-        && !case.cordoned.contains(&device.uuid)
-        && good_company
-        && need_milli <= milli
-        && need_memory <= memory
-}
-
-/// Whether any set of devices satisfies the request, by trying every one.
-fn feasible(case: &Case, holds: &[Hold]) -> bool {
-    let named = !case.request.devices.is_empty();
-    if case.request.devices.iter().any(|s| meaning(&case.node, s).len() != 1) {
-        return false;
-    }
-    let devices = &case.node.devices;
-    (1..1_u32 << devices.len()).any(|bits| {
-        let is_in = |device: &&Device| bits >> device.index & 1 == 1;
-        let set: Vec<&Device> = devices.iter().filter(is_in).collect();
-        let right_size = match case.request.count {
-            Count::Exactly(count) => {
-                let one_vendor = set.iter().all(|device| device.vendor == set[0].vendor);
-                set.len() == count as usize && (named || one_vendor)
-            }
-            Count::All => devices
-                .iter()
-                .filter(|d| wanted(case, d) && (named || !case.cordoned.contains(&d.uuid)))
-                .eq(set.iter().copied()),
-        };
-        right_size && set.iter().all(|device| serves(case, device, holds))
-    })
+fn answer(case: &Case) -> Result<Grant, Refusal> {
+    allocate(&case.snapshot(), &case.request)
 }
 
 proptest! {
@@ -255,10 +188,10 @@ proptest! {
     #[test]
     fn the_answer_is_right(case in cases()) {
         let firm: Vec<Hold> = case.holds.iter().filter(|hold| !hold.grace).cloned().collect();
-        match case.answer() {
+        match answer(&case) {
             Ok(grant) => {
                 prop_assert!(!grant.devices.is_empty());
-                prop_assert!(grant.devices.windows(2).all(|two| two[0].index < two[1].index));
+                prop_assert!(grant.devices.windows(2).all(|two| two[0].place() < two[1].place()));
                 if let Count::Exactly(count) = case.request.count {
                     prop_assert_eq!(grant.devices.len(), count as usize);
                 }
@@ -282,26 +215,26 @@ proptest! {
                 prop_assert!(line.len() <= 1800 && !line.contains('\n'));
                 // Grace never causes a refusal: without those leases it is the very same.
                 let without = Case { holds: firm, ..case.clone() };
-                prop_assert_eq!(without.answer().unwrap_err(), refusal);
+                prop_assert_eq!(answer(&without).unwrap_err(), refusal);
             }
         }
     }
 
     #[test]
     fn the_answer_hangs_on_nothing_else(case in cases(), seed in any::<prop::sample::Index>()) {
-        let answer = case.answer();
-        prop_assert_eq!(&case.answer(), &answer);
+        let first = answer(&case);
+        prop_assert_eq!(&answer(&case), &first);
         let mut shuffled = case.clone();
         shuffled.holds.reverse();
         let turn = seed.index(shuffled.holds.len().max(1));
         shuffled.holds.rotate_left(turn.min(case.holds.len()));
         shuffled.node.links.reverse();
-        prop_assert_eq!(shuffled.answer(), answer);
+        prop_assert_eq!(answer(&shuffled), first);
     }
 
     #[test]
     fn former_devices_come_first_and_grace_last(case in cases()) {
-        let Ok(grant) = case.answer() else { return Ok(()) };
+        let Ok(grant) = answer(&case) else { return Ok(()) };
         let Count::Exactly(_) = case.request.count else { return Ok(()) };
         let got = |device: &Device| grant.devices.iter().any(|g| g.uuid == device.uuid);
         let class = |device: &Device| {
@@ -333,8 +266,8 @@ proptest! {
         for (number, (request, index)) in steps.into_iter().enumerate() {
             case.request = request;
             let before = case.holds.clone();
-            let answer = case.answer();
-            if let Ok(grant) = &answer {
+            let answered = answer(&case);
+            if let Ok(grant) = &answered {
                 let holds = holds_of(grant, &format!("step-{number}"));
                 case.holds.extend(holds.clone());
                 let ghost = h100(9).uuid;
@@ -346,11 +279,19 @@ proptest! {
                     prop_assert!(memory <= device.capacity().0);
                     let alone = here.iter().any(|hold| hold.sharing == Sharing::Exclusive);
                     prop_assert!(device.uuid != ghost && (!alone || here.len() == 1));
+                    // Nobody has an instance of a GPU that somebody has, or the other way round.
+                    let kin = case.holds.iter().filter(|hold| {
+                        are_kin(&case.node.devices, &hold.device, &device.uuid)
+                    });
+                    prop_assert!(here.is_empty() || kin.count() == 0);
+                    let injected = case.request.source == Source::Injected;
+                    let granted = grant.devices.iter().any(|g| g.uuid == device.uuid);
+                    prop_assert!(injected || !granted || !device.is_in_mig_mode());
                 }
                 let mut released = case.clone();
                 released.holds.retain(|hold| !holds.contains(hold));
                 prop_assert_eq!(&released.holds, &before);
-                prop_assert_eq!(released.answer(), answer);
+                prop_assert_eq!(answer(&released), answered);
                 leases.push(holds);
             } else if !leases.is_empty() {
                 let gone = leases.swap_remove(index.index(leases.len()));

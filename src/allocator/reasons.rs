@@ -3,11 +3,12 @@
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::occupancy::Fit;
-use crate::model::device::Vendor;
+use super::snapshot::{Hold, Snapshot};
+use crate::model::device::{Device, Vendor};
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
-use crate::request::Amount;
+use crate::request::{Amount, MigChoice};
 use std::collections::BTreeSet;
 
 /// The most holders that a reason names.
@@ -35,6 +36,20 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
         Exclusion::Model => {
             format!("its model is not like `{}`", shown(request.model.as_deref().unwrap_or("")))
         }
+        Exclusion::Kind if assessed.device.instance().is_some() => {
+            "a MIG instance, and a GPU is asked for".to_owned()
+        }
+        Exclusion::Kind => match (&request.mig, assessed.device.is_in_mig_mode()) {
+            (MigChoice::Instances(_), false) => {
+                "not in MIG mode, and a MIG instance is asked for".to_owned()
+            }
+            _ => "in MIG mode: its instances are leased, not the GPU".to_owned(),
+        },
+        Exclusion::Profile => {
+            let profile = assessed.device.instance().map(|instance| instance.profile.as_str());
+            format!("a MIG instance of the profile {}", profile.unwrap_or("?"))
+        }
+        Exclusion::NoShares => "a MIG instance, which is leased whole, not in shares".to_owned(),
         Exclusion::MinMemory => {
             let total = assessed.device.memory_total_bytes;
             let (has, least) = apart(total, request.min_memory.unwrap_or_default());
@@ -81,7 +96,8 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
 fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only: bool) -> String {
     let holds = assessment.snapshot.holds.iter().filter(|hold| {
         let counts = !exclusive_only || hold.sharing == Sharing::Exclusive;
-        !hold.grace && counts && hold.device == assessed.device.uuid
+        let here = counts && hold.device == assessed.device.uuid;
+        !hold.grace && (here || is_kin(assessment.snapshot, assessed.device, hold))
     });
     let names: BTreeSet<&str> = holds.map(|hold| hold.holder.as_str()).collect();
     let mut text = names.iter().take(HOLDERS_MAX).copied().collect::<Vec<_>>().join(", ");
@@ -89,6 +105,15 @@ fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only:
         text.push_str(&format!(" and {rest} more"));
     }
     text
+}
+
+/// Whether the hold is on an instance of this GPU, or on the GPU of this instance.
+fn is_kin(snapshot: &Snapshot<'_>, device: &Device, hold: &Hold) -> bool {
+    let parent_of = |device: &Device| device.instance().map(|instance| instance.parent.clone());
+    parent_of(device).as_ref() == Some(&hold.device)
+        || (device.is_in_mig_mode()
+            && snapshot.node.device(&hold.device).and_then(parent_of).as_ref()
+                == Some(&device.uuid))
 }
 
 /// Two amounts so written that they differ in text if they differ at all.

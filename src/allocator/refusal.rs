@@ -2,6 +2,7 @@
 
 use crate::model::code::Code;
 use crate::model::id::DeviceId;
+use crate::model::mig::Place;
 use serde::{Serialize, Serializer};
 
 /// Why one device was not (or could not alone be) granted; or that it would fit.
@@ -11,12 +12,23 @@ pub struct Verdict {
     pub uuid: DeviceId,
     /// Its index.
     pub index: u32,
+    /// A MIG instance's position on its GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig_index: Option<u32>,
     /// Its model, safe to show.
     pub model: String,
     /// Whether it fits the request by itself.
     pub fits: bool,
     /// In words, without the device's name: `held exclusively by lease l-5f1c09ab77de of …`.
     pub reason: String,
+}
+
+impl Verdict {
+    /// How people name the device.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { gpu: self.index, instance: self.mig_index }
+    }
 }
 
 /// Why nothing was granted.
@@ -29,7 +41,7 @@ pub struct Refusal {
     pub code: Code,
     /// One sentence without a full stop: what was asked, what there is.
     pub summary: String,
-    /// Every device of the node, in index order; empty if the devices are not the reason.
+    /// Every device of the node, in the order of their places; empty if the devices are not the reason.
     pub verdicts: Vec<Verdict>,
     /// What to do about it.
     pub hint: String,

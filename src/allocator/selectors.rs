@@ -1,6 +1,7 @@
 //! From selectors to devices.
 
 use crate::model::device::{Device, Node};
+use crate::model::mig::Place;
 use crate::model::text::shown;
 use crate::request::Selector;
 use std::collections::BTreeSet;
@@ -14,13 +15,15 @@ pub(super) struct BadSelector<'a> {
     pub(super) candidates: BTreeSet<usize>,
 }
 
-/// The positions of the devices that the selectors name; `None` if there are no selectors.
+/// The positions of the devices that the selectors name; `None` if there are no selectors. With
+/// `instances`, a GPU in MIG mode stands for its instances.
 ///
 /// # Errors
 /// The first selector that names no device, or more than one.
 pub(super) fn resolve<'a>(
     node: &Node,
     selectors: &'a [Selector],
+    instances: bool,
 ) -> Result<Option<BTreeSet<usize>>, BadSelector<'a>> {
     if selectors.is_empty() {
         return Ok(None);
@@ -31,14 +34,23 @@ pub(super) fn resolve<'a>(
         if candidates.len() != 1 {
             return Err(BadSelector { selector, candidates });
         }
-        named.extend(candidates);
+        let device = candidates.first().and_then(|position| node.devices.get(*position));
+        match device.filter(|device| instances && device.is_in_mig_mode()) {
+            Some(gpu) => named.extend(positions(node, |device| {
+                device.instance().is_some_and(|instance| instance.parent == gpu.uuid)
+            })),
+            None => named.extend(candidates),
+        }
     }
     Ok(Some(named))
 }
 
 fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
     match selector {
-        Selector::Index(index) => positions(node, |device| device.index == *index),
+        Selector::Index(index) => at(node, Place { gpu: *index, instance: None }),
+        Selector::Instance(gpu, instance) => {
+            at(node, Place { gpu: *gpu, instance: Some(*instance) })
+        }
         Selector::Uuid(prefix) => {
             // The UUID of a device may be the beginning of its partitions' UUIDs: written out in
             // full it means the device.
@@ -49,7 +61,10 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
                 exact
             }
         }
-        Selector::Pci(address) => positions(node, |device| device.pci == *address),
+        // The address is the GPU's, its instances have none of their own.
+        Selector::Pci(address) => {
+            positions(node, |device| device.pci == *address && device.instance().is_none())
+        }
         Selector::Card(number) => having(node, &format!("/dev/dri/card{number}")),
         Selector::Render(number) => having(node, &format!("/dev/dri/renderD{number}")),
     }
@@ -58,6 +73,10 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
 fn positions(node: &Node, test: impl Fn(&Device) -> bool) -> BTreeSet<usize> {
     let devices = node.devices.iter().enumerate();
     devices.filter(|(_, device)| test(device)).map(|(position, _)| position).collect()
+}
+
+fn at(node: &Node, place: Place) -> BTreeSet<usize> {
+    positions(node, |device| device.place() == place)
 }
 
 fn having(node: &Node, path: &str) -> BTreeSet<usize> {
@@ -73,6 +92,7 @@ fn begins_with(device: &Device, prefix: &str) -> bool {
 pub(super) fn typed(selector: &Selector) -> String {
     match selector {
         Selector::Index(index) => index.to_string(),
+        Selector::Instance(gpu, instance) => format!("{gpu}:{instance}"),
         Selector::Uuid(prefix) => shown(prefix),
         Selector::Pci(address) => address.to_string(),
         Selector::Card(number) => format!("card{number}"),

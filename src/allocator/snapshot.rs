@@ -3,6 +3,7 @@
 use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
+use crate::model::mig::Place;
 use crate::model::quantity::{Bytes, MilliGpu};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -45,6 +46,9 @@ pub struct GrantedDevice {
     pub uuid: DeviceId,
     /// Its index.
     pub index: u32,
+    /// A MIG instance's position on its GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig_index: Option<u32>,
     /// Its vendor.
     pub vendor: Vendor,
     /// Compute granted.
@@ -56,7 +60,15 @@ pub struct GrantedDevice {
     pub sharing: Sharing,
 }
 
-/// What a request gets: at least one device, in index order.
+impl GrantedDevice {
+    /// How people name it.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { gpu: self.index, instance: self.mig_index }
+    }
+}
+
+/// What a request gets: at least one device, in the order of their places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     /// The devices.

@@ -52,8 +52,10 @@ impl Scores {
         }
         let pair = |a: &Device, b: &Device| {
             let near = a.numa_node.is_some() && a.numa_node == b.numa_node;
-            let link = linked.get(&ordered(&a.uuid, &b.uuid)).copied().unwrap_or(0);
-            link.saturating_add(if near { 10 } else { 0 })
+            // MIG instances have no links, whatever their GPUs have.
+            let is_linkable = a.instance().is_none() && b.instance().is_none();
+            let link = is_linkable.then(|| linked.get(&ordered(&a.uuid, &b.uuid))).flatten();
+            link.copied().unwrap_or(0).saturating_add(if near { 10 } else { 0 })
         };
         let sum = |device: &&Device| {
             fixed.iter().map(|other| pair(device, other)).fold(0, u64::saturating_add)

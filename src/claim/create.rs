@@ -34,6 +34,8 @@ pub struct Claimant<'a> {
     /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
     /// one of them is taken over.
     pub adopt: &'a [Nonce],
+    /// Whether nothing but what it is given lets it at a device.
+    pub confined: bool,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
 }
@@ -195,7 +197,7 @@ fn record(
         precreate: None,
         cgroup: claimant.expected_cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
-        isolation: isolation(request, &devices),
+        isolation: isolation(request, &devices, claimant.confined),
         env,
         priority: request.priority,
         workload: request.workload.clone(),
@@ -217,13 +219,24 @@ fn leased(granted: &allocator::GrantedDevice, node: &Node) -> Option<LeasedDevic
         memory_bytes: granted.memory,
         sharing: granted.sharing,
         simulated: device.simulated,
+        mig: device.instance().cloned(),
     })
 }
 
-/// What was asked for, in the granted vendor's terms, and what is in effect: nothing yet but the
-/// ledger and the device nodes. AMD has no MPS, so the word means a mask of compute units there.
+/// What was asked for, in the granted vendor's terms, and what is in effect: the driver keeps MIG
+/// instances apart, unless the container is not `confined`; of all else nothing yet but the ledger
+/// and the device nodes. AMD has no MPS, so the word means a mask of compute units there.
 #[must_use]
-pub fn isolation(request: &Request, devices: &[&Device]) -> IsolationRecord {
+pub fn isolation(request: &Request, devices: &[&Device], confined: bool) -> IsolationRecord {
+    let instances = !devices.is_empty() && devices.iter().all(|d| d.instance().is_some());
+    let (effective, enforcement) = match (instances, confined) {
+        (false, _) => (Isolation::None, Enforcement::None),
+        (true, false) => (Isolation::Mig, Enforcement::None),
+        (true, true) if devices.iter().any(|device| device.simulated) => {
+            (Isolation::Mig, Enforcement::Simulated)
+        }
+        (true, true) => (Isolation::Mig, Enforcement::Driver),
+    };
     let amd = !devices.is_empty() && devices.iter().all(|device| device.vendor == Vendor::Amd);
     let (requested, requested_as) = match request.isolation {
         Isolation::Mps if amd => (Isolation::CuMask, Some(Isolation::Mps)),
@@ -233,8 +246,8 @@ pub fn isolation(request: &Request, devices: &[&Device]) -> IsolationRecord {
     IsolationRecord {
         requested,
         requested_as,
-        effective: Isolation::None,
-        compute_enforcement: Enforcement::None,
-        memory_enforcement: Enforcement::None,
+        effective,
+        compute_enforcement: enforcement,
+        memory_enforcement: enforcement,
     }
 }

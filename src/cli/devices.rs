@@ -54,10 +54,13 @@ pub(super) fn snapshot<'a>(node: &'a Node, swept: &Swept, context: &Context) -> 
     }
 }
 
-/// The leases that hold a part of the device. Those in their grace do not.
+/// The leases that hold a part of the device, a MIG instance's GPU among them. Those in their grace
+/// do not.
 fn holders<'a>(device: &Device, swept: &'a Swept) -> Vec<&'a Lease> {
+    let gpu = device.instance().map(|instance| &instance.parent);
+    let is_it = |uuid: &DeviceId| *uuid == device.uuid || Some(uuid) == gpu;
     let holds = |lease: &&Lease| {
-        lease.state != LeaseState::Grace && lease.devices.iter().any(|d| d.uuid == device.uuid)
+        lease.state != LeaseState::Grace && lease.devices.iter().any(|d| is_it(&d.uuid))
     };
     swept.leases.iter().filter(holds).collect()
 }
@@ -84,6 +87,8 @@ impl Seen<'_> {
             "milli_free": self.free.0,
             "pci": pci,
             "numa_node": numa_node,
+            "mig_mode": self.device.is_in_mig_mode(),
+            "mig": self.device.instance(),
             "healthy": healthy,
             "simulated": simulated,
             "leases": self.leases.iter().map(|lease| &lease.id).collect::<Vec<_>>(),
@@ -98,6 +103,16 @@ impl Seen<'_> {
             (Some(true), false) => "healthy",
             (None, false) => "unknown",
         }
+    }
+
+    /// A GPU in MIG mode has nothing to give away: its instances have.
+    fn free(&self) -> String {
+        let (milli, memory) = self.free;
+        if self.device.is_in_mig_mode() {
+            return "MIG mode".to_owned();
+        }
+        // Aligned on both sides: the two numbers are compared down the column.
+        format!("{:>5} {:>6}", milli.to_string(), words::memory(memory))
     }
 }
 
@@ -118,13 +133,12 @@ fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> S
         let device = seen.device;
         let uuid = device.uuid.as_str();
         vec![
-            device.index.to_string(),
+            device.place().to_string(),
             if wide { uuid } else { short_uuid(&device.uuid, node) }.to_owned(),
             device.vendor.to_string(),
-            shown(&device.model),
+            words::model(device),
             words::memory(device.capacity()),
-            // Aligned on both sides: the two numbers are compared down the column.
-            format!("{:>5} {:>6}", seen.free.0.to_string(), words::memory(seen.free.1)),
+            seen.free(),
             seen.leases.len().to_string(),
             device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
             device.pci.to_string(),

@@ -12,13 +12,14 @@ use crate::failure::Failure;
 use crate::injection::{self, Facts};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
+use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
 use crate::runtime::nodes::of_devices;
-use crate::runtime::permit::permit;
-use serde_json::{Value, json};
+use crate::runtime::permit::{confines, permit};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
@@ -86,7 +87,9 @@ pub(super) fn explain(
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
             of_devices(&devices, &node, &context.paths)?;
-            Ok(granted(&request, &grant, &devices, &node, output))
+            let confined = confines(&facts, &request, &node, &context.paths);
+            let isolation = isolation(&request, &devices, confined);
+            Ok(granted(&request, &grant, &isolation, &node, output))
         }
         Err(refusal) => Ok(refused(&request, &refusal, output)),
     }
@@ -136,11 +139,10 @@ fn no_request(facts: &Facts) -> Answer {
 fn granted(
     request: &Request,
     grant: &Grant,
-    devices: &[&Device],
+    isolation: &IsolationRecord,
     node: &Node,
     output: &Output,
 ) -> Answer {
-    let isolation = isolation(request, devices);
     let columns = [
         right("INDEX"),
         left("UUID"),
@@ -153,7 +155,7 @@ fn granted(
     let rows = grant.devices.iter().map(|granted| {
         let device = node.device(&granted.uuid);
         vec![
-            granted.index.to_string(),
+            granted.place().to_string(),
             short_uuid(&granted.uuid, node).to_owned(),
             device.map(|device| shown(&device.model)).unwrap_or_default(),
             granted.milli.to_string(),
@@ -166,15 +168,19 @@ fn granted(
     let count = words::count(grant.devices.len(), "device");
     text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
     text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
-    if request.amount != Amount::Whole {
-        text.push_str(&format!(
-            "\nisolation: {}; compute enforced by {}, memory by {}\n",
-            isolation.effective,
-            spelled(&isolation.compute_enforcement),
-            spelled(&isolation.memory_enforcement),
+    if request.amount != Amount::Whole || isolation.effective != Isolation::None {
+        text.push('\n');
+        text.push_str(&words::wrapped("isolation: ", &isolated(isolation)));
+    }
+    let devices = || grant.devices.iter().filter_map(|granted| node.device(&granted.uuid));
+    if devices().count() > 1 && devices().any(|device| device.instance().is_some()) {
+        text.push_str(&words::wrapped(
+            "note: ",
+            "a CUDA process uses one MIG instance and no other device beside it: the first of \
+             CUDA_VISIBLE_DEVICES, which each process may set for itself",
         ));
     }
-    text.push_str(&words::simulated_footer(devices.iter().copied(), output));
+    text.push_str(&words::simulated_footer(devices(), output));
     let json = json!({
         "request": shown_request::json(request),
         "grant": { "devices": grant.devices, "isolation": isolation },
@@ -182,12 +188,23 @@ fn granted(
     Answer::new(text, json)
 }
 
-/// As it is spelled in JSON: `none`, `driver`, …
-fn spelled(enforcement: &crate::model::isolation::Enforcement) -> String {
-    match serde_json::to_value(enforcement) {
-        Ok(Value::String(text)) if text == "none" => "nobody".to_owned(),
-        Ok(Value::String(text)) => format!("the {text}"),
-        _ => "?".to_owned(),
+fn isolated(isolation: &IsolationRecord) -> String {
+    let by = [isolation.compute_enforcement, isolation.memory_enforcement];
+    if by == [Enforcement::Simulated; 2] {
+        return format!("{}, which the driver of a real device would enforce", isolation.effective);
+    }
+    let [compute, memory] = by.map(enforcer);
+    format!("{}; compute enforced by {compute}, memory by {memory}", isolation.effective)
+}
+
+/// Who makes a limit hold, in a sentence.
+const fn enforcer(enforcement: Enforcement) -> &'static str {
+    match enforcement {
+        Enforcement::None => "nobody",
+        Enforcement::Simulated => "nobody, being simulated",
+        Enforcement::Advisory => "the workload's good will",
+        Enforcement::Driver => "the driver",
+        Enforcement::Kernel => "the kernel",
     }
 }
 
@@ -202,7 +219,7 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
     ));
     if !refusal.verdicts.is_empty() {
         let rows = refusal.verdicts.iter().map(|verdict| {
-            vec![verdict.index.to_string(), verdict.model.clone(), verdict.reason.clone()]
+            vec![verdict.place().to_string(), verdict.model.clone(), verdict.reason.clone()]
         });
         let columns = [right("INDEX"), left("MODEL"), left("VERDICT")];
         text.push('\n');

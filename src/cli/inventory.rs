@@ -123,9 +123,9 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
     let rows = inventory.node.devices.iter().map(|device| {
         let nodes: Vec<String> = device.nodes.iter().map(|node| shown(&node.path)).collect();
         vec![
-            device.index.to_string(),
+            device.place().to_string(),
             device.uuid.to_string(),
-            shown(&device.model),
+            words::model(device),
             words::memory(device.memory_total_bytes),
             device.pci.to_string(),
             nodes.join(" "),

@@ -8,6 +8,7 @@ use crate::claim::liveness::{self, Holder};
 use crate::claim::sweep::short_id;
 use crate::failure::Failure;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice};
+use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
 use crate::store::{Corrupt, Entry};
@@ -138,21 +139,10 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
     table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
 }
 
-/// `0-3,6` for whole devices, `5:250m` for shares.
+/// `0-3,6` for whole GPUs, `5:250m` for shares, `2:0-3` for MIG instances, which have none.
 pub(super) fn shares(devices: &[LeasedDevice]) -> String {
-    let mut runs: Vec<(u32, u32, MilliGpu)> = Vec::new();
-    for device in devices {
-        match runs.last_mut() {
-            Some((_, end, milli))
-                if end.checked_add(1) == Some(device.index) && *milli == device.milli =>
-            {
-                *end = device.index;
-            }
-            _ => runs.push((device.index, device.index, device.milli)),
-        }
-    }
-    let texts = runs.into_iter().map(|(start, end, milli)| {
-        let range = if start == end { start.to_string() } else { format!("{start}-{end}") };
+    let ranges = ranges(devices.iter().map(|device| (device.place(), device.milli)));
+    let texts = ranges.into_iter().map(|(range, milli)| {
         if milli == MilliGpu::WHOLE { range } else { format!("{range}:{milli}") }
     });
     texts.collect::<Vec<_>>().join(",")

@@ -1,6 +1,7 @@
 //! A request as `explain` shows it.
 
-use crate::request::{Amount, Capability, Count, Request, Selector, Source, Topology};
+use crate::model::mig::MigProfile;
+use crate::request::{Amount, Capability, Count, MigChoice, Request, Selector, Source, Topology};
 use serde_json::{Value, json};
 
 /// `count=2 vendor=amd compute=500m …`: in the words of the annotations, what was left open filled
@@ -14,6 +15,7 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     add("devices", Some(devices.join(",")).filter(|list| !list.is_empty()));
     add("vendor", request.vendor.map(|vendor| vendor.to_string()));
     add("model", request.model.as_deref().map(crate::model::text::shown));
+    add("mig-profile", profile(request).map(str::to_owned));
     let shared = match request.amount {
         Amount::Whole => false,
         Amount::Share { compute, memory } => {
@@ -24,7 +26,8 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     };
     add("min-memory", request.min_memory.map(super::words::memory));
     add("sharing", Some(request.sharing.to_string()));
-    add("isolation", shared.then(|| request.isolation.to_string()));
+    let instances = matches!(request.mig, MigChoice::Instances(_));
+    add("isolation", (shared || instances).then(|| request.isolation.to_string()));
     add("strategy", Some(request.strategy.as_str().to_owned()));
     let several = request.count != Count::Exactly(1);
     add("topology", several.then(|| topology(request.topology).to_owned()));
@@ -53,6 +56,7 @@ pub(super) fn json(request: &Request) -> Value {
         "min_memory_bytes": request.min_memory,
         "sharing": request.sharing,
         "isolation": request.isolation,
+        "mig_profile": profile(request),
         "strategy": request.strategy,
         "topology": topology(request.topology),
         "priority": request.priority,
@@ -67,6 +71,13 @@ pub(super) fn json(request: &Request) -> Value {
             Source::Injected => "injected",
         },
     })
+}
+
+fn profile(request: &Request) -> Option<&str> {
+    match &request.mig {
+        MigChoice::Instances(profile) => profile.as_ref().map(MigProfile::as_str),
+        MigChoice::Gpus | MigChoice::Either => None,
+    }
 }
 
 fn count(count: Count) -> String {
@@ -87,6 +98,7 @@ const fn topology(topology: Topology) -> &'static str {
 fn selector(selector: &Selector) -> String {
     match selector {
         Selector::Index(index) => index.to_string(),
+        Selector::Instance(gpu, instance) => format!("{gpu}:{instance}"),
         Selector::Uuid(text) => crate::model::text::shown(text),
         Selector::Pci(address) => address.to_string(),
         Selector::Card(number) => format!("card{number}"),

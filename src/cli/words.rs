@@ -3,6 +3,7 @@
 use super::output::{Output, Paint};
 use crate::model::device::Device;
 use crate::model::quantity::Bytes;
+use crate::model::text::shown;
 use std::time::{Duration, SystemTime};
 
 /// `3m12s`, `5d2h`: the two largest units of a time span.
@@ -43,6 +44,14 @@ pub(super) fn memory(bytes: Bytes) -> String {
         (0, _) => format!("{}Mi", bytes.mib()),
         (100.., _) | (_, 0) => format!("{whole}Gi"),
         _ => format!("{whole}.{tenths}Gi"),
+    }
+}
+
+/// The model; of a MIG instance the profile, under its GPU in a list.
+pub(super) fn model(device: &Device) -> String {
+    match device.instance() {
+        None => shown(&device.model),
+        Some(instance) => format!("  MIG {}", instance.profile),
     }
 }
 

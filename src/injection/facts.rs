@@ -59,6 +59,9 @@ pub struct Facts {
     /// write it for `--privileged`. Whether a later rule takes it back is not weighed: privileged
     /// is the stricter reading.
     pub privileged: bool,
+    /// It has `CAP_SYS_ADMIN`, to which NVIDIA's driver gives every capability there is: with a
+    /// GPU's node, all MIG instances of the GPU.
+    pub system_admin: bool,
     /// Majors of which a rule opens every minor (`--device-cgroup-rule 'c 195:* rw'`).
     pub open_majors: Vec<i64>,
     /// The container is in a user namespace of its own or is put into one.
@@ -150,7 +153,8 @@ mod tests {
     fn a_container_is_read() {
         let facts = read(
             r#"{"annotations":{"gpulease/count":"1","n":7,"io.kubernetes.cri.container-name":"web"},
-            "process":{"env":["A=1=2","B","A=3",4]},
+            "process":{"env":["A=1=2","B","A=3",4],
+                "capabilities":{"bounding":["CAP_KILL",7],"permitted":["CAP_SYS_ADMIN"]}},
             "hooks":{"prestart":[{"path":"/usr/bin/nvidia-container-runtime-hook"}],"new":[{}],
                 "poststop":[{"path":"/x/gpulease-hook","args":["h","poststop"],"timeout":2}]},
             "linux":{"cgroupsPath":"a:b:c","namespaces":[{"type":"pid"},{"type":"user"}],
@@ -162,7 +166,9 @@ mod tests {
         assert_eq!(facts.env, [pair("A", "1=2"), pair("B", ""), pair("A", "3")]);
         assert_eq!(facts.hooks.len(), 2);
         assert!(facts.hooks.iter().any(|h| h.stage == "poststop" && h.args == ["h", "poststop"]));
-        assert!(facts.vendor_hook && facts.user_namespace);
+        assert!(facts.vendor_hook && facts.user_namespace && facts.system_admin);
+        let other = r#"{"process":{"capabilities":{"bounding":["CAP_KILL"],"ambient":null}}}"#;
+        assert!(!read(other).system_admin);
         assert!(!facts.privileged && !facts.is_sandbox && !facts.granted_keys);
         assert_eq!(facts.cgroups_path.as_deref(), Some("a:b:c"));
         assert_eq!(facts.container_name.as_deref(), Some("web"));
@@ -329,6 +335,8 @@ mod tests {
             "allow",
             "access",
             "namespaces",
+            "capabilities",
+            "bounding",
             "type",
             "major",
             "x",
@@ -343,6 +351,7 @@ mod tests {
             "\"a\"",
             "\"user\"",
             "\"rwm\"",
+            "\"CAP_SYS_ADMIN\"",
             "\"A=\\u00fc\"",
             "[]",
             "{}",

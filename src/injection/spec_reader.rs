@@ -34,6 +34,12 @@ struct Annotations(BTreeMap<String, Option<String>>);
 #[derive(Default)]
 struct Process {
     env: Vec<(String, String)>,
+    capabilities: Capabilities,
+}
+
+#[derive(Default)]
+struct Capabilities {
+    system_admin: bool,
 }
 
 #[derive(Default)]
@@ -95,6 +101,7 @@ impl Spec {
             env: self.process.env,
             device_paths: self.linux.devices,
             privileged: self.linux.resources.privileged,
+            system_admin: self.process.capabilities.system_admin,
             open_majors: self.linux.resources.open_majors,
             user_namespace: self.linux.user_namespace,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
@@ -139,8 +146,13 @@ impl<'de> Members<'de> for Annotations {
 
 impl<'de> Members<'de> for Process {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        if key != "env" {
-            return skip(map);
+        match key {
+            "env" => {}
+            "capabilities" => {
+                self.capabilities = map.next_value::<Object<_>>()?.0;
+                return Ok(());
+            }
+            _ => return skip(map),
         }
         let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
         self.env = entries
@@ -149,6 +161,15 @@ impl<'de> Members<'de> for Process {
                 (name.to_owned(), value.to_owned())
             })
             .collect();
+        Ok(())
+    }
+}
+
+/// Whatever set it is in, some process of the container can come to it.
+impl<'de> Members<'de> for Capabilities {
+    fn member<A: MapAccess<'de>>(&mut self, _set: &str, map: &mut A) -> Result<(), A::Error> {
+        let names = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
+        self.system_admin |= names.into_iter().any(|name| name == "CAP_SYS_ADMIN");
         Ok(())
     }
 }

@@ -101,8 +101,8 @@ pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
 fn uuids_in_pci_order<'a>(granted: &[&'a Device]) -> Vec<&'a str> {
     let mut nvidia: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Nvidia).collect();
-    // Partitions of one device share its address.
-    nvidia.sort_by_key(|device| (device.pci, device.index));
+    // The MIG instances of one GPU share its address.
+    nvidia.sort_by_key(|device| (device.pci, device.place()));
     nvidia.into_iter().map(|device| device.uuid.as_str()).collect()
 }
 
@@ -175,6 +175,7 @@ mod tests {
             nodes: Vec::new(),
             healthy: None,
             simulated: false,
+            mig: None,
         }
     }
 

@@ -32,6 +32,11 @@ pub const PROFILES: &[Profile] = &[
         title: "8 × AMD Instinct MI300X, all linked by xGMI",
         toml: include_str!("profiles/mi300x8.toml"),
     },
+    Profile {
+        name: "a100x4",
+        title: "4 × NVIDIA A100-SXM4-40GB on NVLink, two of them in MIG mode",
+        toml: include_str!("profiles/a100x4.toml"),
+    },
 ];
 
 /// The profile with this name.
@@ -44,7 +49,7 @@ pub fn find(name: &str) -> Option<&'static Profile> {
 mod tests {
     use super::*;
     use crate::inventory::static_file::parse;
-    use crate::model::device::{LinkKind, Node, Vendor};
+    use crate::model::device::{Device, LinkKind, Node, Vendor};
     use crate::model::quantity::Bytes;
 
     /// One more than the largest major that Linux hands out, with room to spare.
@@ -72,6 +77,42 @@ mod tests {
             }
         }
         assert_eq!(find("none"), None);
+    }
+
+    #[test]
+    fn a100x4_has_whole_gpus_and_instances() {
+        let node = node("a100x4");
+        assert!(node.is_numbered());
+        let places: Vec<String> = node.devices.iter().map(|d| d.place().to_string()).collect();
+        let expected = "0 1 2 2:0 2:1 2:2 2:3 3 3:0 3:1 3:2 3:3 3:4 3:5 3:6";
+        assert_eq!(places.join(" "), expected);
+        let profiles: Vec<&str> = node
+            .devices
+            .iter()
+            .filter_map(|device| Some(device.instance()?.profile.as_str()))
+            .collect();
+        assert_eq!(profiles[..4], ["3g.20gb", "2g.10gb", "1g.5gb", "1g.5gb"]);
+        assert_eq!(profiles[4..], ["1g.5gb"; 7]);
+        for device in &node.devices {
+            let gpu = device.nodes[0].simulated.unwrap();
+            let Some(mig) = device.instance() else {
+                assert_eq!(device.is_in_mig_mode(), device.index >= 2);
+                assert_eq!((gpu.minor, device.numa_node), (device.index, Some(3 - device.index)));
+                continue;
+            };
+            // As /proc/driver/nvidia-caps/mig-minors numbers them.
+            let access = 3 + 135 * device.index + 9 * mig.gi;
+            let nodes: Vec<String> = node.nodes_of(device).map(|node| node.path.clone()).collect();
+            let caps =
+                [access, access + 1 + mig.ci].map(|n| format!("/dev/nvidia-caps/nvidia-cap{n}"));
+            assert_eq!(nodes[0], format!("/dev/nvidia{}", device.index));
+            assert_eq!(nodes[1..], caps);
+            let minors: Vec<u32> =
+                device.nodes.iter().map(|n| n.simulated.unwrap().minor).collect();
+            assert_eq!(minors, [access, access + 1]);
+        }
+        assert_eq!(node.links.len(), 4 * 3 / 2);
+        assert!(node.links.iter().all(|link| link.kind == LinkKind::NvLink && link.lanes == 4));
     }
 
     #[test]
@@ -132,5 +173,23 @@ mod tests {
             links,
             [(LinkKind::Pcie, uuids[0], uuids[1]), (LinkKind::Xgmi, uuids[2], uuids[3])]
         );
+    }
+
+    #[test]
+    fn only_the_numbering_of_a_scan_counts() {
+        let node = node("a100x4");
+        assert!(node.is_numbered() && Node::default().is_numbered());
+        let broken = |edit: &dyn Fn(&mut Vec<Device>)| {
+            let mut node = node.clone();
+            edit(&mut node.devices);
+            !node.is_numbered()
+        };
+        assert!(broken(&|devices| devices.swap(0, 1)));
+        assert!(broken(&|devices| devices.swap(3, 4)));
+        assert!(broken(&|devices| drop(devices.remove(2))));
+        assert!(broken(&|devices| drop(devices.remove(3))));
+        assert!(broken(&|devices| devices[2].mig = None));
+        assert!(broken(&|devices| devices[3].index = 3));
+        assert!(broken(&|devices| devices.rotate_left(3)));
     }
 }

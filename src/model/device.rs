@@ -1,6 +1,7 @@
 //! What the node has: devices, their nodes in `/dev`, and how they are linked.
 
 use super::id::DeviceId;
+use super::mig::{Mig, MigInstance, Place};
 use super::quantity::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -124,7 +125,8 @@ pub struct NodeNumbers {
 pub struct Device {
     /// Canonical identity.
     pub uuid: DeviceId,
-    /// Position in PCI order. For display and as a selector; it may change between boots.
+    /// Position of the GPU in PCI order; a MIG instance has its GPU's. For display and as a
+    /// selector; it may change between boots.
     pub index: u32,
     /// Who made it.
     pub vendor: Vendor,
@@ -143,7 +145,8 @@ pub struct Device {
     /// Position among the KFD topology's nodes: ROCm numbers a container's GPUs in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kfd_node: Option<u32>,
-    /// The nodes that belong to this device alone.
+    /// The nodes that belong to this device alone. A MIG instance has those of its capabilities
+    /// here; the node of its GPU, which it needs as well, is the GPU's: see [`Node::nodes_of`].
     pub nodes: Vec<DeviceNode>,
     /// False where a source says that the device is broken; null where nobody can say.
     #[serde(default)]
@@ -151,6 +154,9 @@ pub struct Device {
     /// True for a device that does not exist: said wherever a user sees it.
     #[serde(default)]
     pub simulated: bool,
+    /// What MIG has to do with it; null for a device that is neither in MIG mode nor an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig: Option<Mig>,
 }
 
 impl Device {
@@ -158,6 +164,27 @@ impl Device {
     #[must_use]
     pub const fn capacity(&self) -> Bytes {
         self.memory_total_bytes.saturating_sub(self.memory_reserved_bytes)
+    }
+
+    /// The MIG instance that it is, if so.
+    #[must_use]
+    pub const fn instance(&self) -> Option<&MigInstance> {
+        match &self.mig {
+            Some(Mig::Instance(instance)) => Some(instance),
+            Some(Mig::Enabled) | None => None,
+        }
+    }
+
+    /// Whether it is a GPU whose instances are used in its place.
+    #[must_use]
+    pub const fn is_in_mig_mode(&self) -> bool {
+        matches!(self.mig, Some(Mig::Enabled))
+    }
+
+    /// How people name it.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
     }
 }
 
@@ -199,10 +226,10 @@ pub struct ControlNodes {
 /// The variable that tells a container that its devices do not exist.
 pub const SIMULATED_VARIABLE: &str = "GPULEASE_SIMULATED";
 
-/// All that the node has, in PCI order.
+/// All that the node has: GPUs in PCI order, each followed by its MIG instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The devices; `devices[i].index == i`.
+    /// The devices, numbered as [`Node::is_numbered`] says.
     pub devices: Vec<Device>,
     /// Nodes shared by all devices of a vendor.
     #[serde(default)]
@@ -217,6 +244,35 @@ impl Node {
     #[must_use]
     pub fn device(&self, uuid: &DeviceId) -> Option<&Device> {
         self.devices.iter().find(|device| device.uuid == *uuid)
+    }
+
+    /// Whether the GPUs have the indices 0, 1, … in order, and the instances of each follow it and
+    /// are numbered so, too. Whatever is made of a scan is; the allocator relies on it.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        let mut gpus = 0..;
+        let mut instances = 0..;
+        let mut gpu: Option<&Device> = None;
+        self.devices.iter().all(|device| match device.instance() {
+            None => {
+                gpu = Some(device);
+                instances = 0..;
+                gpus.next() == Some(device.index)
+            }
+            Some(instance) => gpu.is_some_and(|gpu| {
+                gpu.is_in_mig_mode()
+                    && gpu.uuid == instance.parent
+                    && gpu.index == device.index
+                    && instances.next() == Some(instance.index)
+            }),
+        })
+    }
+
+    /// All nodes by which a container uses the device: for a MIG instance that of its GPU, which
+    /// all instances of the GPU share, and its own, which let the driver admit it to this one.
+    pub fn nodes_of<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a DeviceNode> {
+        let gpu = device.instance().and_then(|instance| self.device(&instance.parent));
+        gpu.into_iter().flat_map(|gpu| &gpu.nodes).chain(&device.nodes)
     }
 
     /// The control nodes of a vendor.

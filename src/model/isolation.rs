@@ -62,6 +62,9 @@ impl fmt::Display for Isolation {
 pub enum Enforcement {
     /// Nobody: the share exists in the ledger only.
     None,
+    /// Nobody, because the device does not exist; what is in effect would be enforced by one that
+    /// does.
+    Simulated,
     /// A setting that the workload can undo.
     Advisory,
     /// The vendor's driver.

@@ -3,6 +3,7 @@
 use super::device::{Device, PciAddress, Vendor};
 use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
 use super::isolation::IsolationRecord;
+use super::mig::{MigInstance, Place};
 use super::quantity::{Bytes, MilliGpu};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,17 +100,31 @@ pub struct LeasedDevice {
     /// True for a simulated device.
     #[serde(default)]
     pub simulated: bool,
+    /// The MIG instance that it is, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig: Option<MigInstance>,
 }
 
 impl LeasedDevice {
+    /// How people name it.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { gpu: self.index, instance: self.mig.as_ref().map(|instance| instance.index) }
+    }
+
     /// The devices that this is (a part of) in an inventory that may be a later one: the one of
     /// the same UUID and node, as a rule; else whatever has any of its identities.
+    ///
+    /// Who holds a MIG instance can open its GPU's node, which is the whole GPU once that is out
+    /// of MIG mode; but while it is in it, the capability nodes alone say which instance is held.
     pub fn among<'a>(&self, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {
         let has_node = |device: &Device| device.nodes.iter().any(|n| self.nodes.contains(&n.path));
         let exact = devices.iter().position(|d| d.uuid == self.uuid && has_node(d));
-        let is = move |device: &Device| {
-            device.uuid == self.uuid || device.pci == self.pci || has_node(device)
+        let on_gpu = move |device: &Device| {
+            device.pci == self.pci && (self.mig.is_none() || device.mig.is_none())
         };
+        let is =
+            move |device: &Device| device.uuid == self.uuid || on_gpu(device) || has_node(device);
         devices
             .iter()
             .enumerate()
@@ -198,5 +213,106 @@ impl Lease {
     #[must_use]
     pub fn since(&self) -> u64 {
         self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::device::{DeviceNode, Node};
+    use super::super::mig::{Mig, MigProfile};
+    use super::*;
+
+    /// GPU 0 in MIG mode with two instances, and GPU 1.
+    fn node() -> Node {
+        let device = |uuid: &str, bus: u8, nodes: &[&str], mig| Device {
+            uuid: DeviceId::new(uuid).unwrap(),
+            index: u32::from(bus),
+            vendor: Vendor::Nvidia,
+            model: "M".into(),
+            memory_total_bytes: Bytes(1),
+            memory_reserved_bytes: Bytes(0),
+            pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
+            numa_node: None,
+            kfd_node: None,
+            nodes: nodes
+                .iter()
+                .map(|p| DeviceNode { path: (*p).into(), simulated: None })
+                .collect(),
+            healthy: None,
+            simulated: false,
+            mig,
+        };
+        let instance = |index: u32| {
+            let parent = DeviceId::new("GPU-a").unwrap();
+            let profile = MigProfile::new("1g.5gb").unwrap();
+            Some(Mig::Instance(MigInstance { parent, profile, index, gi: 7 + index, ci: 0 }))
+        };
+        let devices = vec![
+            device("GPU-a", 0, &["/dev/nvidia0"], Some(Mig::Enabled)),
+            device("MIG-a", 0, &["/dev/nvidia-caps/nvidia-cap66"], instance(0)),
+            device("MIG-b", 0, &["/dev/nvidia-caps/nvidia-cap75"], instance(1)),
+            device("GPU-b", 1, &["/dev/nvidia1"], None),
+        ];
+        Node { devices, ..Node::default() }
+    }
+
+    fn leased(device: &Device) -> LeasedDevice {
+        LeasedDevice {
+            uuid: device.uuid.clone(),
+            index: device.index,
+            vendor: device.vendor,
+            model: device.model.clone(),
+            pci: device.pci,
+            nodes: device.nodes.iter().map(|node| node.path.clone()).collect(),
+            milli: MilliGpu::WHOLE,
+            memory_bytes: Bytes(1),
+            sharing: Sharing::Exclusive,
+            simulated: false,
+            mig: device.instance().cloned(),
+        }
+    }
+
+    fn held(leased: &LeasedDevice, node: &Node) -> Vec<String> {
+        leased.among(&node.devices).map(|device| device.uuid.to_string()).collect()
+    }
+
+    #[test]
+    fn a_lease_holds_its_device_whatever_the_inventory_calls_it() {
+        let before = node();
+        for device in &before.devices {
+            assert_eq!(held(&leased(device), &before), [device.uuid.as_str()]);
+        }
+        // The same GPU instance under another UUID; the other one is not touched.
+        let mut after = node();
+        after.devices[1].uuid = DeviceId::new("MIG-c").unwrap();
+        assert_eq!(held(&leased(&before.devices[1]), &after), ["MIG-c"]);
+        // Its number is gone, and the GPU is still in MIG mode: nobody has what it was.
+        after.devices[1].nodes[0].path = "/dev/nvidia-caps/nvidia-cap84".into();
+        assert!(held(&leased(&before.devices[1]), &after).is_empty());
+        // Out of MIG mode, the holder's node opens the whole GPU.
+        after.devices.drain(1..3);
+        after.devices[0].mig = None;
+        assert_eq!(held(&leased(&before.devices[1]), &after), ["GPU-a"]);
+        // And who had the GPU has whatever was made of it.
+        let whole = leased(&after.devices[0]);
+        assert_eq!(held(&whole, &before), ["GPU-a"]);
+        let renamed = LeasedDevice { uuid: DeviceId::new("GPU-z").unwrap(), ..whole };
+        assert_eq!(held(&renamed, &before), ["GPU-a", "MIG-a", "MIG-b"]);
+    }
+
+    #[test]
+    fn a_record_without_mig_is_read() {
+        let node = node();
+        let json = serde_json::to_value(leased(&node.devices[3])).unwrap();
+        assert_eq!(json.get("mig"), None);
+        let old: LeasedDevice = serde_json::from_value(json).unwrap();
+        assert_eq!((old.mig.is_none(), old.place().to_string()), (true, "1".to_owned()));
+        let new = leased(&node.devices[2]);
+        let read: LeasedDevice =
+            serde_json::from_value(serde_json::to_value(&new).unwrap()).unwrap();
+        assert_eq!((read.place().to_string(), read), ("0:1".to_owned(), new));
+        let mut device = serde_json::to_value(&node.devices[3]).unwrap();
+        assert_eq!(device.as_object_mut().unwrap().remove("mig"), None);
+        assert_eq!(serde_json::from_value::<Device>(device).unwrap(), node.devices[3]);
     }
 }

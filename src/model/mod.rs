@@ -7,5 +7,6 @@ pub mod device;
 pub mod id;
 pub mod isolation;
 pub mod lease;
+pub mod mig;
 pub mod quantity;
 pub mod text;

@@ -6,10 +6,11 @@ use super::env::Listed;
 use super::error::RequestError;
 use super::keys::{KEYS, KeyId};
 use super::raw::{Dialect, MAX_ITEMS, Word};
-use super::types::{Amount, Count, Request, Selector, Source, Strategy};
+use super::types::{Amount, Count, MigChoice, Request, Selector, Source, Strategy};
 use super::values::{self, Reason};
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
+use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 
 /// A value and the word that said it.
@@ -49,6 +50,8 @@ pub fn from_words(
 pub fn from_listed(listed: Listed, policy: &Policy) -> Result<Request, RequestError> {
     let mut request = Request::one(policy.strategy, Source::Environment);
     request.vendor = Some(listed.vendor);
+    // To NVIDIA's toolkit, `all` is every GPU that is not in MIG mode and every instance.
+    request.mig = MigChoice::Either;
     match listed.devices {
         None => request.count = Count::All,
         Some(devices) => {
@@ -138,10 +141,9 @@ impl<'w, 'a> Builder<'w, 'a> {
         request.vendor = self.plain(KeyId::Vendor, values::vendor)?;
         request.model = self.plain(KeyId::Model, values::model)?;
         request.min_memory = self.one(KeyId::MinMemory, values::memory)?.map(|said| said.value);
-        if let Some(said) = self.one(KeyId::MigProfile, |text, _| values::mig_profile(text))? {
-            self.check_support(said.word, said.word.value);
-        }
         if let (Some(count), Some(devices)) = (&count, &devices)
+            // There, a GPU in the list stands for its instances.
+            && !self.asks_for_instances()
             && let Count::Exactly(wanted) = count.value
             && wanted > number(&devices.value)
         {
@@ -200,8 +202,7 @@ impl<'w, 'a> Builder<'w, 'a> {
 
     /// How it is chosen, made true and used.
     fn how(&mut self, request: &mut Request, policy: &Policy) -> Result<(), RequestError> {
-        let isolation = self.one(KeyId::Isolation, values::isolation)?;
-        request.isolation = isolation.map_or(Isolation::Auto, |said| said.value);
+        self.isolation(request)?;
         let known = ["required", "preferred"];
         if let Some(said) = self.one(KeyId::Enforcement, |text, _| values::one_of(text, &known))? {
             self.check_support(said.word, said.word.value);
@@ -231,6 +232,60 @@ impl<'w, 'a> Builder<'w, 'a> {
             self.check_support(said.word, said.word.value);
         }
         Ok(())
+    }
+
+    /// By a word, right or wrong, or two that contradict each other.
+    fn asks_for_instances(&self) -> bool {
+        let mig = Isolation::Mig.as_str();
+        let asks = |word: &Word<'_>| {
+            word.key.id == KeyId::MigProfile
+                || (word.key.id == KeyId::Isolation && word.value == mig)
+        };
+        self.words.iter().any(asks)
+    }
+
+    /// How shares are made true, which also says whether GPUs or MIG instances are meant.
+    fn isolation(&self, request: &mut Request) -> Result<(), RequestError> {
+        let isolation = self.one(KeyId::Isolation, values::isolation)?;
+        let profile = self.one(KeyId::MigProfile, |text, _| MigProfile::new(text))?;
+        request.isolation = isolation.as_ref().map_or(Isolation::Auto, |said| said.value);
+        let other =
+            |said: &&Said<'_, '_, _>| !matches!(said.value, Isolation::Mig | Isolation::Auto);
+        if let (Some(profile), Some(other)) = (&profile, isolation.as_ref().filter(other)) {
+            return Err(RequestError::Differ {
+                first: profile.word.shown_key(),
+                first_value: profile.word.shown_value(),
+                second: other.word.shown_key(),
+                second_value: other.word.shown_value(),
+            });
+        }
+        let by_isolation = isolation.filter(|said| said.value == Isolation::Mig);
+        let word = profile.as_ref().map(|said| said.word).or(by_isolation.map(|said| said.word));
+        let Some(word) = word else {
+            if !request.devices.is_empty() {
+                request.mig = MigChoice::Either;
+            }
+            return Ok(());
+        };
+        request.isolation = Isolation::Mig;
+        request.mig = MigChoice::Instances(profile.map(|said| said.value));
+        match request.amount {
+            Amount::Whole => Ok(()),
+            Amount::Share { .. } => Err(self.share_of_instance(word)),
+        }
+    }
+
+    /// Names the word that makes a share of the request.
+    fn share_of_instance(&self, mig: &Word<'_>) -> RequestError {
+        let shares = [KeyId::Memory, KeyId::Sharing, KeyId::Compute];
+        let find = |id: &KeyId| self.words.iter().find(|word| word.key.id == *id);
+        let share = shares.iter().find_map(find).unwrap_or(mig);
+        RequestError::ShareOfInstance {
+            mig: mig.shown_key(),
+            mig_value: mig.shown_value(),
+            share: share.shown_key(),
+            share_value: share.shown_value(),
+        }
     }
 
     /// How long to wait and to hold.

@@ -13,8 +13,9 @@ use crate::model::text::shown;
 const NVIDIA: &str = "NVIDIA_VISIBLE_DEVICES";
 const AMD: &str = "AMD_VISIBLE_DEVICES";
 
-const NVIDIA_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of indices (`0`) \
-                              and UUIDs or their beginnings (`GPU-5f1c`, `MIG-09ab`)";
+const NVIDIA_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of indices \
+                              (`0`), MIG instances (`0:1`) and UUIDs or their beginnings \
+                              (`GPU-5f1c`, `MIG-09ab`)";
 const AMD_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of indices (`0`), \
                            ranges (`0-3`) and unique ids (`0x5f1c09ab77de4b1e`)";
 
@@ -87,8 +88,9 @@ fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<Listed>, Reque
 }
 
 fn nvidia(item: &str) -> Option<Selector> {
-    values::selector(item)
-        .filter(|selector| matches!(selector, Selector::Index(_) | Selector::Uuid(_)))
+    values::selector(item).filter(|selector| {
+        matches!(selector, Selector::Index(_) | Selector::Instance(..) | Selector::Uuid(_))
+    })
 }
 
 fn amd(item: &str) -> Option<Vec<Selector>> {

@@ -95,6 +95,21 @@ pub enum RequestError {
         /// Its value.
         share_value: String,
     },
+    /// A part of something that is leased whole.
+    #[error(
+        "`{mig}` is `{mig_value}`, and a MIG instance is leased whole, but `{share}` is \
+         `{share_value}`, which is a share"
+    )]
+    ShareOfInstance {
+        /// The key that asks for an instance.
+        mig: String,
+        /// Its value.
+        mig_value: String,
+        /// The key that asks for a part.
+        share: String,
+        /// Its value.
+        share_value: String,
+    },
     /// Sharing without a word on how much.
     #[error("`{key}` is `{value}`, but there is neither a compute nor a memory share")]
     SharedWithoutShare {
@@ -177,6 +192,10 @@ impl RequestError {
             Self::ExclusiveShare { sharing, share, .. } => {
                 Some(format!("leave out `{sharing}` for a share or `{share}` for a whole device"))
             }
+            Self::ShareOfInstance { share, .. } => Some(format!(
+                "leave out `{share}`; `gpulease/mig-profile` or `gpulease/min-memory` say how large \
+                 the instance shall be"
+            )),
             Self::SharedWithoutShare { .. } => {
                 Some("say how much with `gpulease/compute` or `gpulease/memory`".to_owned())
             }

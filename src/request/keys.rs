@@ -134,7 +134,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/count",
         env: "GPULEASE_COUNT",
         syntax: "`1` to `1024`, or `all`",
-        meaning: "how many devices, of one vendor unless `gpulease/devices` names them; `all` is every matching device, of both vendors",
+        meaning: "how many GPUs, or MIG instances where these are asked for; of one vendor unless `gpulease/devices` names them; `all` is every one that matches, of both vendors",
         default: "`1` if any other key is present",
         example: "2",
         ..PLAIN
@@ -143,9 +143,9 @@ pub const KEYS: &[Key] = &[
         id: KeyId::Devices,
         name: "gpulease/devices",
         env: "GPULEASE_DEVICES",
-        syntax: "a comma-separated list of indices (`0`), UUIDs or their beginnings \
-                 (`GPU-5f1c`, `MIG-09ab`), PCI addresses (`0000:1b:00.0`), `cardN` or `renderDN`",
-        meaning: "only these devices: all of them, or with `count` that many among them",
+        syntax: "a comma-separated list of indices (`0`), MIG instances (`0:1`), UUIDs or \
+                 their beginnings (`GPU-5f1c`, `MIG-09ab`), PCI addresses (`0000:1b:00.0`), `cardN` or `renderDN`",
+        meaning: "only these devices: all of them, or with `count` that many among them; where MIG instances are asked for, a GPU stands for its instances",
         example: "0,GPU-5f1c09ab",
         ..PLAIN
     },
@@ -226,7 +226,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/isolation",
         env: "GPULEASE_ISOLATION",
         syntax: "`none`|`time-slicing`|`mps`|`mig`|`partition`|`cu-mask`|`auto`",
-        meaning: "how a share is made true; the lease says what it got",
+        meaning: "how a share is made true; the lease says what it got; `mig` asks for whole MIG instances",
         default: "`auto`",
         example: "mps",
         alias: Some(Alias {
@@ -251,11 +251,10 @@ pub const KEYS: &[Key] = &[
         id: KeyId::MigProfile,
         name: "gpulease/mig-profile",
         env: "GPULEASE_MIG_PROFILE",
-        syntax: "a MIG profile like `1g.10gb`",
-        meaning: "only MIG instances of this profile",
+        syntax: "a MIG profile like `1g.10gb` or `1g.10gb+me`",
+        meaning: "only MIG instances of this profile, each of them whole",
         default: "none",
         example: "1g.10gb",
-        support: Support::Only(&[]),
         ..PLAIN
     },
     Key {

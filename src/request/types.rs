@@ -3,6 +3,7 @@
 use crate::model::device::{PciAddress, Vendor};
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
+use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,10 @@ pub enum Count {
 /// A way to name a device.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
-    /// Position in PCI order.
+    /// Position in PCI order: a GPU.
     Index(u32),
+    /// A MIG instance: the GPU's position, and the instance's on the GPU.
+    Instance(u32, u32),
     /// A UUID or the beginning of one, as typed; compared without regard to case.
     Uuid(String),
     /// PCI address.
@@ -28,6 +31,17 @@ pub enum Selector {
     Card(u32),
     /// `/dev/dri/renderDN`.
     Render(u32),
+}
+
+/// Which kind of devices a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigChoice {
+    /// GPUs, whole or in shares, and never a MIG instance.
+    Gpus,
+    /// MIG instances, of this profile if one is given, each of them whole.
+    Instances(Option<MigProfile>),
+    /// Both: the request names its devices, or a vendor's variable says all.
+    Either,
 }
 
 /// How much of each device.
@@ -141,6 +155,8 @@ pub struct Request {
     pub vendor: Option<Vendor>,
     /// Only models that match: a case-insensitive substring, or a glob if it has `*` or `?`.
     pub model: Option<String>,
+    /// GPUs or MIG instances.
+    pub mig: MigChoice,
     /// How much of each.
     pub amount: Amount,
     /// Alone or with others.
@@ -172,6 +188,7 @@ impl Request {
             devices: Vec::new(),
             vendor: None,
             model: None,
+            mig: MigChoice::Gpus,
             amount: Amount::Whole,
             sharing: Sharing::Exclusive,
             min_memory: None,

@@ -133,6 +133,11 @@ pub fn selector(item: &str) -> Option<Selector> {
     if let Some(number) = item.strip_prefix("renderD") {
         return whole(number).map(Selector::Render);
     }
+    if let Some((gpu, instance)) = item.split_once(':')
+        && let (Some(gpu), Some(instance)) = (whole(gpu), whole(instance))
+    {
+        return Some(Selector::Instance(gpu, instance));
+    }
     if item.contains(':') {
         return PciAddress::parse(item).map(Selector::Pci);
     }
@@ -247,32 +252,6 @@ pub fn priority(text: &str) -> Result<u32, Reason> {
 /// `30s`, `1h 30m`, `0`.
 pub fn duration(text: &str) -> Result<Duration, Reason> {
     humantime::parse_duration(text).map_err(|_| "which is not a duration")
-}
-
-/// A MIG profile as `nvidia-smi mig -lgip` spells it: `1g.10gb`, `1c.3g.20gb`, `1g.5gb+me`.
-pub fn mig_profile(text: &str) -> Result<(), Reason> {
-    let (size, attributes) = match text.split_once('+') {
-        Some((size, attributes)) => (size, Some(attributes)),
-        None => (text, None),
-    };
-    let parts: Vec<&str> = size.split('.').collect();
-    let sized = match parts.as_slice() {
-        [slices, memory] => is_sized(slices, "g") && is_sized(memory, "gb"),
-        [compute, slices, memory] => {
-            is_sized(compute, "c") && is_sized(slices, "g") && is_sized(memory, "gb")
-        }
-        _ => false,
-    };
-    let attributed = attributes.is_none_or(|list| {
-        list.split(['.', ',']).all(|name| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-        })
-    });
-    if sized && attributed { Ok(()) } else { Err("which is not a MIG profile") }
-}
-
-fn is_sized(text: &str, unit: &str) -> bool {
-    text.strip_suffix(unit).and_then(whole).is_some_and(|number| number > 0)
 }
 
 /// The canonical name of a kind of work (other GPU managers' names are read, and `-` as `_`).

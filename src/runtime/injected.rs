@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::device::{Device, Node, Vendor};
 use crate::paths::Paths;
-use crate::request::{self, Count, Input, Policy, Request, Selector, Source};
+use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The request that the spec's own GPU nodes and the vendor's hook amount to. Devices that the
@@ -28,10 +28,21 @@ pub(super) fn request(
     if let Some(request) = by_hook {
         uuids.extend(named(&request, node)?);
     }
+    for gpu in gpus_of_instances(&uuids, node) {
+        uuids.remove(&gpu);
+    }
     let devices: Vec<Selector> = uuids.into_iter().map(Selector::Uuid).collect();
     let count = Count::Exactly(u32::try_from(devices.len()).unwrap_or(u32::MAX));
     let one = Request::one(policy.strategy, Source::Injected);
-    Ok(Some(Request { devices, count, ..one }))
+    Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
+}
+
+/// The GPUs of the MIG instances among these. Beside the nodes of an instance the GPU's is there for
+/// the instance; alone it is taken for the whole GPU.
+fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
+    let named = node.devices.iter().filter(|device| uuids.contains(device.uuid.as_str()));
+    let instances = named.filter_map(Device::instance);
+    instances.map(|instance| instance.parent.to_string()).collect()
 }
 
 /// The devices that a request names, by their UUIDs: what it would get of an idle node.

@@ -34,7 +34,7 @@ pub fn of_devices(
 ) -> Result<Vec<ResolvedNode>, Failure> {
     let vendors: BTreeSet<_> = devices.iter().map(|device| device.vendor).collect();
     let control = vendors.iter().flat_map(|vendor| node.control_of(*vendor));
-    let own = devices.iter().flat_map(|device| &device.nodes);
+    let own = devices.iter().flat_map(|device| node.nodes_of(device));
     control.chain(own).map(|node| resolve(node, paths)).collect()
 }
 

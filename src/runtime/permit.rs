@@ -39,6 +39,15 @@ pub fn permit(
     }
 }
 
+/// Whether the container's device rules and its want of capabilities hold it to the devices that
+/// it is given. A request that is not for what the engine injected has passed [`permit`].
+#[must_use]
+pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
+    let admin = facts.privileged || facts.system_admin;
+    let by_rules = request.source != Source::Injected || open_major(facts, node, paths).is_none();
+    !admin && by_rules
+}
+
 /// A refusal by policy.
 pub(super) fn denied(text: impl Into<String>, hint: &str) -> Failure {
     Failure::new(Code::PolicyDenied, text).hint(hint)

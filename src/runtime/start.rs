@@ -3,7 +3,7 @@
 
 use super::ask::{self, Asked};
 use super::site::Site;
-use super::{granted, nodes};
+use super::{granted, nodes, permit};
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
 use crate::injection::{
@@ -206,6 +206,7 @@ impl<'a> Start<'a> {
             expected_cgroup: self.expected_cgroup(),
             env: &self.facts.env,
             adopt: &self.nonces,
+            confined: permit::confines(&self.facts, &asked.request, &asked.node, &self.site.paths),
             release_grace: asked.config.policy.release_grace,
         };
         let lease = create::create(ground, &asked.node, &asked.request, &claimant)?;

@@ -34,6 +34,7 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
             memory_bytes: Bytes(1),
             sharing: Sharing::Exclusive,
             simulated: true,
+            mig: None,
         }],
         isolation: IsolationRecord {
             requested: Isolation::Auto,

@@ -182,6 +182,7 @@ impl Node {
                 memory_bytes: Bytes(1),
                 sharing: Sharing::Exclusive,
                 simulated: true,
+                mig: None,
             }],
             isolation: IsolationRecord {
                 requested: Isolation::Auto,

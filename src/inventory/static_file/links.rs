@@ -53,6 +53,9 @@ fn find<'d>(
         .iter()
         .find(|device| device.uuid == *uuid)
         .ok_or_else(|| (end.span(), Problem::LinkUnknown(uuid.clone())))?;
+    if device.instance().is_some() {
+        return Err((end.span(), Problem::LinkOfInstance(uuid.clone())));
+    }
     let fits = match kind {
         LinkKind::NvLink => device.vendor == Vendor::Nvidia,
         LinkKind::Xgmi => device.vendor == Vendor::Amd,

@@ -15,6 +15,14 @@
 //! healthy = true                     # optional; absent is "nobody can say"
 //! nodes = ["/dev/nvidia0"]           # simulated: [{ path = "…", major = 1195, minor = 0 }]
 //!
+//! [[device.mig]]                     # an instance of the GPU above, which is in MIG mode; `mig =
+//! uuid = "MIG-0fb9…"                 # []` under `[[device]]` for one that has no instances
+//! profile = "1g.5gb"
+//! gi = 7                             # GPU instance id; compute instance id: `ci`, default 0
+//! memory_mib = 4864
+//! healthy = true                     # default: as the GPU
+//! nodes = ["/dev/nvidia-caps/nvidia-cap66", "/dev/nvidia-caps/nvidia-cap67"]
+//!
 //! [[control]]                        # what every container with a device of the vendor needs
 //! vendor = "nvidia"
 //! nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm"]
@@ -26,6 +34,7 @@
 //! ```
 
 mod host;
+mod instances;
 mod links;
 mod nodes;
 mod problem;
@@ -40,17 +49,19 @@ pub use problem::{
 use crate::config::{parse_toml, position};
 use crate::model::device::{ControlNodes, Device, Node};
 use crate::model::id::DeviceId;
+use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
 use nodes::NodeChecker;
-use raw::{RawDevice, RawFile};
+use raw::{RawDevice, RawFile, RawInstance};
 use std::ops::Range;
+use toml::Spanned;
 
 /// A problem and the bytes of the text that it is about.
 type Located = (Range<usize>, Problem);
 
-/// Reads a devices file. Devices come out in PCI order, numbered from 0; links with the end that
-/// comes first in that order as `a`.
+/// Reads a devices file. GPUs come out in PCI order, numbered from 0, each with its MIG instances
+/// after it; links with the end that comes first in that order as `a`.
 ///
 /// # Errors
 /// The first problem in the file, with its place; see [`Problem`] for all that is checked.
@@ -70,15 +81,15 @@ pub fn parse(text: &str) -> Result<Node, StaticFileError> {
 }
 
 fn build(raw: RawFile) -> Result<Node, Located> {
-    if let Some(surplus) = raw.device.get(DEVICES_MAX) {
-        return Err((surplus.uuid.span(), Problem::TooManyDevices(raw.device.len())));
-    }
+    check_number(&raw.device)?;
     let mut checker = NodeChecker::new(raw.simulated);
     let mut devices: Vec<Device> = Vec::with_capacity(raw.device.len());
     for device in raw.device {
         check_unique(&device, &devices)?;
-        let device = convert(device, raw.simulated, &mut checker)?;
-        devices.push(device);
+        let (gpu, instances) = convert(device, raw.simulated, &mut checker)?;
+        devices.push(gpu);
+        let instances = instances::build(instances, &devices, &mut checker)?;
+        devices.extend(instances);
     }
     let mut control = Vec::with_capacity(raw.control.len());
     for entry in raw.control {
@@ -86,23 +97,29 @@ fn build(raw: RawFile) -> Result<Node, Located> {
         let nodes = checker.convert(entry.nodes, &format!("every {vendor} device"))?;
         control.push(ControlNodes { vendor, nodes });
     }
-    devices.sort_by_key(|device| device.pci);
-    for (index, device) in (0..).zip(&mut devices) {
-        device.index = index;
-    }
+    number(&mut devices);
     let links = links::build(raw.link, &devices)?;
     Ok(Node { devices, control, links })
 }
 
+/// Instances count as well.
+fn check_number(devices: &[RawDevice]) -> Result<(), Located> {
+    let mut count: usize = 0;
+    let mut surplus = None;
+    for device in devices {
+        count += 1 + device.mig.as_ref().map_or(0, Vec::len);
+        if count > DEVICES_MAX {
+            surplus = surplus.or_else(|| Some(device.uuid.span()));
+        }
+    }
+    surplus.map_or(Ok(()), |span| Err((span, Problem::TooManyDevices(count))))
+}
+
 fn check_unique(new: &RawDevice, known: &[Device]) -> Result<(), Located> {
     let uuid = new.uuid.get_ref();
-    if !has_prefix(uuid) {
-        return Err((new.uuid.span(), Problem::UuidPrefix(uuid.clone())));
-    }
-    // Selectors compare without regard to case.
-    if known.iter().any(|other| other.uuid.as_str().eq_ignore_ascii_case(uuid.as_str())) {
-        return Err((new.uuid.span(), Problem::DuplicateUuid(uuid.clone())));
-    }
+    check_uuid(&new.uuid, "GPU-", known)
+        .map_err(|twice| twice.unwrap_or_else(|| Problem::UuidPrefix(uuid.clone())))
+        .map_err(|problem| (new.uuid.span(), problem))?;
     let pci = *new.pci.get_ref();
     if let Some(other) = known.iter().find(|other| other.pci == pci) {
         return Err((new.pci.span(), Problem::DuplicatePci { pci, other: other.uuid.clone() }));
@@ -117,51 +134,95 @@ fn check_unique(new: &RawDevice, known: &[Device]) -> Result<(), Located> {
     Ok(())
 }
 
-fn has_prefix(uuid: &DeviceId) -> bool {
-    ["GPU-", "MIG-"]
-        .iter()
-        .any(|prefix| uuid.as_str().strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+/// Whether a UUID is there for the first time; `None` is the error of one without the prefix.
+fn check_uuid<'d>(
+    new: &Spanned<DeviceId>,
+    prefix: &str,
+    known: impl IntoIterator<Item = &'d Device>,
+) -> Result<(), Option<Problem>> {
+    let uuid = new.get_ref();
+    if uuid.as_str().strip_prefix(prefix).is_none_or(str::is_empty) {
+        return Err(None);
+    }
+    // Selectors compare without regard to case.
+    let is_same = |other: &Device| other.uuid.as_str().eq_ignore_ascii_case(uuid.as_str());
+    if known.into_iter().any(is_same) {
+        return Err(Some(Problem::DuplicateUuid(uuid.clone())));
+    }
+    Ok(())
 }
 
-fn convert(raw: RawDevice, simulated: bool, checker: &mut NodeChecker) -> Result<Device, Located> {
+/// The GPUs in PCI order; the instances of each in the order of their ids, as NVML numbers them.
+fn number(devices: &mut [Device]) {
+    devices.sort_by_key(|device| (device.pci, device.instance().map(|mig| (mig.gi, mig.ci))));
+    let (mut gpus, mut gpu, mut instances) = (0.., 0, 0..);
+    for device in devices {
+        match &mut device.mig {
+            Some(Mig::Instance(instance)) => {
+                instance.index = instances.next().unwrap_or_default();
+            }
+            Some(Mig::Enabled) | None => {
+                gpu = gpus.next().unwrap_or_default();
+                instances = 0..;
+            }
+        }
+        device.index = gpu;
+    }
+}
+
+fn memory(given: &Spanned<u64>, uuid: &DeviceId) -> Result<Bytes, Located> {
+    match *given.get_ref() {
+        0 => Err((given.span(), Problem::ZeroMemory(uuid.clone()))),
+        mib if mib > MEMORY_MIB_MAX => Err((given.span(), Problem::TooMuchMemory(mib))),
+        mib => Ok(Bytes::from_mib(mib)),
+    }
+}
+
+fn convert(
+    raw: RawDevice,
+    simulated: bool,
+    checker: &mut NodeChecker,
+) -> Result<(Device, Vec<RawInstance>), Located> {
+    let at = raw.uuid.span();
     let uuid = raw.uuid.into_inner();
     let model = raw.model.get_ref().clone();
     let printable = shown(&model) == model && !model.trim().is_empty();
     if !printable || model.chars().count() > MODEL_MAX {
         return Err((raw.model.span(), Problem::Model(shown(&model))));
     }
-    let total = *raw.memory_mib.get_ref();
-    if total == 0 {
-        return Err((raw.memory_mib.span(), Problem::ZeroMemory(uuid)));
-    }
-    if total > MEMORY_MIB_MAX {
-        return Err((raw.memory_mib.span(), Problem::TooMuchMemory(total)));
-    }
+    let total = memory(&raw.memory_mib, &uuid)?;
     let reserved = raw.reserved_mib.as_ref().map_or(0, |given| *given.get_ref());
     if let Some(given) = raw.reserved_mib
-        && reserved >= total
+        && reserved >= total.mib()
     {
-        return Err((given.span(), Problem::AllReserved { reserved, total }));
+        return Err((given.span(), Problem::AllReserved { reserved, total: total.mib() }));
     }
     if raw.nodes.get_ref().is_empty() {
         return Err((raw.nodes.span(), Problem::NoNodes(uuid)));
     }
     let nodes = checker.convert(raw.nodes.into_inner(), &format!("device `{uuid}`"))?;
-    Ok(Device {
+    if raw.mig.is_some() {
+        instances::check_gpu(raw.vendor, &uuid).map_err(|problem| (at, problem))?;
+    }
+    let gpu = Device {
         uuid,
         index: 0,
         vendor: raw.vendor,
         model,
-        memory_total_bytes: Bytes::from_mib(total),
+        memory_total_bytes: total,
         memory_reserved_bytes: Bytes::from_mib(reserved),
         pci: raw.pci.into_inner(),
         numa_node: raw.numa_node,
-        kfd_node: raw.kfd_node.map(toml::Spanned::into_inner),
+        kfd_node: raw.kfd_node.map(Spanned::into_inner),
         nodes,
         healthy: raw.healthy,
         simulated,
-    })
+        mig: raw.mig.as_ref().map(|_| Mig::Enabled),
+    };
+    Ok((gpu, raw.mig.unwrap_or_default()))
 }
 
+#[cfg(test)]
+mod mig_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use crate::model::device::{LinkKind, PciAddress, Vendor};
 use crate::model::id::DeviceId;
+use crate::model::mig::{CI_MAX, GI_MAX, MigProfile, SLICES_MAX};
+use crate::model::quantity::Bytes;
 use thiserror::Error;
 
 /// The most devices that a node may have.
@@ -43,9 +45,15 @@ pub enum Problem {
     /// More than [`DEVICES_MAX`].
     #[error("there are {0} devices, at most {DEVICES_MAX} are allowed")]
     TooManyDevices(usize),
-    /// A UUID that could be taken for another kind of selector.
-    #[error("the device UUID `{0}` does not begin with `GPU-` or `MIG-`")]
+    /// A UUID that could be taken for another kind of selector, or for an instance.
+    #[error(
+        "the device UUID `{0}` does not begin with `GPU-` (a MIG instance, `MIG-…`, is listed by a \
+         `[[device.mig]]` of its GPU)"
+    )]
     UuidPrefix(DeviceId),
+    /// A UUID of an instance that could be taken for another kind of selector, or for a GPU.
+    #[error("the UUID `{0}` of a MIG instance does not begin with `MIG-`")]
+    InstancePrefix(DeviceId),
     /// Two devices have one UUID; case does not tell them apart.
     #[error("the device UUID `{0}` is given twice")]
     DuplicateUuid(DeviceId),
@@ -85,6 +93,75 @@ pub enum Problem {
     /// A device that no container could be given.
     #[error("device `{0}` has no `nodes`")]
     NoNodes(DeviceId),
+    /// MIG on another vendor's device.
+    #[error("the device `{uuid}` is made by {vendor} and has no MIG instances")]
+    MigVendor {
+        /// The device.
+        uuid: DeviceId,
+        /// Who made it.
+        vendor: Vendor,
+    },
+    /// An instance that shares a GPU instance with others.
+    #[error(
+        "the profile `{0}` is a part of a GPU instance whose memory its parts share; only \
+         instances with memory of their own can be leased"
+    )]
+    SharedInstance(MigProfile),
+    /// A GPU instance id that the driver does not have.
+    #[error("`gi` is {0}, allowed are 0 to {GI_MAX}")]
+    GpuInstance(u32),
+    /// A compute instance id that the driver does not have.
+    #[error("`ci` is {0}, allowed are 0 to {CI_MAX}")]
+    ComputeInstance(u32),
+    /// Two instances of a GPU with one id.
+    #[error("the GPU instance {gi} of `{parent}` is given twice: `{other}` is it as well")]
+    DuplicateInstance {
+        /// The id.
+        gi: u32,
+        /// The GPU.
+        parent: DeviceId,
+        /// Who has it already.
+        other: DeviceId,
+    },
+    /// More instances than a GPU has compute slices for.
+    #[error(
+        "with `{uuid}` the instances of `{parent}` have {slices} compute slices, and a GPU has at \
+         most {SLICES_MAX}"
+    )]
+    TooManySlices {
+        /// The instance that is too much.
+        uuid: DeviceId,
+        /// The GPU.
+        parent: DeviceId,
+        /// The sum.
+        slices: u32,
+    },
+    /// More instances than a GPU has memory for.
+    #[error(
+        "with `{uuid}` the instances of `{parent}` have {} MiB of memory, and it has {} MiB",
+        sum.mib(), total.mib()
+    )]
+    TooMuchInstanceMemory {
+        /// The instance that is too much.
+        uuid: DeviceId,
+        /// The GPU.
+        parent: DeviceId,
+        /// What the instances have.
+        sum: Bytes,
+        /// What the GPU has.
+        total: Bytes,
+    },
+    /// An instance that the driver would not admit anybody to.
+    #[error(
+        "the MIG instance `{uuid}` has {count} of its two `nodes` below `/dev/nvidia-caps/`, that \
+         of its GPU instance and that of its compute instance"
+    )]
+    InstanceNodes {
+        /// The instance.
+        uuid: DeviceId,
+        /// Nodes found there.
+        count: usize,
+    },
     /// A path that is not a plain one below `/dev`.
     #[error("the node path `{path}` {fault}")]
     NodePath {
@@ -152,6 +229,9 @@ pub enum Problem {
     /// A link to a device that the file does not have.
     #[error("the link names the device `{0}`, which this file does not have")]
     LinkUnknown(DeviceId),
+    /// A link of a MIG instance.
+    #[error("the link names the MIG instance `{0}`; only GPUs have links")]
+    LinkOfInstance(DeviceId),
     /// A link of a device with itself.
     #[error("the link names the device `{0}` twice")]
     LinkToItself(DeviceId),

@@ -2,6 +2,7 @@
 
 use crate::model::device::{LinkKind, PciAddress, Vendor};
 use crate::model::id::DeviceId;
+use crate::model::mig::MigProfile;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -34,6 +35,21 @@ pub(super) struct RawDevice {
     pub pci: Spanned<PciAddress>,
     pub numa_node: Option<u32>,
     pub kfd_node: Option<Spanned<u32>>,
+    pub healthy: Option<bool>,
+    pub nodes: Spanned<Vec<Spanned<RawNode>>>,
+    /// Present, if only as an empty list, for a GPU in MIG mode.
+    pub mig: Option<Vec<RawInstance>>,
+}
+
+/// A `[[device.mig]]`: whatever it does not say is as on its GPU.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawInstance {
+    pub uuid: Spanned<DeviceId>,
+    pub profile: Spanned<MigProfile>,
+    pub gi: Spanned<u32>,
+    pub ci: Option<Spanned<u32>>,
+    pub memory_mib: Spanned<u64>,
     pub healthy: Option<bool>,
     pub nodes: Spanned<Vec<Spanned<RawNode>>>,
 }

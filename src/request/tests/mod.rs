@@ -1,5 +1,6 @@
 //! The table of keys, and what the other tests use.
 
+mod mig;
 mod properties;
 mod sources;
 mod values;

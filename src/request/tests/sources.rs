@@ -188,8 +188,8 @@ fn the_vendors_variables() {
     let uuid = |text: &str| Selector::Uuid(text.to_owned());
     let index = Selector::Index;
     assert_eq!(
-        devices(NVIDIA, "1, GPU-5f1c,MIG-09ab"),
-        [index(1), uuid("GPU-5f1c"), uuid("MIG-09ab")]
+        devices(NVIDIA, "1, 2:1,GPU-5f1c,MIG-09ab"),
+        [index(1), Selector::Instance(2, 1), uuid("GPU-5f1c"), uuid("MIG-09ab")]
     );
     assert_eq!(devices(AMD, "0-2,5"), [index(0), index(1), index(2), index(5)]);
     assert_eq!(

@@ -26,7 +26,7 @@ fn counts() {
 fn device_lists() {
     let request = asked(&[(
         "gpulease/devices",
-        "0, GPU-5f1c09ab,MIG-09ab,gpu-ABCD-p1,1b:00.0,card1,renderD128",
+        "0, 2:1,GPU-5f1c09ab,MIG-09ab,gpu-ABCD-p1,1b:00.0,card1,renderD128",
     )]);
     let pci = PciAddress::parse("0000:1b:00.0").unwrap();
     let uuid = |text: &str| Selector::Uuid(text.to_owned());
@@ -34,6 +34,7 @@ fn device_lists() {
         request.devices,
         [
             Selector::Index(0),
+            Selector::Instance(2, 1),
             uuid("GPU-5f1c09ab"),
             uuid("MIG-09ab"),
             uuid("gpu-ABCD-p1"),
@@ -42,7 +43,7 @@ fn device_lists() {
             Selector::Render(128),
         ]
     );
-    assert_eq!(request.count, Count::Exactly(7));
+    assert_eq!(request.count, Count::Exactly(8));
     let some = asked(&[("gpulease/devices", "0,1,2"), ("gpulease/count", "2")]);
     assert_eq!((some.count, some.devices.len()), (Count::Exactly(2), 3));
     let all = asked(&[("gpulease/devices", "0,1,2"), ("gpulease/count", "all")]);
@@ -310,6 +311,9 @@ fn the_rest_of_the_keys() {
         ("gpulease/mig-profile", "big"),
         ("gpulease/mig-profile", "0g.10gb"),
         ("gpulease/mig-profile", "1g.10gb+"),
+        ("gpulease/devices", "0:"),
+        ("gpulease/devices", "0:1:2"),
+        ("gpulease/devices", "0:1,0:1"),
         ("gpulease/lease", "short"),
         ("gpulease/lease", "../../etc/passwd-and-more"),
     ] {
@@ -327,8 +331,6 @@ fn what_is_not_supported_yet_is_said_last_and_names_key_and_value() {
         ("gpulease/wait", "30s"),
         ("gpulease/wait", "5m"),
         ("gpulease/ttl", "8h"),
-        ("gpulease/mig-profile", "1g.10gb"),
-        ("gpulease/mig-profile", "1c.3g.20gb+me.all"),
         ("gpulease/strategy", "round-robin"),
         ("gpulease/strategy", "load-balanced"),
         ("gpulease/strategy", "hybrid_dynamic"),

@@ -1,0 +1,118 @@
+//! The MIG instances of a GPU.
+
+use super::Located;
+use super::nodes::NodeChecker;
+use super::problem::Problem;
+use super::raw::{RawInstance, RawNode};
+use crate::model::device::{Device, Vendor};
+use crate::model::id::DeviceId;
+use crate::model::mig::{CI_MAX, GI_MAX, Mig, MigInstance, SLICES_MAX};
+use crate::model::quantity::Bytes;
+use toml::Spanned;
+
+/// Where the driver puts the nodes of its capabilities.
+const CAPABILITIES: &str = "/dev/nvidia-caps/";
+
+/// What a GPU's instances have taken of it so far.
+#[derive(Default)]
+struct Taken {
+    slices: u32,
+    memory: Bytes,
+    ids: Vec<(u32, DeviceId)>,
+}
+
+/// The instances of the last of `known`, which also holds all other devices so far.
+pub(super) fn build(
+    raw: Vec<RawInstance>,
+    known: &[Device],
+    checker: &mut NodeChecker,
+) -> Result<Vec<Device>, Located> {
+    let Some(gpu) = known.last() else { return Ok(Vec::new()) };
+    let mut taken = Taken::default();
+    let mut instances: Vec<Device> = Vec::with_capacity(raw.len());
+    for raw in raw {
+        let uuid = raw.uuid.get_ref();
+        super::check_uuid(&raw.uuid, "MIG-", known.iter().chain(&instances))
+            .map_err(|twice| twice.unwrap_or_else(|| Problem::InstancePrefix(uuid.clone())))
+            .map_err(|problem| (raw.uuid.span(), problem))?;
+        taken.add(&raw, gpu)?;
+        instances.push(convert(raw, gpu, checker)?);
+    }
+    Ok(instances)
+}
+
+/// Whether the GPU can be in MIG mode at all.
+pub(super) fn check_gpu(vendor: Vendor, uuid: &DeviceId) -> Result<(), Problem> {
+    if vendor == Vendor::Nvidia {
+        Ok(())
+    } else {
+        Err(Problem::MigVendor { uuid: uuid.clone(), vendor })
+    }
+}
+
+impl Taken {
+    /// Counts one more, if the GPU has room for it.
+    fn add(&mut self, raw: &RawInstance, gpu: &Device) -> Result<(), Located> {
+        let profile = raw.profile.get_ref();
+        if profile.is_shared() {
+            return Err((raw.profile.span(), Problem::SharedInstance(profile.clone())));
+        }
+        let (uuid, parent) = (raw.uuid.get_ref(), &gpu.uuid);
+        let gi = at_most(&raw.gi, GI_MAX, Problem::GpuInstance)?;
+        if let Some((_, other)) = self.ids.iter().find(|(taken, _)| *taken == gi) {
+            let (parent, other) = (parent.clone(), other.clone());
+            return Err((raw.gi.span(), Problem::DuplicateInstance { gi, parent, other }));
+        }
+        self.ids.push((gi, uuid.clone()));
+        self.slices = self.slices.saturating_add(profile.slices());
+        if self.slices > SLICES_MAX {
+            let (uuid, parent, slices) = (uuid.clone(), parent.clone(), self.slices);
+            return Err((raw.profile.span(), Problem::TooManySlices { uuid, parent, slices }));
+        }
+        let memory = super::memory(&raw.memory_mib, uuid)?;
+        self.memory = self.memory.saturating_add(memory);
+        let total = gpu.memory_total_bytes;
+        if self.memory > total {
+            let (uuid, parent, sum) = (uuid.clone(), parent.clone(), self.memory);
+            let problem = Problem::TooMuchInstanceMemory { uuid, parent, sum, total };
+            return Err((raw.memory_mib.span(), problem));
+        }
+        Ok(())
+    }
+}
+
+/// Named as NVML names it: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. It is numbered later.
+fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<Device, Located> {
+    let uuid = raw.uuid.into_inner();
+    let ci = raw.ci.as_ref().map_or(Ok(0), |ci| at_most(ci, CI_MAX, Problem::ComputeInstance))?;
+    let is_capability = |node: &&Spanned<RawNode>| node.get_ref().path.starts_with(CAPABILITIES);
+    let count = raw.nodes.get_ref().iter().filter(is_capability).count();
+    if count != 2 {
+        return Err((raw.nodes.span(), Problem::InstanceNodes { uuid, count }));
+    }
+    let nodes = checker.convert(raw.nodes.into_inner(), &format!("MIG instance `{uuid}`"))?;
+    let profile = raw.profile.into_inner();
+    let healthy =
+        if gpu.healthy == Some(false) { gpu.healthy } else { raw.healthy.or(gpu.healthy) };
+    Ok(Device {
+        uuid,
+        model: format!("{} MIG {profile}", gpu.model),
+        memory_total_bytes: Bytes::from_mib(raw.memory_mib.into_inner()),
+        memory_reserved_bytes: Bytes(0),
+        nodes,
+        healthy,
+        mig: Some(Mig::Instance(MigInstance {
+            parent: gpu.uuid.clone(),
+            profile,
+            index: 0,
+            gi: raw.gi.into_inner(),
+            ci,
+        })),
+        ..gpu.clone()
+    })
+}
+
+fn at_most(given: &Spanned<u32>, max: u32, problem: fn(u32) -> Problem) -> Result<u32, Located> {
+    let number = *given.get_ref();
+    if number <= max { Ok(number) } else { Err((given.span(), problem(number))) }
+}
