@@ -1,6 +1,7 @@
 //! How long a choice takes: medians in microseconds, on standard output.
 //!
-//! Budgets: 20 µs for 8 devices with 7 shares each, 200 µs for a node with 1,000 leases.
+//! Budgets: 20 µs for 8 devices with 7 shares or 7 MIG instances each, 200 µs for a node with
+//! 1,000 leases.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,8 +13,9 @@ use gpulease::allocator::{Hold, Snapshot, allocate};
 use gpulease::model::device::{Device, Link, LinkKind, Node, PciAddress, Vendor};
 use gpulease::model::id::DeviceId;
 use gpulease::model::lease::Sharing;
+use gpulease::model::mig::{Mig, MigInstance, MigProfile};
 use gpulease::model::quantity::{Bytes, MilliGpu};
-use gpulease::request::{Amount, Count, Request, Source, Strategy};
+use gpulease::request::{Amount, Count, MigChoice, Request, Source, Strategy};
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Instant;
@@ -52,6 +54,43 @@ fn node(count: u32) -> Node {
         .flat_map(|a| devices.iter().filter(|b| a.index < b.index).map(move |b| link(a, b)))
         .collect();
     Node { devices, control: Vec::new(), links }
+}
+
+/// The same, all in MIG mode with seven instances.
+fn in_mig_mode(node: Node) -> Node {
+    let instance = |gpu: &Device, index: u32| Device {
+        uuid: DeviceId::new(&format!("MIG-{:04}ab-77de-5a00-8000-{index:012}", gpu.index)).unwrap(),
+        model: format!("{} MIG 1g.10gb", gpu.model),
+        memory_total_bytes: Bytes::from_mib(9_984),
+        memory_reserved_bytes: Bytes(0),
+        mig: Some(Mig::Instance(MigInstance {
+            parent: gpu.uuid.clone(),
+            profile: MigProfile::new("1g.10gb").unwrap(),
+            index,
+            gi: 7 + index,
+            ci: 0,
+        })),
+        ..gpu.clone()
+    };
+    let with_instances = |gpu: Device| {
+        let instances: Vec<Device> = (0..7).map(|index| instance(&gpu, index)).collect();
+        std::iter::once(Device { mig: Some(Mig::Enabled), ..gpu }).chain(instances)
+    };
+    Node { devices: node.devices.into_iter().flat_map(with_instances).collect(), ..node }
+}
+
+/// The first `count` of a node's instances, each held whole.
+fn whole_instances(node: &Node, count: usize) -> Vec<Hold> {
+    let instances = node.devices.iter().filter(|device| device.instance().is_some());
+    let hold = |(number, device): (usize, &Device)| Hold {
+        device: device.uuid.clone(),
+        milli: MilliGpu::WHOLE,
+        memory: device.capacity(),
+        sharing: Sharing::Exclusive,
+        holder: format!("lease l-{number:012} of container web-{number} (docker)"),
+        grace: false,
+    };
+    instances.take(count).enumerate().map(hold).collect()
 }
 
 /// The same number of shares on each device.
@@ -96,6 +135,18 @@ fn main() {
     measure("8 devices x 7 shares, a share", &eight, shared(), &request(1, Some(300)));
     measure("8 devices x 7 shares, a whole device", &eight, shared(), &request(1, None));
     measure("8 devices, a set of 4 by links", &eight, Vec::new(), &request(4, None));
+    let mig = in_mig_mode(node(8));
+    assert!(mig.is_numbered());
+    let of_profile = |count: u32| Request {
+        mig: MigChoice::Instances(Some(MigProfile::new("1g.10gb").unwrap())),
+        ..request(count, None)
+    };
+    let half = || whole_instances(&mig, 28);
+    measure("8 GPUs x 7 MIG instances, half held, one", &mig, half(), &of_profile(1));
+    measure("8 GPUs x 7 MIG instances, half held, a set of 4", &mig, half(), &of_profile(4));
+    measure("8 GPUs x 7 MIG instances, a GPU (refused)", &mig, half(), &request(1, None));
+    let all = whole_instances(&mig, 56);
+    measure("8 GPUs x 7 MIG instances, all held (refused)", &mig, all, &of_profile(1));
     let sixteen = node(16);
     measure("16 devices, a set of 8 by links (greedy)", &sixteen, Vec::new(), &request(8, None));
     // More than ten leases on a device cannot be; 125 on each of 8 is the same work.
