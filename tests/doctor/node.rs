@@ -134,6 +134,13 @@ impl Node {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
+    /// A file that is a character device, whatever its number.
+    pub fn device(&self, path: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink("/dev/null", path).unwrap();
+    }
+
     pub fn remove(&self, name: &str) {
         let path = self.path(name);
         match fs::symlink_metadata(&path).unwrap().is_dir() {

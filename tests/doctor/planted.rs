@@ -157,6 +157,19 @@ const ROWS: &[Row] = &[
         node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");
         node.refresh();
     }),
+    fault("device-node-missing", "`nvidia-modprobe -f FILE`", true, |node| {
+        // The GPU is there, and one of the two capabilities of its instance.
+        let caps = "/dev/nvidia-caps/nvidia-cap";
+        let instance = format!(
+            "[[device.mig]]\nuuid = 'MIG-1'\nprofile = '1g.5gb'\ngi = 7\nmemory_mib = 512\n\
+             nodes = ['{caps}66', '{caps}67']\n"
+        );
+        node.write(DEVICES, &format!("{REAL}{instance}"));
+        node.device("dev/nvidia0");
+        node.device("dev/nvidia-caps/nvidia-cap66");
+        node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");
+        node.refresh();
+    }),
     warning("no-devices", "gpulease inventory example", |node| {
         node.write(DEVICES, "");
         node.refresh();

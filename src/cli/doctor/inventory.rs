@@ -120,6 +120,13 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
         [first, more @ ..] => {
             let more =
                 if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            // Unlike a GPU's, these come one by one, as somebody asks for them.
+            let caps = if missing.iter().any(|path| path.starts_with("/dev/nvidia-caps/")) {
+                ", make the nodes of MIG capabilities (`nvidia-modprobe -f FILE` for each FILE \
+                 `access` below /proc/driver/nvidia/capabilities)"
+            } else {
+                ""
+            };
             found.fault(
                 "device-node-missing",
                 format!(
@@ -127,7 +134,8 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
                     shown(first)
                 ),
                 format!(
-                    "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`), or correct {}",
+                    "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`){caps}, or \
+                     correct {}",
                     quoted(&subject.config.devices_file)
                 ),
             );
