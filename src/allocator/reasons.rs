@@ -109,11 +109,14 @@ fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only:
 
 /// Whether the hold is on an instance of this GPU, or on the GPU of this instance.
 fn is_kin(snapshot: &Snapshot<'_>, device: &Device, hold: &Hold) -> bool {
-    let parent_of = |device: &Device| device.instance().map(|instance| instance.parent.clone());
-    parent_of(device).as_ref() == Some(&hold.device)
-        || (device.is_in_mig_mode()
-            && snapshot.node.device(&hold.device).and_then(parent_of).as_ref()
-                == Some(&device.uuid))
+    match device.instance() {
+        Some(instance) => instance.parent == hold.device,
+        None if device.is_in_mig_mode() => {
+            let held = snapshot.node.device(&hold.device).and_then(Device::instance);
+            held.is_some_and(|instance| instance.parent == device.uuid)
+        }
+        None => false,
+    }
 }
 
 /// Two amounts so written that they differ in text if they differ at all.
