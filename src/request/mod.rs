@@ -48,11 +48,15 @@ pub struct Input<'a> {
     pub container_name: Option<&'a str>,
 }
 
-/// Whether any of these annotations may be part of a request: cheap, and never false where
-/// [`parse`] would find one in them. (An admitted variable may ask without them.)
+/// Whether any of these annotations may be part of the request of the container of this name:
+/// cheap, and never false where [`parse`] would find one in them. (An admitted variable may ask
+/// without them.)
 #[must_use]
-pub fn mentions_request<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
-    keys.into_iter().any(is_request_key)
+pub fn mentions_request<'k>(
+    keys: impl IntoIterator<Item = &'k str>,
+    container_name: Option<&str>,
+) -> bool {
+    keys.into_iter().any(|key| raw::may_be_of(key, container_name))
 }
 
 /// Reads the request out of what a container comes with. Annotations are taken before variables

@@ -128,7 +128,17 @@ pub fn collect<'a>(input: &Input<'a>, policy: &Policy) -> Result<Collected<'a>, 
 /// of our prefix count, so that they are refused and not passed over.
 #[must_use]
 pub fn is_request_key(key: &str) -> bool {
-    split(key).is_some() || keys::by_alias(key).is_some()
+    may_be_of(key, None)
+}
+
+/// The same for the container of this name: what is narrowed to another is none of its business.
+/// Where the engine names none, nothing can be ruled out.
+pub(super) fn may_be_of(key: &str, container_name: Option<&str>) -> bool {
+    match split(key) {
+        Some((Some(narrowed), _)) => container_name.is_none_or(|name| name == narrowed),
+        Some((None, _)) => true,
+        None => keys::by_alias(key).is_some(),
+    }
 }
 
 fn annotations<'a>(input: &Input<'a>) -> Result<Vec<Word<'a>>, RequestError> {

@@ -29,9 +29,10 @@ pub(super) fn may_ask(facts: &Facts) -> bool {
 }
 
 /// Whether there are annotations of ours. A pod's sandbox has its containers' annotations, and
-/// never gets a GPU.
+/// never gets a GPU; a container has those that are for another one of its pod.
 fn asks_in_words(facts: &Facts) -> bool {
-    !facts.is_sandbox && request::mentions_request(facts.annotations.keys().map(String::as_str))
+    let keys = facts.annotations.keys().map(String::as_str);
+    !facts.is_sandbox && request::mentions_request(keys, facts.container_name.as_deref())
 }
 
 /// Whether the engine has put devices in that may be the inventory's.

@@ -107,7 +107,7 @@ fn nothing_of_ours_is_no_request() {
         ("gpulease", "1"),
     ];
     assert_eq!(annotated(&others), Ok(None));
-    assert!(!mentions_request(others.map(|(key, _)| key)));
+    assert!(!mentions_request(others.map(|(key, _)| key), None));
     assert_eq!(in_pod("main", &[("sidecar.gpulease/count", "1")]), Ok(None));
 }
 

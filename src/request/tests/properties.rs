@@ -46,7 +46,7 @@ proptest! {
             prop_assert!(!text.contains(char::is_control), "{text:?}");
         }
         // The cheap question may say yes for nothing, but never no for something.
-        if !mentions_request(annotations.keys().map(String::as_str)) {
+        if !mentions_request(annotations.keys().map(String::as_str), Some("main")) {
             prop_assert_eq!(parsed, Ok(None));
         }
     }

@@ -92,7 +92,10 @@ fn a_key_can_be_narrowed_to_one_container() {
          this is"
     );
     assert!(error.hint().unwrap().contains("`gpulease/compute`"));
-    assert!(mentions_request(["main.gpulease/count"]));
+    assert!(mentions_request(["main.gpulease/count"], None));
+    assert!(mentions_request(["main.gpulease/count"], Some("main")));
+    assert!(!mentions_request(["main.gpulease/count"], Some("sidecar")));
+    assert!(mentions_request(["main.gpulease/count", "gpulease/count"], Some("sidecar")));
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn unknown_keys_are_refused_with_a_suggestion() {
         (".gpulease/count", "did you mean `gpulease/count`?"),
         ("main.gpulease/cont", "did you mean `gpulease/count`?"),
     ] {
-        assert!(mentions_request([key]), "{key}");
+        assert!(mentions_request([key], Some("main")), "{key}");
         let error = in_pod("main", &[(key, "1")]).unwrap_err();
         assert_eq!(error.to_string(), format!("`{key}` is not a known key"));
         assert_eq!((error.code(), error.hint().as_deref()), (Code::BadRequest, Some(hint)));
