@@ -100,11 +100,7 @@ impl Place {
     /// The program. Debian 12's crun sets no device rules on v2 without CAP_SYS_RESOURCE.
     pub fn program(self) -> PathBuf {
         match (self.runtime, self.cgroup) {
-            ("crun", "v2") => {
-                let cache = std::env::var_os("GPULEASE_LAB_CACHE")
-                    .unwrap_or_else(|| "/var/cache/gpulease-lab".into());
-                Path::new(&cache).join("trixie/opt/host/crun")
-            }
+            ("crun", "v2") => crate::support::lab_root().join("opt/host/crun"),
             ("crun", _) => "/usr/bin/crun".into(),
             _ => "/usr/sbin/runc".into(),
         }

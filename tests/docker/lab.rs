@@ -15,10 +15,9 @@ use crate::support::stderr;
 use gpulease::model::lease::Lease;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Output};
 
 /// The second runtime of every lab: gpulease, with the fail point of `Lab::fail_at`.
 pub const FAILING: [&str; 2] = ["--runtime", "failing"];
@@ -197,18 +196,7 @@ impl Lab {
 
     /// Ends dockerd the hard way and starts it again as it was.
     pub fn restart_dockerd(&mut self) {
-        let pids: Vec<i32> = self
-            .processes("dockerd")
-            .into_iter()
-            .filter(|pid| name_of(*pid) == "dockerd")
-            .collect();
-        let [pid] = pids[..] else { panic!("one dockerd, not {pids:?}") };
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        let args: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
-        crate::support::kill(pid);
-        let mut command = self.command("dockerd");
-        command.args(args).env_remove("HOME").stdout(Stdio::null()).stderr(Stdio::null());
-        self.daemon = Some(command.spawn().unwrap());
+        self.daemon = Some(self.engine.restart("dockerd"));
         self.wait("dockerd answers again", |lab| lab.docker(&["version"]).status.success());
     }
 }

@@ -12,16 +12,12 @@ engine_root() {
     data_dir "$tmp/containerd" /var/lib/containerd
 }
 
-engine_start() { start_containerd; }
+engine_start() { start_bare_containerd; }
 
 engine_images() { "$here/bundle.sh" --rootfs "$root/srv/busybox"; }
 
 engine_clear() {
-    local id ids
-    ids=$(timeout 10 nsenter --mount --target "$inside" ctr -n "$name" tasks ls -q 2>/dev/null || true)
-    for id in $ids; do
-        timeout 10 nsenter --mount --target "$inside" ctr -n "$name" tasks rm -f "$id" >/dev/null 2>&1 || true
-    done
+    remove_tasks "$name"
     stop "$containerd_pid"
 }
 

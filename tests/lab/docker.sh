@@ -40,7 +40,7 @@ engine_root() {
 }
 
 engine_start() {
-    start_containerd
+    start_bare_containerd
     # Their network is empty: nothing to bridge, to filter or to forward.
     daemon "$tmp/dockerd.log" dockerd --containerd /run/containerd/containerd.sock \
         -H unix:///run/docker.sock --cgroup-parent "/$name" \

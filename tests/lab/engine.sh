@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What docker.sh, podman.sh and containerd.sh have in common: a lab that shares
+# What docker.sh, podman.sh, containerd.sh and cri.sh have in common: a lab that shares
 # nothing but a cached root (setup.sh) with anyone, and of which nothing is left
 # however it ends. Sourced by a script that then calls "lab_main ENGINE ARG..."
 # and defines
@@ -16,7 +16,7 @@ set -eu
 
 here=$(dirname "$(readlink -f "$0")")
 self=$(readlink -f "$0")
-suite=trixie
+suite=${GPULEASE_LAB_SUITE:-trixie}
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 
 die() { echo "lab $engine: $*" >&2; exit 1; }
@@ -124,12 +124,24 @@ data_dir() { # HOST-DIR DIR
 }
 
 # Without its Kubernetes part, which looks for networks and is not asked for anything.
-start_containerd() {
+start_bare_containerd() {
     printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' \
         >"$root/run/containerd.toml"
-    daemon "$tmp/containerd.log" containerd --config /run/containerd.toml
+    start_containerd --config /run/containerd.toml
+}
+
+start_containerd() { # OPTION...
+    daemon "$tmp/containerd.log" containerd "$@"
     containerd_pid=$!
     wait_for "$containerd_pid" "$tmp/containerd.log" ctr version
+}
+
+remove_tasks() { # NAMESPACE: all containers that run by containerd there, through containerd
+    local id ids
+    ids=$(timeout 10 nsenter --mount --target "$inside" ctr -n "$1" tasks ls -q 2>/dev/null || true)
+    for id in $ids; do
+        timeout 10 nsenter --mount --target "$inside" ctr -n "$1" tasks rm -f "$id" >/dev/null 2>&1 || true
+    done
 }
 
 # The image of all labs, as $tmp/image.tar; how it is to be imported.

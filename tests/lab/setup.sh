@@ -5,18 +5,19 @@
 #   setup.sh          everything
 #   setup.sh --bare   only the packages that bare runc/crun tests need
 #
-# The whole also gives CACHE/trixie/opt/host/crun and .../runc: Debian
-# 13's, made to run on this host outside of the lab root. crun 1.8, Debian 12's, cannot set device rules on cgroup v2
-# without CAP_SYS_RESOURCE, which many containers and test hosts lack.
+# The whole also gives CACHE/SUITE/opt/host/crun and .../runc, made to run on this host outside of
+# the lab root. crun 1.8, Debian 12's, cannot set device rules on cgroup v2 without
+# CAP_SYS_RESOURCE, which many containers and test hosts lack.
 #
 # Says nothing when all is there already. Any number may run at once.
-# GPULEASE_LAB_CACHE   where the lab root is kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_SUITE   trixie (default), or sid for later engines; each has its own root
+# GPULEASE_LAB_CACHE   where the lab roots are kept (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to build from (default: mmdebstrap's)
 set -eu
 
 # Debian 12's own dockerd (20.10) knows no --annotation, so the engines come
 # from Debian 13; runc and crun are wanted from both.
-suite=trixie
+suite=${GPULEASE_LAB_SUITE:-trixie}
 lab_packages=docker.io,docker-cli,docker-buildx,docker-compose,containerd,runc,crun,podman,buildah,conmon,catatonit,netavark,aardvark-dns,passt,uidmap,iptables,busybox-static,ca-certificates
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
@@ -26,6 +27,18 @@ stamp="4 $suite $lab_packages"
 
 say() { echo "lab setup: $*" >&2; }
 die() { say "$*"; exit 1; }
+
+apt_options=('APT::Install-Recommends "false"')
+keyring=debian-archive-$suite-automatic.gpg
+case $suite in
+trixie) ;;
+sid)
+    # It has no key of its own, and a mirror's copy of it may be older than it says it may get.
+    keyring=debian-archive-trixie-automatic.gpg
+    apt_options+=('Acquire::Check-Valid-Until "false"')
+    ;;
+*) die "GPULEASE_LAB_SUITE is \`$suite\`, which is neither \`trixie\` nor \`sid\`" ;;
+esac
 
 bare=
 case $# in
@@ -50,7 +63,7 @@ missing() {
         command -v mmdebstrap >/dev/null || echo mmdebstrap
         command -v patchelf >/dev/null || echo patchelf
         # Early Debian 12 images lack the key that signs Debian 13.
-        [ -e "/usr/share/keyrings/debian-archive-$suite-automatic.gpg" ] ||
+        [ -e "/usr/share/keyrings/$keyring" ] ||
             echo debian-archive-keyring
     fi
 }
@@ -116,7 +129,7 @@ rm -rf --one-file-system "$root".new "$root".old
 say "building $root (a minute or two)"
 log=$cache/mmdebstrap.log
 if ! mmdebstrap --variant=apt --include="$lab_packages" \
-    --aptopt='APT::Install-Recommends "false"' \
+    "${apt_options[@]/#/--aptopt=}" \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -1,4 +1,4 @@
-//! One real engine for one test: the labs of `tests/lab/{docker,podman,containerd}.sh`, seen from
+//! One real engine for one test: the labs of `tests/lab/{docker,podman,containerd,cri}.sh`, seen from
 //! outside, and what is the same whatever the engine.
 
 use super::{CLI, HOOK, SHIM, is_root};
@@ -208,6 +208,20 @@ impl Engine {
             }
         }
         found
+    }
+
+    /// Ends a daemon of the lab the hard way and starts it again as it was. It is the caller's to
+    /// end, after the lab.
+    pub fn restart(&self, program: &str) -> Child {
+        let pids: Vec<i32> =
+            self.processes(program).into_iter().filter(|pid| name_of(*pid) == program).collect();
+        let [pid] = pids[..] else { panic!("one {program}, not {pids:?}") };
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        let args: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
+        super::kill(pid);
+        let mut command = self.command(program);
+        command.args(args).env_remove("HOME").stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     /// Ends the lab, and waits for that.

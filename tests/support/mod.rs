@@ -29,6 +29,17 @@ pub const HOOK: &str = env!("CARGO_BIN_EXE_gpulease-hook");
 pub const CLI: &str = env!("CARGO_BIN_EXE_gpulease");
 pub const STUB: &str = env!("CARGO_BIN_EXE_stub-runtime");
 
+/// The Debian release whose engines are tested: `GPULEASE_LAB_SUITE`, as tests/lab/setup.sh has it.
+pub fn suite() -> String {
+    std::env::var("GPULEASE_LAB_SUITE").unwrap_or_else(|_| "trixie".to_owned())
+}
+
+/// The root directory with these engines, which tests/lab/setup.sh makes.
+pub fn lab_root() -> PathBuf {
+    let cache = std::env::var_os("GPULEASE_LAB_CACHE");
+    cache.map_or_else(|| PathBuf::from("/var/cache/gpulease-lab"), PathBuf::from).join(suite())
+}
+
 /// Whether the test may go on; says loudly why not. In CI nothing may be skipped.
 pub fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
