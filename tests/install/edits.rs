@@ -104,6 +104,19 @@ fn what_somebody_else_changes_meanwhile_stays() {
 }
 
 #[test]
+fn who_reads_no_runtimes_of_a_version_is_told() {
+    let says = |text: &str| Node::with_text("containerd", text).says("install", &[]);
+    let first = "note: the file is of version 1: containerd 2 does not look at its `plugins.cri`";
+    assert!(says("root = \"/srv\"\n").contains(first));
+    assert!(says("version = 1\n").contains(first));
+    let long = "[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"pause\"\n";
+    assert!(says(long).contains("note: the file has no `version`: containerd does not look at"));
+    for text in [&format!("version = 2\n{long}"), "version = 3\n", ""] {
+        assert!(!says(text).contains("does not look at"), "{text}");
+    }
+}
+
+#[test]
 fn what_was_appended_is_cut_out_to_the_byte() {
     let file = fixture("containerd", "03-docker-package.toml");
     let before = fs::read_to_string(&file).unwrap();

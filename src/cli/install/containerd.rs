@@ -1,8 +1,8 @@
 //! containerd: a runtime of the CRI plugin, in config.toml.
 //!
 //! Where the plugin's table is depends on the version of the file. containerd 1.x reads version 1
-//! and 2, containerd 2.x all; a file without a version is of version 1, a file that is not there
-//! is as good as one with nothing in it. Imported files are left alone.
+//! and 2, containerd 2.x all, though of version 1 nothing of this plugin; a file without a version
+//! is of version 1, a file that is not there is as good as one with nothing in it. Imported files are left alone.
 
 use super::tables::{self, Entry, Setting, Wanted};
 use super::{ANNOTATIONS, Edit, Fault, NAME, Wiring};
@@ -20,18 +20,18 @@ const LAST_VERSION: i64 = 4;
 const RUNC: &str = "runc";
 const SHIM: &str = "io.containerd.runc.v2";
 
+fn version(document: &DocumentMut) -> i64 {
+    document.get("version").map_or(1, |item| item.as_integer().unwrap_or(-1))
+}
+
 /// The plugin whose table has the runtimes.
 fn plugin(document: &DocumentMut) -> Result<&'static str, Fault> {
     if document.as_table().is_empty() {
         return Ok(V2);
     }
-    let version = match document.get("version") {
-        None => 1,
-        Some(item) => item.as_integer().unwrap_or(-1),
-    };
-    match version {
-        // 1.x finds the plugin of a version 1 by its short name alone; 2.x by the long one as
-        // well, and where both are there it may take either.
+    match version(document) {
+        // 1.x finds the plugin of a version 1 by its short name alone, 2.1 by no name at all. With
+        // the long one somebody has a mistake to find: another table would only hide it.
         0 | 1 if tables::find(document, &["plugins", V2]).is_some() => Ok(V2),
         0 | 1 => Ok(V1),
         2 => Ok(V2),
@@ -95,10 +95,12 @@ fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
              replaces the one of this file"
         ));
     }
-    if plugin == V2 && document.get("version").is_none() && !document.as_table().is_empty() {
-        notes.push(format!(
-            "the file has no `version`: containerd 1.x does not look at its `plugins.\"{V2}\"`"
-        ));
+    if matches!(version(document), 0 | 1) && !document.as_table().is_empty() {
+        notes.push(if plugin == V1 {
+            format!("the file is of version 1: containerd 2 does not look at its `plugins.{V1}`")
+        } else {
+            format!("the file has no `version`: containerd does not look at its `plugins.\"{V2}\"`")
+        });
     }
     notes
 }
