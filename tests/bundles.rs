@@ -23,6 +23,8 @@ mod life;
 mod lowlevel;
 #[path = "bundles/mig.rs"]
 mod mig;
+#[path = "bundles/shapes.rs"]
+mod shapes;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 
@@ -67,6 +69,8 @@ everywhere! {
     mig::instances_of_a_gpu_go_to_different_containers,
     mig::an_injected_gpu_in_mig_mode_excludes_its_instances,
     mig::whoever_is_not_confined_is_not_kept_apart,
+    shapes::nerdctls_hooks_stay_and_come_before_ours,
+    shapes::of_crios_pod_only_the_container_that_asks_gets_one,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
 }
