@@ -2,6 +2,8 @@
 //! of Docker sees, and what becomes of the leases whatever is done to containers, to the runtime
 //! and to the daemon.
 
+#[path = "docker/builds.rs"]
+mod builds;
 #[path = "docker/crash.rs"]
 mod crash;
 #[path = "docker/devices.rs"]

@@ -97,7 +97,9 @@ impl Lab {
         let output = self.run(name, options);
         assert_eq!(output.status.code(), Some(125), "{name}: {}", stderr(&output));
         assert!(self.lease(name).is_none(), "{name} was refused and has a lease");
-        stderr(&output)
+        // Which Docker 28 says of every failure.
+        let text = stderr(&output);
+        text.replace("\n\nRun 'docker run --help' for more information\n", "\n")
     }
 
     pub fn exec(&self, name: &str, script: &str) -> Output {
