@@ -22,9 +22,10 @@ const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 const COMPOSE: &str = include_str!("../packaging/examples/compose.yaml");
 const QUADLET: &str = include_str!("../packaging/examples/gpulease-worker.container");
 const UNIT: &str = include_str!("../packaging/examples/gpulease-worker.service");
+const KUBERNETES: &str = include_str!("../packaging/examples/kubernetes.yaml");
 const CONFIG: &str = include_str!("../packaging/config.toml");
 const DEMO: &str =
-    concat!(include_str!("../packaging/demo/demo.sh"), include_str!("../packaging/demo/docker.sh"));
+    concat!(include_str!("../packaging/demo/demo.sh"), include_str!("../packaging/demo/engine.sh"));
 
 const BEGIN: &str = "<!-- annotations:begin -->\n";
 const END: &str = "<!-- annotations:end -->";
@@ -78,6 +79,7 @@ fn every_key_that_is_mentioned_is_known() {
     for (name, text) in [
         ("README.md", README),
         ("compose.yaml", COMPOSE),
+        ("kubernetes.yaml", KUBERNETES),
         ("gpulease-worker.container", QUADLET),
         ("gpulease-worker.service", UNIT),
     ] {
@@ -135,7 +137,7 @@ fn the_compose_examples_ask_for_gpus() {
     for block in blocks("yaml") {
         services.extend(compose_annotations(&block));
     }
-    assert_eq!(services.len(), 3);
+    assert_eq!(services.len(), 4, "of Compose, and one Pod");
     services.iter().for_each(assert_is_granted);
 }
 

@@ -1,0 +1,54 @@
+#!/bin/bash
+# As docker.sh, with a containerd that is as Kubernetes has it: its CRI plugin is on.
+#
+# --config FILE is copied to /etc/containerd/config.toml, and `gpulease install containerd` edits
+# it before containerd reads it. Nothing else tells containerd of gpulease.
+#
+# There is no CNI plugin: pods must use the network that is there. Images: localhost/pause:lab and
+# busybox:1.36, which are one and sleep. A pod's cgroup is to be below the one named as the lab is,
+# which goes with it.
+
+# shellcheck source=tests/lab/engine.sh
+. "$(dirname "$(readlink -f "$0")")/engine.sh"
+
+engine_root() {
+    data_dir "$tmp/containerd" /var/lib/containerd
+    mkdir -p "$root/etc/containerd"
+    [ -z "$config" ] || cp "$config" "$root/etc/containerd/config.toml"
+}
+
+engine_start() {
+    in_root /opt/gpulease/bin/gpulease install containerd >"$tmp/install.log" 2>&1 ||
+        fail "gpulease install containerd fails" "$tmp/install.log"
+    # Where streams would be served: the plugin does not start without the address.
+    in_root busybox ip link set lo up
+    start_containerd
+    wait_for "$containerd_pid" "$tmp/containerd.log" sh -c '
+        ctr plugins ls | grep -E "[.]v1 +cri +.* ok *$"'
+}
+
+# One layer and its configuration, in the form of `docker save`.
+image_archive() {
+    local image=$tmp/archive
+    mkdir "$image"
+    image_tar && mv "$tmp/image.tar" "$image/layer.tar"
+    jq -n --arg layer "sha256:$(sha256sum <"$image/layer.tar" | cut -d' ' -f1)" \
+        --arg path "${image_path#ENV }" '{
+            architecture: "amd64", os: "linux",
+            config: { Env: [$path], Cmd: ["sleep", "1000000"] },
+            rootfs: { type: "layers", diff_ids: [$layer] }
+        }' >"$image/config.json"
+    jq -n '[{ Config: "config.json", Layers: ["layer.tar"],
+        RepoTags: ["localhost/pause:lab", "docker.io/library/busybox:1.36"] }]' \
+        >"$image/manifest.json"
+    tar -C "$image" -cf "$tmp/image.tar" manifest.json config.json layer.tar
+}
+
+engine_images() { image_archive && in_root ctr -n k8s.io images import - <"$tmp/image.tar"; }
+
+engine_clear() {
+    remove_tasks k8s.io
+    stop "$containerd_pid"
+}
+
+lab_main cri "$@"
