@@ -25,7 +25,7 @@ version = 3
 SystemdCgroup = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gpulease]
 runtime_type = "io.containerd.runc.v2"
-pod_annotations = ["gpulease/*"]
+pod_annotations = ["gpulease/*", "*.gpulease/*"]
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gpulease.options]
 BinaryName = "/usr/local/bin/gpulease-runtime"
 SystemdCgroup = true

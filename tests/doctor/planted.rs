@@ -207,8 +207,11 @@ const ROWS: &[Row] = &[
         node.write(DOCKER, text);
     }),
     warning("engine-annotations-dropped", "pod_annotations", |node| {
-        let text = CONTAINERD.replace("pod_annotations = [\"gpulease/*\"]", "");
+        let text = CONTAINERD.replace("pod_annotations", "container_annotations");
         node.write("etc/containerd/config.toml", text);
+    }),
+    warning("engine-annotations-dropped", "\"*.gpulease/*\"", |node| {
+        node.write("etc/containerd/config.toml", CONTAINERD.replace(", \"*.gpulease/*\"", ""));
     }),
     warning("engine-cgroup-driver", "SystemdCgroup = true", |node| {
         let text = CONTAINERD.trim_end().strip_suffix("SystemdCgroup = true").unwrap();

@@ -44,7 +44,8 @@ pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
         built_in: &["runc"],
         hooks_dirs: Vec::new(),
         how: "add the runtime `gpulease` with `BinaryName = \"/usr/local/bin/gpulease-runtime\"` \
-              and `pod_annotations = [\"gpulease/*\"]` to /etc/containerd/config.toml",
+              and `pod_annotations = [\"gpulease/*\", \"*.gpulease/*\"]` to \
+              /etc/containerd/config.toml",
         file,
     };
     for runtime in engine.runtimes.iter().filter(|runtime| runtime.is_ours()) {
@@ -81,14 +82,15 @@ fn options(runtime: &Value) -> Option<&Value> {
 
 /// What must be said in our entry beside the program.
 fn entry(engine: &Engine, name: &str, settings: &Value, listed: &Table, found: &mut Findings) {
-    let patterns = ["pod_annotations", "container_annotations"];
-    let passed = patterns.iter().flat_map(|key| files::strings(settings.get(*key)));
-    if !passed.into_iter().any(|pattern| passes(&pattern)) {
+    // A kubelet gives a container none of its pod's annotations: those are the sandbox's alone.
+    let patterns = files::strings(settings.get("pod_annotations"));
+    let is_dropped = |key: &&str| !patterns.iter().any(|pattern| passes(pattern, key));
+    if let Some(key) = ["gpulease/count", "NAME.gpulease/count"].into_iter().find(is_dropped) {
         found.warning(
             "engine-annotations-dropped",
             format!(
-                "containerd does not pass annotations to its runtime `{}`: requests of pods are \
-                 not seen",
+                "containerd does not pass a pod's annotation `{key}` to its runtime `{}`: such a \
+                 request is not seen, and the container starts without a GPU",
                 shown(name)
             ),
             format!(
@@ -117,9 +119,11 @@ fn entry(engine: &Engine, name: &str, settings: &Value, listed: &Table, found: &
 }
 
 /// containerd matches by Go's `path.Match`, in which a star does not stand for a slash.
-fn passes(pattern: &str) -> bool {
-    let Some((domain, key)) = pattern.split_once('/') else { return false };
-    files::star(domain, "gpulease") && files::star(key, "count")
+fn passes(pattern: &str, key: &str) -> bool {
+    let (Some((domain, name)), Some(key)) = (pattern.split_once('/'), key.split_once('/')) else {
+        return false;
+    };
+    files::star(domain, key.0) && files::star(name, key.1)
 }
 
 #[cfg(test)]
@@ -128,9 +132,10 @@ mod tests {
 
     #[test]
     fn a_star_does_not_stand_for_a_slash() {
-        assert!(passes("gpulease/*") && passes("*/*") && passes("gpulease/count"));
-        assert!(
-            !passes("*") && !passes("gpulease*") && !passes("cri/*") && !passes("*.gpulease/*")
-        );
+        let whole = |pattern| passes(pattern, "gpulease/count");
+        assert!(whole("gpulease/*") && whole("*/*") && whole("gpulease/count"));
+        assert!(!whole("*") && !whole("gpulease*") && !whole("cri/*") && !whole("*.gpulease/*"));
+        let narrowed = |pattern| passes(pattern, "main.gpulease/count");
+        assert!(narrowed("*.gpulease/*") && narrowed("*/*") && !narrowed("gpulease/*"));
     }
 }
