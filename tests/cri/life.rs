@@ -6,6 +6,7 @@ use crate::lab::{HANDLER, Lab, Pod, V2};
 use crate::messages::{RemovePodSandboxRequest, StopPodSandboxRequest, namespace, state};
 use crate::support::engine::{is_dead, wait_for};
 use crate::support::{kill, ok, suite};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
 const ALL: [(&str, &str); 1] = [("main.gpulease/count", "all")];
@@ -189,6 +190,13 @@ fn as_the_default_handler_too() {
         lab.assert_without(lab.pid(&plain));
         lab.remove_pod(&pod);
     }
+    // As doctor has it, nothing is missing there.
+    let doctor = lab.command("/opt/gpulease/bin/gpulease").args(["doctor", "--json"]).output();
+    let told: Value = serde_json::from_slice(&doctor.unwrap().stdout).unwrap();
+    let checks = told["checks"].as_array().unwrap().iter();
+    let of_engines: Vec<&Value> =
+        checks.filter(|check| check["code"].as_str().unwrap().starts_with("engine")).collect();
+    assert!(!of_engines.is_empty() && of_engines.iter().all(|check| check["level"] == "ok"));
     let pod = lab.pod("runc", "runc", &[("main.gpulease/count", "1")]);
     let id = lab.start(&pod, "main");
     lab.assert_without(lab.pid(&id));

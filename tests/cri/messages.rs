@@ -41,6 +41,7 @@ calls! {
     StartContainerRequest -> Nothing,
     StopContainerRequest -> Nothing,
     RemoveContainerRequest -> Nothing,
+    UpdateContainerResourcesRequest -> Nothing,
     ContainerStatusRequest -> StatusResponse,
     ExecSyncRequest -> ExecSyncResponse,
 }
@@ -247,6 +248,20 @@ pub struct StopContainerRequest {
 pub struct RemoveContainerRequest {
     #[prost(string, tag = "1")]
     pub container_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct UpdateContainerResourcesRequest {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    #[prost(message, tag = "2")]
+    pub linux: Option<LinuxContainerResources>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct LinuxContainerResources {
+    #[prost(int64, tag = "3")]
+    pub cpu_shares: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::lab::{HANDLER, Lab};
-use crate::messages::{Device, KeyValue, PodSandboxConfig, RunPodSandboxRequest, state};
+use crate::messages::*;
 use crate::support::engine::REAL;
 use gpulease::model::lease::Sharing;
 use std::fs;
+use std::path::Path;
 
 const ONE: [(&str, &str); 1] = [("gpulease/count", "1")];
 const NVIDIA: [(&str, &str); 2] = [("gpulease/count", "1"), ("gpulease/vendor", "nvidia")];
@@ -207,6 +208,14 @@ fn what_a_device_plugin_gives_is_leased_as_it_stands() {
     };
     let main = lab.start_as(&pod, with_fuse("main"));
     assert_eq!(lab.device(&main), 0);
+    lab.exec(&main, "exec 3<>/dev/fuse");
+    // A kubelet changes the resources of what runs, and a device goes on to be opened.
+    lab.ok(&UpdateContainerResourcesRequest {
+        container_id: main.clone(),
+        linux: Some(LinuxContainerResources { cpu_shares: 512 }),
+    });
+    let cgroup = lab.lease(&main).cgroup.unwrap().replace("/devices/", "/cpu/");
+    assert_eq!(fs::read_to_string(Path::new(&cgroup).join("cpu.shares")).unwrap(), "512\n");
     lab.exec(&main, "exec 3<>/dev/fuse");
     // What a plugin gives twice is held once.
     let second = lab.create(&pod, with_fuse("second"));
