@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::lab::{ALL, Lab, env_of, stdout};
+use crate::support::engine::RUNTIME;
 use crate::support::{ok, stderr};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 /// Its steps and its result tell what they see of GPUs.
@@ -15,7 +17,20 @@ RUN test -s /copied && echo second >> /nodes
 CMD [\"cat\", \"/nodes\"]
 ";
 
-/// A node whose every engine has gpulease as its default runtime, by `gpulease install`.
+/// Keeps what it is called with, before it becomes gpulease.
+const TELLING: &str = "#!/bin/sh
+echo \"$*\" >>/root/calls
+exec /opt/gpulease/bin/gpulease-runtime \"$@\"
+";
+
+/// How many containers Docker's default runtime has made.
+fn made(lab: &Lab) -> usize {
+    let calls = fs::read_to_string(lab.path("/root/calls")).unwrap_or_default();
+    calls.lines().filter(|call| call.contains(" create ")).count()
+}
+
+/// A node whose every engine has gpulease as its default runtime, by `gpulease install`; Docker's
+/// tells what it is called with.
 fn wired() -> Option<Lab> {
     let profile = gpulease::inventory::profiles::find("h100x8").unwrap();
     let mut lab = Lab::with(profile.toml, false)?;
@@ -23,6 +38,12 @@ fn wired() -> Option<Lab> {
         let install = ["install", engine, "--default-runtime"];
         ok(lab.command("/opt/gpulease/bin/gpulease").args(install).output().unwrap());
     }
+    let (telling, daemon) = (lab.path("/opt/telling"), lab.path("/etc/docker/daemon.json"));
+    fs::write(&telling, TELLING).unwrap();
+    fs::set_permissions(&telling, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = fs::read_to_string(&daemon).unwrap();
+    assert!(text.contains(RUNTIME));
+    fs::write(&daemon, text.replace(RUNTIME, "/opt/telling")).unwrap();
     lab.restart_dockerd();
     assert_eq!(lab.ok(&["info", "--format", "{{.DefaultRuntime}}"]).trim(), "gpulease");
     Some(lab)
@@ -41,8 +62,11 @@ fn build(lab: &Lab, buildkit: &str, tag: &str) -> Output {
 #[test]
 fn a_build_is_unharmed_and_gets_nothing() {
     let Some(lab) = wired() else { return };
-    for (builder, buildkit) in [("classic", "0"), ("buildkit", "1")] {
+    // BuildKit has a runc of its own; the classic builder makes containers as Docker does.
+    for (builder, buildkit, steps) in [("classic", "0", 2), ("buildkit", "1", 0)] {
+        let before = made(&lab);
         let output = ok(build(&lab, buildkit, &format!("built:{builder}")));
+        assert_eq!(made(&lab) - before, steps, "{builder}");
         // Each of them tells its progress in its own way, and in a place of its own.
         let said = stdout(&output) + &stderr(&output);
         assert_eq!(said.contains("Step 2/5"), builder == "classic", "{said}");

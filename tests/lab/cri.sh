@@ -33,8 +33,8 @@ image_archive() {
     mkdir "$image"
     image_tar && mv "$tmp/image.tar" "$image/layer.tar"
     jq -n --arg layer "sha256:$(sha256sum <"$image/layer.tar" | cut -d' ' -f1)" \
-        --arg path "${image_path#ENV }" '{
-            architecture: "amd64", os: "linux",
+        --arg path "${image_path#ENV }" --arg arch "$(in_root dpkg --print-architecture)" '{
+            architecture: $arch, os: "linux",
             config: { Env: [$path], Cmd: ["sleep", "1000000"] },
             rootfs: { type: "layers", diff_ids: [$layer] }
         }' >"$image/config.json"
