@@ -22,8 +22,8 @@ use std::process::Child;
 /// The handler that `gpulease install` makes, as a RuntimeClass names it.
 pub const HANDLER: &str = "gpulease";
 
-/// A node's file before gpulease came, for containerd 1.7 and as 2.x still reads it. Apart from the
-/// image it is what a host needs on which not even root may lower an OOM score, or has no overlay.
+/// A node's file before gpulease came, for containerd 1.7 and as 2.x still reads it. It has what
+/// works on every host: some let not even root lower an OOM score, or have no overlay below.
 pub const V2: &str = r#"version = 2
 
 [plugins."io.containerd.grpc.v1.cri"]

@@ -1,5 +1,5 @@
-//! One real engine for one test: the labs of `tests/lab/{docker,podman,containerd,cri}.sh`, seen from
-//! outside, and what is the same whatever the engine.
+//! One real engine for one test: the labs of `tests/lab/{docker,podman,containerd,cri}.sh`, seen
+//! from outside, and what is the same whatever the engine.
 
 use super::{CLI, HOOK, SHIM, is_root};
 use gpulease::model::lease::{Lease, LeaseState};

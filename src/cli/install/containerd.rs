@@ -2,7 +2,8 @@
 //!
 //! Where the plugin's table is depends on the version of the file. containerd 1.x reads version 1
 //! and 2, containerd 2.x all, though of version 1 nothing of this plugin; a file without a version
-//! is of version 1, a file that is not there is as good as one with nothing in it. Imported files are left alone.
+//! is of version 1, a file that is not there is as good as one with nothing in it. Imported files
+//! are left alone.
 
 use super::tables::{self, Entry, Setting, Wanted};
 use super::{ANNOTATIONS, Edit, Fault, NAME, Wiring};
