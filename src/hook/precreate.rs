@@ -120,7 +120,7 @@ impl Caller for Hook<'_> {
         if let Some(fault) = &self.call.fault {
             return Some(
                 Failure::new(Code::BadConfig, format!("the hook's arguments: {fault}"))
-                    .hint("`gpulease install podman --precreate` writes the hook's file anew"),
+                    .hint("correct `args` in the file by which Podman calls it; gpulease-hook(8) names it"),
             );
         }
         if stdio::output_is_lost() {

@@ -84,13 +84,7 @@ fn a_shim_takes_the_grant_over() {
         let web = Container::new(&host, ALL);
         let granted = podman.grant(&host, &web);
         let root = root.map_or_else(|| host.root(), Into::into);
-        let shim = |words: &[&str]| {
-            let mut shim = Command::new(crate::support::SHIM);
-            shim.arg("--gpulease-config").arg(host.config()).arg("--root").arg(&root).args(words);
-            shim.arg(&web.id).current_dir(&web.dir).stdin(Stdio::null());
-            ok(shim.output().unwrap())
-        };
-        // As a shim that was killed would leave it, when the next comes.
+        let shim = |words: &[&str]| ok(shim(&host, &web, &root, words).output().unwrap());
         shim(&["create", "--bundle", ".", "--pid-file", "pid"]);
         let lease = assert_one_grant(&host, &web, LeaseState::Bound);
         assert_eq!((lease.id.clone(), lease.devices.clone()), (granted.id, granted.devices));
@@ -104,6 +98,54 @@ fn a_shim_takes_the_grant_over() {
         shim(&["delete", "--force"]);
         assert!(host.leases().is_empty());
         let _ = fs::remove_dir_all(root.join(&web.id));
+    }
+}
+
+/// The shim, called for a container by this root.
+fn shim(host: &Host, container: &Container, root: &Path, words: &[&str]) -> Command {
+    let mut shim = Command::new(crate::support::SHIM);
+    shim.arg("--gpulease-config").arg(host.config()).arg("--root").arg(root).args(words);
+    shim.arg(&container.id).current_dir(&container.dir).stdin(Stdio::null());
+    shim
+}
+
+#[test]
+fn a_shim_killed_while_it_takes_over_leaves_nothing_in_the_way() {
+    needs_root!();
+    let points = [
+        "create.locked",
+        "store.before-put",
+        "store.after-put",
+        "store.before-remove",
+        "create.recorded",
+        "bundles.after-put",
+        "create.edited",
+    ];
+    for point in points {
+        let host = Host::new("h100x8");
+        let mut podman = Podman::new();
+        let web = Container::new(&host, ALL);
+        let pristine = fs::read(web.path("config.json")).unwrap();
+        let create = ["create", "--bundle", ".", "--pid-file", "pid"];
+        let mut take_over = || {
+            fs::write(web.path("config.json"), &pristine).unwrap();
+            podman.grant(&host, &web);
+            shim(&host, &web, &host.root(), &create)
+        };
+        let mut killed = take_over();
+        let killed = killed.env("GPULEASE_FAILPOINT", format!("{point}=kill")).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{point} was not reached: {}", stderr(&killed));
+        // The same container by the same podman, and then anybody by none.
+        ok(take_over().output().unwrap());
+        assert_one_grant(&host, &web, LeaseState::Bound);
+        crate::support::kill(web.pid());
+        let web = Container::new(&host, ALL);
+        podman.grant(&host, &web);
+        let mut killed = shim(&host, &web, &host.root(), &create);
+        killed.env("GPULEASE_FAILPOINT", format!("{point}=kill")).output().unwrap();
+        drop(podman);
+        ok(host.start("next", ALL));
+        assert_eq!(host.leases().len(), 1, "{point}");
     }
 }
 
