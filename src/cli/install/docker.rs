@@ -73,6 +73,27 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
     Ok(edit)
 }
 
+/// What dockerd has still after a reload. By that it sets anew what the file names, and leaves
+/// what the file does not name any more as it was (moby, `daemon/reload_unix.go`).
+pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
+    let parse = |text: &str| serde_json::from_str(text).unwrap_or_default();
+    let (old, new): (Value, Value) = (parse(old), new.map(parse).unwrap_or_default());
+    let lost = |key: &str| old.get(key).is_some() && new.get(key).is_none();
+    let is_default = old.get(DEFAULT).and_then(Value::as_str) == Some(NAME);
+    let is_runtime = old.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some();
+    let what = if is_default && lost(DEFAULT) {
+        "uses gpulease for containers that name no runtime"
+    } else if is_runtime && lost(RUNTIMES) {
+        "knows the runtime `gpulease`"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "dockerd {what} until it is restarted, whatever is reloaded: `systemctl restart docker` \
+         before gpulease-runtime is removed"
+    ))
+}
+
 /// Whether a daemon.json names the runtime.
 pub(super) fn is_wired(body: &str) -> bool {
     let json: Option<Value> = serde_json::from_str(body).ok();
@@ -162,6 +183,26 @@ mod tests {
         assert_eq!(wrong("[]"), "the file is not an object, `{…}`");
         assert!(wrong("{\"runtimes\": []}").contains("`runtimes` is not an object"));
         assert!(wrong("{\"runtimes\": {}, \"runtimes\": {}}").contains("only once"));
+    }
+
+    #[test]
+    fn what_a_reload_does_not_take_away_is_said() {
+        let runtime = r#"{"runtimes": {"gpulease": {"path": "/x"}}}"#;
+        let default =
+            r#"{"runtimes": {"gpulease": {"path": "/x"}}, "default-runtime": "gpulease"}"#;
+        let told = |old, new| {
+            let text = kept_by_reload(old, new).unwrap_or_default();
+            (text.contains("knows the runtime"), text.contains("that name no runtime"))
+        };
+        assert_eq!(told(runtime, None), (true, false));
+        assert_eq!(told(runtime, Some("{}")), (true, false));
+        assert_eq!(told(default, Some("{}")), (false, true));
+        assert_eq!(told(default, Some(r#"{"runtimes": {"x": {}}}"#)), (false, true));
+        // What the file names is set anew.
+        assert_eq!(told(runtime, Some(r#"{"runtimes": {"x": {}}}"#)), (false, false));
+        let other = r#"{"runtimes": {}, "default-runtime": "runc"}"#;
+        assert_eq!(told(default, Some(other)), (false, false));
+        assert_eq!(told("{}", Some("{}")), (false, false));
     }
 
     #[test]

@@ -49,8 +49,9 @@ impl Engine {
     }
 
     /// How the engine is made to read its configuration; `None` for Podman, which reads it for
-    /// each command. dockerd reads its runtimes anew on SIGHUP; containerd knows no reload, and
-    /// CRI-O one for some of its options only. Containers live through all three.
+    /// each command. dockerd reads its runtimes anew on SIGHUP, if the file names any; containerd
+    /// knows no reload, and CRI-O one for some of its options only. Containers live through all
+    /// three.
     pub(super) const fn reload(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Docker => Some(&["systemctl", "reload", "docker"]),

@@ -5,7 +5,9 @@ use super::record::{Place, Record};
 use super::reload::Reload;
 use super::report::{Done, Report};
 use super::wire::precreate_files;
-use super::{Answer, Edit, Engine, InstallOptions, crio, diff, is_wired, podman, tables, unwired};
+use super::{
+    Answer, Edit, Engine, InstallOptions, crio, diff, docker, is_wired, podman, tables, unwired,
+};
 use crate::failure::Failure;
 use crate::sys::{checked, failpoint};
 use std::fs;
@@ -63,6 +65,9 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
     if new.as_deref() == Some(text) {
         forget(&place, record.as_ref(), options)?;
         return Ok(report.done(&format!("`{path}` does not have gpulease; nothing to do\n"), ""));
+    }
+    if engine == Engine::Docker {
+        report.notes.extend(docker::kept_by_reload(text, new.as_deref()));
     }
     let diff = diff::unified(&target.path, old, new.as_deref());
     report.diff.clone_from(&diff);
