@@ -13,10 +13,10 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo test lint bench clean
+.PHONY: help build demo test test-vm lint bench clean
 
 help: ## Show what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 build: ## Build the programs into dist/bin
 	@echo "gpulease-runtime and gpulease-hook: static, for $(HOT_TARGET)"
@@ -41,6 +41,9 @@ else
 	umask 022 && cargo test --locked --features failpoints --tests --lib
 endif
 	cargo test --locked --doc
+
+test-vm: build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
+	tests/vm/run.sh dist/bin
 
 lint: ## Check form, lints and the hot pair's dependencies
 	cargo fmt --check

@@ -4,6 +4,7 @@
 #
 #   setup.sh          everything
 #   setup.sh --bare   only the packages that bare runc/crun tests need
+#   setup.sh --vm     only the packages that tests/vm needs to make and boot its machine
 #
 # The whole also gives CACHE/SUITE/opt/host/crun and .../runc, made to run on this host outside of
 # the lab root. crun 1.8, Debian 12's, cannot set device rules on cgroup v2 without
@@ -40,11 +41,11 @@ sid)
 *) die "GPULEASE_LAB_SUITE is \`$suite\`, which is neither \`trixie\` nor \`sid\`" ;;
 esac
 
-bare=
-case $# in
-0) ;;
-1) [ "$1" = --bare ] || die "usage: setup.sh [--bare]"; bare=1 ;;
-*) die "usage: setup.sh [--bare]" ;;
+only=
+case $#:${1-} in
+0:) ;;
+1:--bare | 1:--vm) only=$1 ;;
+*) die "usage: setup.sh [--bare|--vm]" ;;
 esac
 
 # /usr/sbin, where Debian puts runc, is not on every PATH.
@@ -54,14 +55,19 @@ export PATH
 # Prints the packages whose program is missing.
 missing() {
     local p
-    for p in runc crun strace jq; do
-        command -v "$p" >/dev/null || echo "$p"
-    done
+    if [ "$only" = --vm ]; then
+        command -v qemu-system-x86_64 >/dev/null || echo qemu-system-x86
+        command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    else
+        for p in runc crun strace jq; do
+            command -v "$p" >/dev/null || echo "$p"
+        done
+    fi
     # Any "busybox" will not do: it must run in a rootfs that has no libc.
     [ -e /var/lib/dpkg/info/busybox-static.list ] || echo busybox-static
-    if [ -z "$bare" ] && ! built; then
+    if [ "$only" = --vm ] || { [ -z "$only" ] && ! built; }; then
         command -v mmdebstrap >/dev/null || echo mmdebstrap
-        command -v patchelf >/dev/null || echo patchelf
+        [ "$only" = --vm ] || command -v patchelf >/dev/null || echo patchelf
         # Early Debian 12 images lack the key that signs Debian 13.
         [ -e "/usr/share/keyrings/$keyring" ] ||
             echo debian-archive-keyring
@@ -86,7 +92,7 @@ port() { # BUILT FINAL PROGRAM
         --set-rpath "$2/usr/lib/$(uname -m)-linux-gnu" "$dest"
 }
 
-if [ -z "$(missing)" ] && { [ -n "$bare" ] || built; }; then
+if [ -z "$(missing)" ] && { [ -n "$only" ] || built; }; then
     exit 0
 fi
 
@@ -120,7 +126,7 @@ if [ -n "$want" ]; then
     [ -z "$left" ] || die "still missing after apt-get: $left"
 fi
 
-[ -z "$bare" ] || exit 0
+[ -z "$only" ] || exit 0
 built && exit 0
 
 # Only this process builds (it has the lock), so what is left of an earlier
