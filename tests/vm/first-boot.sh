@@ -89,10 +89,23 @@ check "the lease of one that was killed together with its conmon is dead" \
     within 10 is dead holder_of "$pod"
 check "the next gets its device" start leased_podman after 1
 check "and opens it" has_only "$(init_of podman after)" 1 3
+# Its init is one process among others, which outlive it.
+check "Podman starts one without a PID namespace of its own" \
+    start leased_podman shared 3 --pid host
+shared=$(id_of podman shared) shared_pid=$(init_of podman shared)
+child=$(pgrep --parent "$shared_pid")
+kill -KILL "$(podman inspect --format '{{.State.ConmonPid}}' shared)"
+kill -KILL "$shared_pid"
+check "its init is gone" within 10 not test -e "/proc/$shared_pid"
+check "but its lease lives on with the rest of its cgroup" is alive holder_of "$shared"
+check "and its device is refused to another" refused no-capacity start leased_podman rival 3
+kill -KILL "$child"
+check "until that is gone too" within 10 is dead holder_of "$shared"
 check "the Docker service is restarted" systemctl restart docker
 check "which ends its containers and their leases" is_free 0
-remove docker web next
-remove podman pod crun after
+# Docker keeps what it could not start.
+remove docker web next rival
+remove podman pod crun after shared rival
 check "with all removed there is no lease" are 0 holders
 
 part "Podman in units of systemd"

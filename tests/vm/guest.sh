@@ -6,7 +6,7 @@ set -u
 umask 022
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 # How many checks there are in first-boot.sh and second-boot.sh.
-checks=91
+checks=96
 
 # The devices: drivers that need no hardware, by other nodes than theirs. None of
 # these numbers is one that engines allow to every container. Minors of major 10,
@@ -40,11 +40,10 @@ leased_docker() {
     esac
 }
 
-# What run.sh shows of a failure is the end of the console.
+# Beside the console, where run.sh finds it.
 journal_of_failure() {
     [ ! -e "$state/failed" ] ||
-        journalctl --boot --no-pager --lines 60 --priority info --identifier systemd \
-            --identifier dockerd --identifier containerd --identifier podman >/dev/ttyS0 2>&1
+        journalctl --boot --no-pager --lines 200 --priority info >/dev/ttyS2 2>&1
 }
 
 if [ ! -e "$state/boot_id" ]; then

@@ -32,7 +32,7 @@ default_of_docker() { docker info --format '{{.DefaultRuntime}}'; }
 check "gpulease becomes Docker's default runtime" \
     gpulease install docker --default-runtime --reload
 check "which Docker knows" is gpulease default_of_docker
-check "with no request a container has no lease" docker run --rm --network none "$image" true
+check "which starts what names no runtime" docker run --rm --network none "$image" true
 check "Docker is unwired, and it is said that it must be restarted" \
     says 'until it is restarted' gpulease uninstall docker --reload
 check "its file is as before, to the byte" cmp /etc/docker/daemon.json "$state/daemon.json"
