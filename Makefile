@@ -13,7 +13,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo test test-vm lint bench clean
+.PHONY: help build demo man test test-vm lint bench clean
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -29,6 +29,9 @@ build: ## Build the programs into dist/bin
 demo: build ## Lease simulated GPUs to real containers
 	tests/lab/setup.sh --bare
 	packaging/demo/demo.sh dist/bin
+
+man: ## Write the tables of the code into the manual pages
+	GPULEASE_WRITE_MAN=1 cargo test --quiet --locked --lib cli::manual::the_generated_parts
 
 # umask: what others can write is refused, so the files that tests make must not be writable by them.
 test: ## Run all tests (as root: real runc, crun and Docker)
