@@ -18,6 +18,8 @@ mod engines;
 mod place;
 #[path = "install/precreate.rs"]
 mod precreate;
+#[path = "install/recorded.rs"]
+mod recorded;
 mod support;
 
 use std::fs;

@@ -204,8 +204,17 @@ pub(super) enum Command {
     #[command(after_help = UNINSTALL_AFTER)]
     Uninstall {
         /// docker, podman, containerd or crio
-        #[arg(value_name = "ENGINE", value_enum, hide_possible_values = true)]
-        engine: Engine,
+        #[arg(
+            value_name = "ENGINE",
+            value_enum,
+            hide_possible_values = true,
+            required_unless_present = "recorded"
+        )]
+        engine: Option<Engine>,
+
+        /// Undo every `install` that left a record, of all engines
+        #[arg(long, conflicts_with_all = ["engine", "config", "precreate"])]
+        recorded: bool,
 
         #[command(flatten)]
         options: InstallOptions,
@@ -213,7 +222,7 @@ pub(super) enum Command {
 }
 
 /// What `install` and `uninstall` have in common.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct InstallOptions {
     /// Edit this file
     #[arg(long, value_name = "FILE")]
@@ -269,7 +278,8 @@ alone. With --config, only that file is edited.
 
 Examples:
   gpulease uninstall docker --dry-run
-  gpulease uninstall docker --reload";
+  gpulease uninstall docker --reload
+  gpulease uninstall --recorded";
 
 const DEVICES_AFTER: &str = "\
 Examples:

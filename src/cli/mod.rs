@@ -91,6 +91,10 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         Command::Install { engine, default_runtime, options } => {
             install::install(*engine, *default_runtime, options)
         }
-        Command::Uninstall { engine, options } => install::uninstall(*engine, options),
+        // clap asks for the one or the other.
+        Command::Uninstall { engine: Some(engine), options, .. } => {
+            install::uninstall(*engine, options)
+        }
+        Command::Uninstall { engine: None, options, .. } => install::uninstall_recorded(options),
     }
 }

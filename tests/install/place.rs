@@ -97,9 +97,8 @@ fn the_engine_is_reloaded_only_on_demand() {
     let bin = node.dir.path().join("bin");
     fs::create_dir(&bin).unwrap();
     let (systemctl, log) = (bin.join("systemctl"), node.dir.path().join("log"));
-    let script = |status: u8| {
-        let text =
-            format!("#!/bin/sh\necho \"$@\" >>{}\necho no bus >&2\nexit {status}\n", log.display());
+    let script = |last: &str| {
+        let text = format!("#!/bin/sh\necho \"$@\" >>{}\necho no bus >&2\n{last}\n", log.display());
         // Another process writes it: a file that this one has open for writing cannot be executed,
         // and a fork of another test may have it open for a moment longer.
         let write = "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"";
@@ -109,7 +108,7 @@ fn the_engine_is_reloaded_only_on_demand() {
     let run = |verb: &str, more: &[&str]| {
         node.command(verb).args(more).env("PATH", &bin).output().unwrap()
     };
-    script(0);
+    script("exit 0");
     let said = ok(run("install", &[])).stdout;
     assert!(String::from_utf8(said).unwrap().ends_with("next: systemctl reload docker\n"));
     assert!(!log.exists());
@@ -118,12 +117,16 @@ fn the_engine_is_reloaded_only_on_demand() {
     assert_eq!(fs::read_to_string(&log).unwrap(), "reload docker\n");
     ok(run("uninstall", &["--reload"]));
     assert_eq!(fs::read_to_string(&log).unwrap(), "reload docker\nreload docker\n");
-    script(1);
+    script("exit 1");
     let output = run("install", &["--reload"]);
     assert_eq!(output.status.code(), Some(5));
     let said = stderr(&output);
     assert!(said.contains("the file is written, but `systemctl reload docker` failed"), "{said}");
     assert!(said.contains("no bus") && has_runtime("docker", &node.text()), "{said}");
+    // An engine that does not run reads the file when it starts.
+    script("[ $1 = show ] && echo inactive && exit 0; exit 1");
+    let said = ok(run("uninstall", &["--reload"])).stdout;
+    assert!(String::from_utf8(said).unwrap().contains("next: nothing"));
 }
 
 #[test]

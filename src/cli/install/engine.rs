@@ -23,6 +23,12 @@ pub(in crate::cli) enum Engine {
 }
 
 impl Engine {
+    /// The one that a record names.
+    pub(super) fn of_record(name: &str) -> Option<Self> {
+        let hooks = [Self::PodmanHooksDir, Self::PodmanHook];
+        Self::value_variants().iter().chain(&hooks).copied().find(|engine| engine.name() == name)
+    }
+
     /// As on the command line and in records.
     pub(super) const fn name(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ mod file;
 mod podman;
 pub(super) mod precreate;
 mod record;
+mod recorded;
 mod reload;
 mod report;
 mod tables;
@@ -30,6 +31,7 @@ use std::path::Path;
 use thiserror::Error;
 
 pub(super) use engine::Engine;
+pub(super) use recorded::uninstall_recorded;
 pub(super) use undo::uninstall;
 pub(super) use wire::install;
 

@@ -13,6 +13,7 @@ use crate::model::code::Code;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::{PathError, checked};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
@@ -21,8 +22,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     v: u32,
-    engine: String,
-    path: PathBuf,
+    pub(super) engine: String,
+    /// The file, absolute.
+    pub(super) path: PathBuf,
     /// `None` if there was no file.
     pub(super) before: Option<String>,
     pub(super) after: String,
@@ -59,6 +61,26 @@ impl Place {
         let config = config.to_string_lossy();
         let config = config.trim_start_matches('/').replace('%', "%25").replace('/', "%2F");
         Ok(Self { path: dir.join(format!("{}:{config}.json", engine.name())) })
+    }
+
+    /// Those in `dir`, by name backwards: so Podman is told to read a hooks directory no more
+    /// before the hook in it is removed.
+    pub(super) fn all(dir: &Path) -> Result<Vec<Self>, Failure> {
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(PathError::new("read", dir)(error).into()),
+        };
+        let mut places = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(PathError::new("read", dir))?.path();
+            // Not what a crash has left of a record that was being written.
+            if path.extension().is_some_and(|extension| extension == "json") {
+                places.push(Self { path });
+            }
+        }
+        places.sort_by(|one, other| other.path.cmp(&one.path));
+        Ok(places)
     }
 
     /// Reads it.

@@ -4,14 +4,16 @@ use super::Engine;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
-use crate::sys::exec::{Finished, run_bounded};
+use crate::sys::exec::{Finished, ask_bounded, run_bounded};
 use serde_json::{Value, json};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// systemd itself gives a service 90 s to start and as long to stop (systemd-system.conf(5)); a
 /// restart may take both.
 const DEADLINE: Duration = Duration::from_secs(200);
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is to be done, or was done.
 #[derive(Debug)]
@@ -21,16 +23,18 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Runs the command if it is wanted.
+    /// Runs the command if it is wanted. An engine that does not run needs none: it reads its
+    /// file when it starts.
     pub(super) fn after_change(engine: Engine, wanted: bool) -> Result<Self, Failure> {
         let Some(words) = engine.reload() else { return Ok(Self { command: None, done: false }) };
         let command = words.join(" ");
-        if wanted {
-            run(words).map_err(|why| {
-                let text = format!("the file is written, but `{command}` failed: {why}");
-                Failure::new(Code::StateUnavailable, text)
-                    .hint(format!("see `systemctl status {}`", engine.name()))
-            })?;
+        if wanted && let Err(why) = run(words) {
+            if is_inactive(engine) {
+                return Ok(Self { command: None, done: false });
+            }
+            let text = format!("the file is written, but `{command}` failed: {why}");
+            return Err(Failure::new(Code::StateUnavailable, text)
+                .hint(format!("see `systemctl status {}`", engine.name())));
         }
         Ok(Self { command: Some(command), done: wanted })
     }
@@ -38,7 +42,7 @@ impl Reload {
     /// A line for people.
     pub(super) fn line(&self) -> String {
         match &self.command {
-            None => "next: nothing; it is read for each command\n".to_owned(),
+            None => "next: nothing; the file is read when it is needed\n".to_owned(),
             Some(command) if self.done => format!("done: {command}\n"),
             Some(command) => format!("next: {command}\n"),
         }
@@ -49,15 +53,25 @@ impl Reload {
     }
 }
 
+/// Whether systemd knows that the engine does not run.
+fn is_inactive(engine: Engine) -> bool {
+    let question = ["show", "--property=ActiveState", "--value", engine.name()];
+    let answer = find("systemctl").map(|systemctl| ask_bounded(&systemctl, &question, ANSWER));
+    answer.is_some_and(|answer| answer.is_ok_and(|state| state.trim() == "inactive"))
+}
+
 fn run(words: &[&str]) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("no command")?;
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    // As a shell would find it; the program itself gets a PATH of the system's directories only.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let program = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|at| at.is_file());
-    let finished = run_bounded(&program.ok_or("it is not there")?, &arguments, DEADLINE);
+    let finished = run_bounded(&find(program).ok_or("it is not there")?, &arguments, DEADLINE);
     match finished.map_err(|error| error.to_string())? {
         Finished { success: true, .. } => Ok(()),
         Finished { stderr, .. } => Err(shown_line(stderr.trim())),
     }
+}
+
+/// A program, as a shell would find it. It gets a PATH of the system's directories only.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|at| at.is_file())
 }

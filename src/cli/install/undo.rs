@@ -105,6 +105,8 @@ fn rest(
         return Ok((record.before.clone(), notes));
     }
     if !is_wired(engine, text) {
+        // One that cannot be parsed may name gpulease all the same.
+        unwired(engine, text, None, &[])?;
         return Ok((Some(text.to_owned()), Vec::new()));
     }
     let before = record.and_then(|record| record.before.as_deref());
