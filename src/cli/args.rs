@@ -1,5 +1,6 @@
 //! The arguments, and with them the help texts.
 
+use super::completions::{Shell, profiles, request_words};
 use super::install::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -113,7 +114,11 @@ pub(super) enum Command {
     #[command(after_help = EXPLAIN_AFTER)]
     Explain {
         /// Annotations of the request
-        #[arg(value_name = "KEY=VALUE")]
+        #[arg(
+            value_name = "KEY=VALUE",
+            value_parser = request_words(),
+            hide_possible_values = true
+        )]
         words: Vec<String>,
 
         /// Read the request out of the config.json of this bundle; KEY=VALUE adds to it and
@@ -219,6 +224,17 @@ pub(super) enum Command {
         #[command(flatten)]
         options: InstallOptions,
     },
+
+    /// Print the completions of a shell
+    ///
+    /// The packages bring them along; for a program that was built by hand, the shell reads them
+    /// from the files below.
+    #[command(after_help = COMPLETIONS_AFTER)]
+    Completions {
+        /// bash, zsh or fish
+        #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
+        shell: Shell,
+    },
 }
 
 /// What `install` and `uninstall` have in common.
@@ -280,6 +296,12 @@ Examples:
   gpulease uninstall docker --dry-run
   gpulease uninstall docker --reload
   gpulease uninstall --recorded";
+
+const COMPLETIONS_AFTER: &str = "\
+Examples:
+  gpulease completions bash > /etc/bash_completion.d/gpulease
+  gpulease completions zsh > /usr/local/share/zsh/site-functions/_gpulease
+  gpulease completions fish > /etc/fish/completions/gpulease.fish";
 
 const DEVICES_AFTER: &str = "\
 Examples:
@@ -362,7 +384,7 @@ pub(super) enum InventoryAction {
                             gpulease inventory refresh")]
     Example {
         /// Which node; without it the profiles are listed
-        #[arg(value_name = "PROFILE")]
+        #[arg(value_name = "PROFILE", value_parser = profiles(), hide_possible_values = true)]
         profile: Option<String>,
     },
 }

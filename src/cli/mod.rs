@@ -6,6 +6,7 @@
 //! change anything.
 
 mod args;
+mod completions;
 mod devices;
 mod doctor;
 mod explain;
@@ -96,5 +97,6 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             install::uninstall(*engine, options)
         }
         Command::Uninstall { engine: None, options, .. } => install::uninstall_recorded(options),
+        Command::Completions { shell } => Ok(completions::completions(*shell)),
     }
 }
