@@ -13,10 +13,10 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man test test-vm lint bench clean
+.PHONY: help build demo man packages test test-vm test-packages lint bench clean
 
 help: ## Show what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 build: ## Build the programs into dist/bin
 	@echo "gpulease-runtime and gpulease-hook: static, for $(HOT_TARGET)"
@@ -25,6 +25,9 @@ build: ## Build the programs into dist/bin
 	mkdir -p dist/bin
 	install -m 0755 $(TARGET_DIR)/$(HOT_TARGET)/hot/gpulease-runtime \
 		$(TARGET_DIR)/$(HOT_TARGET)/hot/gpulease-hook $(TARGET_DIR)/release/gpulease dist/bin/
+
+packages: build ## Build a deb and an rpm into dist
+	packaging/packages.sh
 
 demo: build ## Lease simulated GPUs to real containers
 	tests/lab/setup.sh --bare
@@ -47,6 +50,10 @@ endif
 
 test-vm: build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin
+
+test-packages: packages ## Install, use, upgrade and remove the packages (as root)
+	tests/lab/setup.sh
+	tests/packages/run.sh
 
 lint: ## Check form, lints and the hot pair's dependencies
 	cargo fmt --check

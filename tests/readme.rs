@@ -329,3 +329,11 @@ fn the_changelog_has_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
     assert!(CHANGELOG.lines().any(|line| line.starts_with(&heading)), "no {heading}");
 }
+
+#[test]
+fn the_packages_are_those_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for name in [format!("gpulease_{version}-1_"), format!("gpulease-{version}-1.")] {
+        assert!(README.contains(&name), "{name}");
+    }
+}

@@ -1,0 +1,73 @@
+# shellcheck shell=bash disable=SC2154,SC2016
+# (run.sh sets $deb, $rpm and the like; what is in single quotes, another shell expands)
+#
+# The rpm's life by real rpm, in a root of its own: Debian's with an empty rpm database. It has no
+# engine that runs; the scripts are those of the deb, which docker.sh tests beside one. Sourced by
+# run.sh.
+
+in_root() {
+    nsenter --mount --target "$root_pid" "$@"
+}
+
+# Without what Debian's rpm says on each call: that one should use dpkg.
+rpm_do() {
+    local said rc=0
+    said=$(in_root rpm --root "$root" --dbpath /var/lib/rpm "$@" 2>&1) || rc=$?
+    grep -v -e '^rpm: RPM should not be used' -e '^rpm: However assuming' <<<"$said" || true
+    return "$rc"
+}
+
+rpm_listing() {
+    in_root find "$root" -xdev -path "$root/var/lib/rpm" -prune \
+        -o \( -type d -printf '%y %m %u:%g %p\n' \) -o -printf '%y %m %u:%g %s %p -> %l\n' | sort
+}
+
+rpm_life() {
+    local before said wired cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
+    title "the rpm: install, upgrade, erase"
+    root=$work/rpm-root
+    mkdir -p "$root" "$work/layer"
+    # Ends with this shell's wait, and its mounts with it.
+    setpriv --pdeathsig KILL unshare --mount --propagation private sh -ec '
+        mount -t tmpfs layer "$2" && mkdir "$2/upper" "$2/work"
+        mount -t overlay -o "lowerdir=$3,upperdir=$2/upper,workdir=$2/work" overlay "$1"
+        mount -t tmpfs -o mode=755 run "$1/run" && mount -t proc proc "$1/proc"
+        touch "$1/run/ready" && exec sleep infinity' sh "$root" "$work/layer" "$cache/trixie" &
+    root_pid=$!
+    eventually "the root is there" in_root test -e "$root/run/ready"
+    in_root rm "$root/run/ready"
+    rpm_do --initdb >/dev/null
+    # Where there are rpms, the package `filesystem` has these.
+    in_root mkdir -p "$root"/usr/share/man/man{1,5,8} "$root/usr/share/zsh/site-functions"
+    before=$(rpm_listing)
+
+    said=$(rpm_do -i "$rpm" || true)
+    has "it is not installed without a low-level runtime" "$said" "(runc or crun) is needed"
+    # What of Debian's packages the rpm needs, rpm cannot know.
+    check "rpm -i" rpm_do --nodeps -i "$rpm"
+    check "the files are as they were packed" rpm_do --nodeps -V gpulease
+    same "the lease directory is there" "directory 755 0:0" "$(in_root stat -c '%F %a %u:%g' "$root/run/gpulease")"
+    in_root chroot "$root" sh -ec 'gpulease inventory example mixed4 >/etc/gpulease/devices.toml
+        gpulease install docker >/dev/null'
+    wired=$(in_root cat "$root/etc/docker/daemon.json")
+    has "the packaged runtime is named" "$wired" '"/usr/bin/gpulease-runtime"'
+    said=$(rpm_do --nodeps -U "$next_rpm")
+    same "an upgrade says nothing" "" "$said"
+    same "it is upgraded" "gpulease-$version-2" "$(rpm_do -q --queryformat '%{NVR}' gpulease)"
+    same "the engine's configuration is the same" "$wired" "$(in_root cat "$root/etc/docker/daemon.json")"
+
+    in_root mkdir -p "$root/run/containerd/io.containerd.runtime.v2.task/moby/web"
+    in_root sh -c 'printf %s /usr/bin/gpulease-runtime >"$1"' sh \
+        "$root/run/containerd/io.containerd.runtime.v2.task/moby/web/runtime"
+    if said=$(rpm_do -e gpulease); then not_ok "rpm -e while a container runs is not refused"; fi
+    has "a container keeps it" "$said" "gpulease: not removed: 1 container(s)"
+    check "it is still installed" rpm_do -q gpulease
+    in_root rm -r "$root/run/containerd"
+
+    check "rpm -e" rpm_do -e gpulease
+    same "the root is as before, but for the administrator's file" "$before" \
+        "$(rpm_listing | grep -v -e ' [^ ]*/etc/gpulease$' -e '/etc/gpulease/devices.toml')"
+    check "that one stays" in_root test -s "$root/etc/gpulease/devices.toml"
+    kill "$root_pid"
+    wait "$root_pid" 2>/dev/null || true
+}
