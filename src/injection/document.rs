@@ -6,7 +6,7 @@
 //! private key inside serde_json; a document that has that key itself (`$serde_json::private::…`)
 //! does not parse, or has a number in that object's place, which an edit there refuses.
 //!
-//! The seccomp profile, most of the text and never edited, is not in the tree: see [`Aside`].
+//! The seccomp profile, most of the text and never edited, is not in the tree: see `Aside`.
 
 use super::skim;
 use crate::model::text::shown;

@@ -164,7 +164,7 @@ const ROWS: &[Row] = &[
             "[[device.mig]]\nuuid = 'MIG-1'\nprofile = '1g.5gb'\ngi = 7\nmemory_mib = 512\n\
              nodes = ['{caps}66', '{caps}67']\n"
         );
-        node.write(DEVICES, &format!("{REAL}{instance}"));
+        node.write(DEVICES, format!("{REAL}{instance}"));
         node.device("dev/nvidia0");
         node.device("dev/nvidia-caps/nvidia-cap66");
         node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");

@@ -218,7 +218,7 @@ impl Engine {
         let [pid] = pids[..] else { panic!("one {program}, not {pids:?}") };
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
         let args: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
-        super::kill(pid);
+        kill(pid);
         let mut command = self.command(program);
         command.args(args).env_remove("HOME").stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
@@ -310,6 +310,20 @@ pub fn status_of(pid: i32, field: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(value.trim().to_owned())
+}
+
+/// SIGKILL, and wait until the process is gone.
+pub fn kill(pid: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    for _ in 0..1000 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("process {pid} does not die");
 }
 
 /// Gone, or a zombie that nobody has waited for yet.

@@ -15,6 +15,8 @@
 
 pub mod engine;
 
+pub use engine::kill;
+
 use gpulease::model::lease::{Lease, LeaseState};
 use gpulease::store::{Entry, Store};
 use serde_json::{Value, json};
@@ -228,20 +230,6 @@ impl Drop for Host {
             }
         }
     }
-}
-
-/// SIGKILL, and wait until the process is gone.
-pub fn kill(pid: i32) {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    for _ in 0..1000 {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if stat.is_empty() || stat.contains(") Z ") {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    panic!("process {pid} does not die");
 }
 
 /// What a command said on stderr.
