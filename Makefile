@@ -1,24 +1,32 @@
 # The front door. `make demo` and `make test` set up what they need.
 
 SHELL := /bin/bash
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # The hot pair is one static file each: it must run whatever the host's libc is, and it is mapped
 # at every container start. musl's start-up is the cheaper one; where Rust's std for it is not
 # installed, or with MUSL=no, it is glibc. `--target` keeps the flag away from build scripts.
 MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
-HAS_MUSL := $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL_TARGET)/lib)
+HAS_MUSL := $(wildcard $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(MUSL_TARGET)/lib)
 HOT_TARGET := $(if $(filter no,$(MUSL)),$(HOST),$(if $(HAS_MUSL),$(MUSL_TARGET),$(HOST)))
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --locked \
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test test-vm test-packages lint bench clean
+.PHONY: help build demo man packages test test-vm test-packages lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-build: ## Build the programs into dist/bin
+has-cargo:
+	@command -v cargo >/dev/null || { echo "cargo is not on PATH: install Rust by rustup. Under" \
+		"sudo, keep the PATH: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)" >&2; exit 1; }
+
+is-root:
+	@[ "$$(id -u)" = 0 ] || { echo "root is needed, for containers are made:" \
+		"sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)" >&2; exit 1; }
+
+build: has-cargo ## Build the programs into dist/bin
 	@echo "gpulease-runtime and gpulease-hook: static, for $(HOT_TARGET)"
 	$(STATIC)
 	cargo build --release --locked --bin gpulease
@@ -29,7 +37,7 @@ build: ## Build the programs into dist/bin
 packages: build ## Build a deb and an rpm into dist
 	packaging/packages.sh
 
-demo: build ## Lease simulated GPUs to real containers
+demo: is-root build ## Lease simulated GPUs to real containers
 	tests/lab/setup.sh --bare
 	packaging/demo/demo.sh dist/bin
 
@@ -37,7 +45,7 @@ man: ## Write the tables of the code into the manual pages
 	GPULEASE_WRITE_MAN=1 cargo test --quiet --locked --lib cli::manual::the_generated_parts
 
 # umask: what others can write is refused, so the files that tests make must not be writable by them.
-test: ## Run all tests (as root: real runc, crun and Docker)
+test: has-cargo ## Run all tests (as root: real runc, crun and Docker)
 	@if [ "$$(id -u)" = 0 ]; then tests/lab/setup.sh; \
 	else echo "not root: tests with real containers are SKIPPED"; fi
 	cargo build --locked --features failpoints
@@ -48,10 +56,10 @@ else
 endif
 	cargo test --locked --doc
 
-test-vm: build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
+test-vm: is-root build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin
 
-test-packages: packages ## Install, use, upgrade and remove the packages (as root)
+test-packages: is-root packages ## Install, use, upgrade and remove the packages (as root)
 	tests/lab/setup.sh
 	tests/packages/run.sh
 
@@ -64,7 +72,7 @@ lint: ## Check form, lints and the hot pair's dependencies
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
 
-bench: build ## Measure the shim beside the plain low-level runtime
+bench: is-root build ## Measure the shim beside the plain low-level runtime
 	tests/lab/setup.sh --bare
 	cargo bench --locked --bench allocate --bench startup
 
