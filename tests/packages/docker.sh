@@ -156,7 +156,10 @@ docker_life() {
     apt "$file" install >/dev/null
     in_lab gpulease install docker >/dev/null
     in_lab gpulease install podman >/dev/null
-    check "apt-get purge undoes two engines" apt gpulease purge
+    in_lab gpulease install podman --precreate >/dev/null
+    check "Podman's hook is the package's" \
+        in_lab grep -q /usr/bin/gpulease-hook /etc/containers/gpulease-hooks.d/60-gpulease.json
+    check "apt-get purge undoes all three" apt gpulease purge
     same "the root is as before" "$before" "$(listing)"
     apt "$file" install >/dev/null
     mkdir -p "$lab/etc/docker"
