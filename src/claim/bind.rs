@@ -3,7 +3,7 @@
 use super::sweep::bound_to;
 use super::{BIND_DEADLINE, ClaimError, Ground};
 use crate::model::id::{LeaseKey, Nonce};
-use crate::model::lease::LeaseState;
+use crate::model::lease::{Lease, LeaseState};
 use crate::store::Entry;
 use crate::sys::{failpoint, proc};
 
@@ -18,7 +18,42 @@ use crate::sys::{failpoint, proc};
 pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<(), ClaimError> {
     failpoint::hit("bind.begin");
     let ledger = ground.store.lock(BIND_DEADLINE, ground.paths)?;
-    let lease = match ledger.entry(key)? {
+    let lease = of_this_start(ledger.entry(key)?, key, nonce)?;
+    let owner = proc::describe(pid, ground.paths)?;
+    if lease.state == LeaseState::Bound && lease.owner == owner {
+        // A sweep has found the container before its hook came.
+        return Ok(());
+    }
+    if lease.state != LeaseState::Pending {
+        return Err(ClaimError::Stale(format!(
+            "lease {} is {}, only a pending one can be bound",
+            lease.id, lease.state
+        )));
+    }
+    let bound = bound_to(owner, lease, ground);
+    failpoint::hit("bind.described");
+    ledger.put(&bound)?;
+    failpoint::hit("bind.recorded");
+    Ok(())
+}
+
+/// Whether this start still has its lease: all that can be done for a runtime that does not tell
+/// the container's process.
+///
+/// # Errors
+/// If the lease is gone or belongs to a later start.
+pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<(), ClaimError> {
+    let lease = of_this_start(ground.store.entry(key)?, key, nonce)?;
+    match lease.state {
+        LeaseState::Pending | LeaseState::Bound => Ok(()),
+        LeaseState::Grace => {
+            Err(ClaimError::Stale(format!("lease {} was released already", lease.id)))
+        }
+    }
+}
+
+fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
+    let lease = match entry {
         Some(Entry::Lease(lease)) => *lease,
         Some(Entry::Corrupt(corrupt)) => {
             return Err(ClaimError::Corrupt {
@@ -39,20 +74,5 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
             key.container_id, lease.id
         )));
     }
-    let owner = proc::describe(pid, ground.paths)?;
-    if lease.state == LeaseState::Bound && lease.owner == owner {
-        // A sweep has found the container before its hook came.
-        return Ok(());
-    }
-    if lease.state != LeaseState::Pending {
-        return Err(ClaimError::Stale(format!(
-            "lease {} is {}, only a pending one can be bound",
-            lease.id, lease.state
-        )));
-    }
-    let bound = bound_to(owner, lease, ground);
-    failpoint::hit("bind.described");
-    ledger.put(&bound)?;
-    failpoint::hit("bind.recorded");
-    Ok(())
+    Ok(lease)
 }

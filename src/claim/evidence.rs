@@ -16,14 +16,34 @@ const STATE_FILES: &[(&str, &str, &str)] = &[
     ("status", "pid", "process-start-time"),
 ];
 
-/// The live init process of this start that the runtime's own state knows of. The state may be
-/// that of another container of the same id, because of which this start failed.
+/// What there is to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// No container of this start.
+    None,
+    /// The live init process of this start.
+    Init(Owner),
+    /// Something is there that cannot be read.
+    Unclear,
+}
+
+/// What the runtime's own state knows of this start's init process. The state may be that of
+/// another container of the same id, because of which this start failed.
 #[must_use]
-pub fn of_runtime_state(lease: &Lease, paths: &Paths) -> Option<Owner> {
-    let key = lease.key().ok()?;
-    states(&key)
-        .find_map(|state| state.and_then(|(pid, start)| live(pid, start, paths)))
-        .filter(|owner| is_of_this_start(owner, lease))
+pub fn of_runtime_state(lease: &Lease, paths: &Paths) -> Evidence {
+    let Ok(key) = lease.key() else { return Evidence::Unclear };
+    let mut found = Evidence::None;
+    for state in states(&key) {
+        let Some((pid, start)) = state else {
+            found = Evidence::Unclear;
+            continue;
+        };
+        let init = live(pid, start, paths).filter(|owner| is_of_this_start(owner, lease));
+        if let Some(owner) = init {
+            return Evidence::Init(owner);
+        }
+    }
+    found
 }
 
 /// Whatever a start made began after it.

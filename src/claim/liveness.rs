@@ -1,7 +1,8 @@
 //! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
 //! empty; whatever cannot be judged is alive.
 
-use super::{Ground, evidence};
+use super::Ground;
+use super::evidence::{self, Evidence};
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
 use crate::paths::Paths;
 use crate::store::Corrupt;
@@ -77,11 +78,15 @@ pub fn holder_at_end(lease: &Lease, paths: &Paths) -> Holder {
 
 /// What a container whose start nobody sees through any more has left.
 fn container(lease: &Lease, paths: &Paths) -> Holder {
-    let known = evidence::of_runtime_state(lease, paths);
-    if let Some(owner) = known.or_else(|| evidence::of_pid_file(lease, paths)) {
+    let known = match evidence::of_runtime_state(lease, paths) {
+        Evidence::Init(owner) => return Holder::AliveAs(owner),
+        other => other,
+    };
+    if let Some(owner) = evidence::of_pid_file(lease, paths) {
         return Holder::AliveAs(owner);
     }
-    if cgroup_is_empty(lease) { Holder::Dead } else { Holder::Alive }
+    let is_dead = known == Evidence::None && cgroup_is_empty(lease);
+    if is_dead { Holder::Dead } else { Holder::Alive }
 }
 
 fn cgroup_is_empty(lease: &Lease) -> bool {

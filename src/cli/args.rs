@@ -260,6 +260,10 @@ pub(super) struct InstallOptions {
     /// Where the file as it was is kept
     #[arg(long, value_name = "DIR", default_value = "/var/lib/gpulease/install")]
     pub(super) state_dir: PathBuf,
+
+    /// The programs are about to be removed.
+    #[arg(skip)]
+    pub(super) for_good: bool,
 }
 
 impl InstallOptions {

@@ -9,7 +9,9 @@ mod args;
 mod container;
 mod precreate;
 mod state;
+mod unedit;
 
+use crate::claim::release::Outcome;
 use crate::claim::{self, Ground, bind, release};
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -68,14 +70,22 @@ fn run(call: &Call) -> Result<(), Failure> {
                     format!("called for another container than that of lease key {}", call.key),
                 ));
             }
-            // A runtime that calls before it knows the pid leaves the binding to the next sweep,
-            // which finds the process in the runtime's state.
-            let Some(pid) = state.pid.filter(|pid| *pid > 0) else { return Ok(()) };
-            Ok(bind::bind(ground, &call.key, &call.nonce, pid)?)
+            match state.pid.filter(|pid| *pid > 0) {
+                Some(pid) => Ok(bind::bind(ground, &call.key, &call.nonce, pid)?),
+                // A runtime that calls before it knows the pid leaves the binding to the next
+                // sweep, which finds the process in the runtime's state.
+                None => Ok(bind::check(ground, &call.key, &call.nonce)?),
+            }
         }
         Verb::Poststop => {
-            release::release_if_dead(ground, &call.key, &call.nonce, claim::DELETE_DEADLINE)?;
-            Ok(())
+            let deadline = claim::DELETE_DEADLINE;
+            let outcome = release::release_if_dead(ground, &call.key, &call.nonce, deadline)?;
+            match state {
+                Ok(state) if outcome == Outcome::Released => {
+                    unedit::unedit(&store, &state, &call.nonce)
+                }
+                _ => Ok(()),
+            }
         }
     }
 }

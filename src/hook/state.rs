@@ -1,9 +1,10 @@
 //! The container's state, which the runtime gives a hook on standard input (runtime-spec,
-//! runtime.md, "State"). Only the two fields that we use are read: runc and crun differ in the
+//! runtime.md, "State"). Only the fields that we use are read: runc and crun differ in the
 //! others, and in layout.
 
 use serde::Deserialize;
 use std::io::Read;
+use std::path::PathBuf;
 
 /// A state is small; annotations may make it some tens of KiB.
 const MAX_BYTES: u64 = 8 << 20;
@@ -15,6 +16,8 @@ pub(super) struct State {
     /// Absent or 0 where the runtime does not know it yet.
     #[serde(default)]
     pub pid: Option<i32>,
+    #[serde(default)]
+    pub bundle: Option<PathBuf>,
 }
 
 /// Reads to the end, so that the runtime never sees a closed pipe.
@@ -35,10 +38,12 @@ mod tests {
     #[test]
     fn both_runtimes_states_are_read() {
         let runc = r#"{"ociVersion":"1.0.2","id":"c","status":"creating","pid":42,"bundle":"/b","annotations":{"a":"b"}}"#;
-        assert_eq!(read(runc.as_bytes()), Ok(State { id: "c".into(), pid: Some(42) }));
+        let state = State { id: "c".into(), pid: Some(42), bundle: Some("/b".into()) };
+        assert_eq!(read(runc.as_bytes()), Ok(state));
         let crun =
             "{\n \"ociVersion\": \"1.0\",\n \"id\": \"c\",\n \"pid\": 0,\n \"root\": \"rootfs\"\n}";
-        assert_eq!(read(crun.as_bytes()), Ok(State { id: "c".into(), pid: Some(0) }));
+        let state = State { id: "c".into(), pid: Some(0), bundle: None };
+        assert_eq!(read(crun.as_bytes()), Ok(state));
         let poststop = r#"{"id":"c","status":"stopped"}"#;
         assert_eq!(read(poststop.as_bytes()).unwrap().pid, None);
         assert!(read(&b""[..]).is_err());

@@ -24,16 +24,12 @@ pub fn permit(
     if let Some(fault) = privileged {
         return Err(denied(fault, "run the container without --privileged"));
     }
-    // What the engine injected is leased as it stands, its rules with it.
-    if request.source == Source::Injected {
-        return Ok(());
-    }
     match open_major(facts, node, paths) {
         Some(major) => Err(denied(
             format!(
                 "a device rule of the container opens every device of major {major}, and with it GPUs that it is not granted"
             ),
-            "leave out --device-cgroup-rule: the granted devices get rules of their own",
+            "leave out --device-cgroup-rule: each granted device has a rule of its own",
         )),
         None => Ok(()),
     }

@@ -256,8 +256,12 @@ impl<'a> Start<'a> {
             hooks: granted::hooks(self.site, &asked.config, lease)?,
             ..Injection::default()
         };
-        // What the engine injected is leased as it stands.
+        let paths = &self.site.paths;
+        // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
+        // a container could make for itself, is not part of that.
         if asked.request.source == Source::Injected {
+            let own = nodes::granted(lease, &asked.node, paths)?;
+            injection.withhold = nodes::withheld(&asked.node, &own, paths);
             return Ok(injection);
         }
         let simulated = lease.devices.iter().any(|device| device.simulated);
@@ -268,7 +272,6 @@ impl<'a> Start<'a> {
             )
             .hint("run the container without a user namespace"));
         }
-        let paths = &self.site.paths;
         injection.nodes = nodes::granted(lease, &asked.node, paths)?;
         injection.gids = nodes::gids(&injection.nodes);
         injection.env = lease.env.clone();

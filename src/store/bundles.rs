@@ -10,7 +10,7 @@ use crate::sys::atomic::{self, Durability};
 use crate::sys::{PathError, failpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -122,11 +122,10 @@ impl Store {
     pub fn forget_gone_bundles(&self) {
         let start = Instant::now();
         for path in self.bundle_files() {
-            let gone = || read_place(&path).is_none_or(|place| !Path::new(&place.bundle).exists());
             if start.elapsed() > FORGETTING {
                 return;
             }
-            if gone() {
+            if read_place(&path).is_some_and(|place| is_gone(Path::new(&place.bundle))) {
                 // What stays is found again at the next deletion.
                 let _ = atomic::remove(&path);
             }
@@ -139,6 +138,12 @@ impl Store {
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|e| e == "json"))
     }
+}
+
+/// Whether a directory is certainly not there. One that may not be looked at, as by a hook that has
+/// dropped its privileges, may well be in use.
+fn is_gone(dir: &Path) -> bool {
+    fs::symlink_metadata(dir).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// The part of a [`BundleRecord`] that says whether it is still needed.

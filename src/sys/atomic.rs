@@ -42,7 +42,7 @@ pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError>
 pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     keeping_owner(path, bytes, Durability::Synced, |file| {
         use xattr::FileExt;
-        for name in xattr::list_deref(path)? {
+        for name in xattr::list_deref(path)?.filter(|name| !is_of_content(name)) {
             let Some(value) = xattr::get_deref(path, &name)? else { continue };
             // The directory may have given it the same one already, as SELinux does with labels.
             if file.get_xattr(&name)?.as_ref() != Some(&value) {
@@ -51,6 +51,12 @@ pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
         }
         Ok(())
     })
+}
+
+/// Whether an attribute vouches for the old text, or makes a program more than it is.
+#[cfg(feature = "cli")]
+fn is_of_content(name: &std::ffi::OsStr) -> bool {
+    ["security.ima", "security.evm", "security.capability"].iter().any(|other| name == *other)
 }
 
 fn keeping_owner(

@@ -52,6 +52,54 @@ fn all_that_was_installed_is_undone_to_the_byte() {
 }
 
 #[test]
+fn dockerd_is_told_its_own_default() {
+    // A reload takes from dockerd only what the file names anew.
+    let text = "{\n  \"log-driver\": \"json-file\"\n}\n";
+    let node = Node::with_text("docker", text.as_bytes());
+    node.says("install", &["--default-runtime"]);
+    ok(recorded(&node, &[]));
+    let json: Value = serde_json::from_str(&node.text()).unwrap();
+    assert_eq!(json, serde_json::json!({"log-driver": "json-file", "default-runtime": "runc"}));
+    // Where the whole file was made, it goes.
+    let node = Node::new("docker");
+    node.says("install", &["--default-runtime"]);
+    ok(recorded(&node, &[]));
+    assert!(!node.config().exists());
+    // Who uninstalls by hand is told to restart it, and has the file as it was.
+    let node = Node::with_text("docker", text.as_bytes());
+    node.says("install", &["--default-runtime"]);
+    assert!(node.says("uninstall", &[]).contains("until it is restarted"));
+    assert_eq!(node.text(), text);
+}
+
+#[test]
+fn a_reload_that_failed_is_tried_again() {
+    let node = Node::with_text("docker", b"{}\n");
+    node.says("install", &[]);
+    let bin = node.dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let log = node.dir.path().join("log");
+    let systemctl = |status: u8| {
+        let text = format!("#!/bin/sh\necho \"$@\" >>{}\nexit {status}\n", log.display());
+        let write = "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        let mut shell = Command::new("/bin/sh");
+        ok(shell.args(["-c", write, "sh", &text]).arg(bin.join("systemctl")).output().unwrap());
+    };
+    let run = || {
+        let mut command = Command::new(CLI);
+        command.args(["uninstall", "--recorded", "--reload", "--state-dir"]).arg(node.state());
+        command.env("PATH", &bin).output().unwrap()
+    };
+    systemctl(1);
+    assert_eq!(run().status.code(), Some(5));
+    assert_eq!((node.text().trim(), node.records()), ("{}", 1), "known to be unread");
+    systemctl(0);
+    ok(run());
+    assert_eq!(node.records(), 0);
+    assert_eq!(fs::read_to_string(log).unwrap().matches("reload docker").count(), 2);
+}
+
+#[test]
 fn podmans_hook_goes_too() {
     let node = Node::new("podman");
     let drop_in = node.dir.path().join("containers.conf.d/90-gpulease-precreate.conf");

@@ -16,7 +16,9 @@ fn a_grant_hangs_on_podman_until_the_container_is_there() {
     let host = Host::new("h100x8");
     let mut podman = Podman::new();
     let web = Container::new(&host, ALL);
+    let asked = web.spec("config.json");
     podman.grant(&host, &web);
+    assert_ne!(web.spec("config.json"), asked);
     let lease = assert_one_grant(&host, &web, LeaseState::Pending);
     assert_eq!((lease.owner.pid, lease.engine.as_str()), (podman.pid(), "podman"));
     assert_eq!(lease.runtime_root, ROOT);
@@ -28,6 +30,8 @@ fn a_grant_hangs_on_podman_until_the_container_is_there() {
     assert_eq!((lease.owner.pid, lease.precreate), (web.pid(), None));
     ok(web.delete());
     assert!(host.leases().is_empty(), "the poststop hook releases");
+    // Podman restores a checkpoint by what is there, and crun then runs no hook.
+    assert_eq!(web.spec("config.json"), asked, "nothing of the grant stays in the bundle");
     ok(host.start("next", ALL));
 }
 

@@ -134,7 +134,8 @@ fn create(call: &Call) -> ExitCode {
     if std::env::var_os("STUB_NO_STATE").is_none() {
         fs::write(call.state_dir().join("state.json"), state.to_string()).unwrap();
     }
-    if !run_hooks(&config, "createRuntime", call, Some(init.id())) {
+    let bundle = fs::canonicalize(&call.bundle).unwrap();
+    if !run_hooks(&config, &bundle, "createRuntime", call, Some(init.id())) {
         let _ = init.kill();
         let _ = init.wait();
         fs::remove_dir_all(call.state_dir()).unwrap();
@@ -165,10 +166,10 @@ fn delete(call: &Call) -> ExitCode {
         }
     }
     fs::remove_dir_all(call.state_dir()).unwrap();
-    let config = Path::new(state["bundle"].as_str().unwrap()).join("config.json");
-    if let Ok(bytes) = fs::read(config) {
+    let bundle = Path::new(state["bundle"].as_str().unwrap());
+    if let Ok(bytes) = fs::read(bundle.join("config.json")) {
         // As runtime-spec says: a warning, and the delete goes on.
-        if !run_hooks(&serde_json::from_slice(&bytes).unwrap(), "poststop", call, None) {
+        if !run_hooks(&serde_json::from_slice(&bytes).unwrap(), bundle, "poststop", call, None) {
             eprintln!("stub-runtime: a poststop hook failed");
         }
     }
@@ -176,7 +177,7 @@ fn delete(call: &Call) -> ExitCode {
 }
 
 /// Runs a stage's hooks as runtime-spec says: exactly this environment, the state on stdin.
-fn run_hooks(config: &Value, stage: &str, call: &Call, pid: Option<u32>) -> bool {
+fn run_hooks(config: &Value, bundle: &Path, stage: &str, call: &Call, pid: Option<u32>) -> bool {
     if std::env::var_os("STUB_NO_HOOKS").is_some() {
         return true;
     }
@@ -195,8 +196,10 @@ fn run_hooks(config: &Value, stage: &str, call: &Call, pid: Option<u32>) -> bool
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let state =
-            json!({ "ociVersion": "1.0.2", "id": call.id, "pid": pid, "status": "creating" });
+        let state = json!({
+            "ociVersion": "1.0.2", "id": call.id, "pid": pid, "status": "creating",
+            "bundle": bundle,
+        });
         let _ = child.stdin.take().unwrap().write_all(state.to_string().as_bytes());
         child.wait().unwrap().success()
     })

@@ -73,6 +73,19 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
     Ok(edit)
 }
 
+/// The text with Docker's own default spelled out, if gpulease was the default and the file would
+/// name none: a dockerd that is only reloaded would go on with a program that is about to be gone.
+pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>, Fault> {
+    let parse_json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let is_default = parse_json(old).get(DEFAULT).and_then(Value::as_str) == Some(NAME);
+    if !is_default || parse_json(new).get(DEFAULT).is_some() {
+        return Ok(None);
+    }
+    let (root, top) = parse(if new.trim().is_empty() { EMPTY } else { new })?;
+    set(&top, DEFAULT, "runc")?;
+    Ok(Some(root.to_string()))
+}
+
 /// What dockerd has still after a reload. By that it sets anew what the file names, and leaves
 /// what the file does not name any more as it was (moby, `daemon/reload_unix.go`).
 pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {

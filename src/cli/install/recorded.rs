@@ -6,6 +6,8 @@ use super::{Answer, Engine, InstallOptions, uninstall};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Undoes each `install` that has a record. One that cannot be undone keeps none of the others
 /// from it, and is the answer.
@@ -15,6 +17,8 @@ pub(in crate::cli) fn uninstall_recorded(options: &InstallOptions) -> Result<Ans
         let text = format!("`{}` has no record; nothing to do\n", options.state_dir.display());
         return Ok(Answer::new(text, Value::Array(Vec::new())));
     }
+    let options = &InstallOptions { for_good: true, ..options.clone() };
+    let dirs = made_dirs(&places);
     let (mut text, mut reports, mut failures) = (String::new(), Vec::new(), Vec::new());
     for place in &places {
         match one(place, options) {
@@ -25,6 +29,10 @@ pub(in crate::cli) fn uninstall_recorded(options: &InstallOptions) -> Result<Ans
             Err(failure) => failures.push(failure),
         }
     }
+    if !options.dry_run {
+        // One that was made for two files goes only now that both are gone.
+        dirs.iter().rev().for_each(|dir| drop(std::fs::remove_dir(dir)));
+    }
     let failed = failures.len();
     let Some(mut first) = failures.into_iter().next() else {
         return Ok(Answer::new(text, Value::Array(reports)));
@@ -34,6 +42,12 @@ pub(in crate::cli) fn uninstall_recorded(options: &InstallOptions) -> Result<Ans
         first.message.push_str(&format!("; of {all} installs {done} are undone"));
     }
     Err(first)
+}
+
+/// The directories that were made for all of the files, the outermost first.
+fn made_dirs(places: &[Place]) -> BTreeSet<PathBuf> {
+    let records = places.iter().filter_map(|place| place.read().ok().flatten());
+    records.flat_map(|record| record.made_dirs).collect()
 }
 
 fn one(place: &Place, options: &InstallOptions) -> Result<Answer, Failure> {

@@ -48,14 +48,24 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
     let record = place.read()?;
     let old = target.text.as_deref();
     let path = target.path.display();
+    let reload = || Reload::after_change(engine, options.reload);
     let mut report = Report::new(engine, &target.path, options.dry_run);
     let Some(text) = old else {
         forget(&place, record.as_ref(), options)?;
         return Ok(report.done(&format!("`{path}` is not there; nothing to do\n"), ""));
     };
     let found = rest(engine, text, record.as_ref());
-    let (new, notes) = found.map_err(|fault| fault.in_file(&target.path))?;
+    let fault = |fault: super::Fault| fault.in_file(&target.path);
+    let (mut new, notes) = found.map_err(fault)?;
     report.notes = notes;
+    if let Some(rest) = new.as_deref().filter(|_| engine == Engine::Docker && options.for_good)
+        && let Some(named) = docker::with_default_named(text, rest).map_err(fault)?
+    {
+        new = Some(named);
+        let note = "`default-runtime` is `runc` now, as it is where none is named: dockerd would \
+                    go on with gpulease otherwise";
+        report.notes.push(note.to_owned());
+    }
     for other in others_with_our_default(engine, &target.path) {
         report.notes.push(format!(
             "`{}` still makes gpulease the default runtime: change that before it is used",
@@ -63,8 +73,15 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
         ));
     }
     if new.as_deref() == Some(text) {
+        let text = format!("`{path}` does not have gpulease; nothing to do\n");
+        // A record that is still there is of an uninstall whose reload failed.
+        if record.is_none() || options.dry_run {
+            return Ok(report.done(&text, ""));
+        }
+        let reload = reload()?;
+        report.reload = reload.json();
         forget(&place, record.as_ref(), options)?;
-        return Ok(report.done(&format!("`{path}` does not have gpulease; nothing to do\n"), ""));
+        return Ok(report.done(&text, &reload.line()));
     }
     if engine == Engine::Docker {
         report.notes.extend(docker::kept_by_reload(text, new.as_deref()));
@@ -79,8 +96,9 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
         None => target.remove()?,
     }
     failpoint::hit("uninstall-written");
+    // The record goes last: by it another try knows that the engine has not read the file yet.
+    let reload = reload()?;
     forget(&place, record.as_ref(), options)?;
-    let reload = Reload::after_change(engine, options.reload)?;
     report.changed = true;
     report.reload = reload.json();
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
