@@ -9,7 +9,10 @@
 
 use super::tables::{self, Setting, Wanted};
 use super::{Edit, Fault, Wiring};
+use crate::failure::Failure;
 use crate::injection::HOOK_NAME;
+use crate::model::code::Code;
+use crate::model::text::shown_line;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item};
@@ -21,6 +24,23 @@ const HOOKS_DIR: &str = "hooks_dir";
 pub(in crate::cli) const DIR_NAME: &str = "gpulease-hooks.d";
 /// The hook's file in it.
 const FILE_NAME: &str = "60-gpulease.json";
+
+/// Whether the Podman that says this of its version can read the drop-in and calls the hook where
+/// it says. One before 4.8 would fail at every command, for a list that appends is new to it.
+///
+/// # Errors
+/// If it is older than 5, as Podman by the shim is; if it says nothing of the kind it is taken as
+/// it is.
+pub(super) fn check_version(said: &str) -> Result<(), Failure> {
+    let version = said.split_whitespace().find_map(|word| word.split_once('.'));
+    let Some(Ok(major)) = version.map(|(major, _)| major.parse::<u32>()) else { return Ok(()) };
+    if major >= 5 {
+        return Ok(());
+    }
+    let text = format!("this is {}: its hooks need Podman 5 or later", shown_line(said.trim()));
+    Err(Failure::new(Code::NotSupportedYet, text)
+        .hint("`gpulease install podman` wires the runtime, which needs no hook"))
+}
 
 /// The hook's file that belongs to a drop-in: its directory lies beside the one of the drop-ins.
 pub(super) fn hook_file(drop_in: &Path) -> Option<PathBuf> {
@@ -123,6 +143,18 @@ mod tests {
         hook: "/usr/local/bin/gpulease-hook",
         hooks_dir: "/etc/containers/gpulease-hooks.d",
     };
+
+    #[test]
+    fn a_podman_that_could_not_read_the_drop_in_is_told_apart() {
+        for fits in ["podman version 5.4.2\n", "podman version 10.0.0-dev", "", "nonsense"] {
+            assert_eq!(check_version(fits).ok(), Some(()), "{fits}");
+        }
+        let failure = check_version("podman version 4.3.1\n").unwrap_err();
+        assert_eq!(
+            failure.message,
+            "this is podman version 4.3.1: its hooks need Podman 5 or later"
+        );
+    }
 
     #[test]
     fn the_files_that_are_given_to_users_are_those_that_are_written() {

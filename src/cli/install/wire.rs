@@ -8,9 +8,16 @@ use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, precreate, u
 use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
+use crate::paths::Paths;
+use crate::runtime::lowlevel::installed_on;
+use crate::sys::exec::ask_bounded;
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a program may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Puts gpulease into an engine's configuration.
 pub(in crate::cli) fn install(
@@ -30,6 +37,11 @@ pub(in crate::cli) fn install(
 /// does nothing.
 fn install_precreate(engine: Engine, options: &InstallOptions) -> Result<Answer, Failure> {
     let (drop_in, file) = precreate_files(engine, options)?;
+    if let Some(podman) = installed_on("podman", &Paths::default()) {
+        precreate::check_version(
+            &ask_bounded(&podman, &["--version"], ANSWER).unwrap_or_default(),
+        )?;
+    }
     let hook = program_beside_us(&[HOOK_NAME])?;
     let dir = file.parent().and_then(Path::to_str).ok_or_else(|| {
         Failure::new(Code::BadRequest, format!("the path `{}` is not UTF-8", file.display()))
