@@ -3,7 +3,7 @@
 //! Each type here takes *any* JSON value: one of another kind counts as absent, since whether a
 //! spec is right is the low-level runtime's to say. What nobody asked for is skipped unparsed, so
 //! that its contents (lone surrogates, numbers of any size, any depth) cannot make the reading
-//! fail. A key that occurs twice counts with its last value, as in Go and in [`serde_json::Value`].
+//! fail. A key that occurs twice counts with its last value, as in [`serde_json::Value`].
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
