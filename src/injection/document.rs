@@ -4,8 +4,9 @@
 //! because a round trip through typed structs loses what those do not know (DESIGN.md §9). Of a
 //! key that occurs twice the last value counts. (The runtimes' parsers may see it otherwise: Go's
 //! merges two objects, and takes a key in any case. No engine writes such a document.) Numbers are
-//! kept by an object with a private key inside serde_json; a document that has that key itself (`$serde_json::private::…`)
-//! does not parse, or has a number in that object's place, which an edit there refuses.
+//! kept by an object with a private key inside serde_json; a document that has that key itself
+//! (`$serde_json::private::…`) does not parse, or has a number in that object's place, which an
+//! edit there refuses.
 //!
 //! The seccomp profile, most of the text and never edited, is not in the tree: see `Aside`.
 
