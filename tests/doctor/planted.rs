@@ -52,6 +52,12 @@ const CONFIG: &str = "etc/gpulease/config.toml";
 const DEVICES: &str = "etc/gpulease/devices.toml";
 const HOOK: &str = "usr/local/bin/gpulease-hook";
 
+/// Podman reads its files for each command.
+const NOT_WIRED_FIX: &str = "for Docker `gpulease install docker --reload`, \
+                             for containerd `gpulease install containerd --reload`, \
+                             for Podman `gpulease install podman`, \
+                             for CRI-O `gpulease install crio --reload`";
+
 const ROWS: &[Row] = &[
     fault("config-insecure", "`chmod go-w ", true, |node| {
         node.write(CONFIG, "");
@@ -170,15 +176,25 @@ const ROWS: &[Row] = &[
         node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");
         node.refresh();
     }),
-    warning("no-devices", "gpulease inventory example", |node| {
+    fault("no-devices", "gpulease inventory example", true, |node| {
         node.write(DEVICES, "");
         node.refresh();
     }),
-    warning("no-engine-wired", "/etc/docker/daemon.json", |node| {
+    fault("no-devices", "gpulease inventory example", true, |node| {
+        node.remove(DEVICES);
+        node.refresh();
+    }),
+    warning("no-engine-wired", NOT_WIRED_FIX, |node| {
         node.write(DOCKER, "{}");
         node.remove(PODMAN);
         node.remove(CRIO);
-        node.remove("etc/containerd/config.toml");
+        node.write("etc/containerd/config.toml", "version = 3\n");
+    }),
+    note("no-engine", "`gpulease install ENGINE`", |node| {
+        for engine in ["dockerd", "containerd", "podman", "crio"] {
+            node.remove(&format!("usr/bin/{engine}"));
+        }
+        node.remove(DOCKER);
     }),
     fault("engine-config-invalid", "etc/docker/daemon.json", false, |node| {
         node.write(DOCKER, "{\"runtimes\": ");

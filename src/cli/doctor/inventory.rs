@@ -20,12 +20,11 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
     };
     cache(subject, found);
     if scanned.node.devices.is_empty() {
-        return found.warning(
+        let file = &subject.config.devices_file;
+        let what = if file.exists() { "lists no device" } else { "is not there" };
+        return found.fault(
             "no-devices",
-            format!(
-                "{} lists no device: every request is refused",
-                quoted(&subject.config.devices_file)
-            ),
+            format!("{} {what}: every request is refused", quoted(file)),
             "list the node's devices there; `gpulease inventory example` prints one to begin with",
         );
     }

@@ -54,6 +54,12 @@ impl Engine {
         })
     }
 
+    /// The command that has it use gpulease, at once where that takes a reload.
+    pub(in crate::cli) fn command(self) -> String {
+        let reload = if self.reload().is_some() { " --reload" } else { "" };
+        format!("gpulease install {}{reload}", self.name())
+    }
+
     /// How the engine is made to read its configuration; `None` for Podman, which reads it for
     /// each command. dockerd reads its runtimes anew on SIGHUP, if the file names any; containerd
     /// knows no reload, and CRI-O one for some of its options only. Containers live through all

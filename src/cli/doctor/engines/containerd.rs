@@ -3,6 +3,7 @@
 use super::super::finding::{Findings, quoted};
 use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
+use crate::cli::install;
 use crate::model::text::shown;
 use crate::runtime::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
@@ -43,9 +44,7 @@ pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
         default: cri.get("default_runtime_name").and_then(Value::as_str).map(str::to_owned),
         built_in: &["runc"],
         hooks_dirs: Vec::new(),
-        how: "add the runtime `gpulease` with `BinaryName = \"/usr/local/bin/gpulease-runtime\"` \
-              and `pod_annotations = [\"gpulease/*\", \"*.gpulease/*\"]` to \
-              /etc/containerd/config.toml",
+        install: install::Engine::Containerd,
         file,
     };
     for runtime in engine.runtimes.iter().filter(|runtime| runtime.is_ours()) {

@@ -3,6 +3,7 @@
 use super::super::finding::Findings;
 use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
+use crate::cli::install;
 use crate::runtime::lowlevel::installed_on;
 use serde_json::Value;
 use std::path::Path;
@@ -41,8 +42,7 @@ pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
         default: daemon.get("default-runtime").and_then(Value::as_str).map(str::to_owned),
         built_in: &["runc"],
         hooks_dirs: Vec::new(),
-        how: "add \"runtimes\": {\"gpulease\": {\"path\": \"/usr/local/bin/gpulease-runtime\"}} to \
-              /etc/docker/daemon.json, then `systemctl reload docker`",
+        install: install::Engine::Docker,
         file,
     })
 }

@@ -13,7 +13,7 @@ pub(super) use files::{drop_ins, text as read_text};
 use super::finding::{Findings, quoted};
 use super::programs::SHIM_NAME;
 use super::subject::Subject;
-use crate::cli::install::precreate::calls;
+use crate::cli::install::{self, precreate::calls};
 use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -47,8 +47,8 @@ struct Engine {
     /// What can be named without being listed.
     built_in: &'static [&'static str],
     hooks_dirs: Vec<PathBuf>,
-    /// How gpulease is put into the file.
-    how: &'static str,
+    /// What `gpulease install` calls it.
+    install: install::Engine,
 }
 
 /// A runtime that an engine lists.
@@ -85,7 +85,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
     let readers = [docker::read, containerd::read, toml_engines::podman, toml_engines::crio];
     let mut wired = Wired::default();
     let mut unwired = Vec::new();
-    let mut is_doubtful = false;
+    let (mut is_doubtful, mut is_any) = (false, false);
     for read in readers {
         let before = found.list.len();
         let Some(engine) = read(subject, found) else {
@@ -93,6 +93,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
             is_doubtful |= found.list.len() > before;
             continue;
         };
+        is_any = true;
         let ours: Vec<&Runtime> =
             engine.runtimes.iter().filter(|runtime| runtime.is_ours()).collect();
         engine.judge(subject, found);
@@ -102,7 +103,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
             found.ok("engine", format!("{} calls {HOOK_NAME} by {}", engine.name, quoted(file)));
         }
         if ours.is_empty() && hook.is_none() {
-            unwired.push((engine.name, engine.how));
+            unwired.push((engine.name, engine.install));
         }
         for runtime in ours {
             match runtime.program(&subject.paths) {
@@ -123,15 +124,27 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
         }
         wired.hooks_dirs.extend(engine.hooks_dirs.into_iter().map(|dir| (engine.name, dir)));
     }
+    if !is_any && !is_doubtful {
+        found.note(
+            "no-engine",
+            "no engine was found: neither Docker, Podman, CRI-O nor containerd with a configuration",
+            format!(
+                "install one, then run `gpulease install ENGINE`; or have {SHIM_NAME} called in \
+                 place of runc"
+            ),
+        );
+    }
     let none_is_wired = wired.shims.is_empty()
         && !wired.by_precreate
         && found.list.iter().all(|f| f.code != "engine-runtime-missing");
-    if let Some((name, how)) = unwired.first().filter(|_| none_is_wired && !is_doubtful) {
+    if none_is_wired && !is_doubtful && !unwired.is_empty() {
         let names: Vec<&str> = unwired.iter().map(|(name, _)| *name).collect();
+        let fixes =
+            unwired.iter().map(|(name, engine)| format!("for {name} `{}`", engine.command()));
         found.warning(
             "no-engine-wired",
             format!("no engine calls {SHIM_NAME}; installed: {}", names.join(", ")),
-            format!("for {name}: {how}"),
+            fixes.collect::<Vec<_>>().join(", "),
         );
     } else {
         for (name, _) in unwired {

@@ -3,6 +3,7 @@
 use super::super::finding::Findings;
 use super::super::subject::Subject;
 use super::{Engine, PODMAN, Runtime, files};
+use crate::cli::install;
 use crate::runtime::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -30,8 +31,7 @@ pub(super) fn podman(subject: &Subject, found: &mut Findings) -> Option<Engine> 
         default: string(&table, &["engine", "runtime"]),
         built_in: PODMAN_RUNTIMES,
         hooks_dirs: podman_hooks_dirs(&files, subject),
-        how: "put `[engine.runtimes]` and `gpulease = [\"/usr/local/bin/gpulease-runtime\"]` into \
-              /etc/containers/containers.conf.d/gpulease.conf",
+        install: install::Engine::Podman,
         file,
     })
 }
@@ -56,8 +56,7 @@ pub(super) fn crio(subject: &Subject, found: &mut Findings) -> Option<Engine> {
         default: string(&table, &["crio", "runtime", "default_runtime"]),
         built_in: &["crun", "runc"],
         hooks_dirs: directories(&table, &["crio", "runtime", "hooks_dir"]),
-        how: "put `[crio.runtime.runtimes.gpulease]` and `runtime_path = \
-              \"/usr/local/bin/gpulease-runtime\"` into /etc/crio/crio.conf.d/gpulease.conf",
+        install: install::Engine::Crio,
         file,
     })
 }
