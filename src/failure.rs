@@ -11,7 +11,6 @@ use crate::store::StoreError;
 use crate::sys::PathError;
 use crate::sys::checked::FileError;
 use std::error::Error;
-use std::io;
 
 /// A failure.
 #[derive(Debug, Clone)]
@@ -45,12 +44,8 @@ impl Failure {
 
 impl From<ClaimError> for Failure {
     fn from(error: ClaimError) -> Self {
-        let denied = matches!(
-            &error,
-            ClaimError::Path(error) | ClaimError::Store(StoreError::Path(error))
-                if error.source.kind() == io::ErrorKind::PermissionDenied
-        );
-        let hint = if denied { Some("run it with sudo".to_owned()) } else { error.hint() };
+        let hint =
+            if error.is_denied() { Some("run it with sudo".to_owned()) } else { error.hint() };
         Self { hint, ..Self::of(error.code(), &error) }
     }
 }

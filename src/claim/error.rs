@@ -85,6 +85,16 @@ impl ClaimError {
         }
     }
 
+    /// Whether another user, as a rule root, could have done it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::Path(error) | Self::Store(StoreError::Path(error))
+                if error.source.kind() == io::ErrorKind::PermissionDenied
+        )
+    }
+
     /// What to do about it, where that is not plain.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -28,8 +28,11 @@ Examples:
 Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
 
-`gpulease explain` without arguments lists the annotations. All other commands
-need root. Exit statuses:
+`gpulease explain` without arguments lists the annotations. That, completions,
+`inventory example` and --dry-run work for any user; doctor and health say what
+they could not see. All else needs root: leases are for nobody else to read.
+
+Exit statuses:
   0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
   granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
   7 the holder is alive. See gpulease(1).";
@@ -162,10 +165,11 @@ pub(super) enum Command {
         root: Option<PathBuf>,
     },
 
-    /// Say whether containers can be given devices now, for a health check
+    /// Say in one line whether containers can be given devices
     ///
     /// Looks at what can break while a node is in use: the configuration, the hook, the lease
-    /// directory and its lock, the inventory. One line; changes nothing and is done at once.
+    /// directory and its lock, the inventory. For a health check: changes nothing and is done at
+    /// once.
     #[command(after_help = HEALTH_AFTER)]
     Health {
         /// Look at the host whose file system lies below DIR, as in a container that has it
@@ -206,7 +210,7 @@ pub(super) enum Command {
     /// otherwise takes out only what gpulease put in. A default runtime becomes what it was
     /// before. Remove the containers that use the runtime first: their engine cannot start them
     /// again without it.
-    #[command(after_help = UNINSTALL_AFTER)]
+    #[command(after_help = UNINSTALL_AFTER, mut_arg("precreate", |arg| arg.help(UNINSTALL_PRECREATE)))]
     Uninstall {
         /// docker, podman, containerd or crio
         #[arg(
@@ -240,7 +244,7 @@ pub(super) enum Command {
 /// What `install` and `uninstall` have in common.
 #[derive(Debug, Clone, Args)]
 pub(super) struct InstallOptions {
-    /// Edit this file
+    /// The engine's configuration, where it is not in its usual place
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
@@ -292,9 +296,13 @@ Examples:
   gpulease install podman --precreate
   gpulease install containerd --config /etc/containerd/gpu.toml";
 
+/// What the option means here.
+const UNINSTALL_PRECREATE: &str =
+    "Podman: take out only the hook that `install --precreate` put in";
+
 const UNINSTALL_AFTER: &str = "\
-For podman, the hook of `install --precreate` goes too; with --precreate it goes
-alone. With --config, only that file is edited.
+For podman, the hook of `install --precreate` goes too. With --config, only that
+file is edited.
 
 Examples:
   gpulease uninstall docker --dry-run
@@ -315,7 +323,8 @@ Examples:
 
 const LEASES_AFTER: &str = "\
 DEVICES are indices, with the share of compute where it is not the whole
-device: `0-3` or `5:250m`. MEMORY is the sum over the devices.
+device: `0-3` or `5:250m`. MEMORY is the sum over the devices. In JSON, the
+holder of a lease in its grace is `gone`: its container has ended.
 
 Examples:
   gpulease leases

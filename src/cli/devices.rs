@@ -5,7 +5,7 @@ use super::output::{Answer, Output};
 use super::table::{self, left, right};
 use super::words;
 use crate::allocator::Snapshot;
-use crate::claim::sweep::{Swept, survey};
+use crate::claim::sweep::Swept;
 use crate::failure::Failure;
 use crate::model::device::{Device, Node};
 use crate::model::id::DeviceId;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// `devices`.
 pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
-    let swept = survey(context.ground())?;
+    let swept = context.survey()?;
     let free = snapshot(&node, &swept, context).free();
     let devices: Vec<Seen<'_>> = node
         .devices

@@ -7,7 +7,6 @@ use super::table::{self, left, right};
 use super::{request as shown_request, words};
 use crate::allocator::{self, Grant, Refusal};
 use crate::claim::create::isolation;
-use crate::claim::sweep::survey;
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
 use crate::model::code::Code;
@@ -80,7 +79,7 @@ pub(super) fn explain(
     };
     let node = context.inventory()?.node;
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
-    let swept = survey(context.ground())?;
+    let swept = context.survey()?;
     match allocator::allocate(&snapshot(&node, &swept, context), &request) {
         Ok(grant) => {
             let devices: Vec<&Device> =

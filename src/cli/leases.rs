@@ -25,7 +25,7 @@ pub(super) fn leases(
 ) -> Result<Answer, Failure> {
     let mut leases = Vec::new();
     let mut corrupt = Vec::new();
-    for entry in context.store.entries()? {
+    for entry in context.entries()? {
         match entry {
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
@@ -77,13 +77,22 @@ impl Seen {
         }
     }
 
+    /// In its grace it has none: the container is gone, and may come back.
+    const fn holder(&self) -> &'static str {
+        match (self.lease.state, self.dead) {
+            (LeaseState::Grace, false) => "gone",
+            (_, true) => "dead",
+            (LeaseState::Pending | LeaseState::Bound, false) => "alive",
+        }
+    }
+
     /// Field by field: the nonce and the environment are nobody's business.
     fn json(&self) -> Value {
         let lease = &self.lease;
         json!({
             "id": lease.id,
             "state": lease.state,
-            "holder": if self.dead { "dead" } else { "alive" },
+            "holder": self.holder(),
             "container_id": lease.container_id,
             "runtime_root": lease.runtime_root,
             "engine": lease.engine,
@@ -133,7 +142,10 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
             shares(&lease.devices),
             words::memory(memory.fold(Bytes(0), Bytes::saturating_add)),
             words::age(&lease.created_at, now),
-            lease.owner.pid.to_string(),
+            match lease.state {
+                LeaseState::Grace => "-".to_owned(),
+                LeaseState::Pending | LeaseState::Bound => lease.owner.pid.to_string(),
+            },
         ]
     });
     table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)

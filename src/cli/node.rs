@@ -1,11 +1,13 @@
 //! What the commands look at: configuration, inventory, leases. Reading only, without the lock.
 
-use crate::claim::Ground;
+use crate::claim::sweep::{Swept, survey};
+use crate::claim::{ClaimError, Ground};
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::inventory::{self, Inventory};
 use crate::paths::Paths;
-use crate::store::Store;
+use crate::store::{Entry, Store};
+use crate::sys::identity;
 use std::path::Path;
 
 /// The host and what is configured on it.
@@ -27,6 +29,29 @@ impl Context {
 
     pub(super) const fn ground(&self) -> Ground<'_> {
         Ground { paths: &self.paths, store: &self.store }
+    }
+
+    /// All lease records, as they lie.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, Failure> {
+        self.store.entries().map_err(|error| self.unread(error.into()))
+    }
+
+    /// The leases as the next container start would find them.
+    pub(super) fn survey(&self) -> Result<Swept, Failure> {
+        survey(self.ground()).map_err(|error| self.unread(error))
+    }
+
+    /// Why the records cannot be read: for all but root, that is because they are root's.
+    fn unread(&self, error: ClaimError) -> Failure {
+        let is_for_root = error.is_denied() && !identity::is_host_root(&self.paths);
+        let failure = Failure::from(error);
+        if !is_for_root {
+            return failure;
+        }
+        Failure {
+            message: format!("reading the leases needs root: {}", failure.message),
+            ..failure
+        }
     }
 
     /// The inventory that the next container start would go by: the cache, or, where that is

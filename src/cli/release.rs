@@ -47,6 +47,11 @@ fn released(context: &Context, lease: &Lease, force: bool) -> Answer {
             lease.owner.pid
         ));
     }
+    let holder = match (alive, in_grace) {
+        (true, _) => "alive",
+        (false, true) => "gone",
+        (false, false) => "dead",
+    };
     let json = json!({
         "released": {
             "id": lease.id,
@@ -54,7 +59,7 @@ fn released(context: &Context, lease: &Lease, force: bool) -> Answer {
             "runtime_root": lease.runtime_root,
             "state": lease.state,
             "devices": lease.devices,
-            "holder": if alive { "alive" } else { "dead" },
+            "holder": holder,
             "forced": force,
         }
     });

@@ -5,9 +5,9 @@
 //!   lock                    0600; flock; never removed
 //!   inventory.json          what the node has
 //!   runtime                 the last good choice of a low-level runtime
-//!   leases/<id>@<root>.json one lease a file: damage stays local
-//!   bundles/<hash>.json     how to undo our edits of one config.json
-//!   corrupt/                unreadable records, moved aside once their container is dead
+//!   leases/<id>@<root>.json 0700; one lease a file: damage stays local
+//!   bundles/<hash>.json     0700; how to undo our edits of one config.json
+//!   corrupt/                0700; unreadable records, moved aside once their container is dead
 //! ```
 //!
 //! Only [`Ledger`], which exists only while the lock is held, can change a lease.
@@ -24,12 +24,15 @@ use crate::model::id::LeaseKey;
 use crate::paths::Paths;
 use crate::sys::lock::LockError;
 use crate::sys::{PathError, atomic, identity, lock};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+
+/// Who runs what, and with which devices, is for nobody else to read.
+const INNER_MODE: u32 = 0o700;
 
 /// Why the lease directory could not be used.
 #[derive(Debug, Error)]
@@ -85,10 +88,11 @@ impl Store {
             atomic::make_dir(&self.run, 0o755)?;
         }
         self.check()?;
-        for (name, mode) in [("leases", 0o755), ("bundles", 0o700), ("corrupt", 0o700)] {
-            atomic::make_dir(&self.run.join(name), mode)?;
-        }
-        Ok(())
+        ["leases", "bundles", "corrupt"].into_iter().try_for_each(|name| {
+            let dir = self.run.join(name);
+            atomic::make_dir(&dir, INNER_MODE)?;
+            close(&dir)
+        })
     }
 
     /// Whether what lies here may be believed.
@@ -171,6 +175,18 @@ impl Store {
     pub fn last_runtime_path(&self) -> PathBuf {
         self.run.join("runtime")
     }
+}
+
+/// Takes reading away from others, who could list the containers by it. A directory that they could
+/// write to stays as it is: what lies in it need not be ours, and `doctor` says so.
+fn close(dir: &Path) -> Result<(), StoreError> {
+    let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
+    let is_ours = metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw();
+    if is_ours && metadata.mode() & 0o077 != 0 && metadata.mode() & 0o022 == 0 {
+        let closed = Permissions::from_mode(INNER_MODE);
+        fs::set_permissions(dir, closed).map_err(PathError::new("prepare", dir))?;
+    }
+    Ok(())
 }
 
 /// A directory in which others can rename files is one in which they can forge leases.

@@ -4,7 +4,6 @@ use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use proptest::prelude::*;
-use std::os::unix::fs::PermissionsExt;
 
 pub(crate) fn lease(id: &str, root: &str) -> Lease {
     let nonce = Nonce::new(&"ab".repeat(16)).unwrap();
@@ -123,6 +122,25 @@ fn a_directory_that_others_can_write_is_refused() {
     let link = store.run.with_extension("link");
     std::os::unix::fs::symlink(&store.run, &link).unwrap();
     assert!(matches!(Store::at(&link).prepare(&paths), Err(StoreError::Insecure { .. })));
+}
+
+#[test]
+fn what_lies_inside_is_for_its_owner_alone() {
+    let (_dir, store, paths) = store();
+    let mode = |name: &str| fs::metadata(store.run.join(name)).unwrap().mode() & 0o7777;
+    let set = |mode| {
+        fs::set_permissions(store.run.join("leases"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for name in ["leases", "bundles", "corrupt"] {
+        assert_eq!(mode(name), 0o700, "{name}");
+    }
+    set(0o755);
+    store.prepare(&paths).unwrap();
+    assert_eq!(mode("leases"), 0o700, "what was open is closed");
+    // What others may have put there is not made to look like ours.
+    set(0o775);
+    store.prepare(&paths).unwrap();
+    assert_eq!(mode("leases"), 0o775);
 }
 
 proptest! {

@@ -81,8 +81,7 @@ impl Node {
             "etc/crio/crio.conf.d/gpulease.conf",
             "[crio.runtime.runtimes.gpulease]\nruntime_path = \"/usr/local/bin/gpulease-runtime\"\n",
         );
-        node.mkdir("run/gpulease/leases");
-        for name in ["bundles", "corrupt"] {
+        for name in ["leases", "bundles", "corrupt"] {
             node.mkdir(&format!("run/gpulease/{name}"));
             node.chmod(&format!("run/gpulease/{name}"), 0o700);
         }

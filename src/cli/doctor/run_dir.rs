@@ -72,7 +72,7 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
         );
     }
     if metadata.mode() & 0o022 != 0 {
-        let right = if what == "run-dir" || what == "leases" { "0755" } else { "0700" };
+        let right = if what == "run-dir" { "0755" } else { "0700" };
         found.fault(
             "run-dir-mode",
             format!(
