@@ -141,10 +141,13 @@ fn a_node_without_devices_is_no_error() {
     needs_root!();
     let host = Host::with_devices("", Path::new(STUB));
     fs::remove_file(host.path("etc/devices.toml")).unwrap();
-    assert!(says(&host, &["devices"]).starts_with("no devices"));
+    let text = says(&host, &["devices"]);
+    assert!(text.starts_with("no devices") && text.contains("\nhint: list the node's"), "{text}");
     assert_eq!(tells(&host, &["devices"]), Value::Array(Vec::new()));
     assert_eq!(says(&host, &["leases"]), "no leases\n");
     assert!(!host.run_dir().exists(), "looking makes nothing");
+    let text = says(&host, &["inventory", "refresh"]);
+    assert!(text.starts_with("0 devices: ") && text.contains("`gpulease inventory example`"));
 }
 
 #[test]
@@ -306,6 +309,24 @@ fn explain_says_for_each_device_why_not() {
 }
 
 #[test]
+fn explain_counts_the_devices_that_were_not_asked_for() {
+    needs_root!();
+    let host = Host::new("a100x4");
+    for (devices, rows, line) in [
+        ("devices=2", 1, "\n14 devices are not among the devices asked for\n"),
+        ("devices=9", 0, "\n15 devices are not meant by `9`\n"),
+    ] {
+        let output = host.cli(&["explain", devices]);
+        assert_eq!(output.status.code(), Some(3));
+        let text = stdout(&output);
+        assert!(text.contains(line), "{text}");
+        assert_eq!(text.matches("  NVIDIA A100-SXM4-40GB").count(), rows, "{text}");
+        let told = json(&host.cli(&["explain", devices, "--json"]));
+        assert_eq!(told["refusal"]["verdicts"].as_array().unwrap().len(), 15, "all of them");
+    }
+}
+
+#[test]
 fn explain_refuses_words_that_are_no_request() {
     needs_root!();
     let host = Host::new("mixed4");
@@ -350,6 +371,8 @@ fn explain_lists_the_annotations_whatever_the_configuration() {
         Command::new(CLI).env("GPULEASE_CONFIG", "/nonexistent").args(args).output().unwrap()
     };
     let text = stdout(&ok(run(&["explain"])));
+    assert!(text.starts_with("A container asks for devices by these annotations:\n\ngpulease/"));
+    assert!(text.contains("\nExample:\n  docker run --runtime gpulease --annotation "), "{text}");
     let told = json(&ok(run(&["explain", "--json"])));
     let keys = gpulease::request::keys::KEYS;
     assert_eq!(told.as_array().unwrap().len(), keys.len());
@@ -506,6 +529,11 @@ fn help_fits_into_80_columns_and_version_names_the_commit() {
         &["inventory", "refresh"],
         &["inventory", "show"],
         &["inventory", "example"],
+        &["doctor"],
+        &["health"],
+        &["install"],
+        &["uninstall"],
+        &["completions"],
     ];
     for page in pages {
         for flag in ["--help", "-h"] {
@@ -515,6 +543,7 @@ fn help_fits_into_80_columns_and_version_names_the_commit() {
             assert!(text.contains("xample"), "no example: {text}");
             for line in text.lines() {
                 assert!(line.chars().count() <= 80, "{page:?}: {line}");
+                assert_eq!(line, line.trim_end(), "{page:?}");
             }
         }
     }
@@ -572,6 +601,33 @@ fn tables_fit_the_terminal() {
         assert!(text.lines().count() > 4, "{args}: {text}");
     }
     assert_eq!(host.leases().iter().filter(|lease| lease.state == LeaseState::Bound).count(), 2);
+}
+
+/// Errors are wrapped for a person, and one line for whatever else reads them.
+#[test]
+fn errors_fit_the_terminal_and_are_one_line_elsewhere() {
+    needs_root!();
+    let host = Host::new("a100x4");
+    for (args, hint) in [
+        ("explain compute=0.5 isolation=mig", "leave out `gpulease/compute`"),
+        ("explain foo=1", "after `gpulease/` may stand"),
+        ("explain strategy=round-robin", "out or set it to one of `first-fit`, `best-fit`,"),
+        ("uninstall", "name docker, podman, containerd or crio"),
+        ("completions tcsh", "allowed are bash, zsh, fish"),
+    ] {
+        let words: Vec<&str> = args.split(' ').collect();
+        let plain = host.cli(&words);
+        let plain = stderr(&plain);
+        assert_eq!(plain.lines().count(), 2, "{plain}");
+        assert!(plain.lines().nth(1).unwrap().contains(hint), "{plain}");
+        let line =
+            format!("stty cols 80; {CLI} --gpulease-config {} {args}", host.config().display());
+        let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+        let text = without_colour(&stdout(&output).replace('\r', ""));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&text), words(&plain), "the same words");
+    }
 }
 
 fn without_colour(text: &str) -> String {

@@ -4,7 +4,7 @@ use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::one_line::ranges;
 use super::reasons::{reason, vendor_name};
-use super::refusal::{Refusal, Verdict};
+use super::refusal::{NOT_MEANT, Refusal, Verdict};
 use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
@@ -48,7 +48,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
             meant.push(device.place());
             format!("could be meant by `{name}`: {}", device.uuid)
         } else {
-            format!("not meant by `{name}`")
+            format!("{NOT_MEANT} `{name}`")
         };
         verdicts.push(verdict(device, false, reason));
     }
@@ -239,7 +239,7 @@ fn kind_hint(request: &Request, before: &[&Device]) -> String {
             profiles(before)
         ),
         MigChoice::Either => "name an instance, as 2:0 is one of GPU 2, or let \
-                              gpulease/isolation=mig choose one of its GPU's"
+                              gpulease/isolation=mig choose one of that GPU's instances"
             .to_owned(),
         MigChoice::Gpus => format!(
             "{whole} of {} GPUs are not in MIG mode; gpulease/isolation=mig or \

@@ -3,6 +3,7 @@
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::occupancy::Fit;
+use super::refusal::NOT_NAMED;
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::{Device, Vendor};
 use crate::model::lease::Sharing;
@@ -28,7 +29,7 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
     let request = assessment.request;
     let capacity = assessed.device.capacity();
     match exclusion {
-        Exclusion::NotNamed => "not among the devices asked for".to_owned(),
+        Exclusion::NotNamed => NOT_NAMED.to_owned(),
         Exclusion::Vendor => match request.vendor {
             Some(vendor) => format!("not made by {}", vendor_name(vendor)),
             None => "made by another vendor".to_owned(),

@@ -5,6 +5,12 @@ use crate::model::id::DeviceId;
 use crate::model::mig::Place;
 use serde::{Serialize, Serializer};
 
+/// The reason for a device that the list of devices leaves out.
+pub(super) const NOT_NAMED: &str = "not among the devices asked for";
+
+/// What the reason begins with where an item of the list names no device.
+pub(super) const NOT_MEANT: &str = "not meant by";
+
 /// Why one device was not (or could not alone be) granted; or that it would fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -28,6 +34,13 @@ impl Verdict {
     #[must_use]
     pub const fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.mig_index }
+    }
+
+    /// Whether the request named devices, and this is none of them: true of most on a large node,
+    /// and no news.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.reason == NOT_NAMED || self.reason.starts_with(NOT_MEANT)
     }
 }
 

@@ -29,8 +29,9 @@ Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
 
 `gpulease explain` without arguments lists the annotations. That, completions,
-`inventory example` and --dry-run work for any user; doctor and health say what
-they could not see. All else needs root: leases are for nobody else to read.
+`inventory example` and `install --dry-run` work for any user; doctor and health
+say what they could not see. All else needs root: who holds what is for nobody
+else to read.
 
 Exit statuses:
   0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
@@ -213,12 +214,7 @@ pub(super) enum Command {
     #[command(after_help = UNINSTALL_AFTER, mut_arg("precreate", |arg| arg.help(UNINSTALL_PRECREATE)))]
     Uninstall {
         /// docker, podman, containerd or crio
-        #[arg(
-            value_name = "ENGINE",
-            value_enum,
-            hide_possible_values = true,
-            required_unless_present = "recorded"
-        )]
+        #[arg(value_name = "ENGINE", value_enum, hide_possible_values = true)]
         engine: Option<Engine>,
 
         /// Undo every `install` that left a record, of all engines
@@ -261,8 +257,13 @@ pub(super) struct InstallOptions {
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) reload: bool,
 
-    /// Where the file as it was is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/gpulease/install")]
+    /// Where the file as it was is kept [default: /var/lib/gpulease/install]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/gpulease/install",
+        hide_default_value = true
+    )]
     pub(super) state_dir: PathBuf,
 
     /// The programs are about to be removed.

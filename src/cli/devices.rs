@@ -1,7 +1,7 @@
 //! `gpulease devices`: what the node has and what is free of it.
 
 use super::node::Context;
-use super::output::{Answer, Output};
+use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::words;
 use crate::allocator::Snapshot;
@@ -28,8 +28,9 @@ pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<
     let json = Value::Array(devices.iter().map(Seen::json).collect());
     let mut text = if devices.is_empty() {
         format!(
-            "no devices: `{}` is missing or empty\n",
-            shown(&context.config.devices_file.display().to_string())
+            "no devices: `{}` is missing or empty\n{}",
+            shown(&context.config.devices_file.display().to_string()),
+            output.line(Paint::Cyan, "hint:", words::LIST_DEVICES)
         )
     } else {
         in_table(&devices, &node, wide, output)
@@ -95,16 +96,6 @@ impl Seen<'_> {
         })
     }
 
-    fn state(&self) -> &'static str {
-        match (self.device.healthy, self.device.simulated) {
-            (Some(false), true) => "simulated, unhealthy",
-            (Some(false), false) => "unhealthy",
-            (_, true) => "simulated",
-            (Some(true), false) => "healthy",
-            (None, false) => "unknown",
-        }
-    }
-
     /// A GPU in MIG mode has nothing to give away: its instances have.
     fn free(&self) -> String {
         let (milli, memory) = self.free;
@@ -142,7 +133,7 @@ fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> S
             seen.leases.len().to_string(),
             device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
             device.pci.to_string(),
-            seen.state().to_owned(),
+            words::state(device).to_owned(),
         ]
     });
     table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)

@@ -5,7 +5,7 @@ use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::{request as shown_request, words};
-use crate::allocator::{self, Grant, Refusal};
+use crate::allocator::{self, Grant, Refusal, Verdict};
 use crate::claim::create::isolation;
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
@@ -23,6 +23,14 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
+const KEYS_BEFORE: &str = "A container asks for devices by these annotations:\n";
+
+const KEYS_AFTER: &str = "\
+Example:
+  docker run --runtime gpulease --annotation gpulease/count=2 \\
+    --annotation gpulease/vendor=nvidia IMAGE
+";
+
 /// `explain` without a request: the annotations.
 pub(super) fn keys(output: &Output) -> Answer {
     let json = KEYS.iter().map(|key| {
@@ -38,7 +46,7 @@ pub(super) fn keys(output: &Output) -> Answer {
         })
     });
     let paragraphs: Vec<String> = KEYS.iter().map(|key| paragraph(key, output)).collect();
-    Answer::new(paragraphs.join("\n"), json.collect())
+    Answer::new(format!("{KEYS_BEFORE}\n{}\n{KEYS_AFTER}", paragraphs.join("\n")), json.collect())
 }
 
 fn paragraph(key: &Key, output: &Output) -> String {
@@ -160,7 +168,7 @@ fn granted(
             granted.milli.to_string(),
             words::memory(granted.memory),
             granted.sharing.to_string(),
-            if device.is_some_and(|device| device.simulated) { "simulated" } else { "" }.to_owned(),
+            device.map_or("", words::state).to_owned(),
         ]
     });
     let mut text = asked(request);
@@ -217,12 +225,8 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
         1,
     ));
     if !refusal.verdicts.is_empty() {
-        let rows = refusal.verdicts.iter().map(|verdict| {
-            vec![verdict.place().to_string(), verdict.model.clone(), verdict.reason.clone()]
-        });
-        let columns = [right("INDEX"), left("MODEL"), left("VERDICT")];
         text.push('\n');
-        text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+        text.push_str(&verdicts(&refusal.verdicts, output));
         text.push('\n');
     }
     if !refusal.hint.is_empty() {
@@ -231,6 +235,31 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
     }
     let json = json!({ "request": shown_request::json(request), "refusal": refusal });
     Answer { text, json, status: refusal.code.exit_status() }
+}
+
+/// A row for each device that was asked for; the others are counted, by their reasons.
+fn verdicts(verdicts: &[Verdict], output: &Output) -> String {
+    let (unnamed, asked): (Vec<&Verdict>, Vec<_>) = verdicts.iter().partition(|v| v.is_unnamed());
+    let rows = asked.iter().map(|verdict| {
+        vec![verdict.place().to_string(), verdict.model.clone(), verdict.reason.clone()]
+    });
+    let columns = [right("INDEX"), left("MODEL"), left("VERDICT")];
+    let mut text = String::new();
+    if !asked.is_empty() {
+        text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for verdict in unnamed {
+        *counts.entry(&verdict.reason).or_default() += 1;
+    }
+    for (reason, count) in counts {
+        let are = if count == 1 { "is" } else { "are" };
+        text.push_str(&words::wrapped(
+            "",
+            &format!("{} {are} {reason}", words::count(count, "device")),
+        ));
+    }
+    text
 }
 
 fn asked(request: &Request) -> String {

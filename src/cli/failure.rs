@@ -3,13 +3,19 @@
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// For something that only root may do.
 pub(super) fn needs_root(what: &str) -> Failure {
     let code = Code::RootlessUnsupported;
     Failure::new(code, format!("{what} needs root, and not in a user namespace"))
         .hint("run it with sudo")
+}
+
+/// For `uninstall` alone.
+pub(super) fn no_engine() -> Failure {
+    Failure::new(Code::BadRequest, "ENGINE is not given")
+        .hint("name docker, podman, containerd or crio, or undo every install with --recorded")
 }
 
 /// For arguments that clap refuses: its first line and its tip, in our shape.
@@ -27,6 +33,13 @@ pub(super) fn of_arguments(error: &clap::Error) -> Failure {
         text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let message = paragraph.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
+    // All that is allowed says more than what is spelled most like it.
+    if let Some(ContextValue::Strings(allowed)) = error.get(ContextKind::ValidValue)
+        && let Some((message, _)) = message.split_once(" [possible values: ")
+    {
+        return Failure::new(Code::BadRequest, shown_line(message))
+            .hint(format!("allowed are {}", allowed.join(", ")));
+    }
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     let hint = tip.map_or_else(|| "add `--help` for the usage".to_owned(), str::to_owned);
     Failure::new(Code::BadRequest, shown_line(message)).hint(hint)

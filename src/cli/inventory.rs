@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 /// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
 /// before each use anyway.
-pub(super) fn refresh(context: &Context) -> Result<Answer, Failure> {
+pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Failure> {
     if !identity::is_host_root(&context.paths) {
         return Err(needs_root("to write the inventory"));
     }
@@ -34,11 +34,14 @@ pub(super) fn refresh(context: &Context) -> Result<Answer, Failure> {
         [] => format!("`{}` is not there", context.config.devices_file.display()),
         sources => format!("read from {}", sources.join(", ")),
     };
-    let text = format!(
+    let mut text = format!(
         "{}{}: {from}\n",
         words::count(inventory.node.devices.len(), "device"),
         if simulated > 0 { format!(" ({simulated} simulated)") } else { String::new() },
     );
+    if inventory.node.devices.is_empty() {
+        text.push_str(&output.line(Paint::Cyan, "hint:", words::LIST_DEVICES));
+    }
     let json = json!({
         "path": path.display().to_string(),
         "devices": inventory.node.devices.len(),
@@ -116,7 +119,7 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
         right("INDEX"),
         left("UUID"),
         left("MODEL"),
-        right("MEMORY").rank(1),
+        right("TOTAL").rank(1),
         left("PCI").rank(3),
         left("NODES").rank(2),
     ];

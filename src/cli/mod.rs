@@ -28,7 +28,7 @@ use crate::model::code::Code;
 use args::{Cli, Command, InventoryAction};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
-use failure::of_arguments;
+use failure::{no_engine, of_arguments};
 use node::Context;
 use output::{Answer, Output};
 use std::process::ExitCode;
@@ -81,22 +81,24 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             Ok(doctor::doctor(cli.gpulease_config.as_deref(), root.as_deref(), *verbose, output))
         }
         Command::Health { root } => {
-            Ok(doctor::health(cli.gpulease_config.as_deref(), root.as_deref()))
+            Ok(doctor::health(cli.gpulease_config.as_deref(), root.as_deref(), output))
         }
         Command::Inventory { action } => match action {
-            InventoryAction::Refresh => inventory::refresh(&context()?),
+            InventoryAction::Refresh => inventory::refresh(&context()?, output),
             InventoryAction::Show => inventory::show(&context()?, output),
             InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
         },
         // No configuration either: that may come later.
         Command::Install { engine, default_runtime, options } => {
-            install::install(*engine, *default_runtime, options)
+            install::install(*engine, *default_runtime, options, output)
         }
-        // clap asks for the one or the other.
         Command::Uninstall { engine: Some(engine), options, .. } => {
-            install::uninstall(*engine, options)
+            install::uninstall(*engine, options, output)
         }
-        Command::Uninstall { engine: None, options, .. } => install::uninstall_recorded(options),
+        Command::Uninstall { recorded: true, options, .. } => {
+            install::uninstall_recorded(options, output)
+        }
+        Command::Uninstall { .. } => Err(no_engine()),
         Command::Completions { shell } => Ok(completions::completions(*shell)),
     }
 }

@@ -1,6 +1,7 @@
 //! The one place that writes to the terminal.
 
 use super::args::Color;
+use super::words;
 use crate::failure::Failure;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ pub(super) struct Output {
     /// Colour on stdout, and on stderr.
     color: bool,
     error_color: bool,
+    /// Whether stderr is read on a terminal, and not line by line.
+    error_is_terminal: bool,
     /// The terminal's width; `None` where there is no terminal, and so no need to fit anything.
     pub(super) width: Option<u16>,
 }
@@ -105,6 +108,7 @@ impl Output {
             json: wish.json,
             color: color(is_terminal),
             error_color: color(io::stderr().is_terminal()),
+            error_is_terminal: io::stderr().is_terminal(),
             width: is_terminal.then(width),
         }
     }
@@ -112,6 +116,12 @@ impl Output {
     /// `text` in colour, where stdout has colour.
     pub(super) fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.color, paint, text)
+    }
+
+    /// `word` in colour and `text`: wrapped on a terminal, elsewhere one line.
+    pub(super) fn line(&self, paint: Paint, word: &str, text: &str) -> String {
+        let text = words::line(self.width.is_some(), &format!("{word} "), text);
+        text.replacen(word, &self.paint(paint, word), 1)
     }
 
     /// Writes the answer.
@@ -126,11 +136,13 @@ impl Output {
     /// Says why not: on stderr for people, on stdout too for programs that asked for JSON.
     pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
         let Failure { code, message, hint } = failure;
-        let name = painted(self.error_color, Paint::Red, "gpulease:");
-        let mut text = format!("{name} {code}: {message}\n");
+        let line = |paint, word: &str, what: &str| {
+            let text = words::line(self.error_is_terminal, &format!("{word} "), what);
+            text.replacen(word, &painted(self.error_color, paint, word), 1)
+        };
+        let mut text = line(Paint::Red, "gpulease:", &format!("{code}: {message}"));
         if let Some(hint) = hint {
-            let word = painted(self.error_color, Paint::Cyan, "hint:");
-            text.push_str(&format!("{word} {hint}\n"));
+            text.push_str(&line(Paint::Cyan, "hint:", hint));
         }
         // Nobody is left to tell if even this fails.
         let _ = io::stderr().lock().write_all(text.as_bytes());

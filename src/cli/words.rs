@@ -55,6 +55,17 @@ pub(super) fn model(device: &Device) -> String {
     }
 }
 
+/// Whether the device exists, and what its source says of its health.
+pub(super) const fn state(device: &Device) -> &'static str {
+    match (device.healthy, device.simulated) {
+        (Some(false), true) => "simulated, unhealthy",
+        (Some(false), false) => "unhealthy",
+        (_, true) => "simulated",
+        (Some(true), false) => "healthy",
+        (None, false) => "unknown",
+    }
+}
+
 /// `1 device`, `2 devices`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
@@ -84,6 +95,15 @@ pub(super) fn wrapped(title: &str, text: &str) -> String {
     out.push('\n');
     out
 }
+
+/// `title` and `text`: [`wrapped`] for a terminal, and else one line, for whatever reads lines.
+pub(super) fn line(is_terminal: bool, title: &str, text: &str) -> String {
+    if is_terminal { wrapped(title, text) } else { format!("{title}{text}\n") }
+}
+
+/// What to do on a node without devices.
+pub(super) const LIST_DEVICES: &str =
+    "list the node's devices there; `gpulease inventory example` prints a file to begin with";
 
 /// The line under every table with simulated devices; empty where there are none.
 pub(super) fn simulated_footer<'a>(

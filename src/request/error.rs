@@ -212,7 +212,14 @@ impl RequestError {
         let spelled = shown(spelled);
         let instead = match key.support {
             Support::Only([only]) => format!("leave `{spelled}` out or set it to `{only}`"),
-            Support::Except(_) => format!("leave `{spelled}` out or give it another value"),
+            Support::Except(values) => {
+                // `a`|`b`, each in quotes already.
+                let allowed =
+                    key.syntax.split('|').filter(|a| !values.contains(&a.trim_matches('`')));
+                let allowed = allowed.collect::<Vec<_>>();
+                let of = if allowed.len() > 1 { "one of " } else { "" };
+                format!("leave `{spelled}` out or set it to {of}{}", allowed.join(", "))
+            }
             Support::Full | Support::Only(_) => format!("leave `{spelled}` out"),
         };
         Self::NotSupportedYet { key: spelled, value, instead }

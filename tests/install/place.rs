@@ -16,15 +16,39 @@ fn a_dry_run_shows_the_diff_and_changes_nothing() {
     let config = node.config();
     assert!(said.starts_with(&format!("--- {0}\n+++ {0}\n@@ ", config.display())), "{said}");
     assert!(said.lines().any(|line| line.starts_with('+') && line.contains("\"gpulease\": {")));
+    assert!(said.ends_with("\nnothing was changed: it was a dry run\n"), "{said}");
     assert_eq!(node.text(), fs::read_to_string(&file).unwrap());
     assert_eq!(fs::read_dir(node.dir.path()).unwrap().count(), 1);
-    node.says("install", &[]);
+    let said = node.says("install", &[]);
+    assert!(said.contains("\nbackup: /") && !said.contains("dry run"), "{said}");
     let text = node.text();
     let said = node.says("uninstall", &["--dry-run"]);
     assert!(said.lines().any(|line| line.starts_with('-') && line.contains("\"gpulease\": {")));
     assert_eq!((node.text(), node.records()), (text, 1));
     let output = node.run("install", &["--dry-run", "--reload"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn where_there_was_no_file_there_is_no_backup() {
+    let node = Node::new("docker");
+    let said = node.says("install", &[]);
+    assert!(said.contains("\nrecord: /") && !said.contains("backup"), "{said}");
+}
+
+/// It is not looked for below a temporary directory, so this is about the host of the tests.
+#[test]
+fn an_engine_that_is_not_installed_is_told() {
+    let on_path = |name: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+    };
+    for (engine, program) in [("docker", "dockerd"), ("podman", "podman"), ("crio", "crio")] {
+        let installed = on_path(program) || Path::new("/usr/bin").join(program).exists();
+        let said = Node::new(engine).says("install", &["--dry-run"]);
+        let note = format!("note: {program} is not installed here: ");
+        assert_eq!(said.contains(&note), !installed, "{said}");
+    }
 }
 
 #[test]

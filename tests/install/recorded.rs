@@ -162,4 +162,5 @@ fn it_is_all_or_one_engine() {
     let output = Command::new(CLI).arg("uninstall").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("ENGINE"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--recorded"), "{}", stderr(&output));
 }

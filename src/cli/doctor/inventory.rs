@@ -25,7 +25,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
         return found.fault(
             "no-devices",
             format!("{} {what}: every request is refused", quoted(file)),
-            "list the node's devices there; `gpulease inventory example` prints one to begin with",
+            words::LIST_DEVICES,
         );
     }
     let simulated = scanned.node.devices.iter().filter(|device| device.simulated).count();

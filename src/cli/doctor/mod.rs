@@ -52,7 +52,7 @@ pub(super) fn doctor(
 }
 
 /// `health`: what can go wrong while a node is in use, and is cheap to look at.
-pub(super) fn health(config: Option<&Path>, root: Option<&Path>) -> Answer {
+pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
     let mut found = Findings::default();
     let subject = examine(config, root, &mut found);
     if subject.known == Known::All {
@@ -60,7 +60,7 @@ pub(super) fn health(config: Option<&Path>, root: Option<&Path>) -> Answer {
         run_dir::check(&subject, &mut found);
         inventory::check(&subject, &mut found);
     }
-    report::health(&found, &subject)
+    report::health(&found, &subject, output)
 }
 
 fn examine(config: Option<&Path>, root: Option<&Path>, found: &mut Findings) -> Subject {

@@ -28,7 +28,7 @@ pub(super) fn doctor(found: &Findings, verbose: bool, output: &Output) -> Answer
     Answer { status: status(found), ..Answer::new(text, json) }
 }
 
-pub(super) fn health(found: &Findings, subject: &Subject) -> Answer {
+pub(super) fn health(found: &Findings, subject: &Subject, output: &Output) -> Answer {
     let faults: Vec<String> = found
         .list
         .iter()
@@ -39,7 +39,8 @@ pub(super) fn health(found: &Findings, subject: &Subject) -> Answer {
     let text = if faults.is_empty() {
         format!("healthy: {}\n", shown(&plain(&subject.config.run_dir)))
     } else {
-        format!("unhealthy: {}; see `gpulease doctor`\n", faults.join("; "))
+        let what = format!("{}; see `gpulease doctor`", faults.join("; "));
+        output.line(Paint::Red, "unhealthy:", &what)
     };
     let json = json!({ "healthy": faults.is_empty(), "checks": checks(found) });
     Answer { status: u8::from(!faults.is_empty()), ..Answer::new(text, json) }

@@ -60,6 +60,16 @@ impl Engine {
         format!("gpulease install {}{reload}", self.name())
     }
 
+    /// The program that reads the file.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "dockerd",
+            Self::Podman | Self::PodmanHooksDir | Self::PodmanHook => "podman",
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+        }
+    }
+
     /// How the engine is made to read its configuration; `None` for Podman, which reads it for
     /// each command. dockerd reads its runtimes anew on SIGHUP, if the file names any; containerd
     /// knows no reload, and CRI-O one for some of its options only. Containers live through all

@@ -23,7 +23,7 @@ mod undo;
 mod wire;
 
 use super::args::InstallOptions;
-use super::output::Answer;
+use super::output::{Answer, Output, Paint};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;

@@ -2,7 +2,7 @@
 //! before they take the programs away, on which the engines' files would go on to depend.
 
 use super::record::Place;
-use super::{Answer, Engine, InstallOptions, uninstall};
+use super::{Answer, Engine, InstallOptions, Output, uninstall};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use serde_json::Value;
@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 /// Undoes each `install` that has a record. One that cannot be undone keeps none of the others
 /// from it, and is the answer.
-pub(in crate::cli) fn uninstall_recorded(options: &InstallOptions) -> Result<Answer, Failure> {
+pub(in crate::cli) fn uninstall_recorded(
+    options: &InstallOptions,
+    output: &Output,
+) -> Result<Answer, Failure> {
     let places = Place::all(&options.state_dir)?;
     if places.is_empty() {
         let text = format!("`{}` has no record; nothing to do\n", options.state_dir.display());
@@ -21,7 +24,7 @@ pub(in crate::cli) fn uninstall_recorded(options: &InstallOptions) -> Result<Ans
     let dirs = made_dirs(&places);
     let (mut text, mut reports, mut failures) = (String::new(), Vec::new(), Vec::new());
     for place in &places {
-        match one(place, options) {
+        match one(place, options, output) {
             Ok(answer) => {
                 text.push_str(&answer.text);
                 reports.push(answer.json);
@@ -50,7 +53,7 @@ fn made_dirs(places: &[Place]) -> BTreeSet<PathBuf> {
     records.flat_map(|record| record.made_dirs).collect()
 }
 
-fn one(place: &Place, options: &InstallOptions) -> Result<Answer, Failure> {
+fn one(place: &Place, options: &InstallOptions, output: &Output) -> Result<Answer, Failure> {
     let bad = |text: String| {
         let text = format!("cannot use the record `{}`: {text}", place.path.display());
         Failure::new(Code::StateUnavailable, text).hint("move it away, and see `gpulease doctor`")
@@ -62,5 +65,5 @@ fn one(place: &Place, options: &InstallOptions) -> Result<Answer, Failure> {
     if Place::of(&options.state_dir, engine, options.config_of(engine))?.path != place.path {
         return Err(bad("it is not that of the file that it names".to_owned()));
     }
-    uninstall(engine, &options)
+    uninstall(engine, &options, output)
 }

@@ -4,6 +4,8 @@ use super::Engine;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
+use crate::paths::Paths;
+use crate::runtime::lowlevel::installed_on;
 use crate::sys::exec::{Finished, ask_bounded, run_bounded};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -68,6 +70,14 @@ fn run(words: &[&str]) -> Result<(), String> {
         Finished { success: true, .. } => Ok(()),
         Finished { stderr, .. } => Err(shown_line(stderr.trim())),
     }
+}
+
+/// What to say of an engine that is not installed where anybody would look for it.
+pub(super) fn absent(engine: Engine) -> Option<String> {
+    let name = engine.program();
+    let is_there = find(name).is_some() || installed_on(name, &Paths::default()).is_some();
+    (!is_there)
+        .then(|| format!("{name} is not installed here: nothing reads the file before it is"))
 }
 
 /// A program, as a shell would find it. It gets a PATH of the system's directories only.

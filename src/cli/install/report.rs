@@ -1,7 +1,7 @@
 //! What was done, for programs and for people.
 
-use super::{Answer, Engine};
-use crate::model::text::shown_lines;
+use super::{Answer, Engine, Output, Paint};
+use crate::model::text::{shown_line, shown_lines};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -63,19 +63,23 @@ impl Done {
     }
 
     /// The answer for several files, the first of which is the one that was asked for.
-    pub(super) fn answer(self, others: Vec<Self>) -> Answer {
+    pub(super) fn answer(self, others: Vec<Self>, output: &Output) -> Answer {
         let mut text = self.before;
         for done in &others {
             text.push_str(&done.before);
         }
         let reports = || std::iter::once(&self.report).chain(others.iter().map(|o| &o.report));
         let notes = reports().flat_map(|report| &report.notes);
-        notes.for_each(|note| text.push_str(&format!("note: {note}\n")));
-        text.push_str(&self.after);
+        // The diff shows whatever stands in the file.
+        let mut text = shown_lines(&text);
+        notes.for_each(|note| text.push_str(&output.line(Paint::Cyan, "note:", &shown_line(note))));
+        text.push_str(&shown_lines(&self.after));
+        if reports().any(|report| report.dry_run && !report.diff.is_empty()) {
+            text.push_str("\nnothing was changed: it was a dry run\n");
+        }
         let mut report = self.report;
         report.also = others.into_iter().map(|done| done.report).collect();
         let json = serde_json::to_value(&report).unwrap_or_default();
-        // The diff shows whatever stands in the file.
-        Answer::new(shown_lines(&text), json)
+        Answer::new(text, json)
     }
 }

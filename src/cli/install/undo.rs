@@ -6,7 +6,8 @@ use super::reload::Reload;
 use super::report::{Done, Report};
 use super::wire::precreate_files;
 use super::{
-    Answer, Edit, Engine, InstallOptions, crio, diff, docker, is_wired, podman, tables, unwired,
+    Answer, Edit, Engine, InstallOptions, Output, crio, diff, docker, is_wired, podman, tables,
+    unwired,
 };
 use crate::failure::Failure;
 use crate::sys::{checked, failpoint};
@@ -17,10 +18,11 @@ use std::path::{Path, PathBuf};
 pub(in crate::cli) fn uninstall(
     engine: Engine,
     options: &InstallOptions,
+    output: &Output,
 ) -> Result<Answer, Failure> {
     if options.precreate {
         let (drop_in, hook) = unwire_precreate(engine, options)?;
-        return Ok(drop_in.answer(vec![hook]));
+        return Ok(drop_in.answer(vec![hook], output));
     }
     // A file that is named is the only one that is meant.
     let precreate = if engine == Engine::Podman && options.config.is_none() {
@@ -30,7 +32,7 @@ pub(in crate::cli) fn uninstall(
         Vec::new()
     };
     let others = precreate.into_iter().filter(|done| !done.is_idle()).collect();
-    Ok(unwire(engine, options.config_of(engine), options)?.answer(others))
+    Ok(unwire(engine, options.config_of(engine), options)?.answer(others, output))
 }
 
 /// Takes the hook away. The directory that Podman is to read goes first: the file in it does

@@ -2,9 +2,11 @@
 
 use super::file::{self, Target};
 use super::record::{Place, Record};
-use super::reload::Reload;
+use super::reload::{Reload, absent};
 use super::report::{Done, Report};
-use super::{Answer, Engine, InstallOptions, Wiring, diff, is_wired, precreate, unwired, wired};
+use super::{
+    Answer, Engine, InstallOptions, Output, Wiring, diff, is_wired, precreate, unwired, wired,
+};
 use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
@@ -24,18 +26,23 @@ pub(in crate::cli) fn install(
     engine: Engine,
     default_runtime: bool,
     options: &InstallOptions,
+    output: &Output,
 ) -> Result<Answer, Failure> {
     if options.precreate {
-        return install_precreate(engine, options);
+        return install_precreate(engine, options, output);
     }
     let runtime = program_beside_us(&["gpulease-runtime", HOOK_NAME])?;
     let wiring = Wiring { runtime: &runtime, default_runtime, hook: "", hooks_dir: "" };
-    Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new()))
+    Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new(), output))
 }
 
 /// Has Podman call the hook. The directory that it is to read comes last: until then the file in it
 /// does nothing.
-fn install_precreate(engine: Engine, options: &InstallOptions) -> Result<Answer, Failure> {
+fn install_precreate(
+    engine: Engine,
+    options: &InstallOptions,
+    output: &Output,
+) -> Result<Answer, Failure> {
     let (drop_in, file) = precreate_files(engine, options)?;
     if let Some(podman) = installed_on("podman", &Paths::default()) {
         precreate::check_version(
@@ -48,7 +55,7 @@ fn install_precreate(engine: Engine, options: &InstallOptions) -> Result<Answer,
     })?;
     let wiring = Wiring { runtime: "", default_runtime: false, hook: &hook, hooks_dir: dir };
     let hook = wire(Engine::PodmanHook, &file, &wiring, options)?;
-    Ok(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?.answer(vec![hook]))
+    Ok(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?.answer(vec![hook], output))
 }
 
 /// The drop-in and the hook's file.
@@ -89,6 +96,7 @@ fn wire(
     // Of two files, the second says it.
     if engine != Engine::PodmanHook {
         report.notes.extend(replaceable(Path::new(program)));
+        report.notes.extend(absent(engine));
     }
     if old == Some(edit.text.as_str()) {
         let text = format!("`{path}` has gpulease already; nothing to do\n");
@@ -117,7 +125,8 @@ fn wire(
     report.changed = true;
     report.backup = Some(place.path.display().to_string());
     report.reload = reload.json();
-    let text = format!("{diff}\n`{path}` has gpulease now\nbackup: {}\n", place.path.display());
+    let kept = if record.before.is_some() { "backup" } else { "record" };
+    let text = format!("{diff}\n`{path}` has gpulease now\n{kept}: {}\n", place.path.display());
     Ok(report.done(&text, &reload.line()))
 }
 
