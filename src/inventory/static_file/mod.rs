@@ -225,4 +225,6 @@ fn convert(
 #[cfg(test)]
 mod mig_tests;
 #[cfg(test)]
+mod page_tests;
+#[cfg(test)]
 mod tests;
