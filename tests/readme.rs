@@ -264,7 +264,10 @@ fn the_json_and_toml_blocks_are_valid() {
     }
     let (devices, configs): (Vec<_>, Vec<_>) =
         blocks("toml").into_iter().partition(|block| block.contains("[[device]]"));
-    assert!(!devices.is_empty() && !configs.is_empty());
+    assert!(devices.len() >= 2 && !configs.is_empty());
+    // Who has a GPU of each kind puts one below the other.
+    let both = static_file::parse(&devices.join("\n")).unwrap();
+    assert!(both.devices.len() > devices.len(), "{both:?}");
     for block in devices {
         let node = static_file::parse(&block).unwrap();
         let whole = node.devices.iter().filter(|device| device.instance().is_none());
@@ -312,6 +315,33 @@ fn the_table_of_codes_is_complete() {
         let begin = format!("| `{code}` | {} |", code.exit_status());
         assert!(rows.iter().any(|row| row.starts_with(&begin)), "no row `{begin}`");
     }
+}
+
+#[test]
+fn links_to_headings_lead_somewhere() {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let headings: BTreeSet<String> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("##"))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))
+        .map(|line| line.chars().filter(|c| plain(*c)).collect())
+        .collect();
+    let links = README.split("](#").skip(1).filter_map(|rest| rest.split(')').next());
+    let dead: Vec<&str> = links.filter(|link| !headings.contains(*link)).collect();
+    assert!(dead.is_empty(), "{dead:?} of {headings:?}");
+}
+
+#[test]
+fn the_manual_pages_are_named() {
+    let pages = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man"));
+    let mut seen = 0;
+    for page in pages.unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        let (page, section) = name.rsplit_once('.').unwrap();
+        assert!(README.contains(&format!("{page}({section})")), "{name} is not in README.md");
+        seen += 1;
+    }
+    assert!(seen >= 5);
 }
 
 #[test]

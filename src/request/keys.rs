@@ -291,7 +291,8 @@ pub const KEYS: &[Key] = &[
         env: "GPULEASE_PRIORITY",
         syntax: "a whole number from 0 to 4294967295, or `low` (1), `normal` (5), `high` (10), \
                  `urgent` (15)",
-        meaning: "higher goes first in the queue",
+        meaning: "recorded in the lease, and without effect: there is no queue in which a higher \
+                  one would go first",
         default: "`5`",
         example: "high",
         ..PLAIN
@@ -334,8 +335,9 @@ pub const KEYS: &[Key] = &[
         env: "GPULEASE_CAPABILITIES",
         syntax: "a comma-separated list of `compute`, `utility`, `graphics`, `video`, `display`, \
                  `all`",
-        meaning: "the driver features that the container gets",
-        default: "`compute,utility`",
+        meaning: "the value of `NVIDIA_DRIVER_CAPABILITIES` in a container with NVIDIA devices, for \
+                  NVIDIA's tools that read it; gpulease itself brings no driver files",
+        default: "the container's own value, or `compute,utility`",
         example: "compute,utility",
         ..PLAIN
     },
