@@ -40,7 +40,7 @@ if [ "${1-}" = --inside ]; then
 else
     [ $# = 1 ] || usage
     bin=$(readlink -f "$1")
-    [ "$(id -u)" = 0 ] || die "must run as root: containers are made (try sudo make demo)"
+    [ "$(id -u)" = 0 ] || die "must run as root: containers are made (try: sudo env \"PATH=\$PATH\" make demo)"
     for program in gpulease gpulease-runtime gpulease-hook; do
         [ -x "$bin/$program" ] || die "there is no $program in $1 (make build makes it)"
     done
@@ -137,7 +137,7 @@ run() {
     fi
     # Lines a little too long, as in a listing, are left to the terminal.
     awk 'length <= 90 { print; next }
-        { fflush(); print | "fold -s -w 80"; close("fold -s -w 80") }' "$out"
+        { fflush(); print | fold; close(fold) }' fold='fold -s -w 80 | sed "s/ $//"' "$out"
 }
 
 # The same, for a command that has to succeed.
