@@ -40,7 +40,7 @@ if [ "${1-}" = --inside ]; then
 else
     [ $# = 1 ] || usage
     bin=$(readlink -f "$1")
-    [ "$(id -u)" = 0 ] || die "must run as root: containers are made (try: sudo env \"PATH=\$PATH\" make demo)"
+    [ "$(id -u)" = 0 ] || die "must run as root: containers are made (README.md says how by sudo)"
     for program in gpulease gpulease-runtime gpulease-hook; do
         [ -x "$bin/$program" ] || die "there is no $program in $1 (make build makes it)"
     done
