@@ -11,6 +11,9 @@ HAS_MUSL := $(wildcard $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(
 HOT_TARGET := $(if $(filter no,$(MUSL)),$(HOST),$(if $(HAS_MUSL),$(MUSL_TARGET),$(HOST)))
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --locked \
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
+# To be shown: sudo drops what cargo is found by.
+AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rustup}\" \
+	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
 .PHONY: help build demo man packages test test-vm test-packages lint bench clean has-cargo is-root
@@ -20,11 +23,11 @@ help: ## Show what there is
 
 has-cargo:
 	@command -v cargo >/dev/null || { echo "cargo is not on PATH: install Rust by rustup. Under" \
-		"sudo, keep the PATH: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)" >&2; exit 1; }
+		"sudo, keep the PATH: $(AS_ROOT)" >&2; exit 1; }
 
 is-root:
 	@[ "$$(id -u)" = 0 ] || { echo "root is needed, for containers are made:" \
-		"sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)" >&2; exit 1; }
+		"$(AS_ROOT)" >&2; exit 1; }
 
 build: has-cargo ## Build the programs into dist/bin
 	@echo "gpulease-runtime and gpulease-hook: static, for $(HOT_TARGET)"

@@ -24,7 +24,8 @@ content() {
     same "all else is root's and is not executable" "" \
         "$(grep -v ' /usr/bin/' <<<"$files" | grep -v '^-rw-r--r-- root/root ' || true)"
     for name in /usr/lib/tmpfiles.d/gpulease.conf /usr/share/man/man1/gpulease.1.gz \
-        /usr/share/man/man5/gpulease-config.5.gz /usr/share/man/man8/gpulease-runtime.8.gz \
+        /usr/share/man/man5/gpulease-config.5.gz \
+        /usr/share/man/man5/gpulease-devices.5.gz /usr/share/man/man8/gpulease-runtime.8.gz \
         /usr/share/man/man8/gpulease-hook.8.gz /usr/share/zsh/vendor-completions/_gpulease \
         /usr/share/bash-completion/completions/gpulease \
         /usr/share/fish/vendor_completions.d/gpulease.fish \

@@ -83,7 +83,7 @@ docker_life() {
     check "the files are as they were packed" in_lab dpkg --verify gpulease
     check "the manual page is there" in_lab test -f /usr/share/man/man1/gpulease.1.gz
 
-    title "README.md, Install for Docker, with what the package brought"
+    title "README.md, Docker, with what the package brought"
     check "a node is simulated" in_lab sh -ec 'install -d -m 0755 /etc/gpulease
         gpulease inventory example mixed4 > /etc/gpulease/devices.toml
         gpulease inventory refresh && gpulease devices'
