@@ -1,6 +1,10 @@
 //! The arguments, and with them the help texts.
 
 use super::completions::{Shell, profiles, request_words};
+use super::examples::{
+    COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, EXPLAIN_AFTER, HEALTH_AFTER, INSTALL_AFTER,
+    INVENTORY_AFTER, LEASES_AFTER, RELEASE_AFTER, TOP_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
+};
 use super::install::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -15,28 +19,6 @@ pub(super) enum Color {
     /// Nowhere
     Never,
 }
-
-const TOP_AFTER: &str = "\
-Examples:
-  gpulease devices                     what the node has and what is free
-  gpulease leases                      who holds what
-  gpulease explain count=1 memory=8Gi  would this start now, and if not, why
-  gpulease release web                 take a lease back from a dead container
-  gpulease install docker              have an engine use gpulease
-  gpulease doctor                      what is wrong here, and how to fix it
-
-Containers ask for devices by annotation, for instance:
-  docker run --annotation gpulease/count=1 IMAGE
-
-`gpulease explain` without arguments lists the annotations. That, completions,
-`inventory example` and `install --dry-run` work for any user; doctor and health
-say what they could not see. All else needs root: who holds what is for nobody
-else to read.
-
-Exit statuses:
-  0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
-  granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
-  7 the holder is alive. See gpulease(1).";
 
 /// Leases GPUs to containers: shows what the node has and who holds it, explains what a request
 /// would get, and takes leases back.
@@ -277,100 +259,6 @@ impl InstallOptions {
         self.config.as_deref().unwrap_or_else(|| engine.default_config())
     }
 }
-
-const INSTALL_AFTER: &str = "\
-Files:
-  docker      /etc/docker/daemon.json
-  podman      /etc/containers/containers.conf.d/60-gpulease.conf
-  containerd  /etc/containerd/config.toml
-  crio        /etc/crio/crio.conf.d/60-gpulease.conf
-
-With --precreate:
-  podman      /etc/containers/containers.conf.d/90-gpulease-precreate.conf
-              /etc/containers/gpulease-hooks.d/60-gpulease.json
-
---config names the first of them then; the other lies in ../gpulease-hooks.d.
-
-Examples:
-  gpulease install docker --dry-run
-  gpulease install docker --default-runtime --reload
-  gpulease install podman --precreate
-  gpulease install containerd --config /etc/containerd/gpu.toml";
-
-/// What the option means here.
-const UNINSTALL_PRECREATE: &str =
-    "Podman: take out only the hook that `install --precreate` put in";
-
-const UNINSTALL_AFTER: &str = "\
-For podman, the hook of `install --precreate` goes too. With --config, only that
-file is edited.
-
-Examples:
-  gpulease uninstall docker --dry-run
-  gpulease uninstall docker --reload
-  gpulease uninstall --recorded";
-
-const COMPLETIONS_AFTER: &str = "\
-Examples:
-  gpulease completions bash > /etc/bash_completion.d/gpulease
-  gpulease completions zsh > /usr/local/share/zsh/site-functions/_gpulease
-  gpulease completions fish > /etc/fish/completions/gpulease.fish";
-
-const DEVICES_AFTER: &str = "\
-Examples:
-  gpulease devices
-  gpulease devices --wide
-  gpulease devices --json | jq '.[] | select(.milli_free == 1000) | .uuid'";
-
-const LEASES_AFTER: &str = "\
-DEVICES are indices, with the share of compute where it is not the whole
-device: `0-3` or `5:250m`. MEMORY is the sum over the devices. In JSON, the
-holder of a lease in its grace is `gone`: its container has ended.
-
-Examples:
-  gpulease leases
-  gpulease leases --all --wide
-  gpulease leases --json | jq '.leases[] | select(.holder == \"dead\") | .id'";
-
-const EXPLAIN_AFTER: &str = "\
-Exits with 0 if the request would be granted or asks for nothing, with 3 if
-there is nothing to grant, with 2 if the request is wrong.
-
-Examples:
-  gpulease explain
-  gpulease explain count=2 vendor=amd
-  gpulease explain compute=0.5 memory=8Gi model=H100
-  gpulease explain --bundle /run/containerd/io.containerd.runtime.v2.task/NS/ID";
-
-const RELEASE_AFTER: &str = "\
-Examples:
-  gpulease release l-5f1c09ab77de
-  gpulease release web --force";
-
-const DOCTOR_AFTER: &str = "\
-A fault refuses containers with a request, or gives them what they should not
-have. A warning works now and will surprise somebody. A note is worth knowing.
-Each has a code in brackets, which stays, and a fix. Exits with 1 if there is a
-fault, else with 0.
-
-Examples:
-  gpulease doctor
-  gpulease doctor -v
-  gpulease doctor --json | jq -r '.checks[] | select(.level == \"fault\") | .fix'";
-
-const HEALTH_AFTER: &str = "\
-Exits with 0 if it is healthy, else with 1; `gpulease doctor` says more. What
-cannot be looked at, as by another user than root, is not called healthy.
-
-Examples:
-  gpulease health
-  gpulease health --root /host --json";
-
-const INVENTORY_AFTER: &str = "\
-Examples:
-  gpulease inventory show
-  gpulease inventory example h100x8 > /etc/gpulease/devices.toml
-  gpulease inventory refresh";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InventoryAction {

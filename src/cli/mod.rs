@@ -9,6 +9,7 @@ mod args;
 mod completions;
 mod devices;
 mod doctor;
+mod examples;
 mod explain;
 mod failure;
 mod install;
