@@ -1,5 +1,6 @@
 //! From request to recorded lease.
 
+use super::liveness::{self, Holder};
 use super::sweep::{Swept, sweep};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Grant, Snapshot};
@@ -9,7 +10,7 @@ use crate::model::id::{DeviceId, LeaseKey, Nonce};
 use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION};
 use crate::request::{Amount, Request, Source};
-use crate::store::{Entry, Ledger};
+use crate::store::{Corrupt, Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -111,18 +112,38 @@ fn adopt(
         ..granted
     };
     if let Some(former) = former {
-        // Another root than the hook could know of. What is there is not to be overwritten.
-        match ledger.entry(&claimant.key)? {
-            Some(Entry::Lease(other)) if other.state == LeaseState::Grace => {}
-            None => {}
-            Some(_) => return Ok(None),
-        }
+        // Another root than the hook could know of. What somebody has there is not overwritten.
+        refuse_if_in_the_way(ledger.entry(&claimant.key)?, ground)?;
         ledger.put(&lease)?;
         ledger.remove(&former)?;
     } else {
         ledger.put(&lease)?;
     }
     Ok(Some(lease))
+}
+
+fn refuse_if_in_the_way(entry: Option<Entry>, ground: Ground<'_>) -> Result<(), ClaimError> {
+    match entry {
+        None => Ok(()),
+        Some(Entry::Lease(other)) => {
+            let is_free = other.state == LeaseState::Grace
+                || liveness::holder(&other, ground.paths) == Holder::Dead;
+            if is_free { Ok(()) } else { Err(already_leased(&other)) }
+        }
+        Some(Entry::Corrupt(corrupt)) => Err(unreadable(&corrupt)),
+    }
+}
+
+fn already_leased(lease: &Lease) -> ClaimError {
+    ClaimError::AlreadyLeased {
+        container: lease.container_id.to_string(),
+        lease: lease.id.to_string(),
+        pid: lease.owner.pid,
+    }
+}
+
+fn unreadable(corrupt: &Corrupt) -> ClaimError {
+    ClaimError::Corrupt { path: corrupt.path.display().to_string(), why: corrupt.why.clone() }
 }
 
 fn is_for(lease: &Lease, claimant: &Claimant<'_>, owner: &Owner) -> bool {
@@ -149,18 +170,11 @@ fn former_devices(ledger: &Ledger<'_>, key: &LeaseKey) -> Result<BTreeSet<Device
 /// Engines do not create a container that runs. If one seems to, its lease is not touched.
 fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
     if let Some(corrupt) = swept.corrupt.iter().find(|corrupt| corrupt.key == *key) {
-        return Err(ClaimError::Corrupt {
-            path: corrupt.path.display().to_string(),
-            why: corrupt.why.clone(),
-        });
+        return Err(unreadable(corrupt));
     }
     let own = swept.leases.iter().find(|lease| lease.key().ok().as_ref() == Some(key));
     match own {
-        Some(lease) if lease.state != LeaseState::Grace => Err(ClaimError::AlreadyLeased {
-            container: lease.container_id.to_string(),
-            lease: lease.id.to_string(),
-            pid: lease.owner.pid,
-        }),
+        Some(lease) if lease.state != LeaseState::Grace => Err(already_leased(lease)),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::podman::{ALL, Container, ONE, Podman, ROOT, assert_one_grant};
-use crate::support::{HOOK, Host, STUB, needs_root, ok, stderr};
+use crate::support::{HOOK, Host, STUB, kill, needs_root, ok, stderr};
 use gpulease::model::lease::{Lease, LeaseState};
 use serde_json::{Value, json};
 use std::fs;
@@ -103,6 +103,28 @@ fn a_shim_takes_the_grant_over() {
         assert!(host.leases().is_empty());
         let _ = fs::remove_dir_all(root.join(&web.id));
     }
+}
+
+#[test]
+fn a_grant_is_not_doubled_where_the_shims_place_is_taken() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let mut podman = Podman::new();
+    let web = Container::new(&host, ONE);
+    let asked = fs::read(web.path("config.json")).unwrap();
+    let root = host.root();
+    let words = ["create", "--bundle", ".", "--pid-file", "pid"];
+    let create = || shim(&host, &web, &root, &words).output().unwrap();
+    ok(create());
+    let first = web.pid();
+    fs::write(web.path("config.json"), &asked).unwrap();
+    let granted = podman.grant(&host, &web);
+    assert!(stderr(&create()).contains("already-leased"));
+    assert_eq!(host.records().len(), 2, "both are as they were");
+    kill(first);
+    ok(create());
+    let held: Vec<_> = host.records().into_iter().map(|lease| lease.unwrap().id).collect();
+    assert_eq!(held, [granted.id]);
 }
 
 /// The shim, called for a container by this root.
