@@ -55,12 +55,7 @@ pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<(), Cl
 fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
     let lease = match entry {
         Some(Entry::Lease(lease)) => *lease,
-        Some(Entry::Corrupt(corrupt)) => {
-            return Err(ClaimError::Corrupt {
-                path: corrupt.path.display().to_string(),
-                why: corrupt.why,
-            });
-        }
+        Some(Entry::Corrupt(corrupt)) => return Err(ClaimError::corrupt(&corrupt)),
         None => {
             return Err(ClaimError::Stale(format!(
                 "the lease of container {} was reclaimed before its container started",

@@ -10,7 +10,7 @@ use crate::model::id::{DeviceId, LeaseKey, Nonce};
 use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION};
 use crate::request::{Amount, Request, Source};
-use crate::store::{Corrupt, Entry, Ledger};
+use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -111,13 +111,13 @@ fn adopt(
         precreate: None,
         ..granted
     };
-    if let Some(former) = former {
+    if former.is_some() {
         // Another root than the hook could know of. What somebody has there is not overwritten.
         refuse_if_in_the_way(ledger.entry(&claimant.key)?, ground)?;
-        ledger.put(&lease)?;
+    }
+    ledger.put(&lease)?;
+    if let Some(former) = former {
         ledger.remove(&former)?;
-    } else {
-        ledger.put(&lease)?;
     }
     Ok(Some(lease))
 }
@@ -130,7 +130,7 @@ fn refuse_if_in_the_way(entry: Option<Entry>, ground: Ground<'_>) -> Result<(), 
                 || liveness::holder(&other, ground.paths) == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other)) }
         }
-        Some(Entry::Corrupt(corrupt)) => Err(unreadable(&corrupt)),
+        Some(Entry::Corrupt(corrupt)) => Err(ClaimError::corrupt(&corrupt)),
     }
 }
 
@@ -140,10 +140,6 @@ fn already_leased(lease: &Lease) -> ClaimError {
         lease: lease.id.to_string(),
         pid: lease.owner.pid,
     }
-}
-
-fn unreadable(corrupt: &Corrupt) -> ClaimError {
-    ClaimError::Corrupt { path: corrupt.path.display().to_string(), why: corrupt.why.clone() }
 }
 
 fn is_for(lease: &Lease, claimant: &Claimant<'_>, owner: &Owner) -> bool {
@@ -170,7 +166,7 @@ fn former_devices(ledger: &Ledger<'_>, key: &LeaseKey) -> Result<BTreeSet<Device
 /// Engines do not create a container that runs. If one seems to, its lease is not touched.
 fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
     if let Some(corrupt) = swept.corrupt.iter().find(|corrupt| corrupt.key == *key) {
-        return Err(unreadable(corrupt));
+        return Err(ClaimError::corrupt(corrupt));
     }
     let own = swept.leases.iter().find(|lease| lease.key().ok().as_ref() == Some(key));
     match own {

@@ -2,7 +2,7 @@
 
 use crate::allocator::Refusal;
 use crate::model::code::Code;
-use crate::store::StoreError;
+use crate::store::{Corrupt, StoreError};
 use crate::sys::PathError;
 use crate::sys::lock::LockError;
 use std::io;
@@ -83,6 +83,12 @@ impl ClaimError {
             Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
             Self::HolderAlive { .. } => Code::HolderAlive,
         }
+    }
+
+    /// That a record cannot be read.
+    #[must_use]
+    pub fn corrupt(record: &Corrupt) -> Self {
+        Self::Corrupt { path: record.path.display().to_string(), why: record.why.clone() }
     }
 
     /// Whether another user, as a rule root, could have done it.

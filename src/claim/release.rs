@@ -144,10 +144,7 @@ pub fn release_by_name(
         Entry::Corrupt(corrupt) => {
             let now = SystemTime::now();
             if !force && alive(liveness::holder_of_corrupt(corrupt, now, ground)) {
-                return Err(ClaimError::Corrupt {
-                    path: corrupt.path.display().to_string(),
-                    why: corrupt.why.clone(),
-                });
+                return Err(ClaimError::corrupt(corrupt));
             }
             ledger.set_aside(&corrupt.key)?;
         }

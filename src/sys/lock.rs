@@ -60,11 +60,7 @@ pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, L
     let inode = file.metadata().map(|metadata| metadata.ino()).ok();
     match wait_in_line(file, deadline) {
         Some(locked) => Ok(Lock { _file: locked.map_err(PathError::new("lock", path))? }),
-        None => Err(LockError::Timeout {
-            path: path.display().to_string(),
-            waited: deadline,
-            holder: holder(inode, paths),
-        }),
+        None => Err(timeout(path, deadline, inode, paths)),
     }
 }
 
@@ -97,11 +93,7 @@ pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, Loc
         }
     }
     let inode = file.metadata().map(|metadata| metadata.ino()).ok();
-    Err(LockError::Timeout {
-        path: path.display().to_string(),
-        waited: deadline,
-        holder: holder(inode, paths),
-    })
+    Err(timeout(path, deadline, inode, paths))
 }
 
 /// Waits in the kernel's queue, where whoever came first is served first: with polling, a burst
@@ -121,6 +113,10 @@ fn wait_in_line(file: File, deadline: Duration) -> Option<io::Result<File>> {
         Ok(_) => receiver.recv_timeout(deadline).ok(),
         Err(error) => Some(Err(error)),
     }
+}
+
+fn timeout(path: &Path, waited: Duration, inode: Option<u64>, paths: &Paths) -> LockError {
+    LockError::Timeout { path: path.display().to_string(), waited, holder: holder(inode, paths) }
 }
 
 /// Who holds the lock, from `/proc/locks` (proc(5)): `1: FLOCK ADVISORY WRITE 4711 fe:00:12 0 EOF`.

@@ -76,9 +76,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
 /// The text with Docker's own default spelled out, if gpulease was the default and the file would
 /// name none: a dockerd that is only reloaded would go on with a program that is about to be gone.
 pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>, Fault> {
-    let parse_json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let is_default = parse_json(old).get(DEFAULT).and_then(Value::as_str) == Some(NAME);
-    if !is_default || parse_json(new).get(DEFAULT).is_some() {
+    if !loses_our_default(&lenient(old), &lenient(new)) {
         return Ok(None);
     }
     let (root, top) = parse(if new.trim().is_empty() { EMPTY } else { new })?;
@@ -89,14 +87,11 @@ pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>,
 /// What dockerd has still after a reload. By that it sets anew what the file names, and leaves
 /// what the file does not name any more as it was (moby, `daemon/reload_unix.go`).
 pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
-    let parse = |text: &str| serde_json::from_str(text).unwrap_or_default();
-    let (old, new): (Value, Value) = (parse(old), new.map(parse).unwrap_or_default());
-    let lost = |key: &str| old.get(key).is_some() && new.get(key).is_none();
-    let is_default = old.get(DEFAULT).and_then(Value::as_str) == Some(NAME);
+    let (old, new) = (lenient(old), new.map(lenient).unwrap_or_default());
     let is_runtime = old.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some();
-    let what = if is_default && lost(DEFAULT) {
+    let what = if loses_our_default(&old, &new) {
         "uses gpulease for containers that name no runtime"
-    } else if is_runtime && lost(RUNTIMES) {
+    } else if is_runtime && new.get(RUNTIMES).is_none() {
         "knows the runtime `gpulease`"
     } else {
         return None;
@@ -105,6 +100,16 @@ pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
         "dockerd {what} until it is restarted, whatever is reloaded: `systemctl restart docker` \
          before gpulease-runtime is removed"
     ))
+}
+
+/// Whether gpulease was the default of a file that names none any more.
+fn loses_our_default(old: &Value, new: &Value) -> bool {
+    old.get(DEFAULT).and_then(Value::as_str) == Some(NAME) && new.get(DEFAULT).is_none()
+}
+
+/// A file as far as it can be read.
+fn lenient(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Whether a daemon.json names the runtime.
