@@ -10,8 +10,8 @@
 
 pub use crate::support::engine::{ALL, ONE};
 
-use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, name_of, stdout};
-use crate::support::{ok, stderr};
+use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, name_of, said, stdout};
+use crate::support::ok;
 use gpulease::model::lease::Lease;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -52,9 +52,7 @@ impl Lab {
     /// ctr must succeed; its output.
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.ctr(args);
-        assert!(output.status.success(), "ctr {args:?}: {}", stderr(&output));
-        stdout(&output)
+        said(self.command().args(args))
     }
 
     /// `ctr run -d` with this binary as runc.

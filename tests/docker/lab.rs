@@ -10,7 +10,7 @@
 
 pub use crate::support::engine::{ALL, ONE, env_of, is_dead, name_of, status_of, stdout};
 
-use crate::support::engine::{self, Engine};
+use crate::support::engine::{self, Engine, said};
 use crate::support::stderr;
 use gpulease::model::lease::Lease;
 use serde_json::{Value, json};
@@ -69,9 +69,7 @@ impl Lab {
     /// Docker must succeed; its output.
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.docker(args);
-        assert!(output.status.success(), "docker {args:?}: {}", stderr(&output));
-        stdout(&output)
+        said(self.command("docker").args(args))
     }
 
     /// `docker run -d` of a container that only sleeps.

@@ -10,7 +10,9 @@
 
 pub use crate::support::engine::{ALL, ONE};
 
-use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, stdout, wait_for};
+use crate::support::engine::{
+    Engine, RUNTIME, assert_sees, env_of, is_dead, said, stdout, wait_for,
+};
 use crate::support::{ok, stderr};
 use gpulease::model::lease::Lease;
 use std::collections::BTreeMap;
@@ -31,6 +33,9 @@ keeping = ["/opt/gpulease/bin/keeping"]
 runtime = "gpulease"
 runtime_supports_json = ["crun", "runc", "gpulease", "failing"]
 "#;
+
+/// A way in which a container may end.
+pub type End = fn(&Lab);
 
 /// Podman and all that is its own.
 pub struct Lab {
@@ -105,9 +110,7 @@ impl Lab {
     /// Podman must succeed; its output.
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.podman(args);
-        assert!(output.status.success(), "podman {args:?}: {}", stderr(&output));
-        stdout(&output)
+        said(self.command().args(args))
     }
 
     /// `podman run -d` of a container that only sleeps, by the default runtime.
@@ -194,6 +197,42 @@ impl Lab {
         assert_eq!(lease.engine, "podman");
         let listing = stdout(&ok(self.exec(name, "ls -ln /dev")));
         assert_sees(&lease, self.pid(name), &listing, &self.exec_env(name));
+    }
+
+    /// A pod of `infra` and of two containers that ask: each has a GPU of its own, and `infra`
+    /// none.
+    #[track_caller]
+    pub fn start_pod(&self) {
+        // The lab has no catatonit, of which Podman would make its own infra image.
+        let pod = ["pod", "create", "--name", "pod", "--network", "none"];
+        let infra = ["--infra-image", "busybox:lab", "--infra-command", "sleep 1000"];
+        let own = ["--infra-name", "infra", "--cgroup-parent", &self.cgroup];
+        self.ok(&[&pod[..], &infra, &own].concat());
+        for name in ["one", "two"] {
+            let run = ["run", "-d", "--pod", "pod", "--name", name];
+            self.ok(&[&run[..], &ONE, &["busybox:lab", "sleep", "1000"]].concat());
+        }
+        assert!(self.pid("infra") > 0, "the infra container runs");
+        self.assert_held(&["one", "two"]);
+        assert_ne!(self.device("one"), self.device("two"));
+        assert!(!stdout(&ok(self.exec("infra", "ls /dev; env"))).contains("nvidia"));
+    }
+
+    /// A container `web` that holds every GPU, and `touch /end` ends: when `end` has ended it, the
+    /// next has them, whether Podman has noticed or not.
+    #[track_caller]
+    pub fn assert_freed_by(&self, how: &str, end: End) {
+        let script = "while [ ! -e /end ]; do sleep 0.05; done";
+        ok(self.run_by(&[], "web", &ALL, &["busybox:lab", "sh", "-c", script]));
+        let init = self.pid("web");
+        self.assert_held(&["web"]);
+        end(self);
+        wait_for("its init is dead", || is_dead(init));
+        let next = self.run("next", &ALL);
+        assert!(next.status.success(), "{how}: {}", stderr(&next));
+        self.assert_held(&["next"]);
+        self.remove(&["--ignore", "web", "next"]);
+        self.assert_no_lease(how);
     }
 
     /// These and no others hold leases.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use crate::lab::{ALL, Lab, ONE};
+use crate::lab::{ALL, End, Lab, ONE};
 use crate::support::engine::{REAL, RUNTIME, env_of, is_dead, stdout, wait_for};
 use crate::support::{kill, ok, stderr};
 
@@ -98,8 +98,6 @@ fn a_restart_keeps_the_gpu_and_leaks_none() {
     lab.assert_all_free(8);
 }
 
-type End = fn(&Lab);
-
 #[test]
 fn an_end_of_any_kind_releases() {
     let ends: [(&str, End); 6] = [
@@ -118,18 +116,7 @@ fn an_end_of_any_kind_releases() {
     ];
     let Some(lab) = Lab::new("mixed4") else { return };
     for (how, end) in ends {
-        let script = "while [ ! -e /end ]; do sleep 0.05; done";
-        ok(lab.run_by(&[], "web", &ALL, &["busybox:lab", "sh", "-c", script]));
-        let init = lab.pid("web");
-        lab.assert_held(&["web"]);
-        end(&lab);
-        wait_for("its init is dead", || is_dead(init));
-        // Podman need not have noticed.
-        let next = lab.run("next", &ALL);
-        assert!(next.status.success(), "{how}: {}", stderr(&next));
-        lab.assert_held(&["next"]);
-        lab.remove(&["--ignore", "web", "next"]);
-        lab.assert_no_lease(how);
+        lab.assert_freed_by(how, end);
     }
 }
 

@@ -12,20 +12,7 @@ use std::process::Stdio;
 #[test]
 fn in_a_pod_each_container_has_its_own_and_the_infra_container_none() {
     let Some(lab) = Lab::new("mixed4") else { return };
-    // The lab has no catatonit, of which Podman would make its own infra image.
-    let pod = ["pod", "create", "--name", "pod", "--network", "none"];
-    let infra = ["--infra-image", "busybox:lab", "--infra-command", "sleep 1000"];
-    lab.ok(
-        &[&pod[..], &infra, &["--infra-name", "infra"], &["--cgroup-parent", &lab.cgroup]].concat()
-    );
-    for name in ["one", "two"] {
-        let run = ["run", "-d", "--pod", "pod", "--name", name];
-        lab.ok(&[&run[..], &ONE, &["busybox:lab", "sleep", "1000"]].concat());
-    }
-    assert!(lab.pid("infra") > 0, "the infra container runs");
-    lab.assert_held(&["one", "two"]);
-    assert_ne!(lab.device("one"), lab.device("two"));
-    assert!(!stdout(&ok(lab.exec("infra", "ls /dev; env"))).contains("nvidia"));
+    lab.start_pod();
     lab.ok(&["pod", "stop", "-t", "0", "pod"]);
     lab.assert_no_lease("podman pod stop");
     lab.ok(&["pod", "start", "pod"]);

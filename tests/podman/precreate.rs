@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use crate::lab::{ALL, Lab, ONE};
-use crate::support::engine::{assert_sees, env_of, is_dead, stdout, wait_for};
+use crate::lab::{ALL, End, Lab, ONE};
+use crate::support::engine::{assert_sees, env_of, stdout};
 use crate::support::{kill, ok, stderr};
 use std::fs;
 use std::io::Write;
@@ -68,7 +68,6 @@ fn a_restart_keeps_the_gpu_and_leaks_none() {
 
 #[test]
 fn an_end_of_any_kind_releases() {
-    type End = fn(&Lab);
     let ends: [(&str, End); 4] = [
         ("kill -9 of its init", |lab| kill(lab.pid("web"))),
         ("podman rm -f", |lab| lab.remove(&["web"])),
@@ -82,17 +81,7 @@ fn an_end_of_any_kind_releases() {
     for runtime in ["crun", "runc"] {
         let Some(lab) = Lab::by_precreate(runtime, "mixed4") else { return };
         for (how, end) in ends {
-            let script = "while [ ! -e /end ]; do sleep 0.05; done";
-            ok(lab.run_by(&[], "web", &ALL, &["busybox:lab", "sh", "-c", script]));
-            let init = lab.pid("web");
-            lab.assert_held(&["web"]);
-            end(&lab);
-            wait_for("its init is dead", || is_dead(init));
-            let next = lab.run("next", &ALL);
-            assert!(next.status.success(), "{runtime}: {how}: {}", stderr(&next));
-            lab.assert_held(&["next"]);
-            lab.remove(&["--ignore", "web", "next"]);
-            lab.assert_no_lease(how);
+            lab.assert_freed_by(&format!("{runtime}: {how}"), end);
         }
     }
 }
@@ -100,18 +89,7 @@ fn an_end_of_any_kind_releases() {
 #[test]
 fn in_a_pod_each_container_has_its_own_and_the_infra_container_none() {
     let Some(lab) = Lab::by_precreate("crun", "mixed4") else { return };
-    let pod = ["pod", "create", "--name", "pod", "--network", "none"];
-    let infra = ["--infra-image", "busybox:lab", "--infra-command", "sleep 1000"];
-    lab.ok(
-        &[&pod[..], &infra, &["--infra-name", "infra"], &["--cgroup-parent", &lab.cgroup]].concat()
-    );
-    for name in ["one", "two"] {
-        let run = ["run", "-d", "--pod", "pod", "--name", name];
-        lab.ok(&[&run[..], &ONE, &["busybox:lab", "sleep", "1000"]].concat());
-    }
-    lab.assert_held(&["one", "two"]);
-    assert_ne!(lab.device("one"), lab.device("two"));
-    assert!(!stdout(&ok(lab.exec("infra", "ls /dev; env"))).contains("nvidia"));
+    lab.start_pod();
     lab.ok(&["pod", "rm", "-f", "-t", "0", "pod"]);
     lab.assert_all_free(4);
 }

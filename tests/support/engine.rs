@@ -331,6 +331,15 @@ pub fn is_dead(pid: i32) -> bool {
     status_of(pid, "State").is_none_or(|state| state.starts_with('Z'))
 }
 
+/// What a command said, which must succeed.
+#[track_caller]
+pub fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+    stdout(&output)
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
