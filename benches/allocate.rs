@@ -10,7 +10,7 @@
 )]
 
 use gpulease::allocator::{Hold, Snapshot, allocate};
-use gpulease::model::device::{Device, Link, LinkKind, Node, PciAddress, Vendor};
+use gpulease::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
 use gpulease::model::id::DeviceId;
 use gpulease::model::lease::Sharing;
 use gpulease::model::mig::{Mig, MigInstance, MigProfile};
@@ -28,8 +28,8 @@ fn device(index: u32) -> Device {
         index,
         vendor: Vendor::Nvidia,
         model: "NVIDIA H100 80GB HBM3".into(),
-        memory_total_bytes: Bytes::from_mib(81_559),
-        memory_reserved_bytes: Bytes::from_mib(551),
+        memory_total_bytes: Some(Bytes::from_mib(81_559)),
+        memory_reserved_bytes: Some(Bytes::from_mib(551)),
         pci: PciAddress { domain: index, bus: 0x1b, device: 0, function: 0 },
         numa_node: Some(index / 4),
         kfd_node: None,
@@ -37,6 +37,7 @@ fn device(index: u32) -> Device {
         healthy: Some(true),
         simulated: false,
         mig: None,
+        details: Details::default(),
     }
 }
 
@@ -61,8 +62,8 @@ fn in_mig_mode(node: Node) -> Node {
     let instance = |gpu: &Device, index: u32| Device {
         uuid: DeviceId::new(&format!("MIG-{:04}ab-77de-5a00-8000-{index:012}", gpu.index)).unwrap(),
         model: format!("{} MIG 1g.10gb", gpu.model),
-        memory_total_bytes: Bytes::from_mib(9_984),
-        memory_reserved_bytes: Bytes(0),
+        memory_total_bytes: Some(Bytes::from_mib(9_984)),
+        memory_reserved_bytes: Some(Bytes(0)),
         mig: Some(Mig::Instance(MigInstance {
             parent: gpu.uuid.clone(),
             profile: MigProfile::new("1g.10gb").unwrap(),
@@ -85,7 +86,7 @@ fn whole_instances(node: &Node, count: usize) -> Vec<Hold> {
     let hold = |(number, device): (usize, &Device)| Hold {
         device: device.uuid.clone(),
         milli: MilliGpu::WHOLE,
-        memory: device.capacity(),
+        memory: device.leasable(),
         sharing: Sharing::Exclusive,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,
@@ -98,7 +99,7 @@ fn holds(node: &Node, each: u32, milli: u32) -> Vec<Hold> {
     let hold = |number: u32, device: &Device| Hold {
         device: device.uuid.clone(),
         milli: MilliGpu(milli),
-        memory: MilliGpu(milli).of(device.capacity()),
+        memory: MilliGpu(milli).of(device.leasable()),
         sharing: Sharing::Shared,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,

@@ -6,10 +6,10 @@
 )]
 
 use gpulease::injection::{
-    Document, HookEntry, HookStage, HostNode, Injection, ResolvedNode, apply, facts, fragments,
-    revert, strip_granted, strip_our_hooks,
+    Document, HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode, apply, facts,
+    fragments, revert, strip_granted, strip_our_hooks,
 };
-use oci_spec::runtime::{Hook, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Spec};
+use oci_spec::runtime::{Hook, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -57,7 +57,19 @@ fn injection(minor: u32, nonce: &str) -> Injection {
         env: env.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).into(),
         annotations: [("gpulease.granted/lease".to_owned(), format!("l-{nonce}"))].into(),
         hooks: vec![hook(HookStage::CreateRuntime, nonce), hook(HookStage::Poststop, nonce)],
+        mounts: vec![library(minor)],
+        masked: vec![format!("/proc/driver/nvidia/gpus/0000:0{minor}:00.0")],
         withhold: withhold.collect(),
+    }
+}
+
+/// Of another driver for each node, so that a second edit differs.
+fn library(minor: u32) -> MountEntry {
+    MountEntry {
+        source: format!("/usr/lib/x86_64-linux-gnu/libcuda.so.55{minor}.163"),
+        destination: "/usr/lib64/libcuda.so.1".to_owned(),
+        kind: "bind".to_owned(),
+        options: ["ro", "nosuid", "nodev", "bind"].map(str::to_owned).into(),
     }
 }
 
@@ -136,11 +148,19 @@ fn the_edit_is_exactly_what_was_intended() {
     let withheld = rules.iter().position(|rule| rule["major"] == 195 && rule["minor"] == 3);
     rules.remove(withheld.unwrap());
     rules.extend([rule(0), rule(255)]);
+    expected["mounts"].as_array_mut().unwrap().push(json!({
+        "destination": "/usr/lib64/libcuda.so.1",
+        "type": "bind",
+        "source": "/usr/lib/x86_64-linux-gnu/libcuda.so.550.163",
+        "options": ["ro", "nosuid", "nodev", "bind"]
+    }));
+    let masked = expected["linux"]["maskedPaths"].as_array_mut().unwrap();
+    masked.push(json!("/proc/driver/nvidia/gpus/0000:00:00.0"));
 
     assert_eq!(differences(&expected, &after.tree()), BTreeMap::new());
     assert_eq!(after.tree(), expected);
 
-    // And nothing outside the seven places that an edit may touch.
+    // And nothing outside the nine places that an edit may touch.
     let places = [
         "/process/user/additionalGids/",
         "/process/env/",
@@ -149,6 +169,8 @@ fn the_edit_is_exactly_what_was_intended() {
         "/hooks/poststop",
         "/linux/devices/",
         "/linux/resources/devices/",
+        "/linux/maskedPaths/",
+        "/mounts/",
     ];
     for pointer in differences(&before.tree(), &after.tree()).keys() {
         assert!(places.iter().any(|place| pointer.starts_with(place)), "{pointer}");
@@ -246,6 +268,8 @@ fn each_fragment_is_oci_specs_type() {
     let entry = hook(HookStage::Poststop, "aa");
     let hook: Hook = serde_json::from_value(fragments::hook(&entry)).unwrap();
     assert_eq!(serde_json::to_value(&hook).unwrap(), fragments::hook(&entry));
+    let mount: Mount = serde_json::from_value(fragments::mount(&library(0))).unwrap();
+    assert_eq!(serde_json::to_value(&mount).unwrap(), fragments::mount(&library(0)));
 }
 
 #[test]
@@ -432,6 +456,8 @@ fn untouchable(root: &Value) -> Value {
         &["process", "user", "additionalGids"],
         &["hooks", "createRuntime"],
         &["hooks", "poststop"],
+        &["linux", "maskedPaths"],
+        &["mounts"],
         &["annotations"],
     ] {
         without(&mut root, path);

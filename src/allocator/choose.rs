@@ -61,7 +61,7 @@ fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
         mig_index: assessed.device.place().instance,
         vendor: assessed.device.vendor,
         milli: assessed.demand.milli,
-        memory: assessed.demand.memory,
+        memory: assessed.device.capacity().map(|_| assessed.demand.memory),
         sharing: assessed.demand.sharing,
     };
     let mut devices: Vec<GrantedDevice> = set.map(granted).collect();
@@ -138,7 +138,7 @@ fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
 /// those who need them, so its size counts.
 fn left_over(assessed: &Assessed<'_>) -> u64 {
     if assessed.device.instance().is_some() {
-        return assessed.device.capacity().mib();
+        return assessed.device.leasable().mib();
     }
     let (milli, memory) = assessed.occupancy.firm.free(assessed.device);
     let milli = milli.saturating_sub(assessed.demand.milli);
@@ -149,5 +149,5 @@ fn left_over(assessed: &Assessed<'_>) -> u64 {
         u64::try_from(fraction).unwrap_or(WHOLE)
     };
     fraction(u64::from(milli.0), 1000)
-        .saturating_add(fraction(memory.0, assessed.device.capacity().0))
+        .saturating_add(fraction(memory.0, assessed.device.leasable().0))
 }

@@ -21,7 +21,7 @@ impl Demand {
     /// rounded down and compute from memory stays within the thousandths that the memory came
     /// from, so shares that add up to a device fit on it.
     pub(super) fn on(request: &Request, device: &Device) -> Self {
-        let capacity = device.capacity();
+        let capacity = device.leasable();
         let (milli, memory) = match request.amount {
             Amount::Whole | Amount::Share { compute: None, memory: None } => {
                 (MilliGpu::WHOLE, capacity)
@@ -37,6 +37,6 @@ impl Demand {
 
     /// Whether it is more than the device has when nobody holds anything.
     pub(super) fn exceeds(&self, device: &Device) -> bool {
-        self.milli > MilliGpu::WHOLE || self.memory > device.capacity()
+        self.milli > MilliGpu::WHOLE || self.memory > device.leasable()
     }
 }

@@ -3,7 +3,7 @@
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::one_line::ranges;
-use super::reasons::{reason, vendor_name};
+use super::reasons::reason;
 use super::refusal::{NOT_MEANT, Refusal, Verdict};
 use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
@@ -123,7 +123,7 @@ fn summary(assessment: &Assessment<'_>) -> String {
 fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
     let mut text = String::new();
     if let Some(vendor) = request.vendor {
-        text.push_str(vendor_name(vendor));
+        text.push_str(vendor.name());
         text.push(' ');
     }
     let thing = match request.mig {
@@ -191,7 +191,7 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
     let after = remaining(assessment, |exclusion| exclusion <= blamed);
     let counts = format!("leaves {} of {}", after.len(), before.len());
     let largest = || {
-        let most = before.iter().map(|device| device.capacity()).max().unwrap_or_default();
+        let most = before.iter().map(|device| device.leasable()).max().unwrap_or_default();
         format!("the largest of them has {most} to lease")
     };
     match blamed {
@@ -215,10 +215,16 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             "leave out gpulease/compute and gpulease/memory for MIG instances".to_owned()
         }
         Exclusion::MinMemory => {
-            let most = before.iter().map(|device| device.memory_total_bytes).max();
+            let most = before.iter().filter_map(|device| device.memory_total_bytes).max();
             let most = most.unwrap_or_default();
             format!("gpulease/min-memory {counts} devices; the largest of them has {most}")
         }
+        Exclusion::Unqueryable => {
+            format!("answering for itself {counts} devices; see \"gpulease devices\"")
+        }
+        Exclusion::UnknownMemory => "leave out gpulease/compute, gpulease/memory and \
+                                     gpulease/min-memory: such devices are leased whole"
+            .to_owned(),
         Exclusion::Unhealthy => {
             format!("being healthy {counts} devices; see \"gpulease devices\"")
         }

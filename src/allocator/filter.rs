@@ -24,10 +24,14 @@ pub(super) enum Exclusion {
     Profile,
     /// Its capacity is below the request's minimum.
     MinMemory,
+    /// Its driver does not answer for it.
+    Unqueryable,
     /// A source says that it is broken.
     Unhealthy,
     /// An administrator took it out of service.
     Cordoned,
+    /// Nobody can say how much memory it has, and the request is about an amount of it.
+    UnknownMemory,
     /// It is a MIG instance, which is leased whole, and a share is asked for.
     NoShares,
     /// More is asked for than it has.
@@ -36,15 +40,17 @@ pub(super) enum Exclusion {
 
 impl Exclusion {
     /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::NotNamed,
         Self::Vendor,
         Self::Model,
         Self::Kind,
         Self::Profile,
         Self::MinMemory,
+        Self::Unqueryable,
         Self::Unhealthy,
         Self::Cordoned,
+        Self::UnknownMemory,
         Self::NoShares,
         Self::TooSmall,
     ];
@@ -89,10 +95,16 @@ pub(super) fn exclusion(
             _ => false,
         },
         Exclusion::MinMemory => {
-            request.min_memory.is_some_and(|least| device.memory_total_bytes < least)
+            let least = request.min_memory.zip(device.memory_total_bytes);
+            least.is_some_and(|(least, total)| total < least)
         }
+        Exclusion::Unqueryable => device.details.fault.is_some(),
         Exclusion::Unhealthy => device.healthy == Some(false),
         Exclusion::Cordoned => standing.cordoned,
+        Exclusion::UnknownMemory => {
+            let asks = request.amount != Amount::Whole || request.min_memory.is_some();
+            asks && device.memory_total_bytes.is_none()
+        }
         Exclusion::NoShares => request.amount != Amount::Whole && device.instance().is_some(),
         Exclusion::TooSmall => demand.exceeds(device),
     };

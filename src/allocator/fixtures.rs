@@ -1,7 +1,7 @@
 //! Nodes and holds for this module's tests.
 
 use super::snapshot::{Grant, Hold, Snapshot};
-use crate::model::device::{Device, DeviceNode, Node, PciAddress, Vendor};
+use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
@@ -20,8 +20,8 @@ pub(super) fn h100(index: u32) -> Device {
         index,
         vendor: Vendor::Nvidia,
         model: "NVIDIA H100 80GB HBM3".into(),
-        memory_total_bytes: Bytes::from_mib(81_559),
-        memory_reserved_bytes: Bytes::from_mib(551),
+        memory_total_bytes: Some(Bytes::from_mib(81_559)),
+        memory_reserved_bytes: Some(Bytes::from_mib(551)),
         pci: PciAddress {
             domain: 0,
             bus: 0x10 + u8::try_from(index).unwrap(),
@@ -34,6 +34,7 @@ pub(super) fn h100(index: u32) -> Device {
         healthy: Some(true),
         simulated: false,
         mig: None,
+        details: Details::default(),
     }
 }
 
@@ -44,8 +45,8 @@ pub(super) fn mi300x(index: u32) -> Device {
         uuid: id(&format!("GPU-{index:016x}")),
         vendor: Vendor::Amd,
         model: "AMD Instinct MI300X".into(),
-        memory_total_bytes: Bytes(206_141_652_992),
-        memory_reserved_bytes: Bytes(0),
+        memory_total_bytes: Some(Bytes(206_141_652_992)),
+        memory_reserved_bytes: Some(Bytes(0)),
         kfd_node: Some(index + 2),
         nodes: vec![
             node(format!("/dev/dri/card{index}")),
@@ -87,7 +88,7 @@ pub(super) fn hold(device: &Device, milli: u32, holder: &str) -> Hold {
     Hold {
         device: device.uuid.clone(),
         milli: MilliGpu(milli),
-        memory: MilliGpu(milli).of(device.capacity()),
+        memory: MilliGpu(milli).of(device.leasable()),
         sharing: Sharing::Shared,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
@@ -104,7 +105,7 @@ pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
     let hold = |device: &super::GrantedDevice| Hold {
         device: device.uuid.clone(),
         milli: device.milli,
-        memory: device.memory,
+        memory: device.memory.unwrap_or_default(),
         sharing: device.sharing,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
@@ -130,8 +131,8 @@ pub(super) fn in_mig_mode(gpu: Device, profiles: &[&str]) -> Vec<Device> {
         Device {
             uuid: id(&format!("MIG-{at}a5f3c1e-0000-5000-8000-{index:012}")),
             model: format!("{} MIG {name}", gpu.model),
-            memory_total_bytes: Bytes::from_mib(gib * 1024),
-            memory_reserved_bytes: Bytes(0),
+            memory_total_bytes: Some(Bytes::from_mib(gib * 1024)),
+            memory_reserved_bytes: Some(Bytes(0)),
             nodes: caps.to_vec(),
             mig: Some(Mig::Instance(MigInstance {
                 parent: gpu.uuid.clone(),

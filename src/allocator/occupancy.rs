@@ -42,7 +42,7 @@ impl Tally {
         if self.exclusively {
             return (MilliGpu(0), Bytes(0));
         }
-        (MilliGpu::WHOLE.saturating_sub(self.milli), device.capacity().saturating_sub(self.memory))
+        (MilliGpu::WHOLE.saturating_sub(self.milli), device.leasable().saturating_sub(self.memory))
     }
 
     /// Whether the demand fits beside these holds.

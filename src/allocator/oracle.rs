@@ -58,11 +58,11 @@ pub(super) fn left(
     let milli: u32 = here.iter().map(|hold| hold.milli.0).sum();
     let memory: u64 = here.iter().map(|hold| hold.memory.0).sum();
     let company = here.iter().map(|hold| hold.sharing).min();
-    (1000 - milli, device.capacity().0 - memory, company)
+    (1000 - milli, device.leasable().0 - memory, company)
 }
 
 pub(super) fn demanded(request: &Request, device: &Device) -> (u32, u64) {
-    let all = device.capacity();
+    let all = device.leasable();
     match request.amount {
         Amount::Whole => (1000, all.0),
         Amount::Share { compute: Some(c), memory } => (c.0, memory.unwrap_or(c.of(all)).0),
@@ -130,7 +130,7 @@ fn wanted(case: &Case, device: &Device) -> bool {
     is_named(case, device)
         && is_of_make(case, device)
         && is_of_kind(case, device)
-        && case.request.min_memory.is_none_or(|least| device.memory_total_bytes >= least)
+        && case.request.min_memory.is_none_or(|least| device.memory_total_bytes.unwrap() >= least)
 }
 
 /// Whether `all` means the device. What is named and cannot be had is not left out in silence.

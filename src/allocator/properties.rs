@@ -57,7 +57,7 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
             if exclusive && milli == 1000 {
                 new.sharing = Sharing::Exclusive;
             } else {
-                new.memory = Bytes(device.capacity().0 / 100 * percent);
+                new.memory = Bytes(device.leasable().0 / 100 * percent);
             }
             let (free_milli, free_memory, company) = left(&devices, &device, &holds, |_| true);
             let alone = new.sharing == Sharing::Exclusive;
@@ -198,7 +198,7 @@ proptest! {
                 for granted in &grant.devices {
                     let device = case.node.device(&granted.uuid).unwrap();
                     prop_assert!(serves(&case, device, &case.holds), "{:?}", granted);
-                    let amounts = (granted.milli.0, granted.memory.0);
+                    let amounts = (granted.milli.0, granted.memory.unwrap().0);
                     prop_assert_eq!(amounts, demanded(&case.request, device));
                     prop_assert_eq!(granted.sharing, case.request.sharing);
                 }
@@ -276,7 +276,7 @@ proptest! {
                         case.holds.iter().filter(|hold| hold.device == device.uuid).collect();
                     prop_assert!(here.iter().map(|hold| hold.milli.0).sum::<u32>() <= 1000);
                     let memory: u64 = here.iter().map(|hold| hold.memory.0).sum();
-                    prop_assert!(memory <= device.capacity().0);
+                    prop_assert!(memory <= device.leasable().0);
                     let alone = here.iter().any(|hold| hold.sharing == Sharing::Exclusive);
                     prop_assert!(device.uuid != ghost && (!alone || here.len() == 1));
                     // Nobody has an instance of a GPU that somebody has, or the other way round.
@@ -303,7 +303,7 @@ proptest! {
     #[test]
     fn shares_that_add_up_fit(parts in prop::collection::vec(100..=900_u32, 1..10), amd: bool) {
         let device = if amd { mi300x(0) } else { h100(0) };
-        let capacity = device.capacity();
+        let capacity = device.leasable();
         let node = node(vec![device]);
         let mut snapshot = snapshot(&node);
         let mut sum = 0;

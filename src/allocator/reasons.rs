@@ -5,7 +5,7 @@ use super::filter::Exclusion;
 use super::occupancy::Fit;
 use super::refusal::NOT_NAMED;
 use super::snapshot::{Hold, Snapshot};
-use crate::model::device::{Device, Vendor};
+use crate::model::device::Device;
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
@@ -27,11 +27,11 @@ pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> St
 
 fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exclusion) -> String {
     let request = assessment.request;
-    let capacity = assessed.device.capacity();
+    let capacity = assessed.device.leasable();
     match exclusion {
         Exclusion::NotNamed => NOT_NAMED.to_owned(),
         Exclusion::Vendor => match request.vendor {
-            Some(vendor) => format!("not made by {}", vendor_name(vendor)),
+            Some(vendor) => format!("not made by {}", vendor.name()),
             None => "made by another vendor".to_owned(),
         },
         Exclusion::Model => {
@@ -52,11 +52,21 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
         }
         Exclusion::NoShares => "a MIG instance, which is leased whole, not in shares".to_owned(),
         Exclusion::MinMemory => {
-            let total = assessed.device.memory_total_bytes;
+            let total = assessed.device.memory_total_bytes.unwrap_or_default();
             let (has, least) = apart(total, request.min_memory.unwrap_or_default());
             format!("has {has} of memory, at least {least} asked")
         }
-        Exclusion::Unhealthy => "reported unhealthy".to_owned(),
+        Exclusion::Unqueryable => match &assessed.device.details.fault {
+            Some(fault) => format!("its driver does not answer for it: {}", shown(fault)),
+            None => "its driver does not answer for it".to_owned(),
+        },
+        Exclusion::UnknownMemory => {
+            "nobody can say how much memory it has, so it is leased whole".to_owned()
+        }
+        Exclusion::Unhealthy => match &assessed.device.details.ailment {
+            Some(ailment) => format!("reported unhealthy: {}", shown(ailment)),
+            None => "reported unhealthy".to_owned(),
+        },
         Exclusion::Cordoned => "cordoned: taken out of service by an administrator".to_owned(),
         Exclusion::TooSmall if assessed.demand.milli > MilliGpu::WHOLE => {
             format!("has {} of compute, {} asked", MilliGpu::WHOLE, assessed.demand.milli)
@@ -127,13 +137,5 @@ fn apart(a: Bytes, b: Bytes) -> (String, String) {
         (format!("{} bytes", a.0), format!("{} bytes", b.0))
     } else {
         (a_text, b_text)
-    }
-}
-
-/// The vendor as people write it.
-pub(super) const fn vendor_name(vendor: Vendor) -> &'static str {
-    match vendor {
-        Vendor::Nvidia => "NVIDIA",
-        Vendor::Amd => "AMD",
     }
 }

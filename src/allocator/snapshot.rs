@@ -53,9 +53,9 @@ pub struct GrantedDevice {
     pub vendor: Vendor,
     /// Compute granted.
     pub milli: MilliGpu,
-    /// Memory granted. In JSON `memory_bytes`, as in a lease.
+    /// Memory granted; null where nobody knows how much the device has. In JSON `memory_bytes`, as in a lease.
     #[serde(rename = "memory_bytes")]
-    pub memory: Bytes,
+    pub memory: Option<Bytes>,
     /// Alone or with others.
     pub sharing: Sharing,
 }

@@ -42,7 +42,7 @@ fn shares_that_add_up_to_a_device_fit_exactly() {
                 let mut snapshot = snapshot(&node);
                 for (i, milli) in shares.iter().copied().enumerate() {
                     let request = if by_memory {
-                        share(None, Some(MilliGpu(milli).of(device.capacity())))
+                        share(None, Some(MilliGpu(milli).of(device.leasable())))
                     } else {
                         share(Some(milli), None)
                     };
@@ -63,10 +63,10 @@ fn shares_that_add_up_to_a_device_fit_exactly() {
 #[test]
 fn what_a_share_leaves_open_follows_in_proportion() {
     let node = h100s(1);
-    let capacity = node.devices[0].capacity();
+    let capacity = node.devices[0].leasable();
     let granted = |request: &Request| {
         let grant = allocate(&snapshot(&node), request).unwrap();
-        (grant.devices[0].milli.0, grant.devices[0].memory)
+        (grant.devices[0].milli.0, grant.devices[0].memory.unwrap())
     };
     assert_eq!(granted(&whole()), (1000, capacity));
     assert_eq!(granted(&share(Some(250), None)), (250, Bytes::from_mib(81_008 / 4)));

@@ -1,7 +1,7 @@
 //! Which devices are best linked to each other.
 //!
-//! A set's score is the sum over its pairs: NVLink 100 for each lane, xGMI 100, PCIe 50, and 10
-//! for a common NUMA node, which decides where all pairs are linked alike (NVSwitch, xGMI hives).
+//! A set's score is the sum over its pairs: NVLink 100 for each lane, xGMI 100, PCIe 50 by one
+//! switch, 40 by several and 20 by the host bridge, and 10 for a common NUMA node, which decides where all pairs are linked alike (NVSwitch, xGMI hives).
 //! These are the weights of NVIDIA's go-gpuallocator and AMD's device plugin, made comparable.
 
 use crate::model::device::{Device, Link, LinkKind};
@@ -46,6 +46,8 @@ impl Scores {
                 LinkKind::NvLink => u64::from(link.lanes).saturating_mul(100),
                 LinkKind::Xgmi => 100,
                 LinkKind::Pcie => 50,
+                LinkKind::PcieMulti => 40,
+                LinkKind::HostBridge => 20,
             };
             let sum = linked.entry(ordered(&link.a, &link.b)).or_default();
             *sum = sum.saturating_add(score);

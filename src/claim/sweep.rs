@@ -144,7 +144,7 @@ fn holds_of(leased: &[LeasedDevice], node: &Node, holder: &str, grace: bool) -> 
         .map(|(leased, device)| Hold {
             device: device.uuid.clone(),
             milli: leased.milli,
-            memory: leased.memory_bytes,
+            memory: leased.memory_bytes.unwrap_or_default(),
             sharing: leased.sharing,
             holder: holder.to_owned(),
             grace,

@@ -84,7 +84,7 @@ impl Seen<'_> {
             "memory_total_bytes": self.device.memory_total_bytes,
             "memory_reserved_bytes": self.device.memory_reserved_bytes,
             "memory_capacity_bytes": self.device.capacity(),
-            "memory_free_bytes": self.free.1,
+            "memory_free_bytes": self.device.capacity().map(|_| self.free.1),
             "milli_free": self.free.0,
             "pci": pci,
             "numa_node": numa_node,
@@ -102,8 +102,9 @@ impl Seen<'_> {
         if self.device.is_in_mig_mode() {
             return "MIG mode".to_owned();
         }
+        let known = self.device.capacity();
         // Aligned on both sides: the two numbers are compared down the column.
-        format!("{:>5} {:>6}", milli.to_string(), words::memory(memory))
+        format!("{:>5} {:>6}", milli.to_string(), words::memory_if_known(known.map(|_| memory)))
     }
 }
 
@@ -128,7 +129,7 @@ fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> S
             if wide { uuid } else { short_uuid(&device.uuid, node) }.to_owned(),
             device.vendor.to_string(),
             words::model(device),
-            words::memory(device.capacity()),
+            words::memory_if_known(device.capacity()),
             seen.free(),
             seen.leases.len().to_string(),
             device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),

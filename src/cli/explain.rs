@@ -166,7 +166,7 @@ fn granted(
             short_uuid(&granted.uuid, node).to_owned(),
             device.map(|device| shown(&device.model)).unwrap_or_default(),
             granted.milli.to_string(),
-            words::memory(granted.memory),
+            words::memory_if_known(granted.memory),
             granted.sharing.to_string(),
             device.map_or("", words::state).to_owned(),
         ]

@@ -57,7 +57,7 @@ fn simulated(inventory: &Inventory) -> usize {
 }
 
 fn sources(inventory: &Inventory) -> Vec<String> {
-    inventory.sources.iter().map(|source| shown(&source.path.display().to_string())).collect()
+    inventory.from.iter().map(|from| shown(from)).collect()
 }
 
 /// `inventory show`.
@@ -129,7 +129,7 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
             device.place().to_string(),
             device.uuid.to_string(),
             words::model(device),
-            words::memory(device.memory_total_bytes),
+            words::memory_if_known(device.memory_total_bytes),
             device.pci.to_string(),
             nodes.join(" "),
         ]

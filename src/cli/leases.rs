@@ -133,14 +133,15 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
     let rows = leases.iter().map(|seen| {
         let lease = &seen.lease;
         let id = lease.container_id.as_str();
-        let memory = lease.devices.iter().map(|device| device.memory_bytes);
+        let memory: Option<Vec<Bytes>> = lease.devices.iter().map(|d| d.memory_bytes).collect();
+        let sum = |all: Vec<Bytes>| all.into_iter().fold(Bytes(0), Bytes::saturating_add);
         vec![
             lease.id.to_string(),
             shown(if wide { id } else { short_id(id) }),
             shown(&lease.engine),
             seen.state().to_owned(),
             shares(&lease.devices),
-            words::memory(memory.fold(Bytes(0), Bytes::saturating_add)),
+            words::memory_if_known(memory.map(sum)),
             words::age(&lease.created_at, now),
             match lease.state {
                 LeaseState::Grace => "-".to_owned(),

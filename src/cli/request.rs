@@ -1,7 +1,8 @@
 //! A request as `explain` shows it.
 
+use crate::model::driver::Capability;
 use crate::model::mig::MigProfile;
-use crate::request::{Amount, Capability, Count, MigChoice, Request, Selector, Source, Topology};
+use crate::request::{Amount, Count, MigChoice, Request, Selector, Source, Topology};
 use serde_json::{Value, json};
 
 /// `count=2 vendor=amd compute=500m …`: in the words of the annotations, what was left open filled

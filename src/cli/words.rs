@@ -47,6 +47,11 @@ pub(super) fn memory(bytes: Bytes) -> String {
     }
 }
 
+/// The same of an amount that nobody may know.
+pub(super) fn memory_if_known(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(|| "?".to_owned(), memory)
+}
+
 /// The model; of a MIG instance the profile, under its GPU in a list.
 pub(super) fn model(device: &Device) -> String {
     match device.instance() {

@@ -16,14 +16,36 @@ use crate::model::code::Code;
 use crate::paths::Paths;
 use crate::request::Policy;
 use crate::sys::checked::{FileError, read_checked};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 use values::RawConfig;
 
 /// Where the configuration lies unless a flag says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
+
+/// Where devices are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The devices file.
+    Static,
+    /// NVIDIA's driver: NVML, or procfs without it.
+    Nvidia,
+    /// AMD's driver: KFD's topology and DRM.
+    Amd,
+    /// Intel's drivers: DRM. Not looked for unless asked, or a server's or a desktop's built-in
+    /// graphics would be leased to who wants to compute.
+    Intel,
+}
+
+impl Source {
+    /// Those that are looked at unless the configuration says otherwise.
+    pub const DEFAULT: [Self; 3] = [Self::Static, Self::Nvidia, Self::Amd];
+}
 
 /// Who brings the vendor's driver files into the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -83,8 +105,14 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The static source of the inventory. It need not exist.
     pub devices_file: PathBuf,
+    /// Where devices are looked for.
+    pub sources: BTreeSet<Source>,
     /// Who brings the driver files.
     pub driver: Driver,
+    /// The directory that NVIDIA's driver files lie below.
+    pub driver_root: PathBuf,
+    /// How long a vendor's library may take to answer.
+    pub probe_timeout: Duration,
     /// The hook program that is put into specs; `None` is the one beside the shim.
     pub hook: Option<PathBuf>,
     /// The word on requests.
@@ -105,7 +133,10 @@ impl Config {
             runtime: None,
             run_dir: paths.run.clone(),
             devices_file: paths.etc.join("devices.toml"),
+            sources: Source::DEFAULT.into_iter().collect(),
             driver: Driver::Auto,
+            driver_root: paths.root.clone(),
+            probe_timeout: Duration::from_secs(20),
             hook: None,
             policy: Policy::default(),
         }
@@ -135,7 +166,10 @@ impl Config {
             runtime: raw.runtime.map(|path| path.0).or(self.runtime),
             run_dir: raw.run_dir.map_or(self.run_dir, |path| path.0),
             devices_file: raw.devices_file.map_or(self.devices_file, |path| path.0),
+            sources: raw.sources.map_or(self.sources, |sources| sources.into_iter().collect()),
             driver: raw.driver.map_or(self.driver, toml::Spanned::into_inner),
+            driver_root: raw.driver_root.map_or(self.driver_root, |path| path.0),
+            probe_timeout: raw.probe_timeout.map_or(self.probe_timeout, |timeout| timeout.0),
             hook: raw.hook.map(|path| path.0).or(self.hook),
             policy: Policy {
                 strategy: raw.policy.strategy.unwrap_or(policy.strategy),
@@ -144,6 +178,7 @@ impl Config {
                     .accept_env
                     .map_or(policy.accept_env, |names| names.into_iter().map(|n| n.0).collect()),
                 injected: raw.policy.injected.unwrap_or(policy.injected),
+                busy: raw.policy.busy.unwrap_or(policy.busy),
                 privileged: raw.policy.privileged.unwrap_or(policy.privileged),
                 release_grace: raw.policy.release_grace.map_or(policy.release_grace, |d| d.0),
                 max_wait: raw.policy.max_wait.map_or(policy.max_wait, |d| d.0),

@@ -1,7 +1,7 @@
 use super::lenient::{both_from_bytes, from_bytes};
 use super::*;
 use crate::request::Strategy;
-use crate::request::policy::{Injected, Privileged};
+use crate::request::policy::{Busy, Injected, Privileged};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,12 +51,16 @@ fn every_key_is_read() {
         runtime = "/usr/bin/crun"
         run_dir = "/run/other"
         devices_file = "/srv/devices.toml"
+        sources = ["static", "intel"]
         driver = "none"
+        driver_root = "/run/nvidia/driver"
+        probe_timeout = "5s"
         hook = "/opt/gpulease-hook"
         [policy]
         strategy = "round-robin"
         accept_env = ["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*"]
         injected = "refuse"
+        busy = "ignore"
         privileged = "refuse"
         release_grace = "1m 30s"
         max_wait = "0"
@@ -66,7 +70,10 @@ fn every_key_is_read() {
         runtime: Some("/usr/bin/crun".into()),
         run_dir: "/run/other".into(),
         devices_file: "/srv/devices.toml".into(),
+        sources: [Source::Static, Source::Intel].into(),
         driver: Driver::None,
+        driver_root: "/run/nvidia/driver".into(),
+        probe_timeout: Duration::from_secs(5),
         hook: Some("/opt/gpulease-hook".into()),
         policy: Policy {
             strategy: Strategy::RoundRobin,
@@ -76,6 +83,7 @@ fn every_key_is_read() {
                 "GPULEASE_*".into(),
             ],
             injected: Injected::Refuse,
+            busy: Busy::Ignore,
             privileged: Privileged::Refuse,
             release_grace: Duration::from_secs(90),
             max_wait: Duration::ZERO,
@@ -98,6 +106,11 @@ fn errors_name_place_key_value_and_what_is_allowed() {
         ("hook = \"hook\"", &["`hook`", "not absolute"]),
         ("hook = \"/opt/hook\"", &["line 1, column 8", "`hook`", "`/opt/hook`", "`gpulease-hook`"]),
         ("driver = \"foo\"", &["`driver`", "`foo`", "`auto`", "`chain`"]),
+        ("driver_root = \"drv\"", &["`driver_root`", "not absolute"]),
+        ("sources = [\"nvml\"]", &["`sources`", "`nvml`", "`nvidia`", "`intel`"]),
+        ("probe_timeout = \"0\"", &["`probe_timeout`", "`0`", "`100ms` to `60s`"]),
+        ("probe_timeout = \"2m\"", &["`probe_timeout`", "`2m`", "`100ms` to `60s`"]),
+        ("[policy]\nbusy = \"x\"", &["`policy.busy`", "`x`", "`avoid`"]),
         ("policy = 1", &["`policy`", "`1`"]),
         (
             "[policy]\nstrategy = \"fifo\"",
@@ -152,7 +165,7 @@ fn the_example_shows_every_key_and_its_default() {
 
     let top = expected_keys("zzz = 1");
     let policy = expected_keys("[policy]\nzzz = 1");
-    assert_eq!((top.len(), policy.len()), (6, 6));
+    assert_eq!((top.len(), policy.len()), (9, 7));
     let table: toml::Table = uncommented().parse().unwrap();
     for key in &top {
         assert!(table.contains_key(key), "{key}");

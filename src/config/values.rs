@@ -1,10 +1,11 @@
 //! The file's values, each checked as it is read, so that an error has the value's position.
 
-use super::Driver;
+use super::{Driver, Source};
 use crate::injection::HOOK_NAME;
 use crate::request::Strategy;
-use crate::request::policy::{Injected, Privileged};
+use crate::request::policy::{Busy, Injected, Privileged};
 use serde::Deserialize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -22,7 +23,10 @@ pub(super) struct RawConfig {
     pub runtime: Option<AbsolutePath>,
     pub run_dir: Option<AbsolutePath>,
     pub devices_file: Option<AbsolutePath>,
+    pub sources: Option<Vec<Source>>,
     pub driver: Option<Spanned<Driver>>,
+    pub driver_root: Option<AbsolutePath>,
+    pub probe_timeout: Option<Timeout>,
     pub hook: Option<HookPath>,
     #[serde(default)]
     pub policy: RawPolicy,
@@ -35,6 +39,7 @@ pub(super) struct RawPolicy {
     pub strategy: Option<Strategy>,
     pub accept_env: Option<Vec<EnvName>>,
     pub injected: Option<Injected>,
+    pub busy: Option<Busy>,
     pub privileged: Option<Privileged>,
     pub release_grace: Option<HumanDuration>,
     pub max_wait: Option<HumanDuration>,
@@ -103,6 +108,24 @@ impl TryFrom<String> for EnvName {
             return Ok(Self(text));
         }
         Err(format!("`{text}` cannot be admitted; allowed are `{}`", ADMISSIBLE_ENV.join("`, `")))
+    }
+}
+
+/// A duration that something is waited for: neither none nor so long that it never ends.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Timeout(pub Duration);
+
+impl TryFrom<String> for Timeout {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        const ALLOWED: RangeInclusive<Duration> =
+            Duration::from_millis(100)..=Duration::from_secs(60);
+        let HumanDuration(duration) = HumanDuration::try_from(text.clone())?;
+        if ALLOWED.contains(&duration) {
+            return Ok(Self(duration));
+        }
+        Err(format!("`{text}` is out of range; allowed are `100ms` to `60s`"))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::document::{Document, DocumentError, Kind};
 use super::fragments;
 use super::target::{Fate, Target, edit_list, variable};
-use super::types::{GRANTED_PREFIX, HookEntry, HookStage, Injection, ResolvedNode};
+use super::types::{GRANTED_PREFIX, HookEntry, HookStage, Injection, MountEntry, ResolvedNode};
 use super::undo::{Created, Undo, revert, take_granted};
 use super::withhold::Withheld;
 use crate::model::text::shown;
@@ -69,6 +69,8 @@ fn edit(
     edit_rules(document, &nodes, &withheld, undo)?;
     edit_gids(document, &injection.gids, undo)?;
     edit_env(document, Target::Env, &injection.env, undo)?;
+    edit_mounts(document, &injection.mounts, undo)?;
+    edit_masked(document, &injection.masked, undo)?;
     edit_annotations(document, &injection.annotations, undo)?;
     for stage in [HookStage::CreateRuntime, HookStage::Poststop] {
         append_hooks(document, stage, &injection.hooks, undo)?;
@@ -192,6 +194,34 @@ pub(super) fn edit_env(
     })
 }
 
+/// Ours come last: the runtime mounts in the order of the list, and a later one lies on top.
+fn edit_mounts(
+    document: &mut Document,
+    mounts: &[MountEntry],
+    undo: &mut Undo,
+) -> Result<(), DocumentError> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let ours = mounts.iter().map(fragments::mount);
+    edit_list(document, Target::Mounts, undo, |_| Fate::Keep, |_| ours)
+}
+
+fn edit_masked(
+    document: &mut Document,
+    masked: &[String],
+    undo: &mut Undo,
+) -> Result<(), DocumentError> {
+    if masked.is_empty() {
+        return Ok(());
+    }
+    let missing = |list: &[Value]| {
+        let is_missing = |path: &&String| !list.iter().any(|there| there == path.as_str());
+        masked.iter().filter(is_missing).map(|path| path.clone().into()).collect::<Vec<Value>>()
+    };
+    edit_list(document, Target::Masked, undo, |_| Fate::Keep, missing)
+}
+
 fn edit_annotations(
     document: &mut Document,
     annotations: &BTreeMap<String, String>,
@@ -228,158 +258,4 @@ fn append_hooks(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::injection::HostNode;
-    use serde_json::json;
-
-    fn document(value: &Value) -> Document {
-        Document::parse(value.to_string().as_bytes()).unwrap()
-    }
-
-    fn node(path: &str, minor: u32) -> ResolvedNode {
-        ResolvedNode { path: path.to_owned(), major: 195, minor, file_mode: 0o666, uid: 0, gid: 0 }
-    }
-
-    fn host(path: &str, numbers: Option<(u32, u32)>) -> HostNode {
-        HostNode { path: path.to_owned(), numbers }
-    }
-
-    #[test]
-    fn gpus_that_are_not_granted_go_by_path_and_by_number() {
-        let mut spec = document(&json!({"linux": {
-            "devices": [
-                {"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 7},
-                {"path": "/dev/nvidia1", "type": "c", "major": 195, "minor": 1},
-                {"path": "/dev/x", "type": "c", "major": 195, "minor": 1},
-                {"path": "/dev/y", "type": "b", "major": 195, "minor": 1},
-                {"path": "/dev/z", "type": "c", "major": 195, "minor": 0},
-                {"path": "/dev/nvidia2"}
-            ],
-            "resources": {"devices": [
-                {"allow": false, "access": "rwm"},
-                {"allow": true, "type": "c", "major": 195, "minor": 1, "access": "rwm"},
-                {"allow": true, "type": "c", "major": 195, "minor": 0, "access": "rwm"},
-                {"allow": true, "type": "c", "major": 195, "access": "rwm"},
-                {"allow": false, "type": "c", "major": 195, "minor": 1, "access": "rwm"}
-            ]}
-        }}));
-        let injection = Injection {
-            nodes: vec![node("/dev/nvidia0", 0), node("/dev/nvidia0", 9)],
-            withhold: vec![
-                host("/dev/nvidia0", Some((195, 0))),
-                host("/dev/nvidia1", Some((195, 1))),
-                host("/dev/nvidia2", None),
-            ],
-            ..Injection::default()
-        };
-        apply(&mut spec, &injection).unwrap();
-        let linux = &spec.tree()["linux"];
-        let paths: Vec<_> =
-            linux["devices"].as_array().unwrap().iter().map(|d| d["path"].clone()).collect();
-        assert_eq!(paths, ["/dev/nvidia0", "/dev/y", "/dev/z"]);
-        assert_eq!(linux["devices"][0], fragments::device(&node("/dev/nvidia0", 0)));
-        let rules = linux["resources"]["devices"].as_array().unwrap();
-        assert_eq!(rules.len(), 5);
-        assert_eq!(rules.last(), Some(&fragments::rule(&node("", 0))));
-        assert!(!rules.iter().any(|r| r["allow"] == true && r["minor"] == 1));
-    }
-
-    #[test]
-    fn a_variable_is_there_once_or_not_at_all() {
-        let mut spec = document(&json!({"process": {"env": ["A=1", "B=1", "A=2", "B", "BB=1"]}}));
-        let env = [("A", Some("3")), ("B", None), ("C", Some("4")), ("D", None)];
-        let env = env.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).into();
-        apply(&mut spec, &Injection { env, ..Injection::default() }).unwrap();
-        assert_eq!(spec.tree(), json!({"process": {"env": ["A=3", "BB=1", "C=4"]}}));
-    }
-
-    #[test]
-    fn only_what_is_needed_is_created() {
-        let mut spec = document(&json!({"process": null}));
-        let env = [("A".to_owned(), None)].into();
-        let injection = Injection {
-            env,
-            gids: vec![0],
-            withhold: vec![host("/dev/kfd", None)],
-            ..Injection::default()
-        };
-        assert!(apply(&mut spec, &injection).unwrap().is_empty());
-        assert_eq!(spec.tree(), json!({"process": null}));
-    }
-
-    #[test]
-    fn groups_are_added_once_and_never_root() {
-        let mut spec = document(&json!({"process": {"user": {"additionalGids": [10, 44]}}}));
-        let gids = vec![0, 44, 109, 109];
-        apply(&mut spec, &Injection { gids, ..Injection::default() }).unwrap();
-        assert_eq!(spec.tree()["process"]["user"]["additionalGids"], json!([10, 44, 109]));
-    }
-
-    #[test]
-    fn a_failure_leaves_everything_as_it_was() {
-        let hook = HookEntry {
-            stage: HookStage::Poststop,
-            path: "/usr/libexec/gpulease-hook".to_owned(),
-            args: vec!["gpulease-hook".to_owned()],
-            env: Vec::new(),
-            timeout: 5,
-        };
-        let injection = Injection {
-            nodes: vec![node("/dev/nvidia0", 0)],
-            gids: vec![44],
-            env: [("A".to_owned(), Some("1".to_owned()))].into(),
-            annotations: [("gpulease.granted/lease".to_owned(), "l-1".to_owned())].into(),
-            hooks: vec![hook],
-            ..Injection::default()
-        };
-        for (bad, pointer) in [
-            (json!({"linux": 1}), "/linux"),
-            (json!({"linux": {"devices": {}}}), "/linux/devices"),
-            (json!({"linux": {"devices": [1]}}), "/linux/devices/0"),
-            (json!({"linux": {"resources": {"devices": [{}, []]}}}), "/linux/resources/devices/1"),
-            (
-                json!({"process": {"user": {"additionalGids": ["1"]}}}),
-                "/process/user/additionalGids/0",
-            ),
-            (json!({"process": {"env": {"A": "1"}}}), "/process/env"),
-            (json!({"annotations": []}), "/annotations"),
-            (
-                json!({"annotations": {"gpulease.granted/a": "x", "b": "c"}, "linux": null,
-                "hooks": {"poststop": "no"}}),
-                "/hooks/poststop",
-            ),
-        ] {
-            let mut spec = document(&bad);
-            let error = apply(&mut spec, &injection).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("`{pointer}` must be ")), "{error}");
-            assert_eq!(spec.to_bytes(), bad.to_string().as_bytes());
-        }
-    }
-
-    #[test]
-    fn annotations_named_like_serde_jsons_number_are_refused() {
-        let bytes = br#"{"annotations":{"$serde_json::private::Number":"5"}}"#;
-        let mut spec = Document::parse(bytes).unwrap();
-        let annotations = [("gpulease.granted/a".to_owned(), "b".to_owned())].into();
-        apply(&mut spec, &Injection { annotations, ..Injection::default() }).unwrap_err();
-    }
-
-    #[test]
-    fn an_injection_that_breaks_its_own_rules_is_refused() {
-        let mut spec = document(&json!({}));
-        let annotations = [("gpulease/count".to_owned(), "1".to_owned())].into();
-        let error =
-            apply(&mut spec, &Injection { annotations, ..Injection::default() }).unwrap_err();
-        assert!(matches!(error, EditError::ForeignAnnotation { .. }));
-        let hook = HookEntry {
-            stage: HookStage::CreateRuntime,
-            path: "gpulease-hook".to_owned(),
-            args: Vec::new(),
-            env: Vec::new(),
-            timeout: 5,
-        };
-        let error = apply(&mut spec, &Injection { hooks: vec![hook], ..Injection::default() });
-        assert!(matches!(error, Err(EditError::RelativeHook { .. })));
-    }
-}
+mod tests;

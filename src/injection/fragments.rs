@@ -1,7 +1,7 @@
 //! The pieces of JSON that are put into a spec. Each is held against oci-spec's type of the same
 //! name by `tests/spec_edits.rs`.
 
-use super::types::{HookEntry, ResolvedNode};
+use super::types::{HookEntry, MountEntry, ResolvedNode};
 use serde_json::{Map, Value};
 
 /// An entry of `linux.devices` (config-linux.md, "Devices").
@@ -28,6 +28,17 @@ pub fn rule(node: &ResolvedNode) -> Value {
         ("major", node.major.into()),
         ("minor", node.minor.into()),
         ("access", "rw".into()),
+    ])
+}
+
+/// A mount (config.md, "Mounts").
+#[must_use]
+pub fn mount(mount: &MountEntry) -> Value {
+    object([
+        ("destination", mount.destination.clone().into()),
+        ("type", mount.kind.clone().into()),
+        ("source", mount.source.clone().into()),
+        ("options", mount.options.clone().into()),
     ])
 }
 

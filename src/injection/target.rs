@@ -20,6 +20,10 @@ pub(super) enum Target {
     Env,
     /// `env` of a bare process, as `exec --process` has it.
     BareEnv,
+    /// `mounts`.
+    Mounts,
+    /// `linux.maskedPaths`.
+    Masked,
     /// `hooks.createRuntime`.
     CreateRuntime,
     /// `hooks.poststop`.
@@ -43,6 +47,8 @@ impl Target {
             Self::Gids => &["process", "user", "additionalGids"],
             Self::Env => &["process", "env"],
             Self::BareEnv => &["env"],
+            Self::Mounts => &["mounts"],
+            Self::Masked => &["linux", "maskedPaths"],
             Self::CreateRuntime => &["hooks", "createRuntime"],
             Self::Poststop => &["hooks", "poststop"],
         }
@@ -50,9 +56,11 @@ impl Target {
 
     const fn element(self) -> Kind {
         match self {
-            Self::Devices | Self::Rules | Self::CreateRuntime | Self::Poststop => Kind::Object,
+            Self::Devices | Self::Rules | Self::Mounts | Self::CreateRuntime | Self::Poststop => {
+                Kind::Object
+            }
             Self::Gids => Kind::Number,
-            Self::Env | Self::BareEnv => Kind::String,
+            Self::Env | Self::BareEnv | Self::Masked => Kind::String,
         }
     }
 
@@ -64,7 +72,8 @@ impl Target {
             Self::Devices => same(&["path"]),
             Self::Rules => same(&["allow", "type", "major", "minor"]),
             Self::Env | Self::BareEnv => variable(a).is_some() && variable(a) == variable(b),
-            Self::Gids | Self::CreateRuntime | Self::Poststop => a == b,
+            Self::Mounts => same(&["destination"]),
+            Self::Gids | Self::Masked | Self::CreateRuntime | Self::Poststop => a == b,
         }
     }
 }

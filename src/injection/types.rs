@@ -71,6 +71,19 @@ pub struct HookEntry {
     pub timeout: u32,
 }
 
+/// A mount to append (runtime-spec, config.md, "Mounts").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// Absolute path on the host; a word such as `tmpfs` for a file system of its own.
+    pub source: String,
+    /// Absolute path in the container. What is mounted there already stays: this one lies over it.
+    pub destination: String,
+    /// `bind`, or a kind of file system.
+    pub kind: String,
+    /// Options in the spelling of mount(8).
+    pub options: Vec<String>,
+}
+
 /// All edits of one start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Injection {
@@ -80,6 +93,11 @@ pub struct Injection {
     pub gids: Vec<u32>,
     /// Environment: a value replaces every earlier one, null removes.
     pub env: BTreeMap<String, Option<String>>,
+    /// Mounts to append, after those of the spec.
+    pub mounts: Vec<MountEntry>,
+    /// Paths that the container must not read, such as what procfs shows of other GPUs
+    /// (config-linux.md, "Masked Paths").
+    pub masked: Vec<String>,
     /// Annotations to set, all under `gpulease.granted/`.
     pub annotations: BTreeMap<String, String>,
     /// Hooks to append.

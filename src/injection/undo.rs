@@ -217,7 +217,9 @@ pub(super) fn take_granted(annotations: &mut Map<String, Value>) -> Vec<PlacedMe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::injection::{HookEntry, HookStage, HostNode, Injection, ResolvedNode, apply};
+    use crate::injection::{
+        HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode, apply,
+    };
 
     fn injection() -> Injection {
         let text = str::to_owned;
@@ -241,6 +243,13 @@ mod tests {
                 env: Vec::new(),
                 timeout: 5,
             }],
+            mounts: vec![MountEntry {
+                source: text("/usr/lib/libcuda.so.1"),
+                destination: text("/usr/lib64/libcuda.so.1"),
+                kind: text("bind"),
+                options: vec![text("ro"), text("bind")],
+            }],
+            masked: vec![text("/proc/driver/nvidia/gpus/0000:02:00.0")],
             withhold: vec![HostNode { path: text("/dev/nvidia1"), numbers: Some((195, 1)) }],
         }
     }

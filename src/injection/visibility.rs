@@ -7,7 +7,7 @@ use super::document::{Document, DocumentError};
 use super::target::Target;
 use super::undo::Undo;
 use crate::model::device::{Device, SIMULATED_VARIABLE as SIMULATED, Vendor};
-use crate::request::Capability;
+use crate::model::driver::Capability;
 use std::collections::BTreeMap;
 
 const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
@@ -157,7 +157,7 @@ pub fn process_env(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::device::PciAddress;
+    use crate::model::device::{Details, PciAddress};
     use crate::model::id::DeviceId;
     use crate::model::quantity::Bytes;
 
@@ -167,8 +167,8 @@ mod tests {
             index: u32::from(bus),
             vendor,
             model: "Test".to_owned(),
-            memory_total_bytes: Bytes(1),
-            memory_reserved_bytes: Bytes(0),
+            memory_total_bytes: Some(Bytes(1)),
+            memory_reserved_bytes: Some(Bytes(0)),
             pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
             numa_node: None,
             kfd_node,
@@ -176,6 +176,7 @@ mod tests {
             healthy: None,
             simulated: false,
             mig: None,
+            details: Details::default(),
         }
     }
 

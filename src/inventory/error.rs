@@ -138,25 +138,31 @@ pub enum StaleReason {
         /// The file that is configured.
         path: PathBuf,
     },
-    /// The devices file was not there.
+    /// Another key of the configuration has another value.
+    #[error("`{key}` has another value in the configuration since")]
+    Setting {
+        /// Which key.
+        key: &'static str,
+    },
+    /// A source was not there.
     #[error("`{}` has appeared since", path.display())]
     Appeared {
         /// Which file.
         path: PathBuf,
     },
-    /// The devices file is not there any more.
+    /// A source is not there any more.
     #[error("`{}` is gone", path.display())]
     Gone {
         /// Which file.
         path: PathBuf,
     },
-    /// The devices file is another one or was edited.
+    /// A source is another one, was edited, or says something else.
     #[error("`{}` has changed since", path.display())]
     Changed {
         /// Which file.
         path: PathBuf,
     },
-    /// The system does not say what the devices file looks like.
+    /// The system does not say what a source looks like.
     #[error("`{}` cannot be looked at: {fault}", path.display())]
     Unreadable {
         /// Which file.

@@ -1,14 +1,20 @@
 //! What the node has: where it is read from, and the copy that a container start goes by.
 //!
 //! A container start does not look for GPUs. It reads `inventory.json`, which [`scan`] made, and
-//! checks with [`freshness`] that it still tells the truth: same boot, same sources.
+//! checks with [`freshness`] that it still tells the truth: same boot, same sources. Looking for
+//! them is the work of the `gpulease` command alone.
 
 mod cache;
 mod error;
+#[cfg(feature = "cli")]
 pub mod profiles;
-mod source;
+#[cfg(feature = "cli")]
+mod scan;
+mod stamp;
 pub mod static_file;
 
-pub use cache::{INVENTORY_VERSION, Inventory, decode, encode, freshness, scan};
+pub use cache::{INVENTORY_VERSION, Inventory, Settings, decode, encode, freshness};
 pub use error::{InventoryError, StaleReason};
-pub use source::{SourceKind, SourceStamp};
+#[cfg(feature = "cli")]
+pub use scan::{Found, scan};
+pub use stamp::{FileLook, Look, Stamp};

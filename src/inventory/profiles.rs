@@ -122,8 +122,8 @@ mod tests {
         for device in &node.devices {
             assert_eq!(device.vendor, Vendor::Nvidia);
             assert_eq!(device.model, "NVIDIA H100 80GB HBM3");
-            assert_eq!(device.memory_total_bytes, Bytes::from_mib(81559));
-            assert_eq!(device.capacity(), Bytes::from_mib(81559 - 454));
+            assert_eq!(device.memory_total_bytes, Some(Bytes::from_mib(81559)));
+            assert_eq!(device.capacity(), Some(Bytes::from_mib(81559 - 454)));
             assert_eq!(device.numa_node, Some(device.index / 4));
             assert_eq!(device.nodes[0].path, format!("/dev/nvidia{}", device.index));
             assert_eq!(device.nodes[0].simulated.unwrap().minor, device.index);
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(node.devices.len(), 8);
         for device in &node.devices {
             assert_eq!(device.vendor, Vendor::Amd);
-            assert_eq!(device.memory_total_bytes, Bytes(206_141_652_992));
+            assert_eq!(device.memory_total_bytes, Some(Bytes(206_141_652_992)));
             assert_eq!(device.numa_node, Some(device.index / 4));
             assert_eq!(device.kfd_node, Some(device.index + 2));
             let render = format!("/dev/dri/renderD{}", 128 + 8 * device.index);
@@ -154,11 +154,11 @@ mod tests {
         let vendors: Vec<_> = node.devices.iter().map(|device| device.vendor).collect();
         assert_eq!(vendors, [Vendor::Nvidia, Vendor::Nvidia, Vendor::Amd, Vendor::Amd]);
         for device in &node.devices[..2] {
-            assert_eq!(device.memory_total_bytes, Bytes::from_mib(46068));
+            assert_eq!(device.memory_total_bytes, Some(Bytes::from_mib(46068)));
             assert_eq!(device.kfd_node, None);
         }
         for device in &node.devices[2..] {
-            assert_eq!(device.memory_total_bytes, Bytes(206_141_652_992));
+            assert_eq!(device.memory_total_bytes, Some(Bytes(206_141_652_992)));
             assert_eq!(device.kfd_node, Some(device.index));
             assert_eq!(device.nodes.len(), 2);
             let unique_id = device.uuid.as_str().strip_prefix("GPU-").unwrap();

@@ -1,6 +1,8 @@
 //! What the node has: devices, their nodes in `/dev`, and how they are linked.
 
+pub use super::details::{Details, Partition};
 use super::id::DeviceId;
+pub use super::link::{Link, LinkKind};
 use super::mig::{Mig, MigInstance, Place};
 use super::quantity::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,15 +16,31 @@ pub enum Vendor {
     Nvidia,
     /// AMD.
     Amd,
+    /// Intel.
+    Intel,
 }
 
 impl Vendor {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Nvidia, Self::Amd, Self::Intel];
+
     /// The spelling in annotations and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Nvidia => "nvidia",
             Self::Amd => "amd",
+            Self::Intel => "intel",
+        }
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "NVIDIA",
+            Self::Amd => "AMD",
+            Self::Intel => "Intel",
         }
     }
 }
@@ -132,11 +150,11 @@ pub struct Device {
     pub vendor: Vendor,
     /// The maker's name for it, e.g. `NVIDIA H100 80GB HBM3`.
     pub model: String,
-    /// All memory that the device has.
-    pub memory_total_bytes: Bytes,
-    /// What the driver keeps for itself. Not granted to anyone.
+    /// All memory that the device has; null where nobody can say. Such a device is leased whole.
+    pub memory_total_bytes: Option<Bytes>,
+    /// What the driver keeps for itself, where known. Not granted to anyone.
     #[serde(default)]
-    pub memory_reserved_bytes: Bytes,
+    pub memory_reserved_bytes: Option<Bytes>,
     /// Where it sits.
     pub pci: PciAddress,
     /// The NUMA node it hangs on, where known.
@@ -157,13 +175,23 @@ pub struct Device {
     /// What MIG has to do with it; null for a device that is neither in MIG mode nor an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig: Option<Mig>,
+    /// What else is known.
+    #[serde(default, skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
 }
 
 impl Device {
-    /// Memory that can be leased: all but the driver's own reserve.
+    /// Memory that can be leased, all but the driver's own reserve; null where the total is.
     #[must_use]
-    pub const fn capacity(&self) -> Bytes {
-        self.memory_total_bytes.saturating_sub(self.memory_reserved_bytes)
+    pub fn capacity(&self) -> Option<Bytes> {
+        let reserved = self.memory_reserved_bytes.unwrap_or_default();
+        self.memory_total_bytes.map(|total| total.saturating_sub(reserved))
+    }
+
+    /// The same for sums: nothing is counted of memory that nobody can speak for.
+    #[must_use]
+    pub fn leasable(&self) -> Bytes {
+        self.capacity().unwrap_or_default()
     }
 
     /// The MIG instance that it is, if so.
@@ -186,31 +214,6 @@ impl Device {
     pub fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
     }
-}
-
-/// The kind of a link between two devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinkKind {
-    /// NVIDIA NVLink.
-    NvLink,
-    /// AMD Infinity Fabric (xGMI).
-    Xgmi,
-    /// PCI Express.
-    Pcie,
-}
-
-/// A direct link between two devices, recorded once for the pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// One end.
-    pub a: DeviceId,
-    /// The other end.
-    pub b: DeviceId,
-    /// What it is.
-    pub kind: LinkKind,
-    /// Parallel links (NVLink bricks); 1 where the notion does not apply.
-    pub lanes: u32,
 }
 
 /// The nodes that every container with a device of this vendor needs: `/dev/nvidiactl`,
@@ -266,6 +269,28 @@ impl Node {
                     && instances.next() == Some(instance.index)
             }),
         })
+    }
+
+    /// Puts the GPUs into PCI order, each followed by its MIG instances in the order of their ids, as
+    /// NVML numbers them, and numbers them. Partitions of one GPU are in the order of theirs.
+    pub fn number(&mut self) {
+        self.devices.sort_by_key(|device| {
+            let partition = device.details.partition.as_ref().map(|partition| partition.index);
+            (device.pci, partition, device.instance().map(|mig| (mig.gi, mig.ci)))
+        });
+        let (mut gpus, mut gpu, mut instances) = (0.., 0, 0..);
+        for device in &mut self.devices {
+            match &mut device.mig {
+                Some(Mig::Instance(instance)) => {
+                    instance.index = instances.next().unwrap_or_default();
+                }
+                Some(Mig::Enabled) | None => {
+                    gpu = gpus.next().unwrap_or_default();
+                    instances = 0..;
+                }
+            }
+            device.index = gpu;
+        }
     }
 
     /// All nodes by which a container uses the device: for a MIG instance that of its GPU, which

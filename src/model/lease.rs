@@ -93,8 +93,8 @@ pub struct LeasedDevice {
     pub nodes: Vec<String>,
     /// Compute share.
     pub milli: MilliGpu,
-    /// Memory share.
-    pub memory_bytes: Bytes,
+    /// Memory share; null of a whole device of which nobody knows how much it has.
+    pub memory_bytes: Option<Bytes>,
     /// Alone or with others.
     pub sharing: Sharing,
     /// True for a simulated device.
@@ -218,7 +218,7 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::super::device::{DeviceNode, Node};
+    use super::super::device::{Details, DeviceNode, Node};
     use super::super::mig::{Mig, MigProfile};
     use super::*;
 
@@ -229,8 +229,8 @@ mod tests {
             index: u32::from(bus),
             vendor: Vendor::Nvidia,
             model: "M".into(),
-            memory_total_bytes: Bytes(1),
-            memory_reserved_bytes: Bytes(0),
+            memory_total_bytes: Some(Bytes(1)),
+            memory_reserved_bytes: Some(Bytes(0)),
             pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
             numa_node: None,
             kfd_node: None,
@@ -241,6 +241,7 @@ mod tests {
             healthy: None,
             simulated: false,
             mig,
+            details: Details::default(),
         };
         let instance = |index: u32| {
             let parent = DeviceId::new("GPU-a").unwrap();
@@ -265,7 +266,7 @@ mod tests {
             pci: device.pci,
             nodes: device.nodes.iter().map(|node| node.path.clone()).collect(),
             milli: MilliGpu::WHOLE,
-            memory_bytes: Bytes(1),
+            memory_bytes: Some(Bytes(1)),
             sharing: Sharing::Exclusive,
             simulated: false,
             mig: device.instance().cloned(),

@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+mod details;
 pub mod device;
+pub mod driver;
 pub mod id;
 pub mod isolation;
 pub mod lease;
+mod link;
 pub mod mig;
 pub mod quantity;
 pub mod text;

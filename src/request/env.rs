@@ -67,6 +67,8 @@ fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<Listed>, Reque
         let found = match vendor {
             Vendor::Nvidia => nvidia(item).map(|selector| vec![selector]),
             Vendor::Amd => amd(item),
+            // No variable of Intel's is admitted.
+            Vendor::Intel => None,
         };
         let found = found.ok_or_else(|| RequestError::Value {
             key: name.to_owned(),

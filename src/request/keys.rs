@@ -153,7 +153,7 @@ pub const KEYS: &[Key] = &[
         id: KeyId::Vendor,
         name: "gpulease/vendor",
         env: "GPULEASE_VENDOR",
-        syntax: "`nvidia`|`amd`",
+        syntax: "`nvidia`|`amd`|`intel`",
         meaning: "only devices of this vendor",
         example: "amd",
         ..PLAIN

@@ -17,6 +17,18 @@ pub enum Injected {
     Ignore,
 }
 
+/// What to do with devices that processes outside of any lease compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// Grant them only to requests that name them.
+    Avoid,
+    /// Grant them to nobody.
+    Refuse,
+    /// Do not look.
+    Ignore,
+}
+
 /// What to do with a request from a privileged container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,6 +50,8 @@ pub struct Policy {
     pub accept_env: Vec<String>,
     /// GPU nodes already in the spec.
     pub injected: Injected,
+    /// Devices that processes outside of any lease compute on.
+    pub busy: Busy,
     /// Requests from privileged containers.
     pub privileged: Privileged,
     /// How long a container may have its devices back after release.
@@ -52,6 +66,7 @@ impl Default for Policy {
             strategy: Strategy::BestFit,
             accept_env: Vec::new(),
             injected: Injected::Adopt,
+            busy: Busy::Avoid,
             privileged: Privileged::Whole,
             release_grace: Duration::from_secs(10),
             max_wait: Duration::from_secs(300),

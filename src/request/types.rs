@@ -1,6 +1,7 @@
 //! What a container asks for, once its words are understood.
 
 use crate::model::device::{PciAddress, Vendor};
+use crate::model::driver::Capability;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
@@ -97,38 +98,6 @@ pub enum Topology {
     Preferred,
     /// Only a fully linked set.
     Required,
-}
-
-/// Driver features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Capability {
-    /// CUDA, OpenCL.
-    Compute,
-    /// `nvidia-smi`, NVML.
-    Utility,
-    /// OpenGL, Vulkan.
-    Graphics,
-    /// Encoding and decoding.
-    Video,
-    /// A display.
-    Display,
-    /// Everything.
-    All,
-}
-
-impl Capability {
-    /// The spelling in annotations and in `NVIDIA_DRIVER_CAPABILITIES`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::Utility => "utility",
-            Self::Graphics => "graphics",
-            Self::Video => "video",
-            Self::Display => "display",
-            Self::All => "all",
-        }
-    }
 }
 
 /// Where the request came from.

@@ -2,8 +2,9 @@
 //! in integers, because in floats 0.1 and 0.2 do not add up to 0.3.
 
 use super::raw::Dialect;
-use super::types::{Capability, Count, Selector, Strategy, Topology};
+use super::types::{Count, Selector, Strategy, Topology};
 use crate::model::device::{PciAddress, Vendor};
+use crate::model::driver::Capability;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MIB, MilliGpu};
@@ -167,7 +168,7 @@ pub fn same_device(one: &Selector, other: &Selector) -> bool {
 
 /// A vendor's name.
 pub fn vendor(text: &str) -> Result<Vendor, Reason> {
-    [Vendor::Nvidia, Vendor::Amd].into_iter().find(|v| v.as_str() == text).ok_or(NOT_KNOWN)
+    Vendor::ALL.into_iter().find(|v| v.as_str() == text).ok_or(NOT_KNOWN)
 }
 
 /// Part of a model's name, or a glob over it.

@@ -27,7 +27,13 @@ pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
     set("lease", lease.id.to_string());
     set("devices", list(&|device| device.uuid.to_string()));
     set("compute", list(&|device| device.milli.to_string()));
-    set("memory", list(&|device| device.memory_bytes.0.to_string()));
+    set(
+        "memory",
+        list(&|device| match device.memory_bytes {
+            Some(bytes) => bytes.0.to_string(),
+            None => "unknown".to_owned(),
+        }),
+    );
     set("isolation", lease.isolation.effective.to_string());
     if lease.devices.iter().any(|device| device.simulated) {
         set("simulated", "true".into());

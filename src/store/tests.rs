@@ -30,7 +30,7 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
             pci: crate::model::device::PciAddress::parse("01:00.0").unwrap(),
             nodes: vec!["/dev/nvidia0".into()],
             milli: MilliGpu::WHOLE,
-            memory_bytes: Bytes(1),
+            memory_bytes: Some(Bytes(1)),
             sharing: Sharing::Exclusive,
             simulated: true,
             mig: None,

@@ -76,7 +76,7 @@ fn it_does_what_it_says() {
     lab.assert_granted(embedder);
     let share = &lab.lease(embedder).devices[0];
     assert_eq!((share.milli.0, share.sharing), (250, Sharing::Shared));
-    assert_eq!(share.memory_bytes.0, 8 << 30);
+    assert_eq!(share.memory_bytes.unwrap().0, 8 << 30);
     assert_ne!(whole.index, share.index);
     lab.assert_without(lab.pid(log_shipper));
     lab.assert_without(lab.sandbox_pid(&sandbox));

@@ -82,7 +82,7 @@ fn a_containers_own_annotations_count() {
     }
     let fraction = lab.start_as(&pod, fraction);
     let share = &lab.lease(&fraction).devices[0];
-    assert_eq!((share.milli.0, share.memory_bytes.0), (500, 4000 << 20));
+    assert_eq!((share.milli.0, share.memory_bytes.unwrap().0), (500, 4000 << 20));
     let plain = lab.start(&pod, "plain");
     lab.assert_without(lab.pid(&plain));
     lab.assert_held(&[&main, &fraction]);

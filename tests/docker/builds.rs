@@ -157,7 +157,7 @@ fn the_compose_example_does_what_it_says() {
     }
     let lease = lab.lease(embedder).unwrap();
     let share = &lease.devices[0];
-    assert_eq!((share.milli.0, share.memory_bytes.0), (250, 8 << 30));
+    assert_eq!((share.milli.0, share.memory_bytes.unwrap().0), (250, 8 << 30));
     assert!(![lab.device(first), lab.device(second)].contains(&share.index));
 
     // The share has one of the eight, so an eighth replica is one too many.

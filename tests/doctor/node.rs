@@ -152,10 +152,8 @@ impl Node {
     pub fn refresh(&self) {
         let paths = Paths::below(self.dir.path());
         let config = Config::of(&paths);
-        let mut inventory = inventory::scan(&paths, &config).unwrap();
-        for source in &mut inventory.sources {
-            source.path = Path::new("/").join(source.path.strip_prefix(self.dir.path()).unwrap());
-        }
+        let inside = |path: &Path| Path::new("/").join(path.strip_prefix(self.dir.path()).unwrap());
+        let inventory = inventory::scan(&paths, &config).unwrap().with_paths(inside);
         self.write("run/gpulease/inventory.json", inventory::encode(&inventory).unwrap());
     }
 
@@ -185,7 +183,7 @@ impl Node {
                 pci: PciAddress::parse("01:00.0").unwrap(),
                 nodes: vec!["/dev/nvidia0".into()],
                 milli: MilliGpu::WHOLE,
-                memory_bytes: Bytes(1),
+                memory_bytes: Some(Bytes(1)),
                 sharing: Sharing::Exclusive,
                 simulated: true,
                 mig: None,

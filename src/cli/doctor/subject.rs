@@ -58,6 +58,7 @@ impl Subject {
             runtime: config.runtime.as_ref().map(on_host),
             run_dir: on_host(&config.run_dir),
             devices_file: on_host(&config.devices_file),
+            driver_root: on_host(&config.driver_root),
             hook: config.hook.as_ref().map(on_host),
             ..config
         };
@@ -71,11 +72,7 @@ impl Subject {
     pub(super) fn cached_inventory(&self) -> io::Result<Option<Result<Inventory, InventoryError>>> {
         let bytes = read_foreign(&self.store.inventory_path(), INVENTORY_MAX)?;
         Ok(bytes.map(|bytes| {
-            let mut inventory = inventory::decode(&bytes)?;
-            for source in &mut inventory.sources {
-                source.path = self.paths.on_host(&source.path);
-            }
-            Ok(inventory)
+            Ok(inventory::decode(&bytes)?.with_paths(|path| self.paths.on_host(path)))
         }))
     }
 }

@@ -134,7 +134,13 @@ fn the_defaults_of_the_configuration_are_those_of_the_example() {
         };
         let text = &items[key];
         let (_, default) = text.rsplit_once("Default: ").unwrap_or_else(|| panic!("{key}"));
-        let value = if value == "[]" { "none" } else { value.trim_matches('"') };
+        let list = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let value = match list {
+            Some("") => "none".to_owned(),
+            Some(list) => list.replace('"', ""),
+            None => value.trim_matches('"').to_owned(),
+        };
+        let default = default.replace(" ,", ",");
         // These two depend on the host.
         let is_said = default.trim_end_matches(['.', ' ']) == value;
         assert!(is_said || matches!(key, "runtime" | "hook"), "{key}: {default}, not {value}");

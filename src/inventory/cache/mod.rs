@@ -1,22 +1,20 @@
 //! `inventory.json`: what a scan found, and whether it still holds.
 
 use super::error::{InventoryError, StaleReason};
-use super::source::SourceStamp;
-use super::static_file;
-use crate::config::Config;
+use super::stamp::{Look, Stamp};
+use crate::config::{Config, Source};
 use crate::model::device::Node;
+use crate::model::driver::Driver;
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::sys::checked::read_checked;
 use crate::sys::{PathError, identity};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-use std::{fs, io};
 
 /// The version of the format that this build writes and reads. Another one is no loss: the
 /// inventory is made anew.
-pub const INVENTORY_VERSION: u32 = 1;
+pub const INVENTORY_VERSION: u32 = 2;
 
 /// The result of a scan, as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,53 +23,64 @@ pub struct Inventory {
     pub v: u32,
     /// `/proc/sys/kernel/random/boot_id` at the time of the scan.
     pub boot_id: String,
-    /// What was read. A source that did not exist is absent.
-    pub sources: Vec<SourceStamp>,
+    /// The configuration that it was made by.
+    pub settings: Settings,
+    /// What it was read from, for display: `/etc/gpulease/devices.toml`, `NVML 12.550.163`.
+    pub from: Vec<String>,
+    /// How that looked, and what was looked for in vain: it is out of date once one of them changes.
+    pub stamps: Vec<Stamp>,
     /// What the node has.
     pub node: Node,
+    /// The drivers of the devices, with the files that containers need of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<Driver>,
+    /// What a person should know of it: a library that did not answer, a GPU that cannot be leased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// When, RFC 3339 in UTC; for display.
     pub made_at: String,
 }
 
-/// Reads the node's sources anew. Today that is the devices file; where it does not exist, the
-/// node has no devices, which is legal.
-///
-/// # Errors
-/// With [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe, wrong, or
-/// simulates a device that the host has.
-pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
-    let boot_id = boot_id(paths)?;
-    let path = &config.devices_file;
-    // The metadata is from before the first byte was read: an edit in between makes the inventory
-    // stale, not wrong.
-    let (node, sources) = match read_checked(path)? {
-        None => (Node::default(), Vec::new()),
-        Some(file) => {
-            let text = String::from_utf8(file.bytes).map_err(|error| InventoryError::NotText {
-                path: path.clone(),
-                offset: error.utf8_error().valid_up_to(),
-            })?;
-            (read_static(&text, path, paths)?, vec![SourceStamp::of_static(path, &file.metadata)])
+impl Inventory {
+    /// With other paths for what it was made from: those of a host that is looked at from outside.
+    #[must_use]
+    pub fn with_paths(mut self, other: impl Fn(&Path) -> PathBuf) -> Self {
+        for stamp in &mut self.stamps {
+            stamp.path = other(&stamp.path);
         }
-    };
-    let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    Ok(Inventory { v: INVENTORY_VERSION, boot_id, sources, node, made_at })
-}
-
-fn read_static(text: &str, path: &Path, paths: &Paths) -> Result<Node, InventoryError> {
-    let node = static_file::parse(text)
-        .map_err(|problem| InventoryError::Invalid { path: path.into(), problem })?;
-    let existing = static_file::simulated_numbers_exist(&node, &paths.sys)
-        .or_else(|| static_file::simulated_majors_registered(&node, &paths.proc));
-    match existing {
-        Some(number) => Err(InventoryError::NumberExists { path: path.into(), number }),
-        None => Ok(node),
+        self.settings.devices_file = other(&self.settings.devices_file);
+        self.settings.driver_root = other(&self.settings.driver_root);
+        self
     }
 }
 
-/// Whether an inventory still tells the truth: written by this version, in this boot, from the
-/// configured source, which has not changed. It reads the boot id and looks at the source without
-/// reading it, so it is cheap enough for every container start.
+/// What of the configuration decides what a scan finds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Where devices are looked for.
+    pub sources: BTreeSet<Source>,
+    /// The devices file.
+    pub devices_file: PathBuf,
+    /// Where NVIDIA's driver files lie.
+    pub driver_root: PathBuf,
+}
+
+impl Settings {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            sources: config.sources.clone(),
+            devices_file: config.devices_file.clone(),
+            driver_root: config.driver_root.clone(),
+        }
+    }
+}
+
+/// Whether an inventory still tells the truth: written by this version, in this boot, by this
+/// configuration, from sources that have not changed. It reads the boot id and a few small files of
+/// the kernel's and looks at others without reading them, so it is cheap enough for every container
+/// start.
 ///
 /// # Errors
 /// The first reason why it does not.
@@ -82,24 +91,32 @@ pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Resul
         Ok(_) => return Err(StaleReason::Boot),
         Err(_) => return Err(StaleReason::BootUnknown { path: boot_id_path(&paths.proc) }),
     }
-    let path = &config.devices_file;
-    let now = match fs::metadata(path) {
-        Ok(metadata) => Some(SourceStamp::of_static(path, &metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            return Err(StaleReason::Unreadable { path: path.clone(), fault: error.to_string() });
-        }
-    };
-    let path = path.clone();
-    match (inventory.sources.as_slice(), now) {
-        ([], None) => Ok(()),
-        ([], Some(_)) => Err(StaleReason::Appeared { path }),
-        ([recorded, ..], _) if recorded.path != path => {
-            Err(StaleReason::AnotherFile { recorded: recorded.path.clone(), path })
-        }
-        (_, None) => Err(StaleReason::Gone { path }),
-        ([recorded], Some(now)) if *recorded == now => Ok(()),
-        (_, Some(_)) => Err(StaleReason::Changed { path }),
+    check_settings(&inventory.settings, config)?;
+    inventory.stamps.iter().try_for_each(check_stamp)
+}
+
+fn check_settings(made_by: &Settings, config: &Config) -> Result<(), StaleReason> {
+    if made_by.devices_file != config.devices_file {
+        let recorded = made_by.devices_file.clone();
+        return Err(StaleReason::AnotherFile { recorded, path: config.devices_file.clone() });
+    }
+    if made_by.sources != config.sources {
+        return Err(StaleReason::Setting { key: "sources" });
+    }
+    if made_by.driver_root != config.driver_root {
+        return Err(StaleReason::Setting { key: "driver_root" });
+    }
+    Ok(())
+}
+
+fn check_stamp(stamp: &Stamp) -> Result<(), StaleReason> {
+    let path = || stamp.path.clone();
+    match stamp.now() {
+        Ok(now) if now == stamp.look => Ok(()),
+        Ok(Look::Absent) => Err(StaleReason::Gone { path: path() }),
+        Ok(_) if stamp.look == Look::Absent => Err(StaleReason::Appeared { path: path() }),
+        Ok(_) => Err(StaleReason::Changed { path: path() }),
+        Err(error) => Err(StaleReason::Unreadable { path: path(), fault: error.to_string() }),
     }
 }
 
@@ -155,7 +172,7 @@ fn boot_id_path(proc: &Path) -> PathBuf {
     proc.join("sys/kernel/random/boot_id")
 }
 
-fn boot_id(paths: &Paths) -> Result<String, InventoryError> {
+pub(super) fn boot_id(paths: &Paths) -> Result<String, InventoryError> {
     let id = identity::boot_id(paths)
         .map_err(|PathError { path, source, .. }| InventoryError::BootId { path, source })?;
     let plausible = !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
@@ -164,4 +181,5 @@ fn boot_id(paths: &Paths) -> Result<String, InventoryError> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;

@@ -1,9 +1,11 @@
 use super::*;
 use crate::inventory::profiles;
+use crate::inventory::scan;
 use crate::model::code::Code;
 use proptest::prelude::*;
-use std::fs::{File, FileTimes};
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
+use std::time::SystemTime;
 
 /// A node faked as a directory tree.
 struct Host {
@@ -59,7 +61,7 @@ fn a_scan_is_fresh_and_survives_its_file() {
     let host = Host::with_profile("h100x8");
     let inventory = host.scan().unwrap();
     assert_eq!(inventory.node.devices.len(), 8);
-    assert_eq!(inventory.sources.len(), 1);
+    assert_eq!(inventory.stamps.len(), 1);
     assert_eq!(inventory.boot_id, "77a3c1a0-3c1e-4f0e-9d43-2b6f6a1c2d3e");
     assert!(humantime::parse_rfc3339(&inventory.made_at).is_ok());
     assert_eq!(host.freshness(&inventory), Ok(()));
@@ -68,7 +70,7 @@ fn a_scan_is_fresh_and_survives_its_file() {
     assert_eq!(read, inventory);
     assert_eq!(host.freshness(&read), Ok(()));
     let text = String::from_utf8(bytes).unwrap();
-    assert!(text.starts_with("{\"v\":1,") && text.contains("\"kind\":\"static\""), "{text}");
+    assert!(text.starts_with("{\"v\":2,") && text.contains("\"source\":\"static\""), "{text}");
 }
 
 #[test]
@@ -123,8 +125,8 @@ fn every_change_makes_it_stale() {
 fn other_reasons_to_be_stale() {
     let host = Host::with_profile("mixed4");
     let inventory = host.scan().unwrap();
-    let stale = host.freshness(&Inventory { v: 2, ..inventory.clone() });
-    assert_eq!(stale, Err(StaleReason::Version { found: 2, expected: 1 }));
+    let stale = host.freshness(&Inventory { v: 1, ..inventory.clone() });
+    assert_eq!(stale, Err(StaleReason::Version { found: 1, expected: 2 }));
 
     let other = host.paths.etc.join("other.toml");
     fs::copy(host.file(), &other).unwrap();
@@ -205,12 +207,12 @@ fn bad_files_are_refused_with_their_path() {
 #[test]
 fn damaged_inventories_are_told_from_other_versions() {
     let code = |bytes: &[u8]| decode(bytes).unwrap_err().code();
-    for bytes in [&b""[..], b"{", b"[]", b"{}", b"{\"v\": 1}", b"{\"v\": -1}", b"\xff"] {
+    for bytes in [&b""[..], b"{", b"[]", b"{}", b"{\"v\": 2}", b"{\"v\": -1}", b"\xff"] {
         assert!(matches!(decode(bytes), Err(InventoryError::Damaged(_))), "{bytes:?}");
         assert_eq!(code(bytes), Code::StaleInventory);
     }
-    let other = decode(b"{\"v\": 2, \"new\": true}").unwrap_err();
-    assert!(matches!(other, InventoryError::Stale(StaleReason::Version { found: 2, .. })));
+    let other = decode(b"{\"v\": 3, \"new\": true}").unwrap_err();
+    assert!(matches!(other, InventoryError::Stale(StaleReason::Version { found: 3, .. })));
     assert!(other.hint().contains("gpulease inventory refresh"));
 
     let mut inventory = Host::with_profile("mixed4").scan().unwrap();

@@ -71,7 +71,7 @@ impl Taken {
         }
         let memory = super::memory(&raw.memory_mib, uuid)?;
         self.memory = self.memory.saturating_add(memory);
-        let total = gpu.memory_total_bytes;
+        let total = gpu.memory_total_bytes.unwrap_or_default();
         if self.memory > total {
             let (uuid, parent, sum) = (uuid.clone(), parent.clone(), self.memory);
             let problem = Problem::TooMuchInstanceMemory { uuid, parent, sum, total };
@@ -97,8 +97,8 @@ fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<
     Ok(Device {
         uuid,
         model: format!("{} MIG {profile}", gpu.model),
-        memory_total_bytes: Bytes::from_mib(raw.memory_mib.into_inner()),
-        memory_reserved_bytes: Bytes(0),
+        memory_total_bytes: Some(Bytes::from_mib(raw.memory_mib.into_inner())),
+        memory_reserved_bytes: Some(Bytes(0)),
         nodes,
         healthy,
         mig: Some(Mig::Instance(MigInstance {

@@ -1,7 +1,7 @@
 //! Links of the file: a group of devices stands for every pair in it.
 
 use super::Located;
-use super::problem::{Problem, spelling};
+use super::problem::Problem;
 use super::raw::RawLink;
 use crate::model::device::{Device, Link, LinkKind, Vendor};
 use crate::model::id::DeviceId;
@@ -33,7 +33,7 @@ pub(super) fn build(groups: Vec<RawLink>, devices: &[Device]) -> Result<Vec<Link
                     .ok_or_else(|| (end.span(), Problem::LinkToItself(device.uuid.clone())))?;
                 let indexes = (other.index.min(device.index), other.index.max(device.index), kind);
                 if let Some(Link { a, b, .. }) = pairs.insert(indexes, link) {
-                    let kind = spelling(kind);
+                    let kind = kind.as_str();
                     return Err((end.span(), Problem::DuplicateLink { a, b, kind }));
                 }
             }
@@ -59,12 +59,12 @@ fn find<'d>(
     let fits = match kind {
         LinkKind::NvLink => device.vendor == Vendor::Nvidia,
         LinkKind::Xgmi => device.vendor == Vendor::Amd,
-        LinkKind::Pcie => true,
+        LinkKind::Pcie | LinkKind::PcieMulti | LinkKind::HostBridge => true,
     };
     if fits {
         return Ok(device);
     }
-    let (vendor, kind) = (device.vendor, spelling(kind));
+    let (vendor, kind) = (device.vendor, kind.as_str());
     Err((end.span(), Problem::LinkVendor { uuid: uuid.clone(), vendor, kind }))
 }
 

@@ -51,7 +51,7 @@ fn instances_follow_their_gpu_in_the_order_of_their_ids() {
     assert_eq!(seen, expected.map(|(place, uuid, model)| (place.to_owned(), uuid, model)));
     let (gpu, instance) = (&node.devices[0], &node.devices[1]);
     assert_eq!((gpu.mig.as_ref(), instance.pci), (Some(&Mig::Enabled), gpu.pci));
-    assert_eq!(instance.capacity(), Bytes::from_mib(20096));
+    assert_eq!(instance.capacity(), Some(Bytes::from_mib(20096)));
     let mig = instance.instance().unwrap();
     assert_eq!((mig.parent.as_str(), mig.gi, mig.ci, mig.index), ("GPU-1", 2, 0, 0));
     // The GPU's node is no instance's own, but each needs it.

@@ -47,7 +47,7 @@ pub use problem::{
 };
 
 use crate::config::{parse_toml, position};
-use crate::model::device::{ControlNodes, Device, Node};
+use crate::model::device::{ControlNodes, Details, Device, Node};
 use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
@@ -97,9 +97,10 @@ fn build(raw: RawFile) -> Result<Node, Located> {
         let nodes = checker.convert(entry.nodes, &format!("every {vendor} device"))?;
         control.push(ControlNodes { vendor, nodes });
     }
-    number(&mut devices);
-    let links = links::build(raw.link, &devices)?;
-    Ok(Node { devices, control, links })
+    let mut node = Node { devices, control, links: Vec::new() };
+    node.number();
+    node.links = links::build(raw.link, &node.devices)?;
+    Ok(node)
 }
 
 /// Instances count as well.
@@ -152,24 +153,6 @@ fn check_uuid<'d>(
     Ok(())
 }
 
-/// The GPUs in PCI order; the instances of each in the order of their ids, as NVML numbers them.
-fn number(devices: &mut [Device]) {
-    devices.sort_by_key(|device| (device.pci, device.instance().map(|mig| (mig.gi, mig.ci))));
-    let (mut gpus, mut gpu, mut instances) = (0.., 0, 0..);
-    for device in devices {
-        match &mut device.mig {
-            Some(Mig::Instance(instance)) => {
-                instance.index = instances.next().unwrap_or_default();
-            }
-            Some(Mig::Enabled) | None => {
-                gpu = gpus.next().unwrap_or_default();
-                instances = 0..;
-            }
-        }
-        device.index = gpu;
-    }
-}
-
 fn memory(given: &Spanned<u64>, uuid: &DeviceId) -> Result<Bytes, Located> {
     match *given.get_ref() {
         0 => Err((given.span(), Problem::ZeroMemory(uuid.clone()))),
@@ -209,8 +192,8 @@ fn convert(
         index: 0,
         vendor: raw.vendor,
         model,
-        memory_total_bytes: total,
-        memory_reserved_bytes: Bytes::from_mib(reserved),
+        memory_total_bytes: Some(total),
+        memory_reserved_bytes: Some(Bytes::from_mib(reserved)),
         pci: raw.pci.into_inner(),
         numa_node: raw.numa_node,
         kfd_node: raw.kfd_node.map(Spanned::into_inner),
@@ -218,6 +201,7 @@ fn convert(
         healthy: raw.healthy,
         simulated,
         mig: raw.mig.as_ref().map(|_| Mig::Enabled),
+        details: Details::default(),
     };
     Ok((gpu, raw.mig.unwrap_or_default()))
 }

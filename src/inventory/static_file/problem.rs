@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a devices file.
 
-use crate::model::device::{LinkKind, PciAddress, Vendor};
+use crate::model::device::{PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::mig::{CI_MAX, GI_MAX, MigProfile, SLICES_MAX};
 use crate::model::quantity::Bytes;
@@ -258,13 +258,4 @@ pub enum Problem {
     /// A link of nothing.
     #[error("`lanes` is {0}, allowed are 1 to 255")]
     Lanes(u32),
-}
-
-/// The spelling of a kind of link in the file.
-pub(super) const fn spelling(kind: LinkKind) -> &'static str {
-    match kind {
-        LinkKind::NvLink => "nvlink",
-        LinkKind::Xgmi => "xgmi",
-        LinkKind::Pcie => "pcie",
-    }
 }

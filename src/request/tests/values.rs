@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::device::{PciAddress, Vendor};
+use crate::model::driver::Capability;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::quantity::MIB;
@@ -92,8 +93,11 @@ fn device_lists() {
 fn vendors_and_models() {
     assert_eq!(asked(&[("gpulease/vendor", "nvidia")]).vendor, Some(Vendor::Nvidia));
     assert_eq!(asked(&[("gpulease/vendor", "amd")]).vendor, Some(Vendor::Amd));
-    let (_, text) = refused(&[("gpulease/vendor", "intel")]);
-    assert_eq!(text, "`gpulease/vendor` is `intel`, which is not known; allowed is `nvidia`|`amd`");
+    let (_, text) = refused(&[("gpulease/vendor", "matrox")]);
+    assert_eq!(
+        text,
+        "`gpulease/vendor` is `matrox`, which is not known; allowed is `nvidia`|`amd`|`intel`"
+    );
     assert_eq!(asked(&[("gpulease/model", "h100*")]).model.as_deref(), Some("h100*"));
     for bad in ["a\nb", " ", "\u{1b}[31m", &"x".repeat(129)] {
         let (code, text) = refused(&[("gpulease/model", bad)]);

@@ -1,0 +1,110 @@
+//! Looking for what the node has, in all places that the configuration names.
+
+mod merge;
+
+use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
+use super::error::InventoryError;
+use super::stamp::Stamp;
+use super::static_file;
+use crate::config::{Config, Source};
+use crate::model::device::{ControlNodes, Device, Link, Node};
+use crate::model::driver::Driver;
+use crate::paths::Paths;
+use crate::sys::PathError;
+use crate::sys::checked::{FileError, read_checked};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What one source knows. Devices need not be numbered yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What it is called where it found something: `NVML 12.550.163`, a path.
+    pub from: Vec<String>,
+    /// The devices; MIG instances follow their GPU.
+    pub devices: Vec<Device>,
+    /// Nodes that every container with a device of the vendor needs.
+    pub control: Vec<ControlNodes>,
+    /// Direct links.
+    pub links: Vec<Link>,
+    /// The drivers.
+    pub drivers: Vec<Driver>,
+    /// What it went by, and what was not there.
+    pub stamps: Vec<Stamp>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Reads the node's sources anew. Where none has a device, the node has none, which is legal.
+///
+/// # Errors
+/// With [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe, wrong, or
+/// simulates a device that the host has. A vendor's driver that fails is no error: what it says is
+/// in the inventory's notes, or in those of its device.
+pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
+    let boot_id = boot_id(paths)?;
+    let mut all = Vec::new();
+    for source in &config.sources {
+        let found = match source {
+            Source::Static => from_file(paths, config)?,
+            Source::Nvidia | Source::Amd | Source::Intel => Found::default(),
+        };
+        let is_simulated = found.devices.iter().any(|device| device.simulated);
+        all.push(found);
+        // What does not exist is not mixed with what does. (The devices file comes first.)
+        if is_simulated {
+            break;
+        }
+    }
+    let found = merge::merge(all);
+    let mut node = Node { devices: found.devices, control: found.control, links: found.links };
+    node.number();
+    let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    Ok(Inventory {
+        v: INVENTORY_VERSION,
+        boot_id,
+        settings: Settings::of(config),
+        from: found.from,
+        stamps: found.stamps,
+        node,
+        drivers: found.drivers,
+        notes: found.notes,
+        made_at,
+    })
+}
+
+/// The devices file.
+fn from_file(paths: &Paths, config: &Config) -> Result<Found, InventoryError> {
+    let path = &config.devices_file;
+    let source = Source::Static;
+    // The metadata is from before the first byte was read: an edit in between makes the inventory
+    // stale, not wrong.
+    let Some(file) = read_checked(path)? else {
+        let stamp = Stamp::of_file(source, path)
+            .map_err(|error| FileError::Io(PathError::new("read", path)(error)))?;
+        return Ok(Found { stamps: vec![stamp], ..Found::default() });
+    };
+    let text = String::from_utf8(file.bytes).map_err(|error| InventoryError::NotText {
+        path: path.clone(),
+        offset: error.utf8_error().valid_up_to(),
+    })?;
+    let node = read_static(&text, path, paths)?;
+    Ok(Found {
+        from: vec![path.display().to_string()],
+        devices: node.devices,
+        control: node.control,
+        links: node.links,
+        stamps: vec![Stamp::of_metadata(source, path, &file.metadata)],
+        ..Found::default()
+    })
+}
+
+fn read_static(text: &str, path: &Path, paths: &Paths) -> Result<Node, InventoryError> {
+    let node = static_file::parse(text)
+        .map_err(|problem| InventoryError::Invalid { path: path.into(), problem })?;
+    let existing = static_file::simulated_numbers_exist(&node, &paths.sys)
+        .or_else(|| static_file::simulated_majors_registered(&node, &paths.proc));
+    match existing {
+        Some(number) => Err(InventoryError::NumberExists { path: path.into(), number }),
+        None => Ok(node),
+    }
+}

@@ -1,0 +1,179 @@
+//! Telling cheaply whether what a scan went by is still as it was.
+
+use crate::config::Source;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The most bytes of a text that are looked at. The files that are read whole are a line long;
+/// `/proc/devices` has some hundred.
+const TEXT_MAX: u64 = 64 * 1024;
+
+/// What something looked like when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Which source goes by it.
+    pub source: Source,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// How it looked.
+    pub look: Look,
+}
+
+/// How something looks. What is compared is what says that it changed: times for a file on disk,
+/// and the content for the kernel's files, which have no times worth the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Look {
+    /// It is not there.
+    Absent,
+    /// A file or directory on disk. Any edit, replacement or change of owner or mode changes it;
+    /// so does an entry that is added to a directory or taken out.
+    File(FileLook),
+    /// A small file of the kernel's: its text, without the white space at its ends.
+    Text(String),
+    /// A directory of the kernel's: the names in it, sorted.
+    Entries(Vec<String>),
+    /// `/proc/devices`: the lines of character devices whose name begins with a word.
+    Majors {
+        /// The word.
+        prefix: String,
+        /// The lines, sorted.
+        lines: Vec<String>,
+    },
+}
+
+/// The metadata of a file on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLook {
+    /// The file system it lies on (`st_dev`).
+    pub device: u64,
+    /// Its inode: another one after a replacement by rename.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its last change of content, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Its last change of content, owner or mode, in nanoseconds since 1970. Unlike `mtime_ns` it
+    /// cannot be set back.
+    pub ctime_ns: i64,
+}
+
+impl From<&Metadata> for FileLook {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Good for the years 1678 to 2262; past that all times look alike.
+const fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+impl Stamp {
+    /// Of a file or directory on disk.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be looked at.
+    pub fn of_file(source: Source, path: &Path) -> io::Result<Self> {
+        Self::of(source, path, look_at_file(path))
+    }
+
+    /// Of a file on disk that was opened and has this metadata.
+    #[must_use]
+    pub fn of_metadata(source: Source, path: &Path, metadata: &Metadata) -> Self {
+        Self { source, path: path.to_owned(), look: Look::File(metadata.into()) }
+    }
+
+    /// Of a small file of the kernel's.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be read.
+    pub fn of_text(source: Source, path: &Path) -> io::Result<Self> {
+        Self::of(source, path, look_at_text(path))
+    }
+
+    /// Of a directory of the kernel's.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be read.
+    pub fn of_entries(source: Source, path: &Path) -> io::Result<Self> {
+        Self::of(source, path, look_at_entries(path))
+    }
+
+    /// Of the character devices in `/proc/devices` whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be read.
+    pub fn of_majors(source: Source, path: &Path, prefix: &str) -> io::Result<Self> {
+        Self::of(source, path, look_at_majors(path, prefix))
+    }
+
+    fn of(source: Source, path: &Path, look: io::Result<Look>) -> io::Result<Self> {
+        Ok(Self { source, path: path.to_owned(), look: or_absent(look)? })
+    }
+
+    /// How it looks now, in the same way.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be looked at.
+    pub fn now(&self) -> io::Result<Look> {
+        or_absent(match &self.look {
+            Look::Absent | Look::File(_) => look_at_file(&self.path),
+            Look::Text(_) => look_at_text(&self.path),
+            Look::Entries(_) => look_at_entries(&self.path),
+            Look::Majors { prefix, .. } => look_at_majors(&self.path, prefix),
+        })
+    }
+}
+
+fn or_absent(look: io::Result<Look>) -> io::Result<Look> {
+    match look {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Look::Absent),
+        // A directory of a driver that is being unloaded.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(Look::Absent),
+        look => look,
+    }
+}
+
+fn look_at_file(path: &Path) -> io::Result<Look> {
+    Ok(Look::File((&fs::metadata(path)?).into()))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(TEXT_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn look_at_text(path: &Path) -> io::Result<Look> {
+    Ok(Look::Text(read(path)?.trim().to_owned()))
+}
+
+fn look_at_entries(path: &Path) -> io::Result<Look> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(Look::Entries(names))
+}
+
+fn look_at_majors(path: &Path, prefix: &str) -> io::Result<Look> {
+    let text = read(path)?;
+    let characters = text.split("\n\n").next().unwrap_or_default();
+    let of_prefix =
+        |line: &&str| line.split_whitespace().nth(1).is_some_and(|name| name.starts_with(prefix));
+    let mut lines: Vec<String> =
+        characters.lines().filter(of_prefix).map(|line| line.trim().to_owned()).collect();
+    lines.sort_unstable();
+    Ok(Look::Majors { prefix: prefix.to_owned(), lines })
+}
