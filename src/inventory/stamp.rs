@@ -177,3 +177,77 @@ fn look_at_majors(path: &Path, prefix: &str) -> io::Result<Look> {
     lines.sort_unstable();
     Ok(Look::Majors { prefix: prefix.to_owned(), lines })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Of = fn(&Path) -> io::Result<Stamp>;
+
+    const MAJORS: &str = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\n\
+                          Block devices:\n259 nvidia-not\n";
+
+    /// Makes a stamp of a file with `before` in it, and says whether it holds with `after` in it.
+    fn holds(of: Of, before: &str, after: &str) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, before).unwrap();
+        let stamp = of(&path).unwrap();
+        assert_eq!(stamp.now().unwrap(), stamp.look);
+        fs::write(&path, after).unwrap();
+        stamp.now().unwrap() == stamp.look
+    }
+
+    #[test]
+    fn a_text_is_its_content_without_the_space_around_it() {
+        let of: Of = |path| Stamp::of_text(Source::Nvidia, path);
+        assert!(holds(of, "550.163\n", " 550.163"));
+        assert!(!holds(of, "550.163\n", "550.164\n"));
+    }
+
+    #[test]
+    fn majors_are_those_of_the_driver_alone() {
+        let of: Of = |path| Stamp::of_majors(Source::Nvidia, path, "nvidia");
+        assert!(holds(of, MAJORS, &MAJORS.replace("  1 mem", "  1 mem\n 10 misc")));
+        assert!(holds(of, MAJORS, &MAJORS.replace("259", "260")));
+        assert!(!holds(of, MAJORS, &MAJORS.replace("510", "511")));
+        assert!(!holds(of, MAJORS, &MAJORS.replace("510 nvidia-uvm\n", "")));
+    }
+
+    #[test]
+    fn entries_are_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gpus");
+        let absent = Stamp::of_entries(Source::Nvidia, &path).unwrap();
+        assert_eq!(absent.look, Look::Absent);
+        fs::create_dir_all(path.join("0000:1b:00.0")).unwrap();
+        assert_ne!(absent.now().unwrap(), Look::Absent, "it has appeared");
+        let stamp = Stamp::of_entries(Source::Nvidia, &path).unwrap();
+        fs::write(path.join("0000:1b:00.0/information"), "x").unwrap();
+        assert_eq!(stamp.now().unwrap(), stamp.look, "what lies in an entry does not count");
+        fs::create_dir(path.join("0000:43:00.0")).unwrap();
+        assert_ne!(stamp.now().unwrap(), stamp.look);
+        fs::remove_dir_all(&path).unwrap();
+        assert_eq!(stamp.now().unwrap(), Look::Absent);
+    }
+
+    #[test]
+    fn a_directory_on_disk_changes_with_its_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = Stamp::of_file(Source::Nvidia, dir.path()).unwrap();
+        // Let the kernel's clock tick.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(dir.path().join("libcuda.so.1"), "").unwrap();
+        assert_ne!(stamp.now().unwrap(), stamp.look);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("binary"), b"\xff\xfe").unwrap();
+        Stamp::of_text(Source::Amd, &dir.path().join("binary")).unwrap_err();
+        Stamp::of_text(Source::Amd, dir.path()).unwrap_err();
+        let below_a_file = dir.path().join("binary/entry");
+        assert_eq!(Stamp::of_text(Source::Amd, &below_a_file).unwrap().look, Look::Absent);
+    }
+}

@@ -54,3 +54,69 @@ fn add_control(all: &mut Vec<ControlNodes>, new: ControlNodes) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{profiles, static_file};
+    use crate::model::device::{DeviceNode, Node, Vendor};
+
+    fn found(node: Node, from: &str) -> Found {
+        let Node { devices, control, links } = node;
+        Found { devices, control, links, from: vec![from.to_owned()], ..Found::default() }
+    }
+
+    fn profile(name: &str) -> Node {
+        static_file::parse(profiles::find(name).unwrap().toml).unwrap()
+    }
+
+    fn control(vendor: Vendor, paths: &[&str]) -> ControlNodes {
+        let nodes = paths.iter().map(|path| DeviceNode { path: (*path).into(), simulated: None });
+        ControlNodes { vendor, nodes: nodes.collect() }
+    }
+
+    #[test]
+    fn the_earlier_source_has_the_word_on_a_device() {
+        let mut first = profile("h100x8");
+        first.devices.truncate(2);
+        first.devices[0].model = "as the administrator says".to_owned();
+        let mut second = profile("h100x8");
+        // Known by its address, whatever it is called.
+        second.devices[1].uuid = DeviceId::new("GPU-ffff").unwrap();
+        let merged = merge(vec![found(first.clone(), "file"), found(second.clone(), "NVML")]);
+        assert_eq!(merged.devices[..2], first.devices);
+        assert_eq!(merged.devices[2..], second.devices[2..]);
+        assert_eq!(merged.from, ["file", "NVML"]);
+        // Of both, once; with an end that nobody has, not at all.
+        assert_eq!(merged.links, first.links);
+    }
+
+    #[test]
+    fn instances_come_with_their_gpu_or_not_at_all() {
+        let node = profile("a100x4");
+        let gpus = node.devices.iter().filter(|device| device.instance().is_none()).cloned();
+        let mut first = Node { devices: gpus.collect(), ..Node::default() };
+        first.devices.truncate(3);
+        let merged = merge(vec![found(first, "file"), found(node.clone(), "NVML")]);
+        let instances = merged.devices.iter().filter_map(Device::instance);
+        let last = &node.devices.iter().rfind(|device| device.instance().is_none()).unwrap().uuid;
+        assert!(instances.clone().count() > 0);
+        assert!(instances.into_iter().all(|instance| instance.parent == *last));
+    }
+
+    #[test]
+    fn control_nodes_are_put_together_by_vendor() {
+        let mut one = Found::default();
+        one.control = vec![control(Vendor::Nvidia, &["/dev/nvidiactl"])];
+        let mut other = Found::default();
+        other.control = vec![
+            control(Vendor::Nvidia, &["/dev/nvidiactl", "/dev/nvidia-uvm"]),
+            control(Vendor::Amd, &["/dev/kfd"]),
+        ];
+        let both = [
+            control(Vendor::Nvidia, &["/dev/nvidiactl", "/dev/nvidia-uvm"]),
+            control(Vendor::Amd, &["/dev/kfd"]),
+        ];
+        assert_eq!(merge(vec![one, other]).control, both);
+    }
+}
