@@ -16,7 +16,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test test-vm test-packages lint bench clean has-cargo is-root
+.PHONY: help build demo man packages test test-vm test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -66,6 +66,11 @@ test-packages: is-root packages ## Install, use, upgrade and remove the packages
 	tests/lab/setup.sh
 	tests/packages/run.sh
 
+gpu-check: build ## Put what tests/gpu/run.sh needs into dist/gpu, to be run where a GPU is
+	tests/lab/setup.sh --bare
+	cargo build --release --locked --example cuda-check
+	tests/gpu/stage.sh dist/bin $(TARGET_DIR)/release/examples/cuda-check dist/gpu
+
 lint: ## Check form, lints and the hot pair's dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
@@ -77,7 +82,7 @@ lint: ## Check form, lints and the hot pair's dependencies
 
 bench: is-root build ## Measure the shim beside the plain low-level runtime
 	tests/lab/setup.sh --bare
-	cargo bench --locked --bench allocate --bench startup
+	cargo bench --locked --bench allocate --bench freshness --bench startup
 
 clean: ## Remove what was built
 	cargo clean

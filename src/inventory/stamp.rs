@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// `/proc/devices` has some hundred.
 const TEXT_MAX: u64 = 64 * 1024;
 
+/// What most of them fit into.
+const ROOM: usize = 8 * 1024;
+
 /// What something looked like when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
@@ -34,6 +37,9 @@ pub enum Look {
     File(FileLook),
     /// A small file of the kernel's: its text, without the white space at its ends.
     Text(String),
+    /// A directory of the kernel's, by its inode alone: another one once the module or device that
+    /// it stands for was gone and came back. (kernfs makes up its times when somebody looks.)
+    Inode(u64),
     /// A directory of the kernel's: the names in it, sorted.
     Entries(Vec<String>),
     /// `/proc/devices`: the lines of character devices whose name begins with a word.
@@ -101,7 +107,15 @@ impl Stamp {
         Self::of(source, path, look_at_text(path))
     }
 
-    /// Of a directory of the kernel's.
+    /// Of a directory of the kernel's, by its inode.
+    ///
+    /// # Errors
+    /// If it may be there and cannot be looked at.
+    pub fn of_inode(source: Source, path: &Path) -> io::Result<Self> {
+        Self::of(source, path, look_at_inode(path))
+    }
+
+    /// Of the names in a directory of the kernel's.
     ///
     /// # Errors
     /// If it may be there and cannot be read.
@@ -129,6 +143,7 @@ impl Stamp {
         or_absent(match &self.look {
             Look::Absent | Look::File(_) => look_at_file(&self.path),
             Look::Text(_) => look_at_text(&self.path),
+            Look::Inode(_) => look_at_inode(&self.path),
             Look::Entries(_) => look_at_entries(&self.path),
             Look::Majors { prefix, .. } => look_at_majors(&self.path, prefix),
         })
@@ -148,10 +163,15 @@ fn look_at_file(path: &Path) -> io::Result<Look> {
     Ok(Look::File((&fs::metadata(path)?).into()))
 }
 
+fn look_at_inode(path: &Path) -> io::Result<Look> {
+    Ok(Look::Inode(fs::metadata(path)?.ino()))
+}
+
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    fs::File::open(path)?.take(TEXT_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    // Room enough for one read: the kernel makes the text anew for each.
+    let mut bytes = Vec::with_capacity(ROOM);
+    fs::File::open(path)?.take(TEXT_MAX).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
 fn look_at_text(path: &Path) -> io::Result<Look> {
@@ -229,6 +249,20 @@ mod tests {
         assert_ne!(stamp.now().unwrap(), stamp.look);
         fs::remove_dir_all(&path).unwrap();
         assert_eq!(stamp.now().unwrap(), Look::Absent);
+    }
+
+    #[test]
+    fn an_inode_is_of_what_is_there_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = dir.path().join("nvidia_uvm");
+        fs::create_dir(&module).unwrap();
+        let stamp = Stamp::of_inode(Source::Nvidia, &module).unwrap();
+        fs::write(module.join("refcnt"), "1").unwrap();
+        assert_eq!(stamp.now().unwrap(), stamp.look);
+        fs::rename(&module, dir.path().join("old")).unwrap();
+        assert_eq!(stamp.now().unwrap(), Look::Absent);
+        fs::create_dir(&module).unwrap();
+        assert_ne!(stamp.now().unwrap(), stamp.look);
     }
 
     #[test]

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Lays out what run.sh needs on a machine where nothing can be installed.
+#
+#   stage.sh BIN_DIR CUDA_CHECK DIR
+set -euo pipefail
+
+[ $# = 3 ] || { echo "usage: stage.sh BIN_DIR CUDA_CHECK DIR" >&2; exit 1; }
+bin=$1 cuda=$2 dir=$3
+PATH=$PATH:/usr/sbin:/sbin
+
+rm -rf "$dir"
+mkdir -p "$dir/lib"
+install -m 0755 "$bin"/gpulease* "$cuda" tests/gpu/run.sh "$(command -v runc)" /bin/busybox "$dir/"
+# runc's own libraries but for the C library, which every machine has.
+ldd "$(command -v runc)" | grep -o '/[^ ]*' | grep -v '/\(libc\|ld-linux[^/]*\|libpthread\|libdl\)\.so' |
+    xargs -r -I{} cp -L {} "$dir/lib/"
+echo "carry $dir to a machine with an NVIDIA GPU and run there, as root: run.sh ."
