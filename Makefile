@@ -9,7 +9,9 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
 HAS_MUSL := $(wildcard $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(MUSL_TARGET)/lib)
 HOT_TARGET := $(if $(filter no,$(MUSL)),$(HOST),$(if $(HAS_MUSL),$(MUSL_TARGET),$(HOST)))
-STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile hot --locked \
+NO_UNWIND := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/packaging/hot-pair.ld
+HOT_FLAGS := -C target-feature=+crt-static $(if $(findstring musl,$(HOT_TARGET)),$(NO_UNWIND))
+STATIC := RUSTFLAGS="$(HOT_FLAGS)" cargo build --profile hot --locked \
 	--no-default-features --target $(HOT_TARGET) --bin gpulease-runtime --bin gpulease-hook
 # To be shown: sudo drops what cargo is found by.
 AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rustup}\" \

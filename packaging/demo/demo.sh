@@ -11,6 +11,7 @@
 # used with storage of the demo's own (podman.sh).
 #   GPULEASE_DEMO_DOCKER=no   leaves Docker out
 #   GPULEASE_DEMO_PODMAN=no   leaves Podman out
+# Where the host has a GPU, one is leased as well, for a moment (real.sh).
 # shellcheck disable=SC2016  # commands are printed before they are expanded
 set -euo pipefail
 
@@ -101,6 +102,8 @@ cgroups_of_ours() {
 . "$(dirname "$self")/engine.sh"
 # shellcheck source=packaging/demo/docker.sh
 . "$(dirname "$self")/docker.sh"
+# shellcheck source=packaging/demo/real.sh
+. "$(dirname "$self")/real.sh"
 # shellcheck source=packaging/demo/podman.sh
 . "$(dirname "$self")/podman.sh"
 trap clean_up EXIT
@@ -222,16 +225,9 @@ release_grace = "0"
 TOML
 
 say "${bold}gpulease: GPUs for containers, by lease$plain" '' \
-    'SIMULATED: the GPUs of this demo do not exist. The containers are real: runc' \
+    'SIMULATED: the GPUs of these steps do not exist. The containers are real: runc' \
     "makes them, on $cgroups, and the kernel enforces their device rules." '' \
     "Everything is in $D, and goes with it."
-shopt -s nullglob
-real=(/dev/nvidia[0-9] /dev/kf[d])
-shopt -u nullglob
-if [ ${#real[@]} -gt 0 ]; then
-    say '' "This host has real GPUs (${real[0]} is there). This version does not discover" \
-        'them yet and leaves them alone; the demo goes on with simulated ones.'
-fi
 
 heading 'The node: 2 NVIDIA and 2 AMD GPUs, simulated'
 show 'gpulease inventory example mixed4 >devices.toml'
@@ -370,6 +366,7 @@ expect 'no lease is left' same "$(leases)" 0
 show 'gpulease devices'
 expect 'four whole devices are free' same "$(free)" 4
 
+! real_usable || real_steps
 ! docker_usable || docker_steps
 ! podman_usable || podman_steps
 

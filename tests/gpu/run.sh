@@ -13,14 +13,14 @@ set -uo pipefail
 
 die() { printf 'gpu-check: %s\n' "$*" >&2; exit 1; }
 
-[ $# -ge 1 ] && [ -x "$1/gpulease" ] || die "usage: run.sh DIR [OUT]; make gpu-check makes DIR"
+[ -x "${1-}/gpulease" ] || die "usage: run.sh DIR [OUT]; make gpu-check makes DIR"
 [ "$(id -u)" = 0 ] || die "root is needed, for containers are made"
 bin=$(readlink -f "$1")
 out=${2:-$(mktemp -d)}
 mkdir -p "$out"
 work=/run/gpulease-gpu-check
 rm -rf "$work"
-mkdir -p -m 0755 "$work"
+mkdir -m 0755 "$work"
 trap 'rm -rf "$work"' EXIT
 
 root=${GPU_CHECK_DRIVER_ROOT:-/}
