@@ -1,0 +1,87 @@
+#!/bin/bash
+# Prints a directory that NVIDIA's driver files lie below as they do on a host with the driver:
+# libnvidia-ml.so.1, libcuda.so.1 and nvidia-smi of Debian's packages. They are the real ones, and
+# are never run on a GPU here. Fetches them if they are not there yet; any number may run at once.
+#
+# Nothing of this host's own packages or sources is changed.
+# GPULEASE_LAB_CACHE   where it is kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_MIRROR  the Debian mirror to fetch from (default http://deb.debian.org/debian)
+set -eu
+
+# The section non-free of Debian 13: driver 550.163.01 at the time of writing.
+suite=trixie
+packages=(libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 nvidia-smi)
+
+cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
+mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
+# Changing this line makes it be fetched anew.
+stamp="1 $suite ${packages[*]}"
+
+say() { echo "lab nvidia: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The one that is complete, if any: it is renamed into place when it is.
+there() {
+    local root
+    for root in "$cache"/nvidia-[0-9]*; do
+        if [ -e "$root/etc/gpulease-lab" ] && [ "$(cat "$root/etc/gpulease-lab")" = "$stamp" ]; then
+            echo "$root"
+            return 0
+        fi
+    done
+    return 1
+}
+
+there && exit 0
+command -v apt-get >/dev/null || die "no apt-get here, and it is not in $cache"
+[ "$(id -u)" = 0 ] || die "not root: the files must be root's, or gpulease does not load them"
+
+mkdir -p "$cache"
+exec 8>"$cache/nvidia.lock"
+flock 8
+there && exit 0
+
+work=$cache/nvidia-new
+rm -rf --one-file-system "$work"
+say "fetching ${packages[*]}"
+mkdir -p "$work"/{apt/{lists/partial,cache/archives/partial,parts},debs,root}
+: >"$work/apt/status"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+printf 'deb [signed-by=%s] %s %s non-free\n' "$keyring" "$mirror" "$suite" >"$work/apt/sources.list"
+options=(
+    -o "Dir::State::Lists=$work/apt/lists" -o "Dir::State::status=$work/apt/status"
+    -o "Dir::Cache=$work/apt/cache" -o "Dir::Etc::SourceList=$work/apt/sources.list"
+    -o "Dir::Etc::SourceParts=$work/apt/parts" -o "APT::Sandbox::User=root"
+)
+log=$cache/nvidia.log
+if ! { apt-get -q "${options[@]}" update &&
+    (cd "$work/debs" && apt-get -q "${options[@]}" download "${packages[@]}"); } >"$log" 2>&1 8>&-; then
+    tail -n 15 "$log" >&2
+    die "apt-get could not fetch ${packages[*]}; the whole log is $log"
+fi
+for deb in "$work"/debs/*.deb; do
+    dpkg -x "$deb" "$work/root"
+done
+
+# What Debian's alternatives add when the packages are installed: the names by which programs find
+# the files of the one driver among several that is in use.
+lib=/usr/lib/$(dpkg --print-architecture | sed 's/amd64/x86_64/;s/arm64/aarch64/')-linux-gnu
+for name in libnvidia-ml.so.1 libcuda.so.1 libcuda.so libnvidia-ptxjitcompiler.so.1; do
+    [ ! -e "$work/root$lib/nvidia/current/$name" ] ||
+        ln -sf "nvidia/current/$name" "$work/root$lib/$name"
+done
+smi=usr/lib/nvidia/current/nvidia-smi
+if [ -e "$work/root/$smi" ]; then
+    mkdir -p "$work/root/usr/bin"
+    ln -sf "../lib/nvidia/current/nvidia-smi" "$work/root/usr/bin/nvidia-smi"
+fi
+
+version=$(find "$work/root$lib" -name 'libnvidia-ml.so.*.*' -printf '%f\n' | sed -n '1s/libnvidia-ml\.so\.//p')
+[ -n "$version" ] || die "there is no libnvidia-ml.so.VERSION in Debian's libnvidia-ml1"
+mkdir -p "$work/root/etc"
+printf '%s\n' "$stamp" >"$work/root/etc/gpulease-lab"
+root=$cache/nvidia-$version
+rm -rf --one-file-system "$root"
+mv "$work/root" "$root"
+rm -rf --one-file-system "$work"
+echo "$root"
