@@ -16,7 +16,6 @@ use gpulease::model::lease::Sharing;
 use gpulease::model::mig::{Mig, MigInstance, MigProfile};
 use gpulease::model::quantity::{Bytes, MilliGpu};
 use gpulease::request::{Amount, Count, MigChoice, Request, Source, Strategy};
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -116,7 +115,7 @@ fn request(count: u32, milli: Option<u32>) -> Request {
 }
 
 fn measure(what: &str, node: &Node, holds: Vec<Hold>, request: &Request) {
-    let snapshot = Snapshot { node, holds, prefer: BTreeSet::new(), cordoned: BTreeSet::new() };
+    let snapshot = Snapshot { holds, ..Snapshot::idle(node) };
     let outcome = if allocate(&snapshot, request).is_ok() { "granted" } else { "refused" };
     let mut nanoseconds: Vec<u128> = (0..ROUNDS)
         .map(|_| {

@@ -123,9 +123,7 @@ fn assert_is_granted(annotations: &BTreeMap<String, String>) {
     let Ok(Some(request)) = &request else { panic!("{annotations:?}: {request:?}") };
     let is_granted = PROFILES.iter().any(|profile| {
         let node = static_file::parse(profile.toml).unwrap();
-        let (prefer, cordoned) = (BTreeSet::new(), BTreeSet::new());
-        let idle = Snapshot { node: &node, holds: Vec::new(), prefer, cordoned };
-        allocate(&idle, request).is_ok()
+        allocate(&Snapshot::idle(&node), request).is_ok()
     });
     assert!(is_granted, "{annotations:?} is granted by no node");
 }

@@ -123,6 +123,7 @@ impl Host {
                 adopt: &[],
                 confined: true,
                 release_grace: Duration::from_secs(10),
+                crowd: gpulease::claim::busy::Crowd::NONE,
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };
             let one = Request::one(Strategy::BestFit, Source::Annotations);

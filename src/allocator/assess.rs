@@ -19,6 +19,8 @@ pub(super) struct Assessed<'a> {
     pub(super) exclusion: Option<Exclusion>,
     /// Whether it is cordoned, even where another exclusion comes first.
     pub(super) cordoned: bool,
+    /// Whether processes outside of any lease compute on it, even where the request may have it.
+    pub(super) busy: bool,
     /// What is held of it.
     pub(super) occupancy: Occupancy,
     /// Whether the demand fits, if the device could serve at all.
@@ -54,17 +56,22 @@ impl<'a> Assessment<'a> {
         let devices = snapshot.node.devices.iter().enumerate().zip(occupancies(snapshot)).map(
             |((position, device), occupancy)| {
                 let demand = Demand::on(request, device);
+                let busy = is_busy(snapshot, request, device);
+                // Whoever names a device means it, whatever else goes on there.
+                let by_name = named.is_some() && names(position);
                 let standing = Standing {
                     named: names(position),
                     injected: named.is_some()
                         && request.source == Source::Injected
                         && !has_named_instance(snapshot.node, position, names),
                     cordoned: is_cordoned(snapshot, device),
+                    busy: busy && (snapshot.outsiders.refuse || !by_name),
                 };
                 Assessed {
                     device,
                     exclusion: exclusion(request, model.as_ref(), device, standing, &demand),
                     cordoned: standing.cordoned,
+                    busy,
                     fit: occupancy.fit(device, &demand),
                     demand,
                     occupancy,
@@ -123,13 +130,15 @@ impl<'a> Assessment<'a> {
         }
     }
 
-    /// Whether leases alone stand in the way: without any, the request would be met.
+    /// Whether only what passes stands in the way: without any lease, and without processes that
+    /// have none, the request would be met.
     pub(super) fn could_be_met(&self) -> bool {
+        let could_serve = |a: &Assessed<'_>| matches!(a.exclusion, None | Some(Exclusion::Busy));
         match self.request.count {
-            Count::Exactly(count) => self.reach(|a| a.exclusion.is_none()) >= count as usize,
+            Count::Exactly(count) => self.reach(could_serve) >= count as usize,
             Count::All => {
                 let mut meant = self.devices.iter().filter(|a| self.all_means(a)).peekable();
-                meant.peek().is_some() && meant.all(|a| a.exclusion.is_none())
+                meant.peek().is_some() && meant.all(could_serve)
             }
         }
     }
@@ -139,6 +148,12 @@ impl<'a> Assessment<'a> {
 fn is_cordoned(snapshot: &Snapshot<'_>, device: &Device) -> bool {
     let is = |uuid| snapshot.cordoned.contains(uuid);
     is(&device.uuid) || device.instance().is_some_and(|instance| is(&instance.parent))
+}
+
+/// Whether somebody without a lease computes on the device. What the engine has given away is leased
+/// as it stands: the container has it either way.
+fn is_busy(snapshot: &Snapshot<'_>, request: &Request, device: &Device) -> bool {
+    request.source != Source::Injected && !snapshot.outsiders.of(device).is_empty()
 }
 
 /// Whether an instance of the GPU at this position is named.

@@ -1,10 +1,11 @@
 //! Which of the fitting devices are taken.
 //!
 //! Devices are ranked, best first, by
-//! 1. whether the same container held them a moment ago,
-//! 2. whether they can be had without taking from a lease in its grace,
-//! 3. the strategy,
-//! 4. their place.
+//! 1. whether nobody computes on them without a lease (those that are named can be had all the same),
+//! 2. whether the same container held them a moment ago,
+//! 3. whether they can be had without taking from a lease in its grace,
+//! 4. the strategy,
+//! 5. their place.
 //!
 //! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
 //! Between the sets of two vendors the same order decides, with sums in place of single values.
@@ -23,6 +24,7 @@ const WHOLE: u64 = 1_000_000_000;
 /// The order among fitting devices; the least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    busy: bool,
     not_preferred: bool,
     takes_grace: bool,
     by_strategy: u64,
@@ -69,12 +71,13 @@ fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
     Grant { devices }
 }
 
-/// Compares the sets of two vendors: more preferred devices, fewer taken out of a grace, the
+/// Compares the sets of two vendors: fewer busy devices, more preferred ones, fewer taken out of a grace, the
 /// better sum by the strategy, the lower places.
-fn set_order(set: &[Candidate<'_>]) -> (usize, usize, u64, Vec<Place>) {
+fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, u64, Vec<Place>) {
     let mut places: Vec<Place> = set.iter().map(|c| c.assessed.device.place()).collect();
     places.sort_unstable();
     (
+        set.iter().filter(|c| c.rank.busy).count(),
         set.iter().filter(|c| c.rank.not_preferred).count(),
         set.iter().filter(|c| c.rank.takes_grace).count(),
         set.iter().map(|c| c.rank.by_strategy).fold(0, u64::saturating_add),
@@ -115,6 +118,7 @@ fn best_set<'a>(
 
 fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
     Rank {
+        busy: assessed.busy,
         not_preferred: !assessment.snapshot.prefer.contains(&assessed.device.uuid),
         takes_grace: assessed.fit == Fit::TakesGrace,
         by_strategy: match assessment.request.strategy {

@@ -2,6 +2,7 @@
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
+use super::occupancy::Fit;
 use super::one_line::ranges;
 use super::reasons::reason;
 use super::refusal::{NOT_MEANT, Refusal, Verdict};
@@ -81,7 +82,7 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
         code: if could_be_met { Code::NoCapacity } else { Code::NoMatch },
         summary: summary(assessment),
         verdicts,
-        hint: if could_be_met { capacity_hint(assessment.request) } else { match_hint(assessment) },
+        hint: if could_be_met { capacity_hint(assessment) } else { match_hint(assessment) },
     }
 }
 
@@ -154,7 +155,8 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
     text
 }
 
-fn capacity_hint(request: &Request) -> String {
+fn capacity_hint(assessment: &Assessment<'_>) -> String {
+    let request = assessment.request;
     let less = match (request.count, request.amount) {
         (Count::Exactly(1), _) if matches!(request.mig, MigChoice::Instances(_)) => {
             "an instance of another profile"
@@ -164,9 +166,26 @@ fn capacity_hint(request: &Request) -> String {
         (_, Amount::Whole) => "fewer devices",
         (_, Amount::Share { .. }) => "fewer devices or a smaller share",
     };
+    let is_busy = |a: &Assessed<'_>| a.exclusion == Some(Exclusion::Busy) && a.fit != Fit::Taken;
+    match assessment.devices.iter().filter(|a| is_busy(a)).count() {
+        0 => format!(
+            "see \"gpulease leases\" for who holds what; ask for {less}, or wait until leases end \
+             and start the container again"
+        ),
+        _ => busy_hint(assessment.snapshot.outsiders.refuse),
+    }
+}
+
+/// What opens a device on which somebody computes without a lease.
+fn busy_hint(refuse: bool) -> String {
+    let otherwise = if refuse {
+        "`policy.busy` is `refuse`, so no request is granted a busy device"
+    } else {
+        "or name a busy device in gpulease/devices to share it with them knowingly"
+    };
     format!(
-        "see \"gpulease leases\" for who holds what; ask for {less}, or wait until leases end and \
-         start the container again"
+        "see \"gpulease processes\" for who computes without a lease and \"gpulease leases\" for \
+         who holds what; end those processes, {otherwise}"
     )
 }
 
@@ -232,6 +251,7 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             format!("being in service {counts} devices; an administrator cordoned the others")
         }
         Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
+        Exclusion::Busy => busy_hint(assessment.snapshot.outsiders.refuse),
     }
 }
 

@@ -36,11 +36,13 @@ pub(super) enum Exclusion {
     NoShares,
     /// More is asked for than it has.
     TooSmall,
+    /// Processes outside of any lease compute on it. The last check: it alone may pass by itself.
+    Busy,
 }
 
 impl Exclusion {
     /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::NotNamed,
         Self::Vendor,
         Self::Model,
@@ -53,6 +55,7 @@ impl Exclusion {
         Self::UnknownMemory,
         Self::NoShares,
         Self::TooSmall,
+        Self::Busy,
     ];
 
     /// Whether it is the request's choice of devices, rather than the device's state or size,
@@ -71,6 +74,8 @@ pub(super) struct Standing {
     pub(super) injected: bool,
     /// An administrator took it out of service.
     pub(super) cordoned: bool,
+    /// Processes outside of any lease compute on it, and this request is not let near them.
+    pub(super) busy: bool,
 }
 
 /// The first reason for which the device is out of the question, if any.
@@ -107,6 +112,7 @@ pub(super) fn exclusion(
         }
         Exclusion::NoShares => request.amount != Amount::Whole && device.instance().is_some(),
         Exclusion::TooSmall => demand.exceeds(device),
+        Exclusion::Busy => standing.busy,
     };
     Exclusion::ALL.into_iter().find(applies)
 }

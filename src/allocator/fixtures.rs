@@ -1,13 +1,12 @@
 //! Nodes and holds for this module's tests.
 
-use super::snapshot::{Grant, Hold, Snapshot};
+use super::snapshot::{Grant, Hold, Outsider, Snapshot};
 use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Request, Source, Strategy};
-use std::collections::BTreeSet;
 
 pub(super) fn id(text: &str) -> DeviceId {
     DeviceId::new(text).unwrap()
@@ -66,7 +65,12 @@ pub(super) fn h100s(count: u32) -> Node {
 }
 
 pub(super) fn snapshot(node: &Node) -> Snapshot<'_> {
-    Snapshot { node, holds: Vec::new(), prefer: BTreeSet::new(), cordoned: BTreeSet::new() }
+    Snapshot::idle(node)
+}
+
+/// A process without a lease.
+pub(super) fn python() -> Outsider {
+    Outsider { pid: 4711, name: Some("python3".into()) }
 }
 
 /// Best-fit, one device, whole.

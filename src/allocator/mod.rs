@@ -23,6 +23,8 @@ pub mod snapshot;
 mod topology;
 
 #[cfg(test)]
+mod busy_tests;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod mig_tests;
@@ -35,4 +37,4 @@ mod tests;
 
 pub use allocate::allocate;
 pub use refusal::{Refusal, Verdict};
-pub use snapshot::{Grant, GrantedDevice, Hold, Snapshot};
+pub use snapshot::{Grant, GrantedDevice, Hold, Outsider, Outsiders, Snapshot};

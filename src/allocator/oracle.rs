@@ -1,7 +1,8 @@
 //! What the answer to a request has to be, found by trying every set of devices: slow, and sharing
 //! no code with the allocator but the arithmetic of shares.
 
-use super::{Hold, Snapshot};
+use super::fixtures::python;
+use super::{Hold, Outsiders, Snapshot};
 use crate::model::device::{Device, Node};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
@@ -15,6 +16,9 @@ pub(super) struct Case {
     pub(super) holds: Vec<Hold>,
     pub(super) prefer: BTreeSet<DeviceId>,
     pub(super) cordoned: BTreeSet<DeviceId>,
+    /// Where somebody computes without a lease, and whether nobody else may then.
+    pub(super) busy: BTreeSet<DeviceId>,
+    pub(super) refuse_busy: bool,
     pub(super) request: Request,
 }
 
@@ -25,7 +29,18 @@ impl Case {
             holds: self.holds.clone(),
             prefer: self.prefer.clone(),
             cordoned: self.cordoned.clone(),
+            outsiders: Outsiders {
+                on: self.busy.iter().map(|uuid| (uuid.clone(), vec![python()])).collect(),
+                refuse: self.refuse_busy,
+            },
         }
+    }
+
+    /// Whether somebody computes on the device without a lease, on the whole GPU or on the part.
+    pub(super) fn is_busy(&self, device: &Device) -> bool {
+        let gpu = device.instance().map(|instance| &instance.parent);
+        let is_real = !device.simulated && self.request.source != Source::Injected;
+        is_real && [Some(&device.uuid), gpu].into_iter().flatten().any(|u| self.busy.contains(u))
     }
 
     fn is_cordoned(&self, device: &Device) -> bool {
@@ -153,10 +168,13 @@ pub(super) fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
         Sharing::Shared => company != Some(Sharing::Exclusive),
     };
     let whole = device.instance().is_none() || case.request.amount == Amount::Whole;
+    let may_have_busy =
+        !case.refuse_busy && !case.request.devices.is_empty() && is_named(case, device);
     wanted(case, device)
         && device.healthy != Some(false)
         && !case.is_cordoned(device)
         && whole
+        && (!case.is_busy(device) || may_have_busy)
         && good_company
         && need_milli <= milli
         && need_memory <= memory

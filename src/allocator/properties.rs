@@ -161,20 +161,23 @@ fn cases() -> impl Strategy<Value = Case> {
             holds(&devices),
             none_or_some(&uuids, 2),
             none_or_some(&uuids, 1),
+            (none_or_some(&uuids, 2), prop::sample::select(vec![false, false, true])),
             requests(),
             prop::sample::subsequence(pairs, 0..=most),
         )
-            .prop_map(move |(holds, prefer, cordoned, request, pairs)| {
-                let link = |(a, b): (usize, usize)| Link {
-                    a: uuids[a].clone(),
-                    b: uuids[b].clone(),
-                    kind: LinkKind::NvLink,
-                    lanes: 1,
-                };
-                let links = pairs.into_iter().map(link).collect();
-                let node = Node { devices: devices.clone(), links, ..Node::default() };
-                Case { node, holds, prefer, cordoned, request }
-            })
+            .prop_map(
+                move |(holds, prefer, cordoned, (busy, refuse_busy), request, pairs)| {
+                    let link = |(a, b): (usize, usize)| Link {
+                        a: uuids[a].clone(),
+                        b: uuids[b].clone(),
+                        kind: LinkKind::NvLink,
+                        lanes: 1,
+                    };
+                    let links = pairs.into_iter().map(link).collect();
+                    let node = Node { devices: devices.clone(), links, ..Node::default() };
+                    Case { node, holds, prefer, cordoned, busy, refuse_busy, request }
+                },
+            )
     })
 }
 
@@ -206,7 +209,8 @@ proptest! {
             }
             Err(refusal) => {
                 prop_assert!(!feasible(&case, &case.holds), "{}", refusal.one_line());
-                let ever = feasible(&case, &[]);
+                let idle = Case { busy: BTreeSet::new(), ..case.clone() };
+                let ever = feasible(&idle, &[]);
                 let code = if ever { Code::NoCapacity } else { Code::NoMatch };
                 prop_assert_eq!(refusal.code, code);
                 prop_assert_eq!(refusal.verdicts.len(), case.node.devices.len());
@@ -233,14 +237,15 @@ proptest! {
     }
 
     #[test]
-    fn former_devices_come_first_and_grace_last(case in cases()) {
+    fn busy_devices_come_last_former_ones_first_and_grace_last(case in cases()) {
         let Ok(grant) = answer(&case) else { return Ok(()) };
         let Count::Exactly(_) = case.request.count else { return Ok(()) };
         let got = |device: &Device| grant.devices.iter().any(|g| g.uuid == device.uuid);
         let class = |device: &Device| {
             let firm: Vec<Hold> =
                 case.holds.iter().map(|h| Hold { grace: false, ..h.clone() }).collect();
-            (!case.prefer.contains(&device.uuid), !serves(&case, device, &firm))
+            let former = case.prefer.contains(&device.uuid);
+            (case.is_busy(device), !former, !serves(&case, device, &firm))
         };
         let vendor = grant.devices[0].vendor;
         let one_vendor = case.request.devices.is_empty();

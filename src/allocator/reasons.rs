@@ -4,7 +4,7 @@ use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::occupancy::Fit;
 use super::refusal::NOT_NAMED;
-use super::snapshot::{Hold, Snapshot};
+use super::snapshot::{Hold, Outsider, Snapshot};
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -19,6 +19,8 @@ const HOLDERS_MAX: usize = 3;
 /// that a message can name those devices together.
 pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     match assessed.exclusion {
+        // Who is granted the device says more than who is not.
+        Some(Exclusion::Busy) if assessed.fit == Fit::Taken => taken(assessment, assessed),
         Some(exclusion) => excluded(assessment, assessed, exclusion),
         None if assessed.fit == Fit::Taken => taken(assessment, assessed),
         None => "fits".to_owned(),
@@ -75,7 +77,25 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             let (has, asked) = apart(capacity, assessed.demand.memory);
             format!("has {has} to lease, {asked} asked")
         }
+        Exclusion::Busy => busy(&assessment.snapshot.outsiders.of(assessed.device)),
     }
+}
+
+/// `busy: process 4711 (python3) computes on it outside of any lease`.
+fn busy(outsiders: &[&Outsider]) -> String {
+    let (processes, compute) = match outsiders.len() {
+        1 => ("process", "computes"),
+        _ => ("processes", "compute"),
+    };
+    let names = outsiders.iter().take(HOLDERS_MAX).map(|outsider| match &outsider.name {
+        Some(name) => format!("{} ({})", outsider.pid, shown(name)),
+        None => outsider.pid.to_string(),
+    });
+    let mut text = names.collect::<Vec<_>>().join(", ");
+    if let Some(rest) = outsiders.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
+        text.push_str(&format!(" and {rest} more"));
+    }
+    format!("busy: {processes} {text} {compute} on it outside of any lease")
 }
 
 fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {

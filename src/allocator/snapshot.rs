@@ -1,12 +1,12 @@
 //! What the allocator sees, and what it answers with.
 
-use crate::model::device::{Node, Vendor};
+use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
 use crate::model::mig::Place;
 use crate::model::quantity::{Bytes, MilliGpu};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A share of one device that somebody holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,38 @@ pub struct Hold {
     pub grace: bool,
 }
 
+/// A process that computes on a device and belongs to no lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outsider {
+    /// Its pid, as the host counts.
+    pub pid: i32,
+    /// What it calls itself (untrusted), where that can be read.
+    pub name: Option<String>,
+}
+
+/// The processes outside of any lease, and what becomes of the devices that they compute on.
+#[derive(Debug, Clone, Default)]
+pub struct Outsiders {
+    /// On which device which. A process on a GPU in MIG mode is on all its instances.
+    pub on: BTreeMap<DeviceId, Vec<Outsider>>,
+    /// Whether their devices are granted to nobody, rather than only to requests that name them.
+    pub refuse: bool,
+}
+
+impl Outsiders {
+    /// Those on a device, or on the GPU that it is a part of. On one that does not exist there is
+    /// nobody.
+    #[must_use]
+    pub fn of(&self, device: &Device) -> Vec<&Outsider> {
+        if device.simulated || self.on.is_empty() {
+            return Vec::new();
+        }
+        let gpu = device.instance().map(|instance| &instance.parent);
+        let uuids = [Some(&device.uuid), gpu].into_iter().flatten();
+        uuids.filter_map(|uuid| self.on.get(uuid)).flatten().collect()
+    }
+}
+
 /// A node and what is held on it.
 #[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
@@ -37,6 +69,22 @@ pub struct Snapshot<'a> {
     pub prefer: BTreeSet<DeviceId>,
     /// Devices that an administrator took out of service.
     pub cordoned: BTreeSet<DeviceId>,
+    /// Who computes without a lease.
+    pub outsiders: Outsiders,
+}
+
+impl<'a> Snapshot<'a> {
+    /// A node on which nobody holds anything and nobody computes.
+    #[must_use]
+    pub fn idle(node: &'a Node) -> Self {
+        Self {
+            node,
+            holds: Vec::new(),
+            prefer: BTreeSet::new(),
+            cordoned: BTreeSet::new(),
+            outsiders: Outsiders::default(),
+        }
+    }
 }
 
 /// One device of a grant.

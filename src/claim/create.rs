@@ -1,5 +1,6 @@
 //! From request to recorded lease.
 
+use super::busy::Crowd;
 use super::liveness::{self, Holder};
 use super::sweep::{Swept, sweep};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
@@ -39,6 +40,8 @@ pub struct Claimant<'a> {
     pub confined: bool,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
+    /// Who computes on the node's GPUs.
+    pub crowd: Crowd<'a>,
 }
 
 /// Sweeps, allocates and records a pending lease whose owner is this process.
@@ -66,6 +69,7 @@ pub fn create(
         holds: swept.holds(Some(&claimant.key), node, ground),
         prefer,
         cordoned: BTreeSet::new(),
+        outsiders: swept.outsiders(claimant.crowd, ground),
     };
     let grant = allocator::allocate(&snapshot, request)
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;

@@ -5,6 +5,7 @@
 //! * [`precreate`]: the same for Podman's hook of that name, which is gone before the container
 //!   exists;
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
+//! * [`busy`]: who computes on the node's GPUs without a lease;
 //! * [`release`]: let go of a lease whose holder is dead;
 //! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
 //!   next one who asks, without a daemon, a timer or an operator.
@@ -13,6 +14,7 @@
 //! its successor's lease and leaves it alone.
 
 pub mod bind;
+pub mod busy;
 pub mod create;
 pub mod error;
 pub mod evidence;

@@ -52,6 +52,7 @@ pub(super) fn snapshot<'a>(node: &'a Node, swept: &Swept, context: &Context) -> 
         holds: swept.holds(None, node, context.ground()),
         prefer: std::collections::BTreeSet::new(),
         cordoned: std::collections::BTreeSet::new(),
+        outsiders: Default::default(),
     }
 }
 

@@ -47,9 +47,7 @@ fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
 
 /// The devices that a request names, by their UUIDs: what it would get of an idle node.
 fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
-    let snapshot =
-        Snapshot { node, holds: Vec::new(), prefer: BTreeSet::new(), cordoned: BTreeSet::new() };
-    let grant = allocator::allocate(&snapshot, request)
+    let grant = allocator::allocate(&Snapshot::idle(node), request)
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }

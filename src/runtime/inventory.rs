@@ -45,11 +45,7 @@ fn refresh(site: &Site) -> Result<(), Failure> {
     };
     let program =
         command_path().ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
-    let mut args: Vec<OsString> = Vec::new();
-    if site.config_is_explicit {
-        args.push("--gpulease-config".into());
-        args.push(site.config_path.clone().into());
-    }
+    let mut args: Vec<OsString> = site.own_arguments();
     args.extend(["inventory".into(), "refresh".into()]);
     match run_bounded(&program, &args, REFRESH_DEADLINE) {
         Ok(Finished { success: true, .. }) => Ok(()),
@@ -59,7 +55,7 @@ fn refresh(site: &Site) -> Result<(), Failure> {
 }
 
 /// `gpulease` beside this program, or where packages put it.
-fn command_path() -> Option<PathBuf> {
+pub(super) fn command_path() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("gpulease")));
     let fixed = ["/usr/bin/gpulease", "/usr/local/bin/gpulease"].map(PathBuf::from);
     beside.into_iter().chain(fixed).find(|path| path.is_file())

@@ -7,6 +7,7 @@
 pub mod args;
 mod ask;
 pub mod bundle;
+mod busy;
 mod create;
 mod delete;
 mod exec;

@@ -4,6 +4,7 @@ use crate::config::{self, Config, Lenient};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::store::Store;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Known after the first look at the configuration, which cannot fail.
@@ -35,6 +36,14 @@ impl Site {
             Some(config) => Ok(config.clone()),
             None => Ok(config::load(&self.config_path)?),
         }
+    }
+
+    /// What the `gpulease` command has to be told to see the same as we do.
+    pub(super) fn own_arguments(&self) -> Vec<OsString> {
+        if !self.config_is_explicit {
+            return Vec::new();
+        }
+        vec!["--gpulease-config".into(), self.config_path.clone().into()]
     }
 
     pub(crate) fn store(&self) -> Store {

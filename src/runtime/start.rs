@@ -3,7 +3,8 @@
 
 use super::ask::{self, Asked};
 use super::site::Site;
-use super::{granted, nodes, permit};
+use super::{busy, granted, nodes, permit};
+use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
 use crate::injection::{
@@ -197,6 +198,7 @@ impl<'a> Start<'a> {
         let ground = Ground { paths: &self.site.paths, store: &store };
         let key = self.caller.key(&self.facts)?;
         self.caller.make_way(ground, &key)?;
+        let users = busy::users(self.site, asked);
         let claimant = Claimant {
             key,
             engine: self.caller.engine(&self.facts),
@@ -208,6 +210,7 @@ impl<'a> Start<'a> {
             adopt: &self.nonces,
             confined: permit::confines(&self.facts, &asked.request, &asked.node, &self.site.paths),
             release_grace: asked.config.policy.release_grace,
+            crowd: Crowd { users: &users, policy: asked.config.policy.busy },
         };
         let lease = create::create(ground, &asked.node, &asked.request, &claimant)?;
         if let Err(failure) = self.edit(asked, &lease) {

@@ -2,7 +2,7 @@
 
 use nix::unistd::Pid;
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
@@ -125,12 +125,20 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// What a program that was only asked something wrote to stdout, up to a few KiB, if it ended well.
+/// The most bytes of an answer: what a pipe holds by itself (pipe(7)), since nobody reads before
+/// the program has ended.
+const ANSWER_MAX: u64 = 64 * 1024;
+
+/// What a program that was only asked something wrote to stdout, up to 64 KiB, if it ended well.
 /// It runs as [`run_bounded`] does, and is killed with all that it started.
 ///
 /// # Errors
 /// If it cannot be started, does not end in time, or fails.
-pub fn ask_bounded(program: &Path, args: &[&str], deadline: Duration) -> io::Result<String> {
+pub fn ask_bounded(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> io::Result<String> {
     let _kept = Sigchld::kept();
     let mut child = alone(program)
         .args(args)
@@ -155,7 +163,7 @@ pub fn ask_bounded(program: &Path, args: &[&str], deadline: Duration) -> io::Res
         // of file to wait for then.
         let flags = nix::fcntl::OFlag::O_NONBLOCK;
         nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(flags))?;
-        let _ = pipe.take(4096).read_to_end(&mut bytes);
+        let _ = pipe.take(ANSWER_MAX).read_to_end(&mut bytes);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

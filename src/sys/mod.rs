@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error;
 pub mod exec;
 pub mod failpoint;
+pub mod gpu_users;
 pub mod identity;
 pub mod lock;
 pub mod mount;

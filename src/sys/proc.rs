@@ -64,6 +64,16 @@ fn state(stat: &[u8]) -> Option<char> {
     text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next())
 }
 
+/// Field 4 of `/proc/<pid>/stat`; `None` if the process is gone or cannot be looked at.
+#[must_use]
+pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
+    let path = paths.proc.join(pid.to_string()).join("stat");
+    let mut buffer = [0; STAT_BYTES];
+    let text = String::from_utf8_lossy(read_stat(&path, &mut buffer).ok()?);
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, an
 /// unreadable stat (`hidepid`), a refusing kernel.
 #[must_use]

@@ -1,0 +1,192 @@
+//! Who computes without a lease: processes on the node's GPUs, held against the leases.
+
+use super::Ground;
+use super::sweep::Swept;
+use crate::allocator::{Outsider, Outsiders};
+use crate::model::id::DeviceId;
+use crate::model::lease::{Lease, LeaseState};
+use crate::request::policy::Busy;
+use crate::store::Corrupt;
+use crate::sys::gpu_users::User;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Processes on the node's GPUs, and what the administrator wants done about those without a lease.
+/// Looked up before the ledger is locked: procfs takes its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd<'a> {
+    /// Who computes.
+    pub users: &'a [User],
+    /// Whether and how that counts.
+    pub policy: Busy,
+}
+
+impl Crowd<'_> {
+    /// Nobody, or nobody who counts.
+    pub const NONE: Self = Self { users: &[], policy: Busy::Ignore };
+}
+
+impl Swept {
+    /// Those of the crowd who belong to no lease, by the devices that they are on.
+    #[must_use]
+    pub fn outsiders(&self, crowd: Crowd<'_>, ground: Ground<'_>) -> Outsiders {
+        let mut on: BTreeMap<DeviceId, Vec<Outsider>> = BTreeMap::new();
+        if crowd.policy == Busy::Ignore {
+            return Outsiders::default();
+        }
+        for user in crowd.users.iter().filter(|user| !self.has(user, ground)) {
+            for device in user.devices.keys() {
+                let outsider = Outsider { pid: user.pid, name: user.name.clone() };
+                on.entry(device.clone()).or_default().push(outsider);
+            }
+        }
+        Outsiders { on, refuse: crowd.policy == Busy::Refuse }
+    }
+
+    /// The lease that a process belongs to.
+    #[must_use]
+    pub fn lease_of(&self, user: &User) -> Option<&Lease> {
+        self.leases.iter().find(|lease| is_inside(user, lease))
+    }
+
+    fn has(&self, user: &User, ground: Ground<'_>) -> bool {
+        let unreadable = |corrupt: &Corrupt| is_inside_unreadable(user, corrupt, ground);
+        self.lease_of(user).is_some() || self.corrupt.iter().any(unreadable)
+    }
+}
+
+/// Whether a process is in the lease's container: in its cgroup or below it, or the process that the
+/// lease hangs on or a descendant of it (a container may share its caller's cgroup). Nobody computes
+/// in a container that has ended; and a podman that a lease was handed to starts others as well.
+fn is_inside(user: &User, lease: &Lease) -> bool {
+    let descends = lease.precreate.is_none() && user.ancestors.contains(&lease.owner.pid);
+    lease.state != LeaseState::Grace && (descends || is_in(user, lease.cgroup.as_deref()))
+}
+
+/// The same for a lease of which only the bundle's record is left.
+fn is_inside_unreadable(user: &User, corrupt: &Corrupt, ground: Ground<'_>) -> bool {
+    let bundles = ground.store.bundles_of(&corrupt.key);
+    bundles.iter().any(|bundle| is_in(user, bundle.cgroup.as_deref()))
+}
+
+fn is_in(user: &User, cgroup: Option<&str>) -> bool {
+    let theirs = user.cgroup.as_deref();
+    theirs.zip(cgroup).is_some_and(|(theirs, cgroup)| theirs.starts_with(Path::new(cgroup)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::{PciAddress, Vendor};
+    use crate::model::id::{ContainerId, Nonce};
+    use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
+    use crate::model::lease::{LeasedDevice, Owner, Precreate, RECORD_VERSION, Sharing};
+    use crate::model::quantity::MilliGpu;
+    use crate::paths::Paths;
+    use crate::store::Store;
+
+    const CGROUP: &str = "/sys/fs/cgroup/docker/abc";
+
+    fn lease(cgroup: Option<&str>) -> Lease {
+        let nonce = Nonce::new(&"ab".repeat(16)).unwrap();
+        Lease {
+            v: RECORD_VERSION,
+            id: nonce.lease_id(),
+            nonce,
+            state: LeaseState::Bound,
+            container_id: ContainerId::new("web").unwrap(),
+            runtime_root: "/run/runc".into(),
+            engine: "docker".into(),
+            runtime: "/usr/bin/runc".into(),
+            bundle: "/b".into(),
+            pid_file: None,
+            created_at: "2026-01-01T00:00:00Z".into(),
+            owner: Owner { pid: 500, start_time: 1, boot_id: "b".into(), pid_namespace: 1 },
+            precreate: None,
+            cgroup: cgroup.map(str::to_owned),
+            devices: vec![LeasedDevice {
+                uuid: id("GPU-a"),
+                index: 0,
+                vendor: Vendor::Nvidia,
+                model: "M".into(),
+                pci: PciAddress::parse("01:00.0").unwrap(),
+                nodes: Vec::new(),
+                milli: MilliGpu::WHOLE,
+                memory_bytes: None,
+                sharing: Sharing::Exclusive,
+                simulated: false,
+                mig: None,
+            }],
+            isolation: IsolationRecord {
+                requested: Isolation::None,
+                requested_as: None,
+                effective: Isolation::None,
+                compute_enforcement: Enforcement::None,
+                memory_enforcement: Enforcement::None,
+            },
+            env: BTreeMap::new(),
+            priority: 5,
+            workload: None,
+            release_grace_ms: 0,
+            grace_until_ms: None,
+        }
+    }
+
+    fn id(text: &str) -> DeviceId {
+        DeviceId::new(text).unwrap()
+    }
+
+    fn user(pid: i32, cgroup: Option<&str>, ancestors: &[i32]) -> User {
+        User {
+            pid,
+            name: Some("python3".into()),
+            devices: [(id("GPU-a"), None), (id("GPU-b"), None)].into_iter().collect(),
+            cgroup: cgroup.map(Into::into),
+            ancestors: [&[pid][..], ancestors].concat(),
+        }
+    }
+
+    /// The pids of those who are outside of the lease, on GPU-b.
+    fn outside(lease: Lease, users: &[User], policy: Busy) -> Vec<i32> {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, store) = (Paths::default(), Store::at(dir.path()));
+        let swept = Swept { leases: vec![lease], ..Swept::default() };
+        let ground = Ground { paths: &paths, store: &store };
+        let outsiders = swept.outsiders(Crowd { users, policy }, ground);
+        assert_eq!(outsiders.refuse, policy == Busy::Refuse);
+        assert_eq!(outsiders.on.get(&id("GPU-a")), outsiders.on.get(&id("GPU-b")));
+        let there = outsiders.on.into_values().next().unwrap_or_default();
+        there.into_iter().map(|outsider| outsider.pid).collect()
+    }
+
+    #[test]
+    fn a_process_belongs_to_the_lease_whose_cgroup_or_owner_it_is_below() {
+        let users = [
+            user(1000, Some("/sys/fs/cgroup/docker/abc"), &[1]),
+            user(1001, Some("/sys/fs/cgroup/docker/abc/nested/x"), &[1]),
+            user(1002, Some("/sys/fs/cgroup/docker/abcdef"), &[1]),
+            user(1003, Some("/sys/fs/cgroup/user.slice"), &[80, 1]),
+            user(1004, None, &[80, 500, 1]),
+            user(500, None, &[1]),
+            user(1005, None, &[1]),
+        ];
+        assert_eq!(outside(lease(Some(CGROUP)), &users, Busy::Avoid), [1002, 1003, 1005]);
+        let shared = outside(lease(None), &users, Busy::Refuse);
+        assert_eq!(shared, [1000, 1001, 1002, 1003, 1005]);
+        assert!(outside(lease(None), &users, Busy::Ignore).is_empty());
+    }
+
+    #[test]
+    fn a_lease_that_nobody_is_in_covers_nobody() {
+        let users = [user(1000, Some(CGROUP), &[500, 1])];
+        let ended = Lease { state: LeaseState::Grace, ..lease(Some(CGROUP)) };
+        assert_eq!(outside(ended, &users, Busy::Avoid), [1000]);
+        let handed = |cgroup| Lease {
+            state: LeaseState::Pending,
+            precreate: Some(Precreate { until_ms: 1, since: 1 }),
+            ..lease(cgroup)
+        };
+        assert_eq!(outside(handed(None), &users, Busy::Avoid), [1000], "of the podman's");
+        assert!(outside(handed(Some(CGROUP)), &users, Busy::Avoid).is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! Who computes on the node's GPUs at this moment, where a request has to know.
+//!
+//! On a node whose devices are simulated, and where nobody computes, this costs nothing or next to
+//! nothing: every start with a request comes through here.
+
+use super::ask::Asked;
+use super::inventory::command_path;
+use super::site::Site;
+use crate::claim::Ground;
+use crate::claim::busy::Crowd;
+use crate::claim::sweep::survey;
+use crate::model::device::{Node, Vendor};
+use crate::model::id::DeviceId;
+use crate::request::Source;
+use crate::request::policy::Busy;
+use crate::sys::exec::ask_bounded;
+use crate::sys::gpu_users::{self, User};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the driver's own answer is waited for. Without it, that of the kernel stands.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The processes that count for this request: none where the policy does not look, for what the
+/// engine has given away by itself, and on devices that do not exist.
+pub(super) fn users(site: &Site, asked: &Asked) -> Vec<User> {
+    let counts = asked.config.policy.busy != Busy::Ignore
+        && asked.request.source != Source::Injected
+        && asked.node.devices.iter().any(|device| !device.simulated);
+    if !counts {
+        return Vec::new();
+    }
+    let users = gpu_users::look(&asked.node, &site.paths);
+    if !has_outsider_on_nvidia(&users, site, asked) {
+        return users;
+    }
+    match command_path() {
+        Some(program) => refined(users, &asked.node, &program, &site.own_arguments()),
+        None => users,
+    }
+}
+
+/// Whether the driver's answer could change anything. The leases are looked at without their lock:
+/// the decision is made under it, by the same rule.
+fn has_outsider_on_nvidia(users: &[User], site: &Site, asked: &Asked) -> bool {
+    if users.is_empty() {
+        return false;
+    }
+    let store = site.store();
+    let ground = Ground { paths: &site.paths, store: &store };
+    let crowd = Crowd { users, policy: asked.config.policy.busy };
+    let on = match survey(ground) {
+        Ok(swept) => swept.outsiders(crowd, ground).on,
+        // The claim will say what is wrong with the leases.
+        Err(_) => return false,
+    };
+    on.keys().any(|uuid| is_nvidia(uuid, &asked.node))
+}
+
+fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {
+    node.device(uuid).is_some_and(|device| device.vendor == Vendor::Nvidia)
+}
+
+/// What of the answer of `gpulease processes --json` is of use here.
+#[derive(Deserialize)]
+struct Answer {
+    processes: Vec<Process>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    pid: i32,
+    devices: Vec<OnDevice>,
+}
+
+#[derive(Deserialize)]
+struct OnDevice {
+    uuid: DeviceId,
+}
+
+/// A CUDA process has the nodes of all GPUs open that it saw when it started; on which it computes,
+/// only the driver knows. The command asks it. Where that fails, the processes stay as they are.
+fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]) -> Vec<User> {
+    let mut words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
+    words.extend([OsStr::new("processes"), OsStr::new("--json")]);
+    let answer = ask_bounded(program, &words, DEADLINE).ok();
+    let Some(answer) = answer.and_then(|text| serde_json::from_str::<Answer>(&text).ok()) else {
+        return users;
+    };
+    let on: BTreeSet<(i32, DeviceId)> = answer
+        .processes
+        .into_iter()
+        .flat_map(|process| process.devices.into_iter().map(move |on| (process.pid, on.uuid)))
+        .collect();
+    let told = |mut user: User| {
+        let pid = user.pid;
+        user.devices.retain(|uuid, _| !is_nvidia(uuid, node) || on.contains(&(pid, uuid.clone())));
+        user
+    };
+    users.into_iter().map(told).filter(|user| !user.devices.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::{Details, Device, PciAddress};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    fn id(text: &str) -> DeviceId {
+        DeviceId::new(text).unwrap()
+    }
+
+    fn device(uuid: &str, vendor: Vendor) -> Device {
+        Device {
+            uuid: id(uuid),
+            index: 0,
+            vendor,
+            model: "M".into(),
+            memory_total_bytes: None,
+            memory_reserved_bytes: None,
+            pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
+            numa_node: None,
+            kfd_node: None,
+            nodes: Vec::new(),
+            healthy: None,
+            simulated: false,
+            mig: None,
+            details: Details::default(),
+        }
+    }
+
+    fn user(pid: i32, devices: &[&str]) -> User {
+        User {
+            pid,
+            name: None,
+            devices: devices.iter().map(|uuid| (id(uuid), None)).collect(),
+            cgroup: None,
+            ancestors: vec![pid],
+        }
+    }
+
+    /// Who is on what, after a program has answered in this way.
+    fn told(script: &str) -> Vec<(i32, Vec<String>)> {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("gpulease");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let devices =
+            [("GPU-a", Vendor::Nvidia), ("GPU-b", Vendor::Nvidia), ("GPU-c", Vendor::Amd)];
+        let devices = devices.map(|(uuid, vendor)| device(uuid, vendor)).to_vec();
+        let node = Node { devices, ..Node::default() };
+        let users = vec![user(7, &["GPU-a", "GPU-b", "GPU-c"]), user(8, &["GPU-a"])];
+        let arguments = ["--gpulease-config", "/x"].map(OsString::from);
+        let refined = refined(users, &node, &program, &arguments);
+        let ids = |user: User| (user.pid, user.devices.keys().map(ToString::to_string).collect());
+        refined.into_iter().map(ids).collect()
+    }
+
+    fn all() -> Vec<(i32, Vec<String>)> {
+        let names = ["GPU-a", "GPU-b", "GPU-c"].map(str::to_owned).to_vec();
+        vec![(7, names), (8, vec!["GPU-a".to_owned()])]
+    }
+
+    #[test]
+    fn the_drivers_answer_says_on_which_of_its_gpus_a_process_is() {
+        let answer = r#"{"processes": [{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "C"}]},
+            {"pid": 9, "devices": [{"uuid": "GPU-a"}]}], "notes": []}"#;
+        let script = format!(
+            "test \"$*\" = '--gpulease-config /x processes --json' || exit 1\n\
+                              echo '{answer}'"
+        );
+        // AMD's kernel driver knows it by itself.
+        assert_eq!(told(&script), [(7, vec!["GPU-b".to_owned(), "GPU-c".to_owned()])]);
+    }
+
+    #[test]
+    fn without_an_answer_the_open_nodes_count() {
+        for script in ["exit 3", "echo '{\"processes\": 1}'", "true", "echo '{}'; exit 1"] {
+            assert_eq!(told(script), all(), "{script}");
+        }
+        let begun = Instant::now();
+        assert_eq!(told("exec sleep 60"), all());
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -1,0 +1,117 @@
+//! NVIDIA: whoever has `/dev/nvidia-uvm` open computes. `nvidia-smi`, `nvidia-persistenced`, DCGM and
+//! display servers only look or draw, and do not open it.
+
+use super::{Found, pids, small};
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::id::DeviceId;
+use crate::paths::Paths;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What all nodes of the driver are called, wherever they lie.
+const PREFIX: &[u8] = b"nvidia";
+const UVM: &[u8] = b"nvidia-uvm";
+/// What the kernel adds to the name of an open file that was removed.
+const DELETED: &[u8] = b" (deleted)";
+
+pub(super) fn look(node: &Node, paths: &Paths, until: Instant, found: &mut Found) {
+    if !is_uvm_open(paths) {
+        return;
+    }
+    let table = Table::new(node, paths);
+    for pid in pids(&paths.proc) {
+        if Instant::now() >= until {
+            return;
+        }
+        let open = open_nodes(&paths.proc.join(pid.to_string()).join("fd"));
+        if !open.iter().any(|(_, name)| name.file_name().is_some_and(|n| n.as_bytes() == UVM)) {
+            continue;
+        }
+        let devices = table.devices(&open);
+        if !devices.is_empty() {
+            let devices = devices.into_iter().map(|uuid| (uuid.clone(), None));
+            found.entry(pid).or_default().extend(devices);
+        }
+    }
+}
+
+/// Each process that has the node open counts as a user of the module. A kernel that cannot unload
+/// modules does not count.
+fn is_uvm_open(paths: &Paths) -> bool {
+    let module = paths.sys.join("module/nvidia_uvm");
+    match small(&module.join("refcnt")) {
+        Some(count) => count != "0",
+        None => module.is_dir(),
+    }
+}
+
+/// The driver's nodes among the open files of a process: each link, and what it says.
+fn open_nodes(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir(dir).ok().into_iter().flatten().flatten();
+    let nodes = entries.filter_map(|entry| {
+        let path = entry.path();
+        let link = fs::read_link(&path).ok()?;
+        let bytes = link.as_os_str().as_bytes();
+        let bytes = bytes.strip_suffix(DELETED).unwrap_or(bytes);
+        let name = bytes.rsplit(|byte| *byte == b'/').next()?;
+        let is_node = bytes.starts_with(b"/") && name.starts_with(PREFIX);
+        is_node.then(|| (path, PathBuf::from(std::ffi::OsStr::from_bytes(bytes))))
+    });
+    nodes.collect()
+}
+
+/// Which device a node belongs to.
+struct Table<'a> {
+    devices: Vec<&'a Device>,
+    by_path: BTreeMap<&'a Path, &'a Device>,
+    by_number: BTreeMap<u64, &'a Device>,
+}
+
+impl<'a> Table<'a> {
+    fn new(node: &'a Node, paths: &Paths) -> Self {
+        let is_real = |device: &&Device| device.vendor == Vendor::Nvidia && !device.simulated;
+        let devices: Vec<&Device> = node.devices.iter().filter(is_real).collect();
+        let mut table = Self { devices, by_path: BTreeMap::new(), by_number: BTreeMap::new() };
+        for device in &table.devices {
+            for own in &device.nodes {
+                table.by_path.insert(Path::new(&own.path), device);
+                let host = paths.dev.join(own.path.trim_start_matches("/dev/"));
+                if let Some(number) = number(&host) {
+                    table.by_number.insert(number, device);
+                }
+            }
+        }
+        table
+    }
+
+    /// The devices that these open nodes are of. A process that has the node of a GPU in MIG mode
+    /// is on the instances whose own nodes it has as well; if on none, it may be on any.
+    fn devices(&self, open: &[(PathBuf, PathBuf)]) -> BTreeSet<&'a DeviceId> {
+        let of = |(fd, path): &(PathBuf, PathBuf)| {
+            // The number first: in a container a node may have another name.
+            let by_number = number(fd).and_then(|number| self.by_number.get(&number));
+            by_number.or_else(|| self.by_path.get(path.as_path())).map(|device| &device.uuid)
+        };
+        let all: BTreeSet<&DeviceId> = open.iter().filter_map(of).collect();
+        let has_instance = |gpu: &Device| {
+            self.devices.iter().any(|device| {
+                let parent = device.instance().map(|instance| &instance.parent);
+                parent == Some(&gpu.uuid) && all.contains(&device.uuid)
+            })
+        };
+        let told = |device: &&&Device| {
+            all.contains(&device.uuid) && !(device.is_in_mig_mode() && has_instance(device))
+        };
+        self.devices.iter().filter(told).map(|device| &device.uuid).collect()
+    }
+}
+
+/// The number of a device node.
+fn number(path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok()?;
+    metadata.file_type().is_char_device().then(|| metadata.rdev())
+}
