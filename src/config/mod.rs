@@ -48,7 +48,7 @@ impl Source {
 }
 
 /// Who brings the vendor's driver files into the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// The best way that this host and this version have.

@@ -5,6 +5,8 @@
 //! them is the work of the `gpulease` command alone.
 
 mod cache;
+#[cfg(feature = "cli")]
+mod driver_files;
 mod error;
 #[cfg(feature = "cli")]
 pub mod profiles;

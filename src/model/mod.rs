@@ -10,6 +10,7 @@ pub mod id;
 pub mod isolation;
 pub mod lease;
 mod link;
+pub mod machine;
 pub mod mig;
 pub mod quantity;
 pub mod text;

@@ -171,6 +171,15 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
         .map_err(|fault| FileError::Insecure { path: directory.into(), fault })
 }
 
+/// What makes a file or a directory unfit to be handed on to containers: somebody other than root
+/// (or the effective user) could have written it.
+#[must_use]
+pub fn fault_of(metadata: &Metadata) -> Option<Fault> {
+    let facts = Facts::of(metadata);
+    let writable = (facts.mode & 0o022 != 0).then_some(Fault::Writable(facts.mode & 0o7777));
+    judge_owner(facts, effective_user()).err().or(writable)
+}
+
 fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod failpoint;
 pub mod gpu_users;
 pub mod identity;
+pub mod in_root;
 pub mod lock;
 pub mod mount;
 pub mod proc;

@@ -2,7 +2,7 @@
 
 use super::error::{InventoryError, StaleReason};
 use super::stamp::{Look, Stamp};
-use crate::config::{Config, Source};
+use crate::config::{Config, Driver as Setting, Source};
 use crate::model::device::Node;
 use crate::model::driver::Driver;
 use crate::model::text::shown;
@@ -63,6 +63,8 @@ pub struct Settings {
     pub devices_file: PathBuf,
     /// Where NVIDIA's driver files lie.
     pub driver_root: PathBuf,
+    /// Who brings them, which decides whether they are looked for.
+    pub driver: Setting,
 }
 
 impl Settings {
@@ -73,6 +75,7 @@ impl Settings {
             sources: config.sources.clone(),
             devices_file: config.devices_file.clone(),
             driver_root: config.driver_root.clone(),
+            driver: config.driver,
         }
     }
 }
@@ -105,6 +108,9 @@ fn check_settings(made_by: &Settings, config: &Config) -> Result<(), StaleReason
     }
     if made_by.driver_root != config.driver_root {
         return Err(StaleReason::Setting { key: "driver_root" });
+    }
+    if made_by.driver != config.driver {
+        return Err(StaleReason::Setting { key: "driver" });
     }
     Ok(())
 }

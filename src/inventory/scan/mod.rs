@@ -3,6 +3,7 @@
 mod merge;
 
 use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
+use super::driver_files;
 use super::error::InventoryError;
 use super::stamp::Stamp;
 use super::static_file;
@@ -55,7 +56,8 @@ pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError>
             break;
         }
     }
-    let found = merge::merge(all);
+    let mut found = merge::merge(all);
+    driver_files::complete(&mut found, paths, config);
     let mut node = Node { devices: found.devices, control: found.control, links: found.links };
     node.number();
     let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -1,0 +1,184 @@
+//! The files of NVIDIA's driver on this host that containers need: its libraries and programs, and
+//! what else those read. Nothing of them is loaded or run.
+//!
+//! A container gets the very files that belong to the kernel module that is loaded: the driver's
+//! user-space part works with no other version of it.
+
+mod elf;
+mod ldcache;
+mod libraries;
+mod place;
+mod table;
+
+use super::scan::Found;
+use super::stamp::Stamp;
+use crate::config::{Config, Driver as Setting, Source};
+use crate::model::device::Vendor;
+use crate::model::driver::{Capability, Driver, DriverFile, FileKind};
+use crate::model::machine;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use place::{Here, Place};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The most directories whose changes are looked for at each container start.
+const DIRECTORIES_MAX: usize = 6;
+
+/// Adds the driver's files to what the sources found, if there are devices that need them: to the
+/// NVIDIA driver that a source told of, or to one of its own where the devices are only known from
+/// the devices file.
+pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
+    let has_gpu = found.devices.iter().any(|d| d.vendor == Vendor::Nvidia && !d.simulated);
+    if !has_gpu || !matches!(config.driver, Setting::Auto | Setting::Native) {
+        return;
+    }
+    let Some(machine) = machine::HOST else { return };
+    let root = &config.driver_root;
+    let mut place = match Place::open(root, machine) {
+        Ok(place) => place,
+        Err(error) => {
+            let text = format!(
+                "no driver files for containers: cannot open `{}`: {error}",
+                root.display()
+            );
+            found.notes.push(text);
+            stamp(found, root);
+            return;
+        }
+    };
+    let told = found.drivers.iter().find(|driver| driver.vendor == Vendor::Nvidia);
+    let module = told.and_then(|driver| driver.version.clone()).or_else(|| loaded(found, paths));
+    let libraries = libraries::find(&place);
+    let directories = libraries.directories.clone();
+    let files = match choose(&libraries.versions(), module.as_deref()) {
+        Choice::Version(version) => {
+            let mut files = libraries.of_version(&version, &mut place);
+            add_others(&mut files, &mut place, &version);
+            files
+        }
+        Choice::None => Vec::new(),
+        Choice::Mismatch(note) => {
+            found.notes.push(note);
+            Vec::new()
+        }
+    };
+    found.notes.append(&mut place.notes);
+    stamp_all(found, root, &directories);
+    put(found, module, root, files);
+}
+
+/// The version of the kernel module that is loaded, which is stamped.
+fn loaded(found: &mut Found, paths: &Paths) -> Option<String> {
+    let path = paths.sys.join("module/nvidia/version");
+    if !found.stamps.iter().any(|stamp| stamp.path == path) {
+        found.stamps.extend(Stamp::of_text(Source::Nvidia, &path));
+    }
+    let text = fs::read_to_string(&path).ok()?;
+    Some(text.trim().to_owned()).filter(|version| table::is_driver_version(version))
+}
+
+enum Choice {
+    Version(String),
+    /// There are no libraries.
+    None,
+    /// There are, but not of the kernel module's version: why there are no files.
+    Mismatch(String),
+}
+
+/// `versions` has the newest complete one first.
+fn choose(versions: &[String], module: Option<&str>) -> Choice {
+    match (module, versions.first()) {
+        (_, None) => Choice::None,
+        (None, Some(newest)) => Choice::Version(newest.clone()),
+        (Some(module), Some(_)) if versions.iter().any(|version| version == module) => {
+            Choice::Version(module.to_owned())
+        }
+        (Some(module), Some(_)) => Choice::Mismatch(format!(
+            "no driver files for containers: NVIDIA's kernel module has version {}, its libraries \
+             have {}; load the module of the libraries' version, or reboot",
+            shown(module),
+            versions.join(" and "),
+        )),
+    }
+}
+
+fn add_others(files: &mut Vec<DriverFile>, place: &mut Place, version: &str) {
+    for (name, capabilities) in table::BINARIES {
+        let find =
+            |dir: &&str| place.file(&format!("{dir}/{name}")).filter(|h| place.is_program(h));
+        if let Some(here) = table::BINARY_DIRS.iter().find_map(find) {
+            add(files, place, &here, FileKind::Binary, &format!("/usr/bin/{name}"), capabilities);
+        }
+    }
+    for (path, capabilities) in table::CONFIGS {
+        if let Some(here) = place.file(path) {
+            add(files, place, &here, FileKind::Config, path, capabilities);
+        }
+    }
+    let firmware = format!("{}/{version}", table::FIRMWARE);
+    if let Some(here) = place.directory(&firmware) {
+        add(files, place, &here, FileKind::Firmware, &firmware, table::ANY);
+    }
+    for (path, capabilities) in table::SOCKETS {
+        if let Some(here) = place.socket(path) {
+            add(files, place, &here, FileKind::Socket, path, capabilities);
+        }
+    }
+}
+
+fn add(
+    files: &mut Vec<DriverFile>,
+    place: &mut Place,
+    here: &Here,
+    kind: FileKind,
+    name: &str,
+    capabilities: &[Capability],
+) {
+    // A service's socket is the service's.
+    let is_safe = kind == FileKind::Socket || place.is_safe(here);
+    if let Some(path) = here.text().filter(|_| is_safe) {
+        let (path, names) = (path.to_owned(), vec![name.to_owned()]);
+        files.push(DriverFile { path, kind, names, capabilities: capabilities.to_vec() });
+    }
+}
+
+/// What tells of an upgrade or an installation: the loader's cache, which both make anew, the
+/// directories with libraries, and those of the sockets.
+fn stamp_all(found: &mut Found, root: &Path, directories: &[PathBuf]) {
+    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    stamp(found, &below("/etc/ld.so.cache"));
+    for directory in directories.iter().take(DIRECTORIES_MAX) {
+        stamp(found, directory);
+    }
+    for (socket, _) in table::SOCKETS {
+        if let Some(directory) = Path::new(socket).parent().and_then(Path::to_str) {
+            stamp(found, &below(directory));
+        }
+    }
+}
+
+fn stamp(found: &mut Found, path: &Path) {
+    match Stamp::of_file(Source::Nvidia, path) {
+        Ok(stamp) => found.stamps.push(stamp),
+        Err(error) => found.notes.push(format!("cannot look at `{}`: {error}", path.display())),
+    }
+}
+
+fn put(found: &mut Found, module: Option<String>, root: &Path, files: Vec<DriverFile>) {
+    match found.drivers.iter_mut().find(|driver| driver.vendor == Vendor::Nvidia) {
+        Some(driver) => driver.files = files,
+        None if files.is_empty() && module.is_none() => {}
+        None => found.drivers.push(Driver {
+            vendor: Vendor::Nvidia,
+            version: module,
+            cuda: None,
+            library: None,
+            root: root.display().to_string(),
+            files,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
