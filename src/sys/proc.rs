@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// What can be said about a recorded process.
@@ -50,28 +51,27 @@ fn read_stat<'a>(path: &Path, buffer: &'a mut [u8; STAT_BYTES]) -> io::Result<&'
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-/// Field 22 of `/proc/<pid>/stat`. The command name (field 2) may hold spaces and parentheses,
-/// so fields are counted from the last closing one.
+/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5), of those after the command name. That
+/// is field 2 and may hold spaces and parentheses, so fields are counted from the last closing one.
+fn field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
+    let text =
+        std::str::from_utf8(stat.get(stat.iter().rposition(|byte| *byte == b')')?..)?).ok()?;
+    text.split_whitespace().nth(number.checked_sub(2)?)?.parse().ok()
+}
+
 fn start_time(stat: &[u8]) -> Option<u64> {
-    let text = String::from_utf8_lossy(stat);
-    let (_, rest) = text.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    field(stat, 22)
 }
 
-/// Field 3 of `/proc/<pid>/stat`.
 fn state(stat: &[u8]) -> Option<char> {
-    let text = String::from_utf8_lossy(stat);
-    text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next())
+    field(stat, 3)
 }
 
-/// Field 4 of `/proc/<pid>/stat`; `None` if the process is gone or cannot be looked at.
+/// The parent of a process; `None` if the process is gone or cannot be looked at.
 #[must_use]
 pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
     let path = paths.proc.join(pid.to_string()).join("stat");
-    let mut buffer = [0; STAT_BYTES];
-    let text = String::from_utf8_lossy(read_stat(&path, &mut buffer).ok()?);
-    let (_, rest) = text.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    field(read_stat(&path, &mut [0; STAT_BYTES]).ok()?, 4)
 }
 
 /// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, an

@@ -106,13 +106,12 @@ mod tests {
 
     #[test]
     fn control_nodes_are_put_together_by_vendor() {
-        let mut one = Found::default();
-        one.control = vec![control(Vendor::Nvidia, &["/dev/nvidiactl"])];
-        let mut other = Found::default();
-        other.control = vec![
+        let of = |control| Found { control, ..Found::default() };
+        let one = of(vec![control(Vendor::Nvidia, &["/dev/nvidiactl"])]);
+        let other = of(vec![
             control(Vendor::Nvidia, &["/dev/nvidiactl", "/dev/nvidia-uvm"]),
             control(Vendor::Amd, &["/dev/kfd"]),
-        ];
+        ]);
         let both = [
             control(Vendor::Nvidia, &["/dev/nvidiactl", "/dev/nvidia-uvm"]),
             control(Vendor::Amd, &["/dev/kfd"]),
