@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -162,4 +163,31 @@ fn sixty_four_creates_at_once_all_come_out_right() {
     assert!(leases.iter().all(|lease| lease.state == gpulease::model::lease::LeaseState::Bound));
     let full = host.start("over", &[("gpulease/compute", "0.1")]);
     assert!(stderr(&full).contains("no-capacity"), "{}", stderr(&full));
+}
+
+#[test]
+fn many_who_find_no_inventory_have_it_made_once() {
+    needs_root!();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = Host::new("h100x8");
+    // The command beside the shim is a script that counts its runs, and takes its time.
+    let shim = host.path("gpulease-runtime");
+    std::fs::copy(support::SHIM, &shim).unwrap();
+    let (log, cli) = (host.path("refreshes"), support::CLI);
+    let script = format!("#!/bin/sh\necho >>{log:?}\nsleep 0.3\nexec {cli:?} \"$@\"\n");
+    let command = host.path("gpulease");
+    std::fs::write(&command, script).unwrap();
+    std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let names: Vec<String> = (0..8).map(|number| format!("c{number}")).collect();
+    let start = |name: &String| {
+        host.bundle(name, &[("gpulease/compute", "0.5")]);
+        let mut create = host.create_command_of(&shim, name);
+        create.env("STUB_TOKENS", host.path("tokens")).env("STUB_LIFE_MS", "2000");
+        create.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let starts: Vec<Child> = names.iter().map(start).collect();
+    for start in starts {
+        ok(start.wait_with_output().unwrap());
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);
 }

@@ -7,19 +7,26 @@ use crate::failure::Failure;
 use crate::inventory::{self, Inventory};
 use crate::model::code::Code;
 use crate::sys::exec::{Finished, run_bounded};
+use crate::sys::lock::Lock;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A refresh reads a few files; what takes longer hangs.
-const REFRESH_DEADLINE: Duration = Duration::from_secs(10);
+/// What a refresh may take beyond the time that a vendor's library has to answer.
+const FILES: Duration = Duration::from_secs(5);
 
 pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
     if let Ok(inventory) = cached(site, config) {
         return Ok(inventory);
     }
-    refresh(site)?;
+    let deadline = config.probe_timeout.saturating_add(FILES);
+    // After a reboot many containers start at once: one of them looks, the others go by what it saw.
+    let _turn = turn(site, deadline)?;
+    if let Ok(inventory) = cached(site, config) {
+        return Ok(inventory);
+    }
+    refresh(site, deadline)?;
     cached(site, config).map_err(|why| {
         Failure::new(
             Code::StaleInventory,
@@ -27,6 +34,13 @@ pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
         )
         .hint("run `gpulease inventory refresh` and see what it says")
     })
+}
+
+fn turn(site: &Site, deadline: Duration) -> Result<Lock, Failure> {
+    let store = site.store();
+    let prepared = store.prepare(&site.paths);
+    let turn = prepared.and_then(|()| store.refresh_turn(deadline, &site.paths));
+    turn.map_err(|error| Failure { code: Code::StaleInventory, ..error.into() })
 }
 
 fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {
@@ -38,7 +52,7 @@ fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {
     Ok(inventory)
 }
 
-fn refresh(site: &Site) -> Result<(), Failure> {
+fn refresh(site: &Site, deadline: Duration) -> Result<(), Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
             .hint("run `gpulease inventory refresh` and see what it says")
@@ -47,7 +61,7 @@ fn refresh(site: &Site) -> Result<(), Failure> {
         command_path().ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
     let mut args: Vec<OsString> = site.own_arguments();
     args.extend(["inventory".into(), "refresh".into()]);
-    match run_bounded(&program, &args, REFRESH_DEADLINE) {
+    match run_bounded(&program, &args, deadline) {
         Ok(Finished { success: true, .. }) => Ok(()),
         Ok(Finished { stderr, .. }) => Err(fault(crate::model::text::shown_line(&stderr))),
         Err(error) => Err(fault(format!("`{}`: {error}", program.display()))),

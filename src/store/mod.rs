@@ -4,6 +4,7 @@
 //! /run/gpulease/            0755 root; tmpfs, so that a reboot frees everything
 //!   lock                    0600; flock; never removed
 //!   inventory.json          what the node has
+//!   refresh.lock            0600; flock of who is making that anew
 //!   runtime                 the last good choice of a low-level runtime
 //!   leases/<id>@<root>.json 0700; one lease a file: damage stays local
 //!   bundles/<hash>.json     0700; how to undo our edits of one config.json
@@ -22,7 +23,7 @@ pub use record::{Corrupt, Entry};
 
 use crate::model::id::LeaseKey;
 use crate::paths::Paths;
-use crate::sys::lock::LockError;
+use crate::sys::lock::{Lock, LockError};
 use crate::sys::{PathError, atomic, identity, lock};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -112,6 +113,15 @@ impl Store {
         self.check()?;
         let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
         Ok(Ledger::new(self, lock))
+    }
+
+    /// Waits until nobody else makes the inventory anew. Not the ledger's lock: leases can be made
+    /// and released meanwhile.
+    ///
+    /// # Errors
+    /// If it takes longer than `deadline`; the error names who does.
+    pub fn refresh_turn(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
+        Ok(lock::acquire(&self.run.join("refresh.lock"), deadline, paths)?)
     }
 
     /// All records, as they lie, without the lock: each is whole, but they need not be of one

@@ -135,7 +135,11 @@ impl Host {
 
     /// The shim, ready to take a verb.
     pub fn shim(&self) -> Command {
-        let mut command = Command::new(SHIM);
+        self.shim_at(Path::new(SHIM))
+    }
+
+    fn shim_at(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.arg("--gpulease-config").arg(self.config()).arg("--root").arg(self.root());
         command.stdin(Stdio::null());
         command
@@ -143,8 +147,13 @@ impl Host {
 
     /// `create` of a container whose bundle has its name.
     pub fn create_command(&self, name: &str) -> Command {
+        self.create_command_of(Path::new(SHIM), name)
+    }
+
+    /// The same by a shim that lies elsewhere.
+    pub fn create_command_of(&self, shim: &Path, name: &str) -> Command {
         let bundle = self.path("bundles").join(name);
-        let mut command = self.shim();
+        let mut command = self.shim_at(shim);
         command.args(["--log"]).arg(bundle.join("log.json")).args([
             "--log-format",
             "json",
