@@ -65,8 +65,14 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
         Selector::Pci(address) => {
             positions(node, |device| device.pci == *address && device.instance().is_none())
         }
-        Selector::Card(number) => having(node, &format!("/dev/dri/card{number}")),
-        Selector::Render(number) => having(node, &format!("/dev/dri/renderD{number}")),
+        Selector::Card(number) => {
+            let path = format!("/dev/dri/card{number}");
+            positions(node, |device| device.details.card == Some(*number) || has(device, &path))
+        }
+        Selector::Render(number) => {
+            let path = format!("/dev/dri/renderD{number}");
+            positions(node, |device| has(device, &path))
+        }
     }
 }
 
@@ -79,8 +85,8 @@ fn at(node: &Node, place: Place) -> BTreeSet<usize> {
     positions(node, |device| device.place() == place)
 }
 
-fn having(node: &Node, path: &str) -> BTreeSet<usize> {
-    positions(node, |device| device.nodes.iter().any(|node| node.path == path))
+fn has(device: &Device, path: &str) -> bool {
+    device.nodes.iter().any(|node| node.path == path)
 }
 
 fn begins_with(device: &Device, prefix: &str) -> bool {

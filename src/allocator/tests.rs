@@ -90,6 +90,11 @@ fn selectors_name_devices_by_every_spelling() {
     ] {
         assert_eq!(given(&snapshot, &named(&[selector])), [index]);
     }
+    // The card whose node is not for containers is a name all the same.
+    let mut known = node.clone();
+    known.devices[3].details.card = Some(17);
+    let snapshot_of_known = super::fixtures::snapshot(&known);
+    assert_eq!(given(&snapshot_of_known, &named(&[Selector::Card(17)])), [3]);
     // Several by name may be of two vendors; a count less than the names takes some of them.
     let two = named(&[Selector::Index(3), Selector::Index(0)]);
     assert_eq!(given(&snapshot, &two), [0, 3]);

@@ -1,0 +1,139 @@
+//! A GPU or a partition, and what it is as a device that can be leased.
+
+use super::drm::DrmDevice;
+use super::kfd::KfdNode;
+use crate::model::device::{Details, Device, DeviceNode, Partition, Vendor};
+use crate::model::id::{DeviceId, IdError};
+use crate::model::quantity::Bytes;
+use crate::model::text::shown;
+
+/// A GPU, or one partition of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AmdGpu {
+    /// As KFD has it; `None` of a GPU whose node cannot be read.
+    pub kfd: Option<KfdNode>,
+    /// As DRM has it.
+    pub drm: DrmDevice,
+    /// The minor of its render node.
+    pub render_minor: u32,
+    /// Which of the partitions of its GPU, from 0; `None` for a whole GPU.
+    pub partition: Option<u32>,
+    /// Whether another GPU says that it has the same unique id.
+    pub ambiguous: bool,
+    /// Why it cannot be queried.
+    pub fault: Option<String>,
+}
+
+impl AmdGpu {
+    fn kfd<T>(&self, value: impl Fn(&KfdNode) -> Option<T>) -> Option<T> {
+        self.kfd.as_ref().and_then(value)
+    }
+
+    /// KFD's word on the id, then DRM's: they are one number.
+    pub(super) fn unique_id(&self) -> Option<u64> {
+        self.kfd(|kfd| kfd.unique_id).or(self.drm.unique_id)
+    }
+
+    /// The identity of the GPU, whichever of its partitions this is: ROCm's `GPU-` and sixteen
+    /// digits. GPUs that have no id are named by where they sit.
+    pub(super) fn gpu_id(&self) -> String {
+        match self.unique_id().filter(|_| !self.ambiguous) {
+            Some(id) => format!("GPU-{id:016x}"),
+            None => format!("GPU-{}", self.drm.pci.to_string().replace(':', "-")),
+        }
+    }
+
+    /// The canonical identity: with the partition's number behind the GPU's, because all partitions
+    /// of a GPU have the one unique id.
+    fn uuid(&self) -> Result<DeviceId, IdError> {
+        let gpu = self.gpu_id();
+        match self.partition {
+            Some(number) => DeviceId::new(&format!("{gpu}-{number}")),
+            None => DeviceId::new(&gpu),
+        }
+    }
+
+    /// Whether the GPU says that it is cut into partitions. One of them may be all that is there.
+    pub(super) fn is_in_partition_mode(&self) -> bool {
+        self.drm.compute_partition.as_deref().is_some_and(|mode| !mode.eq_ignore_ascii_case("SPX"))
+    }
+
+    /// Video memory in bytes. Of a partition only KFD knows its own; of an APU sysfs knows the
+    /// part that the firmware has set aside. So KFD's figure counts for partitions, where sysfs
+    /// has none, and where it is larger (AMD's own rule, `rocm_smi_vram.h`).
+    fn memory(&self) -> Option<u64> {
+        let kfd = self.kfd(|kfd| kfd.memory);
+        match self.drm.vram_total.filter(|bytes| *bytes > 0) {
+            Some(sysfs) if self.partition.is_none() => Some(kfd.unwrap_or_default().max(sysfs)),
+            _ => kfd,
+        }
+    }
+
+    /// `gfx942`, as the compilers have it: the minor and the stepping in hexadecimal.
+    fn gfx(&self) -> Option<String> {
+        let version = self.kfd(|kfd| kfd.gfx_target_version).filter(|v| *v < 1_000_000)?;
+        Some(format!("gfx{}{:x}{:x}", version / 10_000, version / 100 % 100, version % 100))
+    }
+
+    /// Its name, or what is known instead.
+    fn model(&self) -> String {
+        if let Some(name) = &self.drm.product_name {
+            return shown(name);
+        }
+        let mut model = "AMD ".to_owned() + self.gfx().as_deref().unwrap_or("GPU");
+        if let Some(id) = self.kfd(|kfd| kfd.device_id).or(self.drm.device_id) {
+            model += &format!(" [1002:{id:04x}]");
+        }
+        model
+    }
+
+    /// `CPX/NPS4`, as far as it is known.
+    fn mode(&self) -> String {
+        let compute = shown(self.drm.compute_partition.as_deref().unwrap_or("unknown"));
+        match &self.drm.memory_partition {
+            Some(memory) => format!("{compute}/{}", shown(memory)),
+            None => compute,
+        }
+    }
+
+    /// As a device. It has the render node alone: the card node is for displays, and not needed
+    /// to compute.
+    ///
+    /// # Errors
+    /// Never in practice: what a UUID is made of is digits.
+    pub(super) fn device(&self) -> Result<Device, IdError> {
+        let ailment = self.drm.ras.as_ref().and_then(super::ras::Counts::ailment);
+        Ok(Device {
+            uuid: self.uuid()?,
+            index: 0,
+            vendor: Vendor::Amd,
+            model: self.model(),
+            memory_total_bytes: self.memory().map(Bytes),
+            memory_reserved_bytes: None,
+            pci: self.drm.pci,
+            numa_node: self.drm.numa_node,
+            kfd_node: self.kfd(|kfd| Some(kfd.node)),
+            nodes: vec![DeviceNode {
+                path: format!("/dev/dri/renderD{}", self.render_minor),
+                simulated: None,
+            }],
+            healthy: self.drm.ras.as_ref().map(|_| ailment.is_none()),
+            simulated: false,
+            mig: None,
+            details: Details {
+                fault: self.fault.clone(),
+                ailment,
+                arch: self.gfx(),
+                compute_units: self.kfd(|kfd| kfd.compute_units),
+                xccs: self.kfd(|kfd| kfd.xccs),
+                partition: self.partition.map(|index| Partition {
+                    gpu: self.gpu_id(),
+                    index,
+                    mode: self.mode(),
+                }),
+                card: self.drm.card,
+                ..Details::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! The source as a part of a whole scan, and what makes the result stale.
+
+use super::fixtures::{TOPOLOGY, mi210x8, mi300x_cpx, mi300x_spx};
+use crate::config::{Config, Source};
+use crate::inventory::fixtures::Sys;
+use crate::inventory::{Inventory, StaleReason, decode, encode, freshness, scan};
+use std::path::Path;
+
+fn config(sys: &Sys) -> Config {
+    Config {
+        devices_file: sys.path("no-devices.toml"),
+        sources: [Source::Static, Source::Amd].into(),
+        ..Config::default()
+    }
+}
+
+fn scanned(sys: &Sys) -> Inventory {
+    let inventory = scan(&sys.paths, &config(sys)).unwrap();
+    let read = decode(&encode(&inventory).unwrap()).unwrap();
+    assert_eq!(read, inventory);
+    assert_eq!(freshness(&inventory, &sys.paths, &config(sys)), Ok(()));
+    inventory
+}
+
+#[test]
+fn a_machine_is_numbered_in_pci_order_and_its_partitions_in_theirs() {
+    let inventory = scanned(&mi300x_cpx(8));
+    let devices = &inventory.node.devices;
+    let indices: Vec<u32> = devices.iter().map(|device| device.index).collect();
+    assert_eq!(indices, (0..64).collect::<Vec<u32>>());
+    let kfd: Vec<_> = devices.iter().map(|device| device.kfd_node.unwrap()).collect();
+    assert_eq!(kfd, (2..66).collect::<Vec<u32>>());
+    assert_eq!(devices[9].uuid.as_str(), "GPU-084cafeae17e7696-1");
+    assert_eq!(inventory.node.links.len(), 64 * 63 / 2);
+    assert_eq!(inventory.stamps.len(), 11, "with the devices file that is not there");
+}
+
+#[test]
+fn what_changes_the_gpus_makes_it_stale() {
+    let stale = |sys: &Sys, path: &Path, change: &dyn Fn(&Sys)| {
+        let inventory = scanned(sys);
+        change(sys);
+        let expected = if path.exists() {
+            StaleReason::Changed { path: path.into() }
+        } else {
+            StaleReason::Gone { path: path.into() }
+        };
+        assert_eq!(freshness(&inventory, &sys.paths, &config(sys)), Err(expected));
+    };
+    let generation = format!("{TOPOLOGY}/generation_id");
+    let sys = mi210x8();
+    stale(&sys, &sys.path(&generation), &|sys| sys.write(&generation, "3"));
+    stale(&sys, &sys.path(&generation), &|sys| sys.remove("class/kfd"));
+    let sys = mi300x_spx();
+    let gpu = std::fs::canonicalize(sys.path("bus/pci/devices/0000:e5:00.0")).unwrap();
+    let mode = "bus/pci/devices/0000:e5:00.0/current_compute_partition";
+    stale(&sys, &gpu.join("current_compute_partition"), &|sys| sys.write(mode, "CPX"));
+}
