@@ -43,9 +43,9 @@ fn bash(line: &str) -> Vec<String> {
 fn bash_offers_what_the_tables_have() {
     assert_eq!(bash("gpulease install d"), ["docker"]);
     assert_eq!(bash("gpulease unins"), ["uninstall"]);
-    assert_eq!(bash("gpulease explain vend"), ["vendor=nvidia", "vendor=amd"]);
+    assert_eq!(bash("gpulease explain vend"), ["vendor=nvidia", "vendor=amd", "vendor=intel"]);
     // Behind `=`, bash itself has put what is before it.
-    assert_eq!(bash("gpulease explain count=1 vendor="), ["nvidia", "amd"]);
+    assert_eq!(bash("gpulease explain count=1 vendor="), ["nvidia", "amd", "intel"]);
     assert_eq!(bash("gpulease explain vendor=a"), ["amd"]);
     assert_eq!(bash("gpulease explain min"), ["min-memory="]);
     assert_eq!(bash("gpulease completions z"), ["zsh"]);
