@@ -2,8 +2,9 @@
 
 use super::completions::{Shell, profiles, request_words};
 use super::examples::{
-    COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, EXPLAIN_AFTER, HEALTH_AFTER, INSTALL_AFTER,
-    INVENTORY_AFTER, LEASES_AFTER, RELEASE_AFTER, TOP_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
+    COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, DRIVER_AFTER, EXPLAIN_AFTER, HEALTH_AFTER,
+    INSTALL_AFTER, INVENTORY_AFTER, LEASES_AFTER, MEMORY_AFTER, PROCESSES_AFTER, RELEASE_AFTER,
+    TOP_AFTER, TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
 };
 use super::install::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -68,13 +69,44 @@ pub(super) enum Command {
     ///
     /// FREE is the compute (1000m is a whole device) and the memory that nobody holds. MEMORY is
     /// what can be leased: all but the driver's own reserve. Dead holders do not count, and
-    /// neither do leases in their grace: the next start may have what they had.
+    /// neither do leases in their grace: the next start may have what they had. STATE says why a
+    /// device is not granted: its driver does not answer for it (unqueryable), it is broken
+    /// (unhealthy), or processes without a lease compute on it (busy).
     #[command(after_help = DEVICES_AFTER)]
     Devices {
         /// All columns and whole UUIDs, however wide
         #[arg(long)]
         wide: bool,
     },
+
+    /// Show how the GPUs reach each other, and which CPUs are near them
+    ///
+    /// The words in the matrix are those of `nvidia-smi topo -m`. MIG instances are where their GPU
+    /// is, and are not listed.
+    #[command(after_help = TOPOLOGY_AFTER)]
+    Topology,
+
+    /// Show which processes compute on the devices, and by which lease
+    ///
+    /// A process that belongs to no lease is `outside`: its devices are busy, and are granted only
+    /// as `policy.busy` says. Other users' processes are seen by root alone.
+    #[command(after_help = PROCESSES_AFTER)]
+    Processes,
+
+    /// Show the vendors' drivers, and what of them a container gets
+    #[command(after_help = DRIVER_AFTER)]
+    Driver {
+        /// Each file, with the names that it has in a container
+        #[arg(long)]
+        wide: bool,
+    },
+
+    /// Show how much memory each device has, and what is leased, used and free of it
+    ///
+    /// RESERVED is the driver's own and leased to nobody. USED is in use at this moment, by whomever;
+    /// FREE TO LEASE is what leases leave, used or not. What nobody can say is `-`.
+    #[command(after_help = MEMORY_AFTER)]
+    Memory,
 
     /// Show who holds what
     ///

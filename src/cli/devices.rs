@@ -2,28 +2,37 @@
 
 use super::node::Context;
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::{self, Column, left, right};
+use super::users::Users;
 use super::words;
-use crate::allocator::Snapshot;
+use crate::allocator::{Outsider, Snapshot};
+use crate::claim::busy::Crowd;
 use crate::claim::sweep::Swept;
 use crate::failure::Failure;
-use crate::model::device::{Device, Node};
+use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
+use crate::request::policy::Busy;
 use serde_json::{Value, json};
 
 /// `devices`.
 pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
     let swept = context.survey()?;
-    let free = snapshot(&node, &swept, context).free();
+    let users = context.users_that_count(&node);
+    let snapshot = snapshot(&node, &swept, &users, context);
     let devices: Vec<Seen<'_>> = node
         .devices
         .iter()
-        .zip(free)
-        .map(|(device, free)| Seen { device, free, leases: holders(device, &swept) })
+        .zip(snapshot.free())
+        .map(|(device, free)| Seen {
+            device,
+            free,
+            leases: holders(device, &swept),
+            busy: is_looked_at(device, context).then(|| snapshot.outsiders.of(device)),
+        })
         .collect();
     let json = Value::Array(devices.iter().map(Seen::json).collect());
     let mut text = if devices.is_empty() {
@@ -35,6 +44,9 @@ pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<
     } else {
         in_table(&devices, &node, wide, output)
     };
+    for note in &users.notes {
+        text.push_str(&output.line(Paint::Cyan, "note:", note));
+    }
     text.push_str(&words::simulated_footer(&node.devices, output));
     if !swept.corrupt.is_empty() {
         let what = words::count(swept.corrupt.len(), "lease record");
@@ -46,14 +58,26 @@ pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<
 }
 
 /// What the allocator would see if a container started now.
-pub(super) fn snapshot<'a>(node: &'a Node, swept: &Swept, context: &Context) -> Snapshot<'a> {
+pub(super) fn snapshot<'a>(
+    node: &'a Node,
+    swept: &Swept,
+    users: &Users,
+    context: &Context,
+) -> Snapshot<'a> {
+    let ground = context.ground();
+    let crowd = Crowd { users: &users.list, policy: context.config.policy.busy };
     Snapshot {
         node,
-        holds: swept.holds(None, node, context.ground()),
-        prefer: std::collections::BTreeSet::new(),
-        cordoned: std::collections::BTreeSet::new(),
-        outsiders: Default::default(),
+        holds: swept.holds(None, node, ground),
+        outsiders: swept.outsiders(crowd, ground),
+        ..Snapshot::idle(node)
     }
+}
+
+/// Whether anybody knows who computes on the device. On one that does not exist nobody does.
+fn is_looked_at(device: &Device, context: &Context) -> bool {
+    device.simulated
+        || (context.config.policy.busy != Busy::Ignore && device.vendor != Vendor::Intel)
 }
 
 /// The leases that hold a part of the device, a MIG instance's GPU among them. Those in their grace
@@ -71,12 +95,15 @@ struct Seen<'a> {
     device: &'a Device,
     free: (MilliGpu, Bytes),
     leases: Vec<&'a Lease>,
+    /// Who computes on it without a lease; `None` where that is not looked at.
+    busy: Option<Vec<&'a Outsider>>,
 }
 
 impl Seen<'_> {
     fn json(&self) -> Value {
         let Device { uuid, index, vendor, model, pci, numa_node, healthy, simulated, .. } =
             self.device;
+        let details = &self.device.details;
         json!({
             "uuid": uuid,
             "index": index,
@@ -91,10 +118,35 @@ impl Seen<'_> {
             "numa_node": numa_node,
             "mig_mode": self.device.is_in_mig_mode(),
             "mig": self.device.instance(),
+            "queryable": details.fault.is_none(),
+            "fault": details.fault,
             "healthy": healthy,
+            "ailment": details.ailment,
+            "busy": self.busy.as_ref().map(|busy| busy.iter().map(outsider).collect::<Vec<_>>()),
+            "arch": details.arch,
+            "brand": details.brand,
+            "compute_units": details.compute_units,
+            "xccs": details.xccs,
+            "partition": details.partition,
+            "persistence": details.persistence,
+            "compute_mode": details.compute_mode,
+            "ecc": details.ecc,
             "simulated": simulated,
             "leases": self.leases.iter().map(|lease| &lease.id).collect::<Vec<_>>(),
         })
+    }
+
+    /// What is to be said of it in a word or two: `healthy, busy: 4711 (python3)`.
+    fn state(&self) -> String {
+        let state = words::state(self.device);
+        match self.busy.as_deref().unwrap_or_default() {
+            [] => state,
+            [Outsider { pid, name: Some(name) }] => {
+                format!("{state}, busy: {pid} ({})", words::short(name))
+            }
+            [one] => format!("{state}, busy: {}", one.pid),
+            several => format!("{state}, busy: {} processes", several.len()),
+        }
     }
 
     /// A GPU in MIG mode has nothing to give away: its instances have.
@@ -109,6 +161,10 @@ impl Seen<'_> {
     }
 }
 
+fn outsider(outsider: &&Outsider) -> Value {
+    json!({ "pid": outsider.pid, "name": outsider.name.as_deref().map(shown) })
+}
+
 fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> String {
     let columns = [
         right("INDEX"),
@@ -120,12 +176,23 @@ fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> S
         right("LEASES"),
         right("NUMA").rank(1),
         left("PCI").rank(2),
+        left("ARCH"),
+        left("PARTITION"),
         left("STATE"),
     ];
+    // What only some need to know.
+    let is_shown = |column: &&Column| wide || !matches!(column.title, "ARCH" | "PARTITION");
+    let columns: Vec<Column> = columns.iter().filter(is_shown).copied().collect();
     let rows = devices.iter().map(|seen| {
         let device = seen.device;
         let uuid = device.uuid.as_str();
-        vec![
+        let details = &device.details;
+        let more = [
+            details.arch.as_deref().map(shown),
+            details.partition.as_ref().map(|p| shown(&format!("{} {}", p.mode, p.index))),
+        ];
+        let more = more.map(|text| text.unwrap_or_else(|| "-".to_owned()));
+        let mut row = vec![
             device.place().to_string(),
             if wide { uuid } else { short_uuid(&device.uuid, node) }.to_owned(),
             device.vendor.to_string(),
@@ -135,8 +202,10 @@ fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> S
             seen.leases.len().to_string(),
             device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
             device.pci.to_string(),
-            words::state(device).to_owned(),
-        ]
+        ];
+        row.extend(more.into_iter().filter(|_| wide));
+        row.push(seen.state());
+        row
     });
     table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
 }

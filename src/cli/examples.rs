@@ -4,6 +4,7 @@ pub(super) const TOP_AFTER: &str = "\
 Examples:
   gpulease devices                     what the node has and what is free
   gpulease leases                      who holds what
+  gpulease processes                   who computes, with a lease and without
   gpulease explain count=1 memory=8Gi  would this start now, and if not, why
   gpulease release web                 take a lease back from a dead container
   gpulease install docker              have an engine use gpulease
@@ -65,6 +66,32 @@ Examples:
   gpulease devices
   gpulease devices --wide
   gpulease devices --json | jq '.[] | select(.milli_free == 1000) | .uuid'";
+
+pub(super) const TOPOLOGY_AFTER: &str = "\
+Examples:
+  gpulease topology
+  gpulease topology --json | jq '.pairs[] | select(.path == \"SYS\")'";
+
+pub(super) const PROCESSES_AFTER: &str = "\
+TYPE is C for a process that computes. One that only draws or watches, as
+nvidia-smi does, is not listed. Of which of NVIDIA's GPUs a process makes use is
+asked of the driver by nvidia-smi; without an answer it is shown on every GPU
+that it could use, and a note says so.
+
+Examples:
+  gpulease processes
+  gpulease processes --json | jq '.processes[] | select(.outside) | .pid'";
+
+pub(super) const DRIVER_AFTER: &str = "\
+Examples:
+  gpulease driver
+  gpulease driver --wide
+  gpulease driver --json | jq -r '.drivers[].files[].path'";
+
+pub(super) const MEMORY_AFTER: &str = "\
+Examples:
+  gpulease memory
+  gpulease memory --json | jq '.[] | select(.used_bytes > .leased_bytes) | .uuid'";
 
 pub(super) const LEASES_AFTER: &str = "\
 DEVICES are indices, with the share of compute where it is not the whole

@@ -88,7 +88,8 @@ pub(super) fn explain(
     let node = context.inventory()?.node;
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;
-    match allocator::allocate(&snapshot(&node, &swept, context), &request) {
+    let users = context.users_that_count(&node);
+    match allocator::allocate(&snapshot(&node, &swept, &users, context), &request) {
         Ok(grant) => {
             let devices: Vec<&Device> =
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
@@ -168,7 +169,7 @@ fn granted(
             granted.milli.to_string(),
             words::memory_if_known(granted.memory),
             granted.sharing.to_string(),
-            device.map_or("", words::state).to_owned(),
+            device.map(words::state).unwrap_or_default(),
         ]
     });
     let mut text = asked(request);

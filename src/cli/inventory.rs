@@ -1,5 +1,6 @@
 //! `gpulease inventory`: the node's devices as gpulease knows them.
 
+use super::driver::notes;
 use super::failure::needs_root;
 use super::node::Context;
 use super::output::{Answer, Output, Paint};
@@ -42,12 +43,14 @@ pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Fail
     if inventory.node.devices.is_empty() {
         text.push_str(&output.line(Paint::Cyan, "hint:", words::LIST_DEVICES));
     }
+    text.push_str(&notes(&inventory, output));
     let json = json!({
         "path": path.display().to_string(),
         "devices": inventory.node.devices.len(),
         "simulated": simulated,
         "sources": sources,
         "made_at": inventory.made_at,
+        "notes": inventory.notes,
     });
     Ok(Answer::new(text, json))
 }
@@ -108,6 +111,7 @@ pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure
         shown(&inventory.made_at),
     );
     text.push_str(&devices(&inventory, output));
+    text.push_str(&notes(&inventory, output));
     Ok(Answer::new(text, json))
 }
 

@@ -9,6 +9,7 @@ mod args;
 mod completions;
 mod devices;
 mod doctor;
+mod driver;
 mod examples;
 mod explain;
 mod failure;
@@ -17,11 +18,15 @@ mod inventory;
 mod leases;
 #[cfg(test)]
 mod manual;
+mod memory;
 mod node;
 mod output;
+mod processes;
 mod release;
 mod request;
 mod table;
+mod topology;
+mod users;
 mod words;
 
 use crate::failure::Failure;
@@ -70,6 +75,10 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
     let context = || Context::new(cli.gpulease_config.as_deref());
     match &cli.command {
         Command::Devices { wide } => devices::devices(&context()?, *wide, output),
+        Command::Topology => topology::topology(&context()?, output),
+        Command::Processes => processes::processes(&context()?, output),
+        Command::Driver { wide } => driver::driver(&context()?, *wide, output),
+        Command::Memory => memory::memory(&context()?, output),
         Command::Leases { all, wide } => leases::leases(&context()?, *all, *wide, output),
         // The table of annotations and the examples need neither configuration nor state, which
         // may be what is being set up.

@@ -113,6 +113,12 @@ impl Output {
         }
     }
 
+    /// Without colour, for a terminal of this width or for none.
+    #[cfg(test)]
+    pub(super) const fn of_width(width: Option<u16>) -> Self {
+        Self { json: false, color: false, error_color: false, error_is_terminal: false, width }
+    }
+
     /// `text` in colour, where stdout has colour.
     pub(super) fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.color, paint, text)

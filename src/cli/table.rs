@@ -34,8 +34,14 @@ impl Column {
 }
 
 /// Words that are shown in colour, where there is colour.
-const MARKED: &[(&str, Paint)] =
-    &[("dead", Paint::Red), ("unhealthy", Paint::Red), ("simulated", Paint::Yellow)];
+const MARKED: &[(&str, Paint)] = &[
+    ("dead", Paint::Red),
+    ("unhealthy", Paint::Red),
+    ("unqueryable", Paint::Red),
+    ("busy", Paint::Yellow),
+    ("outside", Paint::Yellow),
+    ("simulated", Paint::Yellow),
+];
 
 /// The table's lines. On a terminal it fits: columns are left out (not with `wide`), and then
 /// long cells are broken. Elsewhere nothing is left out or broken, and each row is one line.
@@ -99,7 +105,7 @@ fn fitting(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<usize>
 
 fn mark(line: &str, output: &Output) -> String {
     let words = line.split(' ').map(|word| {
-        let bare = word.trim_end_matches(',');
+        let bare = word.trim_end_matches([',', ':']);
         match MARKED.iter().find(|(marked, _)| *marked == bare) {
             Some((_, paint)) => word.replace(bare, &output.paint(*paint, bare)),
             None => word.to_owned(),

@@ -60,15 +60,41 @@ pub(super) fn model(device: &Device) -> String {
     }
 }
 
-/// Whether the device exists, and what its source says of its health.
-pub(super) const fn state(device: &Device) -> &'static str {
-    match (device.healthy, device.simulated) {
-        (Some(false), true) => "simulated, unhealthy",
-        (Some(false), false) => "unhealthy",
-        (_, true) => "simulated",
-        (Some(true), false) => "healthy",
-        (None, false) => "unknown",
+/// An amount that a list of amounts leaves blank where nobody knows it.
+pub(super) fn memory_or_dash(bytes: Option<Bytes>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), memory)
+}
+
+/// Whether the device exists and answers, and what its source says of its health.
+pub(super) fn state(device: &Device) -> String {
+    let because = |word: &str, why: &Option<String>| match why {
+        Some(why) => format!("{word}: {}", short(why)),
+        None => word.to_owned(),
+    };
+    let details = &device.details;
+    let fault = match (&details.fault, device.healthy) {
+        (Some(_), _) => Some(because("unqueryable", &details.fault)),
+        (None, Some(false)) => Some(because("unhealthy", &details.ailment)),
+        (None, _) => None,
+    };
+    match (fault, device.simulated, device.healthy) {
+        (Some(fault), true, _) => format!("simulated, {fault}"),
+        (Some(fault), false, _) => fault,
+        (None, true, _) => "simulated".to_owned(),
+        (None, false, Some(_)) => "healthy".to_owned(),
+        (None, false, None) => "unknown".to_owned(),
     }
+}
+
+/// The beginning of a reason: all of it is in the JSON.
+pub(super) fn short(reason: &str) -> String {
+    const SHORT: usize = 40;
+    let reason = shown(reason);
+    if reason.chars().count() <= SHORT {
+        return reason;
+    }
+    let cut: String = reason.chars().take(SHORT - 1).collect();
+    format!("{}…", cut.trim_end())
 }
 
 /// `1 device`, `2 devices`.

@@ -59,21 +59,30 @@ pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
         nvidia::look(node, paths, until, &mut found);
     }
     let users = found.into_iter().take(USERS_MAX);
-    users.map(|(pid, devices)| describe(pid, devices, paths)).collect()
+    users.filter_map(|(pid, devices)| describe(pid, devices, paths)).collect()
 }
 
 /// Devices by pid.
 type Found = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
 
-fn describe(pid: i32, devices: BTreeMap<DeviceId, Option<Bytes>>, paths: &Paths) -> User {
-    let name = small(&paths.proc.join(pid.to_string()).join("comm"));
-    User {
+/// What procfs says of a process that is known to be on these devices; `None` if it has ended.
+#[must_use]
+pub fn describe(
+    pid: i32,
+    devices: BTreeMap<DeviceId, Option<Bytes>>,
+    paths: &Paths,
+) -> Option<User> {
+    let dir = paths.proc.join(pid.to_string());
+    if !dir.exists() {
+        return None;
+    }
+    Some(User {
         pid,
-        name: name.filter(|name| !name.is_empty()),
+        name: small(&dir.join("comm")).filter(|name| !name.is_empty()),
         devices,
         cgroup: cgroup::of_process(&pid.to_string(), paths),
         ancestors: ancestors(pid, paths),
-    }
+    })
 }
 
 fn ancestors(pid: i32, paths: &Paths) -> Vec<i32> {

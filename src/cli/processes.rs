@@ -1,0 +1,171 @@
+//! `gpulease processes`: who computes on the node's devices, and by which lease.
+
+use super::node::Context;
+use super::output::{Answer, Output, Paint};
+use super::table::{self, left, right};
+use super::users::Users;
+use super::words;
+use crate::claim::sweep::{Swept, short_id};
+use crate::failure::Failure;
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::lease::Lease;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use crate::sys::gpu_users::User;
+use crate::sys::identity;
+use nix::unistd::Uid;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+/// The most bytes of a command line that are read.
+const COMMAND_MAX: u64 = 4096;
+
+/// `processes`.
+pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Failure> {
+    let node = context.inventory()?.node;
+    let mut users = context.users(&node);
+    let is_root = identity::is_host_root(&context.paths);
+    let swept = match context.survey() {
+        Ok(swept) => Some(swept),
+        Err(_) if !is_root => None,
+        Err(failure) => return Err(failure),
+    };
+    if !is_root && node.devices.iter().any(|device| !device.simulated) {
+        users.notes.push(
+            "processes of other users, and to which lease one belongs, are for root to see: run \
+             it with sudo"
+                .to_owned(),
+        );
+    }
+    if node.devices.iter().any(|d| d.vendor == Vendor::Intel && !d.simulated) {
+        users.notes.push("who computes on Intel's devices is not looked at".to_owned());
+    }
+    let seen: Vec<Seen<'_>> =
+        users.list.iter().map(|user| Seen::new(user, swept.as_ref(), &node, context)).collect();
+    let json = json!({
+        "processes": seen.iter().map(Seen::json).collect::<Vec<_>>(),
+        "notes": users.notes,
+    });
+    Ok(Answer::new(text(&seen, &users, &node, output), json))
+}
+
+fn text(seen: &[Seen<'_>], users: &Users, node: &Node, output: &Output) -> String {
+    let mut text = if seen.is_empty() {
+        "no process computes on the node's devices\n".to_owned()
+    } else {
+        in_table(seen, output)
+    };
+    for note in &users.notes {
+        text.push_str(&output.line(Paint::Cyan, "note:", note));
+    }
+    text.push_str(&words::simulated_footer(&node.devices, output));
+    text
+}
+
+/// A process, with what is only of interest here.
+struct Seen<'a> {
+    user: &'a User,
+    devices: Vec<&'a Device>,
+    /// `None` where the leases cannot be read.
+    lease: Option<Option<&'a Lease>>,
+    uid: Option<u32>,
+    command: Option<String>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(user: &'a User, swept: Option<&'a Swept>, node: &'a Node, context: &Context) -> Self {
+        let dir = context.paths.proc.join(user.pid.to_string());
+        Self {
+            user,
+            devices: user.devices.keys().filter_map(|uuid| node.device(uuid)).collect(),
+            lease: swept.map(|swept| swept.lease_of(user)),
+            uid: fs::metadata(dir).ok().map(|metadata| metadata.uid()),
+            command: command(user.pid, &context.paths),
+        }
+    }
+
+    fn owner(&self) -> Option<String> {
+        let uid = self.uid?;
+        let user = nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        Some(user.map_or_else(|| uid.to_string(), |user| shown(&user.name)))
+    }
+
+    /// As it was called; a process without arguments has only a name.
+    fn command(&self) -> String {
+        let name = || self.user.name.as_ref().map(|name| format!("[{name}]"));
+        self.command.clone().or_else(name).map_or_else(|| "?".to_owned(), |text| shown(&text))
+    }
+
+    fn json(&self) -> Value {
+        let devices = self.devices.iter().map(|device| {
+            json!({
+                "uuid": device.uuid,
+                "index": device.index,
+                "mig_index": device.place().instance,
+                "memory_bytes": self.user.devices.get(&device.uuid),
+                "type": "compute",
+            })
+        });
+        let lease = self.lease.flatten();
+        json!({
+            "pid": self.user.pid,
+            "uid": self.uid,
+            "user": self.owner(),
+            "name": self.user.name.as_deref().map(shown),
+            "command": self.command(),
+            "outside": self.lease.map(|lease| lease.is_none()),
+            "lease": lease.map(|lease| &lease.id),
+            "container_id": lease.map(|lease| &lease.container_id),
+            "devices": devices.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn command(pid: i32, paths: &Paths) -> Option<String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(paths.proc.join(pid.to_string()).join("cmdline")).ok()?;
+    file.take(COMMAND_MAX).read_to_end(&mut bytes).ok()?;
+    let words = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let text = words.collect::<Vec<_>>().join(" ");
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// A row for each process on each device.
+fn in_table(seen: &[Seen<'_>], output: &Output) -> String {
+    let columns = [
+        right("PID"),
+        left("USER").rank(2),
+        right("DEVICE"),
+        right("MEMORY"),
+        left("TYPE").rank(3),
+        left("LEASE"),
+        left("CONTAINER").rank(1),
+        left("COMMAND"),
+    ];
+    let mut rows = Vec::new();
+    for seen in seen {
+        let (lease, container) = match seen.lease {
+            None => ("?".to_owned(), "?".to_owned()),
+            Some(None) => ("outside".to_owned(), "-".to_owned()),
+            Some(Some(lease)) => {
+                (lease.id.to_string(), short_id(lease.container_id.as_str()).to_owned())
+            }
+        };
+        for device in &seen.devices {
+            let memory = seen.user.devices.get(&device.uuid).copied().flatten();
+            rows.push(vec![
+                seen.user.pid.to_string(),
+                seen.owner().unwrap_or_else(|| "?".to_owned()),
+                device.place().to_string(),
+                words::memory_or_dash(memory),
+                "C".to_owned(),
+                lease.clone(),
+                container.clone(),
+                seen.command(),
+            ]);
+        }
+    }
+    table::render(&columns, &rows, false, output)
+}

@@ -1,0 +1,216 @@
+//! Who computes on the node's GPUs now: what the kernel shows, and what NVIDIA's driver says of it.
+
+use super::node::Context;
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::id::DeviceId;
+use crate::model::quantity::Bytes;
+use crate::paths::Paths;
+use crate::request::policy::Busy;
+use crate::runtime::lowlevel::installed_on;
+use crate::sys::checked::check_unread;
+use crate::sys::exec::ask_bounded;
+use crate::sys::gpu_users::{self, User};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long NVIDIA's own program is waited for: less than the shim waits for `gpulease processes`.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Who computes, and what could not be told.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    pub(super) list: Vec<User>,
+    /// For people: whole sentences without a full stop.
+    pub(super) notes: Vec<String>,
+}
+
+/// What NVIDIA's driver says: one process on one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    pid: i32,
+    device: DeviceId,
+    memory: Option<Bytes>,
+}
+
+impl Context {
+    /// The processes that compute on the node's devices, by their pids.
+    pub(super) fn users(&self, node: &Node) -> Users {
+        let paths = &self.paths;
+        let list = gpu_users::look(node, paths);
+        if !node.devices.iter().any(is_real_nvidia) || !paths.proc.join("driver/nvidia").exists() {
+            return Users { list, notes: Vec::new() };
+        }
+        merged(list, nvidia_memory(paths).as_deref(), node, paths)
+    }
+}
+
+impl Context {
+    /// The same, where the administrator wants it to count for what is granted.
+    pub(super) fn users_that_count(&self, node: &Node) -> Users {
+        match self.config.policy.busy {
+            Busy::Ignore => Users::default(),
+            Busy::Avoid | Busy::Refuse => self.users(node),
+        }
+    }
+}
+
+fn is_real_nvidia(device: &Device) -> bool {
+    device.vendor == Vendor::Nvidia && !device.simulated
+}
+
+/// A CUDA process has the nodes of all GPUs open that it sees. Where the driver tells on which it
+/// computes, it is on those; and a process that only the driver knows is one too.
+fn merged(list: Vec<User>, told: Option<&[Told]>, node: &Node, paths: &Paths) -> Users {
+    const COULD: &str = "a CUDA process is shown on every GPU that it could compute on";
+    let kept = |list: Vec<User>, why: &str| {
+        let notes = if list.is_empty() { Vec::new() } else { vec![format!("{why}: {COULD}")] };
+        Users { list, notes }
+    };
+    let Some(told) = told else {
+        return kept(list, "NVIDIA's driver could not be asked by nvidia-smi");
+    };
+    let mut by_pid: BTreeMap<i32, BTreeMap<&DeviceId, Option<Bytes>>> = BTreeMap::new();
+    for told in told {
+        by_pid.entry(told.pid).or_default().insert(&told.device, told.memory);
+    }
+    // In another pid namespace than the driver's own, its pids are other processes'.
+    let is_comparable = told.is_empty() || list.iter().any(|user| by_pid.contains_key(&user.pid));
+    if !list.is_empty() && !is_comparable {
+        return kept(list, "NVIDIA's driver counts pids in another way than procfs here");
+    }
+    let known: BTreeSet<i32> = list.iter().map(|user| user.pid).collect();
+    let refine = |mut user: User| {
+        let on = by_pid.get(&user.pid);
+        let devices = std::mem::take(&mut user.devices);
+        for (uuid, memory) in devices {
+            let device = node.device(&uuid).filter(|device| is_real_nvidia(device));
+            let Some(device) = device else {
+                user.devices.insert(uuid, memory);
+                continue;
+            };
+            // For a process on a MIG instance the driver names the GPU.
+            let gpu = device.instance().map(|instance| &instance.parent);
+            let told = on.and_then(|on| on.get(&uuid).or_else(|| on.get(gpu?)));
+            if let Some(memory) = told {
+                user.devices.insert(uuid, *memory);
+            }
+        }
+        user
+    };
+    let mut list: Vec<User> = list.into_iter().map(refine).collect();
+    list.retain(|user| !user.devices.is_empty());
+    for (pid, on) in by_pid.iter().filter(|(pid, _)| !known.contains(pid)) {
+        let devices = on.iter().filter(|(uuid, _)| node.device(uuid).is_some());
+        let devices = devices.map(|(uuid, memory)| ((*uuid).clone(), *memory)).collect();
+        list.extend(gpu_users::describe(*pid, devices, paths).filter(|u| !u.devices.is_empty()));
+    }
+    list.sort_by_key(|user| user.pid);
+    Users { list, notes: Vec::new() }
+}
+
+/// Who has how much memory on which of NVIDIA's GPUs; `None` where that cannot be asked.
+fn nvidia_memory(paths: &Paths) -> Option<Vec<Told>> {
+    let answer = nvidia_smi(paths, "--query-compute-apps=gpu_uuid,pid,used_memory")?;
+    Some(answer.lines().filter_map(parse_process).collect())
+}
+
+/// `GPU-5f1c…, 4711, 512`; the last is in MiB, or `[N/A]`.
+fn parse_process(line: &str) -> Option<Told> {
+    let mut fields = line.split(',').map(str::trim);
+    let (uuid, pid, memory) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Told { pid: pid.parse().ok()?, device: DeviceId::new(uuid).ok()?, memory: mib(memory) })
+}
+
+fn mib(text: &str) -> Option<Bytes> {
+    text.parse().ok().map(Bytes::from_mib)
+}
+
+/// The memory that is in use on each of NVIDIA's GPUs, by whomever.
+pub(super) fn nvidia_used(paths: &Paths) -> BTreeMap<DeviceId, Bytes> {
+    let answer = nvidia_smi(paths, "--query-gpu=uuid,memory.used").unwrap_or_default();
+    let of_line = |line: &str| {
+        let (uuid, used) = line.split_once(',')?;
+        Some((DeviceId::new(uuid.trim()).ok()?, mib(used.trim())?))
+    };
+    answer.lines().filter_map(of_line).collect()
+}
+
+/// What `nvidia-smi` answers, if it is there and nobody but root could have put it there.
+fn nvidia_smi(paths: &Paths, query: &str) -> Option<String> {
+    let program = installed_on("nvidia-smi", paths)?;
+    check_unread(&program).ok()??;
+    ask_bounded(&program, &[query, "--format=csv,noheader,nounits"], DEADLINE).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::static_file;
+    use std::fs;
+
+    /// Two of NVIDIA's and one of AMD's.
+    fn node() -> Node {
+        let device = |number: u32, vendor: &str, node: &str| {
+            format!(
+                "[[device]]\nuuid = 'GPU-{number}'\nvendor = '{vendor}'\nmodel = 'M'\n\
+                 memory_mib = 1\npci = '0000:0{number}:00.0'\nnodes = ['{node}']\n"
+            )
+        };
+        let text = device(1, "nvidia", "/dev/nvidia0")
+            + &device(2, "nvidia", "/dev/nvidia1")
+            + &device(3, "amd", "/dev/dri/renderD128");
+        static_file::parse(&text).unwrap()
+    }
+
+    fn user(pid: i32, devices: &[&str]) -> User {
+        let devices = devices.iter().map(|uuid| (DeviceId::new(uuid).unwrap(), None)).collect();
+        User { pid, name: None, devices, cgroup: None, ancestors: vec![pid] }
+    }
+
+    fn told(lines: &str) -> Vec<Told> {
+        lines.lines().filter_map(parse_process).collect()
+    }
+
+    /// Devices and bytes.
+    type On = Vec<(String, Option<u64>)>;
+
+    fn seen(users: &Users) -> Vec<(i32, On)> {
+        let of = |user: &User| {
+            let devices =
+                user.devices.iter().map(|(id, memory)| (id.to_string(), memory.map(|m| m.0)));
+            (user.pid, devices.collect())
+        };
+        users.list.iter().map(of).collect()
+    }
+
+    #[test]
+    fn the_driver_says_on_which_gpu_and_with_how_much() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        fs::create_dir_all(paths.proc.join("9")).unwrap();
+        let list = vec![user(7, &["GPU-1", "GPU-2", "GPU-3"]), user(8, &["GPU-1", "GPU-2"])];
+        let answer = told("GPU-2, 7, 512\nGPU-1, 9, [N/A]\nGPU-1, 10, 1\nGPU-x, 9, 1\nno such\n");
+        let users = merged(list.clone(), Some(&answer), &node(), &paths);
+        let expected = [
+            (7, vec![("GPU-2".to_owned(), Some(512 << 20)), ("GPU-3".to_owned(), None)]),
+            // It has the nodes open, and computes nowhere: 8. It is gone: 10.
+            (9, vec![("GPU-1".to_owned(), None)]),
+        ];
+        assert_eq!((seen(&users), users.notes.len()), (expected.to_vec(), 0));
+        let nobody = merged(list, Some(&[]), &node(), &paths);
+        assert_eq!(seen(&nobody), [(7, vec![("GPU-3".to_owned(), None)])]);
+    }
+
+    #[test]
+    fn without_a_word_of_the_driver_all_that_could_be_is_shown_and_said() {
+        let paths = Paths::below(std::path::Path::new("/nowhere"));
+        let list = vec![user(7, &["GPU-1", "GPU-2"])];
+        // The driver speaks of other processes than those that we see.
+        for answer in [None, Some(told("GPU-1, 77, 5"))] {
+            let users = merged(list.clone(), answer.as_deref(), &node(), &paths);
+            assert_eq!(users.list, list);
+            assert!(users.notes[0].contains("could compute on"), "{:?}", users.notes);
+        }
+        assert!(merged(Vec::new(), None, &node(), &paths).notes.is_empty());
+    }
+}
