@@ -30,6 +30,7 @@ mod users;
 mod words;
 
 use crate::failure::Failure;
+use crate::inventory::nvidia::probe;
 use crate::model::code::Code;
 use args::{Cli, Command, InventoryAction};
 use clap::error::ErrorKind;
@@ -37,12 +38,18 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use failure::{no_engine, of_arguments};
 use node::Context;
 use output::{Answer, Output};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let wish = output::wish(std::env::args_os().skip(1));
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // Not a command: what a scan starts to have NVIDIA's library loaded by a process of its own.
+    if let Some(answer) = probe(&arguments) {
+        return output::raw(&answer);
+    }
+    let wish = output::wish(arguments.into_iter());
     let parser = Cli::command().color(match wish.color {
         args::Color::Auto => ColorChoice::Auto,
         args::Color::Always => ColorChoice::Always,

@@ -174,6 +174,17 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// What another program is to read, as it is; or why there is nothing.
+pub(super) fn raw(answer: &Result<String, String>) -> ExitCode {
+    match answer {
+        Ok(text) => exit(print(text)),
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "gpulease: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// The exit code of a write. A reader that has seen enough, as `head` has, is no failure.
 pub(super) fn exit(written: io::Result<()>) -> ExitCode {
     match written {

@@ -18,6 +18,8 @@ mod error;
 #[cfg(feature = "cli")]
 mod fixtures;
 #[cfg(feature = "cli")]
+pub mod nvidia;
+#[cfg(feature = "cli")]
 pub mod pcie;
 #[cfg(feature = "cli")]
 pub mod profiles;

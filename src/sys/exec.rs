@@ -71,10 +71,10 @@ fn reset_sigpipe() {
 
 /// An engine may ignore SIGCHLD; then the kernel keeps no exit status for whoever waits. While
 /// this lives the signal has its default disposition, and afterwards the one that it had.
-struct Sigchld(libc::sighandler_t);
+pub(super) struct Sigchld(libc::sighandler_t);
 
 impl Sigchld {
-    fn kept() -> Self {
+    pub(super) fn kept() -> Self {
         // SAFETY: sets the default disposition; no handler of ours is involved.
         Self(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) })
     }
@@ -169,7 +169,7 @@ pub fn ask_bounded(
 }
 
 /// A program with nothing of ours but a PATH.
-fn alone(program: &Path) -> Command {
+pub(super) fn alone(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.current_dir("/").stdin(Stdio::null());
@@ -177,7 +177,7 @@ fn alone(program: &Path) -> Command {
 }
 
 /// Whether the child ends within `deadline`; it is not reaped.
-fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
+pub(super) fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     let start = Instant::now();
@@ -206,7 +206,7 @@ fn wait_until(child: &mut Child, deadline: Duration) -> io::Result<ExitStatus> {
     Err(no_answer(deadline))
 }
 
-fn pid_of(child: &Child) -> io::Result<Pid> {
+pub(super) fn pid_of(child: &Child) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
 }
 

@@ -1,5 +1,7 @@
 //! Everything that talks to the kernel, in small files. The only module that may hold `unsafe`.
 
+#[cfg(feature = "cli")]
+pub mod ask;
 pub mod atomic;
 pub mod cgroup;
 pub mod checked;
@@ -10,8 +12,12 @@ pub mod failpoint;
 pub mod gpu_users;
 pub mod identity;
 pub mod in_root;
+#[cfg(feature = "cli")]
+pub mod kmsg;
 pub mod lock;
 pub mod mount;
+#[cfg(feature = "cli")]
+pub mod nvml;
 pub mod proc;
 pub mod random;
 pub mod stdio;

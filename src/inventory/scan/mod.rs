@@ -6,7 +6,7 @@ use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
 use super::driver_files;
 use super::error::InventoryError;
 use super::stamp::Stamp;
-use super::{amd, drm, static_file};
+use super::{amd, drm, nvidia, static_file};
 use crate::config::{Config, Source};
 use crate::model::device::{ControlNodes, Device, Link, Node};
 use crate::model::driver::Driver;
@@ -47,9 +47,9 @@ pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError>
     for source in &config.sources {
         let found = match source {
             Source::Static => from_file(paths, config)?,
+            Source::Nvidia => nvidia::find(paths, config),
             Source::Amd => amd::find(paths, config),
             Source::Intel => drm::find(paths, config),
-            Source::Nvidia => Found::default(),
         };
         let is_simulated = found.devices.iter().any(|device| device.simulated);
         all.push(found);

@@ -1,0 +1,134 @@
+//! Asking NVML. It is asked by a process of its own, which may crash or hang: a library that waits
+//! for a broken GPU in the kernel cannot be stopped otherwise.
+
+use super::answer::Reply;
+use super::library::{self, Library};
+use crate::config::Config;
+use crate::model::device::PciAddress;
+use crate::model::text::{shown, shown_line};
+use crate::paths::Paths;
+use crate::sys::ask::{AskError, ask_killable};
+use crate::sys::checked::FileError;
+use serde::de::DeserializeOwned;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The first argument of a `gpulease` that is to be the probe. No command: it is in no help text.
+pub const PROBE: &str = "probe-nvidia";
+
+/// The longest answer that is read. One GPU takes 1 KiB, with all its MIG instances 3.
+const ANSWER_MAX: usize = 4 << 20;
+
+/// Why NVML told nothing.
+#[derive(Debug, Error)]
+pub enum Silence {
+    /// The library is not installed.
+    #[error("there is no libnvidia-ml.so.1 below `{}`", .0.display())]
+    NoLibrary(PathBuf),
+    /// Somebody else could have changed it.
+    #[error("the library is not loaded: {0}")]
+    Unsafe(#[from] FileError),
+    /// The program that would ask it is not there.
+    #[error("the program `gpulease`, which would ask it, is not beside this one")]
+    NoProgram,
+    /// The probe did not come back with an answer.
+    #[error("{0}")]
+    Probe(#[from] AskError),
+    /// The probe died.
+    #[error("the process that asked it ended with {status}{}", said(stderr))]
+    Ended {
+        /// How.
+        status: std::process::ExitStatus,
+        /// What it said, in one line.
+        stderr: String,
+    },
+    /// What came back is no answer.
+    #[error("its answer cannot be read: {0}")]
+    Garbage(String),
+    /// The library itself says that it cannot.
+    #[error("{0}")]
+    Refused(String),
+}
+
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(", and said: {stderr}") }
+}
+
+/// What the probe is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    Devices,
+    Processes,
+    Usage,
+}
+
+impl Question {
+    /// Every one.
+    pub(super) const ALL: [Self; 3] = [Self::Devices, Self::Processes, Self::Usage];
+
+    /// As the probe's argument.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Devices => "devices",
+            Self::Processes => "processes",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+/// Whether the kernel module is loaded.
+pub(super) fn is_loaded(paths: &Paths) -> bool {
+    paths.sys.join("module/nvidia").exists() || paths.proc.join("driver/nvidia/version").exists()
+}
+
+/// Asks the library of this host, within `config.probe_timeout`.
+pub(super) fn ask<T: DeserializeOwned>(
+    paths: &Paths,
+    config: &Config,
+    question: Question,
+    gpus: &[PciAddress],
+) -> Result<T, Silence> {
+    let library = library::find(paths, config, is_loaded(paths))?;
+    ask_library(&library, config, question, gpus)
+}
+
+/// Asks this library. `gpus` are those that it should know of.
+pub(super) fn ask_library<T: DeserializeOwned>(
+    library: &Library,
+    config: &Config,
+    question: Question,
+    gpus: &[PciAddress],
+) -> Result<T, Silence> {
+    let path = library.path().ok_or_else(|| Silence::NoLibrary(config.driver_root.clone()))?;
+    let program = program().ok_or(Silence::NoProgram)?;
+    let gpus: Vec<OsString> = gpus.iter().map(|pci| pci.to_string().into()).collect();
+    let mut args: Vec<&OsStr> =
+        vec![OsStr::new(PROBE), path.as_os_str(), OsStr::new(question.as_str())];
+    args.extend(gpus.iter().map(OsString::as_os_str));
+    let asked = ask_killable(&program, &args, config.probe_timeout, ANSWER_MAX)?;
+    if !asked.status.success() {
+        let stderr = shown_line(&asked.stderr);
+        return Err(Silence::Ended { status: asked.status, stderr });
+    }
+    match serde_json::from_slice(&asked.stdout) {
+        Ok(Reply::Told(answer)) => Ok(answer),
+        Ok(Reply::Failed(why)) => Err(Silence::Refused(shown(&why))),
+        Err(error) => Err(Silence::Garbage(shown(&error.to_string()))),
+    }
+}
+
+/// The `gpulease` that is to be the probe: this very program, whatever has become of its file, or
+/// the one beside a program that is not it (of the same build, a test).
+fn program() -> Option<PathBuf> {
+    const NAME: &str = "gpulease";
+    let this = std::env::current_exe().ok()?;
+    // Of a file that was replaced while it ran the kernel says `gpulease (deleted)`.
+    let name = this.file_name()?.to_string_lossy();
+    if name.trim_end_matches(" (deleted)") == NAME {
+        return Some(Path::new("/proc/self/exe").to_owned());
+    }
+    // cargo puts tests one level below programs.
+    let mut beside = this.ancestors().skip(1).take(2).map(|directory| directory.join(NAME));
+    beside.find(|path| path.is_file())
+}

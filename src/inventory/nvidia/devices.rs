@@ -1,0 +1,221 @@
+//! The devices: what NVML says of each GPU, and what the kernel says where NVML does not.
+
+use super::answer::{Answer, Gpu, Silent};
+use super::instances;
+use super::nodes;
+use super::procfs::{self, KernelGpu};
+use super::xid::Xid;
+use crate::model::device::Details;
+use crate::model::device::{Device, PciAddress, Vendor};
+use crate::model::id::DeviceId;
+use crate::model::mig::Mig;
+use crate::model::quantity::Bytes;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All that is known of the node's GPUs.
+pub(super) struct Known<'a> {
+    /// Roots of the host.
+    pub(super) paths: &'a Paths,
+    /// The kernel module's GPUs.
+    pub(super) kernel: &'a [KernelGpu],
+    /// NVML's answer, if it answered.
+    pub(super) answer: Option<&'a Answer>,
+    /// What the kernel's log has against them.
+    pub(super) xids: &'a [Xid],
+    /// Minor numbers of MIG's capabilities.
+    pub(super) minors: &'a BTreeMap<String, u32>,
+}
+
+/// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of those
+/// that are none.
+pub(super) fn devices(known: &Known<'_>) -> (Vec<Device>, Vec<String>) {
+    let (mut devices, mut notes) = (Vec::new(), Vec::new());
+    for pci in known.addresses() {
+        let of_kernel = known.kernel.iter().find(|gpu| gpu.pci == pci);
+        let of_nvml = known.answer.and_then(|answer| answer.gpus.iter().find(|gpu| gpu.pci == pci));
+        let Some(gpu) = device(known, pci, of_kernel, of_nvml) else { continue };
+        let parts = of_nvml.map(|told| instances::devices(known, &gpu, told)).unwrap_or_default();
+        devices.push(gpu);
+        devices.extend(parts.devices);
+        notes.extend(parts.notes);
+    }
+    (devices, notes)
+}
+
+impl Known<'_> {
+    fn addresses(&self) -> BTreeSet<PciAddress> {
+        let told = self.answer.iter().flat_map(|answer| {
+            let silent = answer.silent.iter().filter_map(|silent| silent.pci);
+            answer.gpus.iter().map(|gpu| gpu.pci).chain(silent)
+        });
+        self.kernel.iter().map(|gpu| gpu.pci).chain(told).collect()
+    }
+
+    /// What NVML says of a GPU that it has no handle for.
+    fn silent(&self, pci: PciAddress) -> Option<&Silent> {
+        self.answer?.silent.iter().find(|silent| silent.pci == Some(pci))
+    }
+
+    /// What is wrong with a GPU, or with one of its instances and not with the whole.
+    pub(super) fn errors(&self, pci: PciAddress, gi: Option<u32>) -> Vec<String> {
+        let mut errors: Vec<String> = Vec::new();
+        for xid in self.xids.iter().filter(|xid| xid.pci == pci && xid.gi == gi) {
+            let ailment = xid.ailment();
+            if !errors.contains(&ailment) {
+                errors.push(ailment);
+            }
+        }
+        // The last ones tell most; a broken GPU fills the log.
+        errors.split_off(errors.len().saturating_sub(2))
+    }
+}
+
+fn device(
+    known: &Known<'_>,
+    pci: PciAddress,
+    kernel: Option<&KernelGpu>,
+    told: Option<&Gpu>,
+) -> Option<Device> {
+    let silent = known.silent(pci);
+    let uuid = told
+        .and_then(|gpu| gpu.uuid.as_deref())
+        .or_else(|| kernel.and_then(|gpu| gpu.uuid.as_deref()))
+        .and_then(|uuid| DeviceId::new(uuid).ok())
+        .or_else(|| of_address(pci))?;
+    let minor = told.and_then(|gpu| gpu.minor).or_else(|| kernel.and_then(|gpu| gpu.minor));
+    let model = told
+        .and_then(|gpu| gpu.name.as_deref().map(shown))
+        .or_else(|| kernel.and_then(|gpu| gpu.model.clone()));
+    let memory = told.and_then(|gpu| gpu.memory);
+    let fault = silent
+        .map(|silent| shown(&silent.fault))
+        .or_else(|| told.and_then(|gpu| gpu.fault.as_deref().map(shown)))
+        .or_else(|| unheard(known, told))
+        .or_else(|| {
+            minor.is_none().then(|| "the driver does not tell its minor number".to_owned())
+        });
+    let ailments = ailments(known, pci, told, silent);
+    let healthy = match (ailments.is_empty(), told.is_some() && fault.is_none()) {
+        (false, _) => Some(false),
+        (true, true) => Some(true),
+        (true, false) => None,
+    };
+    Some(Device {
+        uuid,
+        index: 0,
+        vendor: Vendor::Nvidia,
+        model: model.unwrap_or_else(|| "NVIDIA GPU".to_owned()),
+        memory_total_bytes: memory.map(|memory| Bytes(memory.total)),
+        memory_reserved_bytes: memory.and_then(|memory| memory.reserved).map(Bytes),
+        pci,
+        numa_node: procfs::numa_node(known.paths, pci),
+        kfd_node: None,
+        nodes: minor.map(nodes::of_gpu).into_iter().collect(),
+        healthy,
+        simulated: false,
+        mig: told.and_then(|gpu| gpu.mig).unwrap_or_default().then_some(Mig::Enabled),
+        details: Details {
+            fault,
+            ailment: (!ailments.is_empty()).then(|| ailments.join("; ")),
+            ..told.map(details).unwrap_or_default()
+        },
+    })
+}
+
+/// NVML answers, but has never heard of this one.
+fn unheard(known: &Known<'_>, told: Option<&Gpu>) -> Option<String> {
+    (known.answer.is_some() && told.is_none()).then(|| "NVML does not know it".to_owned())
+}
+
+/// An identity for a GPU whose UUID nobody can tell yet: where it sits.
+fn of_address(pci: PciAddress) -> Option<DeviceId> {
+    let PciAddress { domain, bus, device, function } = pci;
+    DeviceId::new(&format!("GPU-{domain:04x}-{bus:02x}-{device:02x}.{function:x}")).ok()
+}
+
+fn details(gpu: &Gpu) -> Details {
+    Details {
+        arch: gpu.capability.map(|(major, minor)| format!("{major}.{minor}")),
+        brand: gpu.brand.clone(),
+        compute_units: gpu.cores.zip(gpu.capability).and_then(|(cores, of)| units(cores, of)),
+        persistence: gpu.persistence,
+        compute_mode: gpu.compute_mode.clone(),
+        ecc: gpu.ecc,
+        ..Details::default()
+    }
+}
+
+/// Streaming multiprocessors: NVML counts the cores in them, as many in each as CUDA's programming
+/// guide says ("arithmetic instructions", 32-bit floating point).
+fn units(cores: u32, capability: (i32, i32)) -> Option<u32> {
+    let in_each = match capability {
+        (5, _) | (6, 1 | 2) | (8, 6..) | (9 | 10 | 12, _) => 128,
+        (6, 0) | (7, _) | (8, 0) => 64,
+        _ => return None,
+    };
+    Some(cores / in_each).filter(|units| *units > 0)
+}
+
+fn ailments(
+    known: &Known<'_>,
+    pci: PciAddress,
+    told: Option<&Gpu>,
+    silent: Option<&Silent>,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    let signs = told.map(|gpu| gpu.ailments).unwrap_or_default();
+    if signs.lost || silent.is_some_and(|silent| silent.lost) {
+        all.push("the GPU is lost: reset it, or reboot".to_owned());
+    }
+    all.extend(known.errors(pci, None));
+    if let Some(count) = signs.uncorrected.filter(|count| *count > 0) {
+        all.push(format!("uncorrectable ECC errors since the driver was loaded: {count}"));
+    }
+    if signs.remap_failed == Some(true) {
+        all.push("a row of memory could not be remapped: replace the GPU".to_owned());
+    }
+    if signs.remap_pending == Some(true) {
+        all.push("a row of memory is to be remapped: reset the GPU".to_owned());
+    }
+    if signs.retirement_pending == Some(true) {
+        all.push("a page of memory is to be retired: reset the GPU".to_owned());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Input, Policy, parse};
+
+    #[test]
+    fn multiprocessors_of_known_gpus() {
+        // From NVIDIA's data sheets: P100, T4, A100, A10, L40S, H100 SXM, B200's kind.
+        for (cores, capability, sms) in [
+            (3584, (6, 0), 56),
+            (2560, (7, 5), 40),
+            (6912, (8, 0), 108),
+            (9216, (8, 6), 72),
+            (18176, (8, 9), 142),
+            (16896, (9, 0), 132),
+        ] {
+            assert_eq!(units(cores, capability), Some(sms), "{capability:?}");
+        }
+        assert_eq!(units(1536, (3, 0)), None);
+        assert_eq!(units(0, (9, 0)), None);
+    }
+
+    #[test]
+    fn a_gpu_without_a_uuid_can_be_named_all_the_same() {
+        let pci = PciAddress { domain: 0x10000, bus: 0x1b, device: 0x1f, function: 7 };
+        assert_eq!(of_address(pci).unwrap().as_str(), "GPU-10000-1b-1f.7");
+        let pci = PciAddress { domain: 0, bus: 0x1b, device: 0, function: 0 };
+        assert_eq!(of_address(pci).unwrap().as_str(), "GPU-0000-1b-00.0");
+        let annotations =
+            BTreeMap::from([("gpulease/devices".to_owned(), "GPU-0000-1b".to_owned())]);
+        let input = Input { annotations: &annotations, env: &[], container_name: None };
+        assert!(matches!(parse(&input, &Policy::default()), Ok(Some(_))));
+    }
+}

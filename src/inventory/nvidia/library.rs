@@ -1,0 +1,118 @@
+//! Where NVIDIA's management library is.
+
+use crate::config::Config;
+use crate::paths::Paths;
+use crate::sys::checked::{FileError, check_unread};
+use std::path::{Path, PathBuf};
+
+/// What it is called.
+const NAME: &str = "libnvidia-ml.so.1";
+
+/// The directories in which distributions, NVIDIA's own installer and drivers in containers put it,
+/// below the root of the driver. With several, Debian's `nvidia/current` is the one in use.
+#[cfg(target_arch = "x86_64")]
+const DIRECTORIES: [&str; 7] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/nvidia/current",
+    "usr/lib64",
+    "usr/lib",
+    "lib64",
+    "lib/x86_64-linux-gnu",
+    "opt/nvidia/lib64",
+];
+/// The same on other machines.
+#[cfg(not(target_arch = "x86_64"))]
+const DIRECTORIES: [&str; 7] = [
+    "usr/lib/aarch64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu/nvidia/current",
+    "usr/lib64",
+    "usr/lib",
+    "lib64",
+    "lib/aarch64-linux-gnu",
+    "opt/nvidia/lib64",
+];
+
+/// What to load.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Library {
+    /// This file.
+    At(PathBuf),
+    /// What the loader of this host finds.
+    Loader,
+    /// There is none.
+    None,
+}
+
+impl Library {
+    /// As the loader takes it.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::At(path) => Some(path),
+            Self::Loader => Some(Path::new(NAME)),
+            Self::None => None,
+        }
+    }
+}
+
+/// All places where it may be below the root of the driver.
+pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
+    DIRECTORIES.iter().map(|directory| config.driver_root.join(directory).join(NAME))
+}
+
+/// Looks for the library. Root loads it, so it must be nobody else's to change.
+///
+/// # Errors
+/// If somebody else could have changed the one that is there.
+pub(super) fn find(paths: &Paths, config: &Config, is_loaded: bool) -> Result<Library, FileError> {
+    for path in places(config) {
+        if check_unread(&path)?.is_some() {
+            return Ok(Library::At(path));
+        }
+    }
+    // The loader's own list of directories is root's, but says nothing of another root. A host
+    // without the driver is not asked each time whether it has the library.
+    let is_host = config.driver_root == Path::new("/") && paths.root == Path::new("/");
+    Ok(if is_host && is_loaded { Library::Loader } else { Library::None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::checked::Fault;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn it_is_looked_for_below_the_root_and_must_be_safe() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = Paths::below(dir.path());
+        let config = Config::of(&paths);
+        assert_eq!(find(&paths, &config, true).unwrap(), Library::None);
+        let current = dir.path().join("usr/lib64/nvidia");
+        fs::create_dir_all(&current).unwrap();
+        fs::write(current.join("libnvidia-ml.so.1.2"), "").unwrap();
+        let path = dir.path().join("usr/lib64/libnvidia-ml.so.1");
+        symlink("nvidia/libnvidia-ml.so.1.2", &path).unwrap();
+        assert_eq!(find(&paths, &config, false).unwrap(), Library::At(path));
+        fs::set_permissions(&current, fs::Permissions::from_mode(0o777)).unwrap();
+        match find(&paths, &config, true) {
+            Err(FileError::Insecure { path, fault: Fault::Writable(0o777) }) => {
+                assert_eq!(path, fs::canonicalize(current).unwrap());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_loader_is_asked_only_where_the_driver_is() {
+        let paths = Paths::default();
+        let none_here = places(&Config::default()).all(|path| !path.exists());
+        if none_here {
+            let find = |loaded| find(&paths, &Config::default(), loaded).unwrap();
+            assert_eq!((find(true), find(false)), (Library::Loader, Library::None));
+        }
+        let config = Config { driver_root: "/nowhere".into(), ..Config::default() };
+        assert_eq!(find(&paths, &config, true).unwrap(), Library::None);
+    }
+}

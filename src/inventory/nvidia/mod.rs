@@ -1,0 +1,185 @@
+//! NVIDIA's GPUs: what NVML says of them, and what the kernel says where NVML is silent.
+//!
+//! NVML is a library of the driver's, which is loaded from the host. It has been seen to crash with
+//! a driver of another version, and to hang with a broken GPU, so only a process of its own loads
+//! it ([`probe`]), which is killed when it takes too long. Whatever becomes of it, the GPUs that the
+//! kernel module drives are listed.
+
+mod answer;
+mod ask;
+mod devices;
+mod instances;
+mod library;
+mod links;
+mod live;
+mod nodes;
+mod probe;
+mod procfs;
+mod stamps;
+#[cfg(test)]
+mod tests;
+mod xid;
+
+pub use ask::{PROBE, Silence};
+pub use live::{GpuProcess, ProcessKind, Usage, processes, usage};
+pub use probe::probe;
+
+use super::scan::Found;
+use super::stamp::Stamp;
+use crate::config::Config;
+use crate::model::device::{ControlNodes, PciAddress, Vendor};
+use crate::model::driver::Driver;
+use crate::paths::Paths;
+use answer::Answer;
+use ask::Question;
+use devices::Known;
+use library::Library;
+use procfs::Kernel;
+
+/// How often it is looked again where something changed meanwhile: asking NVML may load the driver.
+const LOOKS: u32 = 3;
+
+/// The NVIDIA GPUs of this host. It always finds something out: what went wrong is in the notes, or
+/// in the details of the device that it went wrong with.
+#[must_use]
+pub fn find(paths: &Paths, config: &Config) -> Found {
+    let mut seen = Seen::at(paths, config);
+    for _ in 1..LOOKS {
+        // What it is gone by later must be what it was gone by now.
+        if stamps::all(paths, config, &seen.library).is_ok_and(|now| now == seen.stamps) {
+            break;
+        }
+        seen = Seen::at(paths, config);
+    }
+    seen.told(paths, config)
+}
+
+/// What was seen at one time.
+struct Seen {
+    library: Library,
+    stamps: Vec<Stamp>,
+    kernel: Kernel,
+    /// NVML's answer, or why there is none.
+    answer: Result<Answer, Silence>,
+    notes: Vec<String>,
+}
+
+impl Seen {
+    fn at(paths: &Paths, config: &Config) -> Self {
+        let (library, fault) = match library::find(paths, config, ask::is_loaded(paths)) {
+            Ok(library) => (library, None),
+            Err(error) => (Library::None, Some(Silence::from(error))),
+        };
+        let mut notes = Vec::new();
+        let stamps = stamps::all(paths, config, &library).unwrap_or_else(|error| {
+            notes.push(format!("what the NVIDIA driver shows cannot be read: {error}"));
+            Vec::new()
+        });
+        let kernel = procfs::read(paths);
+        let gpus: Vec<PciAddress> = kernel.gpus.iter().map(|gpu| gpu.pci).collect();
+        let answer = match fault {
+            Some(fault) => Err(fault),
+            None => ask::ask_library(&library, config, Question::Devices, &gpus),
+        };
+        Self { library, stamps, kernel, answer, notes }
+    }
+
+    fn told(self, paths: &Paths, config: &Config) -> Found {
+        let Self { stamps, kernel, answer, mut notes, .. } = self;
+        let is_loaded = ask::is_loaded(paths);
+        let (answer, silence) = match answer {
+            Ok(answer) => (Some(answer), None),
+            Err(silence) => (None, Some(silence)),
+        };
+        let (mut devices, mut links) = (Vec::new(), Vec::new());
+        if answer.is_some() || !kernel.gpus.is_empty() {
+            let xids = xid::read(paths).unwrap_or_else(|error| {
+                notes
+                    .push(format!("the errors of GPUs in the kernel's log are not known: {error}"));
+                Vec::new()
+            });
+            let minors = procfs::mig_minors(paths);
+            let known = Known {
+                paths,
+                kernel: &kernel.gpus,
+                answer: answer.as_ref(),
+                xids: &xids,
+                minors: &minors,
+            };
+            let (found, of_others) = devices::devices(&known);
+            notes.extend(of_others);
+            links = answer.as_ref().map(|answer| links::links(answer, &found)).unwrap_or_default();
+            devices = found;
+        }
+        notes.extend(silence.and_then(|silence| note(&silence, is_loaded, &kernel)));
+        notes.extend(kernel.notes);
+        let answered = answer.as_ref();
+        let silent = answered.iter().flat_map(|answer| &answer.silent);
+        notes.extend(
+            silent.filter(|silent| silent.pci.is_none()).map(|silent| silent.fault.clone()),
+        );
+        notes.extend(procfs::unbound(paths));
+        if !devices.is_empty() {
+            notes.extend(nodes::missing(paths));
+        }
+        let control = nodes::control(paths);
+        let has_any = !devices.is_empty();
+        Found {
+            from: from(answered, has_any),
+            control: (has_any && !control.is_empty())
+                .then_some(ControlNodes { vendor: Vendor::Nvidia, nodes: control })
+                .into_iter()
+                .collect(),
+            drivers: driver(paths, config, answered, has_any).into_iter().collect(),
+            devices,
+            links,
+            stamps,
+            notes,
+        }
+    }
+}
+
+/// What the devices were read from, in words.
+fn from(answer: Option<&Answer>, has_any: bool) -> Vec<String> {
+    let name = match answer {
+        Some(Answer { nvml: Some(version), .. }) => format!("NVML {version}"),
+        Some(_) => "NVML".to_owned(),
+        None => "/proc/driver/nvidia".to_owned(),
+    };
+    has_any.then_some(name).into_iter().collect()
+}
+
+/// Why NVML was of no use. A host without the driver and without the library is no case for a note.
+fn note(silence: &Silence, is_loaded: bool, kernel: &Kernel) -> Option<String> {
+    if matches!(silence, Silence::NoLibrary(_)) && !is_loaded {
+        return None;
+    }
+    let instead = if kernel.gpus.is_empty() {
+        ""
+    } else {
+        "; the GPUs are read from /proc/driver/nvidia, their memory is not known, and they are \
+         leased whole"
+    };
+    Some(format!("NVIDIA's NVML was not used: {silence}{instead}"))
+}
+
+fn driver(
+    paths: &Paths,
+    config: &Config,
+    answer: Option<&Answer>,
+    has_any: bool,
+) -> Option<Driver> {
+    let version = procfs::version(paths).or_else(|| answer?.driver.clone());
+    if version.is_none() && !has_any {
+        return None;
+    }
+    let cuda = answer.and_then(|answer| answer.cuda).filter(|version| *version > 0);
+    Some(Driver {
+        vendor: Vendor::Nvidia,
+        version,
+        cuda: cuda.map(|version| format!("{}.{}", version / 1000, version % 1000 / 10)),
+        library: answer.and_then(|answer| answer.nvml.clone()),
+        root: config.driver_root.display().to_string(),
+        files: Vec::new(),
+    })
+}

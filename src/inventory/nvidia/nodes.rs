@@ -1,0 +1,47 @@
+//! The nodes in `/dev` of NVIDIA's driver.
+
+use crate::model::device::DeviceNode;
+use crate::paths::Paths;
+
+/// What every container with a GPU needs to talk to the driver. `/dev/nvidia-modeset` is for
+/// displays, and is none of them.
+const CONTROL: [&str; 3] = ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"];
+
+/// Those of [`CONTROL`] without which CUDA does not work.
+pub(super) const NEEDED: [&str; 2] = ["nvidiactl", "nvidia-uvm"];
+
+/// The control nodes that are there.
+pub(super) fn control(paths: &Paths) -> Vec<DeviceNode> {
+    let there = CONTROL.iter().filter(|name| paths.dev.join(name).exists());
+    there.map(|name| node(name)).collect()
+}
+
+/// Says so where one is missing without which CUDA does not work: the driver makes them when they
+/// are first asked for.
+pub(super) fn missing(paths: &Paths) -> Option<String> {
+    let missing: Vec<String> = NEEDED
+        .iter()
+        .filter(|name| !paths.dev.join(name).exists())
+        .map(|name| format!("/dev/{name}"))
+        .collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "there is no {}, which CUDA needs: run `nvidia-modprobe -c 0 -u` as root",
+            missing.join(" and no ")
+        )
+    })
+}
+
+/// The node of a GPU.
+pub(super) fn of_gpu(minor: u32) -> DeviceNode {
+    node(&format!("nvidia{minor}"))
+}
+
+/// The node of a capability.
+pub(super) fn of_capability(minor: u32) -> DeviceNode {
+    node(&format!("nvidia-caps/nvidia-cap{minor}"))
+}
+
+fn node(name: &str) -> DeviceNode {
+    DeviceNode { path: format!("/dev/{name}"), simulated: None }
+}

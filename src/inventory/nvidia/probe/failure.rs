@@ -1,0 +1,81 @@
+//! What an error of NVML's means.
+
+use nvml_wrapper::error::NvmlError;
+
+/// An error in words that say what to do where NVML's own do not.
+pub(super) fn words(error: &NvmlError) -> String {
+    match error {
+        NvmlError::DriverNotLoaded => "the NVIDIA driver is not loaded".into(),
+        NvmlError::LibRmVersionMismatch => "the loaded driver and its libraries are of different \
+                                            versions: reboot, or reload the driver"
+            .into(),
+        NvmlError::GpuLost => "it has fallen off the bus".into(),
+        NvmlError::ResetRequired => "it has to be reset".into(),
+        NvmlError::NoPermission => "no permission".into(),
+        NvmlError::LibloadingError(_) => format!("the library cannot be loaded: {error}"),
+        NvmlError::UnexpectedVariant(code) => format!("error {code}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the GPU is gone until somebody acts.
+pub(super) const fn is_lost(error: &NvmlError) -> bool {
+    matches!(error, NvmlError::GpuLost | NvmlError::ResetRequired)
+}
+
+/// Whether a GPU of any make might answer so: it has no such thing, or the driver is too old.
+const fn is_harmless(error: &NvmlError) -> bool {
+    matches!(
+        error,
+        NvmlError::NotSupported
+            | NvmlError::NoPermission
+            | NvmlError::FailedToLoadSymbol(_)
+            | NvmlError::FunctionNotFound
+            | NvmlError::NotFound
+            | NvmlError::NoData
+            | NvmlError::UnexpectedVariant(_)
+    )
+}
+
+/// Collects what a device says; each call may fail without the others.
+#[derive(Debug, Default)]
+pub(super) struct Asker {
+    /// The first failure that makes the device one that does not answer.
+    pub(super) fault: Option<String>,
+    /// It is gone.
+    pub(super) is_lost: bool,
+}
+
+impl Asker {
+    /// What a lease goes by: any device has it.
+    pub(super) fn need<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
+        self.take(what, told, |error| !is_harmless(error))
+    }
+
+    /// What not all devices have. That it cannot be had is a fault only if it says that nothing
+    /// else can be.
+    pub(super) fn may<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
+        self.take(what, told, |error| {
+            is_lost(error) || matches!(error, NvmlError::Timeout | NvmlError::IrqIssue)
+        })
+    }
+
+    fn take<T>(
+        &mut self,
+        what: &str,
+        told: Result<T, NvmlError>,
+        is_fault: impl Fn(&NvmlError) -> bool,
+    ) -> Option<T> {
+        let error = match told {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        self.is_lost |= is_lost(&error);
+        if self.fault.is_none() && is_fault(&error) {
+            let words = words(&error);
+            let is_whole = is_lost(&error);
+            self.fault = Some(if is_whole { words } else { format!("its {what}: {words}") });
+        }
+        None
+    }
+}

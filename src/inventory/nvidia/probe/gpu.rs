@@ -1,0 +1,93 @@
+//! One GPU.
+
+use super::failure::Asker;
+use super::{links, mig};
+use crate::inventory::nvidia::answer::{Ailments, Gpu, Memory};
+use crate::model::device::PciAddress;
+use crate::sys::nvml;
+use nvml_wrapper::Device;
+use nvml_wrapper::enum_wrappers::device::{ComputeMode, EccCounter, MemoryError};
+use nvml_wrapper::error::NvmlError;
+
+/// Asks it everything.
+pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
+    let mut asker = Asker::default();
+    let uuid = asker.need("UUID", device.uuid());
+    let minor = asker.need("minor number", device.minor_number());
+    let name = asker.need("name", device.name());
+    let memory = asker.need("memory", memory(device));
+    let capability = asker
+        .may("compute capability", device.cuda_compute_capability())
+        .map(|c| (c.major, c.minor));
+    let brand = asker.may("brand", device.brand());
+    let brand = brand.map(|brand| format!("{brand:?}").to_ascii_lowercase());
+    let cores = asker.may("core count", device.num_cores());
+    let compute_mode = asker.may("compute mode", device.compute_mode());
+    let persistence = asker.may("persistence mode", device.is_in_persistent_mode());
+    let ecc = asker.may("ECC mode", device.is_ecc_enabled()).map(|ecc| ecc.currently_enabled);
+    // Mode 1 is on; what is pending comes with the next reset.
+    let mig = asker.may("MIG mode", device.mig_mode()).map(|mode| mode.current == 1);
+    let instances = if mig == Some(true) { mig::ask(device, &mut asker) } else { Vec::new() };
+    let nvlinks = links::nvlinks(device);
+    let ailments = ailments(device, &mut asker);
+    Gpu {
+        pci,
+        uuid,
+        minor,
+        name,
+        memory,
+        capability,
+        brand,
+        cores,
+        compute_mode: compute_mode.map(|mode| mode_name(mode).to_owned()),
+        persistence,
+        ecc,
+        mig,
+        instances,
+        nvlinks,
+        ailments: Ailments { lost: asker.is_lost, ..ailments },
+        fault: asker.fault,
+    }
+}
+
+/// Drivers before 510 know only the first version, which has no reserve.
+pub(super) fn memory(device: &Device<'_>) -> Result<Memory, NvmlError> {
+    match device.memory_info() {
+        Ok(memory) => Ok(Memory {
+            total: memory.total,
+            reserved: Some(memory.reserved),
+            used: memory.used,
+            free: memory.free,
+        }),
+        Err(error @ (NvmlError::GpuLost | NvmlError::ResetRequired)) => Err(error),
+        Err(_) => nvml::memory_v1(device).map(|memory| Memory {
+            total: memory.total,
+            reserved: None,
+            used: memory.used,
+            free: memory.free,
+        }),
+    }
+}
+
+/// As `nvidia-smi -c` takes it.
+const fn mode_name(mode: ComputeMode) -> &'static str {
+    match mode {
+        ComputeMode::Default => "DEFAULT",
+        ComputeMode::ExclusiveThread => "EXCLUSIVE_THREAD",
+        ComputeMode::Prohibited => "PROHIBITED",
+        ComputeMode::ExclusiveProcess => "EXCLUSIVE_PROCESS",
+    }
+}
+
+fn ailments(device: &Device<'_>, asker: &mut Asker) -> Ailments {
+    let errors = device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile);
+    let rows = asker.may("remapped rows", nvml::remapped_rows(device));
+    Ailments {
+        lost: false,
+        uncorrected: asker.may("ECC errors", errors),
+        remap_pending: rows.map(|rows| rows.is_pending),
+        remap_failed: rows.map(|rows| rows.has_failed),
+        // What GPUs before Ampere have in place of it.
+        retirement_pending: asker.may("retired pages", device.are_pages_pending_retired()),
+    }
+}

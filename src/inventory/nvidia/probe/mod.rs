@@ -1,0 +1,113 @@
+//! The probe: the process that loads NVML and tells what it says. It may crash, or hang in a call;
+//! its parent is prepared for both.
+
+mod failure;
+mod gpu;
+mod links;
+mod live;
+mod mig;
+
+use super::answer::{Answer, Reply, Silent};
+use super::ask::{PROBE, Question};
+use crate::model::device::PciAddress;
+use failure::words;
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
+use serde::Serialize;
+use std::ffi::{OsStr, OsString};
+
+/// If these arguments, the program's name not among them, are those of a probe: loads the library,
+/// asks it, and gives back the JSON document for stdout.
+///
+/// # Errors
+/// A sentence for stderr if they are a probe's, but wrong.
+#[must_use]
+pub fn probe(args: &[OsString]) -> Option<Result<String, String>> {
+    let (first, rest) = args.split_first()?;
+    (first == PROBE).then(|| run(rest))
+}
+
+fn run(args: &[OsString]) -> Result<String, String> {
+    let [library, question, gpus @ ..] = args else {
+        return Err(format!("{PROBE} needs a library and a question"));
+    };
+    let is_asked = |known: &Question| *question == *known.as_str();
+    let question = Question::ALL.into_iter().find(is_asked);
+    let question = question.ok_or_else(|| format!("{PROBE} knows no such question"))?;
+    let gpus: Vec<PciAddress> =
+        gpus.iter().filter_map(|pci| PciAddress::parse(pci.to_str()?)).collect();
+    let nvml = match load(library) {
+        Ok(nvml) => nvml,
+        Err(error) => return json(&Reply::<Answer>::Failed(words(&error))),
+    };
+    let told = match question {
+        Question::Devices => json(&Reply::Told(answer(&nvml, &gpus))),
+        Question::Processes => json(&Reply::Told(live::processes(&nvml))),
+        Question::Usage => json(&Reply::Told(live::usage(&nvml))),
+    };
+    // Its end is the process's: shutting down takes long, and panics where the function is missing.
+    std::mem::forget(nvml);
+    told
+}
+
+fn load(library: &OsStr) -> Result<Nvml, NvmlError> {
+    Nvml::builder().lib_path(library).init()
+}
+
+fn json(reply: &impl Serialize) -> Result<String, String> {
+    serde_json::to_string(reply).map_err(|error| error.to_string())
+}
+
+fn answer(nvml: &Nvml, known: &[PciAddress]) -> Answer {
+    let mut silent = Vec::new();
+    let mut found: Vec<(PciAddress, Device<'_>)> = Vec::new();
+    let count = nvml.device_count().unwrap_or_else(|error| {
+        silent.push(Silent::of(None, None, &error));
+        0
+    });
+    for index in 0..count {
+        match handle(nvml.device_by_index(index)) {
+            Ok(device) => found.push(device),
+            Err(error) => silent.push(Silent::of(None, Some(index), &error)),
+        }
+    }
+    // One that has no handle by its position may have none by its address either, but then it is
+    // known which one it is.
+    for pci in known {
+        if !found.iter().any(|(there, _)| there == pci) {
+            match handle(nvml.device_by_pci_bus_id(pci.to_string())) {
+                Ok(device) => found.push(device),
+                Err(error) => silent.push(Silent::of(Some(*pci), None, &error)),
+            }
+        }
+    }
+    if silent.iter().any(|silent| silent.pci.is_some()) {
+        silent.retain(|silent| silent.pci.is_some());
+    }
+    Answer {
+        driver: nvml.sys_driver_version().ok(),
+        nvml: nvml.sys_nvml_version().ok(),
+        cuda: nvml.sys_cuda_driver_version().ok(),
+        gpus: found.iter().map(|(pci, device)| gpu::ask(*pci, device)).collect(),
+        silent,
+        near: links::near(&found),
+    }
+}
+
+/// A device is told by its address.
+fn handle(device: Result<Device<'_>, NvmlError>) -> Result<(PciAddress, Device<'_>), NvmlError> {
+    let device = device?;
+    let pci = PciAddress::parse(&device.pci_info()?.bus_id).ok_or(NvmlError::GetPciInfoFailed)?;
+    Ok((pci, device))
+}
+
+impl Silent {
+    fn of(pci: Option<PciAddress>, index: Option<u32>, error: &NvmlError) -> Self {
+        let fault = match index {
+            _ if pci.is_some() => words(error),
+            Some(index) => format!("NVML's device {index}: {}", words(error)),
+            None => format!("the number of devices: {}", words(error)),
+        };
+        Self { pci, index, fault, lost: failure::is_lost(error) }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a scan of NVIDIA's GPUs goes by. It is looked at before each container start, so it is a
+//! handful of small things: one or two for the driver, and one for each GPU that MIG can divide.
+
+use super::library::{Library, places};
+use super::nodes;
+use super::procfs::{gpus_dir, version_path};
+use crate::config::{Config, Source};
+use crate::inventory::stamp::{Look, Stamp};
+use crate::paths::Paths;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Looks at all of it.
+///
+/// # Errors
+/// If something is there and cannot be looked at: then nothing that is found can be relied on later.
+pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> io::Result<Vec<Stamp>> {
+    let source = Source::Nvidia;
+    // A driver that is upgraded has another version; one that is loaded later has one at all.
+    let version = Stamp::of_text(source, &version_path(paths))?;
+    let is_loaded = version.look != Look::Absent || gpus_dir(paths).exists();
+    let mut stamps = vec![version];
+    if let Library::At(path) = library {
+        stamps.push(Stamp::of_file(source, path)?);
+    }
+    if !is_loaded {
+        return Ok(stamps);
+    }
+    if !matches!(library, Library::At(_)) {
+        for path in places(config) {
+            stamps.push(Stamp::of_file(source, &path)?);
+        }
+    }
+    // The module of unified memory gets its major when it is loaded, which may be at any time.
+    stamps.push(Stamp::of_majors(source, &paths.proc.join("devices"), "nvidia")?);
+    // A GPU that is taken out, or bound to another driver.
+    stamps.push(Stamp::of_entries(source, &gpus_dir(paths))?);
+    for name in nodes::NEEDED {
+        let stamp = Stamp::of_file(source, &paths.dev.join(name))?;
+        // Those that are there are opened by their number when a container starts.
+        if stamp.look == Look::Absent {
+            stamps.push(stamp);
+        }
+    }
+    for directory in mig_dirs(paths) {
+        stamps.push(Stamp::of_entries(source, &directory)?);
+        // A GPU instance without a compute instance is no device yet.
+        for instance in subdirs(&directory, "gi") {
+            if subdirs(&instance, "ci").is_empty() {
+                stamps.push(Stamp::of_entries(source, &instance)?);
+            }
+        }
+    }
+    Ok(stamps)
+}
+
+/// Of each GPU that can be divided, the directory with an entry for each of its GPU instances.
+fn mig_dirs(paths: &Paths) -> Vec<PathBuf> {
+    let gpus = subdirs(&paths.proc.join("driver/nvidia/capabilities"), "gpu");
+    gpus.into_iter().map(|gpu| gpu.join("mig")).filter(|mig| mig.is_dir()).collect()
+}
+
+/// The directories whose name is `prefix` and a number, by name.
+fn subdirs(directory: &Path, prefix: &str) -> Vec<PathBuf> {
+    let is_one =
+        |name: &str| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok());
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| is_one(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,1 @@
+//! With faked trees; NVML itself is in tests/nvml.rs.

@@ -1,0 +1,119 @@
+//! What the driver wrote into the kernel's log about broken GPUs. NVML tells only of errors that
+//! happen while it is listened to.
+
+use crate::model::device::PciAddress;
+use crate::model::text::shown_line;
+use crate::paths::Paths;
+use crate::sys::PathError;
+use crate::sys::kmsg;
+
+/// The errors that a program causes by itself, as NVIDIA's device plugin for Kubernetes has them
+/// (`internal/rm/health.go`): the GPU is none the worse for them.
+const OF_APPLICATIONS: [u32; 6] = [13, 31, 43, 45, 68, 109];
+
+/// What begins a message of the driver's.
+const DRIVER: &str = "NVRM: ";
+
+/// What the driver says when it is loaded: what was wrong before is past.
+const LOADING: &str = "NVRM: loading NVIDIA ";
+
+/// More messages than the log can hold.
+const MESSAGES_MAX: usize = 1 << 15;
+
+/// An error of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Xid {
+    /// Of which.
+    pub(super) pci: PciAddress,
+    /// Of which of its GPU instances; none is the whole.
+    pub(super) gi: Option<u32>,
+    /// NVIDIA's number for it.
+    code: u32,
+    /// What the driver said.
+    text: String,
+}
+
+impl Xid {
+    /// In one line.
+    pub(super) fn ailment(&self) -> String {
+        let Self { code, text, .. } = self;
+        if text.is_empty() { format!("XID {code}") } else { format!("XID {code}: {text}") }
+    }
+}
+
+/// The errors since the driver was loaded that speak against a GPU, oldest first. A log that this
+/// process may not read tells of none.
+///
+/// # Errors
+/// If the log is there and cannot be read.
+pub(super) fn read(paths: &Paths) -> Result<Vec<Xid>, PathError> {
+    let messages = kmsg::messages(&paths.dev.join("kmsg"), DRIVER, MESSAGES_MAX)?;
+    let since = messages.iter().rposition(|message| message.starts_with(LOADING)).unwrap_or(0);
+    Ok(messages.iter().skip(since).filter_map(|message| parse(message)).collect())
+}
+
+/// `NVRM: Xid (PCI:0000:1b:00): 79, pid=1234, name=python, GPU has fallen off the bus.`
+fn parse(message: &str) -> Option<Xid> {
+    let (place, rest) = message.strip_prefix("NVRM: Xid (PCI:")?.split_once("): ")?;
+    let (pci, instance) = place.split_once(' ').unwrap_or((place, ""));
+    // The driver names the whole device.
+    let pci = if pci.contains('.') { pci.to_owned() } else { format!("{pci}.0") };
+    let (code, text) = rest.split_once(',').unwrap_or((rest, ""));
+    let code = code.trim().parse().ok()?;
+    let gi = instance.strip_prefix("GPU-I:").and_then(|id| id.parse().ok());
+    let is_of_program = OF_APPLICATIONS.contains(&code);
+    let xid = Xid { pci: PciAddress::parse(&pci)?, gi, code, text: shown_line(text) };
+    (!is_of_program).then_some(xid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_log(text: &str) -> Vec<(String, Option<u32>, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        assert_eq!(read(&paths).unwrap(), []);
+        std::fs::create_dir_all(&paths.dev).unwrap();
+        std::fs::write(paths.dev.join("kmsg"), text).unwrap();
+        let xids = read(&paths).unwrap();
+        xids.iter().map(|xid| (xid.pci.to_string(), xid.gi, xid.ailment())).collect()
+    }
+
+    #[test]
+    fn errors_of_gpus_are_told_from_those_of_programs() {
+        let log = "4,1,1,-;NVRM: Xid (PCI:0000:1b:00): 79, pid='<unknown>', name=<unknown>, \
+                   GPU has fallen off the bus.\n\
+                   4,2,2,-;NVRM: Xid (PCI:0000:1b:00): 31, pid=7, name=python, MMU Fault\n\
+                   4,3,3,-;NVRM: Xid (PCI:0000:3d:00): 13, Graphics SM Warp Exception\n\
+                   4,4,4,-;NVRM: Xid (PCI:0000:3d:00 GPU-I:05): 94, pid=8, Contained\n\
+                   4,5,5,-;NVRM: Xid (PCI:0000:3d:00): 48\n\
+                   12,6,6,-;NVRM: Xid (PCI:0000:3d:00): 79, written by a program\n\
+                   4,7,7,-;NVRM: Xid (PCI:nonsense): 79, x\n\
+                   4,8,8,-;NVRM: GPU 0000:3d:00.0: something else\n";
+        let of = |pci: &str, gi, text: &str| (pci.to_owned(), gi, text.to_owned());
+        assert_eq!(
+            read_log(log),
+            [
+                of(
+                    "0000:1b:00.0",
+                    None,
+                    "XID 79: pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
+                ),
+                of("0000:3d:00.0", Some(5), "XID 94: pid=8, Contained"),
+                of("0000:3d:00.0", None, "XID 48"),
+            ]
+        );
+        for code in OF_APPLICATIONS {
+            assert_eq!(read_log(&format!("4,1,1,-;NVRM: Xid (PCI:0000:1b:00): {code}, x\n")), []);
+        }
+    }
+
+    #[test]
+    fn what_was_before_the_driver_was_loaded_is_past() {
+        let log = "4,1,1,-;NVRM: Xid (PCI:0000:1b:00): 79, lost\n\
+                   4,2,2,-;NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.163.01\n\
+                   4,3,3,-;NVRM: Xid (PCI:0000:1c:00): 62, later\n";
+        assert_eq!(read_log(log), [("0000:1c:00.0".to_owned(), None, "XID 62: later".to_owned())]);
+    }
+}

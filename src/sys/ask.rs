@@ -1,0 +1,209 @@
+//! Asking a program that may crash, hang or talk without end.
+
+use super::exec::{Sigchld, alone, ends_within, pid_of};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// What of stderr is kept.
+const STDERR_MAX: usize = 4096;
+
+/// How long a program that was killed may take to be gone. One that waits for a device in the
+/// kernel (state D) is not gone until the device answers: it is left to itself.
+const DYING: Duration = Duration::from_millis(200);
+
+/// What a program had to say.
+#[derive(Debug)]
+pub struct Asked {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// The beginning of what it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// It could not be started or waited for.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It was killed because it took too long.
+    #[error("it did not answer within {0:?}")]
+    Late(Duration),
+    /// It was killed because it would not stop.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Runs `program` with nothing but a PATH for environment and reads at most `max` bytes of its
+/// stdout. When the deadline has passed it is killed with all that it started, and not waited for.
+/// It dies with this thread, and leaves no core dump.
+///
+/// # Errors
+/// See [`AskError`]. That it ended badly is none: [`Asked::status`] says so.
+pub fn ask_killable(
+    program: &Path,
+    args: &[&OsStr],
+    deadline: Duration,
+    max: usize,
+) -> Result<Asked, AskError> {
+    let _kept = Sigchld::kept();
+    let start = Instant::now();
+    let parent = nix::unistd::getpid();
+    let mut command = alone(program);
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
+    // nothing.
+    unsafe {
+        command.pre_exec(move || {
+            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if nix::unistd::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn()?;
+    let pid = pid_of(&child)?;
+    let mut pipes = Pipes {
+        stdout: child.stdout.take(),
+        stderr: child.stderr.take(),
+        said: Vec::new(),
+        complained: Vec::new(),
+    };
+    let heard = pipes.listen(start, deadline, max).and_then(|()| {
+        let left = deadline.saturating_sub(start.elapsed());
+        if ends_within(pid, left)? { Ok(()) } else { Err(AskError::Late(deadline)) }
+    });
+    // Its group is what it left behind, and itself: not reaped yet, it keeps the group's number.
+    let _ = killpg(pid, Signal::SIGKILL);
+    let is_gone = ends_within(pid, DYING)?;
+    let status = if is_gone { Some(child.wait()?) } else { None };
+    heard?;
+    let status = status.ok_or(AskError::Late(deadline))?;
+    let stderr = String::from_utf8_lossy(&pipes.complained).into_owned();
+    Ok(Asked { status, stdout: pipes.said, stderr })
+}
+
+/// Both outputs, each until its end.
+struct Pipes<A, B> {
+    stdout: Option<A>,
+    stderr: Option<B>,
+    said: Vec<u8>,
+    complained: Vec<u8>,
+}
+
+impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
+    fn listen(&mut self, start: Instant, deadline: Duration, max: usize) -> Result<(), AskError> {
+        let mut buffer = [0; 8192];
+        loop {
+            let (has_out, has_err) = self.ready(deadline.saturating_sub(start.elapsed()))?;
+            if has_out && let Some(pipe) = &mut self.stdout {
+                match pipe.read(&mut buffer)? {
+                    0 => self.stdout = None,
+                    count => self.said.extend(buffer.iter().take(count)),
+                }
+            }
+            if has_err && let Some(pipe) = &mut self.stderr {
+                match pipe.read(&mut buffer)? {
+                    0 => self.stderr = None,
+                    count => {
+                        let room = STDERR_MAX.saturating_sub(self.complained.len());
+                        self.complained.extend(buffer.iter().take(count.min(room)));
+                    }
+                }
+            }
+            if self.said.len() > max {
+                return Err(AskError::TooLong(max));
+            }
+            if self.stdout.is_none() && self.stderr.is_none() {
+                return Ok(());
+            }
+            if start.elapsed() >= deadline {
+                return Err(AskError::Late(deadline));
+            }
+        }
+    }
+
+    /// Which of them can be read, after at most `left`.
+    fn ready(&self, left: Duration) -> io::Result<(bool, bool)> {
+        let stdout = self.stdout.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+        let stderr = self.stderr.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+        let (has_stdout, mut polled) = (stdout.is_some(), Vec::new());
+        polled.extend(stdout);
+        polled.extend(stderr);
+        // Rounded up: with 0 this would turn round and round for the last part of a millisecond.
+        let left = left.saturating_add(Duration::from_millis(1));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut ready = polled.iter().map(|fd| fd.any().unwrap_or_default());
+        let out = has_stdout && ready.next().unwrap_or_default();
+        Ok((out, ready.next().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(script: &str, deadline: u64, max: usize) -> Result<Asked, AskError> {
+        let args = ["-c", script].map(OsStr::new);
+        ask_killable(Path::new("/bin/sh"), &args, Duration::from_millis(deadline), max)
+    }
+
+    #[test]
+    fn what_is_said_is_read_whole_and_no_more() {
+        let asked = ask("head -c 300000 /dev/zero | tr '\\0' x; echo why >&2", 9000, 1 << 20);
+        let asked = asked.unwrap();
+        assert!(asked.status.success());
+        assert_eq!((asked.stdout.len(), asked.stderr.as_str()), (300_000, "why\n"));
+        let error = ask("yes", 9000, 1000).unwrap_err();
+        assert!(matches!(error, AskError::TooLong(1000)), "{error}");
+        // Of complaints without end only the beginning is kept.
+        let asked = ask("head -c 300000 /dev/zero >&2", 9000, 10).unwrap();
+        assert_eq!(asked.stderr.len(), STDERR_MAX);
+    }
+
+    #[test]
+    fn whoever_hangs_is_killed_with_what_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let start = Instant::now();
+        let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+        let error = ask(&script, 300, 10).unwrap_err();
+        assert_eq!(error.to_string(), "it did not answer within 300ms");
+        assert!(start.elapsed() < Duration::from_secs(5));
+        let pid = std::fs::read_to_string(&file).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        assert!(state.is_err() || state.unwrap().contains(" Z "), "the child's child lives");
+        // One that closes its outputs and goes on is no better.
+        let error = ask("exec >&- 2>&-; sleep 60", 300, 10).unwrap_err();
+        assert!(matches!(error, AskError::Late(_)), "{error}");
+    }
+
+    #[test]
+    fn how_it_ended_is_told_and_nothing_is_inherited() {
+        use std::os::unix::process::ExitStatusExt;
+        let asked = ask("kill -SEGV $$", 9000, 10).unwrap();
+        assert_eq!(asked.status.signal(), Some(libc::SIGSEGV));
+        let asked = ask("ulimit -c; env | grep -c CARGO; exit 3", 9000, 100).unwrap();
+        assert_eq!(asked.status.code(), Some(3));
+        assert_eq!(asked.stdout, b"0\n0\n");
+    }
+}

@@ -1,0 +1,111 @@
+//! The calls of NVIDIA's management library that `nvml-wrapper` does not wrap, or not rightly.
+//!
+//! Only the process that asks the library for others (`inventory::nvidia`) runs this.
+
+use nvml_wrapper::Device;
+use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
+use nvml_wrapper_sys::bindings::{
+    nvmlDevice_t, nvmlIntNvLinkDeviceType_enum_NVML_NVLINK_DEVICE_TYPE_SWITCH as SWITCH,
+    nvmlIntNvLinkDeviceType_enum_NVML_NVLINK_DEVICE_TYPE_UNKNOWN as UNKNOWN, nvmlMemory_t,
+    nvmlReturn_t,
+};
+
+/// Memory as drivers before 510 tell it: the driver's own reserve counts as used. In bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryV1 {
+    /// All that the device has.
+    pub total: u64,
+    /// What nobody uses.
+    pub free: u64,
+    /// What somebody uses.
+    pub used: u64,
+}
+
+/// Rows of memory that were replaced by spare ones, or are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemappedRows {
+    /// Some will only be replaced when the GPU is reset.
+    pub is_pending: bool,
+    /// One could not be replaced.
+    pub has_failed: bool,
+}
+
+/// The memory of a device by `nvmlDeviceGetMemoryInfo`.
+///
+/// # Errors
+/// What the library says, or that it has no such function.
+pub fn memory_v1(device: &Device<'_>) -> Result<MemoryV1, NvmlError> {
+    let call = nvml_sym(device.nvml().lib().nvmlDeviceGetMemoryInfo.as_ref())?;
+    let mut memory = nvmlMemory_t { total: 0, free: 0, used: 0 };
+    // SAFETY: the handle is of the library that the function is of, which is initialised as long as
+    // the device is borrowed; the function fills the struct, whose layout is that of its header.
+    nvml_try(unsafe { call(device.handle(), &raw mut memory) })?;
+    Ok(MemoryV1 { total: memory.total, free: memory.free, used: memory.used })
+}
+
+/// The id of the GPU instance that a MIG device is in.
+///
+/// # Errors
+/// What the library says, or that it has no such function.
+pub fn gpu_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
+    number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetGpuInstanceId.as_ref())?)
+}
+
+/// The id of the compute instance that a MIG device is.
+///
+/// # Errors
+/// What the library says, or that it has no such function.
+pub fn compute_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
+    number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetComputeInstanceId.as_ref())?)
+}
+
+/// A function that tells one number of a device.
+type Number = unsafe extern "C" fn(nvmlDevice_t, *mut u32) -> nvmlReturn_t;
+
+fn number(device: &Device<'_>, call: Number) -> Result<u32, NvmlError> {
+    let mut number = 0;
+    // SAFETY: as above; the function writes one number.
+    nvml_try(unsafe { call(device.handle(), &raw mut number) })?;
+    Ok(number)
+}
+
+/// The state of the remapping of memory rows, which GPUs since Ampere have in place of retired
+/// pages.
+///
+/// # Errors
+/// What the library says, or that it has no such function.
+pub fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
+    let call = nvml_sym(device.nvml().lib().nvmlDeviceGetRemappedRows.as_ref())?;
+    let (mut correctable, mut uncorrectable, mut pending, mut failed) = (0, 0, 0, 0);
+    // SAFETY: as above; the function writes four numbers.
+    nvml_try(unsafe {
+        call(
+            device.handle(),
+            &raw mut correctable,
+            &raw mut uncorrectable,
+            &raw mut pending,
+            &raw mut failed,
+        )
+    })?;
+    Ok(RemappedRows { is_pending: pending != 0, has_failed: failed != 0 })
+}
+
+/// Whether an NVLink ends at a switch. (`NvLink::remote_device_type` of nvml-wrapper 0.13 has the
+/// library write its answer to where nobody reads it, and always says "unknown".)
+///
+/// # Errors
+/// What the library says, or that it has no such function.
+pub fn is_to_switch(device: &Device<'_>, link: u32) -> Result<bool, NvmlError> {
+    let call = nvml_sym(device.nvml().lib().nvmlDeviceGetNvLinkRemoteDeviceType.as_ref())?;
+    let mut kind = UNKNOWN;
+    // SAFETY: as above; the function writes one number.
+    nvml_try(unsafe { call(device.handle(), link, &raw mut kind) })?;
+    Ok(kind == SWITCH)
+}
+
+/// The same device once more, for a function that takes it away.
+#[must_use]
+pub fn again<'nvml>(device: &Device<'nvml>) -> Device<'nvml> {
+    // SAFETY: the handle is a valid one of that library: it is taken from a device of it.
+    unsafe { Device::new(device.handle(), device.nvml()) }
+}
