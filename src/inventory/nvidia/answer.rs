@@ -169,15 +169,15 @@ pub struct Process {
     /// Its id, as this host numbers it.
     pub pid: u32,
     /// What it does.
-    pub kind: ProcessKind,
+    pub kind: Kind,
     /// The memory that it has, in bytes.
     pub memory: Option<u64>,
 }
 
 /// What a process does on a device. One that does several is known by the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ProcessKind {
+pub enum Kind {
     /// It draws.
     Graphics,
     /// It computes.
@@ -195,4 +195,8 @@ pub struct Used {
     pub memory: Option<Memory>,
     /// Per cent of the last moment in which something computed on it.
     pub utilization: Option<u32>,
+    /// In degrees Celsius.
+    pub temperature: Option<u32>,
+    /// In milliwatts.
+    pub power: Option<u32>,
 }

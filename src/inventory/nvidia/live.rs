@@ -1,57 +1,38 @@
 //! What goes on at this moment, for `gpulease processes`, `gpulease memory` and the check for busy
 //! devices. Asked anew each time, in the probe as everything else.
 
-pub use super::answer::ProcessKind;
-use super::answer::{Process, Used};
+use super::answer::{Kind, Memory, Process, Used};
 use super::ask::{Question, Silence, ask};
 use crate::config::Config;
+use crate::inventory::activity::{GpuProcess, ProcessKind, Usage};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 
-/// A process that uses a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GpuProcess {
-    /// The device: a GPU, or a MIG instance of one in MIG mode.
-    pub device: DeviceId,
-    /// Its process id, in the pid namespace of who asks.
-    pub pid: u32,
-    /// What it does.
-    pub kind: ProcessKind,
-    /// The memory of the device that it has; null where the driver does not say.
-    pub memory: Option<Bytes>,
-}
-
-/// How much of a device is in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    /// The device: a GPU, or a MIG instance of one in MIG mode.
-    pub device: DeviceId,
-    /// Memory in use, the driver's reserve not among it (except with drivers before 510); null where
-    /// the device does not say.
-    pub used: Option<Bytes>,
-    /// Memory that is free.
-    pub free: Option<Bytes>,
-    /// Per cent of the last second or so in which something computed on it; null where the device
-    /// does not say, as MIG instances do not.
-    pub utilization: Option<u32>,
-}
-
-/// The processes on all NVIDIA devices, in the order of devices and process ids.
+/// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG instance is a
+/// device; its GPU has none then. Process ids are those of the pid namespace of who asks.
 ///
 /// # Errors
 /// If NVML does not answer.
 pub fn processes(paths: &Paths, config: &Config) -> Result<Vec<GpuProcess>, Silence> {
     let told: Vec<Process> = ask(paths, config, Question::Processes, &[])?;
     let process = |process: Process| {
-        let device = DeviceId::new(&process.device).ok()?;
-        let Process { pid, kind, memory, .. } = process;
-        Some(GpuProcess { device, pid, kind, memory: memory.map(Bytes) })
+        Some(GpuProcess {
+            device: DeviceId::new(&process.device).ok()?,
+            pid: i32::try_from(process.pid).ok()?,
+            kind: match process.kind {
+                Kind::Graphics => ProcessKind::Graphics,
+                Kind::Compute => ProcessKind::Compute,
+                Kind::Mps => ProcessKind::Mps,
+            },
+            memory: process.memory.map(Bytes),
+        })
     };
     Ok(told.into_iter().filter_map(process).collect())
 }
 
-/// How much of each NVIDIA device is in use.
+/// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance. What
+/// a device does not say is null: MIG instances say nothing but their memory.
 ///
 /// # Errors
 /// If NVML does not answer.
@@ -60,10 +41,16 @@ pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, Silence> {
     let usage = |told: Used| {
         Some(Usage {
             device: DeviceId::new(&told.device).ok()?,
-            used: told.memory.map(|memory| Bytes(memory.used)),
-            free: told.memory.map(|memory| Bytes(memory.free)),
-            utilization: told.utilization,
+            used: told.memory.map(used),
+            busy_percent: told.utilization,
+            temperature_c: told.temperature.and_then(|degrees| i32::try_from(degrees).ok()),
+            power_w: told.power.map(|milliwatts| milliwatts / 1000),
         })
     };
     Ok(told.into_iter().filter_map(usage).collect())
+}
+
+/// With the driver's own reserve, which only drivers before 510 count as used.
+fn used(memory: Memory) -> Bytes {
+    Bytes(memory.used.saturating_add(memory.reserved.unwrap_or_default()))
 }

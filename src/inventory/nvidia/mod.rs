@@ -21,7 +21,7 @@ mod tests;
 mod xid;
 
 pub use ask::{PROBE, Silence};
-pub use live::{GpuProcess, ProcessKind, Usage, processes, usage};
+pub use live::{processes, usage};
 pub use probe::probe;
 
 use super::scan::Found;

@@ -1,1 +1,256 @@
-//! With faked trees; NVML itself is in tests/nvml.rs.
+//! What makes an inventory of NVIDIA's GPUs out of date, with faked trees. NVML itself is in
+//! tests/nvml.rs.
+
+use super::find;
+use crate::config::{Config, Source};
+use crate::inventory::{Inventory, StaleReason, freshness, scan};
+use crate::model::device::Vendor;
+use crate::model::quantity::Bytes;
+use crate::paths::Paths;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A host with a driver and GPUs, but without NVML.
+struct Fake {
+    dir: tempfile::TempDir,
+    paths: Paths,
+    config: Config,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = Paths::below(dir.path());
+        let config = Config { sources: [Source::Nvidia].into(), ..Config::of(&paths) };
+        let fake = Self { dir, paths, config };
+        fake.put("proc/sys/kernel/random/boot_id", "0b5cb03a-0000-0000-0000-000000000000\n");
+        fake
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// The driver with this many GPUs, of which the first two can be divided.
+    fn load(&self, gpus: u32) {
+        self.put("sys/module/nvidia/version", "550.163.01\n");
+        self.put("proc/devices", DEVICES);
+        for number in 0..gpus {
+            self.put(
+                &format!("proc/driver/nvidia/gpus/0000:{number:02x}:00.0/information"),
+                &format!(
+                    "Model: \t\t NVIDIA A100-SXM4-40GB\n\
+                     GPU UUID: \t GPU-aaaa000{number}-0000-0000-0000-000000000000\n\
+                     Device Minor: \t {number}\nGPU Excluded:\t No\n"
+                ),
+            );
+        }
+        for number in 0..gpus.min(2) {
+            self.put(&format!("{CAPABILITIES}/gpu{number}/mig/gi1/ci0/access"), "");
+        }
+        for node in ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"] {
+            self.put(&format!("dev/{node}"), "");
+        }
+    }
+
+    fn scan(&self) -> Inventory {
+        let inventory = scan(&self.paths, &self.config).unwrap();
+        assert_eq!(self.stale(&inventory), None, "it is out of date at once");
+        inventory
+    }
+
+    fn stale(&self, inventory: &Inventory) -> Option<StaleReason> {
+        freshness(inventory, &self.paths, &self.config).err()
+    }
+
+    /// Makes sure that it is this path that makes the inventory stale.
+    #[track_caller]
+    fn is_stale_by(&self, inventory: &Inventory, name: &str) {
+        let path = match self.stale(inventory) {
+            Some(
+                StaleReason::Changed { path }
+                | StaleReason::Appeared { path }
+                | StaleReason::Gone { path },
+            ) => path,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(path, self.path(name));
+    }
+}
+
+const CAPABILITIES: &str = "proc/driver/nvidia/capabilities";
+const DEVICES: &str = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n234 nvidia-caps\n\
+                       511 nvidia-uvm\n\nBlock devices:\n  8 sd\n";
+
+#[test]
+fn without_nvml_the_kernel_tells_what_it_knows() {
+    let fake = Fake::new();
+    fake.load(2);
+    fake.put("sys/bus/pci/devices/0000:01:00.0/numa_node", "1\n");
+    let inventory = fake.scan();
+    let devices = &inventory.node.devices;
+    assert_eq!(devices.len(), 2);
+    let gpu = &devices[1];
+    assert_eq!(gpu.uuid.as_str(), "GPU-aaaa0001-0000-0000-0000-000000000000");
+    assert_eq!((gpu.index, gpu.vendor, gpu.numa_node), (1, Vendor::Nvidia, Some(1)));
+    assert_eq!(gpu.model, "NVIDIA A100-SXM4-40GB");
+    assert_eq!((gpu.memory_total_bytes, gpu.healthy), (None, None));
+    assert_eq!(gpu.details, crate::model::device::Details::default());
+    assert_eq!(
+        gpu.nodes.iter().map(|node| node.path.as_str()).collect::<Vec<_>>(),
+        ["/dev/nvidia1"]
+    );
+    let control: Vec<&str> =
+        inventory.node.control[0].nodes.iter().map(|node| node.path.as_str()).collect();
+    assert_eq!(control, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]);
+    assert_eq!(inventory.from, ["/proc/driver/nvidia"]);
+    let driver = &inventory.drivers[0];
+    assert_eq!(driver.version.as_deref(), Some("550.163.01"));
+    assert_eq!((&driver.cuda, &driver.library), (&None, &None));
+    let [note] = &inventory.notes[..] else { panic!("{:?}", inventory.notes) };
+    assert!(
+        note.starts_with("NVIDIA's NVML was not used: there is no libnvidia-ml.so.1"),
+        "{note}"
+    );
+    assert!(note.contains("leased whole"), "{note}");
+}
+
+#[test]
+fn a_gpu_that_was_never_used_is_known_by_its_place() {
+    let fake = Fake::new();
+    fake.load(1);
+    fake.put(
+        "proc/driver/nvidia/gpus/0000:1b:00.0/information",
+        "Model: \t Tesla T4\nGPU UUID: \t GPU-????????-????-????-????-????????????\n\
+         Device Minor: \t 1\n",
+    );
+    // One of which nothing can be read.
+    fs::create_dir_all(fake.path("proc/driver/nvidia/gpus/0000:1c:00.0")).unwrap();
+    fake.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:1b:00): 79, GPU has fallen off the bus.\n");
+    let devices = fake.scan().node.devices;
+    assert_eq!(devices[1].uuid.as_str(), "GPU-0000-1b-00.0");
+    assert_eq!(devices[1].healthy, Some(false));
+    let ailment = devices[1].details.ailment.as_deref();
+    assert_eq!(ailment, Some("XID 79: GPU has fallen off the bus."));
+    assert_eq!(devices[2].uuid.as_str(), "GPU-0000-1c-00.0");
+    let fault = devices[2].details.fault.as_deref();
+    assert_eq!(fault, Some("the driver does not tell its minor number"));
+    assert!(devices[2].nodes.is_empty());
+}
+
+#[test]
+fn a_host_without_the_driver_is_no_case_for_words() {
+    let fake = Fake::new();
+    let found = find(&fake.paths, &fake.config);
+    assert!(found.devices.is_empty() && found.drivers.is_empty() && found.control.is_empty());
+    assert_eq!(found.notes, Vec::<String>::new());
+    assert_eq!(found.stamps.len(), 1);
+}
+
+#[test]
+fn nodes_that_cuda_needs_are_missed() {
+    let fake = Fake::new();
+    fake.load(1);
+    fs::remove_file(fake.path("dev/nvidia-uvm")).unwrap();
+    let inventory = fake.scan();
+    let note = inventory.notes.last().unwrap();
+    assert!(note.contains("/dev/nvidia-uvm") && note.contains("nvidia-modprobe"), "{note}");
+    fake.put("dev/nvidia-uvm", "");
+    fake.is_stale_by(&inventory, "dev/nvidia-uvm");
+    assert!(!fake.scan().notes.iter().any(|note| note.contains("nvidia-modprobe")));
+}
+
+#[test]
+fn whatever_changes_makes_it_stale() {
+    let fake = Fake::new();
+    let inventory = fake.scan();
+    fake.load(3);
+    fake.is_stale_by(&inventory, "sys/module/nvidia/version");
+
+    let inventory = fake.scan();
+    assert!(inventory.stamps.len() <= 14, "{:#?}", inventory.stamps);
+    fake.put("sys/module/nvidia/version", "580.82.07\n");
+    fake.is_stale_by(&inventory, "sys/module/nvidia/version");
+
+    let inventory = fake.scan();
+    fake.put("proc/devices", &DEVICES.replace("511 nvidia-uvm", "507 nvidia-uvm"));
+    fake.is_stale_by(&inventory, "proc/devices");
+    let inventory = fake.scan();
+    fake.put("proc/devices", &DEVICES.replace("511", "507").replace("  8 sd", "259 blkext"));
+    assert_eq!(fake.stale(&inventory), None, "other devices are not NVIDIA's");
+
+    fs::create_dir_all(fake.path(CAPABILITIES).join("gpu0/mig/gi2")).unwrap();
+    fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu0/mig"));
+    // The GPU instance first, the compute instance later.
+    let inventory = fake.scan();
+    fs::create_dir_all(fake.path(CAPABILITIES).join("gpu0/mig/gi2/ci0")).unwrap();
+    fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu0/mig/gi2"));
+    let inventory = fake.scan();
+    fs::remove_dir_all(fake.path(CAPABILITIES).join("gpu1/mig/gi1")).unwrap();
+    fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu1/mig"));
+
+    let inventory = fake.scan();
+    fs::remove_dir_all(fake.path("proc/driver/nvidia/gpus/0000:02:00.0")).unwrap();
+    fake.is_stale_by(&inventory, "proc/driver/nvidia/gpus");
+
+    let inventory = fake.scan();
+    fake.put("usr/lib64/libnvidia-ml.so.1", "no library");
+    fake.is_stale_by(&inventory, "usr/lib64/libnvidia-ml.so.1");
+    let inventory = fake.scan();
+    fs::remove_file(fake.path("sys/module/nvidia/version")).unwrap();
+    fake.is_stale_by(&inventory, "sys/module/nvidia/version");
+}
+
+#[test]
+fn another_library_makes_it_stale() {
+    let fake = Fake::new();
+    fake.load(1);
+    fake.put("usr/lib/libnvidia-ml.so.550", "no library");
+    let path = fake.path("usr/lib/libnvidia-ml.so.1");
+    std::os::unix::fs::symlink("libnvidia-ml.so.550", path).unwrap();
+    let inventory = fake.scan();
+    // It cannot be loaded, or there is no `gpulease` yet that would load it: said either way.
+    assert!(
+        inventory.notes[0].starts_with("NVIDIA's NVML was not used: "),
+        "{:?}",
+        inventory.notes
+    );
+    assert_eq!(inventory.node.devices.len(), 1);
+    fake.put("usr/lib/libnvidia-ml.so.550", "another one");
+    fake.is_stale_by(&inventory, "usr/lib/libnvidia-ml.so.1");
+}
+
+#[test]
+fn a_library_that_others_can_write_is_not_loaded() {
+    let fake = Fake::new();
+    fake.load(1);
+    fake.put("usr/lib64/libnvidia-ml.so.1", "");
+    let path = fake.path("usr/lib64/libnvidia-ml.so.1");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let found = find(&fake.paths, &fake.config);
+    let note = &found.notes[0];
+    assert!(note.contains("the library is not loaded: ") && note.contains("0666"), "{note}");
+    assert_eq!(found.devices.len(), 1);
+    assert_eq!(found.devices[0].memory_total_bytes, None::<Bytes>);
+    // Set right, it is looked at again.
+    assert!(found.stamps.iter().any(|stamp| stamp.path == Path::new(&path)));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let stale = found.stamps.iter().any(|stamp| stamp.now().unwrap() != stamp.look);
+    assert!(stale);
+}
+
+#[test]
+fn errors_of_an_instance_are_its_own() {
+    let fake = Fake::new();
+    fake.load(1);
+    fake.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:00:00 GPU-I:01): 94, Contained\n");
+    assert_eq!(fake.scan().node.devices[0].healthy, None);
+}

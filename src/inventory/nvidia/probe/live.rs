@@ -2,7 +2,8 @@
 
 use super::failure::Asker;
 use super::{gpu, mig};
-use crate::inventory::nvidia::answer::{Process, ProcessKind, Used};
+use crate::inventory::nvidia::answer::{Kind, Process, Used};
+use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
@@ -32,11 +33,11 @@ pub(super) fn processes(nvml: &Nvml) -> Vec<Process> {
     let mut found = Vec::new();
     for (uuid, device) in all(nvml) {
         let lists = [
-            (ProcessKind::Graphics, listed(|| device.running_graphics_processes())),
-            (ProcessKind::Compute, listed(|| device.running_compute_processes())),
-            (ProcessKind::Mps, listed(|| device.mps_running_compute_processes())),
+            (Kind::Graphics, listed(|| device.running_graphics_processes())),
+            (Kind::Compute, listed(|| device.running_compute_processes())),
+            (Kind::Mps, listed(|| device.mps_running_compute_processes())),
         ];
-        let mut by_pid: BTreeMap<u32, (ProcessKind, Option<u64>)> = BTreeMap::new();
+        let mut by_pid: BTreeMap<u32, (Kind, Option<u64>)> = BTreeMap::new();
         for (kind, list) in lists {
             for process in list {
                 let memory = match process.used_gpu_memory {
@@ -80,6 +81,8 @@ pub(super) fn usage(nvml: &Nvml) -> Vec<Used> {
                 utilization: asker
                     .may("utilization", device.utilization_rates())
                     .map(|rates| rates.gpu),
+                temperature: asker.may("temperature", device.temperature(TemperatureSensor::Gpu)),
+                power: asker.may("power", device.power_usage()),
             }
         })
         .collect()

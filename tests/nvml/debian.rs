@@ -1,0 +1,40 @@
+//! Debian's real library, on a host without the driver: the way of most hosts of this world.
+
+use crate::support::{CLI, needs_root, ok};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn the_real_library_without_a_driver() {
+    needs_root!();
+    let fetched = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/nvidia.sh"));
+    let root = fetched_to(fetched);
+    if Path::new("/sys/module/nvidia").exists() {
+        // With a driver of another version it would say something else.
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let run = dir.path().join("run");
+    fs::write(
+        &config,
+        format!("driver_root = {root:?}\nrun_dir = {run:?}\nsources = [\"nvidia\"]\n"),
+    )
+    .unwrap();
+    let mut command = Command::new(CLI);
+    command.arg("--gpulease-config").arg(&config);
+    ok(command.args(["inventory", "refresh"]).output().unwrap());
+    let text = fs::read_to_string(run.join("inventory.json")).unwrap();
+    let inventory: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(inventory["node"]["devices"], serde_json::json!([]));
+    let notes = inventory["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let note = notes[0].as_str().unwrap();
+    assert_eq!(note, "NVIDIA's NVML was not used: the NVIDIA driver is not loaded");
+}
+
+fn fetched_to(mut command: Command) -> String {
+    let output = ok(command.output().unwrap());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
