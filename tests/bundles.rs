@@ -17,6 +17,8 @@ mod lab;
 
 #[path = "bundles/access.rs"]
 mod access;
+#[path = "bundles/amd.rs"]
+mod amd;
 #[path = "bundles/life.rs"]
 mod life;
 #[path = "bundles/lowlevel.rs"]
@@ -59,6 +61,7 @@ everywhere! {
     access::an_injected_device_is_leased_as_it_stands,
     access::what_was_injected_beside_a_grant_is_taken_out,
     access::a_group_that_owns_the_node_is_enough,
+    amd::a_partition_is_leased_with_its_node_and_kfd_alone,
     life::a_lease_hangs_on_the_containers_init,
     life::the_end_of_a_foreground_run_releases,
     life::a_killed_container_needs_no_delete,

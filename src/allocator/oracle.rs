@@ -94,7 +94,10 @@ fn meaning<'n>(node: &'n Node, selector: &Selector) -> Vec<&'n Device> {
             device.index == *gpu && device.instance().is_some_and(|mig| mig.index == *number)
         }
         Selector::Uuid(p) => device.uuid.as_str().to_lowercase().starts_with(&p.to_lowercase()),
-        Selector::Card(n) => device.nodes.iter().any(|x| x.path == format!("/dev/dri/card{n}")),
+        Selector::Card(n) => {
+            let of_file = device.nodes.iter().any(|x| x.path == format!("/dev/dri/card{n}"));
+            of_file || device.details.card == Some(*n)
+        }
         Selector::Pci(_) | Selector::Render(_) => unreachable!(),
     };
     node.devices.iter().filter(test).collect()

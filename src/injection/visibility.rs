@@ -18,6 +18,7 @@ const AMD_VISIBLE: &str = "AMD_VISIBLE_DEVICES";
 const HIP_VISIBLE: &str = "HIP_VISIBLE_DEVICES";
 const ROCR_VISIBLE: &str = "ROCR_VISIBLE_DEVICES";
 const GPU_ORDINAL: &str = "GPU_DEVICE_ORDINAL";
+const LEVEL_ZERO_MASK: &str = "ZE_AFFINITY_MASK";
 
 /// The variables to set (or, with null, to remove) for a grant. `present` is the container's
 /// environment: a variable is removed only if it is there.
@@ -38,6 +39,11 @@ const GPU_ORDINAL: &str = "GPU_DEVICE_ORDINAL";
 /// * `ROCR_VISIBLE_DEVICES` and `GPU_DEVICE_ORDINAL` are removed: two filters in a row renumber
 ///   twice (ROCr's `amd_filter_device.cpp`, then HIP's `rocdevice.cpp`), and vLLM and Ray refuse
 ///   to start with the former.
+///
+/// For Intel devices nothing is set: Level Zero counts what has a node in the container, and that
+/// is what was granted. `ZE_AFFINITY_MASK` is always removed. As somebody brings it, it counts the
+/// host's GPUs; and `0,1,…` would not mean all, because Level Zero counts the tiles of a GPU unless
+/// `ZE_FLAT_DEVICE_HIERARCHY` says otherwise, and that is the workload's to say.
 ///
 /// Without NVIDIA devices, `NVIDIA_VISIBLE_DEVICES=void`, so that NVIDIA's toolkit injects none
 /// (its documentation: `void` is "as if unset"), and `CUDA_VISIBLE_DEVICES` is removed, because
@@ -78,6 +84,7 @@ pub fn visibility(
         env.remove(GPU_ORDINAL);
     }
     env.remove(ROCR_VISIBLE);
+    env.remove(LEVEL_ZERO_MASK);
 
     if granted.iter().any(|device| device.simulated) {
         env.set(SIMULATED, "true");
@@ -157,7 +164,7 @@ pub fn process_env(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::device::{Details, PciAddress};
+    use crate::model::device::{Details, Partition, PciAddress};
     use crate::model::id::DeviceId;
     use crate::model::quantity::Bytes;
 
@@ -238,6 +245,47 @@ mod tests {
         );
         let order: Vec<u32> = amd_in_container_order(&[&a, &b]).iter().map(|d| d.index).collect();
         assert_eq!(order, [2, 1]);
+    }
+
+    #[test]
+    fn partitions_are_counted_like_gpus_and_never_named() {
+        let partition = |node: u32| {
+            let gpu = "GPU-e3aa140f9a5f9e31".to_owned();
+            let mode = "CPX/NPS4".to_owned();
+            let partition = Some(Partition { gpu, index: node - 2, mode });
+            let details = Details { partition, ..Details::default() };
+            let uuid = DeviceId::new(&format!("GPU-e3aa140f9a5f9e31-{}", node - 2)).unwrap();
+            Device { uuid, details, ..device(Vendor::Amd, 5, Some(node)) }
+        };
+        let (a, b, c) = (partition(9), partition(3), device(Vendor::Amd, 4, Some(17)));
+        let env = visibility(&[&a, &c, &b], None, &present(&[ROCR_VISIBLE]));
+        for name in [AMD_VISIBLE, HIP_VISIBLE] {
+            assert_eq!(env.get(name).unwrap().as_deref(), Some("0,1,2"));
+        }
+        assert_eq!(env.get(ROCR_VISIBLE), Some(&None));
+        let order = amd_in_container_order(&[&a, &c, &b]);
+        let nodes: Vec<_> = order.iter().map(|device| device.kfd_node.unwrap()).collect();
+        assert_eq!(nodes, [3, 9, 17], "as KFD has them, not as they sit");
+    }
+
+    #[test]
+    fn no_mask_of_the_hosts_reaches_intels_driver() {
+        let intel = device(Vendor::Intel, 1, None);
+        let names = [LEVEL_ZERO_MASK, HIP_VISIBLE, CUDA_VISIBLE];
+        let env = visibility(&[&intel], None, &present(&names));
+        assert_eq!(
+            pairs(&env),
+            [
+                (CUDA_VISIBLE, None),
+                (HIP_VISIBLE, None),
+                (NVIDIA_VISIBLE, Some("void")),
+                (LEVEL_ZERO_MASK, None),
+            ]
+        );
+        assert_eq!(visibility(&[&intel], None, &[]).len(), 1);
+        let amd = device(Vendor::Amd, 1, None);
+        let env = visibility(&[&amd], None, &present(&names));
+        assert_eq!(env.get(LEVEL_ZERO_MASK), Some(&None));
     }
 
     #[test]

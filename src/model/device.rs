@@ -209,6 +209,14 @@ impl Device {
         matches!(self.mig, Some(Mig::Enabled))
     }
 
+    /// The node for displays of an AMD or Intel GPU. It leads to the GPU, but is not needed to
+    /// compute, and so not among those that a container gets.
+    #[must_use]
+    pub fn card_node(&self) -> Option<DeviceNode> {
+        let path = format!("/dev/dri/card{}", self.details.card?);
+        Some(DeviceNode { path, simulated: None })
+    }
+
     /// How people name it.
     #[must_use]
     pub fn place(&self) -> Place {

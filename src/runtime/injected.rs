@@ -52,10 +52,10 @@ fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }
 
-/// The devices of the inventory whose own nodes are in the spec.
+/// The devices of the inventory whose own nodes are in the spec, or their nodes for displays.
 fn devices<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
     let is_there = |device: &&Device| {
-        device.nodes.iter().any(|own| {
+        device.nodes.iter().chain(&device.card_node()).any(|own| {
             let numbers = super::nodes::numbers(own, paths);
             let numbers = numbers.map(|(major, minor)| (i64::from(major), i64::from(minor)));
             facts.device_paths.iter().any(|there| {

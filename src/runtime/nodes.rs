@@ -94,13 +94,18 @@ pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
 }
 
 /// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a
-/// node under another name is recognised too.
+/// node under another name is recognised too. The node for displays goes with its GPU: who has that
+/// may have been given it by the engine.
 pub(super) fn withheld(node: &Node, granted: &[ResolvedNode], paths: &Paths) -> Vec<HostNode> {
+    let is_granted = |node: &DeviceNode| granted.iter().any(|granted| granted.path == node.path);
     let devices = node.devices.iter().flat_map(|device| &device.nodes);
     let control = node.control.iter().flat_map(|control| &control.nodes);
+    let cards = node.devices.iter().filter(|device| !device.nodes.iter().any(is_granted));
+    let cards: Vec<DeviceNode> = cards.filter_map(Device::card_node).collect();
     devices
         .chain(control)
-        .filter(|node| !granted.iter().any(|granted| granted.path == node.path))
+        .chain(&cards)
+        .filter(|node| !is_granted(node))
         .map(|node| HostNode { path: node.path.clone(), numbers: numbers(node, paths) })
         .collect()
 }

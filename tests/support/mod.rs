@@ -13,7 +13,9 @@
     reason = "shared by tests that each use a part"
 )]
 
+pub mod amd_machines;
 pub mod engine;
+pub mod fake_sys;
 
 pub use engine::kill;
 

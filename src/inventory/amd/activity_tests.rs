@@ -1,7 +1,7 @@
-use super::fixtures::{gpu_id, mi210x8, mi300x_cpx, mi300x_spx};
 use super::{processes, usage};
 use crate::inventory::activity::{ProcessKind, Usage};
 use crate::inventory::fixtures::Sys;
+use crate::inventory::fixtures::amd_machines::{gpu_id, mi210x8, mi300x_cpx, mi300x_spx};
 use crate::model::device::Device;
 use crate::model::quantity::Bytes;
 
@@ -9,7 +9,7 @@ const PROC: &str = "class/kfd/kfd/proc";
 
 fn seen(sys: &Sys, devices: &[Device]) -> Vec<(usize, i32, Option<u64>)> {
     let place = |device| devices.iter().position(|d| d.uuid == device).unwrap();
-    let found = processes(&sys.paths, devices);
+    let found = processes(&sys.paths(), devices);
     found
         .into_iter()
         .map(|process| {
@@ -78,7 +78,7 @@ fn sensors_are_those_of_the_driver() {
     ];
     sensors(&sys, gpu, &files);
     sys.write(&format!("{gpu}/gpu_busy_percent"), "99");
-    let all = usage(&sys.paths, &devices);
+    let all = usage(&sys.paths(), &devices);
     assert_eq!(all.len(), 8);
     let device = |index: usize| devices[index].uuid.clone();
     assert_eq!(
@@ -104,7 +104,7 @@ fn sensors_are_those_of_the_driver() {
     sensors(&sys, gpu, &files);
     sys.write(&format!("{gpu}/gpu_busy_percent"), "65535");
     sys.fail_with_eio(&format!("{gpu}/mem_info_vram_used"));
-    let broken = usage(&sys.paths, &devices).swap_remove(1);
+    let broken = usage(&sys.paths(), &devices).swap_remove(1);
     let used = Some(Bytes(297_611_264));
     assert_eq!(broken, Usage { device: device(1), used, temperature_c: Some(55), ..nothing });
 }
@@ -121,7 +121,7 @@ fn mi300x_is_measured_at_its_junction() {
         ("power1_input", "137900000"),
     ];
     sensors(&sys, gpu, &files);
-    let first = usage(&sys.paths, &sys.found().devices).swap_remove(0);
+    let first = usage(&sys.paths(), &sys.found().devices).swap_remove(0);
     assert_eq!((first.temperature_c, first.power_w), (Some(-2), Some(137)));
     assert_eq!(first.used, Some(Bytes(297_611_264)));
 }
@@ -136,7 +136,7 @@ fn of_a_partition_only_what_is_its_own_is_said() {
     let bank = |node: u32| format!("class/kfd/kfd/topology/nodes/{node}/mem_banks/0/used_memory");
     sys.write(&bank(3), "123");
     sys.remove(&bank(4));
-    let all = usage(&sys.paths, &sys.found().devices);
+    let all = usage(&sys.paths(), &sys.found().devices);
     let used: Vec<_> = all[..3].iter().map(|usage| usage.used.map(|bytes| bytes.0)).collect();
     assert_eq!(used, [Some(297_611_264), Some(123), None]);
     for one in &all {

@@ -1,7 +1,9 @@
 //! Files that are missing, that fail, and that say what they cannot mean.
 
-use super::fixtures::{MI210_MEMORY, MI300X_MEMORY, TOPOLOGY, mi210x8, mi300x_spx};
 use crate::inventory::fixtures::Sys;
+use crate::inventory::fixtures::amd_machines::{
+    MI210_MEMORY, MI300X_MEMORY, TOPOLOGY, mi210x8, mi300x_spx,
+};
 use crate::model::device::Device;
 
 fn first(sys: &Sys) -> Device {

@@ -214,8 +214,6 @@ mod activity_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
-pub(in crate::inventory) mod fixtures;
-#[cfg(test)]
 mod scan_tests;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The source as a part of a whole scan, and what makes the result stale.
 
-use super::fixtures::{TOPOLOGY, mi210x8, mi300x_cpx, mi300x_spx};
 use crate::config::{Config, Source};
 use crate::inventory::fixtures::Sys;
+use crate::inventory::fixtures::amd_machines::{TOPOLOGY, mi210x8, mi300x_cpx, mi300x_spx};
 use crate::inventory::{Inventory, StaleReason, decode, encode, freshness, scan};
 use std::path::Path;
 
@@ -15,10 +15,10 @@ fn config(sys: &Sys) -> Config {
 }
 
 fn scanned(sys: &Sys) -> Inventory {
-    let inventory = scan(&sys.paths, &config(sys)).unwrap();
+    let inventory = scan(&sys.paths(), &config(sys)).unwrap();
     let read = decode(&encode(&inventory).unwrap()).unwrap();
     assert_eq!(read, inventory);
-    assert_eq!(freshness(&inventory, &sys.paths, &config(sys)), Ok(()));
+    assert_eq!(freshness(&inventory, &sys.paths(), &config(sys)), Ok(()));
     inventory
 }
 
@@ -45,7 +45,7 @@ fn what_changes_the_gpus_makes_it_stale() {
         } else {
             StaleReason::Gone { path: path.into() }
         };
-        assert_eq!(freshness(&inventory, &sys.paths, &config(sys)), Err(expected));
+        assert_eq!(freshness(&inventory, &sys.paths(), &config(sys)), Err(expected));
     };
     let generation = format!("{TOPOLOGY}/generation_id");
     let sys = mi210x8();

@@ -1,10 +1,10 @@
 //! Whole machines: every value of every GPU.
 
-use super::fixtures::{
+use super::*;
+use crate::inventory::fixtures::amd_machines::{
     APU_MEMORY, MI210_BUSES, MI210_MEMORY, MI300X_BUSES, MI300X_MEMORY, VERSION, apu, mi210x8,
     mi250x, mi300x_cpx, mi300x_id, mi300x_spx, with_unbound,
 };
-use super::*;
 use crate::inventory::fixtures::{Sys, can_be_asked_for};
 use crate::inventory::stamp::Look;
 use crate::model::device::{Device, Node, Partition};
@@ -60,7 +60,7 @@ fn is_sound(found: &super::Found) {
 fn stamped(sys: &Sys, found: &super::Found) -> Vec<(String, Option<String>)> {
     let shown = |stamp: &Stamp| {
         assert_eq!(stamp.source, Source::Amd);
-        let path = stamp.path.strip_prefix(&sys.paths.sys).unwrap().display().to_string();
+        let path = stamp.path.strip_prefix(&sys.root).unwrap().display().to_string();
         match &stamp.look {
             Look::Text(text) => (path, Some(text.clone())),
             Look::Absent => (path, None),

@@ -1,11 +1,11 @@
 use super::*;
-use crate::inventory::amd::fixtures::{mi210x8, with_unbound};
+use crate::inventory::fixtures::amd_machines::{mi210x8, with_unbound};
 use crate::inventory::fixtures::{Sys, can_be_asked_for};
 use crate::inventory::stamp::Look;
 use crate::model::device::LinkKind;
 
 fn found(sys: &Sys) -> Found {
-    find(&sys.paths, &Config::default())
+    find(&sys.paths(), &Config::default())
 }
 
 /// Two cards of Intel's, whose own switch is above each, and what is built into the processor.
@@ -72,7 +72,7 @@ fn others_are_left_alone_and_what_comes_is_noticed() {
     assert_eq!((found.stamps.len(), names.len()), (1, 16));
     assert_eq!(found.stamps[0].source, Source::Intel);
     // No DRM at all.
-    let found = super::find(&Sys::new().paths, &Config::default());
+    let found = super::find(&Sys::new().paths(), &Config::default());
     assert_eq!((found.stamps[0].look.clone(), found.notes.len()), (Look::Absent, 0));
 }
 

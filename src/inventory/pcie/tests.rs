@@ -1,11 +1,11 @@
 use super::*;
-use crate::inventory::amd::fixtures::{MI210, mi300x_cpx, with_unbound};
 use crate::inventory::fixtures::Sys;
+use crate::inventory::fixtures::amd_machines::{MI210, mi300x_cpx, with_unbound};
 
 fn level_of(sys: &Sys, a: &str, b: &str) -> Option<LinkKind> {
     let address = |text| PciAddress::parse(text).unwrap();
-    let level = level(&sys.paths, address(a), address(b));
-    let back = super::level(&sys.paths, address(b), address(a));
+    let level = level(&sys.paths(), address(a), address(b));
+    let back = super::level(&sys.paths(), address(b), address(a));
     assert_eq!(level, back, "{a} {b}");
     level
 }
@@ -103,11 +103,11 @@ fn a_host_bridge_behind_a_device_is_one_of_its_own() {
 fn pairs_are_linked_once_and_parts_of_one_gpu_not_at_all() {
     let sys = with_unbound();
     let devices = sys.found().devices;
-    let links = links(&sys.paths, &devices);
+    let links = links(&sys.paths(), &devices);
     assert_eq!(links.len(), 1);
     assert_eq!((&links[0].a, &links[0].b), (&devices[0].uuid, &devices[1].uuid));
     assert_eq!((links[0].kind, links[0].lanes), (LinkKind::HostBridge, 1));
     let sys = mi300x_cpx(1);
     let devices = sys.found().devices;
-    assert_eq!((devices.len(), super::links(&sys.paths, &devices).len()), (8, 0));
+    assert_eq!((devices.len(), super::links(&sys.paths(), &devices).len()), (8, 0));
 }

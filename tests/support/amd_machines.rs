@@ -1,8 +1,9 @@
-//! Machines with AMD GPUs as `/sys` trees. The values are those that such machines show.
+//! Machines with AMD GPUs as `/sys` trees. The values are those that such machines show. The unit
+//! tests of the library have this file, too.
 
-use crate::config::Config;
-use crate::inventory::fixtures::Sys;
-use crate::inventory::scan::Found;
+#![allow(dead_code, reason = "shared by tests that each use a part")]
+
+use super::fake_sys::Sys;
 use std::fmt::Write as _;
 
 pub const TOPOLOGY: &str = "class/kfd/kfd/topology";
@@ -167,10 +168,6 @@ impl Sys {
         }
         self.driver(&directory, "amdgpu");
         directory
-    }
-
-    pub fn found(&self) -> Found {
-        super::find(&self.paths, &Config::default())
     }
 }
 
