@@ -63,7 +63,8 @@ pub(super) fn json(request: &Request) -> Value {
         "priority": request.priority,
         "workload": request.workload,
         "capabilities": capabilities.map(|list| {
-            list.iter().copied().map(Capability::as_str).collect::<Vec<_>>()
+            let words: Vec<_> = list.iter().copied().map(Capability::as_str).collect();
+            if words.is_empty() { vec!["none"] } else { words }
         }),
         "source": match request.source {
             Source::Annotations => "annotations",

@@ -76,17 +76,8 @@ impl Driver {
         }
     }
 
-    /// What `auto` comes to: `none`, as long as there is nothing else to pick.
-    #[must_use]
-    pub const fn resolved(self) -> Self {
-        match self {
-            Self::Auto => Self::None,
-            other => other,
-        }
-    }
-
     const fn is_supported(self) -> bool {
-        matches!(self, Self::Auto | Self::None)
+        matches!(self, Self::Auto | Self::None | Self::Native)
     }
 }
 
@@ -155,7 +146,7 @@ impl Config {
         {
             let (line, column) = position(text, driver.span().start);
             let message = format!(
-                "`{}` is not supported by this version; supported are `auto` and `none`",
+                "`{}` is not supported by this version; supported are `auto`, `none` and `native`",
                 driver.get_ref()
             );
             let problem = TextProblem { line, column, key: Some("driver".into()), message };

@@ -7,6 +7,7 @@
 use super::document::DocumentError;
 use super::lenient::Object;
 use super::spec_reader::Spec;
+use super::types::SpecMount;
 use super::{HOOK_NAME, file_name};
 use crate::model::id::Nonce;
 use std::collections::BTreeMap;
@@ -51,6 +52,10 @@ pub struct Facts {
     pub annotations: BTreeMap<String, String>,
     /// `process.env`, in order, split at the first `=`; repeated names are kept.
     pub env: Vec<(String, String)>,
+    /// `root.path`: the directory of the root file system, absolute or below the bundle.
+    pub root: Option<String>,
+    /// `mounts`, in order.
+    pub mounts: Vec<SpecMount>,
     /// `linux.devices`.
     pub device_paths: Vec<SpecDevice>,
     /// The hooks of all stages.
@@ -155,6 +160,8 @@ mod tests {
             r#"{"annotations":{"gpulease/count":"1","n":7,"io.kubernetes.cri.container-name":"web"},
             "process":{"env":["A=1=2","B","A=3",4],
                 "capabilities":{"bounding":["CAP_KILL",7],"permitted":["CAP_SYS_ADMIN"]}},
+            "root":{"path":"rootfs"},
+            "mounts":[{"destination":"/a","options":["ro","rbind"]},{"destination":"/b","type":"tmpfs"},7],
             "hooks":{"prestart":[{"path":"/usr/bin/nvidia-container-runtime-hook"}],"new":[{}],
                 "poststop":[{"path":"/x/gpulease-hook","args":["h","poststop"],"timeout":2}]},
             "linux":{"cgroupsPath":"a:b:c","namespaces":[{"type":"pid"},{"type":"user"}],
@@ -169,6 +176,11 @@ mod tests {
         assert!(facts.vendor_hook && facts.user_namespace && facts.system_admin);
         let other = r#"{"process":{"capabilities":{"bounding":["CAP_KILL"],"ambient":null}}}"#;
         assert!(!read(other).system_admin);
+        let binds: Vec<_> = facts.mounts.iter().map(|m| (m.destination.as_str(), m.bind)).collect();
+        assert_eq!(
+            (facts.root.as_deref(), binds.as_slice()),
+            (Some("rootfs"), &[("/a", true), ("/b", false), ("", false)][..])
+        );
         assert!(!facts.privileged && !facts.is_sandbox && !facts.granted_keys);
         assert_eq!(facts.cgroups_path.as_deref(), Some("a:b:c"));
         assert_eq!(facts.container_name.as_deref(), Some("web"));

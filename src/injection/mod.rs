@@ -24,7 +24,7 @@ pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use spec_reader::VENDOR_HOOKS;
 pub use types::{
-    GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode,
+    GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode, SpecMount,
 };
 pub use undo::{Undo, revert, strip_granted, strip_our_hooks};
 pub use visibility::{process_env, visibility};

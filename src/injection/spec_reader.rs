@@ -4,7 +4,7 @@ use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
 use super::file_name;
 use super::lenient::{Leaf, List, Members, Object, skip};
-use super::types::GRANTED_PREFIX;
+use super::types::{GRANTED_PREFIX, SpecMount};
 use serde::de::MapAccess;
 use std::collections::BTreeMap;
 
@@ -24,6 +24,8 @@ fn is_request_key(key: &str) -> bool {
 pub(super) struct Spec {
     annotations: Annotations,
     process: Process,
+    root: Root,
+    mounts: Vec<SpecMount>,
     hooks: Hooks,
     linux: Linux,
 }
@@ -40,6 +42,11 @@ struct Process {
 #[derive(Default)]
 struct Capabilities {
     system_admin: bool,
+}
+
+#[derive(Default)]
+struct Root {
+    path: Option<String>,
 }
 
 #[derive(Default)]
@@ -99,6 +106,8 @@ impl Spec {
             container_name: container_name(&annotations),
             annotations,
             env: self.process.env,
+            root: self.root.path,
+            mounts: self.mounts,
             device_paths: self.linux.devices,
             privileged: self.linux.resources.privileged,
             system_admin: self.process.capabilities.system_admin,
@@ -128,6 +137,8 @@ impl<'de> Members<'de> for Spec {
         match key {
             "annotations" => self.annotations = map.next_value::<Object<_>>()?.0,
             "process" => self.process = map.next_value::<Object<_>>()?.0,
+            "root" => self.root = map.next_value::<Object<_>>()?.0,
+            "mounts" => self.mounts = objects(map)?.collect(),
             "hooks" => self.hooks = map.next_value::<Object<_>>()?.0,
             "linux" => self.linux = map.next_value::<Object<_>>()?.0,
             _ => skip(map)?,
@@ -161,6 +172,32 @@ impl<'de> Members<'de> for Process {
                 (name.to_owned(), value.to_owned())
             })
             .collect();
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Root {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "path" => self.path = map.next_value::<Leaf<'_>>()?.text().map(String::from),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for SpecMount {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let is_bind = |word: &str| matches!(word, "bind" | "rbind");
+        match key {
+            "destination" => self.destination = text(map)?,
+            "type" => self.bind |= is_bind(&text(map)?),
+            "options" => {
+                let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                self.bind |= options.filter_map(Leaf::text).any(|option| is_bind(&option));
+            }
+            _ => skip(map)?,
+        }
         Ok(())
     }
 }

@@ -25,6 +25,15 @@ pub struct ResolvedNode {
     pub gid: u32,
 }
 
+/// A mount that is already in the spec (config.md, "Mounts").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecMount {
+    /// Path in the container; empty where the spec has none.
+    pub destination: String,
+    /// Whether it shows a file or directory that lies somewhere else.
+    pub bind: bool,
+}
+
 /// A GPU node of this host that is not granted: it is taken out of a spec that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNode {

@@ -30,7 +30,8 @@ const LEVEL_ZERO_MASK: &str = "ZE_AFFINITY_MASK";
 /// * `CUDA_DEVICE_ORDER=PCI_BUS_ID`, or CUDA numbers the fastest device first, other than
 ///   `nvidia-smi` does (same guide);
 /// * `NVIDIA_DRIVER_CAPABILITIES` if the request says, or with the toolkit's customary
-///   `compute,utility` if the image does not.
+///   `compute,utility` if the image does not; removed if the request says `none`, for which there
+///   is no such value.
 ///
 /// For AMD devices, by index as the container counts, `0,1,…`: the driver leaves out what has no
 /// node in the container and numbers the rest anew (ROCm thunk, `topology.c`), so host indices,
@@ -66,7 +67,9 @@ pub fn visibility(
         env.set(NVIDIA_VISIBLE, &uuids);
         env.set(CUDA_VISIBLE, &uuids);
         env.set(CUDA_ORDER, "PCI_BUS_ID");
-        if let Some(capabilities) = capabilities {
+        if capabilities.is_some_and(<[_]>::is_empty) {
+            env.remove(NVIDIA_CAPABILITIES);
+        } else if let Some(capabilities) = capabilities {
             env.set(NVIDIA_CAPABILITIES, &capability_list(capabilities));
         } else if !env.has(NVIDIA_CAPABILITIES) {
             env.set(NVIDIA_CAPABILITIES, "compute,utility");
@@ -223,6 +226,8 @@ mod tests {
         let two = [Capability::Video, Capability::Compute, Capability::Video];
         let said = value(Some(&two), &[NVIDIA_CAPABILITIES]);
         assert_eq!(said, Some(Some("video,compute".to_owned())));
+        assert_eq!(value(Some(&[]), &[NVIDIA_CAPABILITIES]), Some(None));
+        assert_eq!(value(Some(&[]), &[]), None);
         let all = value(Some(&[Capability::Compute, Capability::All]), &[]);
         assert_eq!(all, Some(Some("all".to_owned())));
     }

@@ -34,6 +34,10 @@ pub enum Code {
     CorruptLease,
     /// The bundle's `config.json` could not be read or edited.
     BadBundle,
+    /// The container's C library is not the one that the driver's libraries are made for.
+    LibcMismatch,
+    /// The image requires a driver, CUDA version or device that this node does not have.
+    RequirementUnmet,
     /// Called from a user namespace or by a user other than root.
     RootlessUnsupported,
     /// A checkpoint cannot be restored with a lease.
@@ -64,6 +68,8 @@ impl Code {
         Self::StateUnavailable,
         Self::CorruptLease,
         Self::BadBundle,
+        Self::LibcMismatch,
+        Self::RequirementUnmet,
         Self::RootlessUnsupported,
         Self::RestoreUnsupported,
         Self::NoRuntime,
@@ -89,6 +95,8 @@ impl Code {
             Self::StateUnavailable => "state-unavailable",
             Self::CorruptLease => "corrupt-lease",
             Self::BadBundle => "bad-bundle",
+            Self::LibcMismatch => "libc-mismatch",
+            Self::RequirementUnmet => "requirement-unmet",
             Self::RootlessUnsupported => "rootless-unsupported",
             Self::RestoreUnsupported => "restore-unsupported",
             Self::NoRuntime => "no-runtime",
@@ -104,12 +112,13 @@ impl Code {
     pub const fn exit_status(self) -> u8 {
         match self {
             Self::BadRequest | Self::NotSupportedYet | Self::PolicyDenied => 2,
-            Self::NoMatch | Self::NoCapacity => 3,
+            Self::NoMatch | Self::NoCapacity | Self::RequirementUnmet => 3,
             Self::BadConfig | Self::BadInventory | Self::StaleInventory => 4,
             Self::LockTimeout | Self::StateUnavailable | Self::CorruptLease => 5,
             Self::UnknownLease => 6,
             Self::HolderAlive | Self::AlreadyLeased => 7,
             Self::BadBundle
+            | Self::LibcMismatch
             | Self::RootlessUnsupported
             | Self::RestoreUnsupported
             | Self::NoRuntime

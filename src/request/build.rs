@@ -225,6 +225,9 @@ impl<'w, 'a> Builder<'w, 'a> {
         self.times(policy)?;
         request.workload = self.plain(KeyId::Workload, values::workload)?.map(str::to_owned);
         let capabilities = self.read(KeyId::Capabilities, |word| {
+            if word.value.trim() == values::NO_CAPABILITIES {
+                return Ok(Vec::new());
+            }
             list(word, values::capability, |one, other| one == other)
         })?;
         request.capabilities = capabilities.map(|said| said.value);

@@ -334,9 +334,10 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/capabilities",
         env: "GPULEASE_CAPABILITIES",
         syntax: "a comma-separated list of `compute`, `utility`, `graphics`, `video`, `display`, \
-                 `all`",
-        meaning: "the value of `NVIDIA_DRIVER_CAPABILITIES` in a container with NVIDIA devices, for \
-                  NVIDIA's tools that read it; gpulease itself brings no driver files",
+                 `all`; or `none`",
+        meaning: "the features of NVIDIA's driver whose files are put into the container, and the \
+                  value of `NVIDIA_DRIVER_CAPABILITIES` there; with `none` there are device nodes \
+                  and no files",
         default: "the container's own value, or `compute,utility`",
         example: "compute,utility",
         ..PLAIN

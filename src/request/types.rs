@@ -142,7 +142,8 @@ pub struct Request {
     pub priority: u32,
     /// The kind of work, canonical spelling.
     pub workload: Option<String>,
-    /// Driver features; `None` leaves the image's own setting or the default.
+    /// Driver features; `None` leaves the image's own setting or the default. An empty list is
+    /// `none`: device nodes and no driver files.
     pub capabilities: Option<Vec<Capability>>,
     /// Where it came from.
     pub source: Source,

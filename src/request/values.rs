@@ -268,13 +268,16 @@ pub fn workload(text: &str) -> Result<&'static str, Reason> {
     })
 }
 
+/// What stands for an empty list of capabilities.
+pub const NO_CAPABILITIES: &str = "none";
+
 /// One item of a capability list.
 pub fn capability(item: &str) -> Result<Capability, Reason> {
-    use Capability::{All, Compute, Display, Graphics, Utility, Video};
-    [Compute, Utility, Graphics, Video, Display, All]
-        .into_iter()
-        .find(|capability| capability.as_str() == item)
-        .ok_or(NOT_KNOWN)
+    match Capability::of(item) {
+        Some(capability) => Ok(capability),
+        None if item == NO_CAPABILITIES => Err("which must stand alone"),
+        None => Err(NOT_KNOWN),
+    }
 }
 
 /// A token's form; whether it is a lease's is for the store to say.

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::injection::{self, Facts, SpecDevice};
 use crate::model::code::Code;
 use crate::model::device::Node;
+use crate::model::driver::Driver;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request};
 use crate::sys::identity;
@@ -18,6 +19,7 @@ pub(super) struct Asked {
     pub request: Request,
     pub config: Config,
     pub node: Node,
+    pub drivers: Vec<Driver>,
 }
 
 /// Whether the container could be asking for a GPU at all. Environment variables do not count
@@ -81,8 +83,8 @@ pub(super) fn request(
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let node = match inventory::load(site, &config) {
-        Ok(inventory) => inventory.node,
+    let (node, drivers) = match inventory::load(site, &config) {
+        Ok(inventory) => (inventory.node, inventory.drivers),
         Err(_) if !certain && asked.is_none() => return Ok(None),
         Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
     };
@@ -90,7 +92,7 @@ pub(super) fn request(
         if injected { injected::request(facts, &node, &config.policy, &site.paths)? } else { None };
     permit_injected(injected.as_ref(), &config)?;
     let Some(request) = asked.or(injected) else { return Ok(None) };
-    let asked = Asked { request, config, node };
+    let asked = Asked { request, config, node, drivers };
     permit(site, caller, facts, &asked)?;
     Ok(Some(asked))
 }

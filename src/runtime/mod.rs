@@ -10,6 +10,7 @@ pub mod bundle;
 mod busy;
 mod create;
 mod delete;
+mod driver;
 mod exec;
 mod granted;
 mod injected;

@@ -61,7 +61,8 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     })
 }
 
-fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
+/// A node that is on the host, with its numbers.
+pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
             .hint("is the driver loaded, and the path in the devices file right?")

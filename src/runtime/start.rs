@@ -3,7 +3,7 @@
 
 use super::ask::{self, Asked};
 use super::site::Site;
-use super::{busy, granted, nodes, permit};
+use super::{busy, driver, granted, nodes, permit};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
@@ -276,7 +276,6 @@ impl<'a> Start<'a> {
             .hint("run the container without a user namespace"));
         }
         injection.nodes = nodes::granted(lease, &asked.node, paths)?;
-        injection.gids = nodes::gids(&injection.nodes);
         injection.env = lease.env.clone();
         let withhold = self.facts.privileged
             || self.unknown_edits
@@ -284,6 +283,9 @@ impl<'a> Start<'a> {
         if withhold {
             injection.withhold = nodes::withheld(&asked.node, &injection.nodes, paths);
         }
+        let (facts, bundle) = (&self.facts, self.caller.bundle());
+        driver::add(&mut injection, &driver::Wanted { asked, lease, facts, bundle, paths })?;
+        injection.gids = nodes::gids(&injection.nodes);
         Ok(injection)
     }
 

@@ -295,6 +295,7 @@ fn the_rest_of_the_keys() {
     }
     let request = asked(&[("gpulease/capabilities", "utility, compute")]);
     assert_eq!(request.capabilities, Some(vec![Capability::Utility, Capability::Compute]));
+    assert_eq!(asked(&[("gpulease/capabilities", " none ")]).capabilities, Some(Vec::new()));
     for zero in ["0", "0s", "0m"] {
         assert!(annotated(&[("gpulease/wait", zero)]).is_ok(), "{zero}");
     }
@@ -307,6 +308,8 @@ fn the_rest_of_the_keys() {
         ("gpulease/workload", "gaming"),
         ("gpulease/capabilities", "compute,ngx"),
         ("gpulease/capabilities", "compute,compute"),
+        ("gpulease/capabilities", "none,compute"),
+        ("gpulease/capabilities", "None"),
         ("gpulease/wait", "soon"),
         ("gpulease/wait", "-1s"),
         ("gpulease/wait", "30"),

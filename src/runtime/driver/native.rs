@@ -1,0 +1,191 @@
+//! The host's driver files as read-only mounts where the container's own loader finds them.
+//!
+//! Nothing runs in the container's file system and nothing is written to it: the low-level runtime
+//! makes the mounts, by its own guarded way of resolving paths in there, and no cache of the loader
+//! is made anew, since each library is mounted under all its names in a directory that the loader
+//! looks in anyway.
+
+use super::Wanted;
+use super::require;
+use super::target::{self, Target};
+use crate::failure::Failure;
+use crate::injection::{Facts, Injection, MountEntry, ResolvedNode};
+use crate::model::code::Code;
+use crate::model::device::{Device, DeviceNode};
+use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Utility, Video};
+use crate::model::driver::{DriverFile, FileKind};
+use crate::model::machine;
+use crate::paths::Paths;
+use crate::runtime::nodes;
+use crate::sys::checked::fault_of;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// The container's own word on features, which its image may bring.
+const VARIABLE: &str = "NVIDIA_DRIVER_CAPABILITIES";
+
+/// Adds the mounts, and leaves out the control nodes that nothing needs. Returns what to say of it.
+pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<String, Failure> {
+    let gpus = wanted.gpus();
+    let Some(driver) = wanted.driver() else { return Ok("none".to_owned()) };
+    let asked = wanted.asked.request.capabilities.as_deref();
+    let features = features(asked, &wanted.facts.env);
+    if features.is_empty() {
+        return Ok("none: by request".to_owned());
+    }
+    require::check(&wanted.facts.env, driver, &gpus)?;
+    injection.nodes.retain(|node| is_needed(&node.path, &features));
+    if [Graphics, Display, Video].iter().any(|feature| has(&features, *feature)) {
+        add_drawing_nodes(&mut injection.nodes, &gpus, wanted.paths);
+    }
+    let Some(directory) = directory(wanted)? else {
+        return Ok("none: no C library in the image".to_owned());
+    };
+    let files = driver.files.iter();
+    for file in files.filter(|f| f.capabilities.iter().any(|feature| has(&features, *feature))) {
+        add_mounts(&mut injection.mounts, file, &directory, wanted.facts)?;
+    }
+    Ok("native".to_owned())
+}
+
+/// What is asked for: by the request, else by the container's variable, of which the last counts
+/// and words that nobody knows do not.
+fn features(asked: Option<&[Capability]>, env: &[(String, String)]) -> Vec<Capability> {
+    if let Some(asked) = asked {
+        return asked.to_vec();
+    }
+    let said = env.iter().rev().find(|(name, _)| name == VARIABLE);
+    let words = said.map_or("", |(_, value)| value.as_str()).split(',');
+    let known: Vec<Capability> = words.filter_map(|word| Capability::of(word.trim())).collect();
+    if known.is_empty() { vec![Compute, Utility] } else { known }
+}
+
+fn has(features: &[Capability], feature: Capability) -> bool {
+    features.contains(&All) || features.contains(&feature)
+}
+
+/// Whether a granted node is for something that was asked for: unified memory is CUDA's, and mode
+/// setting is for displays.
+fn is_needed(path: &str, features: &[Capability]) -> bool {
+    match path {
+        "/dev/nvidia-uvm" | "/dev/nvidia-uvm-tools" => has(features, Compute),
+        "/dev/nvidia-modeset" => has(features, Graphics) || has(features, Display),
+        _ => true,
+    }
+}
+
+/// The DRM nodes of the granted GPUs, as sysfs lists them below the PCI device. A MIG instance has
+/// none.
+fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Paths) {
+    for gpu in gpus.iter().filter(|gpu| gpu.mig.is_none()) {
+        let directory = paths.sys.join(format!("bus/pci/devices/{}/drm", gpu.pci));
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> =
+            names.filter(|name| name.starts_with("card") || name.starts_with("renderD")).collect();
+        names.sort_unstable();
+        for name in names {
+            let node = DeviceNode { path: format!("/dev/dri/{name}"), simulated: None };
+            let is_there = nodes.iter().any(|there| there.path == node.path);
+            // Without the node there is no drawing, but all else works.
+            if let Ok(node) = nodes::real(&node, paths)
+                && !is_there
+            {
+                nodes.push(node);
+            }
+        }
+    }
+}
+
+/// Where libraries go; `None` if no program in the image can load any.
+fn directory(wanted: &Wanted<'_>) -> Result<Option<String>, Failure> {
+    let Some(machine) = machine::HOST else { return Ok(None) };
+    let Some(root) = wanted.facts.root.as_deref().filter(|root| !root.is_empty()) else {
+        return Err(Failure::new(Code::BadBundle, "the spec names no root file system"));
+    };
+    match target::find(&wanted.bundle.join(root), machine)? {
+        Target::Directory(directory) => Ok(Some(directory)),
+        Target::NoLibrary => Ok(None),
+    }
+}
+
+fn add_mounts(
+    mounts: &mut Vec<MountEntry>,
+    file: &DriverFile,
+    directory: &str,
+    facts: &Facts,
+) -> Result<(), Failure> {
+    check(file)?;
+    for name in &file.names {
+        let destination = match file.kind {
+            FileKind::Library => format!("{directory}/{name}"),
+            _ => name.clone(),
+        };
+        if !is_taken(&destination, facts) {
+            mounts.push(mount(file, destination));
+        }
+    }
+    Ok(())
+}
+
+fn mount(file: &DriverFile, destination: String) -> MountEntry {
+    let mut options = vec!["bind", "ro", "nosuid", "nodev", "private"];
+    if file.kind == FileKind::Socket {
+        options.push("noexec");
+    }
+    MountEntry {
+        source: file.path.clone(),
+        destination,
+        kind: "bind".to_owned(),
+        options: options.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// Whether the user has put something there. Below a directory of the user's the runtime would
+/// even have to make the file that is mounted on.
+fn is_taken(destination: &str, facts: &Facts) -> bool {
+    let destination = plain(destination);
+    facts.mounts.iter().any(|mount| {
+        let there = plain(&mount.destination);
+        there == destination
+            || (mount.bind && there != Path::new("/") && destination.starts_with(there))
+    })
+}
+
+/// One spelling for the directories that most distributions have merged: `/lib` is `/usr/lib`.
+fn plain(path: &str) -> &Path {
+    let short = path
+        .strip_prefix("/usr")
+        .filter(|rest| ["/lib", "/bin", "/sbin"].iter().any(|merged| rest.starts_with(merged)));
+    Path::new(short.unwrap_or(path))
+}
+
+/// Whether a file of the driver's is still what the inventory says, and root's.
+fn check(file: &DriverFile) -> Result<(), Failure> {
+    let stale = |what: String| {
+        Failure::new(Code::StaleInventory, format!("the driver's file `{}` {what}", file.path))
+            .hint("run `gpulease inventory refresh`")
+    };
+    let metadata = fs::symlink_metadata(&file.path)
+        .map_err(|error| stale(format!("cannot be used: {error}")))?;
+    let kind = metadata.file_type();
+    let fits = match file.kind {
+        FileKind::Library | FileKind::Binary | FileKind::Config => kind.is_file(),
+        FileKind::Firmware => kind.is_file() || kind.is_dir(),
+        FileKind::Socket => kind.is_socket(),
+    };
+    if !fits {
+        return Err(stale("is of another kind than it was".to_owned()));
+    }
+    match fault_of(&metadata) {
+        // A service's socket is the service's.
+        Some(fault) if file.kind != FileKind::Socket => {
+            Err(stale(format!("is not put into containers: {fault}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+use super::*;
+use crate::injection::facts;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+fn env(value: &str) -> Vec<(String, String)> {
+    vec![(VARIABLE.to_owned(), "display".to_owned()), (VARIABLE.to_owned(), value.to_owned())]
+}
+
+#[test]
+fn the_request_then_the_image_then_the_custom_decide() {
+    let usual = [Compute, Utility];
+    assert_eq!(features(None, &[]), usual);
+    assert_eq!(features(None, &env("")), usual);
+    assert_eq!(features(None, &env("ngx,\u{1b}[2J")), usual);
+    assert_eq!(features(None, &env("ngx, video ,all")), [Video, All]);
+    assert_eq!(features(Some(&[Graphics]), &env("all")), [Graphics]);
+    assert_eq!(features(Some(&[]), &env("all")), []);
+}
+
+#[test]
+fn control_nodes_come_with_what_uses_them() {
+    let needed = |path: &str, features: &[Capability]| is_needed(path, features);
+    for node in ["/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"] {
+        assert!(needed(node, &[Compute]) && needed(node, &[All]));
+        assert!(!needed(node, &[Utility, Graphics, Video]));
+    }
+    assert!(
+        needed("/dev/nvidia-modeset", &[Display]) && needed("/dev/nvidia-modeset", &[Graphics])
+    );
+    assert!(!needed("/dev/nvidia-modeset", &[Compute, Utility, Video]));
+    assert!(needed("/dev/nvidiactl", &[Utility]) && needed("/dev/nvidia0", &[Video]));
+}
+
+fn file(dir: &Path, kind: FileKind, names: &[&str]) -> DriverFile {
+    let path = dir.join("file");
+    if !path.exists() {
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    DriverFile {
+        path: path.display().to_string(),
+        kind,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        capabilities: vec![Compute],
+    }
+}
+
+fn mounted(file: &DriverFile, spec_mounts: &str) -> Vec<String> {
+    let spec = facts(format!(r#"{{"mounts":[{spec_mounts}]}}"#).as_bytes()).unwrap();
+    let mut mounts = Vec::new();
+    add_mounts(&mut mounts, file, "/usr/lib64", &spec).unwrap();
+    mounts.into_iter().map(|mount| mount.destination).collect()
+}
+
+#[test]
+fn a_library_is_mounted_under_each_name_and_the_users_mounts_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = file(dir.path(), FileKind::Library, &["libcuda.so.1", "vdpau/x.so"]);
+    let both = ["/usr/lib64/libcuda.so.1", "/usr/lib64/vdpau/x.so"];
+    assert_eq!(mounted(&library, ""), both);
+    let bind = |path: &str| format!(r#"{{"destination":"{path}","type":"bind"}}"#);
+    for own in ["/usr/lib64/libcuda.so.1", "/usr/lib64//libcuda.so.1/", "/lib64/libcuda.so.1"] {
+        assert_eq!(mounted(&library, &bind(own)), both[1..], "{own}");
+    }
+    assert_eq!(mounted(&library, &bind("/usr/lib64/vdpau")), both[..1]);
+    assert_eq!(mounted(&library, &bind("/usr")), both[..0]);
+    assert_eq!(mounted(&library, &bind("/usr/lib")), both);
+    assert_eq!(mounted(&library, &bind("/")), both);
+    // A file system of its own takes what is mounted in it, as systemd's images have one on /run.
+    let socket = file(dir.path(), FileKind::Config, &["/run/x/config"]);
+    let tmpfs = r#"{"destination":"/run","type":"tmpfs","options":["rw"]}"#;
+    assert_eq!(mounted(&socket, tmpfs), ["/run/x/config"]);
+}
+
+#[test]
+fn mounts_cannot_be_written_and_sockets_not_be_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = |kind| mount(&file(dir.path(), kind, &[]), "/x".to_owned()).options;
+    assert_eq!(options(FileKind::Library), ["bind", "ro", "nosuid", "nodev", "private"]);
+    assert!(options(FileKind::Socket).contains(&"noexec".to_owned()));
+}
+
+#[test]
+fn a_file_that_is_not_what_it_was_is_not_handed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = file(dir.path(), FileKind::Library, &["libcuda.so.1"]);
+    assert!(check(&library).is_ok());
+    let path = dir.path().join("file");
+    let refused = || {
+        let failure = check(&library).unwrap_err();
+        assert_eq!(failure.code, Code::StaleInventory);
+        failure.message
+    };
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
+    assert!(refused().contains("0646"));
+    fs::remove_file(&path).unwrap();
+    assert!(refused().contains("No such file"));
+    symlink("/etc/shadow", &path).unwrap();
+    assert!(refused().contains("another kind"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(refused().contains("another kind"));
+    let firmware = file(dir.path(), FileKind::Firmware, &["/lib/firmware/nvidia/550.10"]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(check(&firmware).is_ok());
+    let socket = file(dir.path(), FileKind::Socket, &["/run/x"]);
+    assert!(check(&socket).is_err());
+}
+
+#[test]
+fn drawing_nodes_are_those_of_the_granted_gpu() {
+    use crate::model::device::{Details, PciAddress, Vendor};
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    for (gpu, names) in
+        [("0000:01:00.0", ["card1", "renderD128"]), ("0000:02:00.0", ["card2", "x"])]
+    {
+        for name in names {
+            fs::create_dir_all(paths.sys.join(format!("bus/pci/devices/{gpu}/drm/{name}")))
+                .unwrap();
+        }
+    }
+    fs::create_dir_all(paths.dev.join("dri")).unwrap();
+    // card1 is not there: an nvidia-drm without modeset makes none.
+    for name in ["renderD128", "card2", "x"] {
+        symlink("/dev/null", paths.dev.join("dri").join(name)).unwrap();
+    }
+    let gpu = |bus| Device {
+        uuid: crate::model::id::DeviceId::new("GPU-1").unwrap(),
+        index: 0,
+        vendor: Vendor::Nvidia,
+        model: "Test".to_owned(),
+        memory_total_bytes: None,
+        memory_reserved_bytes: None,
+        pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
+        numa_node: None,
+        kfd_node: None,
+        nodes: Vec::new(),
+        healthy: None,
+        simulated: false,
+        mig: None,
+        details: Details::default(),
+    };
+    let nodes_of = |gpus: &[&Device]| {
+        let mut nodes = Vec::new();
+        add_drawing_nodes(&mut nodes, gpus, &paths);
+        add_drawing_nodes(&mut nodes, gpus, &paths);
+        nodes.into_iter().map(|node| node.path).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes_of(&[&gpu(1)]), ["/dev/dri/renderD128"]);
+    assert_eq!(nodes_of(&[&gpu(2), &gpu(1)]), ["/dev/dri/card2", "/dev/dri/renderD128"]);
+    assert_eq!(nodes_of(&[&gpu(3)]), [""; 0]);
+}

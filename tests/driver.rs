@@ -1,0 +1,60 @@
+//! NVIDIA's own user-space files in real containers of real runc and crun, on cgroup v1 and v2:
+//! the loader of each kind of image finds them, nothing in them can be written, and no image leads
+//! out of its root file system.
+//!
+//! The files are those of Debian's packages (tests/lab/nvidia.sh), the C libraries those of the
+//! distributions' kind (tests/lab/libc.sh). There is no GPU and no kernel module: what a program of
+//! NVIDIA's says in the end is that it cannot reach the driver.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+#[allow(dead_code, reason = "shared with tests/bundles.rs")]
+#[path = "bundles/lab.rs"]
+mod lab;
+
+#[path = "driver/files.rs"]
+mod files;
+#[path = "driver/image.rs"]
+mod image;
+#[path = "driver/malice.rs"]
+mod malice;
+#[path = "driver/refusals.rs"]
+mod refusals;
+
+use lab::Place;
+
+/// Every scenario with both runtimes on both versions of cgroups.
+macro_rules! everywhere {
+    ($($file:ident::$scenario:ident,)*) => {
+        everywhere!(@ runc_v1 "runc" "v1": $($file::$scenario,)*);
+        everywhere!(@ runc_v2 "runc" "v2": $($file::$scenario,)*);
+        everywhere!(@ crun_v1 "crun" "v1": $($file::$scenario,)*);
+        everywhere!(@ crun_v2 "crun" "v2": $($file::$scenario,)*);
+    };
+    (@ $place:ident $runtime:literal $cgroup:literal: $($file:ident::$scenario:ident,)*) => {
+        mod $place {
+            $(#[test]
+            fn $scenario() {
+                if super::support::is_root(concat!(stringify!($place), "::", stringify!($scenario))) {
+                    super::$file::$scenario(super::Place { runtime: $runtime, cgroup: $cgroup });
+                }
+            })*
+        }
+    };
+}
+
+everywhere! {
+    files::programs_of_the_driver_start_in_images_of_both_kinds,
+    files::only_what_was_asked_for_is_there,
+    files::a_bundle_run_twice_has_each_mount_once,
+    malice::no_image_leads_out_of_itself,
+}
