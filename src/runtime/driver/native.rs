@@ -145,20 +145,23 @@ fn mount(file: &DriverFile, destination: String) -> MountEntry {
 /// Whether the user has put something there. Below a directory of the user's the runtime would
 /// even have to make the file that is mounted on.
 fn is_taken(destination: &str, facts: &Facts) -> bool {
-    let destination = plain(destination);
     facts.mounts.iter().any(|mount| {
-        let there = plain(&mount.destination);
-        there == destination
-            || (mount.bind && there != Path::new("/") && destination.starts_with(there))
+        let spellings = [
+            (destination, mount.destination.as_str()),
+            (merged(destination), merged(&mount.destination)),
+        ];
+        spellings.iter().any(|(ours, theirs)| {
+            let (ours, theirs) = (Path::new(ours), Path::new(theirs));
+            let is_below = mount.bind && theirs != Path::new("/") && ours.starts_with(theirs);
+            ours == theirs || is_below
+        })
     })
 }
 
 /// One spelling for the directories that most distributions have merged: `/lib` is `/usr/lib`.
-fn plain(path: &str) -> &Path {
-    let short = path
-        .strip_prefix("/usr")
-        .filter(|rest| ["/lib", "/bin", "/sbin"].iter().any(|merged| rest.starts_with(merged)));
-    Path::new(short.unwrap_or(path))
+fn merged(path: &str) -> &str {
+    let is_one = |rest: &&str| ["/lib", "/bin", "/sbin"].iter().any(|dir| rest.starts_with(dir));
+    path.strip_prefix("/usr").filter(is_one).unwrap_or(path)
 }
 
 /// Whether a file of the driver's is still what the inventory says, and root's.

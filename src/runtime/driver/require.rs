@@ -149,6 +149,7 @@ fn compare(a: &[u32], b: &[u32]) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::device::{Details, PciAddress, Vendor};
     use proptest::prelude::*;
 
     const HAS: Has<'_> = Has {
@@ -199,6 +200,59 @@ mod tests {
         let unknown = Has { cuda: None, driver: None, arch: None, brand: None };
         assert!(unknown.fulfils("cuda>=99,driver>=999,arch=1,brand=x"));
         assert_eq!(HAS.to_string(), "cuda 12.2, driver 535.216.01, arch 8.0, brand tesla");
+    }
+
+    fn driver() -> Driver {
+        Driver {
+            vendor: Vendor::Nvidia,
+            version: Some("535.216.01".to_owned()),
+            cuda: Some("12.2".to_owned()),
+            library: None,
+            root: "/".to_owned(),
+            files: Vec::new(),
+        }
+    }
+
+    fn gpu(brand: &str) -> Device {
+        Device {
+            uuid: crate::model::id::DeviceId::new("GPU-1").unwrap(),
+            index: 0,
+            vendor: Vendor::Nvidia,
+            model: "Test".to_owned(),
+            memory_total_bytes: None,
+            memory_reserved_bytes: None,
+            pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
+            numa_node: None,
+            kfd_node: None,
+            nodes: Vec::new(),
+            healthy: None,
+            simulated: false,
+            mig: None,
+            details: Details { brand: Some(brand.to_owned()), ..Details::default() },
+        }
+    }
+
+    #[test]
+    fn every_variable_has_to_hold_for_every_gpu() {
+        let (tesla, titan) = (gpu("tesla"), gpu("titan"));
+        let judge = |env: &[(&str, &str)], gpus: &[&Device]| {
+            let env: Vec<(String, String)> =
+                env.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            check(&env, &driver(), gpus).map_err(|failure| failure.message)
+        };
+        let cuda = ("NVIDIA_REQUIRE_CUDA", "cuda>=12.4 brand=tesla,driver>=535");
+        assert_eq!(judge(&[cuda, ("NVIDIA_REQUIRE_JETPACK", "cuda>=99")], &[&tesla]), Ok(()));
+        let message = judge(&[cuda], &[&tesla, &titan]).unwrap_err();
+        let (name, has) = ("`NVIDIA_REQUIRE_CUDA`", "cuda 12.2, driver 535.216.01, brand titan");
+        assert!(message.contains(name) && message.contains(has), "{message}");
+        let other = ("NVIDIA_REQUIRE_DRIVER", "driver>=550\u{1b}[2J");
+        assert_eq!(judge(&[other], &[&tesla]), Ok(()), "no version, so not understood");
+        let other = ("NVIDIA_REQUIRE_\u{1b}[2J", "driver>=550");
+        let message = judge(&[cuda, other], &[&tesla]).unwrap_err();
+        assert!(!message.contains('\u{1b}'), "{message:?}");
+        let env = |disable| [cuda, other, ("NVIDIA_DISABLE_REQUIRE", disable)];
+        assert_eq!(judge(&env("true"), &[&titan]), Ok(()));
+        assert!(judge(&env("0"), &[&titan]).is_err());
     }
 
     proptest! {
