@@ -247,7 +247,7 @@ fn who_belongs_to_a_lease_is_not_in_its_way() {
     let of = |pid: &str| {
         let all = told["processes"].as_array().unwrap();
         all.iter()
-            .find(|process| process["pid"].to_string() == pid)
+            .find(|process| process["pid"].as_u64() == pid.parse().ok())
             .unwrap_or_else(|| panic!("{told}"))
     };
     let lease = faked.host.lease("web").unwrap();
