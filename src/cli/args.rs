@@ -166,8 +166,8 @@ pub(super) enum Command {
     /// Find what is wrong with this node, and say how to set it right
     ///
     /// Looks at the configuration, the low-level runtime and its version, gpulease's programs, the
-    /// lease directory, the inventory, the engines that are installed and their hooks, and the
-    /// cgroups. Changes nothing. What cannot be looked at, as by another user than root, is said.
+    /// lease directory, the inventory, the GPUs and their drivers, the engines that are installed
+    /// and their hooks, and the cgroups. Changes nothing. What cannot be looked at, as by another user than root, is said.
     #[command(after_help = DOCTOR_AFTER)]
     Doctor {
         /// Also show the checks that passed

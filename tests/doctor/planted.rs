@@ -32,6 +32,22 @@ const REAL: &str = "[[device]]\nuuid = 'GPU-1'\nvendor = 'nvidia'\nmodel = 'M'\n
 pub const OUR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["precreate"], "when": {"always": true},
     "hook": {"path": "/usr/local/bin/gpulease-hook", "args": ["gpulease-hook", "precreate"]}}"#;
 
+/// The device of [`REAL`] with its node, and nothing else to be said of it.
+fn real(node: &Node) {
+    node.write(DEVICES, REAL);
+    node.device("dev/nvidia0");
+    node.write("sys/fs/cgroup/cgroup.controllers", "cpu dmem\n");
+    node.refresh();
+}
+
+/// NVIDIA's kernel module, as it shows itself.
+fn nvidia_module(node: &Node) {
+    node.write("proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 550.54.15\n");
+    let gpu = "Model: \t\t M\nGPU UUID: \t GPU-1\nDevice Minor: \t 0\n";
+    node.write("proc/driver/nvidia/gpus/0000:01:00.0/information", gpu);
+    node.device("dev/nvidiactl");
+}
+
 const VENDOR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["prestart"], "when": {"always": true},
     "hook": {"path": "/usr/bin/nvidia-container-runtime-hook"}}"#;
 
@@ -179,6 +195,29 @@ const ROWS: &[Row] = &[
     fault("no-devices", "gpulease inventory example", true, |node| {
         node.write(DEVICES, "");
         node.refresh();
+    }),
+    fault("nvidia-nodes-missing", "`nvidia-modprobe -u -c=0`", false, |node| {
+        real(node);
+        nvidia_module(node);
+        node.refresh();
+    }),
+    warning("device-unhealthy", "`dmesg`", |node| {
+        real(node);
+        node.write(DEVICES, format!("{REAL}healthy = false\n"));
+        node.refresh();
+    }),
+    note("device-busy", "`gpulease processes`", |node| {
+        real(node);
+        node.write("sys/module/nvidia_uvm/refcnt", "1\n");
+        node.write("proc/4711/comm", "python3\n");
+        node.mkdir("proc/4711/fd");
+        for (fd, target) in [("3", "/dev/nvidia-uvm"), ("4", "/dev/nvidia0")] {
+            let link = node.path("proc/4711/fd").join(fd);
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+    }),
+    warning("amd-gpu-tracker", "`amd-ctk gpu-tracker disable`", |node| {
+        node.write("var/log/gpu-tracker.json", r#"{"enabled": true, "gpusStatus": {}}"#);
     }),
     fault("no-devices", "gpulease inventory example", true, |node| {
         node.remove(DEVICES);
@@ -344,6 +383,40 @@ fn a_mistake_in_the_configuration_leaves_the_essentials_known() {
     let (_, checks) = node.doctor();
     let expected = ["config-invalid", "run-dir-mode", "runtime-missing", "unchecked"];
     assert_eq!(codes(&checks), expected, "{checks:#?}");
+}
+
+#[test]
+fn what_is_for_a_group_alone_is_told() {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let node = Node::healthy();
+    real(&node);
+    assert_eq!(codes(&node.doctor().1), Vec::<String>::new());
+    node.remove("dev/nvidia0");
+    let path = node.path("dev/nvidia0");
+    mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(1, 3)).unwrap();
+    node.chmod("dev/nvidia0", 0o660);
+    std::os::unix::fs::chown(&path, None, Some(4242)).unwrap();
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, vec!["node-group".to_owned()]), "{checks:#?}");
+    let found = checks.iter().find(|check| check["code"] == "node-group").unwrap();
+    assert!(found["message"].as_str().unwrap().contains("the group 4242"), "{found}");
+    assert!(found["fix"].as_str().unwrap().contains("usermod -aG 4242"), "{found}");
+}
+
+#[test]
+fn a_tracker_that_is_off_and_nodes_that_are_there_are_no_finding() {
+    let node = Node::healthy();
+    real(&node);
+    nvidia_module(&node);
+    node.device("dev/nvidia-uvm");
+    node.write("var/log/gpu-tracker.json", r#"{"enabled": false}"#);
+    node.refresh();
+    let (status, checks) = node.doctor();
+    assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+    assert!(checks.iter().any(|check| check["code"] == "nvidia-nodes"), "{checks:#?}");
 }
 
 #[test]

@@ -13,27 +13,34 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
+/// Gives back what a start would find.
+pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory> {
     let scanned = match inventory::scan(&subject.paths, &subject.config) {
         Ok(scanned) => scanned,
-        Err(error) => return source(&error, subject, found),
+        Err(error) => {
+            source(&error, subject, found);
+            return None;
+        }
     };
     cache(subject, found);
     if scanned.node.devices.is_empty() {
         let file = &subject.config.devices_file;
         let what = if file.exists() { "lists no device" } else { "is not there" };
-        return found.fault(
+        let others = if subject.config.sources.len() > 1 { ", and no GPU was found" } else { "" };
+        found.fault(
             "no-devices",
-            format!("{} {what}: every request is refused", quoted(file)),
+            format!("{} {what}{others}: every request is refused", quoted(file)),
             words::LIST_DEVICES,
         );
+        return Some(scanned);
     }
     let simulated = scanned.node.devices.iter().filter(|device| device.simulated).count();
     let more = if simulated > 0 { format!(", {simulated} simulated") } else { String::new() };
     let count = words::count(scanned.node.devices.len(), "device");
-    found.ok("devices", format!("{} lists {count}{more}", quoted(&subject.config.devices_file)));
+    found.ok("devices", format!("{count}{more}, by {}", shown(&scanned.from.join(", "))));
     nodes(&scanned, subject, found);
     memory_limits(&scanned, subject, found);
+    Some(scanned)
 }
 
 /// What is wrong with the devices file: no start with a request can succeed.
@@ -83,8 +90,9 @@ fn cache(subject: &Subject, found: &mut Findings) {
         }
     };
     match inventory::freshness(&inventory, &subject.paths, &subject.config) {
-        Ok(()) => found
-            .ok("inventory", format!("{} is of this boot and of the devices file", quoted(&path))),
+        Ok(()) => {
+            found.ok("inventory", format!("{} is of this boot and up to date", quoted(&path)))
+        }
         Err(why) => found.note("inventory-stale", stale(&path, &why.to_string()), REFRESH),
     }
 }
@@ -112,10 +120,8 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
     }
     match missing.as_slice() {
         [] if seen == 0 => {}
-        [] => found.ok(
-            "device-nodes",
-            format!("{} of the listed devices are there", words::count(seen, "node")),
-        ),
+        [] => found
+            .ok("device-nodes", format!("{} of the devices are there", words::count(seen, "node"))),
         [first, more @ ..] => {
             let more =
                 if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
@@ -129,7 +135,7 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
             found.fault(
                 "device-node-missing",
                 format!(
-                    "`{}`{more} of the devices file is no device here: what needs it is refused",
+                    "`{}`{more} of the inventory is no device here: what needs it is refused",
                     shown(first)
                 ),
                 format!(

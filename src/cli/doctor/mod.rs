@@ -8,14 +8,17 @@ mod cgroups;
 mod configuration;
 mod engines;
 mod finding;
+mod gpus;
 mod hooks_dirs;
 mod inventory;
 mod lowlevel;
+mod nvidia;
 mod programs;
 mod records;
 mod report;
 mod run_dir;
 mod subject;
+mod trackers;
 
 use super::output::{Answer, Output};
 use crate::paths::Paths;
@@ -43,9 +46,11 @@ pub(super) fn doctor(
         run_dir::check(&subject, &mut found);
         records::check(&subject, &mut found);
     }
-    if all {
-        inventory::check(&subject, &mut found);
+    if all && let Some(scanned) = inventory::check(&subject, &mut found) {
+        nvidia::check(&scanned, &subject, &mut found);
+        gpus::check(&scanned, &subject, &mut found);
     }
+    trackers::check(&subject, &mut found);
     hooks_dirs::check(&subject, &wired.hooks_dirs, &mut found);
     cgroups::check(&subject, &mut found);
     report::doctor(&found, verbose, output)
@@ -58,7 +63,7 @@ pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output
     if subject.known == Known::All {
         programs::check_hook(&subject, &mut found);
         run_dir::check(&subject, &mut found);
-        inventory::check(&subject, &mut found);
+        let _ = inventory::check(&subject, &mut found);
     }
     report::health(&found, &subject, output)
 }

@@ -1,0 +1,286 @@
+//! The real devices: which of them nobody gets, and what of their drivers will surprise somebody.
+
+use super::finding::Findings;
+use super::subject::Subject;
+use crate::claim::Ground;
+use crate::claim::busy::Crowd;
+use crate::claim::sweep::survey;
+use crate::cli::words;
+use crate::inventory::Inventory;
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::driver::{Driver, FileKind};
+use crate::model::text::shown;
+use crate::request::policy::Busy;
+use crate::sys::gpu_users;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+/// What everybody needs for a device node: to read and to write.
+const FOR_ALL: u32 = 0o006;
+
+pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+    let node = &inventory.node;
+    if node.devices.iter().all(|device| device.simulated) {
+        return;
+    }
+    let before = found.list.len();
+    queryable(node, found);
+    healthy(node, found);
+    busy(node, subject, found);
+    persistence(node, found);
+    for driver in &inventory.drivers {
+        versions(driver, found);
+    }
+    groups(node, subject, found);
+    for note in &inventory.notes {
+        found.note(
+            "inventory-note",
+            shown(note),
+            "`gpulease driver` and `gpulease devices` say more",
+        );
+    }
+    if found.is_clean_since(before) {
+        found.ok("gpus", "nothing of the devices' drivers stands in the way of leases");
+    }
+}
+
+/// The devices that are there, and these.
+fn real(node: &Node, test: impl Fn(&Device) -> bool) -> Vec<&Device> {
+    node.devices.iter().filter(|device| !device.simulated && test(device)).collect()
+}
+
+/// `GPU 0 (why), GPU 3`.
+fn listed<'a>(devices: &[&'a Device], why: impl Fn(&'a Device) -> Option<String>) -> String {
+    let one = |device: &&'a Device| match why(device) {
+        Some(why) => format!("GPU {} ({})", device.place(), words::short(&why)),
+        None => format!("GPU {}", device.place()),
+    };
+    devices.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn queryable(node: &Node, found: &mut Findings) {
+    let mute = real(node, |device| device.details.fault.is_some());
+    if let Some(first) = mute.first() {
+        let fix = match first.vendor {
+            Vendor::Nvidia => "see `dmesg`; `nvidia-smi --gpu-reset -i PCI`, or reboot",
+            Vendor::Amd => "see `dmesg`; `amd-smi reset --gpureset -g INDEX`, or reboot",
+            Vendor::Intel => "see `dmesg`; reboot",
+        };
+        let which = listed(&mute, |device| device.details.fault.clone());
+        let text =
+            format!("the driver does not answer for {which}: nobody is granted what is mute");
+        found.warning("device-unqueryable", text, fix);
+    }
+}
+
+fn healthy(node: &Node, found: &mut Findings) {
+    let ill = real(node, |d| d.healthy == Some(false) && d.details.fault.is_none());
+    if !ill.is_empty() {
+        let which = listed(&ill, |device| device.details.ailment.clone());
+        found.warning(
+            "device-unhealthy",
+            format!("reported unhealthy: {which}; nobody is granted what is broken"),
+            "see `dmesg`, and have the GPU repaired or reset; then `gpulease inventory refresh`",
+        );
+    }
+}
+
+/// Nothing is said where the leases cannot be read: another check says that.
+fn busy(node: &Node, subject: &Subject, found: &mut Findings) {
+    let policy = subject.config.policy.busy;
+    if policy == Busy::Ignore {
+        return;
+    }
+    let users = gpu_users::look(node, &subject.paths);
+    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let Some(swept) = (!users.is_empty()).then(|| survey(ground).ok()).flatten() else { return };
+    let outsiders = swept.outsiders(Crowd { users: &users, policy }, ground);
+    let busy = real(node, |device| !outsiders.of(device).is_empty());
+    if busy.is_empty() {
+        return;
+    }
+    let pids = |device| {
+        let pids: Vec<String> =
+            outsiders.of(device).iter().map(|outsider| outsider.pid.to_string()).collect();
+        Some(format!("process {}", pids.join(", ")))
+    };
+    let granted = match policy {
+        Busy::Refuse => "nobody is granted them",
+        Busy::Avoid | Busy::Ignore => "only who names them is granted them",
+    };
+    found.note(
+        "device-busy",
+        format!("processes without a lease may compute on {}: {granted}", listed(&busy, pids)),
+        "`gpulease processes` says who they are; end them, or run them with a lease",
+    );
+}
+
+/// Without it the driver lets go of a GPU that nobody uses, and takes seconds to come back.
+fn persistence(node: &Node, found: &mut Findings) {
+    let off = real(node, |device| device.details.persistence == Some(false));
+    if !off.is_empty() {
+        let which = listed(&off, |_| None);
+        found.warning(
+            "persistence-off",
+            format!(
+                "NVIDIA's persistence mode is off for {which}: the first use after a pause takes \
+                 seconds, and settings of the GPU are lost in between"
+            ),
+            "run nvidia-persistenced, or `nvidia-smi -pm 1`",
+        );
+    }
+}
+
+/// A library speaks only with the kernel module of its own version.
+fn versions(driver: &Driver, found: &mut Findings) {
+    let Some(module) = &driver.version else { return };
+    let libraries = driver.files.iter().filter(|file| file.kind == FileKind::Library);
+    let versions: BTreeSet<&str> = libraries
+        .filter_map(|file| version_of(&file.path))
+        .filter(|version| version != module)
+        .collect();
+    if driver.vendor != Vendor::Nvidia || versions.is_empty() {
+        return;
+    }
+    let others = versions.into_iter().map(shown).collect::<Vec<_>>().join(", ");
+    found.fault(
+        "driver-mismatch",
+        format!(
+            "NVIDIA's kernel module is {}, its libraries are {others}: CUDA and nvidia-smi fail \
+             with \"driver/library version mismatch\"",
+            shown(module)
+        ),
+        "after an upgrade, reboot, or unload the module while nobody uses it and load it again",
+    );
+}
+
+/// The version of the two libraries that tell it by their names and that all else goes by:
+/// `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
+fn version_of(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?;
+    let version = ["libcuda.so.", "libnvidia-ml.so."].iter().find_map(|l| name.strip_prefix(l))?;
+    // `libcuda.so.1` is a name, not a version.
+    version.contains('.').then_some(version)
+}
+
+/// Who may use the nodes without gpulease: a rootless engine's containers have no more than its user.
+fn groups(node: &Node, subject: &Subject, found: &mut Findings) {
+    let own = node.devices.iter().flat_map(|device| &device.nodes);
+    let control = node.control.iter().flat_map(|control| &control.nodes);
+    let mut by_group: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for node in own.chain(control).filter(|node| node.simulated.is_none()) {
+        let Ok(metadata) = fs::metadata(subject.paths.on_host(Path::new(&node.path))) else {
+            continue;
+        };
+        let is_for_few = metadata.mode() & FOR_ALL != FOR_ALL;
+        if metadata.file_type().is_char_device() && is_for_few && metadata.gid() != 0 {
+            by_group.entry(metadata.gid()).or_default().push(&node.path);
+        }
+    }
+    for (gid, nodes) in by_group {
+        let group = group(gid, subject);
+        let first = nodes.first().copied().unwrap_or_default();
+        let more = match nodes.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        found.note(
+            "node-group",
+            format!(
+                "`{}`{more} is for root and the group {group}: a container gets the group with its \
+                 lease, other users have to be in it",
+                shown(first)
+            ),
+            format!("nothing has to be done; `usermod -aG {group} USER` for who uses GPUs without a lease"),
+        );
+    }
+}
+
+/// Its name, where this is the host that has it.
+fn group(gid: u32, subject: &Subject) -> String {
+    let is_here = subject.paths.root == Path::new("/");
+    let group = is_here.then(|| nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid)));
+    let name = group.and_then(Result::ok).flatten().map(|group| shown(&group.name));
+    name.unwrap_or_else(|| gid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::static_file;
+    use crate::model::driver::DriverFile;
+
+    fn node() -> Node {
+        let device = |number: u32| {
+            format!(
+                "[[device]]\nuuid = 'GPU-{number}'\nvendor = 'nvidia'\nmodel = 'M'\n\
+                 memory_mib = 1\npci = '0000:0{number}:00.0'\nnodes = ['/dev/nvidia{number}']\n"
+            )
+        };
+        static_file::parse(&(device(1) + &device(2))).unwrap()
+    }
+
+    /// Code and message of what a check finds.
+    fn told(check: impl FnOnce(&mut Findings)) -> Vec<(&'static str, String)> {
+        let mut found = Findings::default();
+        check(&mut found);
+        assert!(found.list.iter().all(|finding| finding.fix.is_some()));
+        found.list.into_iter().map(|finding| (finding.code, finding.message)).collect()
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_is_told_once() {
+        let mut node = node();
+        assert!(told(|found| queryable(&node, found)).is_empty());
+        node.devices[1].details.fault = Some("XID 79: GPU has fallen\u{1b}off the bus".into());
+        node.devices[1].healthy = Some(false);
+        let all = told(|found| {
+            queryable(&node, found);
+            healthy(&node, found);
+        });
+        let [(code, message)] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(*code, "device-unqueryable");
+        assert!(message.contains("GPU 1 (XID 79: GPU has fallen\\u{1b}off"), "{message}");
+        node.devices[1].simulated = true;
+        assert!(told(|found| queryable(&node, found)).is_empty());
+    }
+
+    #[test]
+    fn persistence_that_is_off_is_told_and_what_nobody_knows_is_not() {
+        let mut node = node();
+        assert!(told(|found| persistence(&node, found)).is_empty());
+        node.devices[0].details.persistence = Some(true);
+        assert!(told(|found| persistence(&node, found)).is_empty());
+        node.devices[1].details.persistence = Some(false);
+        let all = told(|found| persistence(&node, found));
+        assert!(all[0].0 == "persistence-off" && all[0].1.contains("for GPU 1:"), "{all:?}");
+    }
+
+    #[test]
+    fn libraries_of_another_version_than_the_module_are_told() {
+        let file = |path: &str, kind| DriverFile {
+            path: path.into(),
+            kind,
+            names: Vec::new(),
+            capabilities: Vec::new(),
+        };
+        let driver = |module: Option<&str>, paths: &[&str]| Driver {
+            vendor: Vendor::Nvidia,
+            version: module.map(str::to_owned),
+            cuda: None,
+            library: None,
+            root: "/".into(),
+            files: paths.iter().map(|path| file(path, FileKind::Library)).collect(),
+        };
+        let old = ["/a/libcuda.so.550.54.15", "/a/libnvidia-ml.so.550.54.15", "/a/libvdpau.so.1.0"];
+        let codes = |driver: Driver| told(|found| versions(&driver, found));
+        assert!(codes(driver(Some("550.54.15"), &old)).is_empty());
+        assert!(codes(driver(None, &old)).is_empty());
+        assert!(codes(driver(Some("550.90.07"), &["/a/libcuda.so.1"])).is_empty());
+        let all = codes(driver(Some("550.90.07"), &old));
+        let [("driver-mismatch", message)] = &all[..] else { panic!("{all:?}") };
+        assert!(message.contains("is 550.90.07, its libraries are 550.54.15:"), "{message}");
+    }
+}

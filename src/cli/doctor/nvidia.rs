@@ -1,0 +1,76 @@
+//! NVIDIA's kernel module, and the device nodes that it does not make by itself.
+
+use super::finding::Findings;
+use super::subject::Subject;
+use crate::config::Source;
+use crate::inventory::Inventory;
+use crate::model::device::Vendor;
+use crate::model::text::shown;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// Unlike other drivers' nodes, NVIDIA's are made by a program that somebody has to run, with root's
+/// rights, before a container is started.
+pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+    let node = &inventory.node;
+    let is_real = |vendor: Option<Vendor>| {
+        node.devices.iter().any(|d| !d.simulated && vendor.is_none_or(|v| v == d.vendor))
+    };
+    let is_looked_for = subject.config.sources.contains(&Source::Nvidia)
+        && (node.devices.is_empty() || is_real(None));
+    let module = subject.paths.proc.join("driver/nvidia/version");
+    if !module.exists() || !(is_looked_for || is_real(Some(Vendor::Nvidia))) {
+        return;
+    }
+    // Those of the inventory are looked at elsewhere.
+    let own = node.devices.iter().flat_map(|device| &device.nodes);
+    let control = node.control.iter().flat_map(|control| &control.nodes);
+    let known: BTreeSet<&str> = own.chain(control).map(|node| node.path.as_str()).collect();
+    let expected = expected(subject);
+    let missing: Vec<&str> = expected
+        .iter()
+        .map(String::as_str)
+        .filter(|path| !known.contains(path) && !is_device(path, subject))
+        .collect();
+    if missing.is_empty() {
+        return found.ok("nvidia-nodes", "the nodes of NVIDIA's driver are there");
+    }
+    let names = missing.iter().map(|path| format!("`{}`", shown(path))).collect::<Vec<_>>();
+    found.fault(
+        "nvidia-nodes-missing",
+        format!(
+            "NVIDIA's kernel module is loaded without {}: containers cannot use CUDA",
+            names.join(", ")
+        ),
+        "`nvidia-modprobe -u -c=0` makes them, as nvidia-persistenced does at boot; then \
+         `gpulease inventory refresh`",
+    );
+}
+
+/// What a container with every GPU would need.
+fn expected(subject: &Subject) -> Vec<String> {
+    let mut nodes = vec!["/dev/nvidiactl".to_owned(), "/dev/nvidia-uvm".to_owned()];
+    let gpus = fs::read_dir(subject.paths.proc.join("driver/nvidia/gpus"));
+    let mut minors: Vec<u32> = gpus
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|gpu| minor(&fs::read_to_string(gpu.path().join("information")).ok()?))
+        .collect();
+    minors.sort_unstable();
+    nodes.extend(minors.into_iter().map(|minor| format!("/dev/nvidia{minor}")));
+    nodes
+}
+
+/// The number behind `Device Minor:`.
+fn minor(information: &str) -> Option<u32> {
+    let line = information.lines().find_map(|line| line.strip_prefix("Device Minor:"))?;
+    line.trim().parse().ok()
+}
+
+fn is_device(path: &str, subject: &Subject) -> bool {
+    let path = subject.paths.on_host(Path::new(path));
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
+}

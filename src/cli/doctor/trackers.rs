@@ -1,0 +1,27 @@
+//! Another ledger of the same GPUs: AMD's container toolkit keeps one, if it is told to.
+
+use super::engines::read_text;
+use super::finding::{Findings, quoted};
+use super::subject::Subject;
+use serde_json::Value;
+use std::path::Path;
+
+/// ROCm/container-toolkit, internal/gpu-tracker.
+const FILE: &str = "/var/log/gpu-tracker.json";
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    let file = subject.paths.on_host(Path::new(FILE));
+    let Ok(Some(text)) = read_text("AMD's GPU Tracker", &file, subject, found) else { return };
+    let state: Value = serde_json::from_str(&text).unwrap_or_default();
+    if state.get("enabled").and_then(Value::as_bool) == Some(true) {
+        found.warning(
+            "amd-gpu-tracker",
+            format!(
+                "{} says that AMD's GPU Tracker is on: it and gpulease know nothing of each \
+                 other's containers, and both may give the same GPU away",
+                quoted(&file)
+            ),
+            "`amd-ctk gpu-tracker disable`, or have amd-container-runtime start no more containers",
+        );
+    }
+}
