@@ -61,6 +61,7 @@ fn measure(what: &str, stamps: Vec<Stamp>) {
         stamps,
         node: Node::default(),
         drivers: Vec::new(),
+        cdi: gpulease::model::cdi::Cdi::default(),
         notes: Vec::new(),
         made_at: String::new(),
     };

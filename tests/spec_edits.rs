@@ -6,8 +6,8 @@
 )]
 
 use gpulease::injection::{
-    Document, HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode, apply, facts,
-    fragments, revert, strip_granted, strip_our_hooks,
+    Document, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE, ResolvedNode,
+    apply, facts, fragments, revert, strip_granted, strip_our_hooks,
 };
 use oci_spec::runtime::{Hook, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 use proptest::prelude::*;
@@ -22,7 +22,15 @@ const DOCKER: &str = include_str!("fixtures/docker-config.json");
 const HOOK: &str = "/usr/libexec/gpulease/gpulease-hook";
 
 fn node(path: &str, major: u32, minor: u32, gid: u32) -> ResolvedNode {
-    ResolvedNode { path: path.to_owned(), major, minor, file_mode: 0o660, uid: 0, gid }
+    ResolvedNode {
+        path: path.to_owned(),
+        major,
+        minor,
+        file_mode: 0o660,
+        uid: 0,
+        gid,
+        access: READ_WRITE.to_owned(),
+    }
 }
 
 fn hook(stage: HookStage, nonce: &str) -> HookEntry {
@@ -32,7 +40,7 @@ fn hook(stage: HookStage, nonce: &str) -> HookEntry {
         path: HOOK.to_owned(),
         args: args.map(str::to_owned).to_vec(),
         env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
-        timeout: 10,
+        timeout: Some(10),
     }
 }
 
@@ -56,7 +64,7 @@ fn injection(minor: u32, nonce: &str) -> Injection {
         gids: vec![44, 27, 0],
         env: env.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).into(),
         annotations: [("gpulease.granted/lease".to_owned(), format!("l-{nonce}"))].into(),
-        hooks: vec![hook(HookStage::CreateRuntime, nonce), hook(HookStage::Poststop, nonce)],
+        hooks: HookStage::ALL.map(|stage| hook(stage, nonce)).to_vec(),
         mounts: vec![library(minor)],
         masked: vec![format!("/proc/driver/nvidia/gpus/0000:0{minor}:00.0")],
         withhold: withhold.collect(),
@@ -135,8 +143,13 @@ fn the_edit_is_exactly_what_was_intended() {
         "CUDA_DEVICE_ORDER=PCI_BUS_ID"
     ]);
     expected["annotations"]["gpulease.granted/lease"] = json!("l-aa");
-    expected["hooks"]["createRuntime"].as_array_mut().unwrap().push(hook("createRuntime"));
-    expected["hooks"]["poststop"] = json!([hook("poststop")]);
+    for stage in HookStage::ALL.map(HookStage::as_str) {
+        let list = &mut expected["hooks"][stage];
+        if list.is_null() {
+            *list = json!([]);
+        }
+        list.as_array_mut().unwrap().push(hook(stage));
+    }
     let device = |path: &str, minor: u32| {
         json!({"path": path, "type": "c", "major": 195, "minor": minor,
             "fileMode": 0o660, "uid": 0, "gid": 44})
@@ -160,12 +173,16 @@ fn the_edit_is_exactly_what_was_intended() {
     assert_eq!(differences(&expected, &after.tree()), BTreeMap::new());
     assert_eq!(after.tree(), expected);
 
-    // And nothing outside the nine places that an edit may touch.
+    // And nothing outside the places that an edit may touch.
     let places = [
         "/process/user/additionalGids/",
         "/process/env/",
         "/annotations/gpulease.granted/",
         "/hooks/createRuntime/1",
+        "/hooks/prestart",
+        "/hooks/createContainer",
+        "/hooks/startContainer",
+        "/hooks/poststart",
         "/hooks/poststop",
         "/linux/devices/",
         "/linux/resources/devices/",
@@ -413,17 +430,23 @@ fn spec() -> impl Strategy<Value = Value> {
         "CUDA_VISIBLE_DEVICES=2",
     ])
     .prop_map(Value::from);
-    let hooks = list(tree().prop_map(|x| json!({"path": "/bin/x", "x": x})));
+    let hook = || list(tree().prop_map(|x| json!({"path": "/bin/x", "x": x})));
+    // Above, at, below and beside what is mounted.
+    let place =
+        prop::sample::select(vec!["/usr", "/usr/lib64/", "/usr/lib64/libcuda.so.1", "/x", ""]);
+    let mounts = list((place, tree()).prop_map(|(place, x)| json!({"destination": place, "x": x})));
+    let hooks = (hook(), hook(), mounts);
     let gids = list((0..50u32).prop_map(Value::from));
     let annotations = tree().prop_map(|x| json!({"gpulease.granted/x": x, "y": "z"}));
     (list(device), list(rule), list(variable), gids, hooks, maybe(annotations), tree()).prop_map(
-        |(devices, rules, env, gids, hooks, annotations, rest)| {
+        |(devices, rules, env, gids, (hooks, prestart, mounts), annotations, rest)| {
             json!({
                 "rest": rest,
                 "annotations": annotations,
                 "linux": {"devices": devices, "rest": rest, "resources": {"devices": rules}},
                 "process": {"user": {"additionalGids": gids, "rest": rest}, "env": env},
-                "hooks": {"createRuntime": hooks, "rest": rest},
+                "hooks": {"createRuntime": hooks, "prestart": prestart, "rest": rest},
+                "mounts": mounts,
             })
         },
     )
@@ -454,7 +477,11 @@ fn untouchable(root: &Value) -> Value {
         &["linux", "resources", "devices"],
         &["process", "env"],
         &["process", "user", "additionalGids"],
+        &["hooks", "prestart"],
         &["hooks", "createRuntime"],
+        &["hooks", "createContainer"],
+        &["hooks", "startContainer"],
+        &["hooks", "poststart"],
         &["hooks", "poststop"],
         &["linux", "maskedPaths"],
         &["mounts"],

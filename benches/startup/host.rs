@@ -121,6 +121,8 @@ impl Host {
                 expected_cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
                 env: &[],
                 adopt: &[],
+                chained: None,
+                chained: None,
                 confined: true,
                 release_grace: Duration::from_secs(10),
                 crowd: gpulease::claim::busy::Crowd::NONE,

@@ -13,7 +13,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION
 use crate::request::{Amount, Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Who asks, and from where.
@@ -36,6 +36,8 @@ pub struct Claimant<'a> {
     /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
     /// one of them is taken over.
     pub adopt: &'a [Nonce],
+    /// The vendor, if its own runtime gives what is granted of its devices.
+    pub chained: Option<Vendor>,
     /// Whether nothing but what it is given lets it at a device.
     pub confined: bool,
     /// How long its devices wait for it after release.
@@ -191,9 +193,9 @@ fn record(
         grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
     // Devices that the engine injected are leased as they stand: so is their environment.
     let env = if request.source == Source::Injected {
-        std::collections::BTreeMap::new()
+        BTreeMap::new()
     } else {
-        injection::visibility(&devices, request.capabilities.as_deref(), claimant.env)
+        env(node, request, claimant, &devices)
     };
     Ok(Lease {
         v: RECORD_VERSION,
@@ -218,6 +220,22 @@ fn record(
         release_grace_ms: clock::millis(claimant.release_grace),
         grace_until_ms: None,
     })
+}
+
+/// Where a vendor's runtime gives all that is granted, it goes by variables of its own.
+fn env(
+    node: &Node,
+    request: &Request,
+    claimant: &Claimant<'_>,
+    devices: &[&Device],
+) -> BTreeMap<String, Option<String>> {
+    let capabilities = request.capabilities.as_deref();
+    match claimant.chained {
+        Some(vendor) if devices.iter().all(|device| device.vendor == vendor) => {
+            injection::chained(vendor, devices, &node.devices, capabilities, claimant.env)
+        }
+        _ => injection::visibility(devices, capabilities, claimant.env),
+    }
 }
 
 fn leased(granted: &allocator::GrantedDevice, node: &Node) -> Option<LeasedDevice> {

@@ -3,13 +3,14 @@
 use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::words;
-use crate::config::Driver as Way;
+use crate::config::{Config, Driver as Way};
 use crate::failure::Failure;
 use crate::inventory::Inventory;
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile};
 use crate::model::text::shown;
 use crate::paths::Paths;
+use crate::runtime::lowlevel::vendor_of;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +28,7 @@ const CAPABILITIES: [Capability; 5] = [
 pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let inventory = context.inventory()?;
     let module = Module::look(&context.paths);
-    let (way, resolved) = (context.config.driver, context.config.driver.resolved());
+    let (way, resolved) = (context.config.driver, resolved(&context.config, &inventory));
     let drivers = drivers(&inventory, module.as_ref());
     let json = json!({
         "drivers": drivers.iter().map(|driver| to_json(driver, module.as_ref())).collect::<Vec<_>>(),
@@ -52,6 +53,19 @@ pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<A
 /// What the inventory has to say besides its devices.
 pub(super) fn notes(inventory: &Inventory, output: &Output) -> String {
     inventory.notes.iter().map(|note| output.line(Paint::Cyan, "note:", &shown(note))).collect()
+}
+
+/// What `auto` comes to on this node; each container may do without, by what is in its image.
+fn resolved(config: &Config, inventory: &Inventory) -> Way {
+    let is_vendors = || config.runtime.as_deref().is_some_and(|path| vendor_of(path).is_some());
+    let has_files = || inventory.drivers.iter().any(|driver| !driver.files.is_empty());
+    match config.driver {
+        Way::Auto if is_vendors() => Way::Chain,
+        Way::Auto if has_files() => Way::Native,
+        Way::Auto if !inventory.cdi.is_empty() => Way::Cdi,
+        Way::Auto => Way::None,
+        other => other,
+    }
 }
 
 /// The setting, and what it comes to.

@@ -75,10 +75,6 @@ impl Driver {
             Self::Chain => "chain",
         }
     }
-
-    const fn is_supported(self) -> bool {
-        matches!(self, Self::Auto | Self::None | Self::Native)
-    }
 }
 
 impl fmt::Display for Driver {
@@ -141,17 +137,6 @@ impl Config {
     pub fn with_text(self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml_text::parse(text)
             .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
-        if let Some(driver) = &raw.driver
-            && !driver.get_ref().is_supported()
-        {
-            let (line, column) = position(text, driver.span().start);
-            let message = format!(
-                "`{}` is not supported by this version; supported are `auto`, `none` and `native`",
-                driver.get_ref()
-            );
-            let problem = TextProblem { line, column, key: Some("driver".into()), message };
-            return Err(ConfigError::NotSupportedYet { path: path.into(), problem });
-        }
         let policy = self.policy;
         Ok(Self {
             runtime: raw.runtime.map(|path| path.0).or(self.runtime),
@@ -206,24 +191,13 @@ pub enum ConfigError {
         /// What is wrong, and where.
         problem: TextProblem,
     },
-    /// A value that this version knows, but cannot act on.
-    #[error("in `{}`, {problem}", path.display())]
-    NotSupportedYet {
-        /// Which file.
-        path: PathBuf,
-        /// What is asked for, and where.
-        problem: TextProblem,
-    },
 }
 
 impl ConfigError {
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {
-        match self {
-            Self::NotSupportedYet { .. } => Code::NotSupportedYet,
-            _ => Code::BadConfig,
-        }
+        Code::BadConfig
     }
 }
 

@@ -44,7 +44,7 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let parent = getppid().as_raw();
     let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
     failpoint::hit("precreate.read");
-    let Some(facts) = start::concerns_us(&spec)? else { return hand_on(&spec) };
+    let Some(facts) = start::concerns_us(&spec, None)? else { return hand_on(&spec) };
     let dropped = drop_privileges().map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
     });

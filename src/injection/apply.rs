@@ -72,7 +72,7 @@ fn edit(
     edit_mounts(document, &injection.mounts, undo)?;
     edit_masked(document, &injection.masked, undo)?;
     edit_annotations(document, &injection.annotations, undo)?;
-    for stage in [HookStage::CreateRuntime, HookStage::Poststop] {
+    for stage in HookStage::ALL {
         append_hooks(document, stage, &injection.hooks, undo)?;
     }
     Ok(())
@@ -131,7 +131,8 @@ fn edit_rules(
     }
     let fate = |rule: &Value| if withheld.has_rule(rule) { Fate::Remove } else { Fate::Keep };
     let mut rules: Vec<Value> = Vec::with_capacity(nodes.len());
-    for rule in nodes.iter().map(|node| fragments::rule(node)) {
+    let allowed = nodes.iter().filter(|node| !node.access.is_empty());
+    for rule in allowed.map(|node| fragments::rule(node)) {
         if !rules.contains(&rule) {
             rules.push(rule);
         }
@@ -194,7 +195,9 @@ pub(super) fn edit_env(
     })
 }
 
-/// Ours come last: the runtime mounts in the order of the list, and a later one lies on top.
+/// The runtime mounts in the order of the list, and a later one lies on top: of ours each comes
+/// after all that it lies on or in, and before what lies in it, which it would hide. As a rule that
+/// is the end.
 fn edit_mounts(
     document: &mut Document,
     mounts: &[MountEntry],
@@ -203,8 +206,43 @@ fn edit_mounts(
     if mounts.is_empty() {
         return Ok(());
     }
-    let ours = mounts.iter().map(fragments::mount);
-    edit_list(document, Target::Mounts, undo, |_| Fate::Keep, |_| ours)
+    let mut ours: Vec<&MountEntry> = mounts.iter().collect();
+    ours.sort_by_key(|mount| parts(&mount.destination).count());
+    let none = &mut Vec::new();
+    let there = document.list_mut(Target::Mounts.path())?.unwrap_or(none);
+    let there: Vec<&str> = there.iter().map(destination).collect();
+    let mut before: Vec<Vec<Value>> = vec![Vec::new(); there.len()];
+    let mut last = Vec::new();
+    for mount in ours {
+        let own = mount.destination.as_str();
+        let first = there.iter().rposition(|other| lies_in(own, other)).map_or(0, |at| at + 1);
+        let hidden = there.iter().enumerate().skip(first).find(|(_, other)| lies_in(other, own));
+        match hidden.and_then(|(at, _)| before.get_mut(at)) {
+            Some(place) => place.push(fragments::mount(mount)),
+            None => last.push(fragments::mount(mount)),
+        }
+    }
+    let mut before = before.into_iter();
+    let fate = |_: &Value| match before.next() {
+        Some(values) if !values.is_empty() => Fate::Follow(values),
+        _ => Fate::Keep,
+    };
+    edit_list(document, Target::Mounts, undo, fate, |_| last)
+}
+
+fn destination(mount: &Value) -> &str {
+    mount.get("destination").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The names in a path, so that `/a//b/.` is `/a/b`.
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+}
+
+/// Whether a path is another one or lies below it. What is no path lies nowhere.
+fn lies_in(path: &str, other: &str) -> bool {
+    let mut path = parts(path);
+    !other.is_empty() && parts(other).all(|part| path.next() == Some(part))
 }
 
 fn edit_masked(

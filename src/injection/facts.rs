@@ -81,6 +81,9 @@ pub struct Facts {
     pub granted_keys: bool,
     /// NVIDIA's toolkit has put in the hook that injects what the container's variables say.
     pub vendor_hook: bool,
+    /// Devices that are named to a vendor's runtime in other ways than by variables and the hook.
+    /// It is for the shim to look for them, where there is such a runtime.
+    pub named: Vec<String>,
 }
 
 impl Facts {

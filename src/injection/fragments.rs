@@ -18,8 +18,8 @@ pub fn device(node: &ResolvedNode) -> Value {
     ])
 }
 
-/// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). No `m`: the
-/// runtime makes the node, and nothing in the container needs to make another.
+/// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). Never with `m`:
+/// the runtime makes the node, and nothing in the container needs to make another.
 #[must_use]
 pub fn rule(node: &ResolvedNode) -> Value {
     object([
@@ -27,7 +27,7 @@ pub fn rule(node: &ResolvedNode) -> Value {
         ("type", "c".into()),
         ("major", node.major.into()),
         ("minor", node.minor.into()),
-        ("access", "rw".into()),
+        ("access", node.access.clone().into()),
     ])
 }
 
@@ -45,12 +45,15 @@ pub fn mount(mount: &MountEntry) -> Value {
 /// A hook (config.md, "POSIX-platform Hooks").
 #[must_use]
 pub fn hook(hook: &HookEntry) -> Value {
-    object([
+    let mut value = object([
         ("path", hook.path.clone().into()),
         ("args", hook.args.clone().into()),
         ("env", hook.env.clone().into()),
-        ("timeout", hook.timeout.into()),
-    ])
+    ]);
+    if let (Some(timeout), Value::Object(members)) = (hook.timeout, &mut value) {
+        members.insert("timeout".to_owned(), timeout.into());
+    }
+    value
 }
 
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod chained;
 pub mod document;
 pub mod facts;
 pub mod fragments;
@@ -20,11 +21,13 @@ pub mod visibility;
 mod withhold;
 
 pub use apply::{EditError, apply};
+pub use chained::{chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use spec_reader::VENDOR_HOOKS;
 pub use types::{
-    GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, ResolvedNode, SpecMount,
+    GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,
+    ResolvedNode, SpecMount,
 };
 pub use undo::{Undo, revert, strip_granted, strip_our_hooks};
 pub use visibility::{process_env, visibility};

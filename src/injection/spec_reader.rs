@@ -117,6 +117,7 @@ impl Spec {
             granted_keys,
             vendor_hook: hooks.iter().any(|hook| VENDOR_HOOKS.contains(&file_name(&hook.path))),
             hooks,
+            named: Vec::new(),
         })
     }
 }

@@ -24,8 +24,16 @@ pub(super) enum Target {
     Mounts,
     /// `linux.maskedPaths`.
     Masked,
+    /// `hooks.prestart`.
+    Prestart,
     /// `hooks.createRuntime`.
     CreateRuntime,
+    /// `hooks.createContainer`.
+    CreateContainer,
+    /// `hooks.startContainer`.
+    StartContainer,
+    /// `hooks.poststart`.
+    Poststart,
     /// `hooks.poststop`.
     Poststop,
 }
@@ -33,7 +41,11 @@ pub(super) enum Target {
 impl From<HookStage> for Target {
     fn from(stage: HookStage) -> Self {
         match stage {
+            HookStage::Prestart => Self::Prestart,
             HookStage::CreateRuntime => Self::CreateRuntime,
+            HookStage::CreateContainer => Self::CreateContainer,
+            HookStage::StartContainer => Self::StartContainer,
+            HookStage::Poststart => Self::Poststart,
             HookStage::Poststop => Self::Poststop,
         }
     }
@@ -49,18 +61,20 @@ impl Target {
             Self::BareEnv => &["env"],
             Self::Mounts => &["mounts"],
             Self::Masked => &["linux", "maskedPaths"],
+            Self::Prestart => &["hooks", "prestart"],
             Self::CreateRuntime => &["hooks", "createRuntime"],
+            Self::CreateContainer => &["hooks", "createContainer"],
+            Self::StartContainer => &["hooks", "startContainer"],
+            Self::Poststart => &["hooks", "poststart"],
             Self::Poststop => &["hooks", "poststop"],
         }
     }
 
     const fn element(self) -> Kind {
         match self {
-            Self::Devices | Self::Rules | Self::Mounts | Self::CreateRuntime | Self::Poststop => {
-                Kind::Object
-            }
             Self::Gids => Kind::Number,
             Self::Env | Self::BareEnv | Self::Masked => Kind::String,
+            _ => Kind::Object,
         }
     }
 
@@ -73,7 +87,7 @@ impl Target {
             Self::Rules => same(&["allow", "type", "major", "minor"]),
             Self::Env | Self::BareEnv => variable(a).is_some() && variable(a) == variable(b),
             Self::Mounts => same(&["destination"]),
-            Self::Gids | Self::Masked | Self::CreateRuntime | Self::Poststop => a == b,
+            _ => a == b,
         }
     }
 }
@@ -92,6 +106,8 @@ pub(super) enum Fate {
     Remove,
     /// Another takes its place.
     Replace(Value),
+    /// It stays, after these.
+    Follow(Vec<Value>),
 }
 
 /// Edits a list: `fate` decides on each element, then `append`ed ones follow. The list is created
@@ -119,6 +135,12 @@ pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
     for (index, element) in std::mem::take(old).into_iter().enumerate() {
         match fate(&element) {
             Fate::Keep => new.push(element),
+            Fate::Follow(values) => {
+                for value in values {
+                    edit.insert(&mut new, value);
+                }
+                new.push(element);
+            }
             Fate::Remove => edit.removed.push(Placed { index, value: element, alike: 0 }),
             Fate::Replace(value) => {
                 edit.removed.push(Placed { index, value: element, alike: 0 });

@@ -23,6 +23,8 @@ pub struct ResolvedNode {
     pub uid: u32,
     /// Owning group in the container: the host's, so that group access carries over.
     pub gid: u32,
+    /// What the device cgroup is to allow: letters of `rw`. Without any there is no rule.
+    pub access: String,
 }
 
 /// A mount that is already in the spec (config.md, "Mounts").
@@ -33,6 +35,8 @@ pub struct SpecMount {
     /// Whether it shows a file or directory that lies somewhere else.
     pub bind: bool,
 }
+/// What a granted node may be used for, unless somebody wants less: see `fragments::rule`.
+pub const READ_WRITE: &str = "rw";
 
 /// A GPU node of this host that is not granted: it is taken out of a spec that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,22 +47,51 @@ pub struct HostNode {
     pub numbers: Option<(u32, u32)>,
 }
 
-/// Hook stages that we use (runtime-spec, config.md, "POSIX-platform Hooks").
+/// Hook stages (runtime-spec, config.md, "POSIX-platform Hooks"). Our own hooks are at two of them;
+/// CDI specs may use all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HookStage {
+    /// As `CreateRuntime`, in the words of older versions of the specification.
+    Prestart,
     /// On the host, after the container's process exists and before it runs user code.
     CreateRuntime,
+    /// In the container's namespaces, before its root becomes the root.
+    CreateContainer,
+    /// In the container, before its program starts.
+    StartContainer,
+    /// On the host, after the container's program has started.
+    Poststart,
     /// After the container is deleted.
     Poststop,
 }
 
 impl HookStage {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
+    /// The stage with this key.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == key)
+    }
+
     /// The stage's key in the spec's `hooks` object.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Prestart => "prestart",
             Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
             Self::Poststop => "poststop",
         }
     }
@@ -76,16 +109,17 @@ pub struct HookEntry {
     /// The hook's whole environment: without this key it would get the runtime's or, worse, the
     /// container's.
     pub env: Vec<String>,
-    /// Seconds after which the runtime kills it.
-    pub timeout: u32,
+    /// Seconds after which the runtime kills it; null where it may take its time.
+    pub timeout: Option<u32>,
 }
 
-/// A mount to append (runtime-spec, config.md, "Mounts").
+/// A mount to add (runtime-spec, config.md, "Mounts").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountEntry {
     /// Absolute path on the host; a word such as `tmpfs` for a file system of its own.
     pub source: String,
-    /// Absolute path in the container. What is mounted there already stays: this one lies over it.
+    /// Absolute path in the container. What is mounted there already stays: this one lies over it,
+    /// but under what is mounted below it.
     pub destination: String,
     /// `bind`, or a kind of file system.
     pub kind: String,
@@ -102,7 +136,7 @@ pub struct Injection {
     pub gids: Vec<u32>,
     /// Environment: a value replaces every earlier one, null removes.
     pub env: BTreeMap<String, Option<String>>,
-    /// Mounts to append, after those of the spec.
+    /// Mounts to add, parents before children.
     pub mounts: Vec<MountEntry>,
     /// Paths that the container must not read, such as what procfs shows of other GPUs
     /// (config-linux.md, "Masked Paths").

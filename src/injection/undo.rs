@@ -230,6 +230,7 @@ mod tests {
             file_mode: 0o660,
             uid: 0,
             gid: 44,
+            access: text("rw"),
         };
         Injection {
             nodes: vec![node("/dev/nvidia0", 0), node("/dev/nvidiactl", 255)],
@@ -241,7 +242,7 @@ mod tests {
                 path: text("/usr/libexec/gpulease-hook"),
                 args: vec![text("gpulease-hook")],
                 env: Vec::new(),
-                timeout: 5,
+                timeout: Some(5),
             }],
             mounts: vec![MountEntry {
                 source: text("/usr/lib/libcuda.so.1"),

@@ -6,15 +6,16 @@ use super::apply::edit_env;
 use super::document::{Document, DocumentError};
 use super::target::Target;
 use super::undo::Undo;
-use crate::model::device::{Device, SIMULATED_VARIABLE as SIMULATED, Vendor};
+pub(super) use crate::model::device::SIMULATED_VARIABLE as SIMULATED;
+use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
 use std::collections::BTreeMap;
 
-const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
+pub(super) const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
 const NVIDIA_CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
 const CUDA_VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 const CUDA_ORDER: &str = "CUDA_DEVICE_ORDER";
-const AMD_VISIBLE: &str = "AMD_VISIBLE_DEVICES";
+pub(super) const AMD_VISIBLE: &str = "AMD_VISIBLE_DEVICES";
 const HIP_VISIBLE: &str = "HIP_VISIBLE_DEVICES";
 const ROCR_VISIBLE: &str = "ROCR_VISIBLE_DEVICES";
 const GPU_ORDINAL: &str = "GPU_DEVICE_ORDINAL";
@@ -57,7 +58,7 @@ pub fn visibility(
     capabilities: Option<&[Capability]>,
     present: &[(String, String)],
 ) -> BTreeMap<String, Option<String>> {
-    let mut env = Edits { present, env: BTreeMap::new() };
+    let mut env = Edits::new(present);
     let nvidia = uuids_in_pci_order(granted);
     if nvidia.is_empty() {
         env.set(NVIDIA_VISIBLE, "void");
@@ -67,13 +68,7 @@ pub fn visibility(
         env.set(NVIDIA_VISIBLE, &uuids);
         env.set(CUDA_VISIBLE, &uuids);
         env.set(CUDA_ORDER, "PCI_BUS_ID");
-        if capabilities.is_some_and(<[_]>::is_empty) {
-            env.remove(NVIDIA_CAPABILITIES);
-        } else if let Some(capabilities) = capabilities {
-            env.set(NVIDIA_CAPABILITIES, &capability_list(capabilities));
-        } else if !env.has(NVIDIA_CAPABILITIES) {
-            env.set(NVIDIA_CAPABILITIES, "compute,utility");
-        }
+        set_capabilities(&mut env, capabilities);
     }
 
     let amd = granted.iter().filter(|device| device.vendor == Vendor::Amd).count();
@@ -94,7 +89,17 @@ pub fn visibility(
     } else {
         env.remove(SIMULATED);
     }
-    env.env
+    env.into_env()
+}
+
+pub(super) fn set_capabilities(env: &mut Edits<'_>, capabilities: Option<&[Capability]>) {
+    if capabilities.is_some_and(<[_]>::is_empty) {
+        env.remove(NVIDIA_CAPABILITIES);
+    } else if let Some(capabilities) = capabilities {
+        env.set(NVIDIA_CAPABILITIES, &capability_list(capabilities));
+    } else if !env.has(NVIDIA_CAPABILITIES) {
+        env.set(NVIDIA_CAPABILITIES, "compute,utility");
+    }
 }
 
 /// The granted AMD devices in the order in which the container numbers them: that of the KFD
@@ -108,7 +113,7 @@ pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
     amd
 }
 
-fn uuids_in_pci_order<'a>(granted: &[&'a Device]) -> Vec<&'a str> {
+pub(super) fn uuids_in_pci_order<'a>(granted: &[&'a Device]) -> Vec<&'a str> {
     let mut nvidia: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Nvidia).collect();
     // The MIG instances of one GPU share its address.
@@ -129,21 +134,31 @@ fn capability_list(capabilities: &[Capability]) -> String {
     names.join(",")
 }
 
-struct Edits<'a> {
-    present: &'a [(String, String)],
+/// Variables to set and to remove.
+pub(super) struct Edits<'a> {
+    /// The container's environment.
+    pub(super) present: &'a [(String, String)],
     env: BTreeMap<String, Option<String>>,
 }
 
-impl Edits<'_> {
+impl<'a> Edits<'a> {
+    pub(super) const fn new(present: &'a [(String, String)]) -> Self {
+        Self { present, env: BTreeMap::new() }
+    }
+
+    pub(super) fn into_env(self) -> BTreeMap<String, Option<String>> {
+        self.env
+    }
+
     fn has(&self, name: &str) -> bool {
         self.present.iter().any(|(present, _)| present == name)
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), Some(value.to_owned()));
     }
 
-    fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str) {
         if self.has(name) {
             self.env.insert(name.to_owned(), None);
         }
@@ -165,13 +180,13 @@ pub fn process_env(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod fixtures {
     use super::*;
-    use crate::model::device::{Details, Partition, PciAddress};
+    use crate::model::device::{Details, PciAddress};
     use crate::model::id::DeviceId;
     use crate::model::quantity::Bytes;
 
-    fn device(vendor: Vendor, bus: u8, kfd_node: Option<u32>) -> Device {
+    pub(in crate::injection) fn device(vendor: Vendor, bus: u8, kfd_node: Option<u32>) -> Device {
         Device {
             uuid: DeviceId::new(&format!("GPU-{bus}")).unwrap(),
             index: u32::from(bus),
@@ -189,6 +204,14 @@ mod tests {
             details: Details::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::device;
+    use super::*;
+    use crate::model::device::{Details, Partition};
+    use crate::model::id::DeviceId;
 
     fn pairs(env: &BTreeMap<String, Option<String>>) -> Vec<(&str, Option<&str>)> {
         env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()

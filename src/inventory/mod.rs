@@ -10,6 +10,8 @@ pub mod activity;
 pub mod amd;
 mod cache;
 #[cfg(feature = "cli")]
+pub mod cdi;
+#[cfg(feature = "cli")]
 mod driver_files;
 #[cfg(feature = "cli")]
 pub mod drm;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cdi;
 pub mod code;
 mod details;
 pub mod device;

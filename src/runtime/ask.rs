@@ -3,13 +3,12 @@
 use super::permit::{self, denied};
 use super::site::Site;
 use super::start::Caller;
-use super::{injected, inventory};
+use super::{driver, injected, inventory};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::injection::{self, Facts, SpecDevice};
+use crate::inventory::Inventory;
 use crate::model::code::Code;
-use crate::model::device::Node;
-use crate::model::driver::Driver;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request};
 use crate::sys::identity;
@@ -18,8 +17,7 @@ use crate::sys::identity;
 pub(super) struct Asked {
     pub request: Request,
     pub config: Config,
-    pub node: Node,
-    pub drivers: Vec<Driver>,
+    pub inventory: Inventory,
 }
 
 /// Whether the container could be asking for a GPU at all. Environment variables do not count
@@ -39,13 +37,16 @@ fn asks_in_words(facts: &Facts) -> bool {
 
 /// Whether the engine has put devices in that may be the inventory's.
 fn may_be_injected(facts: &Facts) -> bool {
-    facts.vendor_hook || (!facts.device_paths.is_empty() && !has_hosts_nodes(facts))
+    facts.vendor_hook
+        || !facts.named.is_empty()
+        || (!facts.device_paths.is_empty() && !has_hosts_nodes(facts))
 }
 
 /// Whether some of them are GPUs by their very names.
 fn looks_injected(facts: &Facts) -> bool {
     let is_gpu = |device: &SpecDevice| injection::is_gpu_node_path(&device.path);
-    may_be_injected(facts) && (facts.vendor_hook || facts.device_paths.iter().any(is_gpu))
+    let asked_for = facts.vendor_hook || !facts.named.is_empty();
+    may_be_injected(facts) && (asked_for || facts.device_paths.iter().any(is_gpu))
 }
 
 /// Whether the spec's list of nodes is all that the host has, as for `--privileged`: it says
@@ -83,16 +84,25 @@ pub(super) fn request(
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let (node, drivers) = match inventory::load(site, &config) {
-        Ok(inventory) => (inventory.node, inventory.drivers),
+    let inventory = match inventory::load(site, &config) {
+        Ok(inventory) => inventory,
         Err(_) if !certain && asked.is_none() => return Ok(None),
         Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
     };
-    let injected =
-        if injected { injected::request(facts, &node, &config.policy, &site.paths)? } else { None };
+    let injected = if injected {
+        injected::request(facts, &inventory.node, &config.policy, &site.paths)?
+    } else {
+        None
+    };
     permit_injected(injected.as_ref(), &config)?;
+    if asked.is_some() && !facts.named.is_empty() {
+        return Err(denied(
+            "the container asks gpulease for GPUs, and NVIDIA's runtime too, by a `cdi.k8s.io/` annotation or a mount in /var/run/nvidia-container-devices",
+            "ask by `gpulease/…` annotations alone",
+        ));
+    }
     let Some(request) = asked.or(injected) else { return Ok(None) };
-    let asked = Asked { request, config, node, drivers };
+    let asked = Asked { request, config, inventory };
     permit(site, caller, facts, &asked)?;
     Ok(Some(asked))
 }
@@ -133,5 +143,7 @@ fn permit(site: &Site, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Res
     if let Some(fault) = caller.fault() {
         return Err(fault);
     }
-    permit::permit(facts, &asked.request, &asked.config.policy, &asked.node, &site.paths)
+    driver::permit(&asked.config, caller.vendor(), &caller.runtime())?;
+    let node = &asked.inventory.node;
+    permit::permit(facts, &asked.request, &asked.config.policy, node, &site.paths)
 }

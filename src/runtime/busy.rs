@@ -29,16 +29,16 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub(super) fn users(site: &Site, asked: &Asked) -> Vec<User> {
     let counts = asked.config.policy.busy != Busy::Ignore
         && asked.request.source != Source::Injected
-        && asked.node.devices.iter().any(|device| !device.simulated);
+        && asked.inventory.node.devices.iter().any(|device| !device.simulated);
     if !counts {
         return Vec::new();
     }
-    let users = gpu_users::look(&asked.node, &site.paths);
+    let users = gpu_users::look(&asked.inventory.node, &site.paths);
     if !has_outsider_on_nvidia(&users, site, asked) {
         return users;
     }
     match command_path() {
-        Some(program) => refined(users, &asked.node, &program, &site.own_arguments()),
+        Some(program) => refined(users, &asked.inventory.node, &program, &site.own_arguments()),
         None => users,
     }
 }
@@ -57,7 +57,7 @@ fn has_outsider_on_nvidia(users: &[User], site: &Site, asked: &Asked) -> bool {
         // The claim will say what is wrong with the leases.
         Err(_) => return false,
     };
-    on.keys().any(|uuid| is_nvidia(uuid, &asked.node))
+    on.keys().any(|uuid| is_nvidia(uuid, &asked.inventory.node))
 }
 
 fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {

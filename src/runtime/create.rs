@@ -8,6 +8,7 @@ use crate::claim::{Ground, release};
 use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::code::Code;
+use crate::model::device::Vendor;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::sys::atomic;
@@ -24,8 +25,9 @@ pub(super) fn prepare<'a>(shim: &'a Shim<'a>) -> Result<Option<Leased<'a>>, Fail
         // There, and we cannot see whether it asks for a GPU.
         Err(error) => return Err(bad_bundle(&error)),
     };
-    let Some(facts) = start::concerns_us(&bytes)? else { return Ok(None) };
     let create = Create { shim, bundle };
+    let chained = start::chained(&shim.site, &create);
+    let Some(facts) = start::concerns_us(&bytes, chained)? else { return Ok(None) };
     match start::prepare(&shim.site, &create, bytes, facts)? {
         Outcome::Granted(prepared) => {
             remember_runtime(shim);
@@ -76,6 +78,10 @@ impl Caller for Create<'_> {
         self.shim.runtime.display().to_string()
     }
 
+    fn vendor(&self) -> Option<Vendor> {
+        lowlevel::vendor_of(&self.shim.runtime)
+    }
+
     fn pid_file(&self) -> Option<String> {
         let path = self.shim.call.pid_file.as_ref()?;
         let absolute = std::path::absolute(path).ok()?;
@@ -90,12 +96,12 @@ impl Caller for Create<'_> {
         if let Some(fault) = &self.shim.runtime_fault {
             return Some(fault.clone());
         }
-        let name = lowlevel::vendors(&self.shim.runtime)?;
-        let text = format!(
-            "the low-level runtime `{name}` gives GPUs by itself, and `driver = \"chain\"`, which would hold it to the lease, is for a later version"
-        );
-        let hint = "set `runtime` in the configuration to the path of runc or crun";
-        Some(Failure::new(Code::NotSupportedYet, text).hint(hint))
+        // Both vendors' only look at `create`.
+        let vendor = self.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
+        let text = format!("{}'s runtime gives no GPU to a container by `run`", vendor.name());
+        Some(
+            Failure::new(Code::BadRequest, text).hint("call `create`, then `start`, as engines do"),
+        )
     }
 
     fn write(&self, _: Ground<'_>, _: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {

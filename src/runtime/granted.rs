@@ -75,7 +75,7 @@ pub(super) fn hooks(
         }
         let mut env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
         env.extend(failpoint::for_hooks());
-        HookEntry { stage, path: path.clone(), args, env, timeout: HOOK_TIMEOUT }
+        HookEntry { stage, path: path.clone(), args, env, timeout: Some(HOOK_TIMEOUT) }
     };
     Ok(vec![
         hook(HookStage::CreateRuntime, "create-runtime"),

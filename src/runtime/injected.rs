@@ -6,8 +6,10 @@ use crate::claim::ClaimError;
 use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
+use crate::runtime::permit::denied;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The request that the spec's own GPU nodes and the vendor's hook amount to. Devices that the
@@ -21,10 +23,13 @@ pub(super) fn request(
     let has_nvidia = node.devices.iter().any(|device| device.vendor == Vendor::Nvidia);
     let by_hook = if facts.vendor_hook && has_nvidia { by_hook(facts, policy)? } else { None };
     let found = devices(facts, node, paths);
-    if found.is_empty() {
+    if found.is_empty() && facts.named.is_empty() {
         return Ok(by_hook);
     }
     let mut uuids: BTreeSet<String> = found.iter().map(|d| d.uuid.to_string()).collect();
+    for name in &facts.named {
+        uuids.extend(by_name(name, node)?);
+    }
     if let Some(request) = by_hook {
         uuids.extend(named(&request, node)?);
     }
@@ -67,6 +72,37 @@ fn devices<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> 
         })
     };
     node.devices.iter().filter(is_there).collect()
+}
+
+/// The devices that a name is to NVIDIA's runtime: an index among NVIDIA's, `GPU:INSTANCE`, a UUID,
+/// or `all`, after the kind if it is a qualified CDI name.
+fn by_name(name: &str, node: &Node) -> Result<Vec<String>, Failure> {
+    let short = name.rsplit_once('=').map_or(name, |(_, device)| device);
+    let mut gpus = 0..;
+    let mut gpu = 0;
+    let mut found = Vec::new();
+    for device in node.devices.iter().filter(|device| device.vendor == Vendor::Nvidia) {
+        let index = match device.instance() {
+            Some(instance) => format!("{gpu}:{}", instance.index),
+            None => {
+                gpu = gpus.next().unwrap_or_default();
+                gpu.to_string()
+            }
+        };
+        // All of a GPU in MIG mode are its instances.
+        let by_all = short == "all" && !device.is_in_mig_mode();
+        if by_all || short == index || short == device.uuid.as_str() {
+            found.push(device.uuid.to_string());
+        }
+    }
+    if found.is_empty() && short != "none" {
+        let text = format!(
+            "the container asks NVIDIA's runtime for `{}`, which the inventory does not have",
+            shown(name)
+        );
+        return Err(denied(text, "`gpulease devices` lists what there is"));
+    }
+    Ok(found)
 }
 
 /// NVIDIA's prestart hook injects what `NVIDIA_VISIBLE_DEVICES` says; where that is not set, all

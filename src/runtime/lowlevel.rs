@@ -3,6 +3,7 @@
 use super::args::{Invocation, Verb};
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::model::device::Vendor;
 use crate::paths::Paths;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -173,12 +174,13 @@ fn is_this_program(metadata: &Metadata) -> bool {
         .is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
 }
 
-/// The name of a runtime that puts GPUs into containers by itself.
+/// Whose runtime it is, if it puts GPUs into containers by itself.
 #[must_use]
-pub fn vendors(program: &Path) -> Option<String> {
+pub fn vendor_of(program: &Path) -> Option<Vendor> {
     let name = program.file_name()?.to_str()?;
-    let vendors = ["nvidia-container-runtime", "amd-container-runtime"];
-    vendors.iter().any(|vendor| name.starts_with(vendor)).then(|| name.to_owned())
+    let vendors =
+        [("nvidia-container-runtime", Vendor::Nvidia), ("amd-container-runtime", Vendor::Amd)];
+    vendors.into_iter().find(|(own, _)| name.starts_with(own)).map(|(_, vendor)| vendor)
 }
 
 fn none_found() -> Failure {

@@ -3,7 +3,7 @@
 //! nowhere.
 
 use crate::failure::Failure;
-use crate::injection::{HostNode, ResolvedNode};
+use crate::injection::{HostNode, READ_WRITE, ResolvedNode};
 use crate::model::code::Code;
 use crate::model::device::{Device, DeviceNode, Node};
 use crate::model::lease::Lease;
@@ -58,6 +58,7 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
         file_mode: 0o666,
         uid: 0,
         gid: 0,
+        access: READ_WRITE.to_owned(),
     })
 }
 
@@ -81,6 +82,7 @@ pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Fai
         file_mode: metadata.mode() & 0o777,
         uid: metadata.uid(),
         gid: metadata.gid(),
+        access: READ_WRITE.to_owned(),
     })
 }
 
@@ -97,8 +99,17 @@ pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
 /// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a
 /// node under another name is recognised too. The node for displays goes with its GPU: who has that
 /// may have been given it by the engine.
-pub(super) fn withheld(node: &Node, granted: &[ResolvedNode], paths: &Paths) -> Vec<HostNode> {
-    let is_granted = |node: &DeviceNode| granted.iter().any(|granted| granted.path == node.path);
+pub(super) fn withheld_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<HostNode> {
+    let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
+    let control = devices.iter().flat_map(|device| node.control_of(device.vendor));
+    let own = devices.iter().flat_map(|device| node.nodes_of(device));
+    let granted: Vec<&str> = control.chain(own).map(|node| node.path.as_str()).collect();
+    withheld_but(node, &granted, paths)
+}
+
+/// Every GPU node of this node but those with these paths.
+pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<HostNode> {
+    let is_granted = |node: &DeviceNode| granted.contains(&node.path.as_str());
     let devices = node.devices.iter().flat_map(|device| &device.nodes);
     let control = node.control.iter().flat_map(|control| &control.nodes);
     let cards = node.devices.iter().filter(|device| !device.nodes.iter().any(is_granted));

@@ -2,8 +2,9 @@
 //! Podman's `precreate` hook as well.
 
 use super::ask::{self, Asked};
+use super::driver::{self, Wanted, Way};
 use super::site::Site;
-use super::{busy, driver, granted, nodes, permit};
+use super::{busy, granted, nodes, permit};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
@@ -11,6 +12,7 @@ use crate::injection::{
     self, Document, Facts, Injection, SpecHook, apply, revert, strip_granted, strip_our_hooks,
 };
 use crate::model::code::Code;
+use crate::model::device::Vendor;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
 use crate::request::Source;
@@ -35,6 +37,11 @@ pub(crate) trait Caller {
 
     /// The low-level runtime, as far as can be told. For display.
     fn runtime(&self) -> String;
+
+    /// The vendor, if the low-level runtime is a vendor's own, which gives GPUs by itself.
+    fn vendor(&self) -> Option<Vendor> {
+        None
+    }
 
     /// Where the container's pid will be written.
     fn pid_file(&self) -> Option<String>;
@@ -77,18 +84,27 @@ pub(crate) struct Prepared {
     pub(super) before: Vec<u8>,
 }
 
+/// The vendor whose runtime gives the GPUs of a lease, and none to a container without one.
+pub(crate) fn chained(site: &Site, caller: &dyn Caller) -> Option<Vendor> {
+    caller.vendor().filter(|_| site.may_chain())
+}
+
 /// What a spec says, if it can say anything to us: `None` for the great majority, containers that
-/// have nothing to do with gpulease.
+/// have nothing to do with gpulease. A vendor's runtime below has to do with every one.
 ///
 /// # Errors
 /// If it speaks of us and cannot be understood.
-pub(crate) fn concerns_us(spec: &[u8]) -> Result<Option<Facts>, Failure> {
-    let facts = match injection::facts(spec) {
+pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option<Facts>, Failure> {
+    let mut facts = match injection::facts(spec) {
         Ok(facts) => facts,
         Err(error) if mentions_us(spec) => return Err(bad_bundle(&error)),
         Err(_) => return Ok(None),
     };
-    let ours = is_edited(&facts) || facts.granted_keys || ask::may_ask(&facts);
+    if chained == Some(Vendor::Nvidia) {
+        facts.named = driver::chain::named(&facts);
+    }
+    let asks = is_edited(&facts) || facts.granted_keys || ask::may_ask(&facts);
+    let ours = asks || chained.is_some();
     Ok(ours.then_some(facts))
 }
 
@@ -105,8 +121,13 @@ pub(crate) fn prepare(
     let mut start = Start::begin(site, caller, spec, facts)?;
     match ask::request(site, caller, &start.facts)? {
         Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
-        None if start.edited.is_some() => start.write(None).map(|()| Outcome::Cleaned),
-        None => Ok(Outcome::Untouched(start.bytes)),
+        None => {
+            start.close();
+            if start.edited.is_none() {
+                return Ok(Outcome::Untouched(start.bytes));
+            }
+            start.write(None).map(|()| Outcome::Cleaned)
+        }
     }
 }
 
@@ -187,9 +208,23 @@ impl<'a> Start<'a> {
             }
         }
         strip_our_hooks(&mut document);
+        let named = std::mem::take(&mut self.facts.named);
         self.facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
+        self.facts.named = named;
         self.edited = Some(document);
         Ok(())
+    }
+
+    /// Keeps a vendor's runtime from giving GPUs to a container that has no lease. What we cannot
+    /// edit, it cannot read.
+    fn close(&mut self) {
+        let Some(vendor) = chained(self.site, self.caller) else { return };
+        let was_edited = self.edited.is_some();
+        let Ok(mut document) = self.document() else { return };
+        let closed = injection::close(&mut document, vendor, &self.facts).unwrap_or_default();
+        if closed || was_edited {
+            self.edited = Some(document);
+        }
     }
 
     /// Leases, edits, and leaves nothing behind where that fails.
@@ -208,11 +243,17 @@ impl<'a> Start<'a> {
             expected_cgroup: self.expected_cgroup(),
             env: &self.facts.env,
             adopt: &self.nonces,
-            confined: permit::confines(&self.facts, &asked.request, &asked.node, &self.site.paths),
+            chained: chained(self.site, self.caller),
+            confined: permit::confines(
+                &self.facts,
+                &asked.request,
+                &asked.inventory.node,
+                &self.site.paths,
+            ),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
         };
-        let lease = create::create(ground, &asked.node, &asked.request, &claimant)?;
+        let lease = create::create(ground, &asked.inventory.node, &asked.request, &claimant)?;
         if let Err(failure) = self.edit(asked, &lease) {
             // Both reasons, if even that failed: the lease then ends with this process.
             return Err(match release::abandon(ground, &lease) {
@@ -260,11 +301,15 @@ impl<'a> Start<'a> {
             ..Injection::default()
         };
         let paths = &self.site.paths;
+        let (node, chained) = (&asked.inventory.node, chained(self.site, self.caller));
         // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
         // a container could make for itself, is not part of that.
         if asked.request.source == Source::Injected {
-            let own = nodes::granted(lease, &asked.node, paths)?;
-            injection.withhold = nodes::withheld(&asked.node, &own, paths);
+            injection.withhold = nodes::withheld_from(lease, node, paths);
+            // What a vendor's runtime would give by the image's variables is not part of it either.
+            if let Some(vendor) = chained.filter(|_| !self.facts.vendor_hook) {
+                injection.env = injection::closed(vendor, &self.facts.env);
+            }
             return Ok(injection);
         }
         let simulated = lease.devices.iter().any(|device| device.simulated);
@@ -275,17 +320,22 @@ impl<'a> Start<'a> {
             )
             .hint("run the container without a user namespace"));
         }
-        injection.nodes = nodes::granted(lease, &asked.node, paths)?;
+        let (facts, bundle) = (&self.facts, self.caller.bundle());
+        let wanted = Wanted { asked, lease, facts, bundle, paths, chained };
+        let way = driver::way(&wanted)?;
         injection.env = lease.env.clone();
+        // A vendor's runtime makes the nodes, which need not be there yet, and their rules.
+        if way != Way::Chain {
+            injection.nodes = nodes::granted(lease, node, paths)?;
+        }
         let withhold = self.facts.privileged
             || self.unknown_edits
             || asked.config.policy.injected != Injected::Ignore;
         if withhold {
-            injection.withhold = nodes::withheld(&asked.node, &injection.nodes, paths);
+            injection.withhold = nodes::withheld_from(lease, node, paths);
         }
-        let (facts, bundle) = (&self.facts, self.caller.bundle());
-        driver::add(&mut injection, &driver::Wanted { asked, lease, facts, bundle, paths })?;
-        injection.gids = nodes::gids(&injection.nodes);
+        driver::add(&mut injection, &wanted, way)?;
+        injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)
     }
 

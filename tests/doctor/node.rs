@@ -151,7 +151,9 @@ impl Node {
     /// Makes the inventory as the host itself would: with the host's paths.
     pub fn refresh(&self) {
         let paths = Paths::below(self.dir.path());
+        let text = fs::read_to_string(paths.etc.join("config.toml")).unwrap_or_default();
         let config = Config::of(&paths);
+        let config = config.clone().with_text(&text, Path::new("config.toml")).unwrap_or(config);
         let inside = |path: &Path| Path::new("/").join(path.strip_prefix(self.dir.path()).unwrap());
         let inventory = inventory::scan(&paths, &config).unwrap().with_paths(inside);
         self.write("run/gpulease/inventory.json", inventory::encode(&inventory).unwrap());

@@ -42,11 +42,6 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
             text,
             format!("correct {}; gpulease-config(5) describes it", quoted(path)),
         ),
-        ConfigError::NotSupportedYet { .. } => found.fault(
-            "config-unsupported",
-            text,
-            format!("take the key out of {}; gpulease-config(5) has the values", quoted(path)),
-        ),
     }
 }
 

@@ -9,9 +9,10 @@ use super::configuration::fix_of;
 use super::finding::{Findings, UNCHECKED, plain, quoted};
 use super::programs::SHIM_NAME;
 use super::subject::Subject;
+use crate::config::Driver;
 use crate::failure::chain;
 use crate::model::text::shown;
-use crate::runtime::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendors};
+use crate::runtime::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
 use crate::sys::checked::{FileError, check_unread};
 use crate::sys::exec::ask_bounded;
 use std::fs;
@@ -127,20 +128,32 @@ fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf> {
         found.fault("runtime-not-executable", text, format!("`chmod 0755 {}`", plain(&path)));
         return None;
     }
-    if let Some(vendor) = vendors(&path) {
-        let text = format!(
-            "the low-level runtime is {}, which puts GPUs into containers by itself: \
-             requests are refused",
-            shown_name(&vendor)
-        );
-        found.fault("runtime-vendor", text, set);
-        return None;
-    }
-    Some(path)
+    judge_driver(&path, subject.config.driver, set, found).then_some(path)
 }
 
-fn shown_name(name: &str) -> String {
-    format!("`{}`", shown(name))
+/// Whether `driver` fits the runtime; a start that asks for a GPU is refused otherwise.
+fn judge_driver(path: &Path, driver: Driver, set: String, found: &mut Findings) -> bool {
+    let shown = quoted(path);
+    match (driver, vendor_of(path)) {
+        (Driver::Chain, None) => found.fault(
+            "runtime-vendor",
+            format!(
+                "`driver` is `chain`, but the low-level runtime {shown} brings no driver files: \
+                 requests are refused"
+            ),
+            "set `runtime` to the path of nvidia-container-runtime, or `driver` to another way",
+        ),
+        (Driver::None | Driver::Native | Driver::Cdi, Some(_)) => found.fault(
+            "runtime-vendor",
+            format!(
+                "`driver` is `{driver}`, but the low-level runtime {shown} puts GPUs into \
+                 containers by itself: requests are refused"
+            ),
+            format!("{set}, or `driver` to `auto`"),
+        ),
+        _ => return true,
+    }
+    false
 }
 
 /// Tells the version by what the runtime answered.

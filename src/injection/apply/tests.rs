@@ -1,5 +1,5 @@
 use super::*;
-use crate::injection::HostNode;
+use crate::injection::{HostNode, READ_WRITE};
 use serde_json::json;
 
 fn document(value: &Value) -> Document {
@@ -7,7 +7,16 @@ fn document(value: &Value) -> Document {
 }
 
 fn node(path: &str, minor: u32) -> ResolvedNode {
-    ResolvedNode { path: path.to_owned(), major: 195, minor, file_mode: 0o666, uid: 0, gid: 0 }
+    let access = READ_WRITE.to_owned();
+    ResolvedNode {
+        path: path.to_owned(),
+        major: 195,
+        minor,
+        file_mode: 0o666,
+        uid: 0,
+        gid: 0,
+        access,
+    }
 }
 
 fn host(path: &str, numbers: Option<(u32, u32)>) -> HostNode {
@@ -92,7 +101,7 @@ fn a_failure_leaves_everything_as_it_was() {
         path: "/usr/libexec/gpulease-hook".to_owned(),
         args: vec!["gpulease-hook".to_owned()],
         env: Vec::new(),
-        timeout: 5,
+        timeout: Some(5),
     };
     let injection = Injection {
         nodes: vec![node("/dev/nvidia0", 0)],
@@ -142,8 +151,80 @@ fn an_injection_that_breaks_its_own_rules_is_refused() {
         path: "gpulease-hook".to_owned(),
         args: Vec::new(),
         env: Vec::new(),
-        timeout: 5,
+        timeout: Some(5),
     };
     let error = apply(&mut spec, &Injection { hooks: vec![hook], ..Injection::default() });
     assert!(matches!(error, Err(EditError::RelativeHook { .. })));
+}
+
+#[test]
+fn a_mount_hides_nothing_and_is_not_hidden() {
+    let there = ["/proc", "/data/a/b", "/data//c", "/database", "/opt", "/opt/x"];
+    let list = |names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| json!({"destination": name, "type": "tmpfs"})).collect()
+    };
+    let mount = |destination: &str| MountEntry {
+        source: "tmpfs".to_owned(),
+        destination: destination.to_owned(),
+        kind: "tmpfs".to_owned(),
+        options: Vec::new(),
+    };
+    let order = |ours: &[&str]| -> Vec<String> {
+        let text = json!({"mounts": list(&there)}).to_string();
+        let mut spec = Document::parse(text.as_bytes()).unwrap();
+        let mounts = ours.iter().map(|destination| mount(destination)).collect();
+        let undo = apply(&mut spec, &Injection { mounts, ..Injection::default() }).unwrap();
+        let tree = spec.tree();
+        revert(&mut spec, &undo);
+        assert_eq!(spec.to_bytes(), text.as_bytes());
+        let found = tree["mounts"].as_array().unwrap().iter();
+        found.map(|m| m["destination"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(order(&["/usr/lib/x.so"])[6..], ["/usr/lib/x.so"]);
+    // Before what lies in it, and the parent of two before both, whatever their order.
+    assert_eq!(order(&["/data/", "/"])[..4], ["/", "/proc", "/data/", "/data/a/b"]);
+    // Over what is there at the same place, which is what is asked for.
+    assert_eq!(order(&["/opt"])[4..], ["/opt", "/opt", "/opt/x"]);
+    assert_eq!(order(&["/opt/x"])[5..], ["/opt/x", "/opt/x"]);
+    // Ours among each other: parents first.
+    assert_eq!(order(&["/n/a/b", "/n", "/n/a"])[6..], ["/n", "/n/a", "/n/a/b"]);
+}
+
+#[test]
+fn every_stage_has_its_list_and_a_node_may_have_no_rule() {
+    let hook = |stage: HookStage, timeout| HookEntry {
+        stage,
+        path: format!("/bin/{}", stage.as_str()),
+        args: Vec::new(),
+        env: Vec::new(),
+        timeout,
+    };
+    let text = r#"{"hooks":{"poststart":[{"path":"/bin/theirs"}]}}"#;
+    let mut spec = Document::parse(text.as_bytes()).unwrap();
+    let injection = Injection {
+        nodes: vec![
+            ResolvedNode { access: String::new(), ..node("/dev/a", 1) },
+            ResolvedNode { access: "r".to_owned(), ..node("/dev/b", 2) },
+        ],
+        hooks: HookStage::ALL.map(|stage| hook(stage, None)).to_vec(),
+        ..Injection::default()
+    };
+    let undo = apply(&mut spec, &injection).unwrap();
+    let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
+    let tree = spec.tree();
+    for stage in HookStage::ALL {
+        assert_eq!(HookStage::parse(stage.as_str()), Some(stage));
+        let last = tree["hooks"][stage.as_str()].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(
+            last,
+            json!({"path": format!("/bin/{}", stage.as_str()), "args": [], "env": []})
+        );
+    }
+    assert_eq!(HookStage::parse("createruntime"), None);
+    assert_eq!(tree["hooks"]["poststart"].as_array().unwrap().len(), 2);
+    let rules = tree["linux"]["resources"]["devices"].as_array().unwrap();
+    assert_eq!(rules.len(), 1);
+    assert_eq!((&rules[0]["minor"], &rules[0]["access"]), (&json!(2), &json!("r")));
+    revert(&mut spec, &undo);
+    assert_eq!(spec.to_bytes(), text.as_bytes());
 }

@@ -3,6 +3,7 @@
 use super::error::{InventoryError, StaleReason};
 use super::stamp::{Look, Stamp};
 use crate::config::{Config, Driver as Setting, Source};
+use crate::model::cdi::Cdi;
 use crate::model::device::Node;
 use crate::model::driver::Driver;
 use crate::model::text::shown;
@@ -34,6 +35,9 @@ pub struct Inventory {
     /// The drivers of the devices, with the files that containers need of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<Driver>,
+    /// What the host's CDI specs say of the devices, where they are gone by.
+    #[serde(default, skip_serializing_if = "Cdi::is_empty")]
+    pub cdi: Cdi,
     /// What a person should know of it: a library that did not answer, a GPU that cannot be leased.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

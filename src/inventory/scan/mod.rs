@@ -3,11 +3,11 @@
 mod merge;
 
 use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
-use super::driver_files;
 use super::error::InventoryError;
 use super::stamp::Stamp;
-use super::{amd, drm, nvidia, static_file};
-use crate::config::{Config, Source};
+use super::{amd, cdi, driver_files, drm, nvidia, static_file};
+use crate::config::{Config, Driver as Way, Source};
+use crate::model::cdi::Cdi;
 use crate::model::device::{ControlNodes, Device, Link, Node};
 use crate::model::driver::Driver;
 use crate::paths::Paths;
@@ -60,8 +60,13 @@ pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError>
     }
     let mut found = merge::merge(all);
     driver_files::complete(&mut found, paths, config);
-    let mut node = Node { devices: found.devices, control: found.control, links: found.links };
+    let mut node = Node {
+        devices: std::mem::take(&mut found.devices),
+        control: std::mem::take(&mut found.control),
+        links: std::mem::take(&mut found.links),
+    };
     node.number();
+    let cdi = read_cdi(paths, config, &node, &mut found.stamps, &mut found.notes, &found.drivers);
     let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     Ok(Inventory {
         v: INVENTORY_VERSION,
@@ -71,9 +76,34 @@ pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError>
         stamps: found.stamps,
         node,
         drivers: found.drivers,
+        cdi,
         notes: found.notes,
         made_at,
     })
+}
+
+/// What the host's CDI specs say of the devices, where a start may go by it: not of simulated ones,
+/// which no driver knows, nor where the driver's files are found without them.
+fn read_cdi(
+    paths: &Paths,
+    config: &Config,
+    node: &Node,
+    stamps: &mut Vec<Stamp>,
+    notes: &mut Vec<String>,
+    drivers: &[Driver],
+) -> Cdi {
+    let is_real = node.devices.iter().any(|device| !device.simulated);
+    let may_be = matches!(config.driver, Way::Auto | Way::Cdi);
+    if !is_real || !may_be {
+        return Cdi::default();
+    }
+    let specs = cdi::read(paths);
+    let has_files = |vendor| drivers.iter().any(|d| d.vendor == vendor && !d.files.is_empty());
+    let wanted = |vendor| config.driver == Way::Cdi || !has_files(vendor);
+    let found = cdi::compile(&specs, node, paths, wanted);
+    stamps.extend(specs.stamps);
+    notes.extend(specs.notes);
+    found
 }
 
 /// The devices file.

@@ -1,12 +1,14 @@
 //! The vendor's driver files of a container with real devices: who brings them, and what goes with
 //! them.
 
+mod cdi;
+pub(super) mod chain;
 mod native;
 mod require;
 mod target;
 
 use super::ask::Asked;
-use crate::config::Driver as Setting;
+use crate::config::{Config, Driver as Setting};
 use crate::failure::Failure;
 use crate::injection::{Facts, GRANTED_PREFIX, Injection};
 use crate::model::code::Code;
@@ -28,18 +30,27 @@ pub(super) struct Wanted<'a> {
     pub bundle: &'a Path,
     /// The host.
     pub paths: &'a Paths,
+    /// The vendor whose runtime is the low-level one, if GPUs are left to it.
+    pub chained: Option<Vendor>,
 }
 
 impl<'a> Wanted<'a> {
     /// The granted devices that exist and are NVIDIA's.
     fn gpus(&self) -> Vec<&'a Device> {
-        let granted = self.lease.devices.iter().filter_map(|d| self.asked.node.device(&d.uuid));
+        let node = &self.asked.inventory.node;
+        let granted = self.lease.devices.iter().filter_map(|leased| node.device(&leased.uuid));
         granted.filter(|d| d.vendor == Vendor::Nvidia && !d.simulated).collect()
     }
 
     /// NVIDIA's driver, if the inventory has one.
     fn driver(&self) -> Option<&'a Driver> {
-        self.asked.drivers.iter().find(|driver| driver.vendor == Vendor::Nvidia)
+        self.asked.inventory.drivers.iter().find(|driver| driver.vendor == Vendor::Nvidia)
+    }
+
+    /// Whether the host's CDI specs name every granted device.
+    fn is_named(&self) -> bool {
+        let cdi = &self.asked.inventory.cdi;
+        self.lease.devices.iter().all(|leased| cdi.device(&leased.uuid).is_some())
     }
 }
 
@@ -50,26 +61,71 @@ pub(super) enum Way {
     None,
     /// We do, with what the inventory found on the host.
     Native,
+    /// The host's CDI specs say which.
+    Cdi,
+    /// The low-level runtime, which is the vendor's own.
+    Chain,
 }
 
-/// What the configuration comes to for one container. AMD's images bring their own, and a device
-/// that does not exist has no driver.
-fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
-    if wanted.gpus().is_empty() {
+/// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. `vendor`
+/// is whose own runtime the low-level one is.
+///
+/// # Errors
+/// `bad-config`, which names both keys.
+pub(super) fn permit(
+    config: &Config,
+    vendor: Option<Vendor>,
+    runtime: &str,
+) -> Result<(), Failure> {
+    let driver = config.driver;
+    match (driver, vendor) {
+        (Setting::Chain, None) => Err(Failure::new(
+            Code::BadConfig,
+            format!(
+                "`driver = \"chain\"` leaves the driver files to the low-level runtime, but `runtime` is `{runtime}`, which brings none"
+            ),
+        )
+        .hint("set `runtime` to the path of nvidia-container-runtime, or `driver` to another way")),
+        (Setting::None | Setting::Native | Setting::Cdi, Some(vendor)) => Err(Failure::new(
+            Code::BadConfig,
+            format!(
+                "`driver` is `{driver}`, but the low-level runtime, `runtime = \"{runtime}\"`, is {}'s, which puts GPUs into containers by itself",
+                vendor.name()
+            ),
+        )
+        .hint("set `driver` to `auto` or `chain`, or `runtime` to the path of runc or crun")),
+        _ => Ok(()),
+    }
+}
+
+/// What the configuration comes to for one container. A device that does not exist has no driver,
+/// and AMD's images bring their own.
+///
+/// # Errors
+/// If the way that is configured cannot be gone.
+pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
+    let config = &wanted.asked.config;
+    if let Some(vendor) = wanted.chained
+        && chain::serves(vendor, config, wanted.lease)?
+    {
+        return Ok(Way::Chain);
+    }
+    if wanted.lease.devices.iter().any(|device| device.simulated) {
         return Ok(Way::None);
     }
+    let has_gpus = !wanted.gpus().is_empty();
     let has_files = wanted.driver().is_some_and(|driver| !driver.files.is_empty());
-    match wanted.asked.config.driver {
-        Setting::Native if !has_files => Err(no_files(wanted)),
-        Setting::Native => Ok(Way::Native),
-        Setting::Auto if has_files => Ok(Way::Native),
-        // The configuration does not let the last two through.
-        Setting::Auto | Setting::None | Setting::Cdi | Setting::Chain => Ok(Way::None),
+    match config.driver {
+        Setting::Native if has_gpus && !has_files => Err(no_files(config)),
+        Setting::Native | Setting::Auto if has_gpus && has_files => Ok(Way::Native),
+        Setting::Cdi => Ok(Way::Cdi),
+        Setting::Auto if wanted.is_named() => Ok(Way::Cdi),
+        Setting::Native | Setting::Auto | Setting::None | Setting::Chain => Ok(Way::None),
     }
 }
 
-fn no_files(wanted: &Wanted<'_>) -> Failure {
-    let root = wanted.asked.config.driver_root.display();
+fn no_files(config: &Config) -> Failure {
+    let root = config.driver_root.display();
     let text =
         format!("`driver` is `native`, and there are no files of NVIDIA's driver below `{root}`");
     Failure::new(Code::StaleInventory, text).hint(
@@ -82,11 +138,18 @@ fn no_files(wanted: &Wanted<'_>) -> Failure {
 ///
 /// # Errors
 /// If the container cannot have the driver's files.
-pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<(), Failure> {
-    mask(injection, wanted);
-    let said = match way(wanted)? {
+pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>, way: Way) -> Result<(), Failure> {
+    if way != Way::Chain {
+        mask(injection, wanted);
+    }
+    let said = match way {
         Way::None => "none".to_owned(),
         Way::Native => native::add(injection, wanted)?,
+        Way::Cdi => {
+            cdi::add(injection, &wanted.asked.inventory, wanted.lease, wanted.paths)?;
+            "cdi".to_owned()
+        }
+        Way::Chain => "chain".to_owned(),
     };
     injection.annotations.insert(format!("{GRANTED_PREFIX}driver"), said);
     Ok(())
@@ -98,7 +161,7 @@ fn mask(injection: &mut Injection, wanted: &Wanted<'_>) {
     if granted.is_empty() || wanted.facts.privileged {
         return;
     }
-    for device in &wanted.asked.node.devices {
+    for device in &wanted.asked.inventory.node.devices {
         let is_other = device.vendor == Vendor::Nvidia
             && !device.simulated
             && !granted.iter().any(|granted| granted.pci == device.pci);

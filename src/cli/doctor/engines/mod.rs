@@ -17,7 +17,7 @@ use crate::cli::install::{self, precreate::calls};
 use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::runtime::lowlevel::{installed_on, vendors};
+use crate::runtime::lowlevel::{installed_on, vendor_of};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ impl Runtime {
     }
 
     fn is_vendors(&self) -> bool {
-        self.programs.iter().any(|program| vendors(Path::new(program)).is_some())
+        self.programs.iter().any(|program| vendor_of(Path::new(program)).is_some())
     }
 }
 

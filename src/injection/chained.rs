@@ -1,0 +1,188 @@
+//! The environment where the low-level runtime is the vendor's own, which gives what a variable
+//! names: not a courtesy to libraries, but the very thing that decides.
+
+use super::document::{Document, DocumentError};
+use super::target::Target;
+use super::undo::Undo;
+use super::visibility::{
+    AMD_VISIBLE, Edits, NVIDIA_VISIBLE, SIMULATED, set_capabilities, uuids_in_pci_order,
+};
+use super::{Facts, apply::edit_env};
+use crate::model::device::{Device, Vendor};
+use crate::model::driver::Capability;
+use std::collections::BTreeMap;
+
+/// Variables by which Docker's generic resources name devices: both vendors' runtimes may be told
+/// to take them before their own (`swarm-resource`; AMD's always does).
+const RESOURCE_PREFIX: &str = "DOCKER_RESOURCE_";
+
+/// The variables for a grant of one vendor's devices, and no others: NVIDIA's by UUID with its
+/// capabilities, AMD's by its unique id, or by position where a partition or a device without an
+/// id has none of its own. `all` are the node's devices in order.
+#[must_use]
+pub fn chained(
+    vendor: Vendor,
+    granted: &[&Device],
+    all: &[Device],
+    capabilities: Option<&[Capability]>,
+    present: &[(String, String)],
+) -> BTreeMap<String, Option<String>> {
+    let mut edits = Edits::new(present);
+    remove_others(&mut edits);
+    match vendor {
+        Vendor::Nvidia => {
+            edits.set(NVIDIA_VISIBLE, &uuids_in_pci_order(granted).join(","));
+            set_capabilities(&mut edits, capabilities);
+        }
+        Vendor::Amd => {
+            let of_vendor = all.iter().filter(|device| device.vendor == vendor).enumerate();
+            let granted = of_vendor.filter(|(_, d)| granted.iter().any(|g| g.uuid == d.uuid));
+            let names: Vec<String> =
+                granted.map(|(at, device)| unique_id(device).unwrap_or(at.to_string())).collect();
+            edits.set(AMD_VISIBLE, &names.join(","));
+        }
+        Vendor::Intel => {}
+    }
+    edits.into_env()
+}
+
+/// The id by which AMD's toolkit knows a whole GPU; it would take the id of a partition's GPU for
+/// all of its partitions.
+fn unique_id(device: &Device) -> Option<String> {
+    let digits = device.uuid.as_str().strip_prefix("GPU-")?;
+    let is_id = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_id && device.details.partition.is_none()).then(|| format!("0x{digits}"))
+}
+
+/// The variables that keep a vendor's runtime from giving anything. Nothing where nothing is to be
+/// changed.
+#[must_use]
+pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, Option<String>> {
+    let mut edits = Edits::new(present);
+    remove_others(&mut edits);
+    match vendor {
+        Vendor::Nvidia => {
+            let mut there = present.iter().filter(|(name, _)| name == NVIDIA_VISIBLE);
+            let is_void = there.next().is_some_and(|(_, value)| value == VOID);
+            if !is_void || there.next().is_some() {
+                edits.set(NVIDIA_VISIBLE, VOID);
+            }
+        }
+        Vendor::Amd => edits.remove(AMD_VISIBLE),
+        Vendor::Intel => {}
+    }
+    edits.into_env()
+}
+
+/// What NVIDIA's runtime takes for no request.
+const VOID: &str = "void";
+
+fn remove_others(edits: &mut Edits<'_>) {
+    let resources = edits.present.iter().filter(|(name, _)| name.starts_with(RESOURCE_PREFIX));
+    for (name, _) in resources {
+        edits.remove(name);
+    }
+    edits.remove(SIMULATED);
+}
+
+/// Closes a spec to a vendor's runtime. Says whether anything was changed. A spec without a
+/// process has nothing that the runtime would go by.
+///
+/// # Errors
+/// If its environment is of the wrong kind.
+pub fn close(
+    document: &mut Document,
+    vendor: Vendor,
+    facts: &Facts,
+) -> Result<bool, DocumentError> {
+    let env = closed(vendor, &facts.env);
+    if env.is_empty() || document.object_mut(&["process"])?.is_none() {
+        return Ok(false);
+    }
+    edit_env(document, Target::Env, &env, &mut Undo::default())?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::visibility::fixtures::device;
+    use super::*;
+    use crate::model::device::{Details, Partition};
+    use crate::model::id::DeviceId;
+
+    fn present(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn pairs(env: &BTreeMap<String, Option<String>>) -> Vec<(&str, Option<&str>)> {
+        env.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
+    }
+
+    #[test]
+    fn nvidia_is_told_the_uuids_and_nothing_else() {
+        let all = [device(Vendor::Nvidia, 3, None), device(Vendor::Nvidia, 9, None)];
+        let granted = [&all[1], &all[0]];
+        let there = present(&[
+            ("CUDA_VISIBLE_DEVICES", "7"),
+            ("DOCKER_RESOURCE_GPU", "GPU-x"),
+            ("NVIDIA_VISIBLE_DEVICES", "all"),
+        ]);
+        let env = chained(Vendor::Nvidia, &granted, &all, None, &there);
+        assert_eq!(
+            pairs(&env),
+            [
+                ("DOCKER_RESOURCE_GPU", None),
+                ("NVIDIA_DRIVER_CAPABILITIES", Some("compute,utility")),
+                ("NVIDIA_VISIBLE_DEVICES", Some("GPU-3,GPU-9")),
+            ]
+        );
+        let video = Some(&[Capability::Video][..]);
+        let env = chained(Vendor::Nvidia, &granted, &all, video, &[]);
+        assert_eq!(env["NVIDIA_DRIVER_CAPABILITIES"].as_deref(), Some("video"));
+    }
+
+    #[test]
+    fn amd_is_told_ids_or_positions_among_its_own() {
+        let amd = |bus, uuid: &str, partition| Device {
+            uuid: DeviceId::new(uuid).unwrap(),
+            details: Details { partition, ..Details::default() },
+            ..device(Vendor::Amd, bus, None)
+        };
+        let part =
+            |index| Some(Partition { gpu: "GPU-1".to_owned(), index, mode: "CPX".to_owned() });
+        let all = [
+            device(Vendor::Nvidia, 1, None),
+            amd(2, "GPU-0123456789abcdef", None),
+            amd(3, "GPU-0123456789abcdee", part(0)),
+            amd(4, "GPU-odd", None),
+        ];
+        let env = chained(Vendor::Amd, &[&all[3], &all[1], &all[2]], &all, None, &[]);
+        assert_eq!(pairs(&env), [("AMD_VISIBLE_DEVICES", Some("0x0123456789abcdef,1,2"))]);
+    }
+
+    #[test]
+    fn a_container_without_a_lease_is_closed_once() {
+        let void = present(&[("NVIDIA_VISIBLE_DEVICES", "void")]);
+        assert!(closed(Vendor::Nvidia, &void).is_empty());
+        assert!(closed(Vendor::Amd, &void).is_empty());
+        for there in [&[][..], &[("NVIDIA_VISIBLE_DEVICES", "all")]] {
+            let env = closed(Vendor::Nvidia, &present(there));
+            assert_eq!(pairs(&env), [("NVIDIA_VISIBLE_DEVICES", Some("void"))]);
+        }
+        // The runtime may take the last of two.
+        let twice = present(&[("NVIDIA_VISIBLE_DEVICES", "void"), ("NVIDIA_VISIBLE_DEVICES", "0")]);
+        assert_eq!(closed(Vendor::Nvidia, &twice).len(), 1);
+        let amd = present(&[("AMD_VISIBLE_DEVICES", "all"), ("DOCKER_RESOURCE_AMD", "0x1")]);
+        assert_eq!(
+            pairs(&closed(Vendor::Amd, &amd)),
+            [("AMD_VISIBLE_DEVICES", None), ("DOCKER_RESOURCE_AMD", None)]
+        );
+        let mut spec = Document::parse(br#"{"process":{"env":["A=1"]}}"#).unwrap();
+        assert!(close(&mut spec, Vendor::Nvidia, &Facts::default()).unwrap());
+        let expected = br#"{"process":{"env":["A=1","NVIDIA_VISIBLE_DEVICES=void"]}}"#;
+        assert_eq!(spec.to_bytes(), expected);
+        let mut none = Document::parse(br#"{"a":1}"#).unwrap();
+        assert!(!close(&mut none, Vendor::Nvidia, &Facts::default()).unwrap());
+        assert_eq!(none.to_bytes(), br#"{"a":1}"#);
+    }
+}

@@ -1,0 +1,179 @@
+//! Which device of a spec is which of the node's.
+
+use super::SpecDevice;
+use super::read::{SpecFile, Specs};
+use crate::model::cdi::{Cdi, CdiDevice, CdiSpec, EditNode};
+use crate::model::device::{Device, DeviceNode, Node, Vendor};
+use crate::model::id::DeviceId;
+use crate::paths::Paths;
+use nix::sys::stat::{major, minor};
+use std::cmp::Reverse;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+/// The kind by which a vendor's own tools name its GPUs.
+#[must_use]
+pub(super) const fn kind_of(vendor: Vendor) -> &'static str {
+    match vendor {
+        Vendor::Nvidia => "nvidia.com/gpu",
+        Vendor::Amd => "amd.com/gpu",
+        Vendor::Intel => "intel.com/gpu",
+    }
+}
+
+/// What the specs say of these devices. `wants` are the vendors whose specs are gone by.
+///
+/// A device of a spec is one of the node's if it brings a node of that one and of no other; that
+/// is certain, whatever it is called. One that brings none of them is it by its name, in the
+/// vendor's own kind. Names such as `all` are none.
+#[must_use]
+pub fn compile(specs: &Specs, node: &Node, paths: &Paths, wants: impl Fn(Vendor) -> bool) -> Cdi {
+    let known: Vec<Known<'_>> =
+        node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
+    let mut cdi = Cdi::default();
+    let mut spec_of: Vec<usize> = Vec::new();
+    for own in known.iter().filter(|own| wants(own.device.vendor)) {
+        let candidates = specs.files.iter().enumerate().flat_map(|(at, file)| {
+            let named =
+                file.spec.devices.iter().filter(|device| is(file, device, own, &known, paths));
+            named.map(move |device| (at, file, device))
+        });
+        let best = candidates.min_by_key(|(at, file, device)| {
+            let is_own_kind = file.spec.kind == kind_of(own.device.vendor);
+            let rank = own.names.iter().position(|name| *name == device.name);
+            (!is_own_kind, Reverse(file.priority), rank.is_none(), rank, *at)
+        });
+        let Some((at, file, device)) = best else { continue };
+        let spec = spec_of.iter().position(|spec| *spec == at).unwrap_or_else(|| {
+            spec_of.push(at);
+            cdi.specs.push(CdiSpec {
+                path: file.path.display().to_string(),
+                edits: file.spec.container_edits.clone(),
+            });
+            spec_of.len() - 1
+        });
+        cdi.devices.push(CdiDevice {
+            uuid: own.device.uuid.clone(),
+            name: file.spec.qualified(&device.name),
+            spec,
+            edits: device.container_edits.clone(),
+        });
+    }
+    cdi
+}
+
+/// A device of a spec, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// Its qualified name.
+    pub name: String,
+    /// Where it is from.
+    pub file: &'a SpecFile,
+    /// Which device of the node it is, if it is one.
+    pub uuid: Option<DeviceId>,
+}
+
+/// All devices of all specs, with the node's that they are.
+#[must_use]
+pub fn list<'a>(specs: &'a Specs, node: &Node, paths: &Paths) -> Vec<Listed<'a>> {
+    let known: Vec<Known<'_>> =
+        node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
+    let devices = specs
+        .files
+        .iter()
+        .flat_map(|file| file.spec.devices.iter().map(move |device| (file, device)));
+    let listed = devices.map(|(file, device)| {
+        let own = known.iter().find(|own| is(file, device, own, &known, paths));
+        Listed {
+            name: file.spec.qualified(&device.name),
+            file,
+            uuid: own.map(|own| own.device.uuid.clone()),
+        }
+    });
+    listed.collect()
+}
+
+/// A device of the node, as a spec may refer to it.
+struct Known<'a> {
+    device: &'a Device,
+    /// Its names, the surest first.
+    names: Vec<String>,
+    /// Path and numbers of its own nodes.
+    nodes: Vec<(&'a str, Option<(u32, u32)>)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(device: &'a Device, node: &'a Node, paths: &Paths) -> Self {
+        let mut names = vec![device.uuid.to_string()];
+        names.extend(index_among_its_vendors(device, node));
+        // Several instances and partitions may share an address.
+        let shares = node.devices.iter().filter(|other| other.pci == device.pci).count() > 1;
+        if !shares {
+            names.push(device.pci.to_string());
+        }
+        let nodes = device.nodes.iter().map(|own| (own.path.as_str(), numbers(own, paths)));
+        Self { device, names, nodes: nodes.collect() }
+    }
+
+    fn has(&self, edit: &EditNode, number: Option<(u32, u32)>) -> bool {
+        self.nodes.iter().any(|(path, own)| {
+            *path == edit.on_host() || *path == edit.path || (own.is_some() && *own == number)
+        })
+    }
+}
+
+/// As the vendor's tools count: `0`, and `0:1` for the second instance of the first GPU.
+pub(super) fn index_among_its_vendors(device: &Device, node: &Node) -> Option<String> {
+    let gpus = node.devices.iter().filter(|d| d.vendor == device.vendor && d.instance().is_none());
+    let index = gpus.map(|gpu| gpu.index).position(|index| index == device.index)?;
+    Some(match device.instance() {
+        Some(instance) => format!("{index}:{}", instance.index),
+        None => index.to_string(),
+    })
+}
+
+fn is(
+    file: &SpecFile,
+    device: &SpecDevice,
+    own: &Known<'_>,
+    all: &[Known<'_>],
+    paths: &Paths,
+) -> bool {
+    let nodes = &device.container_edits.device_nodes;
+    let nodes: Vec<_> = nodes.iter().map(|node| (node, numbers_of(node, paths))).collect();
+    let brings = |known: &&Known<'_>| nodes.iter().any(|(node, number)| known.has(node, *number));
+    let mut brought: Vec<&Known<'_>> = all.iter().filter(brings).collect();
+    // An instance comes with the node of its GPU.
+    let parents: Vec<_> = brought.iter().filter_map(|known| known.device.instance()).collect();
+    brought.retain(|known| !parents.iter().any(|instance| instance.parent == known.device.uuid));
+    match brought.as_slice() {
+        [] => {
+            let kind = kind_of(own.device.vendor);
+            file.spec.kind == kind && own.names.contains(&device.name)
+        }
+        [one] => one.device.uuid == own.device.uuid,
+        _ => false,
+    }
+}
+
+fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
+    match node.simulated {
+        Some(numbers) => Some((numbers.major, numbers.minor)),
+        None => host_numbers(&node.path, paths),
+    }
+}
+
+fn numbers_of(edit: &EditNode, paths: &Paths) -> Option<(u32, u32)> {
+    edit.numbers().or_else(|| host_numbers(edit.on_host(), paths))
+}
+
+fn host_numbers(path: &str, paths: &Paths) -> Option<(u32, u32)> {
+    let place = match path.strip_prefix("/dev/") {
+        Some(name) => paths.dev.join(name),
+        None => paths.on_host(Path::new(path)),
+    };
+    let metadata = fs::metadata(place).ok().filter(|m| m.file_type().is_char_device())?;
+    let number = |value: u64| u32::try_from(value).ok();
+    Some((number(major(metadata.rdev()))?, number(minor(metadata.rdev()))?))
+}

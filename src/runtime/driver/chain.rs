@@ -1,0 +1,97 @@
+//! The low-level runtime is the vendor's own (`nvidia-container-runtime`, `amd-container-runtime`):
+//! it puts the GPUs that a variable names into the container, with the driver's files. So a lease
+//! is that variable, and a container without one must not have it.
+
+use crate::config::{Config, Driver};
+use crate::failure::Failure;
+use crate::injection::Facts;
+use crate::model::code::Code;
+use crate::model::device::Vendor;
+use crate::model::lease::Lease;
+
+/// Annotations with this prefix name devices to a runtime that reads CDI specs; the rest of the
+/// key is anything (CDI, `pkg/cdi/annotations.go`).
+const CDI_PREFIX: &str = "cdi.k8s.io/";
+
+/// A mount below this directory names a device by the rest of its path (nvidia-container-toolkit,
+/// `internal/config/image`).
+const MOUNTS: &str = "/var/run/nvidia-container-devices/";
+
+/// Whether the vendor's runtime gives all devices of a lease.
+///
+/// # Errors
+/// If it gives some of them, or none and there is no other way.
+pub(super) fn serves(vendor: Vendor, config: &Config, lease: &Lease) -> Result<bool, Failure> {
+    let refuse = |what: String| {
+        Err(Failure::new(Code::BadConfig, what)
+            .hint("set `runtime` in the configuration to the path of runc or crun"))
+    };
+    let name = vendor.name();
+    if lease.devices.iter().any(|device| device.simulated) {
+        return refuse(format!(
+            "the low-level runtime is {name}'s, which cannot give a simulated device"
+        ));
+    }
+    let own = lease.devices.iter().filter(|device| device.vendor == vendor).count();
+    if own == lease.devices.len() {
+        return Ok(true);
+    }
+    if own > 0 || config.driver == Driver::Chain {
+        return refuse(format!(
+            "the low-level runtime is {name}'s, which gives no GPUs of another vendor"
+        ));
+    }
+    Ok(false)
+}
+
+/// The devices that a spec names to NVIDIA's runtime in other ways than by variables: qualified
+/// CDI names in annotations, and mounts whose destination is a name. Which of them it heeds is its
+/// own configuration's to say; here all count.
+pub(in crate::runtime) fn named(facts: &Facts) -> Vec<String> {
+    let annotations = facts.annotations.iter().filter(|(key, _)| key.starts_with(CDI_PREFIX));
+    let lists = annotations.flat_map(|(_, value)| value.split(','));
+    let mut names: Vec<String> =
+        lists.map(|name| name.trim().to_owned()).filter(|name| names_gpus(name)).collect();
+    names.extend(facts.mounts.iter().filter_map(|mount| mounted_name(&mount.destination)));
+    names
+}
+
+fn mounted_name(destination: &str) -> Option<String> {
+    let name = destination.strip_prefix(MOUNTS)?;
+    match name.split_once('/') {
+        None => Some(name.to_owned()),
+        Some(("cdi", name)) => {
+            let (kind, device) = name.rsplit_once('/')?;
+            Some(format!("{kind}={device}")).filter(|name| names_gpus(name))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether a qualified name is one of NVIDIA's GPUs, by its kind: `nvidia.com/gpu`,
+/// `runtime.nvidia.com/gpu`, `management.nvidia.com/gpu`.
+fn names_gpus(name: &str) -> bool {
+    name.split_once('=').is_some_and(|(kind, _)| kind.ends_with("nvidia.com/gpu"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::facts;
+
+    #[test]
+    fn devices_are_named_by_annotations_and_mounts() {
+        let spec = br#"{"annotations":{"cdi.k8s.io/a":"nvidia.com/gpu=0, x.org/net=1",
+            "cdi.k8s.io/b":"runtime.nvidia.com/gpu=all","other":"nvidia.com/gpu=3"},
+            "mounts":[{"destination":"/var/run/nvidia-container-devices/GPU-1","source":"/dev/null"},
+            {"destination":"/var/run/nvidia-container-devices/cdi/nvidia.com/gpu/0:1"},
+            {"destination":"/var/run/nvidia-container-devices/imex/0"},
+            {"destination":"/proc"},{}]}"#;
+        let found = named(&facts(spec).unwrap());
+        let expected =
+            ["nvidia.com/gpu=0", "runtime.nvidia.com/gpu=all", "GPU-1", "nvidia.com/gpu=0:1"];
+        assert_eq!(found, expected);
+        let odd = br#"{"mounts":7}"#;
+        assert_eq!(named(&facts(odd).unwrap()), Vec::<String>::new());
+    }
+}
