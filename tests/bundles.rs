@@ -19,6 +19,10 @@ mod lab;
 mod access;
 #[path = "bundles/amd.rs"]
 mod amd;
+#[path = "bundles/cdi.rs"]
+mod cdi;
+#[path = "bundles/chain.rs"]
+mod chain;
 #[path = "bundles/life.rs"]
 mod life;
 #[path = "bundles/lowlevel.rs"]
@@ -62,6 +66,7 @@ everywhere! {
     access::what_was_injected_beside_a_grant_is_taken_out,
     access::a_group_that_owns_the_node_is_enough,
     amd::a_partition_is_leased_with_its_node_and_kfd_alone,
+    cdi::what_the_specs_say_comes_with_the_granted_device,
     life::a_lease_hangs_on_the_containers_init,
     life::the_end_of_a_foreground_run_releases,
     life::a_killed_container_needs_no_delete,
@@ -77,3 +82,7 @@ everywhere! {
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
 }
+
+// The vendors' runtimes stand for runc to whoever reads a container's state.
+everywhere!(@ chain_v1 "runc" "v1": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu,);
+everywhere!(@ chain_v2 "runc" "v2": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu,);

@@ -312,14 +312,30 @@ fn a_poststop_hook_never_fails() {
 }
 
 #[test]
-fn a_vendors_runtime_below_is_refused_until_it_can_be_held() {
+fn driver_and_runtime_must_fit() {
     needs_root!();
-    let host = Host::new("h100x8");
+    let host = Host::new("mixed4");
     let vendors = host.path("nvidia-container-runtime");
     fs::copy(STUB, &vendors).unwrap();
-    host.configure(&vendors, "");
-    let text = stderr(&host.start("web", &[("gpulease/count", "1")]));
-    assert!(text.contains("not-supported-yet") && text.contains("chain"), "{text}");
+    let asked = [("gpulease/count", "1")];
+    let refused = |runtime: &Path, more: &str, parts: &[&str]| {
+        host.configure(runtime, more);
+        let text = stderr(&host.start("web", &asked));
+        assert!(text.contains("gpulease: bad-config: "), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "no {part} in: {text}");
+        }
+        assert!(host.records().is_empty(), "{more}: {text}");
+    };
+    for driver in ["none", "cdi"] {
+        let key = format!("driver = \"{driver}\"");
+        refused(&vendors, &key, &["`driver`", driver, "runtime = \"", "NVIDIA"]);
+    }
+    refused(Path::new(STUB), "driver = \"chain\"", &["`driver = \"chain\"`", "`runtime`", STUB]);
+    // The devices of this host do not exist, and the vendor's runtime would find none of them.
+    for more in ["", "driver = \"chain\""] {
+        refused(&vendors, more, &["simulated", "`runtime`"]);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! gpulease under a real Podman with its conmon, in the lab of `tests/lab/podman.sh`: by the path
 //! of the runtime, by its name in containers.conf, and as the default runtime.
 
+#[path = "podman/cdi.rs"]
+mod cdi;
 #[path = "podman/crash.rs"]
 mod crash;
 #[path = "podman/lab.rs"]

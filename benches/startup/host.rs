@@ -122,7 +122,6 @@ impl Host {
                 env: &[],
                 adopt: &[],
                 chained: None,
-                chained: None,
                 confined: true,
                 release_grace: Duration::from_secs(10),
                 crowd: gpulease::claim::busy::Crowd::NONE,

@@ -1,5 +1,6 @@
 //! The arguments, and with them the help texts.
 
+use super::cdi::{CDI_AFTER, CdiAction};
 use super::completions::{Shell, profiles, request_words};
 use super::examples::{
     COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, DRIVER_AFTER, EXPLAIN_AFTER, HEALTH_AFTER,
@@ -198,6 +199,13 @@ pub(super) enum Command {
     Inventory {
         #[command(subcommand)]
         action: InventoryAction,
+    },
+
+    /// Show the host's CDI specs, or write one of the node's devices
+    #[command(after_help = CDI_AFTER, arg_required_else_help = true)]
+    Cdi {
+        #[command(subcommand)]
+        action: CdiAction,
     },
 
     /// Have an engine use gpulease

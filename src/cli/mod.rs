@@ -2,10 +2,12 @@
 //! things that an administrator does by hand.
 //!
 //! A command reads or changes state and returns an `Answer`, text and JSON alike; only
-//! `output` writes to the terminal. Only `release`, `inventory refresh`, `install` and `uninstall`
+//! `output` writes to the terminal. Only `release`, `inventory refresh`, `cdi generate`, `install` and
+//! `uninstall`
 //! change anything.
 
 mod args;
+mod cdi;
 mod completions;
 mod devices;
 mod doctor;
@@ -105,6 +107,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             InventoryAction::Show => inventory::show(&context()?, output),
             InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
         },
+        Command::Cdi { action } => cdi::run(&context()?, action, output),
         // No configuration either: that may come later.
         Command::Install { engine, default_runtime, options } => {
             install::install(*engine, *default_runtime, options, output)

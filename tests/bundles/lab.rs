@@ -199,7 +199,7 @@ impl Lab {
 }
 
 /// For scripts inside: what opening a node says, and making one that was not granted.
-const PROBES: &str = r#"
+pub const PROBES: &str = r#"
 try() {
     if said=$( (exec 3<>"$1") 2>&1 ); then echo "open $1: ok"; else echo "open $1: $said"; fi
 }

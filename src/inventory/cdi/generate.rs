@@ -22,6 +22,9 @@ pub struct Names {
     pub uuid: bool,
 }
 
+/// The annotation of a spec whose devices do not exist.
+pub const SIMULATED: &str = "gpulease/simulated";
+
 /// The first version with annotations, and the first with groups.
 const WITH_ANNOTATIONS: &str = "0.6.0";
 const WITH_GROUPS: &str = "0.7.0";
@@ -52,7 +55,7 @@ pub fn generate(
     devices.push(named("all".to_owned(), edits_of(&own, node, paths)));
     let mut annotations = BTreeMap::new();
     if own.iter().any(|device| device.simulated) {
-        annotations.insert("gpulease/simulated".to_owned(), "true".to_owned());
+        annotations.insert(SIMULATED.to_owned(), "true".to_owned());
     }
     let container_edits = common(inventory, vendor, paths);
     let has_groups = |edits: &Edits| !edits.additional_gids.is_empty();

@@ -13,9 +13,9 @@ mod read;
 mod tests;
 
 pub use check::{Checked, check_name, parse_json, parse_yaml};
-pub use generate::{Names, generate};
+pub use generate::{Names, SIMULATED, generate};
 pub use matching::{Listed, compile, list};
-pub use read::{SPEC_DIRS, SpecFile, Specs, read};
+pub use read::{SPEC_DIRS, SpecFile, Specs, read, read_all};
 
 use crate::model::cdi::Edits;
 use serde::{Deserialize, Serialize};
