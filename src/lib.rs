@@ -14,7 +14,8 @@
 //! * machine: [`sys`] the kernel, [`paths`], [`config`], [`inventory`] what the node has,
 //!   [`store`] leases on disk.
 //! * transaction: [`claim`] — the only place that changes leases; [`failure`] what users hear.
-//! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line.
+//! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line, `rocm` the
+//!   optional program that asks ROCm's library.
 
 // The pure modules may decide, not act.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -39,6 +40,8 @@ pub mod failure;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod hook;
+#[cfg(feature = "rocm-smi")]
+pub mod rocm;
 pub mod runtime;
 
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.

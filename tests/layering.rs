@@ -19,7 +19,8 @@ const LAYERS: &[&str] = &[
     "claim", // transaction
     "runtime",
     "hook",
-    "cli", // faces
+    "cli",
+    "rocm", // faces
 ];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

@@ -20,6 +20,8 @@ pub mod mount;
 pub mod nvml;
 pub mod proc;
 pub mod random;
+#[cfg(feature = "rocm-smi")]
+pub mod rocm_smi;
 pub mod stdio;
 pub mod syslog;
 

@@ -91,6 +91,9 @@ impl Sys {
                 &format!("{dir}/properties"),
                 "cpu_cores_count 96\nsimd_count 0\nmem_banks_count 1\nio_links_count 1\ngfx_target_version 0\nvendor_id 0\ndrm_render_minor 0\nunique_id 0",
             );
+            // Always there, and ROCm's library ends the process if they are not.
+            self.directory(&format!("{dir}/io_links"));
+            self.directory(&format!("{dir}/p2p_links"));
             self.write(
                 &format!("{dir}/mem_banks/0/properties"),
                 "heap_type 0\nsize_in_bytes 1081980682240\nflags 0\nwidth 0\nmem_clk_max 0",
@@ -123,6 +126,7 @@ impl Sys {
                 gpu.unique_id,
             ),
         );
+        self.directory(&format!("{dir}/p2p_links"));
         let bank = format!("{dir}/mem_banks/0");
         self.write(
             &format!("{bank}/properties"),

@@ -39,6 +39,10 @@ impl Sys {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
+    pub fn directory(&self, path: &str) {
+        fs::create_dir_all(self.path(path)).unwrap();
+    }
+
     /// Puts one text in the place of another.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let text = self.read(path);

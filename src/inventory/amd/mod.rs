@@ -9,9 +9,11 @@ mod drm;
 mod gpu;
 mod kfd;
 mod ras;
+mod telemetry;
 mod unusable;
 
 pub use activity::{processes, usage};
+pub use telemetry::{Reading, Telemetry, usage_with_rocm};
 
 use super::pcie;
 use super::scan::Found;

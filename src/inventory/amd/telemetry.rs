@@ -1,0 +1,112 @@
+//! What `gpulease-rocm` can add where it is installed: ROCm's library knows ways to measure on some
+//! GPUs that sysfs has no file for. It is a program of its own because it links that library, which
+//! most hosts do not have. That it is not there, hangs or fails changes nothing.
+
+use super::activity;
+use crate::inventory::activity::Usage;
+use crate::model::device::{Device, Vendor};
+use crate::paths::Paths;
+use crate::sys::exec::ask_bounded;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Its name.
+const PROGRAM: &str = "gpulease-rocm";
+/// ROCm's library reads some hundred files; a GPU in a reset holds it up.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What `gpulease-rocm` prints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// Format version.
+    pub v: u32,
+    /// One for each device that the library knows.
+    pub devices: Vec<Reading>,
+}
+
+impl Telemetry {
+    /// The version of the format that this build writes and reads.
+    pub const VERSION: u32 = 1;
+}
+
+/// What ROCm's library says of one device. Null is "it cannot say".
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reading {
+    /// The minor of its render node, by which it is known.
+    pub render_minor: Option<u32>,
+    /// ROCm's id of the GPU, 16 hexadecimal digits. Partitions share it.
+    pub unique_id: Option<String>,
+    /// In degrees Celsius, at the edge of the chip.
+    pub temperature_edge_c: Option<f64>,
+    /// In degrees Celsius, at its hottest place.
+    pub temperature_junction_c: Option<f64>,
+    /// In degrees Celsius, of the memory.
+    pub temperature_memory_c: Option<f64>,
+    /// In watts.
+    pub power_w: Option<f64>,
+    /// The part of the time in which it computed, in percent.
+    pub busy_percent: Option<u32>,
+}
+
+/// [`activity::usage`], with what `gpulease-rocm` can add to it.
+#[must_use]
+pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
+    let mut usage = activity::usage(paths, devices);
+    if let Some(program) = program().filter(|_| !usage.is_empty()) {
+        let readings = ask(&program, DEADLINE);
+        for one in &mut usage {
+            if let Some(device) = devices.iter().find(|device| device.uuid == one.device) {
+                add(one, device, &readings);
+            }
+        }
+    }
+    usage
+}
+
+/// Beside this program, or where packages put it.
+fn program() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
+    let fixed = Path::new("/usr/bin").join(PROGRAM);
+    beside.into_iter().chain([fixed]).find(|path| path.is_file())
+}
+
+/// What it says; nothing if it does not answer, or not in a way that this version understands.
+pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<Reading> {
+    let Ok(text) = ask_bounded(program, &[], deadline) else { return Vec::new() };
+    // The library may have printed lines of its own before.
+    match serde_json::from_str::<Telemetry>(text.lines().last().unwrap_or_default()) {
+        Ok(telemetry) if telemetry.v == Telemetry::VERSION => telemetry.devices,
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
+/// Fills in what sysfs did not say. As there, load and power are not a partition's own.
+pub(super) fn add(usage: &mut Usage, device: &Device, readings: &[Reading]) {
+    let is_its = |reading: &&Reading| {
+        let path = reading.render_minor.map(|minor| format!("/dev/dri/renderD{minor}"));
+        path.is_some_and(|path| device.nodes.iter().any(|node| node.path == path))
+    };
+    if device.vendor != Vendor::Amd {
+        return;
+    }
+    let Some(reading) = readings.iter().find(is_its) else { return };
+    let temperature = reading.temperature_edge_c.or(reading.temperature_junction_c);
+    usage.temperature_c = usage.temperature_c.or_else(|| whole(temperature?, -273.0, 1000.0));
+    if device.details.partition.is_none() {
+        let power = || u32::try_from(whole(reading.power_w?, 0.0, 100_000.0)?).ok();
+        usage.power_w = usage.power_w.or_else(power);
+        let busy = reading.busy_percent.filter(|percent| *percent <= 100);
+        usage.busy_percent = usage.busy_percent.or(busy);
+    }
+}
+
+/// Rounded down; nothing if it lies outside of what can be true.
+fn whole(value: f64, least: f64, most: f64) -> Option<i32> {
+    #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
+    (least..=most).contains(&value).then(|| value.floor() as i32)
+}
+
+#[cfg(test)]
+mod tests;

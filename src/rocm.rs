@@ -1,0 +1,39 @@
+//! `gpulease-rocm`: says once what ROCm's management library measures, and ends.
+
+use crate::inventory::amd::{Reading, Telemetry};
+use crate::sys::rocm_smi::{Library, Measured};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Prints a [`Telemetry`] as one line of JSON. Status 1, with a line on stderr, if the library finds
+/// no driver.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Library::open().and_then(|mut library| print(&library.measure())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "gpulease-rocm: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(measured: &[Measured]) -> Result<(), String> {
+    let devices = measured.iter().map(reading).collect();
+    let text = serde_json::to_string(&Telemetry { v: Telemetry::VERSION, devices })
+        .map_err(|error| error.to_string())?;
+    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())
+}
+
+fn reading(measured: &Measured) -> Reading {
+    let [edge, junction, memory] = measured.temperatures;
+    Reading {
+        render_minor: measured.render_minor,
+        unique_id: measured.unique_id.map(|id| format!("{id:016x}")),
+        temperature_edge_c: edge,
+        temperature_junction_c: junction,
+        temperature_memory_c: memory,
+        power_w: measured.power_w,
+        busy_percent: measured.busy_percent,
+    }
+}
