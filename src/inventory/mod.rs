@@ -1,6 +1,6 @@
 //! What the node has: where it is read from, and the copy that a container start goes by.
 //!
-//! A container start does not look for GPUs. It reads `inventory.json`, which [`scan`] made, and
+//! A container start does not look for GPUs. It reads `inventory.json`, which [`scan()`] made, and
 //! checks with [`freshness`] that it still tells the truth: same boot, same sources. Looking for
 //! them is the work of the `gpulease` command alone.
 
