@@ -13,14 +13,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a refresh may take beyond the time that a vendor's library has to answer.
+/// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
+/// twice if the driver is only loaded by that.
 const FILES: Duration = Duration::from_secs(5);
+const PROBES_MAX: u32 = 2;
 
 pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
     if let Ok(inventory) = cached(site, config) {
         return Ok(inventory);
     }
-    let deadline = config.probe_timeout.saturating_add(FILES);
+    let deadline = config.probe_timeout.saturating_mul(PROBES_MAX).saturating_add(FILES);
     // After a reboot many containers start at once: one of them looks, the others go by what it saw.
     let _turn = turn(site, deadline)?;
     if let Ok(inventory) = cached(site, config) {

@@ -36,8 +36,9 @@ use devices::Known;
 use library::Library;
 use procfs::Kernel;
 
-/// How often it is looked again where something changed meanwhile: asking NVML may load the driver.
-const LOOKS: u32 = 3;
+/// How often it is looked where something changed meanwhile: asking NVML may load the driver. (The
+/// shim waits for a refresh in which NVML hangs as often.)
+const LOOKS: u32 = 2;
 
 /// The NVIDIA GPUs of this host. It always finds something out: what went wrong is in the notes, or
 /// in the details of the device that it went wrong with.
