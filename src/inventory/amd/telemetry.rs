@@ -74,7 +74,7 @@ fn program() -> Option<PathBuf> {
 
 /// What it says; nothing if it does not answer, or not in a way that this version understands.
 pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<Reading> {
-    let Ok(text) = ask_bounded(program, &[], deadline) else { return Vec::new() };
+    let Ok(text) = ask_bounded(program, &[""; 0], deadline) else { return Vec::new() };
     // The library may have printed lines of its own before.
     match serde_json::from_str::<Telemetry>(text.lines().last().unwrap_or_default()) {
         Ok(telemetry) if telemetry.v == Telemetry::VERSION => telemetry.devices,
