@@ -8,6 +8,8 @@ mod builds;
 mod crash;
 #[path = "docker/devices.rs"]
 mod devices;
+#[path = "docker/driver.rs"]
+mod driver;
 #[path = "docker/healthy.rs"]
 mod healthy;
 #[path = "docker/lab.rs"]

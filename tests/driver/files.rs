@@ -1,7 +1,8 @@
 //! What is in the container, as seen from inside.
 
-use crate::image::{self, NODES, ONE, bundle, fetched, machine};
+use crate::image::{self, NODES, ONE, bundle, make};
 use crate::lab::{Lab, Place, has_line, values};
+use crate::support::images::{self, fetched, machine};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +14,7 @@ const WHOLE: &[(&str, &str)] = &[("gpulease/devices", ONE)];
 /// Run by the programs' own loader: what `libcuda.so.1` and the like are by name alone, as a
 /// program's `dlopen` would have it.
 fn look(directory: &str) -> String {
-    let loader = image::loader();
+    let loader = images::loader();
     format!(
         r#"
         nvidia-smi; echo "nvidia-smi: $?"
@@ -102,8 +103,8 @@ fn is_whole(text: &str, directory: &str) {
 pub fn programs_of_the_driver_start_in_images_of_both_kinds(place: Place) {
     let lab = image::lab(place, "driver = \"native\"");
     let debian = format!("/usr/lib/{}", machine().multiarch);
-    bundle(&lab, &image::debian(&lab, "debian"), WHOLE, &look(&debian));
-    bundle(&lab, &image::lib64(&lab, "fedora"), WHOLE, &look("/usr/lib64"));
+    bundle(&lab, &make(&lab, "debian", images::debian), WHOLE, &look(&debian));
+    bundle(&lab, &make(&lab, "fedora", images::lib64), WHOLE, &look("/usr/lib64"));
     let script = format!("{NODES}\nmake debian run debian\nmake fedora run fedora");
     let Some(steps) = lab.run(&script) else { return };
     for (name, directory) in [("debian", debian.as_str()), ("fedora", "/usr/lib64")] {
@@ -128,8 +129,8 @@ fn has(text: &str, name: &str) -> bool {
 
 pub fn only_what_was_asked_for_is_there(place: Place) {
     let lab = image::lab(place, "");
-    let make = |name: &str, capabilities: Option<&str>, variable: Option<&str>| {
-        let image = image::debian(&lab, name);
+    let make_one = |name: &str, capabilities: Option<&str>, variable: Option<&str>| {
+        let image = make(&lab, name, images::debian);
         let mut annotations = WHOLE.to_vec();
         annotations.extend(capabilities.map(|value| ("gpulease/capabilities", value)));
         bundle(&lab, &image, &annotations, LIST);
@@ -141,15 +142,15 @@ pub fn only_what_was_asked_for_is_there(place: Place) {
         }
         fs::write(path, spec.to_string()).unwrap();
     };
-    make("utility", Some("utility"), Some("all"));
-    make("compute", None, Some("compute,and-something-else"));
-    make("drawing", Some("graphics"), None);
-    make("none", Some("none"), Some("all"));
+    make_one("utility", Some("utility"), Some("all"));
+    make_one("compute", None, Some("compute,and-something-else"));
+    make_one("drawing", Some("graphics"), None);
+    make_one("none", Some("none"), Some("all"));
     // Nothing in there could load a library.
-    bundle(&lab, &image::bare(&lab, "bare"), WHOLE, "ls /dev /usr/bin; echo END");
-    bundle(&lab, &image::musl(&lab, "musl"), WHOLE, LIST);
+    bundle(&lab, &make(&lab, "bare", images::bare), WHOLE, "ls /dev /usr/bin; echo END");
+    bundle(&lab, &make(&lab, "musl", images::musl), WHOLE, LIST);
     let nodes = &[WHOLE[0], ("gpulease/capabilities", "none")];
-    bundle(&lab, &image::musl(&lab, "musl-nodes"), nodes, LIST);
+    bundle(&lab, &make(&lab, "musl-nodes", images::musl), nodes, LIST);
     let makes: Vec<String> =
         ["utility", "compute", "drawing", "none", "bare", "musl", "musl-nodes"]
             .map(|name| format!("make {name} run {name}"))
@@ -191,7 +192,7 @@ pub fn only_what_was_asked_for_is_there(place: Place) {
 
 pub fn a_bundle_run_twice_has_each_mount_once(place: Place) {
     let lab = image::lab(place, "");
-    let image = image::debian(&lab, "web");
+    let image = make(&lab, "web", images::debian);
     bundle(&lab, &image, WHOLE, "grep -c nvidia /proc/mounts; nvidia-smi >/dev/null; echo $?");
     let own = |spec: &Value| {
         let mounts = spec["mounts"].as_array().unwrap().iter();

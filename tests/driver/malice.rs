@@ -1,7 +1,8 @@
 //! Images that are made to lead a program with the host's rights astray.
 
-use crate::image::{self, NODES, ONE, bundle, machine};
+use crate::image::{self, NODES, ONE, bundle, make};
 use crate::lab::Place;
+use crate::support::images::{self, machine};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub fn no_image_leads_out_of_itself(place: Place) {
         "{NODES}\nLIBC={}\n{VICTIMS}",
         crate::support::lab_root().join(format!("usr/lib/{multiarch}/libc.so.6")).display()
     );
-    let mut make = |image: &Path| {
+    let mut try_it = |image: &Path| {
         bundle(&lab, image, WHOLE, "echo started; ls /dev");
         let name = image.file_name().unwrap().to_str().unwrap();
         script.push_str(&format!("make {name} run {name}\n"));
@@ -49,42 +50,42 @@ pub fn no_image_leads_out_of_itself(place: Place) {
     let lib = format!("usr/lib/{multiarch}");
 
     // The directory of libraries is the root, a directory of the host's, or above the root.
-    let image = image::bare(&lab, "to-root");
+    let image = make(&lab, "to-root", images::bare);
     link(&image, &lib, Path::new("/"));
-    make(&image);
-    let image = image::bare(&lab, "to-host");
+    try_it(&image);
+    let image = make(&lab, "to-host", images::bare);
     link(&image, &lib, &victims.join("lib"));
-    make(&image);
-    let image = image::bare(&lab, "up");
+    try_it(&image);
+    let image = make(&lab, "up", images::bare);
     let up = format!("../../../../../../../../../../../..{}", victims.join("lib").display());
     link(&image, &lib, Path::new(&up));
-    make(&image);
-    let image = image::bare(&lab, "to-proc");
+    try_it(&image);
+    let image = make(&lab, "to-proc", images::bare);
     link(&image, &format!("{lib}/libc.so.6"), Path::new("/proc/self/exe"));
     link(&image, "usr/lib64", Path::new("/proc/1/root/usr/lib64"));
-    make(&image);
+    try_it(&image);
 
     // What is no file, where a file belongs.
-    let image = image::bare(&lab, "circle");
+    let image = make(&lab, "circle", images::bare);
     link(&image, &lib, Path::new("/usr/lib64"));
     link(&image, "usr/lib64", &Path::new("/").join(&lib));
-    make(&image);
+    try_it(&image);
     let node = |name: &str, args: &[&str]| {
-        let image = image::bare(&lab, name);
+        let image = make(&lab, name, images::bare);
         fs::create_dir_all(image.join(&lib)).unwrap();
         let path = image.join(&lib).join("libc.so.6");
         let mut command = std::process::Command::new("mknod");
         assert!(command.arg(path).args(args).status().unwrap().success());
         image
     };
-    make(&node("pipe", &["p"]));
-    make(&node("device", &["c", "1", "5"]));
-    let image = image::bare(&lab, "directory");
+    try_it(&node("pipe", &["p"]));
+    try_it(&node("device", &["c", "1", "5"]));
+    let image = make(&lab, "directory", images::bare);
     fs::create_dir_all(image.join(&lib).join("libc.so.6")).unwrap();
-    make(&image);
+    try_it(&image);
 
     // A good image but for what the driver's files are to be mounted on.
-    let image = image::debian(&lab, "in-the-way");
+    let image = make(&lab, "in-the-way", images::debian);
     link(&image, &format!("{lib}/libcuda.so.1"), &victims.join("lib/libcuda.so.1"));
     link(
         &image,
@@ -93,12 +94,12 @@ pub fn no_image_leads_out_of_itself(place: Place) {
             .join(victims.join("lib/libcuda.so.1").strip_prefix("/").unwrap()),
     );
     link(&image, "usr/bin/nvidia-smi", &victims.join("new-file"));
-    make(&image);
-    let image = image::debian(&lab, "crowd");
+    try_it(&image);
+    let image = make(&lab, "crowd", images::debian);
     for number in 0..10_000 {
         fs::write(image.join(&lib).join(format!("libcuda.so.{number}")), "").unwrap();
     }
-    make(&image);
+    try_it(&image);
 
     script.push_str("step after look_at_victims\ncat \"$B/victims/read\" >/dev/null\n");
     script.push_str("step control look_at_victims\nls -A \"$B/victims\" \"$B/victims/lib\" >\"$OUT/names.out\"\n");

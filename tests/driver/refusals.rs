@@ -1,6 +1,6 @@
 //! What is refused, and what is said then. The low-level runtime is a stub.
 
-use crate::image::fetched;
+use crate::support::images::fetched;
 use crate::support::{Host, STUB, needs_root, ok, stderr};
 use serde_json::{Value, json};
 use std::fs;

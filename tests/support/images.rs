@@ -1,0 +1,76 @@
+//! Root file systems of several distributions' shapes, and what scripts of tests/lab fetch for them.
+
+use super::lab_root;
+use gpulease::model::machine::{HOST, Machine};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub fn machine() -> Machine {
+    HOST.expect("an architecture with drivers")
+}
+
+/// What a script of tests/lab that fetches something says where it is.
+pub fn fetched(script: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(script);
+    let output = Command::new(path).stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{script} failed");
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+/// A root file system with busybox and nothing else, in a directory that is not there yet.
+pub fn bare(image: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/bundle.sh");
+    let made = Command::new(script).arg("--rootfs").arg(image).status().unwrap();
+    assert!(made.success());
+    fs::create_dir_all(image.join("usr/bin")).unwrap();
+}
+
+/// What NVIDIA's programs are linked to.
+const LIBRARIES: [&str; 6] =
+    ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libgcc_s.so.1"];
+
+/// As Debian and Ubuntu have it: libraries in a directory of the architecture's.
+pub fn debian(image: &Path) {
+    bare(image);
+    let directory = format!("usr/lib/{}", machine().multiarch);
+    fs::create_dir_all(image.join(&directory)).unwrap();
+    fs::create_dir_all(image.join("usr/lib64")).unwrap();
+    let from = lab_root().join(&directory);
+    let loader = loader();
+    for library in LIBRARIES.iter().chain([&loader]) {
+        if from.join(library).exists() {
+            fs::copy(from.join(library), image.join(&directory).join(library)).unwrap();
+        }
+    }
+    symlink("usr/lib", image.join("lib")).unwrap();
+    symlink("usr/lib64", image.join("lib64")).unwrap();
+    let target = format!("../lib/{}/{loader}", machine().multiarch);
+    symlink(target, image.join("usr/lib64").join(loader)).unwrap();
+}
+
+/// As Fedora, RHEL and SUSE have it: libraries in `/usr/lib64`, with a loader that looks there.
+pub fn lib64(image: &Path) {
+    bare(image);
+    copy(&fetched("libc.sh").join("lib64/usr/lib64"), &image.join("usr/lib64"));
+    fs::create_dir(image.join("usr/lib")).unwrap();
+    symlink("usr/lib", image.join("lib")).unwrap();
+    symlink("usr/lib64", image.join("lib64")).unwrap();
+}
+
+/// As Alpine has it.
+pub fn musl(image: &Path) {
+    bare(image);
+    copy(&fetched("libc.sh").join("musl/usr/lib"), &image.join("usr/lib"));
+    symlink("usr/lib", image.join("lib")).unwrap();
+}
+
+/// The loader's file name.
+pub fn loader() -> &'static str {
+    if cfg!(target_arch = "x86_64") { "ld-linux-x86-64.so.2" } else { "ld-linux-aarch64.so.1" }
+}
