@@ -31,8 +31,11 @@ nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm"]
 
 const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
 
+/// What makes an image.
+type Shape = fn(&Path);
+
 /// A Docker on a host with the driver's files and nodes, and with these images.
-fn lab(shapes: &[(&str, fn(&Path))]) -> Option<Lab> {
+fn lab(shapes: &[(&str, Shape)]) -> Option<Lab> {
     let lab = Lab::with(DEVICES, true)?;
     let mut copy = Command::new("cp");
     copy.arg("-a").arg(fetched("nvidia.sh")).arg(lab.path("/driver"));

@@ -23,12 +23,17 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
-/// A root file system with busybox and nothing else, in a directory that is not there yet.
+/// A root file system with busybox and nothing else, in a directory that is not there yet. Beside
+/// it lies what all of them are copies of.
 pub fn bare(image: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/bundle.sh");
-    let made = Command::new(script).arg("--rootfs").arg(image).status().unwrap();
-    assert!(made.success());
-    fs::create_dir_all(image.join("usr/bin")).unwrap();
+    let template = image.with_file_name(".template");
+    if !template.exists() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/bundle.sh");
+        let made = Command::new(script).arg("--rootfs").arg(&template).status().unwrap();
+        assert!(made.success());
+        fs::create_dir_all(template.join("usr/bin")).unwrap();
+    }
+    copy(&template, image);
 }
 
 /// What NVIDIA's programs are linked to.
