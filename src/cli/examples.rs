@@ -73,10 +73,10 @@ Examples:
   gpulease topology --json | jq '.pairs[] | select(.path == \"SYS\")'";
 
 pub(super) const PROCESSES_AFTER: &str = "\
-TYPE is C for a process that computes. One that only draws or watches, as
-nvidia-smi does, is not listed. Of which of NVIDIA's GPUs a process makes use is
-asked of the driver by nvidia-smi; without an answer it is shown on every GPU
-that it could use, and a note says so.
+TYPE is C for a process that computes, M for one that computes by MPS, G for one
+that draws, where the driver tells of those; who only draws makes no device busy.
+On which of NVIDIA's GPUs a process is, the driver is asked; without an answer a
+CUDA process is shown on every GPU that it could use, and a note says so.
 
 Examples:
   gpulease processes

@@ -8,13 +8,13 @@ use super::users::{Users, nvidia_used};
 use super::words;
 use crate::claim::sweep::Swept;
 use crate::failure::Failure;
+use crate::inventory::amd;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
 
 /// `memory`.
 pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failure> {
@@ -84,20 +84,13 @@ fn leased(device: &Device, swept: &Swept, node: &Node, context: &Context) -> Opt
 
 /// What is in use now, by whomever. On devices that do not exist nothing is.
 fn used(node: &Node, paths: &Paths) -> BTreeMap<DeviceId, Bytes> {
-    let real = || node.devices.iter().filter(|device| !device.simulated);
+    let is_real_nvidia = |device: &Device| !device.simulated && device.vendor == Vendor::Nvidia;
     let mut used = BTreeMap::new();
-    if real().any(|device| device.vendor == Vendor::Nvidia) {
+    if node.devices.iter().any(is_real_nvidia) {
         used = nvidia_used(paths);
     }
-    for device in real().filter(|device| device.vendor == Vendor::Amd) {
-        // The file counts for the whole GPU, whatever it is partitioned into.
-        let same = real().filter(|other| other.pci == device.pci).count();
-        let file = paths.sys.join("bus/pci/devices").join(device.pci.to_string());
-        let text = fs::read_to_string(file.join("mem_info_vram_used")).ok().filter(|_| same == 1);
-        if let Some(bytes) = text.and_then(|text| text.trim().parse().ok()) {
-            used.insert(device.uuid.clone(), Bytes(bytes));
-        }
-    }
+    let amd = amd::usage(paths, &node.devices).into_iter();
+    used.extend(amd.filter_map(|usage| Some((usage.device, usage.used?))));
     used
 }
 
@@ -126,37 +119,4 @@ fn in_table(rows: &[Row<'_>], output: &Output) -> String {
         ]
     });
     table::render(&columns, &rows.collect::<Vec<_>>(), false, output)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::static_file;
-
-    #[test]
-    fn what_is_in_use_of_amds_is_read_where_it_is_one_devices() {
-        let dir = tempfile::tempdir().unwrap();
-        let paths = Paths::below(dir.path());
-        let device = |uuid: &str, bus: u32| {
-            format!(
-                "[[device]]\nuuid = '{uuid}'\nvendor = 'amd'\nmodel = 'M'\nmemory_mib = 1024\n\
-                 pci = '0000:0{bus}:00.0'\nnodes = ['/dev/dri/renderD{}']\n",
-                128 + bus
-            )
-        };
-        let text = device("GPU-1", 1) + &device("GPU-2", 2) + &device("GPU-3", 3);
-        let mut node = static_file::parse(&text).unwrap();
-        for bus in [1, 2] {
-            let dir = paths.sys.join(format!("bus/pci/devices/0000:0{bus}:00.0"));
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join("mem_info_vram_used"), "1048576\n").unwrap();
-        }
-        let all = |node: &Node| {
-            used(node, &paths).into_iter().map(|(id, b)| (id.to_string(), b.0)).collect::<Vec<_>>()
-        };
-        assert_eq!(all(&node), [("GPU-1".to_owned(), 1 << 20), ("GPU-2".to_owned(), 1 << 20)]);
-        // Two partitions of one GPU.
-        node.devices[1].pci = node.devices[0].pci;
-        assert!(all(&node).is_empty());
-    }
 }

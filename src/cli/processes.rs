@@ -7,6 +7,7 @@ use super::users::Users;
 use super::words;
 use crate::claim::sweep::{Swept, short_id};
 use crate::failure::Failure;
+use crate::inventory::activity::ProcessKind;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::lease::Lease;
 use crate::model::text::shown;
@@ -42,8 +43,11 @@ pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Fa
     if node.devices.iter().any(|d| d.vendor == Vendor::Intel && !d.simulated) {
         users.notes.push("who computes on Intel's devices is not looked at".to_owned());
     }
-    let seen: Vec<Seen<'_>> =
-        users.list.iter().map(|user| Seen::new(user, swept.as_ref(), &node, context)).collect();
+    let seen: Vec<Seen<'_>> = users
+        .list
+        .iter()
+        .map(|user| Seen::new(user, &users, swept.as_ref(), &node, context))
+        .collect();
     let json = json!({
         "processes": seen.iter().map(Seen::json).collect::<Vec<_>>(),
         "notes": users.notes,
@@ -67,6 +71,7 @@ fn text(seen: &[Seen<'_>], users: &Users, node: &Node, output: &Output) -> Strin
 /// A process, with what is only of interest here.
 struct Seen<'a> {
     user: &'a User,
+    users: &'a Users,
     devices: Vec<&'a Device>,
     /// `None` where the leases cannot be read.
     lease: Option<Option<&'a Lease>>,
@@ -75,10 +80,17 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn new(user: &'a User, swept: Option<&'a Swept>, node: &'a Node, context: &Context) -> Self {
+    fn new(
+        user: &'a User,
+        users: &'a Users,
+        swept: Option<&'a Swept>,
+        node: &'a Node,
+        context: &Context,
+    ) -> Self {
         let dir = context.paths.proc.join(user.pid.to_string());
         Self {
             user,
+            users,
             devices: user.devices.keys().filter_map(|uuid| node.device(uuid)).collect(),
             lease: swept.map(|swept| swept.lease_of(user)),
             uid: fs::metadata(dir).ok().map(|metadata| metadata.uid()),
@@ -100,12 +112,13 @@ impl<'a> Seen<'a> {
 
     fn json(&self) -> Value {
         let devices = self.devices.iter().map(|device| {
+            let kind = self.users.kind(self.user.pid, &device.uuid);
             json!({
                 "uuid": device.uuid,
                 "index": device.index,
                 "mig_index": device.place().instance,
                 "memory_bytes": self.user.devices.get(&device.uuid),
-                "type": "compute",
+                "type": kind,
             })
         });
         let lease = self.lease.flatten();
@@ -130,6 +143,15 @@ fn command(pid: i32, paths: &Paths) -> Option<String> {
     let words = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let text = words.collect::<Vec<_>>().join(" ");
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// As `nvidia-smi` has it.
+const fn letter(kind: ProcessKind) -> &'static str {
+    match kind {
+        ProcessKind::Compute => "C",
+        ProcessKind::Graphics => "G",
+        ProcessKind::Mps => "M",
+    }
 }
 
 /// A row for each process on each device.
@@ -160,7 +182,7 @@ fn in_table(seen: &[Seen<'_>], output: &Output) -> String {
                 seen.owner().unwrap_or_else(|| "?".to_owned()),
                 device.place().to_string(),
                 words::memory_or_dash(memory),
-                "C".to_owned(),
+                letter(seen.users.kind(seen.user.pid, &device.uuid)).to_owned(),
                 lease.clone(),
                 container.clone(),
                 seen.command(),

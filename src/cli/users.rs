@@ -1,6 +1,7 @@
 //! Who computes on the node's GPUs now: what the kernel shows, and what NVIDIA's driver says of it.
 
 use super::node::Context;
+use crate::inventory::activity::{GpuProcess, ProcessKind};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
@@ -20,36 +21,49 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 #[derive(Debug, Default)]
 pub(super) struct Users {
     pub(super) list: Vec<User>,
+    /// How a process uses a device, where it is not known to compute there.
+    others: BTreeMap<(i32, DeviceId), ProcessKind>,
     /// For people: whole sentences without a full stop.
     pub(super) notes: Vec<String>,
 }
 
-/// What NVIDIA's driver says: one process on one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
-    pid: i32,
-    device: DeviceId,
-    memory: Option<Bytes>,
-}
+impl Users {
+    /// How a process uses a device.
+    pub(super) fn kind(&self, pid: i32, device: &DeviceId) -> ProcessKind {
+        let other = self.others.get(&(pid, device.clone()));
+        other.copied().unwrap_or(ProcessKind::Compute)
+    }
 
-impl Context {
-    /// The processes that compute on the node's devices, by their pids.
-    pub(super) fn users(&self, node: &Node) -> Users {
-        let paths = &self.paths;
-        let list = gpu_users::look(node, paths);
-        if !node.devices.iter().any(is_real_nvidia) || !paths.proc.join("driver/nvidia").exists() {
-            return Users { list, notes: Vec::new() };
+    /// Without those that only draw.
+    fn computing(mut self) -> Self {
+        let others = std::mem::take(&mut self.others);
+        for user in &mut self.list {
+            let pid = user.pid;
+            user.devices.retain(|device, _| {
+                others.get(&(pid, device.clone())) != Some(&ProcessKind::Graphics)
+            });
         }
-        merged(list, nvidia_memory(paths).as_deref(), node, paths)
+        self.list.retain(|user| !user.devices.is_empty());
+        Self { others, ..self }
     }
 }
 
 impl Context {
-    /// The same, where the administrator wants it to count for what is granted.
+    /// The processes on the node's devices, by their pids.
+    pub(super) fn users(&self, node: &Node) -> Users {
+        let list = gpu_users::look(node, &self.paths);
+        let is_driver_there = self.paths.proc.join("driver/nvidia").exists();
+        if !node.devices.iter().any(is_real_nvidia) || !is_driver_there {
+            return Users { list, ..Users::default() };
+        }
+        merged(list, nvidia(&self.paths), node, &self.paths)
+    }
+
+    /// Those that compute, where the administrator wants them to count for what is granted.
     pub(super) fn users_that_count(&self, node: &Node) -> Users {
         match self.config.policy.busy {
             Busy::Ignore => Users::default(),
-            Busy::Avoid | Busy::Refuse => self.users(node),
+            Busy::Avoid | Busy::Refuse => self.users(node).computing(),
         }
     }
 }
@@ -60,23 +74,37 @@ fn is_real_nvidia(device: &Device) -> bool {
 
 /// A CUDA process has the nodes of all GPUs open that it sees. Where the driver tells on which it
 /// computes, it is on those; and a process that only the driver knows is one too.
-fn merged(list: Vec<User>, told: Option<&[Told]>, node: &Node, paths: &Paths) -> Users {
+fn merged(
+    list: Vec<User>,
+    told: Result<Vec<GpuProcess>, String>,
+    node: &Node,
+    paths: &Paths,
+) -> Users {
     const COULD: &str = "a CUDA process is shown on every GPU that it could compute on";
     let kept = |list: Vec<User>, why: &str| {
-        let notes = if list.is_empty() { Vec::new() } else { vec![format!("{why}: {COULD}")] };
-        Users { list, notes }
+        let notes = if list.is_empty() { Vec::new() } else { vec![format!("{COULD}: {why}")] };
+        Users { list, notes, ..Users::default() }
     };
-    let Some(told) = told else {
-        return kept(list, "NVIDIA's driver could not be asked by nvidia-smi");
+    let told = match told {
+        Ok(told) => told,
+        Err(why) => return kept(list, &why),
     };
     let mut by_pid: BTreeMap<i32, BTreeMap<&DeviceId, Option<Bytes>>> = BTreeMap::new();
-    for told in told {
+    let mut others = BTreeMap::new();
+    for told in &told {
         by_pid.entry(told.pid).or_default().insert(&told.device, told.memory);
+        if told.kind != ProcessKind::Compute {
+            others.insert((told.pid, told.device.clone()), told.kind);
+        }
+    }
+    // Who draws and computes is told of twice.
+    for told in told.iter().filter(|told| told.kind == ProcessKind::Compute) {
+        others.remove(&(told.pid, told.device.clone()));
     }
     // In another pid namespace than the driver's own, its pids are other processes'.
     let is_comparable = told.is_empty() || list.iter().any(|user| by_pid.contains_key(&user.pid));
     if !list.is_empty() && !is_comparable {
-        return kept(list, "NVIDIA's driver counts pids in another way than procfs here");
+        return kept(list, "NVIDIA's driver counts pids in another way than procfs does here");
     }
     let known: BTreeSet<i32> = list.iter().map(|user| user.pid).collect();
     let refine = |mut user: User| {
@@ -105,20 +133,26 @@ fn merged(list: Vec<User>, told: Option<&[Told]>, node: &Node, paths: &Paths) ->
         list.extend(gpu_users::describe(*pid, devices, paths).filter(|u| !u.devices.is_empty()));
     }
     list.sort_by_key(|user| user.pid);
-    Users { list, notes: Vec::new() }
+    Users { list, others, notes: Vec::new() }
 }
 
-/// Who has how much memory on which of NVIDIA's GPUs; `None` where that cannot be asked.
-fn nvidia_memory(paths: &Paths) -> Option<Vec<Told>> {
-    let answer = nvidia_smi(paths, "--query-compute-apps=gpu_uuid,pid,used_memory")?;
-    Some(answer.lines().filter_map(parse_process).collect())
+/// Who is on which of NVIDIA's devices, as its driver tells, or why it does not.
+fn nvidia(paths: &Paths) -> Result<Vec<GpuProcess>, String> {
+    let answer = nvidia_smi(paths, "--query-compute-apps=gpu_uuid,pid,used_memory");
+    let answer = answer.ok_or("NVIDIA's driver could not be asked by nvidia-smi")?;
+    Ok(answer.lines().filter_map(parse_process).collect())
 }
 
 /// `GPU-5f1c…, 4711, 512`; the last is in MiB, or `[N/A]`.
-fn parse_process(line: &str) -> Option<Told> {
+fn parse_process(line: &str) -> Option<GpuProcess> {
     let mut fields = line.split(',').map(str::trim);
     let (uuid, pid, memory) = (fields.next()?, fields.next()?, fields.next()?);
-    Some(Told { pid: pid.parse().ok()?, device: DeviceId::new(uuid).ok()?, memory: mib(memory) })
+    Some(GpuProcess {
+        device: DeviceId::new(uuid).ok()?,
+        pid: pid.parse().ok()?,
+        kind: ProcessKind::Compute,
+        memory: mib(memory),
+    })
 }
 
 fn mib(text: &str) -> Option<Bytes> {
@@ -167,7 +201,7 @@ mod tests {
         User { pid, name: None, devices, cgroup: None, ancestors: vec![pid] }
     }
 
-    fn told(lines: &str) -> Vec<Told> {
+    fn told(lines: &str) -> Vec<GpuProcess> {
         lines.lines().filter_map(parse_process).collect()
     }
 
@@ -190,15 +224,45 @@ mod tests {
         fs::create_dir_all(paths.proc.join("9")).unwrap();
         let list = vec![user(7, &["GPU-1", "GPU-2", "GPU-3"]), user(8, &["GPU-1", "GPU-2"])];
         let answer = told("GPU-2, 7, 512\nGPU-1, 9, [N/A]\nGPU-1, 10, 1\nGPU-x, 9, 1\nno such\n");
-        let users = merged(list.clone(), Some(&answer), &node(), &paths);
+        let users = merged(list.clone(), Ok(answer), &node(), &paths);
         let expected = [
             (7, vec![("GPU-2".to_owned(), Some(512 << 20)), ("GPU-3".to_owned(), None)]),
             // It has the nodes open, and computes nowhere: 8. It is gone: 10.
             (9, vec![("GPU-1".to_owned(), None)]),
         ];
         assert_eq!((seen(&users), users.notes.len()), (expected.to_vec(), 0));
-        let nobody = merged(list, Some(&[]), &node(), &paths);
+        let nobody = merged(list, Ok(Vec::new()), &node(), &paths);
         assert_eq!(seen(&nobody), [(7, vec![("GPU-3".to_owned(), None)])]);
+    }
+
+    #[test]
+    fn who_only_draws_is_listed_and_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let both = user(7, &["GPU-1", "GPU-2"]);
+        fs::create_dir_all(paths.proc.join("9")).unwrap();
+        let on = |pid, device: &str, kind| GpuProcess {
+            device: DeviceId::new(device).unwrap(),
+            pid,
+            kind,
+            memory: None,
+        };
+        let (draws, computes) = (ProcessKind::Graphics, ProcessKind::Compute);
+        let told = vec![
+            on(7, "GPU-1", computes),
+            on(7, "GPU-1", draws),
+            on(7, "GPU-2", draws),
+            on(9, "GPU-1", draws),
+        ];
+        let users = merged(vec![both], Ok(told), &node(), &paths);
+        let ids = |users: &Users| seen(users).into_iter().map(|(pid, _)| pid).collect::<Vec<_>>();
+        let kind = |pid, device| users.kind(pid, &DeviceId::new(device).unwrap());
+        assert_eq!(
+            (ids(&users), kind(7, "GPU-1"), kind(7, "GPU-2")),
+            (vec![7, 9], computes, draws)
+        );
+        let counted = users.computing();
+        assert_eq!(seen(&counted), [(7, vec![("GPU-1".to_owned(), None)])]);
     }
 
     #[test]
@@ -206,11 +270,11 @@ mod tests {
         let paths = Paths::below(std::path::Path::new("/nowhere"));
         let list = vec![user(7, &["GPU-1", "GPU-2"])];
         // The driver speaks of other processes than those that we see.
-        for answer in [None, Some(told("GPU-1, 77, 5"))] {
-            let users = merged(list.clone(), answer.as_deref(), &node(), &paths);
+        for answer in [Err("it sleeps".to_owned()), Ok(told("GPU-1, 77, 5"))] {
+            let users = merged(list.clone(), answer, &node(), &paths);
             assert_eq!(users.list, list);
             assert!(users.notes[0].contains("could compute on"), "{:?}", users.notes);
         }
-        assert!(merged(Vec::new(), None, &node(), &paths).notes.is_empty());
+        assert!(merged(Vec::new(), Err(String::new()), &node(), &paths).notes.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use crate::request::Source;
 use crate::request::policy::Busy;
 use crate::sys::exec::ask_bounded;
 use crate::sys::gpu_users::{self, User};
-use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -64,21 +64,20 @@ fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {
     node.device(uuid).is_some_and(|device| device.vendor == Vendor::Nvidia)
 }
 
-/// What of the answer of `gpulease processes --json` is of use here.
-#[derive(Deserialize)]
-struct Answer {
-    processes: Vec<Process>,
-}
-
-#[derive(Deserialize)]
-struct Process {
-    pid: i32,
-    devices: Vec<OnDevice>,
-}
-
-#[derive(Deserialize)]
-struct OnDevice {
-    uuid: DeviceId,
+/// Who computes on which device, by the answer of `gpulease processes --json`; `None` for another
+/// answer than it gives.
+fn told(answer: &str) -> Option<BTreeSet<(i64, String)>> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    let mut on = BTreeSet::new();
+    for process in answer.get("processes")?.as_array()? {
+        let pid = process.get("pid")?.as_i64()?;
+        for device in process.get("devices")?.as_array()? {
+            if device.get("type").and_then(Value::as_str) != Some("graphics") {
+                on.insert((pid, device.get("uuid")?.as_str()?.to_owned()));
+            }
+        }
+    }
+    Some(on)
 }
 
 /// A CUDA process has the nodes of all GPUs open that it saw when it started; on which it computes,
@@ -87,17 +86,11 @@ fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]
     let mut words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     words.extend([OsStr::new("processes"), OsStr::new("--json")]);
     let answer = ask_bounded(program, &words, DEADLINE).ok();
-    let Some(answer) = answer.and_then(|text| serde_json::from_str::<Answer>(&text).ok()) else {
-        return users;
-    };
-    let on: BTreeSet<(i32, DeviceId)> = answer
-        .processes
-        .into_iter()
-        .flat_map(|process| process.devices.into_iter().map(move |on| (process.pid, on.uuid)))
-        .collect();
+    let Some(on) = answer.and_then(|text| told(&text)) else { return users };
     let told = |mut user: User| {
-        let pid = user.pid;
-        user.devices.retain(|uuid, _| !is_nvidia(uuid, node) || on.contains(&(pid, uuid.clone())));
+        let pid = i64::from(user.pid);
+        user.devices
+            .retain(|uuid, _| !is_nvidia(uuid, node) || on.contains(&(pid, uuid.to_string())));
         user
     };
     users.into_iter().map(told).filter(|user| !user.devices.is_empty()).collect()
@@ -168,8 +161,9 @@ mod tests {
 
     #[test]
     fn the_drivers_answer_says_on_which_of_its_gpus_a_process_is() {
-        let answer = r#"{"processes": [{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "C"}]},
-            {"pid": 9, "devices": [{"uuid": "GPU-a"}]}], "notes": []}"#;
+        let answer = r#"{"processes": [{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "compute"},
+            {"uuid": "GPU-a", "type": "graphics"}]}, {"pid": 9, "devices": [{"uuid": "GPU-a"}]}],
+            "notes": []}"#;
         let script = format!(
             "test \"$*\" = '--gpulease-config /x processes --json' || exit 1\n\
                               echo '{answer}'"

@@ -1,10 +1,12 @@
-//! AMD: KFD has a directory for each process that computes, with how much memory it has on each GPU
-//! (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
+//! AMD: KFD has a directory for each of its processes, with how much memory it has on each GPU that it
+//! could use, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
 
 use super::{Found, pids, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
+use std::fs;
+use std::path::Path;
 
 pub(super) fn look(node: &Node, paths: &Paths, found: &mut Found) {
     let kfd = paths.sys.join("class/kfd/kfd");
@@ -24,12 +26,20 @@ pub(super) fn look(node: &Node, paths: &Paths, found: &mut Found) {
             let real = node.devices.iter().filter(is_real);
             real.filter_map(|device| Some((gpu_id(device)?, device))).collect()
         });
+        let process = processes.join(pid.to_string());
+        let queues = queues(&process.join("queues"));
         for (id, device) in devices {
-            let used = small(&processes.join(pid.to_string()).join(format!("vram_{id}")));
-            let used = used.and_then(|used| used.parse().ok()).filter(|used| *used > 0);
-            if let Some(used) = used {
-                found.entry(pid).or_default().insert(device.uuid.clone(), Some(Bytes(used)));
+            let used = small(&process.join(format!("vram_{id}")));
+            let used: Option<u64> = used.and_then(|used| used.parse().ok());
+            if used.is_some_and(|used| used > 0) || queues.contains(id) {
+                found.entry(pid).or_default().insert(device.uuid.clone(), used.map(Bytes));
             }
         }
     }
+}
+
+/// The GPUs that a process has a queue on.
+fn queues(directory: &Path) -> Vec<u32> {
+    let queues = fs::read_dir(directory).into_iter().flatten().flatten();
+    queues.filter_map(|queue| small(&queue.path().join("gpuid"))?.parse().ok()).collect()
 }

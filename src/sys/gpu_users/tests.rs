@@ -170,6 +170,10 @@ fn kfd_says_who_has_memory_on_which_gpu() {
     let devices: Vec<_> = all[0].devices.iter().collect();
     let (uuid, used) = (DeviceId::new("GPU-b").unwrap(), Some(Bytes(1 << 30)));
     assert_eq!((all[0].pid, devices), (9, vec![(&uuid, &used)]));
+    // It has a queue, and nothing else yet.
+    host.write("sys/class/kfd/kfd/proc/9/queues/0/gpuid", "31337\n");
+    let devices = look(&node, &host.paths).remove(0).devices;
+    assert_eq!(devices.into_values().collect::<Vec<_>>(), [Some(Bytes(0)), used]);
 }
 
 #[test]
