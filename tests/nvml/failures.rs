@@ -43,7 +43,9 @@ fn initialised(init: &Value) -> Host {
 #[test]
 fn a_driver_of_another_version_than_its_library() {
     let host = initialised(&json!({ "error": 18 }));
-    is_by_the_kernel(&host.scan(), "the loaded driver and its libraries are of different versions");
+    let why = "the loaded driver and its libraries are of different versions: reboot, or reload the \
+               driver; the GPUs are read from /proc/driver/nvidia";
+    is_by_the_kernel(&host.scan(), why);
 }
 
 #[test]
@@ -268,6 +270,22 @@ fn gpus_that_only_one_side_knows() {
     let devices = host.scan().node.devices;
     assert_eq!((devices.len(), devices[0].uuid.as_str()), (8, nodes::uuid(0).as_str()));
     assert_eq!((devices[0].healthy, node_paths(&devices[0])), (Some(true), vec!["/dev/nvidia3"]));
+}
+
+#[test]
+fn a_gpu_of_which_nothing_is_known_is_named() {
+    let mut node = nodes::h100x8();
+    node["gpus"][3]["errors"] = json!({ "nvmlDeviceGetHandleByIndex_v2": UNKNOWN });
+    let host = Host::new(&node);
+    // By its address it has a handle.
+    let inventory = host.scan();
+    are_sound(&inventory.node.devices, 8);
+    assert_eq!((inventory.node.devices.len(), inventory.notes.len()), (8, 0));
+    fs::remove_dir_all(host.path("proc/driver/nvidia/gpus/0000:61:00.0")).unwrap();
+    let inventory = host.scan();
+    are_sound(&inventory.node.devices, 8);
+    assert_eq!(inventory.node.devices.len(), 7);
+    assert_eq!(inventory.notes, ["NVML's device 3: an internal driver error occurred"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::answer::Reply;
 use super::library::{self, Library};
 use crate::config::Config;
 use crate::model::device::PciAddress;
-use crate::model::text::{shown, shown_line};
+use crate::model::text::shown_line;
 use crate::paths::Paths;
 use crate::sys::ask::{AskError, ask_killable};
 use crate::sys::checked::FileError;
@@ -79,7 +79,7 @@ impl Question {
 
 /// Whether the kernel module is loaded.
 pub(super) fn is_loaded(paths: &Paths) -> bool {
-    paths.sys.join("module/nvidia").exists() || paths.proc.join("driver/nvidia/version").exists()
+    paths.sys.join("module/nvidia").exists() || paths.proc.join("driver/nvidia").exists()
 }
 
 /// Asks the library of this host, within `config.probe_timeout`.
@@ -113,8 +113,8 @@ pub(super) fn ask_library<T: DeserializeOwned>(
     }
     match serde_json::from_slice(&asked.stdout) {
         Ok(Reply::Told(answer)) => Ok(answer),
-        Ok(Reply::Failed(why)) => Err(Silence::Refused(shown(&why))),
-        Err(error) => Err(Silence::Garbage(shown(&error.to_string()))),
+        Ok(Reply::Failed(why)) => Err(Silence::Refused(shown_line(&why))),
+        Err(error) => Err(Silence::Garbage(shown_line(&error.to_string()))),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::device::{Device, PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
-use crate::model::text::shown;
+use crate::model::text::{shown, shown_line};
 use crate::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,8 +90,8 @@ fn device(
         .or_else(|| kernel.and_then(|gpu| gpu.model.clone()));
     let memory = told.and_then(|gpu| gpu.memory);
     let fault = silent
-        .map(|silent| shown(&silent.fault))
-        .or_else(|| told.and_then(|gpu| gpu.fault.as_deref().map(shown)))
+        .map(|silent| shown_line(&silent.fault))
+        .or_else(|| told.and_then(|gpu| gpu.fault.as_deref().map(shown_line)))
         .or_else(|| unheard(known, told))
         .or_else(|| {
             minor.is_none().then(|| "the driver does not tell its minor number".to_owned())

@@ -7,7 +7,7 @@ use crate::model::device::{Details, Device, DeviceNode};
 use crate::model::id::DeviceId;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::Bytes;
-use crate::model::text::shown;
+use crate::model::text::{shown, shown_line};
 
 /// What a GPU was divided into.
 #[derive(Default)]
@@ -40,7 +40,7 @@ fn device(
     told: &Gpu,
     instance: &Instance,
 ) -> Result<Device, String> {
-    let why = |what: &str| instance.fault.as_deref().map_or_else(|| what.to_owned(), shown);
+    let why = |what: &str| instance.fault.as_deref().map_or_else(|| what.to_owned(), shown_line);
     let uuid = instance.uuid.as_deref().ok_or_else(|| why("it has no UUID"))?;
     let uuid = DeviceId::new(uuid).map_err(|error| error.to_string())?;
     let gi = instance.gi.ok_or_else(|| why("its GPU instance is not known"))?;
@@ -51,7 +51,7 @@ fn device(
         return Err(format!("`{profile}` shares the memory of GPU instance {gi} with others"));
     }
     let (nodes, missing) = nodes(known, told.minor, gi, ci);
-    let fault = instance.fault.as_deref().map(shown).or(missing).or(gpu.details.fault.clone());
+    let fault = instance.fault.as_deref().map(shown_line).or(missing).or(gpu.details.fault.clone());
     // What ails the GPU ails all of it; what ails an instance is its own.
     let mut ailments: Vec<String> = gpu.details.ailment.iter().cloned().collect();
     ailments.extend(known.errors(gpu.pci, Some(gi)));

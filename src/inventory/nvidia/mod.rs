@@ -29,6 +29,7 @@ use super::stamp::Stamp;
 use crate::config::Config;
 use crate::model::device::{ControlNodes, PciAddress, Vendor};
 use crate::model::driver::Driver;
+use crate::model::text::shown_line;
 use crate::paths::Paths;
 use answer::Answer;
 use ask::Question;
@@ -117,7 +118,7 @@ impl Seen {
         let answered = answer.as_ref();
         let silent = answered.iter().flat_map(|answer| &answer.silent);
         notes.extend(
-            silent.filter(|silent| silent.pci.is_none()).map(|silent| silent.fault.clone()),
+            silent.filter(|silent| silent.pci.is_none()).map(|silent| shown_line(&silent.fault)),
         );
         notes.extend(procfs::unbound(paths));
         if !devices.is_empty() {

@@ -1,6 +1,7 @@
 //! What a scan of NVIDIA's GPUs goes by. It is looked at before each container start, so it is a
 //! handful of small things: one or two for the driver, and one for each GPU that MIG can divide.
 
+use super::ask::is_loaded;
 use super::library::{Library, places};
 use super::nodes;
 use super::procfs::{gpus_dir, version_path};
@@ -19,12 +20,12 @@ pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> io::Resu
     let source = Source::Nvidia;
     // A driver that is upgraded has another version; one that is loaded later has one at all.
     let version = Stamp::of_text(source, &version_path(paths))?;
-    let is_loaded = version.look != Look::Absent || gpus_dir(paths).exists();
+    let has_driver = version.look != Look::Absent || is_loaded(paths);
     let mut stamps = vec![version];
     if let Library::At(path) = library {
         stamps.push(Stamp::of_file(source, path)?);
     }
-    if !is_loaded {
+    if !has_driver {
         return Ok(stamps);
     }
     if !matches!(library, Library::At(_)) {

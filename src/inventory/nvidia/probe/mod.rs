@@ -73,16 +73,19 @@ fn answer(nvml: &Nvml, known: &[PciAddress]) -> Answer {
     }
     // One that has no handle by its position may have none by its address either, but then it is
     // known which one it is.
+    let mut explained = 0;
     for pci in known {
         if !found.iter().any(|(there, _)| there == pci) {
-            match handle(nvml.device_by_pci_bus_id(pci.to_string())) {
+            let device = handle(nvml.device_by_pci_bus_id(pci.to_string()));
+            explained += usize::from(!matches!(device, Err(NvmlError::NotFound)));
+            match device {
                 Ok(device) => found.push(device),
                 Err(error) => silent.push(Silent::of(Some(*pci), None, &error)),
             }
         }
     }
-    if silent.iter().any(|silent| silent.pci.is_some()) {
-        silent.retain(|silent| silent.pci.is_some());
+    if silent.iter().filter(|silent| silent.index.is_some()).count() <= explained {
+        silent.retain(|silent| silent.index.is_none());
     }
     Answer {
         driver: nvml.sys_driver_version().ok(),
