@@ -6,9 +6,9 @@
 #   setup.sh --bare   only the packages that bare runc/crun tests need
 #   setup.sh --vm     only the packages that tests/vm needs to make and boot its machine
 #
-# The whole also gives CACHE/SUITE/opt/host/crun and .../runc, made to run on this host outside of
-# the lab root. crun 1.8, Debian 12's, cannot set device rules on cgroup v2 without
-# CAP_SYS_RESOURCE, which many containers and test hosts lack.
+# The whole also fetches NVIDIA's files, by nvidia.sh, and gives CACHE/SUITE/opt/host/crun and
+# .../runc, made to run on this host outside of the lab root. crun 1.8, Debian 12's, cannot set device
+# rules on cgroup v2 without CAP_SYS_RESOURCE, which many containers and test hosts lack.
 #
 # Says nothing when all is there already. Any number may run at once.
 # GPULEASE_LAB_SUITE   trixie (default), or sid for later engines; each has its own root
@@ -92,7 +92,12 @@ port() { # BUILT FINAL PROGRAM
         --set-rpath "$2/usr/lib/$(uname -m)-linux-gnu" "$dest"
 }
 
+# NVIDIA's files are for the tests of the whole, too, and are kept beside the roots.
+nvidia=$(dirname "$0")/nvidia.sh
+nvidia() { [ -n "$only" ] || "$nvidia" >/dev/null; }
+
 if [ -z "$(missing)" ] && { [ -n "$only" ] || built; }; then
+    nvidia
     exit 0
 fi
 
@@ -127,6 +132,7 @@ if [ -n "$want" ]; then
 fi
 
 [ -z "$only" ] || exit 0
+nvidia
 built && exit 0
 
 # Only this process builds (it has the lock), so what is left of an earlier

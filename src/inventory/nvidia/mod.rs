@@ -2,7 +2,7 @@
 //!
 //! NVML is a library of the driver's, which is loaded from the host. It has been seen to crash with
 //! a driver of another version, and to hang with a broken GPU, so only a process of its own loads
-//! it ([`probe`]), which is killed when it takes too long. Whatever becomes of it, the GPUs that the
+//! it ([`probe()`]), which is killed when it takes too long. Whatever becomes of it, the GPUs that the
 //! kernel module drives are listed.
 
 mod answer;
