@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::inventory::Inventory;
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile};
-use crate::model::text::shown;
+use crate::model::text::{shown, shown_line};
 use crate::paths::Paths;
 use crate::runtime::lowlevel::vendor_of;
 use serde_json::{Value, json};
@@ -52,7 +52,11 @@ pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<A
 
 /// What the inventory has to say besides its devices.
 pub(super) fn notes(inventory: &Inventory, output: &Output) -> String {
-    inventory.notes.iter().map(|note| output.line(Paint::Cyan, "note:", &shown(note))).collect()
+    inventory
+        .notes
+        .iter()
+        .map(|note| output.line(Paint::Cyan, "note:", &shown_line(note)))
+        .collect()
 }
 
 /// What `auto` comes to on this node; each container may do without, by what is in its image.
@@ -72,7 +76,7 @@ fn resolved(config: &Config, inventory: &Inventory) -> Way {
 fn meaning(way: Way, resolved: Way) -> String {
     let brings = match resolved {
         Way::Auto | Way::None => "containers get device nodes and variables, and no driver files",
-        Way::Native => "gpulease puts the driver files into containers",
+        Way::Native => "gpulease puts NVIDIA's driver files into containers",
         Way::Cdi => "the host's CDI specs say which driver files containers get",
         Way::Chain => "the vendor's runtime puts the driver files into containers",
     };
@@ -210,6 +214,35 @@ mod tests {
         assert_eq!(of(closed), Some(("470.223.02".to_owned(), false)));
         assert_eq!(of("NVRM version: none\n"), None);
         assert_eq!(of("GCC version:  gcc version 12.2.0\n"), None);
+    }
+
+    #[test]
+    fn auto_comes_to_what_this_host_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        fs::create_dir_all(paths.proc.join("sys/kernel/random")).unwrap();
+        fs::write(paths.proc.join("sys/kernel/random/boot_id"), "5f1c09ab-77de\n").unwrap();
+        let config = Config::of(&paths);
+        let mut inventory = crate::inventory::scan(&paths, &config).unwrap();
+        let file = DriverFile {
+            path: "/a/libcuda.so.1.2".into(),
+            kind: FileKind::Library,
+            names: Vec::new(),
+            capabilities: vec![Capability::Compute],
+        };
+        let files = vec![file];
+        let (root, version) = ("/".to_owned(), Some("1.2".to_owned()));
+        let vendor = Vendor::Nvidia;
+        inventory.drivers =
+            vec![Driver { vendor, version, cuda: None, library: None, root, files }];
+        let of = |driver, inventory: &Inventory| resolved(&Config { driver, ..config.clone() }, inventory);
+        assert_eq!(of(Way::Auto, &inventory), Way::Native);
+        assert_eq!(of(Way::None, &inventory), Way::None);
+        let chain = Config { runtime: Some("/usr/bin/nvidia-container-runtime".into()), ..config.clone() };
+        assert_eq!(resolved(&chain, &inventory), Way::Chain);
+        inventory.drivers.clear();
+        assert_eq!(of(Way::Auto, &inventory), Way::None);
+        assert_eq!(of(Way::Native, &inventory), Way::Native);
     }
 
     #[test]

@@ -4,15 +4,14 @@ use super::devices::snapshot;
 use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
-use super::users::{Users, nvidia_used};
+use super::users::Users;
 use super::words;
 use crate::claim::sweep::Swept;
 use crate::failure::Failure;
-use crate::inventory::amd;
+use crate::inventory::{amd, nvidia};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
-use crate::paths::Paths;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -21,7 +20,7 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
     let node = context.inventory()?.node;
     let swept = context.survey()?;
     let free = snapshot(&node, &swept, &Users::default(), context).free();
-    let used = used(&node, &context.paths);
+    let used = used(&node, context);
     let rows: Vec<Row<'_>> = node
         .devices
         .iter()
@@ -83,15 +82,13 @@ fn leased(device: &Device, swept: &Swept, node: &Node, context: &Context) -> Opt
 }
 
 /// What is in use now, by whomever. On devices that do not exist nothing is.
-fn used(node: &Node, paths: &Paths) -> BTreeMap<DeviceId, Bytes> {
+fn used(node: &Node, context: &Context) -> BTreeMap<DeviceId, Bytes> {
     let is_real_nvidia = |device: &Device| !device.simulated && device.vendor == Vendor::Nvidia;
-    let mut used = BTreeMap::new();
+    let mut usage = amd::usage(&context.paths, &node.devices);
     if node.devices.iter().any(is_real_nvidia) {
-        used = nvidia_used(paths);
+        usage.extend(nvidia::usage(&context.paths, &context.config).unwrap_or_default());
     }
-    let amd = amd::usage(paths, &node.devices).into_iter();
-    used.extend(amd.filter_map(|usage| Some((usage.device, usage.used?))));
-    used
+    usage.into_iter().filter_map(|usage| Some((usage.device, usage.used?))).collect()
 }
 
 fn in_table(rows: &[Row<'_>], output: &Output) -> String {

@@ -2,20 +2,14 @@
 
 use super::node::Context;
 use crate::inventory::activity::{GpuProcess, ProcessKind};
+use crate::inventory::nvidia;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use crate::request::policy::Busy;
-use crate::runtime::lowlevel::installed_on;
-use crate::sys::checked::check_unread;
-use crate::sys::exec::ask_bounded;
 use crate::sys::gpu_users::{self, User};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// How long NVIDIA's own program is waited for: less than the shim waits for `gpulease processes`.
-const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Who computes, and what could not be told.
 #[derive(Debug, Default)]
@@ -56,7 +50,8 @@ impl Context {
         if !node.devices.iter().any(is_real_nvidia) || !is_driver_there {
             return Users { list, ..Users::default() };
         }
-        merged(list, nvidia(&self.paths), node, &self.paths)
+        let told = nvidia::processes(&self.paths, &self.config);
+        merged(list, told.map_err(|silence| silence.to_string()), node, &self.paths)
     }
 
     /// Those that compute, where the administrator wants them to count for what is granted.
@@ -136,46 +131,6 @@ fn merged(
     Users { list, others, notes: Vec::new() }
 }
 
-/// Who is on which of NVIDIA's devices, as its driver tells, or why it does not.
-fn nvidia(paths: &Paths) -> Result<Vec<GpuProcess>, String> {
-    let answer = nvidia_smi(paths, "--query-compute-apps=gpu_uuid,pid,used_memory");
-    let answer = answer.ok_or("NVIDIA's driver could not be asked by nvidia-smi")?;
-    Ok(answer.lines().filter_map(parse_process).collect())
-}
-
-/// `GPU-5f1c…, 4711, 512`; the last is in MiB, or `[N/A]`.
-fn parse_process(line: &str) -> Option<GpuProcess> {
-    let mut fields = line.split(',').map(str::trim);
-    let (uuid, pid, memory) = (fields.next()?, fields.next()?, fields.next()?);
-    Some(GpuProcess {
-        device: DeviceId::new(uuid).ok()?,
-        pid: pid.parse().ok()?,
-        kind: ProcessKind::Compute,
-        memory: mib(memory),
-    })
-}
-
-fn mib(text: &str) -> Option<Bytes> {
-    text.parse().ok().map(Bytes::from_mib)
-}
-
-/// The memory that is in use on each of NVIDIA's GPUs, by whomever.
-pub(super) fn nvidia_used(paths: &Paths) -> BTreeMap<DeviceId, Bytes> {
-    let answer = nvidia_smi(paths, "--query-gpu=uuid,memory.used").unwrap_or_default();
-    let of_line = |line: &str| {
-        let (uuid, used) = line.split_once(',')?;
-        Some((DeviceId::new(uuid.trim()).ok()?, mib(used.trim())?))
-    };
-    answer.lines().filter_map(of_line).collect()
-}
-
-/// What `nvidia-smi` answers, if it is there and nobody but root could have put it there.
-fn nvidia_smi(paths: &Paths, query: &str) -> Option<String> {
-    let program = installed_on("nvidia-smi", paths)?;
-    check_unread(&program).ok()??;
-    ask_bounded(&program, &[query, "--format=csv,noheader,nounits"], DEADLINE).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,8 +156,10 @@ mod tests {
         User { pid, name: None, devices, cgroup: None, ancestors: vec![pid] }
     }
 
-    fn told(lines: &str) -> Vec<GpuProcess> {
-        lines.lines().filter_map(parse_process).collect()
+    /// Computing, and with how many bytes.
+    fn told(pid: i32, device: &str, memory: Option<u64>) -> GpuProcess {
+        let device = DeviceId::new(device).unwrap();
+        GpuProcess { device, pid, kind: ProcessKind::Compute, memory: memory.map(Bytes) }
     }
 
     /// Devices and bytes.
@@ -223,10 +180,15 @@ mod tests {
         let paths = Paths::below(dir.path());
         fs::create_dir_all(paths.proc.join("9")).unwrap();
         let list = vec![user(7, &["GPU-1", "GPU-2", "GPU-3"]), user(8, &["GPU-1", "GPU-2"])];
-        let answer = told("GPU-2, 7, 512\nGPU-1, 9, [N/A]\nGPU-1, 10, 1\nGPU-x, 9, 1\nno such\n");
+        let answer = vec![
+            told(7, "GPU-2", Some(512)),
+            told(9, "GPU-1", None),
+            told(10, "GPU-1", Some(1)),
+            told(9, "GPU-x", Some(1)),
+        ];
         let users = merged(list.clone(), Ok(answer), &node(), &paths);
         let expected = [
-            (7, vec![("GPU-2".to_owned(), Some(512 << 20)), ("GPU-3".to_owned(), None)]),
+            (7, vec![("GPU-2".to_owned(), Some(512)), ("GPU-3".to_owned(), None)]),
             // It has the nodes open, and computes nowhere: 8. It is gone: 10.
             (9, vec![("GPU-1".to_owned(), None)]),
         ];
@@ -270,7 +232,7 @@ mod tests {
         let paths = Paths::below(std::path::Path::new("/nowhere"));
         let list = vec![user(7, &["GPU-1", "GPU-2"])];
         // The driver speaks of other processes than those that we see.
-        for answer in [Err("it sleeps".to_owned()), Ok(told("GPU-1, 77, 5"))] {
+        for answer in [Err("it sleeps".to_owned()), Ok(vec![told(77, "GPU-1", None)])] {
             let users = merged(list.clone(), answer, &node(), &paths);
             assert_eq!(users.list, list);
             assert!(users.notes[0].contains("could compute on"), "{:?}", users.notes);

@@ -9,7 +9,7 @@ use crate::cli::words;
 use crate::inventory::Inventory;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::driver::{Driver, FileKind};
-use crate::model::text::shown;
+use crate::model::text::{shown, shown_line};
 use crate::request::policy::Busy;
 use crate::sys::gpu_users;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
     for note in &inventory.notes {
         found.note(
             "inventory-note",
-            shown(note),
+            shown_line(note),
             "`gpulease driver` and `gpulease devices` say more",
         );
     }
