@@ -272,3 +272,56 @@ fn who_belongs_to_a_lease_is_not_in_its_way() {
     ok(faked.start("other", ONE));
     assert_eq!(faked.host.devices("other"), ["GPU-d"]);
 }
+
+#[test]
+fn the_driver_says_on_which_gpu_a_process_is() {
+    needs_root!();
+    let faked = Faked::new(NVIDIA);
+    let library = Path::new(CLI).with_file_name("examples/libfake_nvml.so");
+    assert!(library.exists(), "build it: cargo build --features failpoints --example fake_nvml");
+    let dir = faked.host.path("driver/usr/lib64");
+    fs::create_dir_all(&dir).unwrap();
+    fs::copy(library, dir.join("libnvidia-ml.so.1")).unwrap();
+    let root = faked.host.path("driver");
+    let more = format!("driver_root = {root:?}\nsources = [\"static\"]");
+    faked.host.configure(Path::new(STUB), &more);
+    faked.sh("mount -t tmpfs none /proc/driver && mkdir /proc/driver/nvidia");
+    // It has both GPUs open, as CUDA does, and computes on the second.
+    let cuda = faked.process(&["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1"]);
+    let gpu = |uuid: &str, minor: u32, processes: Value| {
+        serde_json::json!({
+            "uuid": uuid, "name": "M", "pci": format!("0000:0{}:00.0", minor + 1), "minor": minor,
+            "processes": { "compute": processes },
+        })
+    };
+    let here = serde_json::json!([[cuda.0.id(), 512_u64 << 20]]);
+    let gpus = [gpu("GPU-a", 0, Value::Array(Vec::new())), gpu("GPU-b", 1, here)];
+    let node = serde_json::json!({ "driver": "550.163.01", "gpus": gpus });
+    fs::write(dir.join("node.json"), node.to_string()).unwrap();
+
+    let told = faked.tells(&["processes"]);
+    assert_eq!(told["notes"], Value::Array(Vec::new()), "{told}");
+    let devices = &told["processes"][0]["devices"];
+    assert_eq!(devices.as_array().unwrap().len(), 1, "{told}");
+    assert_eq!((&devices[0]["uuid"], &devices[0]["type"]), (&"GPU-b".into(), &"compute".into()));
+    assert_eq!(devices[0]["memory_bytes"], 512_u64 << 20);
+    ok(faked.start("first", ONE));
+    assert_eq!(faked.host.devices("first"), ["GPU-a"]);
+    let refused = stderr(&faked.start("second", ONE));
+    assert!(refused.contains("GPU 1 (M): busy: process"), "{refused}");
+
+    // Without its word the process counts on both.
+    ok(faked
+        .inside(&{
+            let mut delete = faked.host.shim();
+            delete.args(["delete", "--force", "first"]);
+            delete
+        })
+        .output()
+        .unwrap());
+    fs::remove_file(dir.join("libnvidia-ml.so.1")).unwrap();
+    let refused = stderr(&faked.start("third", ONE));
+    assert!(refused.contains("GPU 0-1 (M): busy: process"), "{refused}");
+    let told = faked.tells(&["processes"]);
+    assert!(told["notes"][0].as_str().unwrap().contains("no libnvidia-ml.so.1"), "{told}");
+}
