@@ -235,10 +235,13 @@ mod tests {
         let vendor = Vendor::Nvidia;
         inventory.drivers =
             vec![Driver { vendor, version, cuda: None, library: None, root, files }];
-        let of = |driver, inventory: &Inventory| resolved(&Config { driver, ..config.clone() }, inventory);
+        let of = |driver, inventory: &Inventory| {
+            resolved(&Config { driver, ..config.clone() }, inventory)
+        };
         assert_eq!(of(Way::Auto, &inventory), Way::Native);
         assert_eq!(of(Way::None, &inventory), Way::None);
-        let chain = Config { runtime: Some("/usr/bin/nvidia-container-runtime".into()), ..config.clone() };
+        let chain =
+            Config { runtime: Some("/usr/bin/nvidia-container-runtime".into()), ..config.clone() };
         assert_eq!(resolved(&chain, &inventory), Way::Chain);
         inventory.drivers.clear();
         assert_eq!(of(Way::Auto, &inventory), Way::None);
