@@ -85,3 +85,22 @@ fn a_gpu_that_does_not_answer_is_listed_with_its_fault() {
     let fault = device.details.fault.unwrap();
     assert!(fault.starts_with("its driver does not answer: `device`: Input/output"), "{fault}");
 }
+
+#[test]
+fn they_are_looked_for_only_where_the_configuration_says_so() {
+    let sys = arc();
+    let vendors = |sources: &[Source]| {
+        let sources = sources.iter().copied().collect();
+        let config = Config { sources, devices_file: sys.path("none"), ..Config::default() };
+        let inventory = crate::inventory::scan(&sys.paths(), &config).unwrap();
+        assert_eq!(crate::inventory::freshness(&inventory, &sys.paths(), &config), Ok(()));
+        let devices = inventory.node.devices;
+        devices.iter().map(|d| (d.pci.bus, d.vendor.as_str())).collect::<Vec<_>>()
+    };
+    let amd = [(0x03, "amd"), (0x06, "amd")];
+    assert_eq!(vendors(&[Source::Static, Source::Amd]), amd);
+    let intel = [(0x4d, "intel"), (0x5d, "intel")];
+    let all = [&[(0x00, "intel")], amd.as_slice(), &intel].concat();
+    assert_eq!(vendors(&[Source::Amd, Source::Intel]), all);
+    assert!(!Source::DEFAULT.contains(&Source::Intel));
+}
