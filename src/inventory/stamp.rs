@@ -7,12 +7,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a text that are looked at. The files that are read whole are a line long;
-/// `/proc/devices` has some hundred.
-const TEXT_MAX: u64 = 64 * 1024;
-
-/// What most of them fit into.
-const ROOM: usize = 8 * 1024;
+/// The most bytes of a text that are looked at: the kernel's files have a line.
+const TEXT_MAX: u64 = 4 * 1024;
 
 /// What something looked like when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,13 +38,6 @@ pub enum Look {
     Inode(u64),
     /// A directory of the kernel's: the names in it, sorted.
     Entries(Vec<String>),
-    /// `/proc/devices`: the lines of character devices whose name begins with a word.
-    Majors {
-        /// The word.
-        prefix: String,
-        /// The lines, sorted.
-        lines: Vec<String>,
-    },
 }
 
 /// The metadata of a file on disk.
@@ -123,14 +112,6 @@ impl Stamp {
         Self::of(source, path, look_at_entries(path))
     }
 
-    /// Of the character devices in `/proc/devices` whose name begins with `prefix`.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be read.
-    pub fn of_majors(source: Source, path: &Path, prefix: &str) -> io::Result<Self> {
-        Self::of(source, path, look_at_majors(path, prefix))
-    }
-
     fn of(source: Source, path: &Path, look: io::Result<Look>) -> io::Result<Self> {
         Ok(Self { source, path: path.to_owned(), look: or_absent(look)? })
     }
@@ -145,7 +126,6 @@ impl Stamp {
             Look::Text(_) => look_at_text(&self.path),
             Look::Inode(_) => look_at_inode(&self.path),
             Look::Entries(_) => look_at_entries(&self.path),
-            Look::Majors { prefix, .. } => look_at_majors(&self.path, prefix),
         })
     }
 }
@@ -169,7 +149,7 @@ fn look_at_inode(path: &Path) -> io::Result<Look> {
 
 fn read(path: &Path) -> io::Result<String> {
     // Room enough for one read: the kernel makes the text anew for each.
-    let mut bytes = Vec::with_capacity(ROOM);
+    let mut bytes = Vec::with_capacity(256);
     fs::File::open(path)?.take(TEXT_MAX).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
@@ -187,25 +167,11 @@ fn look_at_entries(path: &Path) -> io::Result<Look> {
     Ok(Look::Entries(names))
 }
 
-fn look_at_majors(path: &Path, prefix: &str) -> io::Result<Look> {
-    let text = read(path)?;
-    let characters = text.split("\n\n").next().unwrap_or_default();
-    let of_prefix =
-        |line: &&str| line.split_whitespace().nth(1).is_some_and(|name| name.starts_with(prefix));
-    let mut lines: Vec<String> =
-        characters.lines().filter(of_prefix).map(|line| line.trim().to_owned()).collect();
-    lines.sort_unstable();
-    Ok(Look::Majors { prefix: prefix.to_owned(), lines })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     type Of = fn(&Path) -> io::Result<Stamp>;
-
-    const MAJORS: &str = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\n\
-                          Block devices:\n259 nvidia-not\n";
 
     /// Makes a stamp of a file with `before` in it, and says whether it holds with `after` in it.
     fn holds(of: Of, before: &str, after: &str) -> bool {
@@ -223,15 +189,6 @@ mod tests {
         let of: Of = |path| Stamp::of_text(Source::Nvidia, path);
         assert!(holds(of, "550.163\n", " 550.163"));
         assert!(!holds(of, "550.163\n", "550.164\n"));
-    }
-
-    #[test]
-    fn majors_are_those_of_the_driver_alone() {
-        let of: Of = |path| Stamp::of_majors(Source::Nvidia, path, "nvidia");
-        assert!(holds(of, MAJORS, &MAJORS.replace("  1 mem", "  1 mem\n 10 misc")));
-        assert!(holds(of, MAJORS, &MAJORS.replace("259", "260")));
-        assert!(!holds(of, MAJORS, &MAJORS.replace("510", "511")));
-        assert!(!holds(of, MAJORS, &MAJORS.replace("510 nvidia-uvm\n", "")));
     }
 
     #[test]

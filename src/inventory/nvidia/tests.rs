@@ -42,7 +42,7 @@ impl Fake {
     /// The driver with this many GPUs, of which the first two can be divided.
     fn load(&self, gpus: u32) {
         self.put("sys/module/nvidia/version", "550.163.01\n");
-        self.put("proc/devices", DEVICES);
+        self.put(&format!("{UVM}/refcnt"), "0\n");
         for number in 0..gpus {
             self.put(
                 &format!("proc/driver/nvidia/gpus/0000:{number:02x}:00.0/information"),
@@ -87,8 +87,7 @@ impl Fake {
 }
 
 const CAPABILITIES: &str = "proc/driver/nvidia/capabilities";
-const DEVICES: &str = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n234 nvidia-caps\n\
-                       511 nvidia-uvm\n\nBlock devices:\n  8 sd\n";
+const UVM: &str = "sys/module/nvidia_uvm";
 
 #[test]
 fn without_nvml_the_kernel_tells_what_it_knows() {
@@ -181,11 +180,13 @@ fn whatever_changes_makes_it_stale() {
     fake.is_stale_by(&inventory, "sys/module/nvidia/version");
 
     let inventory = fake.scan();
-    fake.put("proc/devices", &DEVICES.replace("511 nvidia-uvm", "507 nvidia-uvm"));
-    fake.is_stale_by(&inventory, "proc/devices");
+    // A module that is loaded anew has another directory, and may have another major.
+    fs::rename(fake.path(UVM), fake.path("sys/module/gone")).unwrap();
+    fake.put(&format!("{UVM}/refcnt"), "0\n");
+    fake.is_stale_by(&inventory, UVM);
     let inventory = fake.scan();
-    fake.put("proc/devices", &DEVICES.replace("511", "507").replace("  8 sd", "259 blkext"));
-    assert_eq!(fake.stale(&inventory), None, "other devices are not NVIDIA's");
+    fake.put(&format!("{UVM}/refcnt"), "3\n");
+    assert_eq!(fake.stale(&inventory), None, "who uses it does not count");
 
     fs::create_dir_all(fake.path(CAPABILITIES).join("gpu0/mig/gi2")).unwrap();
     fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu0/mig"));
