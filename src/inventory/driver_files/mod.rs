@@ -51,18 +51,16 @@ pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     let module = told.and_then(|driver| driver.version.clone()).or_else(|| loaded(found, paths));
     let libraries = libraries::find(&place);
     let directories = libraries.directories.clone();
-    let files = match choose(&libraries.versions(), module.as_deref()) {
-        Choice::Version(version) => {
-            let mut files = libraries.of_version(&version, &mut place);
-            add_others(&mut files, &mut place, &version);
+    let versions = libraries.versions();
+    let files = match choose(&versions, module.as_deref()) {
+        Some(version) => {
+            let mut files = libraries.of_version(version, &mut place);
+            add_others(&mut files, &mut place, version);
             files
         }
-        Choice::None => Vec::new(),
-        Choice::Mismatch(note) => {
-            found.notes.push(note);
-            Vec::new()
-        }
+        None => Vec::new(),
     };
+    found.notes.extend(mismatch(&versions, module.as_deref()));
     found.notes.append(&mut place.notes);
     stamp_all(found, root, &directories);
     put(found, module, root, files);
@@ -78,29 +76,26 @@ fn loaded(found: &mut Found, paths: &Paths) -> Option<String> {
     Some(text.trim().to_owned()).filter(|version| table::is_driver_version(version))
 }
 
-enum Choice {
-    Version(String),
-    /// There are no libraries.
-    None,
-    /// There are, but not of the kernel module's version: why there are no files.
-    Mismatch(String),
+/// The version whose files are the driver's; `versions` has the newest complete one first. Where
+/// none is the module's, that is the newest as well: a start with it is refused, and not left to
+/// programs that find no driver.
+fn choose<'a>(versions: &'a [String], module: Option<&str>) -> Option<&'a str> {
+    let of_module = versions.iter().find(|version| Some(version.as_str()) == module);
+    of_module.or_else(|| versions.first()).map(String::as_str)
 }
 
-/// `versions` has the newest complete one first.
-fn choose(versions: &[String], module: Option<&str>) -> Choice {
-    match (module, versions.first()) {
-        (_, None) => Choice::None,
-        (None, Some(newest)) => Choice::Version(newest.clone()),
-        (Some(module), Some(_)) if versions.iter().any(|version| version == module) => {
-            Choice::Version(module.to_owned())
-        }
-        (Some(module), Some(_)) => Choice::Mismatch(format!(
-            "no driver files for containers: NVIDIA's kernel module has version {}, its libraries \
-             have {}; load the module of the libraries' version, or reboot",
+/// What to say where the libraries are of other versions than the module.
+fn mismatch(versions: &[String], module: Option<&str>) -> Option<String> {
+    let module = module.filter(|module| !versions.iter().any(|version| version == module))?;
+    (!versions.is_empty()).then(|| {
+        format!(
+            "NVIDIA's kernel module has version {}, its libraries have {}: they do not work \
+             together, and containers are refused; load the module of the libraries' version, or \
+             reboot",
             shown(module),
             versions.join(" and "),
-        )),
-    }
+        )
+    })
 }
 
 fn add_others(files: &mut Vec<DriverFile>, place: &mut Place, version: &str) {

@@ -13,8 +13,9 @@ use crate::injection::{Facts, Injection, MountEntry, ResolvedNode};
 use crate::model::code::Code;
 use crate::model::device::{Device, DeviceNode};
 use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Utility, Video};
-use crate::model::driver::{DriverFile, FileKind};
+use crate::model::driver::{Driver, DriverFile, FileKind};
 use crate::model::machine;
+use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::runtime::nodes;
 use crate::sys::checked::fault_of;
@@ -34,6 +35,7 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<Stri
     if features.is_empty() {
         return Ok("none: by request".to_owned());
     }
+    check_version(driver)?;
     require::check(&wanted.facts.env, driver, &gpus)?;
     injection.nodes.retain(|node| is_needed(&node.path, &features));
     if [Graphics, Display, Video].iter().any(|feature| has(&features, *feature)) {
@@ -47,6 +49,22 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<Stri
         add_mounts(&mut injection.mounts, file, &directory, wanted.facts)?;
     }
     Ok("native".to_owned())
+}
+
+/// The user-space part of the driver works with the kernel module of its own version alone. An
+/// upgrade without a reboot leaves them apart.
+fn check_version(driver: &Driver) -> Result<(), Failure> {
+    let Some(module) = &driver.version else { return Ok(()) };
+    let end = format!(".so.{module}");
+    if driver.files.iter().any(|f| f.kind == FileKind::Library && f.path.ends_with(&end)) {
+        return Ok(());
+    }
+    let text = format!(
+        "NVIDIA's kernel module has version {}, and its libraries have another one",
+        shown(module)
+    );
+    let hint = "load the module of the libraries' version, or reboot";
+    Err(Failure::new(Code::StaleInventory, text).hint(hint))
 }
 
 /// What is asked for: by the request, else by the container's variable, of which the last counts

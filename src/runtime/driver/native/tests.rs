@@ -73,6 +73,26 @@ fn a_library_is_mounted_under_each_name_and_the_users_mounts_win() {
 }
 
 #[test]
+fn libraries_of_another_version_than_the_module_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = DriverFile {
+        path: "/usr/lib64/libcuda.so.550.54.14".to_owned(),
+        ..file(dir.path(), FileKind::Library, &["libcuda.so.1"])
+    };
+    let of = |version: Option<&str>| {
+        let version = version.map(str::to_owned);
+        let vendor = crate::model::device::Vendor::Nvidia;
+        let (cuda, root, files) = (None, "/".to_owned(), vec![library.clone()]);
+        check_version(&Driver { vendor, version, cuda, library: None, root, files })
+    };
+    assert!(of(None).is_ok() && of(Some("550.54.14")).is_ok());
+    let failure = of(Some("570.10")).unwrap_err();
+    assert_eq!(failure.code, Code::StaleInventory);
+    assert!(failure.message.contains("570.10"), "{failure:?}");
+    assert!(of(Some("54.14")).is_err());
+}
+
+#[test]
 fn mounts_cannot_be_written_and_sockets_not_be_run() {
     let dir = tempfile::tempdir().unwrap();
     let options = |kind| mount(&file(dir.path(), kind, &[]), "/x".to_owned()).options;
