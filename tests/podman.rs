@@ -5,6 +5,8 @@
 mod cdi;
 #[path = "podman/crash.rs"]
 mod crash;
+#[path = "podman/driver.rs"]
+mod driver;
 #[path = "podman/lab.rs"]
 mod lab;
 #[path = "podman/life.rs"]

@@ -3,63 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::lab::{Lab, stdout};
-use crate::support::images::{self, fetched};
+use crate::support::images::{self, DEVICES, Shape};
 use crate::support::{ok, stderr};
 use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-const DEVICES: &str = r#"
-[[device]]
-uuid = "GPU-00000000-0000-4000-8000-000000000001"
-vendor = "nvidia"
-model = "NVIDIA Test"
-memory_mib = 1024
-pci = "0000:01:00.0"
-nodes = ["/dev/nvidia0"]
-[[device]]
-uuid = "GPU-00000000-0000-4000-8000-000000000002"
-vendor = "nvidia"
-model = "NVIDIA Test"
-memory_mib = 1024
-pci = "0000:02:00.0"
-nodes = ["/dev/nvidia1"]
-[[control]]
-vendor = "nvidia"
-nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm"]
-"#;
 
 const ONE: [&str; 2] = ["--annotation", "gpulease/count=1"];
 
-/// What makes an image.
-type Shape = fn(&Path);
-
 /// A Docker on a host with the driver's files and nodes, and with these images.
-fn lab(shapes: &[(&str, Shape)]) -> Option<Lab> {
+fn lab(images: &[(&str, Shape)]) -> Option<Lab> {
     let lab = Lab::with(DEVICES, true)?;
-    let mut copy = Command::new("cp");
-    copy.arg("-a").arg(fetched("nvidia.sh")).arg(lab.path("/driver"));
-    assert!(copy.status().unwrap().success());
-    lab.configure("driver = \"native\"\ndriver_root = \"/driver\"\nsources = [\"static\"]");
-    for (name, numbers) in [
-        ("nvidia0", "195 0"),
-        ("nvidia1", "195 1"),
-        ("nvidiactl", "195 255"),
-        ("nvidia-uvm", "511 0"),
-    ] {
-        let mut command = Command::new("mknod");
-        command.args(["-m", "666"]).arg(lab.path("/dev").join(name)).arg("c");
-        assert!(command.args(numbers.split(' ')).status().unwrap().success());
-    }
-    for (name, shape) in shapes {
-        let image = lab.path("/run").join(name);
-        shape(&image);
+    images::install_driver(&lab);
+    for (name, shape) in images {
+        images::tar(&lab, name, *shape);
         let path = "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-        let script = format!(
-            "tar -C /run/{name} -cf - . | docker import --change '{path}' --change 'CMD [\"sh\"]' - {name}:lab"
-        );
-        ok(lab.command("sh").args(["-c", &script]).output().unwrap());
-        fs::remove_dir_all(image).unwrap();
+        lab.ok(&["import", "--change", path, &format!("/run/{name}.tar"), &format!("{name}:lab")]);
     }
     Some(lab)
 }

@@ -76,9 +76,14 @@ impl Lab {
     /// low-level runtime of Podman's own. gpulease is told of crun, whatever it is.
     pub fn by_precreate(runtime: &str, profile: &str) -> Option<Self> {
         let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        Self::by_precreate_with(runtime, profile.toml)
+    }
+
+    /// The same with these devices.
+    pub fn by_precreate_with(runtime: &str, devices: &str) -> Option<Self> {
         let config = DROP_IN.replace("/usr/local/bin/gpulease-runtime", RUNTIME)
             + &format!("\n[engine]\nruntime = \"{runtime}\"\n");
-        let engine = Engine::new("podman", "/usr/bin/crun", profile.toml, &config)?;
+        let engine = Engine::new("podman", "/usr/bin/crun", devices, &config)?;
         let cgroup = format!("/{}", engine.name);
         let lab = Self { engine, cgroup };
         lab.gpulease(&["install", "podman", "--precreate"]);

@@ -1,5 +1,6 @@
 //! Root file systems of several distributions' shapes, and what scripts of tests/lab fetch for them.
 
+use super::engine::Engine;
 use super::lab_root;
 use gpulease::model::machine::{HOST, Machine};
 use std::fs;
@@ -78,4 +79,54 @@ pub fn musl(image: &Path) {
 /// The loader's file name.
 pub fn loader() -> &'static str {
     if cfg!(target_arch = "x86_64") { "ld-linux-x86-64.so.2" } else { "ld-linux-aarch64.so.1" }
+}
+
+/// What makes an image.
+pub type Shape = fn(&Path);
+
+/// Two GPUs, for an engine; see [`install_driver`].
+pub const DEVICES: &str = r#"
+[[device]]
+uuid = "GPU-00000000-0000-4000-8000-000000000001"
+vendor = "nvidia"
+model = "NVIDIA Test"
+memory_mib = 1024
+pci = "0000:01:00.0"
+nodes = ["/dev/nvidia0"]
+[[device]]
+uuid = "GPU-00000000-0000-4000-8000-000000000002"
+vendor = "nvidia"
+model = "NVIDIA Test"
+memory_mib = 1024
+pci = "0000:02:00.0"
+nodes = ["/dev/nvidia1"]
+[[control]]
+vendor = "nvidia"
+nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm"]
+"#;
+
+/// Gives an engine's host the driver's files, and nodes without a driver behind them.
+pub fn install_driver(engine: &Engine) {
+    copy(&fetched("nvidia.sh"), &engine.path("/driver"));
+    engine.configure("driver = \"native\"\ndriver_root = \"/driver\"\nsources = [\"static\"]");
+    for (name, numbers) in [
+        ("nvidia0", ["195", "0"]),
+        ("nvidia1", ["195", "1"]),
+        ("nvidiactl", ["195", "255"]),
+        ("nvidia-uvm", ["511", "0"]),
+    ] {
+        let mut command = Command::new("mknod");
+        command.args(["-m", "666"]).arg(engine.path("/dev").join(name)).arg("c").args(numbers);
+        assert!(command.status().unwrap().success());
+    }
+}
+
+/// Puts an image into an engine's `/run`, as `NAME.tar`.
+pub fn tar(engine: &Engine, name: &str, shape: Shape) {
+    let image = engine.path("/run").join(name);
+    shape(&image);
+    let mut command = Command::new("tar");
+    command.arg("-C").arg(&image).arg("-cf").arg(image.with_extension("tar")).arg(".");
+    assert!(command.status().unwrap().success());
+    fs::remove_dir_all(image).unwrap();
 }
