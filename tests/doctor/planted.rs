@@ -219,6 +219,18 @@ const ROWS: &[Row] = &[
             std::os::unix::fs::symlink(target, link).unwrap();
         }
     }),
+    warning("cdi-stale", "nvidia-ctk cdi generate", |node| {
+        // Its number is that of /dev/null, 1:3, and so is the other one's.
+        node.device("dev/nvidia-uvm");
+        node.device("dev/nvidiactl");
+        let spec = r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu",
+            "devices": [{"name": "all", "containerEdits": {"deviceNodes": [
+                {"path": "/dev/nvidiactl", "major": 1, "minor": 3}, {"path": "/dev/nvidia0"}]}}],
+            "containerEdits": {"deviceNodes": [
+                {"path": "/dev/nvidia-uvm", "major": 511, "minor": 0}]}}"#;
+        node.write("etc/cdi/nvidia.json", spec);
+        node.refresh();
+    }),
     warning("amd-gpu-tracker", "`amd-ctk gpu-tracker disable`", |node| {
         node.write("var/log/gpu-tracker.json", r#"{"enabled": true, "gpusStatus": {}}"#);
     }),

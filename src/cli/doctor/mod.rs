@@ -4,6 +4,7 @@
 //! what is broken, because that is when it is run: what cannot be read is a finding of its own, and
 //! the other checks go on. All that is looked at is found through [`Paths`].
 
+mod cdi_specs;
 mod cgroups;
 mod configuration;
 mod engines;
@@ -51,6 +52,7 @@ pub(super) fn doctor(
         gpus::check(&scanned, &subject, &mut found);
     }
     trackers::check(&subject, &mut found);
+    cdi_specs::check(&subject, &mut found);
     hooks_dirs::check(&subject, &wired.hooks_dirs, &mut found);
     cgroups::check(&subject, &mut found);
     report::doctor(&found, verbose, output)

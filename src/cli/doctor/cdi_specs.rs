@@ -1,0 +1,57 @@
+//! CDI specs that were written for another boot or another driver: NVIDIA's majors are handed out
+//! when its modules load, and a spec that has kept one gives containers a node that opens something
+//! else, or nothing.
+
+use super::finding::{Findings, quoted};
+use super::subject::Subject;
+use crate::inventory::cdi::{SpecFile, read_all};
+use crate::model::cdi::EditNode;
+use crate::model::text::shown;
+use nix::sys::stat::{major, minor};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    for file in read_all(&subject.paths).files {
+        let stale: Vec<(&str, String)> = nodes(&file)
+            .filter_map(|node| Some((node.path.as_str(), other(node, subject)?)))
+            .collect();
+        let Some((first, number)) = stale.first() else { continue };
+        let more = match stale.len() {
+            1 => String::new(),
+            count => format!(", and so are {} more nodes", count - 1),
+        };
+        found.warning(
+            "cdi-stale",
+            format!(
+                "{} is out of date: `{}` is {number} on this host now{more}; engines that go by the \
+                 spec give containers another device, or none",
+                quoted(&file.path),
+                shown(first)
+            ),
+            format!(
+                "write {} anew by what wrote it (`nvidia-ctk cdi generate`, `amd-ctk cdi generate`, \
+                 `gpulease cdi generate`)",
+                quoted(&file.path)
+            ),
+        );
+    }
+}
+
+/// All device nodes of a spec.
+fn nodes(file: &SpecFile) -> impl Iterator<Item = &EditNode> {
+    let devices = file.spec.devices.iter().map(|device| &device.container_edits);
+    devices.chain([&file.spec.container_edits]).flat_map(|edits| &edits.device_nodes)
+}
+
+/// The number that the node has here, if the spec says another one.
+fn other(node: &EditNode, subject: &Subject) -> Option<String> {
+    let (said_major, said_minor) = node.numbers()?;
+    let metadata = fs::metadata(subject.paths.on_host(Path::new(node.on_host()))).ok()?;
+    let kind = metadata.file_type();
+    let is_device = kind.is_char_device() || kind.is_block_device();
+    let here = (major(metadata.rdev()), minor(metadata.rdev()));
+    let is_same = here == (u64::from(said_major), u64::from(said_minor));
+    (is_device && !is_same).then(|| format!("{}:{}", here.0, here.1))
+}
