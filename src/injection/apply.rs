@@ -206,8 +206,13 @@ fn edit_mounts(
     if mounts.is_empty() {
         return Ok(());
     }
-    let mut ours: Vec<&MountEntry> = mounts.iter().collect();
-    ours.sort_by_key(|mount| parts(&mount.destination).count());
+    // Parents first. There are few, and a sort of its own is 4 KB in the shim.
+    let mut ours: Vec<&MountEntry> = Vec::with_capacity(mounts.len());
+    for mount in mounts {
+        let depth = |mount: &MountEntry| parts(&mount.destination).count();
+        let deeper = ours.iter().position(|other| depth(other) > depth(mount));
+        ours.insert(deeper.unwrap_or(ours.len()), mount);
+    }
     let none = &mut Vec::new();
     let there = document.list_mut(Target::Mounts.path())?.unwrap_or(none);
     let there: Vec<&str> = there.iter().map(destination).collect();
