@@ -60,6 +60,11 @@ pub fn what_the_specs_say_comes_with_the_granted_device(place: Place) {
         json!([{"path": "/dev/other", "hostPath": "/dev/loop-control"}]);
     fs::write(lab.host.path("good.json"), good.to_string()).unwrap();
     fs::write(lab.host.path("greedy.yaml"), greedy.to_string()).unwrap();
+    let config = fs::read_to_string(lab.host.config()).unwrap();
+    fs::write(lab.host.path("auto.toml"), config.replace("\"cdi\"", "\"auto\"")).unwrap();
+    for (name, device) in [("auto", "0"), ("bare", "1")] {
+        lab.bundle(name, &[("gpulease/devices", device)], "cat /opt/driver/libcuda.so.1; env");
+    }
     let volume = lab.host.path("volume");
     for (name, device) in [("web", "0"), ("twice", "0"), ("greedy", "0"), ("missing", "1")] {
         lab.bundle_with(name, &[("gpulease/devices", device)], |spec| {
@@ -82,6 +87,10 @@ pub fn what_the_specs_say_comes_with_the_granted_device(place: Place) {
         make missing run missing
         make twice1 run twice
         make twice2 run twice
+        CONFIG=$B/../auto.toml
+        make auto run auto
+        make bare run bare
+        CONFIG=$B/../etc/config.toml
         mv "$B/../greedy.yaml" /run/cdi/nvidia.yaml
         rm /run/cdi/nvidia.json
         make greedy run greedy
@@ -103,10 +112,10 @@ pub fn what_the_specs_say_comes_with_the_granted_device(place: Place) {
         open_is(&text, "/dev/fuse", "ok");
         open_is(&text, "/dev/other", "Operation not permitted");
     }
-    // Each stage once for each of the three containers, with the spec's environment and no other.
+    // Each stage once for each of the four containers, with the spec's environment and no other.
     for stage in ["createRuntime", "createContainer", "poststop"] {
         let kept = fs::read_to_string(lab.host.path("kept").join(stage)).unwrap();
-        assert_eq!(kept.lines().filter(|line| *line == stage).count(), 3, "{kept}");
+        assert_eq!(kept.lines().filter(|line| *line == stage).count(), 4, "{kept}");
         assert!(kept.contains("PATH=/usr/bin:/bin") && !kept.contains("CONFIG="), "{kept}");
         assert!(kept.contains(&lab.id("web")), "the state is on stdin: {kept}");
     }
@@ -120,6 +129,16 @@ pub fn what_the_specs_say_comes_with_the_granted_device(place: Place) {
     assert!(at("/data") < at("/data/vol") && at("/opt/driver") == mounts.len() - 1);
     let before: Value = serde_json::from_slice(&original).unwrap();
     assert_eq!(mounts.len(), before["mounts"].as_array().unwrap().len() + 2);
+    // `auto` goes by the specs where they describe the device, and without them where not.
+    has_line(&steps.ok("auto"), "the driver");
+    assert_eq!(values(&steps.ok("auto"), "CDI_SAYS"), ["last"]);
+    assert_eq!(values(&steps.ok("bare"), "NVIDIA_VISIBLE_DEVICES"), [LOOP]);
+    assert!(!steps.out("bare").contains("the driver"), "{}", steps.out("bare"));
+    for (name, way) in [("auto", "cdi"), ("bare", "none")] {
+        let edited: Value =
+            serde_json::from_slice(&fs::read(lab.config_json(name)).unwrap()).unwrap();
+        assert_eq!(edited["annotations"]["gpulease.granted/driver"], way);
+    }
     for (step, uuid) in [("none", FUSE), ("missing", LOOP)] {
         let text = steps.refused(step, "bad-inventory");
         assert!(text.contains(uuid) && text.contains("nvidia-ctk cdi generate"), "{text}");
