@@ -1,12 +1,16 @@
 //! Which devices are best linked to each other.
 //!
-//! A set's score is the sum over its pairs: NVLink 100 for each lane, xGMI 100, PCIe 50 by one
-//! switch, 40 by several and 20 by the host bridge, and 10 for a common NUMA node, which decides where all pairs are linked alike (NVSwitch, xGMI hives).
+//! A set's score is the sum over its pairs: 150 for two partitions of one GPU, NVLink 100 for each
+//! lane, xGMI 100, PCIe 50 by one switch, 40 by several and 20 by the host bridge, and 10 for a
+//! common NUMA node, which decides where all pairs are linked alike (NVSwitch, xGMI hives).
 //! These are the weights of NVIDIA's go-gpuallocator and AMD's device plugin, made comparable.
 
 use crate::model::device::{Device, Link, LinkKind};
 use crate::model::id::DeviceId;
 use std::collections::BTreeMap;
+
+/// Of two partitions of one AMD GPU.
+const SAME_GPU: u64 = 150;
 
 /// Up to this many sets are all looked at (every size up to 14 devices); beyond, sets are grown
 /// greedily.
@@ -56,8 +60,12 @@ impl Scores {
             let near = a.numa_node.is_some() && a.numa_node == b.numa_node;
             // MIG instances have no links, whatever their GPUs have.
             let is_linkable = a.instance().is_none() && b.instance().is_none();
-            let link = is_linkable.then(|| linked.get(&ordered(&a.uuid, &b.uuid))).flatten();
-            link.copied().unwrap_or(0).saturating_add(if near { 10 } else { 0 })
+            let link = match is_linkable {
+                true if a.package() == b.package() => SAME_GPU,
+                true => linked.get(&ordered(a.package(), b.package())).copied().unwrap_or(0),
+                false => 0,
+            };
+            link.saturating_add(if near { 10 } else { 0 })
         };
         let sum = |device: &&Device| {
             fixed.iter().map(|other| pair(device, other)).fold(0, u64::saturating_add)

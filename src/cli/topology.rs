@@ -86,15 +86,17 @@ fn near(a: &Device, b: &Device, links: &[Link], has_one_node: bool) -> Near {
     if a.uuid == b.uuid {
         return Near::Itself;
     }
-    let is_between = |link: &&Link| {
-        (link.a == a.uuid && link.b == b.uuid) || (link.a == b.uuid && link.b == a.uuid)
-    };
+    let (one, other) = (a.package(), b.package());
+    if one == other {
+        return Near::Same;
+    }
+    let is_between =
+        |link: &&Link| (link.a == *one && link.b == *other) || (link.a == *other && link.b == *one);
     let between = links.iter().filter(is_between);
     let by_link = between.min_by_key(|link| (link.kind, std::cmp::Reverse(link.lanes)));
     match by_link.map(|link| (link.kind, link.lanes)) {
         Some((LinkKind::NvLink, lanes)) => Near::NvLink(lanes),
         Some((LinkKind::Xgmi, _)) => Near::Xgmi,
-        _ if is_one_gpu(a, b) => Near::Same,
         Some((LinkKind::Pcie, _)) => Near::Pix,
         Some((LinkKind::PcieMulti, _)) => Near::Pxb,
         Some((LinkKind::HostBridge, _)) => Near::Phb,
@@ -106,11 +108,6 @@ fn near(a: &Device, b: &Device, links: &[Link], has_one_node: bool) -> Near {
             None => Near::Unknown,
         },
     }
-}
-
-fn is_one_gpu(a: &Device, b: &Device) -> bool {
-    let gpu = |device: &Device| device.details.partition.as_ref().map(|p| p.gpu.clone());
-    gpu(a).is_some() && gpu(a) == gpu(b)
 }
 
 fn is_one_numa_node(paths: &Paths) -> bool {

@@ -148,8 +148,9 @@ mod tests {
             details: Details { partition, ..Details::default() },
             ..device(Vendor::Amd, bus, None)
         };
-        let part =
-            |index| Some(Partition { gpu: "GPU-1".to_owned(), index, mode: "CPX".to_owned() });
+        let part = |index| {
+            Some(Partition { gpu: DeviceId::new("GPU-1").unwrap(), index, mode: "CPX".to_owned() })
+        };
         let all = [
             device(Vendor::Nvidia, 1, None),
             amd(2, "GPU-0123456789abcdef", None),

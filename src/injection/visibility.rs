@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn partitions_are_counted_like_gpus_and_never_named() {
         let partition = |node: u32| {
-            let gpu = "GPU-e3aa140f9a5f9e31".to_owned();
+            let gpu = DeviceId::new("GPU-e3aa140f9a5f9e31").unwrap();
             let mode = "CPX/NPS4".to_owned();
             let partition = Some(Partition { gpu, index: node - 2, mode });
             let details = Details { partition, ..Details::default() };

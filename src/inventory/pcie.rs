@@ -5,8 +5,9 @@
 
 use super::sysfs;
 use crate::model::device::{Device, Link, LinkKind, PciAddress};
+use crate::model::id::DeviceId;
 use crate::paths::Paths;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -23,24 +24,19 @@ pub fn level(paths: &Paths, a: PciAddress, b: PciAddress) -> Option<LinkKind> {
 /// The links between all pairs of these devices, but for the parts of one GPU.
 #[must_use]
 pub fn links(paths: &Paths, devices: &[Device]) -> Vec<Link> {
-    let mut chains = BTreeMap::new();
+    let mut gpus: Vec<(&DeviceId, Option<Chain>)> = Vec::new();
+    let mut seen = BTreeSet::new();
     for device in devices {
-        chains.entry(device.pci).or_insert_with(|| Chain::of(&paths.sys, device.pci));
+        if device.instance().is_none() && seen.insert(device.pci) {
+            gpus.push((device.package(), Chain::of(&paths.sys, device.pci)));
+        }
     }
-    let chain = |device: &Device| chains.get(&device.pci).and_then(Option::as_ref);
     let mut links = Vec::new();
-    for (position, one) in devices.iter().enumerate() {
-        for other in devices.iter().skip(position.saturating_add(1)) {
-            if one.pci == other.pci || one.instance().is_some() || other.instance().is_some() {
-                continue;
-            }
-            let kind = chain(one).zip(chain(other)).and_then(|(a, b)| a.level(b));
-            links.extend(kind.map(|kind| Link {
-                a: one.uuid.clone(),
-                b: other.uuid.clone(),
-                kind,
-                lanes: 1,
-            }));
+    for (position, (one, chain)) in gpus.iter().enumerate() {
+        for (other, others) in gpus.iter().skip(position.saturating_add(1)) {
+            let kind = chain.as_ref().zip(others.as_ref()).and_then(|(a, b)| a.level(b));
+            let (a, b) = ((*one).clone(), (*other).clone());
+            links.extend(kind.map(|kind| Link { a, b, kind, lanes: 1 }));
         }
     }
     links

@@ -1,5 +1,6 @@
 //! What is known of a device beyond what leasing needs.
 
+use super::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
 /// What is known of a device beyond its identity, size and place. Null is "nobody can say".
@@ -52,7 +53,7 @@ impl Details {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// The GPU's own identity, which all its partitions share.
-    pub gpu: String,
+    pub gpu: DeviceId,
     /// Which of them, from 0.
     pub index: u32,
     /// Compute and memory mode: `CPX/NPS4`.

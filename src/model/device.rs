@@ -217,6 +217,12 @@ impl Device {
         Some(DeviceNode { path, simulated: None })
     }
 
+    /// The GPU that it is, or is a partition of: what links have as their ends.
+    #[must_use]
+    pub fn package(&self) -> &DeviceId {
+        self.details.partition.as_ref().map_or(&self.uuid, |partition| &partition.gpu)
+    }
+
     /// How people name it.
     #[must_use]
     pub fn place(&self) -> Place {

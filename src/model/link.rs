@@ -35,10 +35,11 @@ impl LinkKind {
     }
 }
 
-/// A direct link between two devices, recorded once for the pair.
+/// A direct link between two GPUs, recorded once for the pair, whatever partitions they have: eight
+/// GPUs in eight partitions each would have two thousand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// One end.
+    /// One end: see [`Device::package`](super::device::Device::package).
     pub a: DeviceId,
     /// The other end.
     pub b: DeviceId,

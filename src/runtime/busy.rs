@@ -13,7 +13,7 @@ use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::request::Source;
 use crate::request::policy::Busy;
-use crate::sys::exec::ask_bounded;
+use crate::sys::ask::ask_bounded;
 use crate::sys::gpu_users::{self, User};
 use serde_json::Value;
 use std::collections::BTreeSet;

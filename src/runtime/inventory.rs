@@ -40,9 +40,8 @@ pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
 
 fn turn(site: &Site, deadline: Duration) -> Result<Lock, Failure> {
     let store = site.store();
-    let prepared = store.prepare(&site.paths);
-    let turn = prepared.and_then(|()| store.refresh_turn(deadline, &site.paths));
-    turn.map_err(|error| Failure { code: Code::StaleInventory, ..error.into() })
+    store.prepare(&site.paths)?;
+    Ok(store.refresh_turn(deadline, &site.paths)?)
 }
 
 fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {

@@ -98,6 +98,32 @@ pub fn ask_killable(
     Ok(Asked { status, stdout: pipes.said, stderr })
 }
 
+/// The most bytes of an answer.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// What a program that was only asked something wrote to stdout, if it ended well. It runs as by
+/// [`ask_killable`].
+///
+/// # Errors
+/// If it cannot be started, does not end in time, says too much, or fails.
+pub fn ask_bounded(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> io::Result<String> {
+    let words: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    let asked =
+        ask_killable(program, &words, deadline, ANSWER_MAX).map_err(|error| match error {
+            AskError::Io(error) => error,
+            late @ AskError::Late(_) => io::Error::new(io::ErrorKind::TimedOut, late),
+            other @ AskError::TooLong(_) => io::Error::other(other),
+        })?;
+    if !asked.status.success() {
+        return Err(io::Error::other(format!("it failed: {}", asked.status)));
+    }
+    Ok(String::from_utf8_lossy(&asked.stdout).into_owned())
+}
+
 /// Both outputs, each until its end.
 struct Pipes<A, B> {
     stdout: Option<A>,

@@ -2,7 +2,7 @@
 
 use nix::unistd::Pid;
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
@@ -123,49 +123,6 @@ pub struct Finished {
     pub success: bool,
     /// What it wrote to stderr, up to a few KiB.
     pub stderr: String,
-}
-
-/// The most bytes of an answer: what a pipe holds by itself (pipe(7)), since nobody reads before
-/// the program has ended.
-const ANSWER_MAX: u64 = 64 * 1024;
-
-/// What a program that was only asked something wrote to stdout, up to 64 KiB, if it ended well.
-/// It runs as [`run_bounded`] does, and is killed with all that it started.
-///
-/// # Errors
-/// If it cannot be started, does not end in time, or fails.
-pub fn ask_bounded(
-    program: &Path,
-    args: &[impl AsRef<OsStr>],
-    deadline: Duration,
-) -> io::Result<String> {
-    let _kept = Sigchld::kept();
-    let mut child = alone(program)
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    let pid = pid_of(&child)?;
-    let in_time = ends_within(pid, deadline);
-    // Its group is what it left behind, and itself: not reaped yet, it keeps the group's number.
-    let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
-    let status = child.wait()?;
-    if !in_time? {
-        return Err(no_answer(deadline));
-    }
-    if !status.success() {
-        return Err(io::Error::other(format!("it failed: {status}")));
-    }
-    let mut bytes = Vec::new();
-    if let Some(pipe) = child.stdout.take() {
-        // What it left behind may have changed its group and keep the pipe open: there is no end
-        // of file to wait for then.
-        let flags = nix::fcntl::OFlag::O_NONBLOCK;
-        nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(flags))?;
-        let _ = pipe.take(ANSWER_MAX).read_to_end(&mut bytes);
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A program with nothing of ours but a PATH.

@@ -1,6 +1,5 @@
 //! Everything that talks to the kernel, in small files. The only module that may hold `unsafe`.
 
-#[cfg(feature = "cli")]
 pub mod ask;
 pub mod atomic;
 pub mod cgroup;

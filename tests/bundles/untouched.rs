@@ -54,8 +54,8 @@ pub fn a_broken_gpulease_stops_only_who_asks(place: Place) {
         ("unknown", Some(b"runtimes = true\n"), "bad-config"),
         ("typo", Some(b"[policy]\ninjected = \"adopted\"\n"), "bad-config"),
         ("missing", None, "bad-config"),
-        ("state-is-file", Some(at_file.as_bytes()), "stale-inventory"),
-        ("state-below-file", Some(below_file.as_bytes()), "stale-inventory"),
+        ("state-is-file", Some(at_file.as_bytes()), "state-unavailable"),
+        ("state-below-file", Some(below_file.as_bytes()), "state-unavailable"),
         ("no-devices", Some(no_devices.as_bytes()), "no-match"),
     ];
     lab.bundle("web", &[], "echo END");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::inventory::static_file;
 use crate::model::device::{Node, Partition};
+use crate::model::id::DeviceId;
 
 /// A GPU for each NUMA node, with no link between them.
 fn node(numa: &[Option<u32>]) -> Node {
@@ -47,7 +48,8 @@ fn partitions_of_one_gpu_are_in_one_place() {
     let mut node = node(&[Some(0), Some(0)]);
     for (index, device) in (0..).zip(&mut node.devices) {
         let mode = "CPX/NPS1".to_owned();
-        device.details.partition = Some(Partition { gpu: "GPU-x".to_owned(), index, mode });
+        device.details.partition =
+            Some(Partition { gpu: DeviceId::new("GPU-x").unwrap(), index, mode });
     }
     assert_eq!(labels(&node, false), ["X", "SAME"]);
 }

@@ -103,6 +103,8 @@ impl AmdGpu {
     /// Never in practice: what a UUID is made of is digits.
     pub(super) fn device(&self) -> Result<Device, IdError> {
         let ailment = self.drm.ras.as_ref().and_then(super::ras::Counts::ailment);
+        let gpu = DeviceId::new(&self.gpu_id())?;
+        let partition = self.partition.map(|index| Partition { gpu, index, mode: self.mode() });
         Ok(Device {
             uuid: self.uuid()?,
             index: 0,
@@ -126,11 +128,7 @@ impl AmdGpu {
                 arch: self.gfx(),
                 compute_units: self.kfd(|kfd| kfd.compute_units),
                 xccs: self.kfd(|kfd| kfd.xccs),
-                partition: self.partition.map(|index| Partition {
-                    gpu: self.gpu_id(),
-                    index,
-                    mode: self.mode(),
-                }),
+                partition,
                 card: self.drm.card,
                 ..Details::default()
             },

@@ -52,7 +52,7 @@ pub fn find(paths: &Paths, _: &Config) -> Found {
         match gpu.device() {
             Ok(device) => {
                 if let Some(kfd) = &gpu.kfd {
-                    by_node.insert(kfd.node, (device.uuid.clone(), &kfd.xgmi));
+                    by_node.insert(kfd.node, (device.package().clone(), &kfd.xgmi));
                 }
                 found.devices.push(device);
             }
@@ -142,8 +142,7 @@ fn ambiguous(gpus: &mut [AmdGpu], notes: &mut Vec<String>) {
     }
 }
 
-/// Links by xGMI, one for a pair, also between the partitions of one GPU; by PCI Express where
-/// there is none.
+/// Links between GPUs by xGMI, one for a pair; by PCI Express where there is none.
 fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec<Link> {
     let mut pairs = BTreeSet::new();
     for (node, (_, reaches)) in by_node {
@@ -157,13 +156,17 @@ fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec
     let ends = |(one, other): &(u32, u32)| {
         Some((by_node.get(one)?.0.clone(), by_node.get(other)?.0.clone()))
     };
-    let linked: BTreeSet<(DeviceId, DeviceId)> = pairs.iter().filter_map(ends).collect();
-    let is_linked = |a: &DeviceId, b: &DeviceId| {
-        linked.contains(&(a.clone(), b.clone())) || linked.contains(&(b.clone(), a.clone()))
-    };
-    let rest = pcie.into_iter().filter(|link| !is_linked(&link.a, &link.b));
-    let xgmi = pairs.iter().filter_map(ends);
-    xgmi.map(|(a, b)| Link { a, b, kind: LinkKind::Xgmi, lanes: 1 }).chain(rest).collect()
+    // Of partitions, each has the links of its GPU; those of one GPU need none.
+    let mut linked: BTreeSet<(DeviceId, DeviceId)> = BTreeSet::new();
+    let ordered = |(a, b): (DeviceId, DeviceId)| if a < b { (a, b) } else { (b, a) };
+    let ends = pairs.iter().filter_map(ends).filter(|(a, b)| a != b);
+    let mut links: Vec<Link> = ends
+        .filter(|ends| linked.insert(ordered(ends.clone())))
+        .map(|(a, b)| Link { a, b, kind: LinkKind::Xgmi, lanes: 1 })
+        .collect();
+    let is_linked = |link: &Link| linked.contains(&ordered((link.a.clone(), link.b.clone())));
+    links.extend(pcie.into_iter().filter(|link| !is_linked(link)));
+    links
 }
 
 /// The kernel module, if it is loaded. Only AMD's own package of it has a version; the images bring

@@ -6,7 +6,7 @@ use super::activity;
 use crate::inventory::activity::Usage;
 use crate::model::device::{Device, Vendor};
 use crate::paths::Paths;
-use crate::sys::exec::ask_bounded;
+use crate::sys::ask::ask_bounded;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

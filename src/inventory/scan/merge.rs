@@ -22,7 +22,7 @@ pub(super) fn merge(all: Vec<Found>) -> Found {
         merged.stamps.extend(found.stamps);
         merged.notes.extend(found.notes);
     }
-    let is_there = |uuid: &DeviceId| merged.devices.iter().any(|device| device.uuid == *uuid);
+    let is_there = |uuid: &DeviceId| merged.devices.iter().any(|device| device.package() == uuid);
     merged.links.retain(|link| is_there(&link.a) && is_there(&link.b));
     let mut seen = Vec::new();
     merged.links.retain(|link| {
