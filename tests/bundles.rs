@@ -34,27 +34,7 @@ mod shapes;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 
-use lab::Place;
-
-/// Every scenario with both runtimes on both versions of cgroups.
-macro_rules! everywhere {
-    ($($file:ident::$scenario:ident,)*) => {
-        everywhere!(@ runc_v1 "runc" "v1": $($file::$scenario,)*);
-        everywhere!(@ runc_v2 "runc" "v2": $($file::$scenario,)*);
-        everywhere!(@ crun_v1 "crun" "v1": $($file::$scenario,)*);
-        everywhere!(@ crun_v2 "crun" "v2": $($file::$scenario,)*);
-    };
-    (@ $place:ident $runtime:literal $cgroup:literal: $($file:ident::$scenario:ident,)*) => {
-        mod $place {
-            $(#[test]
-            fn $scenario() {
-                if super::support::is_root(concat!(stringify!($place), "::", stringify!($scenario))) {
-                    super::$file::$scenario(super::Place { runtime: $runtime, cgroup: $cgroup });
-                }
-            })*
-        }
-    };
-}
+use lab::{Place, everywhere};
 
 everywhere! {
     access::only_granted_nodes_can_be_opened,

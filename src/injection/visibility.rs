@@ -182,26 +182,15 @@ pub fn process_env(
 #[cfg(test)]
 pub(super) mod fixtures {
     use super::*;
-    use crate::model::device::{Details, PciAddress};
-    use crate::model::id::DeviceId;
-    use crate::model::quantity::Bytes;
+    use crate::model::device::PciAddress;
+    use crate::model::fixtures;
 
     pub(in crate::injection) fn device(vendor: Vendor, bus: u8, kfd_node: Option<u32>) -> Device {
         Device {
-            uuid: DeviceId::new(&format!("GPU-{bus}")).unwrap(),
             index: u32::from(bus),
-            vendor,
-            model: "Test".to_owned(),
-            memory_total_bytes: Some(Bytes(1)),
-            memory_reserved_bytes: Some(Bytes(0)),
             pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
-            numa_node: None,
             kfd_node,
-            nodes: Vec::new(),
-            healthy: None,
-            simulated: false,
-            mig: None,
-            details: Details::default(),
+            ..fixtures::device(&format!("GPU-{bus}"), vendor)
         }
     }
 }

@@ -218,30 +218,19 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::super::device::{Details, DeviceNode, Node};
+    use super::super::device::Node;
+    use super::super::fixtures;
     use super::super::mig::{Mig, MigProfile};
     use super::*;
 
     /// GPU 0 in MIG mode with two instances, and GPU 1.
     fn node() -> Node {
         let device = |uuid: &str, bus: u8, nodes: &[&str], mig| Device {
-            uuid: DeviceId::new(uuid).unwrap(),
             index: u32::from(bus),
-            vendor: Vendor::Nvidia,
-            model: "M".into(),
-            memory_total_bytes: Some(Bytes(1)),
-            memory_reserved_bytes: Some(Bytes(0)),
             pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
-            numa_node: None,
-            kfd_node: None,
-            nodes: nodes
-                .iter()
-                .map(|p| DeviceNode { path: (*p).into(), simulated: None })
-                .collect(),
-            healthy: None,
-            simulated: false,
+            nodes: fixtures::nodes(nodes),
             mig,
-            details: Details::default(),
+            ..fixtures::device(uuid, Vendor::Nvidia)
         };
         let instance = |index: u32| {
             let parent = DeviceId::new("GPU-a").unwrap();

@@ -7,6 +7,8 @@ pub mod code;
 mod details;
 pub mod device;
 pub mod driver;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod id;
 pub mod isolation;
 pub mod lease;

@@ -99,32 +99,13 @@ fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::device::{Details, Device, PciAddress};
+    use crate::model::fixtures::device;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 
     fn id(text: &str) -> DeviceId {
         DeviceId::new(text).unwrap()
-    }
-
-    fn device(uuid: &str, vendor: Vendor) -> Device {
-        Device {
-            uuid: id(uuid),
-            index: 0,
-            vendor,
-            model: "M".into(),
-            memory_total_bytes: None,
-            memory_reserved_bytes: None,
-            pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
-            numa_node: None,
-            kfd_node: None,
-            nodes: Vec::new(),
-            healthy: None,
-            simulated: false,
-            mig: None,
-            details: Details::default(),
-        }
     }
 
     fn user(pid: i32, devices: &[&str]) -> User {

@@ -330,3 +330,24 @@ pub fn numbers_of(text: &str, node: &str) -> Option<(u32, u32)> {
 pub fn values<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
 }
+
+/// Every scenario with both runtimes on both versions of cgroups.
+macro_rules! everywhere {
+    ($($file:ident::$scenario:ident,)*) => {
+        crate::lab::everywhere!(@ runc_v1 "runc" "v1": $($file::$scenario,)*);
+        crate::lab::everywhere!(@ runc_v2 "runc" "v2": $($file::$scenario,)*);
+        crate::lab::everywhere!(@ crun_v1 "crun" "v1": $($file::$scenario,)*);
+        crate::lab::everywhere!(@ crun_v2 "crun" "v2": $($file::$scenario,)*);
+    };
+    (@ $place:ident $runtime:literal $cgroup:literal: $($file:ident::$scenario:ident,)*) => {
+        mod $place {
+            $(#[test]
+            fn $scenario() {
+                if super::support::is_root(concat!(stringify!($place), "::", stringify!($scenario))) {
+                    super::$file::$scenario(super::Place { runtime: $runtime, cgroup: $cgroup });
+                }
+            })*
+        }
+    };
+}
+pub(crate) use everywhere;

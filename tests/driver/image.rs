@@ -1,34 +1,18 @@
 //! A host with NVIDIA's files and nodes, and bundles of images.
 
 use crate::lab::{Lab, Place};
-use crate::support::images::fetched;
+use crate::support::images::{self, fetched};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub const ONE: &str = "GPU-00000000-0000-4000-8000-000000000001";
 
-/// Two GPUs with the nodes that the driver makes for them; see [`NODES`].
-const DEVICES: &str = r#"
-simulated = false
-[[device]]
-uuid = "GPU-00000000-0000-4000-8000-000000000001"
-vendor = "nvidia"
-model = "NVIDIA Test"
-memory_mib = 1024
-pci = "0000:01:00.0"
-nodes = ["/dev/nvidia0"]
-[[device]]
-uuid = "GPU-00000000-0000-4000-8000-000000000002"
-vendor = "nvidia"
-model = "NVIDIA Test"
-memory_mib = 1024
-pci = "0000:02:00.0"
-nodes = ["/dev/nvidia1"]
-[[control]]
-vendor = "nvidia"
-nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"]
-"#;
+/// Two GPUs with all the nodes that the driver makes for them; see [`NODES`].
+fn devices() -> String {
+    let more = r#""/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"]"#;
+    images::DEVICES.replace(r#""/dev/nvidia-uvm"]"#, more)
+}
 
 /// For scenarios: a `/dev` with NVIDIA's nodes, seen by the scenario alone. No driver is behind
 /// them.
@@ -48,7 +32,7 @@ mount --move "$B/dev" /dev
 
 /// A lab whose host has the driver's files.
 pub fn lab(place: Place, more: &str) -> Lab {
-    let lab = Lab::new(place, DEVICES);
+    let lab = Lab::new(place, &devices());
     let root = fetched("nvidia.sh");
     let config = format!("driver_root = {root:?}\nsources = [\"static\"]\n{more}");
     lab.host.configure(&place.program(), &config);

@@ -19,6 +19,8 @@ mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
 stamp="1 $suite ${packages[lib64]} ${packages[musl]}"
 root=$cache/libc
 
+# shellcheck source=tests/lab/fetch.sh
+. "$(dirname "$(readlink -f "$0")")/fetch.sh"
 die() { echo "lab libc: $*" >&2; exit 1; }
 there() { [ "$(cat "$root/stamp" 2>/dev/null)" = "$stamp" ] && echo "$root"; }
 
@@ -32,23 +34,8 @@ there && exit 0
 
 work=$cache/libc-new
 rm -rf --one-file-system "$work"
-mkdir -p "$work"/{apt/{lists/partial,cache/archives/partial,parts},debs,root}
-: >"$work/apt/status"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-printf 'deb [arch=amd64,i386 signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" \
-    >"$work/apt/sources.list"
-options=(
-    -o "Dir::State::Lists=$work/apt/lists" -o "Dir::State::status=$work/apt/status"
-    -o "Dir::Cache=$work/apt/cache" -o "Dir::Etc::SourceList=$work/apt/sources.list"
-    -o "Dir::Etc::SourceParts=$work/apt/parts" -o "APT::Sandbox::User=root"
-    -o "APT::Architectures::=amd64" -o "APT::Architectures::=i386"
-)
-log=$cache/libc.log
-if ! { apt-get -q "${options[@]}" update &&
-    (cd "$work/debs" && apt-get -q "${options[@]}" download "${packages[@]}"); } >"$log" 2>&1 8>&-; then
-    tail -n 15 "$log" >&2
-    die "apt-get could not fetch ${packages[*]}; the whole log is $log"
-fi
+fetch "$work" "$cache/libc.log" "deb [arch=amd64,i386] $mirror $suite main" \
+    -o "APT::Architectures::=amd64" -o "APT::Architectures::=i386" -- "${packages[@]}"
 dpkg -x "$work"/debs/libc6-amd64_*.deb "$work/root/lib64"
 dpkg -x "$work"/debs/musl_*.deb "$work/root/musl"
 printf '%s\n' "$stamp" >"$work/root/stamp"

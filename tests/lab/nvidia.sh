@@ -17,6 +17,8 @@ mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
 # Changing this line makes it be fetched anew.
 stamp="1 $suite ${packages[*]}"
 
+# shellcheck source=tests/lab/fetch.sh
+. "$(dirname "$(readlink -f "$0")")/fetch.sh"
 say() { echo "lab nvidia: $*" >&2; }
 die() { say "$*"; exit 1; }
 
@@ -44,21 +46,7 @@ there && exit 0
 work=$cache/nvidia-new
 rm -rf --one-file-system "$work"
 say "fetching ${packages[*]}"
-mkdir -p "$work"/{apt/{lists/partial,cache/archives/partial,parts},debs,root}
-: >"$work/apt/status"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-printf 'deb [signed-by=%s] %s %s non-free\n' "$keyring" "$mirror" "$suite" >"$work/apt/sources.list"
-options=(
-    -o "Dir::State::Lists=$work/apt/lists" -o "Dir::State::status=$work/apt/status"
-    -o "Dir::Cache=$work/apt/cache" -o "Dir::Etc::SourceList=$work/apt/sources.list"
-    -o "Dir::Etc::SourceParts=$work/apt/parts" -o "APT::Sandbox::User=root"
-)
-log=$cache/nvidia.log
-if ! { apt-get -q "${options[@]}" update &&
-    (cd "$work/debs" && apt-get -q "${options[@]}" download "${packages[@]}"); } >"$log" 2>&1 8>&-; then
-    tail -n 15 "$log" >&2
-    die "apt-get could not fetch ${packages[*]}; the whole log is $log"
-fi
+fetch "$work" "$cache/nvidia.log" "deb [] $mirror $suite non-free" -- "${packages[@]}"
 for deb in "$work"/debs/*.deb; do
     dpkg -x "$deb" "$work/root"
 done

@@ -3,9 +3,9 @@
 use super::*;
 use crate::config::Config;
 use crate::inventory::stamp::Look;
-use crate::model::device::{Details, Device, PciAddress};
+use crate::model::device::Device;
 use crate::model::driver::Capability::{Compute, Utility};
-use crate::model::id::DeviceId;
+use crate::model::fixtures;
 use crate::model::machine::HOST;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -103,22 +103,7 @@ impl Fake {
 }
 
 fn device(simulated: bool) -> Device {
-    Device {
-        uuid: DeviceId::new("GPU-1").unwrap(),
-        index: 0,
-        vendor: Vendor::Nvidia,
-        model: "Test".to_owned(),
-        memory_total_bytes: None,
-        memory_reserved_bytes: None,
-        pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
-        numa_node: None,
-        kfd_node: None,
-        nodes: Vec::new(),
-        healthy: None,
-        simulated,
-        mig: None,
-        details: Details::default(),
-    }
+    Device { simulated, ..fixtures::device("GPU-1", Vendor::Nvidia) }
 }
 
 fn one(path: &str, names: &[&str]) -> (String, Vec<String>) {

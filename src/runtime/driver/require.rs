@@ -149,7 +149,8 @@ fn compare(a: &[u32], b: &[u32]) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::device::{Details, PciAddress, Vendor};
+    use crate::model::device::{Details, Vendor};
+    use crate::model::fixtures;
     use proptest::prelude::*;
 
     const HAS: Has<'_> = Has {
@@ -214,22 +215,8 @@ mod tests {
     }
 
     fn gpu(brand: &str) -> Device {
-        Device {
-            uuid: crate::model::id::DeviceId::new("GPU-1").unwrap(),
-            index: 0,
-            vendor: Vendor::Nvidia,
-            model: "Test".to_owned(),
-            memory_total_bytes: None,
-            memory_reserved_bytes: None,
-            pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
-            numa_node: None,
-            kfd_node: None,
-            nodes: Vec::new(),
-            healthy: None,
-            simulated: false,
-            mig: None,
-            details: Details { brand: Some(brand.to_owned()), ..Details::default() },
-        }
+        let details = Details { brand: Some(brand.to_owned()), ..Details::default() };
+        Device { details, ..fixtures::device("GPU-1", Vendor::Nvidia) }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Faked procfs and sysfs.
 
 use super::*;
-use crate::model::device::{Details, Device, DeviceNode, PciAddress};
+use crate::model::device::Device;
+use crate::model::fixtures;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use std::os::unix::fs::symlink;
 
@@ -44,23 +45,7 @@ impl Host {
 }
 
 fn device(uuid: &str, vendor: Vendor, nodes: &[&str]) -> Device {
-    let nodes = nodes.iter().map(|path| DeviceNode { path: (*path).into(), simulated: None });
-    Device {
-        uuid: DeviceId::new(uuid).unwrap(),
-        index: 0,
-        vendor,
-        model: "M".into(),
-        memory_total_bytes: None,
-        memory_reserved_bytes: None,
-        pci: PciAddress { domain: 0, bus: 1, device: 0, function: 0 },
-        numa_node: None,
-        kfd_node: None,
-        nodes: nodes.collect(),
-        healthy: None,
-        simulated: false,
-        mig: None,
-        details: Details::default(),
-    }
+    Device { nodes: fixtures::nodes(nodes), ..fixtures::device(uuid, vendor) }
 }
 
 fn nvidia(uuids: &[&str]) -> Node {

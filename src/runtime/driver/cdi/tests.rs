@@ -1,10 +1,8 @@
 use super::*;
 use crate::inventory::Settings;
 use crate::model::cdi::{CdiDevice, CdiSpec};
-use crate::model::device::{
-    ControlNodes, Device, DeviceNode, Node, NodeNumbers, PciAddress, Vendor,
-};
-use crate::model::id::DeviceId;
+use crate::model::device::{ControlNodes, Device, DeviceNode, Node, PciAddress, Vendor};
+use crate::model::fixtures;
 use crate::model::quantity::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -16,20 +14,11 @@ const CONTROL: &str = "/dev/full";
 
 fn device(uuid: &str, bus: u8, node: &str) -> Device {
     Device {
-        uuid: DeviceId::new(uuid).unwrap(),
         index: u32::from(bus),
-        vendor: Vendor::Amd,
-        model: "Test".to_owned(),
         memory_total_bytes: Some(Bytes(1)),
-        memory_reserved_bytes: None,
         pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
-        numa_node: None,
-        kfd_node: None,
-        nodes: vec![DeviceNode { path: node.to_owned(), simulated: None::<NodeNumbers> }],
-        healthy: None,
-        simulated: false,
-        mig: None,
-        details: crate::model::device::Details::default(),
+        nodes: fixtures::nodes(&[node]),
+        ..fixtures::device(uuid, Vendor::Amd)
     }
 }
 

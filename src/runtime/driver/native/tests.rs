@@ -1,5 +1,6 @@
 use super::*;
 use crate::injection::facts;
+use crate::model::fixtures;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn env(value: &str) -> Vec<(String, String)> {
@@ -129,7 +130,7 @@ fn a_file_that_is_not_what_it_was_is_not_handed_on() {
 
 #[test]
 fn drawing_nodes_are_those_of_the_granted_gpu() {
-    use crate::model::device::{Details, PciAddress, Vendor};
+    use crate::model::device::{PciAddress, Vendor};
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     for (gpu, names) in
@@ -146,20 +147,8 @@ fn drawing_nodes_are_those_of_the_granted_gpu() {
         symlink("/dev/null", paths.dev.join("dri").join(name)).unwrap();
     }
     let gpu = |bus| Device {
-        uuid: crate::model::id::DeviceId::new("GPU-1").unwrap(),
-        index: 0,
-        vendor: Vendor::Nvidia,
-        model: "Test".to_owned(),
-        memory_total_bytes: None,
-        memory_reserved_bytes: None,
         pci: PciAddress { domain: 0, bus, device: 0, function: 0 },
-        numa_node: None,
-        kfd_node: None,
-        nodes: Vec::new(),
-        healthy: None,
-        simulated: false,
-        mig: None,
-        details: Details::default(),
+        ..fixtures::device("GPU-1", Vendor::Nvidia)
     };
     let nodes_of = |gpus: &[&Device]| {
         let mut nodes = Vec::new();
