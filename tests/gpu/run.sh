@@ -60,7 +60,7 @@ if ! has devices.json '"vendor": *"nvidia"'; then
     echo "SKIPPED: there is no NVIDIA GPU here that the driver serves"
     exit 77
 fi
-check "the devices are read by NVML" has refresh NVML
+check "the devices are read by NVML" has refresh 'read from .*NVML'
 check "each has a UUID of the driver's" has devices.json '"uuid": *"GPU-[0-9a-f]\{8\}-'
 check "each has its memory" lacks devices.json '"memory_total_bytes": *null'
 check "none is simulated" lacks devices.json '"simulated": *true'
@@ -105,7 +105,7 @@ run() {
     "$bin/gpulease-runtime" --root "$work/state" run --bundle "$work/bundle" "$1" >"$out/$2" 2>&1
 }
 
-bundle '' true
+bundle '' busybox true
 if ! "$bin/runc" --root "$work/state" run --bundle "$work/bundle" plain >"$out/plain" 2>&1; then
     cat "$out/plain"
     echo "SKIPPED: this machine lets nobody make containers, so none was given a GPU"
@@ -145,7 +145,7 @@ for _ in $(seq 50); do
     "$bin/gpulease" leases 2>/dev/null | grep -q bound && break
     sleep 0.1
 done
-bundle "$count" true
+bundle "$count" busybox true
 run late late
 check "with all $total of them held, one more is refused" has late 'nothing-free\|no-capacity\|held'
 cat "$out/late"
