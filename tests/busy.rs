@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use support::{CLI, Host, STUB, needs_root, ok, stderr};
+use support::{CLI, HOOK, Host, STUB, needs_root, ok, stderr};
 
 const NVIDIA: &str = "
 [[device]]
@@ -138,10 +138,18 @@ impl Faked {
 
     /// A process that has these files open.
     fn process(&self, files: &[&str]) -> Process {
+        self.process_of(0, files)
+    }
+
+    /// The same, of a user.
+    fn process_of(&self, uid: u32, files: &[&str]) -> Process {
         let open: Vec<String> =
             files.iter().enumerate().map(|(at, file)| format!("{}<{file}", at + 3)).collect();
         let script = format!("exec {}; echo ready; exec sleep 600", open.join(" "));
-        let mut command = self.inside(Command::new("sh").args(["-c", &script]));
+        let uid = format!("--reuid={uid}");
+        let mut command = Command::new("setpriv");
+        command.args([&uid, "--clear-groups", "sh", "-c", &script]);
+        let mut command = self.inside(&command);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -230,6 +238,26 @@ fn the_administrator_says_what_busy_means() {
     // The module says that nobody has it open, so that nobody is looked for.
     faked.sh("echo 0 >/sys/module/nvidia_uvm/refcnt");
     ok(faked.start("other", ONE));
+}
+
+#[test]
+fn podmans_hook_sees_the_processes_of_all_users() {
+    needs_root!();
+    let faked = Faked::new(NVIDIA);
+    faked.sh("chmod 666 /dev/nvidia*");
+    let cuda = faked.process_of(65534, &["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1"]);
+    // Podman calls it in such a directory.
+    let bundle = faked.host.bundle(&format!("{}/userdata", "0a".repeat(32)), ONE);
+    let (config, bundle) = (faked.host.config(), bundle.display());
+    let hook = format!(
+        "cd {bundle} && {HOOK} precreate --gpulease-config {} <config.json",
+        config.display()
+    );
+    let refused = faked.run("sh", &["-c", &hook]);
+    let text = stderr(&refused);
+    assert!(!refused.status.success() && text.contains("no-capacity"), "{text}");
+    assert!(text.contains(&format!("process {} (sleep)", cuda.pid())), "{text}");
+    assert_eq!(faked.host.leases().len(), 0);
 }
 
 #[test]

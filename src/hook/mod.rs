@@ -18,7 +18,7 @@ use crate::model::code::Code;
 use crate::paths::Paths;
 use crate::runtime::report::one_line;
 use crate::store::Store;
-use crate::sys::exec::drop_privileges;
+use crate::sys::exec::{Capability, drop_privileges_but};
 use args::{Call, Verb};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(call: &Call) -> Result<(), Failure> {
-    drop_privileges().map_err(|error| {
+    drop_privileges_but(&[Capability::CAP_SYS_PTRACE]).map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
     })?;
     let paths = Paths { run: call.run_dir.clone(), ..Paths::default() };

@@ -19,7 +19,7 @@ use crate::runtime::lowlevel::Kind;
 use crate::runtime::report::one_line;
 use crate::runtime::site::Site;
 use crate::runtime::start::{self, Caller, Outcome};
-use crate::sys::{exec::drop_privileges, failpoint, proc, stdio, syslog};
+use crate::sys::{exec::Capability, exec::drop_privileges_but, failpoint, proc, stdio, syslog};
 use nix::unistd::getppid;
 use std::io::{self, Write};
 use std::path::Path;
@@ -45,7 +45,9 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
     failpoint::hit("precreate.read");
     let Some(facts) = start::concerns_us(&spec, None)? else { return hand_on(&spec) };
-    let dropped = drop_privileges().map_err(|error| {
+    // It looks at the processes on the GPUs, whosever they are.
+    let kept = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+    let dropped = drop_privileges_but(&kept).map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
     });
     let (site, lenient) = Site::look(call.config.as_deref());

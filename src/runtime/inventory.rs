@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::inventory::{self, Inventory};
 use crate::model::code::Code;
-use crate::sys::exec::{Finished, run_bounded};
+use crate::sys::ask::{Finished, run_bounded};
 use crate::sys::lock::Lock;
 use std::ffi::OsString;
 use std::fs;

@@ -111,17 +111,42 @@ pub fn ask_bounded(
     args: &[impl AsRef<OsStr>],
     deadline: Duration,
 ) -> io::Result<String> {
-    let words: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
-    let asked =
-        ask_killable(program, &words, deadline, ANSWER_MAX).map_err(|error| match error {
-            AskError::Io(error) => error,
-            late @ AskError::Late(_) => io::Error::new(io::ErrorKind::TimedOut, late),
-            other @ AskError::TooLong(_) => io::Error::other(other),
-        })?;
+    let asked = ask(program, args, deadline)?;
     if !asked.status.success() {
         return Err(io::Error::other(format!("it failed: {}", asked.status)));
     }
     Ok(String::from_utf8_lossy(&asked.stdout).into_owned())
+}
+
+/// How a program ended that was run for what it does.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit status 0.
+    pub success: bool,
+    /// What it wrote to stderr, up to a few KiB.
+    pub stderr: String,
+}
+
+/// Runs a program for what it does, as by [`ask_killable`].
+///
+/// # Errors
+/// If it cannot be started, or does not end in time.
+pub fn run_bounded(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> io::Result<Finished> {
+    let asked = ask(program, args, deadline)?;
+    Ok(Finished { success: asked.status.success(), stderr: asked.stderr })
+}
+
+fn ask(program: &Path, args: &[impl AsRef<OsStr>], deadline: Duration) -> io::Result<Asked> {
+    let words: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    ask_killable(program, &words, deadline, ANSWER_MAX).map_err(|error| match error {
+        AskError::Io(error) => error,
+        late @ AskError::Late(_) => io::Error::new(io::ErrorKind::TimedOut, late),
+        other @ AskError::TooLong(_) => io::Error::other(other),
+    })
 }
 
 /// Both outputs, each until its end.
@@ -188,21 +213,21 @@ impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
 mod tests {
     use super::*;
 
-    fn ask(script: &str, deadline: u64, max: usize) -> Result<Asked, AskError> {
+    fn told(script: &str, deadline: u64, max: usize) -> Result<Asked, AskError> {
         let args = ["-c", script].map(OsStr::new);
         ask_killable(Path::new("/bin/sh"), &args, Duration::from_millis(deadline), max)
     }
 
     #[test]
     fn what_is_said_is_read_whole_and_no_more() {
-        let asked = ask("head -c 300000 /dev/zero | tr '\\0' x; echo why >&2", 9000, 1 << 20);
+        let asked = told("head -c 300000 /dev/zero | tr '\\0' x; echo why >&2", 9000, 1 << 20);
         let asked = asked.unwrap();
         assert!(asked.status.success());
         assert_eq!((asked.stdout.len(), asked.stderr.as_str()), (300_000, "why\n"));
-        let error = ask("yes", 9000, 1000).unwrap_err();
+        let error = told("yes", 9000, 1000).unwrap_err();
         assert!(matches!(error, AskError::TooLong(1000)), "{error}");
         // Of complaints without end only the beginning is kept.
-        let asked = ask("head -c 300000 /dev/zero >&2", 9000, 10).unwrap();
+        let asked = told("head -c 300000 /dev/zero >&2", 9000, 10).unwrap();
         assert_eq!(asked.stderr.len(), STDERR_MAX);
     }
 
@@ -212,23 +237,27 @@ mod tests {
         let file = dir.path().join("pid");
         let start = Instant::now();
         let script = format!("sleep 60 & echo $! > {}; wait", file.display());
-        let error = ask(&script, 300, 10).unwrap_err();
+        let error = told(&script, 300, 10).unwrap_err();
         assert_eq!(error.to_string(), "it did not answer within 300ms");
         assert!(start.elapsed() < Duration::from_secs(5));
         let pid = std::fs::read_to_string(&file).unwrap();
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        assert!(state.is_err() || state.unwrap().contains(" Z "), "the child's child lives");
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(" Z "));
+        while lives() {
+            assert!(start.elapsed() < Duration::from_secs(5), "the child's child lives");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         // One that closes its outputs and goes on is no better.
-        let error = ask("exec >&- 2>&-; sleep 60", 300, 10).unwrap_err();
+        let error = told("exec >&- 2>&-; sleep 60", 300, 10).unwrap_err();
         assert!(matches!(error, AskError::Late(_)), "{error}");
     }
 
     #[test]
     fn how_it_ended_is_told_and_nothing_is_inherited() {
         use std::os::unix::process::ExitStatusExt;
-        let asked = ask("kill -SEGV $$", 9000, 10).unwrap();
+        let asked = told("kill -SEGV $$", 9000, 10).unwrap();
         assert_eq!(asked.status.signal(), Some(libc::SIGSEGV));
-        let asked = ask("ulimit -c; env | grep -c CARGO; exit 3", 9000, 100).unwrap();
+        let asked = told("ulimit -c; env | grep -c CARGO; exit 3", 9000, 100).unwrap();
         assert_eq!(asked.status.code(), Some(3));
         assert_eq!(asked.stdout, b"0\n0\n");
     }

@@ -1,9 +1,10 @@
 //! Becoming the low-level runtime, or running it as a child.
 
+pub use caps::Capability;
 use nix::unistd::Pid;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -94,35 +95,26 @@ fn c_string(bytes: Vec<u8>) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "NUL in an argument"))
 }
 
-/// Gives up every capability but the one that a hook needs, and closes whatever was inherited
-/// beyond the standard descriptors. All that a hook writes belongs to root, which it still is;
-/// `CAP_SYS_PTRACE` lets it see the container's process where procfs is mounted with `hidepid`
-/// (proc(5)).
+/// Gives up every capability but these, and closes whatever was inherited beyond the standard
+/// descriptors. All that a hook writes belongs to root, which it still is; `CAP_SYS_PTRACE` lets it
+/// see the container's process where procfs is mounted with `hidepid` (proc(5)), and with
+/// `CAP_DAC_READ_SEARCH` it sees which files other users' processes have open.
 ///
 /// # Errors
 /// If the kernel refuses.
-pub fn drop_privileges() -> io::Result<()> {
-    use caps::{CapSet, Capability, CapsHashSet};
+pub fn drop_privileges_but(kept: &[Capability]) -> io::Result<()> {
+    use caps::{CapSet, CapsHashSet};
     // SAFETY: closes descriptors from 3 up; nothing in this process has opened any yet.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32);
     }
     let refused = |error: caps::errors::CapsError| io::Error::other(error.to_string());
     let held = caps::read(None, CapSet::Permitted).map_err(refused)?;
-    let kept: CapsHashSet = held.into_iter().filter(|c| *c == Capability::CAP_SYS_PTRACE).collect();
+    let kept: CapsHashSet = held.into_iter().filter(|held| kept.contains(held)).collect();
     caps::clear(None, CapSet::Ambient).map_err(refused)?;
     caps::clear(None, CapSet::Inheritable).map_err(refused)?;
     caps::set(None, CapSet::Effective, &kept).map_err(refused)?;
     caps::set(None, CapSet::Permitted, &kept).map_err(refused)
-}
-
-/// How a bounded child ended.
-#[derive(Debug)]
-pub struct Finished {
-    /// Exit status 0.
-    pub success: bool,
-    /// What it wrote to stderr, up to a few KiB.
-    pub stderr: String,
 }
 
 /// A program with nothing of ours but a PATH.
@@ -149,38 +141,6 @@ pub(super) fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
     }
 }
 
-fn no_answer(deadline: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))
-}
-
-/// Waits for the child, and kills it when the deadline has passed.
-fn wait_until(child: &mut Child, deadline: Duration) -> io::Result<ExitStatus> {
-    if ends_within(pid_of(child)?, deadline)? {
-        return child.wait();
-    }
-    child.kill()?;
-    child.wait()?;
-    Err(no_answer(deadline))
-}
-
 pub(super) fn pid_of(child: &Child) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
-}
-
-/// Runs `program` with nothing but a PATH for environment, no stdin and no stdout, and kills it
-/// when the deadline has passed.
-///
-/// # Errors
-/// If it cannot be started, or does not end in time.
-pub fn run_bounded(program: &Path, args: &[OsString], deadline: Duration) -> io::Result<Finished> {
-    let _kept = Sigchld::kept();
-    let mut child =
-        alone(program).args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let status = wait_until(&mut child, deadline)?;
-    let mut stderr = String::new();
-    if let Some(pipe) = child.stderr.take() {
-        // What does not fit the pipe's buffer is not waited for: the child has ended.
-        let _ = pipe.take(4096).read_to_string(&mut stderr);
-    }
-    Ok(Finished { success: status.success(), stderr })
 }
