@@ -25,5 +25,7 @@ mod failures;
 mod host;
 #[path = "nvml/live.rs"]
 mod live;
+#[path = "nvml/looking.rs"]
+mod looking;
 #[path = "nvml/nodes.rs"]
 mod nodes;

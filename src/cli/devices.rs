@@ -36,11 +36,7 @@ pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<
         .collect();
     let json = Value::Array(devices.iter().map(Seen::json).collect());
     let mut text = if devices.is_empty() {
-        format!(
-            "no devices: `{}` is missing or empty\n{}",
-            shown(&context.config.devices_file.display().to_string()),
-            output.line(Paint::Cyan, "hint:", words::LIST_DEVICES)
-        )
+        words::nothing(&context.config, output)
     } else {
         in_table(&devices, &node, wide, output)
     };

@@ -32,7 +32,7 @@ pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Fail
     let simulated = simulated(&inventory);
     let sources = sources(&inventory);
     let from = match sources.as_slice() {
-        [] => format!("`{}` is not there", context.config.devices_file.display()),
+        [] => String::new(),
         sources => format!("read from {}", sources.join(", ")),
     };
     let mut text = format!(
@@ -41,7 +41,7 @@ pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Fail
         if simulated > 0 { format!(" ({simulated} simulated)") } else { String::new() },
     );
     if inventory.node.devices.is_empty() {
-        text.push_str(&output.line(Paint::Cyan, "hint:", words::LIST_DEVICES));
+        text = words::nothing(&context.config, output);
     }
     text.push_str(&notes(&inventory, output));
     let json = json!({

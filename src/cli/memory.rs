@@ -2,7 +2,7 @@
 
 use super::devices::snapshot;
 use super::node::Context;
-use super::output::{Answer, Output, Paint};
+use super::output::{Answer, Output};
 use super::table::{self, left, right};
 use super::users::Users;
 use super::words;
@@ -35,8 +35,7 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
         .collect();
     let json = Value::Array(rows.iter().map(Row::json).collect());
     let mut text = if rows.is_empty() {
-        let hint = output.line(Paint::Cyan, "hint:", words::LIST_DEVICES);
-        format!("no devices\n{hint}")
+        words::nothing(&context.config, output)
     } else {
         in_table(&rows, output)
     };

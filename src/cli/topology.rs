@@ -31,14 +31,21 @@ pub(super) fn topology(context: &Context, output: &Output) -> Result<Answer, Fai
     // An instance is where its GPU is.
     let gpus: Vec<&Device> = node.devices.iter().filter(|d| d.instance().is_none()).collect();
     let has_one_node = is_one_numa_node(&context.paths);
-    let matrix: Vec<Vec<Near>> = gpus
-        .iter()
-        .map(|a| gpus.iter().map(|b| near(a, b, &node.links, has_one_node)).collect())
-        .collect();
+    // Only of what is on this host's PCI buses.
+    let is_here = |gpu: &Device| {
+        let place = context.paths.sys.join("bus/pci/devices").join(gpu.pci.to_string());
+        has_one_node && !gpu.simulated && place.exists()
+    };
+    let here: Vec<bool> = gpus.iter().map(|gpu| is_here(gpu)).collect();
+    let row = |(a, a_here): (&&Device, &bool)| {
+        let cells = gpus.iter().zip(&here);
+        cells.map(|(b, b_here)| near(a, b, &node.links, *a_here && *b_here)).collect()
+    };
+    let matrix: Vec<Vec<Near>> = gpus.iter().zip(&here).map(row).collect();
     let cpus: Vec<Option<String>> = gpus.iter().map(|gpu| cpus(gpu, &context.paths)).collect();
     let json = to_json(&gpus, &matrix, &cpus);
     let mut text = if gpus.is_empty() {
-        format!("no devices\n{}", output.line(Paint::Cyan, "hint:", words::LIST_DEVICES))
+        words::nothing(&context.config, output)
     } else {
         let parts = [in_matrix(&gpus, &matrix, output), places(&gpus, &cpus, output)];
         format!("{}\n{}", parts.join("\n"), legend(&matrix))
@@ -103,8 +110,8 @@ fn near(a: &Device, b: &Device, links: &[Link], has_one_node: bool) -> Near {
         None => match a.numa_node.zip(b.numa_node) {
             Some((a, b)) if a == b => Near::Node,
             Some(_) => Near::Sys,
-            // The firmware of a host with one node may not name it. What is simulated is elsewhere.
-            None if has_one_node && !a.simulated && !b.simulated => Near::Node,
+            // The firmware of a host with one node may not name it.
+            None if has_one_node => Near::Node,
             None => Near::Unknown,
         },
     }

@@ -1,7 +1,8 @@
 //! Small things that several commands say the same way.
 
 use super::output::{Output, Paint};
-use crate::model::device::Device;
+use crate::config::{Config, Source};
+use crate::model::device::{Device, Vendor};
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
 use std::time::{Duration, SystemTime};
@@ -133,8 +134,39 @@ pub(super) fn line(is_terminal: bool, title: &str, text: &str) -> String {
 }
 
 /// What to do on a node without devices.
-pub(super) const LIST_DEVICES: &str =
-    "list the node's devices there; `gpulease inventory example` prints a file to begin with";
+pub(super) const FIND_DEVICES: &str = "load the GPUs' driver (nvidia, amdgpu), then run `gpulease \
+                                       inventory refresh`; without GPUs, `gpulease inventory \
+                                       example` simulates some";
+
+/// Where devices were looked for, to no avail: `no devices: …`.
+pub(super) fn no_devices(config: &Config) -> String {
+    let file = config.devices_file.display().to_string();
+    let file = match config.devices_file.exists() {
+        true => format!("`{}` has none", shown(&file)),
+        false => format!("`{}` is not there", shown(&file)),
+    };
+    let vendors = [
+        (Source::Nvidia, Vendor::Nvidia),
+        (Source::Amd, Vendor::Amd),
+        (Source::Intel, Vendor::Intel),
+    ];
+    let vendors = vendors.into_iter().filter(|(source, _)| config.sources.contains(source));
+    let names: Vec<&str> = vendors.map(|(_, vendor)| vendor.name()).collect();
+    let found = format!("no GPU of {} was found", names.join(" or "));
+    let all = [
+        config.sources.contains(&Source::Static).then_some(file),
+        (!names.is_empty()).then_some(found),
+    ];
+    match all.into_iter().flatten().collect::<Vec<_>>().join(", and ") {
+        none if none.is_empty() => "no devices: `sources` in the configuration is empty".to_owned(),
+        why => format!("no devices: {why}"),
+    }
+}
+
+/// What is said in the place of a table of devices.
+pub(super) fn nothing(config: &Config, output: &Output) -> String {
+    format!("{}\n{}", no_devices(config), output.line(Paint::Cyan, "hint:", FIND_DEVICES))
+}
 
 /// The line under every table with simulated devices; empty where there are none.
 pub(super) fn simulated_footer<'a>(

@@ -35,5 +35,5 @@ mod sysfs;
 pub use cache::{INVENTORY_VERSION, Inventory, Settings, decode, encode, freshness};
 pub use error::{InventoryError, StaleReason};
 #[cfg(feature = "cli")]
-pub use scan::{Found, scan};
+pub use scan::{Found, scan, scan_files};
 pub use stamp::{FileLook, Look, Stamp};

@@ -85,28 +85,26 @@ const ROWS: &[Row] = &[
     fault("config-invalid", "config.toml`; gpulease-config(5)", true, |node| {
         node.write(CONFIG, "no_such_key = 1\n");
     }),
-    fault("runtime-missing", "install runc or crun", false, |node| node.remove("usr/bin/runc")),
-    fault("runtime-missing", "set `runtime` in ", false, |node| {
+    fault("runtime-missing", "install runc or crun", true, |node| node.remove("usr/bin/runc")),
+    fault("runtime-missing", "set `runtime` in ", true, |node| {
         node.write(CONFIG, "runtime = \"/opt/runc\"\n");
     }),
-    fault("runtime-not-executable", "usr/bin/runc", false, |node| {
-        node.chmod("usr/bin/runc", 0o644)
-    }),
-    fault("runtime-insecure", "`chmod go-w ", false, |node| node.chmod("usr/bin/runc", 0o757)),
-    fault("runtime-is-gpulease", "set `runtime` in ", false, |node| {
+    fault("runtime-not-executable", "usr/bin/runc", true, |node| node.chmod("usr/bin/runc", 0o644)),
+    fault("runtime-insecure", "`chmod go-w ", true, |node| node.chmod("usr/bin/runc", 0o757)),
+    fault("runtime-is-gpulease", "set `runtime` in ", true, |node| {
         node.write(CONFIG, "runtime = \"/usr/local/bin/gpulease-runtime\"\n");
     }),
-    fault("runtime-vendor", "set `runtime` in ", false, |node| {
+    fault("runtime-vendor", "set `runtime` in ", true, |node| {
         node.program("usr/bin/nvidia-container-runtime", "echo 'runc version 1.2.6'");
         let runtime = "runtime = \"/usr/bin/nvidia-container-runtime\"\n";
         node.write(CONFIG, format!("{runtime}driver = \"none\"\n"));
         node.refresh();
     }),
-    fault("runtime-vendor", "set `runtime` to ", false, |node| {
+    fault("runtime-vendor", "set `runtime` to ", true, |node| {
         node.write(CONFIG, "driver = \"chain\"\n");
         node.refresh();
     }),
-    fault("runtime-insecure", "/opt`", false, |node| {
+    fault("runtime-insecure", "/opt`", true, |node| {
         node.program("opt/a/b/runc", "echo 'runc version 1.2.6'");
         node.chmod("opt", 0o777);
         node.write(CONFIG, "runtime = \"/opt/a/b/runc\"\n");

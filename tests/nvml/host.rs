@@ -2,7 +2,7 @@
 
 use crate::support::{CLI, ok};
 use gpulease::config::{Config, Source};
-use gpulease::inventory::{Inventory, freshness, scan};
+use gpulease::inventory::{Inventory, freshness, scan, scan_files};
 use gpulease::model::device::{Device, LinkKind};
 use gpulease::paths::Paths;
 use serde_json::Value;
@@ -113,6 +113,11 @@ impl Host {
         freshness(&inventory, &self.paths, &self.config).unwrap();
         assert!(inventory.node.is_numbered());
         inventory
+    }
+
+    /// What is found without asking the library.
+    pub fn scan_files(&self) -> Inventory {
+        scan_files(&self.paths, &self.config).unwrap()
     }
 
     /// The `gpulease` command, for which only the library is the fake host's.

@@ -38,7 +38,7 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
         found.note(
             "inventory-note",
             shown_line(note),
-            "`gpulease driver` and `gpulease devices` say more",
+            "`gpulease driver`, or for CDI specs `gpulease cdi list`, says more",
         );
     }
     if found.is_clean_since(before) {

@@ -15,7 +15,11 @@ use std::path::Path;
 
 /// Gives back what a start would find.
 pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory> {
-    let scanned = match inventory::scan(&subject.paths, &subject.config) {
+    // What a library said is in the inventory as long as that holds; it is not asked again, and never
+    // by the files of another root.
+    let known = subject.fresh_inventory().filter(|known| !is_simulated(known));
+    let scan = || inventory::scan_files(&subject.paths, &subject.config);
+    let scanned = match known.map_or_else(scan, Ok) {
         Ok(scanned) => scanned,
         Err(error) => {
             source(&error, subject, found);
@@ -24,14 +28,8 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory
     };
     cache(subject, found);
     if scanned.node.devices.is_empty() {
-        let file = &subject.config.devices_file;
-        let what = if file.exists() { "lists no device" } else { "is not there" };
-        let others = if subject.config.sources.len() > 1 { ", and no GPU was found" } else { "" };
-        found.fault(
-            "no-devices",
-            format!("{} {what}{others}: every request is refused", quoted(file)),
-            words::LIST_DEVICES,
-        );
+        let why = words::no_devices(&subject.config);
+        found.fault("no-devices", format!("{why}: every request is refused"), words::FIND_DEVICES);
         return Some(scanned);
     }
     let simulated = scanned.node.devices.iter().filter(|device| device.simulated).count();
@@ -41,6 +39,10 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory
     nodes(&scanned, subject, found);
     memory_limits(&scanned, subject, found);
     Some(scanned)
+}
+
+fn is_simulated(inventory: &Inventory) -> bool {
+    inventory.node.devices.iter().any(|device| device.simulated)
 }
 
 /// What is wrong with the devices file: no start with a request can succeed.
@@ -160,7 +162,7 @@ fn memory_limits(inventory: &Inventory, subject: &Subject, found: &mut Findings)
             "there is no cgroup controller dmem: the kernel does not hold a container to its \
              share of a device's memory",
             "put only containers that trust each other on one device; dmem needs Linux 6.14 and \
-             cgroup v2",
+             cgroup v2, and this version of gpulease sets no limit by it yet",
         );
     }
 }

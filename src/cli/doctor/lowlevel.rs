@@ -77,7 +77,7 @@ fn has_systemd(subject: &Subject) -> bool {
 }
 
 /// The runtime that the next container start takes, if it may be run.
-fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf> {
+pub(super) fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf> {
     let paths = &subject.paths;
     let default =
         || [Kind::Runc, Kind::Crun].iter().find_map(|kind| installed_on(kind.name(), paths));

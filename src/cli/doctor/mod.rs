@@ -62,6 +62,9 @@ pub(super) fn doctor(
 pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
     let mut found = Findings::default();
     let subject = examine(config, root, &mut found);
+    if subject.known != Known::Nothing {
+        let _ = lowlevel::usable(&subject, &mut found);
+    }
     if subject.known == Known::All {
         programs::check_hook(&subject, &mut found);
         run_dir::check(&subject, &mut found);

@@ -68,6 +68,12 @@ impl Subject {
         Self { paths, config_path, config_error, known, config, store, is_host_root }
     }
 
+    /// The same if it still holds.
+    pub(super) fn fresh_inventory(&self) -> Option<Inventory> {
+        let inventory = self.cached_inventory().ok()??.ok()?;
+        inventory::freshness(&inventory, &self.paths, &self.config).is_ok().then_some(inventory)
+    }
+
     /// `inventory.json`, with the paths of its sources as they are found from here.
     pub(super) fn cached_inventory(&self) -> io::Result<Option<Result<Inventory, InventoryError>>> {
         let bytes = read_foreign(&self.store.inventory_path(), INVENTORY_MAX)?;

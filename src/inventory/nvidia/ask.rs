@@ -23,6 +23,9 @@ const ANSWER_MAX: usize = 4 << 20;
 /// Why NVML told nothing.
 #[derive(Debug, Error)]
 pub enum Silence {
+    /// Nobody wants to know.
+    #[error("it was not to be asked")]
+    NotAsked,
     /// The library is not installed.
     #[error("there is no libnvidia-ml.so.1 below `{}`", .0.display())]
     NoLibrary(PathBuf),

@@ -24,7 +24,7 @@ pub use ask::{PROBE, Silence};
 pub use live::{processes, usage};
 pub use probe::probe;
 
-use super::scan::Found;
+use super::scan::{Found, Reach};
 use super::stamp::Stamp;
 use crate::config::Config;
 use crate::model::device::{ControlNodes, PciAddress, Vendor};
@@ -44,14 +44,14 @@ const LOOKS: u32 = 2;
 /// The NVIDIA GPUs of this host. It always finds something out: what went wrong is in the notes, or
 /// in the details of the device that it went wrong with.
 #[must_use]
-pub fn find(paths: &Paths, config: &Config) -> Found {
-    let mut seen = Seen::at(paths, config);
+pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
+    let mut seen = Seen::at(paths, config, reach);
     for _ in 1..LOOKS {
         // What it is gone by later must be what it was gone by now.
         if stamps::all(paths, config, &seen.library).is_ok_and(|now| now == seen.stamps) {
             break;
         }
-        seen = Seen::at(paths, config);
+        seen = Seen::at(paths, config, reach);
     }
     seen.told(paths, config)
 }
@@ -67,7 +67,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn at(paths: &Paths, config: &Config) -> Self {
+    fn at(paths: &Paths, config: &Config, reach: Reach) -> Self {
         let (library, fault) = match library::find(paths, config, ask::is_loaded(paths)) {
             Ok(library) => (library, None),
             Err(error) => (Library::None, Some(Silence::from(error))),
@@ -80,6 +80,7 @@ impl Seen {
         let kernel = procfs::read(paths);
         let gpus: Vec<PciAddress> = kernel.gpus.iter().map(|gpu| gpu.pci).collect();
         let answer = match fault {
+            _ if reach == Reach::Files => Err(Silence::NotAsked),
             Some(fault) => Err(fault),
             None => ask::ask_library(&library, config, Question::Devices, &gpus),
         };
@@ -153,7 +154,9 @@ fn from(answer: Option<&Answer>, has_any: bool) -> Vec<String> {
 
 /// Why NVML was of no use. A host without the driver and without the library is no case for a note.
 fn note(silence: &Silence, is_loaded: bool, kernel: &Kernel) -> Option<String> {
-    if matches!(silence, Silence::NoLibrary(_)) && !is_loaded {
+    if matches!(silence, Silence::NotAsked)
+        || (matches!(silence, Silence::NoLibrary(_)) && !is_loaded)
+    {
         return None;
     }
     let instead = if kernel.gpus.is_empty() {

@@ -3,6 +3,7 @@
 
 use super::find;
 use crate::config::{Config, Source};
+use crate::inventory::scan::Reach;
 use crate::inventory::{Inventory, StaleReason, freshness, scan};
 use crate::model::device::Vendor;
 use crate::model::quantity::Bytes;
@@ -148,7 +149,7 @@ fn a_gpu_that_was_never_used_is_known_by_its_place() {
 #[test]
 fn a_host_without_the_driver_is_no_case_for_words() {
     let fake = Fake::new();
-    let found = find(&fake.paths, &fake.config);
+    let found = find(&fake.paths, &fake.config, Reach::Libraries);
     assert!(found.devices.is_empty() && found.drivers.is_empty() && found.control.is_empty());
     assert_eq!(found.notes, Vec::<String>::new());
     assert_eq!(found.stamps.len(), 1);
@@ -236,7 +237,7 @@ fn a_library_that_others_can_write_is_not_loaded() {
     fake.put("usr/lib64/libnvidia-ml.so.1", "");
     let path = fake.path("usr/lib64/libnvidia-ml.so.1");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    let found = find(&fake.paths, &fake.config);
+    let found = find(&fake.paths, &fake.config, Reach::Libraries);
     let note = &found.notes[0];
     assert!(note.contains("the library is not loaded: ") && note.contains("0666"), "{note}");
     assert_eq!(found.devices.len(), 1);

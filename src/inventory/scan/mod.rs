@@ -42,12 +42,34 @@ pub struct Found {
 /// simulates a device that the host has. A vendor's driver that fails is no error: what it says is
 /// in the inventory's notes, or in those of its device.
 pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
+    scan_by(paths, config, Reach::Libraries)
+}
+
+/// The same by what the kernel shows and files say: no vendor's library is loaded, so that it is done
+/// at once and nothing of the host that is looked at is run.
+///
+/// # Errors
+/// As of [`scan`].
+pub fn scan_files(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
+    scan_by(paths, config, Reach::Files)
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Vendors' libraries, too.
+    Libraries,
+    /// The kernel and files.
+    Files,
+}
+
+fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, InventoryError> {
     let boot_id = boot_id(paths)?;
     let mut all = Vec::new();
     for source in &config.sources {
         let found = match source {
             Source::Static => from_file(paths, config)?,
-            Source::Nvidia => nvidia::find(paths, config),
+            Source::Nvidia => nvidia::find(paths, config, reach),
             Source::Amd => amd::find(paths, config),
             Source::Intel => drm::find(paths, config),
         };
