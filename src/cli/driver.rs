@@ -44,7 +44,7 @@ pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<A
     if drivers.is_empty() {
         text.push_str("no driver: no vendor's kernel module was found\n\n");
     }
-    text.push_str(&words::wrapped("driver = ", &meaning(way, resolved)));
+    text.push_str(&words::wrapped("driver = ", &meaning(way, resolved, &inventory)));
     text.push_str(&notes(&inventory, output));
     text.push_str(&words::simulated_footer(&inventory.node.devices, output));
     Ok(Answer::new(text, json))
@@ -73,8 +73,15 @@ fn resolved(config: &Config, inventory: &Inventory) -> Way {
 }
 
 /// The setting, and what it comes to.
-fn meaning(way: Way, resolved: Way) -> String {
+fn meaning(way: Way, resolved: Way, inventory: &Inventory) -> String {
+    let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
     let brings = match resolved {
+        Way::Native if !has_files => {
+            "there are no driver files, and containers with NVIDIA's GPUs are refused"
+        }
+        Way::Cdi if inventory.cdi.is_empty() => {
+            "no CDI spec describes a device of this node, and containers with GPUs are refused"
+        }
         Way::Auto | Way::None => "containers get device nodes and variables, and no driver files",
         Way::Native => "gpulease puts NVIDIA's driver files into containers",
         Way::Cdi => "the host's CDI specs say which driver files containers get",

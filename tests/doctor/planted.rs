@@ -85,6 +85,17 @@ const ROWS: &[Row] = &[
     fault("config-invalid", "config.toml`; gpulease-config(5)", true, |node| {
         node.write(CONFIG, "no_such_key = 1\n");
     }),
+    warning("simulated-hides-gpus", "remove the file", |node| {
+        node.write("sys/class/kfd/kfd/topology/generation_id", "1\n");
+    }),
+    fault("driver-files-missing", "`driver` to another way", false, |node| {
+        node.write(CONFIG, "driver = \"native\"\n");
+        real(node);
+    }),
+    fault("cdi-missing", "nvidia-ctk cdi generate", false, |node| {
+        node.write(CONFIG, "driver = \"cdi\"\n");
+        real(node);
+    }),
     fault("runtime-missing", "install runc or crun", true, |node| node.remove("usr/bin/runc")),
     fault("runtime-missing", "set `runtime` in ", true, |node| {
         node.write(CONFIG, "runtime = \"/opt/runc\"\n");

@@ -6,6 +6,7 @@ use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;
 use crate::cli::words;
+use crate::config::Driver as Way;
 use crate::inventory::Inventory;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::driver::{Driver, FileKind};
@@ -33,6 +34,7 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
     for driver in &inventory.drivers {
         versions(driver, found);
     }
+    driver_files(inventory, subject, found);
     groups(node, subject, found);
     for note in &inventory.notes {
         found.note(
@@ -130,6 +132,31 @@ fn persistence(node: &Node, found: &mut Findings) {
             ),
             "run nvidia-persistenced, or `nvidia-smi -pm 1`",
         );
+    }
+}
+
+/// Where the configuration insists on a way that this host does not have, starts are refused.
+fn driver_files(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+    let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
+    let has_nvidia = !real(&inventory.node, |d| d.vendor == Vendor::Nvidia).is_empty();
+    let unnamed = real(&inventory.node, |d| inventory.cdi.device(&d.uuid).is_none());
+    match subject.config.driver {
+        Way::Native if has_nvidia && !has_files => found.fault(
+            "driver-files-missing",
+            "`driver` is `native`, and there are no files of NVIDIA's driver: containers with its \
+             GPUs are refused",
+            "install the driver's libraries, correct `driver_root`, or set `driver` to another way",
+        ),
+        Way::Cdi if !unnamed.is_empty() => found.fault(
+            "cdi-missing",
+            format!(
+                "`driver` is `cdi`, and no CDI spec describes {}: containers with it are refused",
+                listed(&unnamed, |_| None)
+            ),
+            "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, `amd-ctk cdi generate`, or set \
+             `driver` to another way",
+        ),
+        _ => {}
     }
 }
 

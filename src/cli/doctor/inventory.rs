@@ -11,7 +11,7 @@ use crate::sys::checked::FileError;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Gives back what a start would find.
 pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory> {
@@ -36,6 +36,9 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory
     let more = if simulated > 0 { format!(", {simulated} simulated") } else { String::new() };
     let count = words::count(scanned.node.devices.len(), "device");
     found.ok("devices", format!("{count}{more}, by {}", shown(&scanned.from.join(", "))));
+    if simulated > 0 {
+        hidden(subject, found);
+    }
     nodes(&scanned, subject, found);
     memory_limits(&scanned, subject, found);
     Some(scanned)
@@ -43,6 +46,22 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory
 
 fn is_simulated(inventory: &Inventory) -> bool {
     inventory.node.devices.iter().any(|device| device.simulated)
+}
+
+/// A devices file that somebody only wanted to try takes the place of the GPUs that there are.
+fn hidden(subject: &Subject, found: &mut Findings) {
+    let has_any = |path: PathBuf| fs::read_dir(path).is_ok_and(|mut there| there.next().is_some());
+    let paths = &subject.paths;
+    if has_any(paths.proc.join("driver/nvidia/gpus")) || has_any(paths.sys.join("class/kfd/kfd")) {
+        found.warning(
+            "simulated-hides-gpus",
+            format!(
+                "this host has GPUs, and none is looked for: {} simulates others",
+                quoted(&subject.config.devices_file)
+            ),
+            "remove the file to lease the real ones",
+        );
+    }
 }
 
 /// What is wrong with the devices file: no start with a request can succeed.

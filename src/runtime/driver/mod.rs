@@ -129,7 +129,7 @@ fn no_files(config: &Config) -> Failure {
     let text =
         format!("`driver` is `native`, and there are no files of NVIDIA's driver below `{root}`");
     Failure::new(Code::StaleInventory, text).hint(
-        "`gpulease inventory show` says why; with `driver = \"none\"` the image brings its own",
+        "`gpulease driver` says what there is; with `driver = \"none\"` the image brings its own",
     )
 }
 
