@@ -134,7 +134,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/count",
         env: "GPULEASE_COUNT",
         syntax: "`1` to `1024`, or `all`",
-        meaning: "how many GPUs, or MIG instances where these are asked for; of one vendor unless `gpulease/devices` names them; `all` is every one that matches, of both vendors",
+        meaning: "how many GPUs, or MIG instances where these are asked for; of one vendor unless `gpulease/devices` names them; `all` is every one that matches, of all vendors",
         default: "`1` if any other key is present",
         example: "2",
         ..PLAIN

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whoever applies a spec may read it; only its owner may change it, or it is not gone by.
+/// Whoever applies a spec may read it; only its owner may change it, or it is ignored.
 const MODE: u32 = 0o644;
 
 /// One of the commands.

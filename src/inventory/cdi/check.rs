@@ -7,12 +7,12 @@ use crate::model::cdi::Edits;
 use crate::model::text::shown;
 use serde_json::{Map, Value};
 
-/// A good spec, and what of it is not gone by.
+/// A good spec, and what of it is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     /// The spec.
     pub spec: Spec,
-    /// Sentences about what is not gone by.
+    /// Sentences about what is ignored.
     pub notes: Vec<String>,
 }
 
@@ -55,14 +55,14 @@ fn check(mut value: Value) -> Result<Checked, String> {
         if version <= KNOWN {
             return Err(format!("the member `{}` is unknown", shown(first)));
         }
-        notes.push(format!("`{}` is unknown here and not gone by", shown(&unknown.join("`, `"))));
+        notes.push(format!("`{}` is unknown here and ignored", shown(&unknown.join("`, `"))));
     }
     for (key, what) in [
         ("netDevices", "network devices are not handed out"),
         ("intelRdt", "resctrl groups are not set"),
     ] {
         if takes(&mut value, key) {
-            notes.push(format!("`{key}` is not gone by: {what}"));
+            notes.push(format!("`{key}` is ignored: {what}"));
         }
     }
     nulls_away(&mut value);

@@ -85,7 +85,7 @@ fn read_dir(dir: &Path, priority: usize, specs: &mut Specs) {
                 }
                 specs.files.push(SpecFile { path, priority, spec });
             }
-            Err(what) => specs.note(&path, &format!("is not gone by: {what}")),
+            Err(what) => specs.note(&path, &format!("it is ignored: {what}")),
         }
     }
 }
@@ -133,7 +133,7 @@ impl Specs {
                 let paths: Vec<String> =
                     paths.map(|f| shown(&f.path.display().to_string())).collect();
                 self.notes.push(format!(
-                    "the CDI device `{name}` is not gone by: `{}` describe it both",
+                    "the CDI device `{name}` is ignored: `{}` describe it both",
                     paths.join("` and `")
                 ));
             }
