@@ -333,6 +333,19 @@ fn the_driver_says_on_which_gpu_a_process_is() {
     assert_eq!(devices.as_array().unwrap().len(), 1, "{told}");
     assert_eq!((&devices[0]["uuid"], &devices[0]["type"]), (&"GPU-b".into(), &"compute".into()));
     assert_eq!(devices[0]["memory_bytes"], 512_u64 << 20);
+    // One of them does not tell who computes on it.
+    let mut partial = node.clone();
+    partial["gpus"][0]["errors"] =
+        serde_json::json!({ "nvmlDeviceGetComputeRunningProcesses_v3": 999 });
+    fs::write(dir.join("node.json"), partial.to_string()).unwrap();
+    let told = faked.tells(&["processes"]);
+    assert_eq!(told["asked"], serde_json::json!(["GPU-b"]), "{told}");
+    let on = told["processes"][0]["devices"].as_array().unwrap().len();
+    assert_eq!((on, told["notes"].as_array().unwrap().len()), (2, 1), "{told}");
+    let refused = stderr(&faked.start("partial", ONE));
+    assert!(refused.contains("GPU 0-1 (M): busy: process"), "{refused}");
+    fs::write(dir.join("node.json"), node.to_string()).unwrap();
+
     ok(faked.start("first", ONE));
     assert_eq!(faked.host.devices("first"), ["GPU-a"]);
     let refused = stderr(&faked.start("second", ONE));

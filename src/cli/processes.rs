@@ -50,6 +50,7 @@ pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Fa
         .collect();
     let json = json!({
         "processes": seen.iter().map(Seen::json).collect::<Vec<_>>(),
+        "asked": users.asked,
         "notes": users.notes,
     });
     Ok(Answer::new(text(&seen, &users, &node, output), json))

@@ -1,7 +1,7 @@
 //! Who computes on the node's GPUs now: what the kernel shows, and what NVIDIA's driver says of it.
 
 use super::node::Context;
-use crate::inventory::activity::{GpuProcess, ProcessKind};
+use crate::inventory::activity::{ProcessKind, Running};
 use crate::inventory::nvidia;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
@@ -17,6 +17,8 @@ pub(super) struct Users {
     pub(super) list: Vec<User>,
     /// How a process uses a device, where it is not known to compute there.
     others: BTreeMap<(i32, DeviceId), ProcessKind>,
+    /// The devices that a driver has told all processes of; on others, who has them open counts.
+    pub(super) asked: BTreeSet<DeviceId>,
     /// For people: whole sentences without a full stop.
     pub(super) notes: Vec<String>,
 }
@@ -68,19 +70,15 @@ fn is_real_nvidia(device: &Device) -> bool {
 }
 
 /// A CUDA process has the nodes of all GPUs open that it sees. Where the driver tells on which it
-/// computes, it is on those; and a process that only the driver knows is one too.
-fn merged(
-    list: Vec<User>,
-    told: Result<Vec<GpuProcess>, String>,
-    node: &Node,
-    paths: &Paths,
-) -> Users {
+/// computes, it is on those; and a process that only the driver knows is one too. What a device does
+/// not tell takes nobody off it.
+fn merged(list: Vec<User>, told: Result<Running, String>, node: &Node, paths: &Paths) -> Users {
     const COULD: &str = "a CUDA process is shown on every GPU that it could compute on";
     let kept = |list: Vec<User>, why: &str| {
         let notes = if list.is_empty() { Vec::new() } else { vec![format!("{COULD}: {why}")] };
         Users { list, notes, ..Users::default() }
     };
-    let told = match told {
+    let Running { processes: told, asked } = match told {
         Ok(told) => told,
         Err(why) => return kept(list, &why),
     };
@@ -102,7 +100,13 @@ fn merged(
         return kept(list, "NVIDIA's driver counts pids in another way than procfs does here");
     }
     let known: BTreeSet<i32> = list.iter().map(|user| user.pid).collect();
-    let refine = |mut user: User| {
+    // Of a device that tells only a part, who draws may compute as well.
+    let has_open = |pid, uuid: &DeviceId| {
+        list.iter().any(|user: &User| user.pid == pid && user.devices.contains_key(uuid))
+    };
+    others.retain(|(pid, uuid), _| asked.contains(uuid) || !has_open(*pid, uuid));
+    let mut silent: BTreeSet<DeviceId> = BTreeSet::new();
+    let mut refine = |mut user: User| {
         let on = by_pid.get(&user.pid);
         let devices = std::mem::take(&mut user.devices);
         for (uuid, memory) in devices {
@@ -116,11 +120,14 @@ fn merged(
             let told = on.and_then(|on| on.get(&uuid).or_else(|| on.get(gpu?)));
             if let Some(memory) = told {
                 user.devices.insert(uuid, *memory);
+            } else if !asked.contains(&uuid) {
+                silent.insert(uuid.clone());
+                user.devices.insert(uuid, memory);
             }
         }
         user
     };
-    let mut list: Vec<User> = list.into_iter().map(refine).collect();
+    let mut list: Vec<User> = list.into_iter().map(&mut refine).collect();
     list.retain(|user| !user.devices.is_empty());
     for (pid, on) in by_pid.iter().filter(|(pid, _)| !known.contains(pid)) {
         let devices = on.iter().filter(|(uuid, _)| node.device(uuid).is_some());
@@ -128,12 +135,20 @@ fn merged(
         list.extend(gpu_users::describe(*pid, devices, paths).filter(|u| !u.devices.is_empty()));
     }
     list.sort_by_key(|user| user.pid);
-    Users { list, others, notes: Vec::new() }
+    let notes = if silent.is_empty() {
+        Vec::new()
+    } else {
+        let silent: Vec<&str> = silent.iter().map(DeviceId::as_str).collect();
+        let silent = silent.join(", ");
+        vec![format!("{COULD}: NVIDIA's driver does not tell all who compute on {silent}")]
+    };
+    Users { list, others, asked, notes }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::activity::GpuProcess;
     use crate::inventory::static_file;
     use std::fs;
 
@@ -162,6 +177,14 @@ mod tests {
         GpuProcess { device, pid, kind: ProcessKind::Compute, memory: memory.map(Bytes) }
     }
 
+    /// By a driver that told all of these devices.
+    fn running(processes: Vec<GpuProcess>, asked: &[&str]) -> Running {
+        let asked = asked.iter().map(|uuid| DeviceId::new(uuid).unwrap()).collect();
+        Running { processes, asked }
+    }
+
+    const BOTH: &[&str] = &["GPU-1", "GPU-2"];
+
     /// Devices and bytes.
     type On = Vec<(String, Option<u64>)>;
 
@@ -186,14 +209,14 @@ mod tests {
             told(10, "GPU-1", Some(1)),
             told(9, "GPU-x", Some(1)),
         ];
-        let users = merged(list.clone(), Ok(answer), &node(), &paths);
+        let users = merged(list.clone(), Ok(running(answer, BOTH)), &node(), &paths);
         let expected = [
             (7, vec![("GPU-2".to_owned(), Some(512)), ("GPU-3".to_owned(), None)]),
             // It has the nodes open, and computes nowhere: 8. It is gone: 10.
             (9, vec![("GPU-1".to_owned(), None)]),
         ];
         assert_eq!((seen(&users), users.notes.len()), (expected.to_vec(), 0));
-        let nobody = merged(list, Ok(Vec::new()), &node(), &paths);
+        let nobody = merged(list, Ok(running(Vec::new(), BOTH)), &node(), &paths);
         assert_eq!(seen(&nobody), [(7, vec![("GPU-3".to_owned(), None)])]);
     }
 
@@ -216,7 +239,7 @@ mod tests {
             on(7, "GPU-2", draws),
             on(9, "GPU-1", draws),
         ];
-        let users = merged(vec![both], Ok(told), &node(), &paths);
+        let users = merged(vec![both], Ok(running(told, BOTH)), &node(), &paths);
         let ids = |users: &Users| seen(users).into_iter().map(|(pid, _)| pid).collect::<Vec<_>>();
         let kind = |pid, device| users.kind(pid, &DeviceId::new(device).unwrap());
         assert_eq!(
@@ -228,11 +251,34 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_gpu_open_that_does_not_tell_stays_on_it() {
+        let paths = Paths::below(std::path::Path::new("/nowhere"));
+        let list = vec![user(7, &["GPU-1", "GPU-2", "GPU-3"]), user(8, &["GPU-1"])];
+        let answer = vec![told(7, "GPU-2", Some(512))];
+        let users = merged(list, Ok(running(answer, &["GPU-2"])), &node(), &paths);
+        let [first, second, third] = [("GPU-1", None), ("GPU-2", Some(512)), ("GPU-3", None)]
+            .map(|(u, m)| (u.to_owned(), m));
+        let expected = [(7, vec![first.clone(), second, third]), (8, vec![first])];
+        assert_eq!(seen(&users), expected);
+        let [note] = &users.notes[..] else { panic!("{:?}", users.notes) };
+        assert!(note.ends_with("does not tell all who compute on GPU-1"), "{note}");
+        assert_eq!(users.asked.len(), 1);
+
+        // It told who draws, but not who computes.
+        let draws = GpuProcess { kind: ProcessKind::Graphics, ..told(7, "GPU-1", None) };
+        let told = running(vec![draws], &[]);
+        let users = merged(vec![user(7, &["GPU-1"])], Ok(told), &node(), &paths);
+        assert_eq!(seen(&users.computing()), [(7, vec![("GPU-1".to_owned(), None)])]);
+    }
+
+    #[test]
     fn without_a_word_of_the_driver_all_that_could_be_is_shown_and_said() {
         let paths = Paths::below(std::path::Path::new("/nowhere"));
         let list = vec![user(7, &["GPU-1", "GPU-2"])];
         // The driver speaks of other processes than those that we see.
-        for answer in [Err("it sleeps".to_owned()), Ok(vec![told(77, "GPU-1", None)])] {
+        for answer in
+            [Err("it sleeps".to_owned()), Ok(running(vec![told(77, "GPU-1", None)], BOTH))]
+        {
             let users = merged(list.clone(), answer, &node(), &paths);
             assert_eq!(users.list, list);
             assert!(users.notes[0].contains("could compute on"), "{:?}", users.notes);

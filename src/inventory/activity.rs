@@ -3,6 +3,7 @@
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// How a process uses a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,6 +15,15 @@ pub enum ProcessKind {
     Graphics,
     /// It computes, by an MPS server.
     Mps,
+}
+
+/// Who uses the devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// The processes that are known of.
+    pub processes: Vec<GpuProcess>,
+    /// The devices of which all are known.
+    pub asked: BTreeSet<DeviceId>,
 }
 
 /// A process that uses a device.

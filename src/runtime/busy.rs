@@ -64,10 +64,19 @@ fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {
     node.device(uuid).is_some_and(|device| device.vendor == Vendor::Nvidia)
 }
 
-/// Who computes on which device, by the answer of `gpulease processes --json`; `None` for another
-/// answer than it gives.
-fn told(answer: &str) -> Option<BTreeSet<(i64, String)>> {
+/// What the driver says.
+struct Told {
+    /// Who computes on which device.
+    on: BTreeSet<(i64, String)>,
+    /// The devices of which it says all.
+    asked: BTreeSet<String>,
+}
+
+/// The answer of `gpulease processes --json`; `None` for another answer than it gives.
+fn told(answer: &str) -> Option<Told> {
     let answer: Value = serde_json::from_str(answer).ok()?;
+    let asked = answer.get("asked")?.as_array()?.iter();
+    let asked = asked.map(|uuid| Some(uuid.as_str()?.to_owned())).collect::<Option<_>>()?;
     let mut on = BTreeSet::new();
     for process in answer.get("processes")?.as_array()? {
         let pid = process.get("pid")?.as_i64()?;
@@ -77,20 +86,24 @@ fn told(answer: &str) -> Option<BTreeSet<(i64, String)>> {
             }
         }
     }
-    Some(on)
+    Some(Told { on, asked })
 }
 
 /// A CUDA process has the nodes of all GPUs open that it saw when it started; on which it computes,
-/// only the driver knows. The command asks it. Where that fails, the processes stay as they are.
+/// only the driver knows. The command asks it. Where that fails, or a device does not tell, the
+/// processes stay as they are.
 fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]) -> Vec<User> {
     let mut words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     words.extend([OsStr::new("processes"), OsStr::new("--json")]);
     let answer = ask_bounded(program, &words, DEADLINE).ok();
-    let Some(on) = answer.and_then(|text| told(&text)) else { return users };
+    let Some(Told { on, asked }) = answer.and_then(|text| told(&text)) else { return users };
     let told = |mut user: User| {
         let pid = i64::from(user.pid);
-        user.devices
-            .retain(|uuid, _| !is_nvidia(uuid, node) || on.contains(&(pid, uuid.to_string())));
+        user.devices.retain(|uuid, _| {
+            !is_nvidia(uuid, node)
+                || !asked.contains(uuid.as_str())
+                || on.contains(&(pid, uuid.to_string()))
+        });
         user
     };
     users.into_iter().map(told).filter(|user| !user.devices.is_empty()).collect()
@@ -144,13 +157,28 @@ mod tests {
     fn the_drivers_answer_says_on_which_of_its_gpus_a_process_is() {
         let answer = r#"{"processes": [{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "compute"},
             {"uuid": "GPU-a", "type": "graphics"}]}, {"pid": 9, "devices": [{"uuid": "GPU-a"}]}],
-            "notes": []}"#;
+            "asked": ["GPU-a", "GPU-b"], "notes": []}"#;
         let script = format!(
             "test \"$*\" = '--gpulease-config /x processes --json' || exit 1\n\
                               echo '{answer}'"
         );
         // AMD's kernel driver knows it by itself.
         assert_eq!(told(&script), [(7, vec!["GPU-b".to_owned(), "GPU-c".to_owned()])]);
+    }
+
+    #[test]
+    fn on_a_gpu_that_does_not_tell_the_open_nodes_count() {
+        let answer = |asked: &str| {
+            let process = r#"{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "compute"}]}"#;
+            format!("echo '{{\"processes\": [{process}], \"asked\": {asked}}}'")
+        };
+        let on = |pid, uuids: &[&str]| (pid, uuids.iter().map(|u| (*u).to_owned()).collect());
+        assert_eq!(told(&answer(r#"["GPU-a", "GPU-b"]"#)), [on(7, &["GPU-b", "GPU-c"])]);
+        assert_eq!(told(&answer(r#"["GPU-b"]"#)), all());
+        assert_eq!(told(&answer(r#"["GPU-a"]"#)), [on(7, &["GPU-b", "GPU-c"])]);
+        for asked in ["[]", "null", "[1]"] {
+            assert_eq!(told(&answer(asked)), all(), "{asked}");
+        }
     }
 
     #[test]

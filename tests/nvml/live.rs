@@ -30,7 +30,7 @@ fn processes_of_all_kinds() {
     node["gpus"][4]["processes"] = json!({ "compute": [[70, MIB]] });
     node["gpus"][4]["errors"] = json!({ "*": 15 });
     let host = Host::new(&node);
-    let processes = nvidia::processes(&host.paths, &host.config).unwrap();
+    let running = nvidia::processes(&host.paths, &host.config).unwrap();
     let process = |device: &str, pid, kind, memory: Option<u64>| GpuProcess {
         device: id(device),
         pid,
@@ -49,7 +49,38 @@ fn processes_of_all_kinds() {
     let instance = "MIG-00000002-aaaa-5555-bbbb-cccccccccccc";
     expected.extend((1000..1200).map(|pid| process(instance, pid, Compute, Some(1))));
     expected.push(process(&nodes::uuid(3), 60, Compute, Some(1)));
-    assert_eq!(processes, expected);
+    assert_eq!(running.processes, expected);
+    // All but the one that is lost: a GPU in MIG mode by its instances, and one without MPS.
+    let asked = |uuid: &str| running.asked.contains(&id(uuid));
+    let silent: Vec<usize> = (0..8).filter(|number| !asked(&nodes::uuid(*number))).collect();
+    assert_eq!((silent, asked(instance)), (vec![4], true));
+}
+
+#[test]
+fn who_does_not_tell_all_is_known() {
+    let mut node = nodes::a100x8_mig();
+    node["gpus"][0]["processes"] = json!({ "graphics": [[10, MIB]], "compute": [[20, MIB]] });
+    let (compute, mps) =
+        ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMPSComputeRunningProcesses_v3");
+    node["gpus"][0]["errors"] = json!({ compute: 999 });
+    node["gpus"][1]["errors"] = json!({ mps: 15 });
+    node["gpus"][2]["mig"]["instances"][2]["errors"] = json!({ compute: 3 });
+    node["gpus"][3]["errors"] = json!({ "nvmlDeviceGetUUID": 999 });
+    let host = Host::new(&node);
+    let running = nvidia::processes(&host.paths, &host.config).unwrap();
+    let drawing: Vec<i32> = running.processes.iter().map(|process| process.pid).collect();
+    assert_eq!(drawing, [10]);
+    let asked = |uuid: &str| running.asked.contains(&id(uuid));
+    // Of the third GPU, one instance does not tell; the other does.
+    let told: Vec<usize> = (0..8).filter(|number| asked(&nodes::uuid(*number))).collect();
+    assert_eq!(told, [4, 5, 6, 7]);
+    let instances = running.asked.iter().filter(|uuid| uuid.as_str().starts_with("MIG-"));
+    assert_eq!(instances.count(), 3);
+
+    // As drivers before 510.
+    host.play(&nodes::h100x8());
+    host.without(compute);
+    assert!(nvidia::processes(&host.paths, &host.config).unwrap().asked.is_empty());
 }
 
 #[test]

@@ -161,6 +161,15 @@ pub struct Ailments {
     pub retirement_pending: Option<bool>,
 }
 
+/// What runs on the devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// All that was told of, by a device that told all or only a part.
+    pub processes: Vec<Process>,
+    /// UUIDs of the devices that told all: nothing else runs on them.
+    pub asked: Vec<String>,
+}
+
 /// What runs on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

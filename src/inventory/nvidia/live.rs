@@ -1,21 +1,22 @@
 //! What goes on at this moment, for `gpulease processes`, `gpulease memory` and the check for busy
 //! devices. Asked anew each time, in the probe as everything else.
 
-use super::answer::{Kind, Memory, Process, Used};
+use super::answer::{self, Kind, Memory, Process, Used};
 use super::ask::{Question, Silence, ask};
 use crate::config::Config;
-use crate::inventory::activity::{GpuProcess, ProcessKind, Usage};
+use crate::inventory::activity::{GpuProcess, ProcessKind, Running, Usage};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 
 /// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG instance is a
-/// device; its GPU has none then. Process ids are those of the pid namespace of who asks.
+/// device; its GPU has none then. Process ids are those of the pid namespace of who asks. A device
+/// that does not tell all may have others on it than those listed.
 ///
 /// # Errors
 /// If NVML does not answer.
-pub fn processes(paths: &Paths, config: &Config) -> Result<Vec<GpuProcess>, Silence> {
-    let told: Vec<Process> = ask(paths, config, Question::Processes, &[])?;
+pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
+    let told: answer::Running = ask(paths, config, Question::Processes, &[])?;
     let process = |process: Process| {
         Some(GpuProcess {
             device: DeviceId::new(&process.device).ok()?,
@@ -28,7 +29,10 @@ pub fn processes(paths: &Paths, config: &Config) -> Result<Vec<GpuProcess>, Sile
             memory: process.memory.map(Bytes),
         })
     };
-    Ok(told.into_iter().filter_map(process).collect())
+    Ok(Running {
+        processes: told.processes.into_iter().filter_map(process).collect(),
+        asked: told.asked.iter().filter_map(|uuid| DeviceId::new(uuid).ok()).collect(),
+    })
 }
 
 /// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance. What

@@ -2,7 +2,7 @@
 
 use super::failure::Asker;
 use super::{gpu, mig};
-use crate::inventory::nvidia::answer::{Kind, Process, Used};
+use crate::inventory::nvidia::answer::{Kind, Process, Running, Used};
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
@@ -13,66 +13,114 @@ use std::collections::BTreeMap;
 /// How often a list is asked for that grows while it is.
 const TRIES: u32 = 3;
 
-/// Every device that work can run on: a GPU, or the MIG devices of one in MIG mode.
-fn all(nvml: &Nvml) -> Vec<(String, Device<'_>)> {
-    let gpus = (0..nvml.device_count().unwrap_or_default())
-        .filter_map(|index| nvml.device_by_index(index).ok());
-    let mut all = Vec::new();
-    for gpu in gpus {
-        if gpu.mig_mode().is_ok_and(|mode| mode.current == 1) {
-            all.extend(mig::handles(&gpu, gpu.mig_device_count().unwrap_or_default()).flatten());
-        } else {
-            all.push(gpu);
-        }
-    }
-    all.into_iter().filter_map(|device| Some((device.uuid().ok()?, device))).collect()
+/// What of a GPU work can run on.
+struct Parts<'nvml> {
+    /// The GPU, or in MIG mode its MIG devices.
+    devices: Vec<Device<'nvml>>,
+    /// The UUID of a GPU in MIG mode, all of whose MIG devices these are.
+    whole: Option<String>,
 }
 
-/// The processes on all devices. What a device does not tell is left out: it may well run some.
-pub(super) fn processes(nvml: &Nvml) -> Vec<Process> {
-    let mut found = Vec::new();
-    for (uuid, device) in all(nvml) {
-        let lists = [
-            (Kind::Graphics, listed(|| device.running_graphics_processes())),
-            (Kind::Compute, listed(|| device.running_compute_processes())),
-            (Kind::Mps, listed(|| device.mps_running_compute_processes())),
-        ];
-        let mut by_pid: BTreeMap<u32, (Kind, Option<u64>)> = BTreeMap::new();
-        for (kind, list) in lists {
-            for process in list {
-                let memory = match process.used_gpu_memory {
-                    UsedGpuMemory::Used(bytes) => Some(bytes),
-                    UsedGpuMemory::Unavailable => None,
-                };
-                let known = by_pid.get(&process.pid).and_then(|(_, memory)| *memory);
-                by_pid.insert(process.pid, (kind, memory.max(known)));
+/// Of each GPU that there is a handle for.
+fn all(nvml: &Nvml) -> impl Iterator<Item = Parts<'_>> {
+    (0..nvml.device_count().unwrap_or_default())
+        .filter_map(|index| nvml.device_by_index(index).ok())
+        .map(parts)
+}
+
+fn parts(gpu: Device<'_>) -> Parts<'_> {
+    if !gpu.mig_mode().is_ok_and(|mode| mode.current == 1) {
+        return Parts { devices: vec![gpu], whole: None };
+    }
+    let positions = gpu.mig_device_count();
+    let mut is_all = positions.is_ok();
+    let mut devices = Vec::new();
+    for device in mig::handles(&gpu, positions.unwrap_or_default()) {
+        match device {
+            Ok(device) => devices.push(device),
+            // A gap.
+            Err(NvmlError::NotFound) => {}
+            Err(_) => is_all = false,
+        }
+    }
+    Parts { devices, whole: gpu.uuid().ok().filter(|_| is_all) }
+}
+
+/// The processes on all devices, and which devices told all. Of one that fails to tell something,
+/// silence says nothing: it may well run some more.
+pub(super) fn processes(nvml: &Nvml) -> Running {
+    let mut running = Running::default();
+    for Parts { devices, whole } in all(nvml) {
+        let mut has_all = true;
+        for device in devices {
+            let Ok(uuid) = device.uuid() else {
+                has_all = false;
+                continue;
+            };
+            if add(&mut running.processes, &uuid, &device) {
+                running.asked.push(uuid);
+            } else {
+                has_all = false;
             }
         }
-        found.extend(by_pid.into_iter().map(|(pid, (kind, memory))| Process {
-            device: uuid.clone(),
-            pid,
-            kind,
-            memory,
-        }));
+        running.asked.extend(whole.filter(|_| has_all));
     }
-    found
+    running
 }
 
-fn listed(list: impl Fn() -> Result<Vec<ProcessInfo>, NvmlError>) -> Vec<ProcessInfo> {
-    for _ in 0..TRIES {
-        match list() {
-            Ok(processes) => return processes,
-            Err(NvmlError::InsufficientSize(_)) => {}
-            Err(_) => break,
+/// Adds those on one device, and says whether these are all.
+fn add(found: &mut Vec<Process>, uuid: &str, device: &Device<'_>) -> bool {
+    // Not all devices can draw, or have MPS; who computes can be told of any.
+    let lists = [
+        (Kind::Graphics, or_none(listed(|| device.running_graphics_processes()))),
+        (Kind::Compute, listed(|| device.running_compute_processes())),
+        (Kind::Mps, or_none(listed(|| device.mps_running_compute_processes()))),
+    ];
+    let is_all = lists.iter().all(|(_, list)| list.is_ok());
+    let mut by_pid: BTreeMap<u32, (Kind, Option<u64>)> = BTreeMap::new();
+    for (kind, list) in lists {
+        for process in list.unwrap_or_default() {
+            let memory = match process.used_gpu_memory {
+                UsedGpuMemory::Used(bytes) => Some(bytes),
+                UsedGpuMemory::Unavailable => None,
+            };
+            let known = by_pid.get(&process.pid).and_then(|(_, memory)| *memory);
+            by_pid.insert(process.pid, (kind, memory.max(known)));
         }
     }
-    Vec::new()
+    found.extend(by_pid.into_iter().map(|(pid, (kind, memory))| Process {
+        device: uuid.to_owned(),
+        pid,
+        kind,
+        memory,
+    }));
+    is_all
+}
+
+type List = Result<Vec<ProcessInfo>, NvmlError>;
+
+fn or_none(list: List) -> List {
+    match list {
+        Err(NvmlError::NotSupported) => Ok(Vec::new()),
+        list => list,
+    }
+}
+
+fn listed(list: impl Fn() -> List) -> List {
+    for _ in 1..TRIES {
+        match list() {
+            Err(NvmlError::InsufficientSize(_)) => {}
+            told => return told,
+        }
+    }
+    list()
 }
 
 /// How much of each device is in use.
 pub(super) fn usage(nvml: &Nvml) -> Vec<Used> {
     all(nvml)
-        .into_iter()
+        .flat_map(|parts| parts.devices)
+        .filter_map(|device| Some((device.uuid().ok()?, device)))
         .map(|(uuid, device)| {
             let mut asker = Asker::default();
             Used {
