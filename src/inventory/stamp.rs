@@ -47,6 +47,8 @@ pub struct FileLook {
     pub device: u64,
     /// Its inode: another one after a replacement by rename.
     pub inode: u64,
+    /// Its links (`st_nlink`): of a directory in procfs, 2 and one for each directory in it.
+    pub links: u64,
     /// Its size in bytes.
     pub size: u64,
     /// Its last change of content, in nanoseconds since 1970.
@@ -61,6 +63,7 @@ impl From<&Metadata> for FileLook {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
+            links: metadata.nlink(),
             size: metadata.size(),
             mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
@@ -74,7 +77,8 @@ const fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
 }
 
 impl Stamp {
-    /// Of a file or directory on disk.
+    /// Of a file or directory on disk, or of a directory in procfs, whose times are of when the
+    /// kernel made it up.
     ///
     /// # Errors
     /// If it may be there and cannot be looked at.
@@ -230,6 +234,18 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(dir.path().join("libcuda.so.1"), "").unwrap();
         assert_ne!(stamp.now().unwrap(), stamp.look);
+    }
+
+    #[test]
+    fn directories_in_one_are_counted_where_the_file_system_does() {
+        let links = |path: &Path| match Stamp::of_file(Source::Nvidia, path).unwrap().look {
+            Look::File(look) => look.links,
+            other => panic!("{other:?}"),
+        };
+        let path = Path::new("/proc/bus");
+        let entries = fs::read_dir(path).unwrap().flatten();
+        let inside = entries.filter(|entry| entry.file_type().unwrap().is_dir()).count();
+        assert_eq!(links(path), 2 + inside as u64);
     }
 
     #[test]

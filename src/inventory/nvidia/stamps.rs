@@ -1,5 +1,6 @@
 //! What a scan of NVIDIA's GPUs goes by. It is looked at before each container start, so it is a
-//! handful of small things: one or two for the driver, and one for each GPU that MIG can divide.
+//! handful of small things: one or two for the driver, one for each GPU that MIG can divide, and one
+//! for each part of it.
 
 use super::ask::is_loaded;
 use super::library::{Library, places};
@@ -47,10 +48,14 @@ pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> io::Resu
     }
     for directory in mig_dirs(paths) {
         stamps.push(Stamp::of_entries(source, &directory)?);
-        // A GPU instance without a compute instance is no device yet.
+        // An instance that is deleted and made anew has the same name, and maybe the same inode; its
+        // times are new. One that gets or loses a compute instance has another number of links.
+        // (A look costs a fifth of reading the names. What the kernel forgets when it is short of
+        // memory has new times too, and is looked at once too often.)
         for instance in subdirs(&directory, "gi") {
-            if subdirs(&instance, "ci").is_empty() {
-                stamps.push(Stamp::of_entries(source, &instance)?);
+            stamps.push(Stamp::of_file(source, &instance)?);
+            for part in subdirs(&instance, "ci") {
+                stamps.push(Stamp::of_file(source, &part)?);
             }
         }
     }

@@ -176,7 +176,7 @@ fn whatever_changes_makes_it_stale() {
     fake.is_stale_by(&inventory, "sys/module/nvidia/version");
 
     let inventory = fake.scan();
-    assert!(inventory.stamps.len() <= 18, "{:#?}", inventory.stamps);
+    assert!(inventory.stamps.len() <= 22, "{:#?}", inventory.stamps);
     fake.put("sys/module/nvidia/version", "580.82.07\n");
     fake.is_stale_by(&inventory, "sys/module/nvidia/version");
 
@@ -191,10 +191,6 @@ fn whatever_changes_makes_it_stale() {
 
     fs::create_dir_all(fake.path(CAPABILITIES).join("gpu0/mig/gi2")).unwrap();
     fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu0/mig"));
-    // The GPU instance first, the compute instance later.
-    let inventory = fake.scan();
-    fs::create_dir_all(fake.path(CAPABILITIES).join("gpu0/mig/gi2/ci0")).unwrap();
-    fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu0/mig/gi2"));
     let inventory = fake.scan();
     fs::remove_dir_all(fake.path(CAPABILITIES).join("gpu1/mig/gi1")).unwrap();
     fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/gpu1/mig"));
@@ -209,6 +205,52 @@ fn whatever_changes_makes_it_stale() {
     let inventory = fake.scan();
     fs::remove_file(fake.path("sys/module/nvidia/version")).unwrap();
     fake.is_stale_by(&inventory, "sys/module/nvidia/version");
+}
+
+#[test]
+fn any_change_of_mig_instances_makes_it_stale() {
+    let fake = Fake::new();
+    fake.load(2);
+    let at = |name: &str| fake.path(CAPABILITIES).join(name);
+    let make = |name: &str| fs::create_dir_all(at(name)).unwrap();
+    let delete = |name: &str| fs::remove_dir_all(at(name)).unwrap();
+    let stale_by = |change: &dyn Fn(), name: &str| {
+        let inventory = fake.scan();
+        // Let the kernel's clock tick.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        change();
+        fake.is_stale_by(&inventory, &format!("{CAPABILITIES}/{name}"));
+    };
+    // The GPU instance first, the compute instance later.
+    stale_by(&|| make("gpu0/mig/gi2"), "gpu0/mig");
+    stale_by(&|| make("gpu0/mig/gi2/ci0"), "gpu0/mig/gi2");
+    // One compute instance on all of it is replaced by two smaller ones.
+    let two = || {
+        delete("gpu0/mig/gi2/ci0");
+        make("gpu0/mig/gi2/ci0");
+        make("gpu0/mig/gi2/ci1");
+    };
+    stale_by(&two, "gpu0/mig/gi2");
+    // In procfs a compute instance for another leaves the GPU instance's directory as it was.
+    let inventory = fake.scan();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    delete("gpu0/mig/gi2/ci1");
+    make("gpu0/mig/gi2/ci1");
+    let part = at("gpu0/mig/gi2/ci1");
+    let part = inventory.stamps.iter().find(|stamp| stamp.path == part).unwrap();
+    assert_ne!(part.now().unwrap(), part.look);
+    let all = || {
+        delete("gpu0/mig/gi2/ci0");
+        delete("gpu0/mig/gi2/ci1");
+    };
+    stale_by(&all, "gpu0/mig/gi2");
+    // Deleted and made anew: the names are as they were.
+    let anew = || {
+        delete("gpu1/mig/gi1");
+        make("gpu1/mig/gi1/ci0");
+    };
+    stale_by(&anew, "gpu1/mig/gi1");
+    stale_by(&|| delete("gpu1/mig/gi1"), "gpu1/mig");
 }
 
 #[test]
