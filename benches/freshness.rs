@@ -25,8 +25,9 @@ fn directories(count: usize) -> Vec<PathBuf> {
     all
 }
 
-/// What an NVIDIA node with eight GPUs in MIG mode goes by: see `inventory::nvidia`.
-fn nvidia() -> Vec<Stamp> {
+/// What an NVIDIA node with eight GPUs goes by, each of which has this many MIG instances: see
+/// `inventory::nvidia`.
+fn nvidia(instances: usize) -> Vec<Stamp> {
     let source = Source::Nvidia;
     let mut stamps = vec![
         Stamp::of_text(source, Path::new("/sys/kernel/mm/transparent_hugepage/enabled")).unwrap(),
@@ -36,7 +37,11 @@ fn nvidia() -> Vec<Stamp> {
         Stamp::of_file(source, Path::new("/usr/lib")).unwrap(),
         Stamp::of_file(source, Path::new("/etc/gpulease/devices.toml")).unwrap(),
     ];
-    stamps.extend(directories(8).iter().map(|path| Stamp::of_entries(source, path).unwrap()));
+    for path in directories(8) {
+        stamps.push(Stamp::of_entries(source, &path).unwrap());
+        // A directory for the GPU instance and one for its compute instance.
+        stamps.extend((0..2 * instances).map(|_| Stamp::of_file(source, &path).unwrap()));
+    }
     stamps
 }
 
@@ -80,5 +85,6 @@ fn measure(what: &str, stamps: Vec<Stamp>) {
 fn main() {
     measure("a devices file alone", amd().split_off(1));
     measure("AMD", amd());
-    measure("NVIDIA, 8 GPUs that can do MIG", nvidia());
+    measure("NVIDIA, 8 GPUs that can do MIG", nvidia(0));
+    measure("NVIDIA, 8 GPUs in 7 instances each", nvidia(7));
 }
