@@ -366,3 +366,24 @@ fn the_driver_says_on_which_gpu_a_process_is() {
     let told = faked.tells(&["processes"]);
     assert!(told["notes"][0].as_str().unwrap().contains("no libnvidia-ml.so.1"), "{told}");
 }
+
+#[test]
+fn what_a_refresh_cannot_look_at_is_for_the_next_start_to_look_at() {
+    needs_root!();
+    let faked = Faked::new(NVIDIA);
+    faked.host.configure(Path::new(STUB), "sources = [\"static\", \"nvidia\"]");
+    faked.sh("mkdir /sys/module/nvidia && printf '\\377' >/sys/module/nvidia/version");
+    let made_at = || {
+        let path = faked.host.run_dir().join("inventory.json");
+        fs::metadata(path).unwrap().modified().unwrap()
+    };
+    ok(faked.start("first", ONE));
+    let made = made_at();
+    ok(faked.start("second", ONE));
+    assert_ne!(made_at(), made, "it was not looked at anew");
+    faked.sh("rm /sys/module/nvidia/version");
+    faked.cli(&["inventory", "refresh"]);
+    let made = made_at();
+    assert!(!faked.start("third", ONE).status.success(), "there are two");
+    assert_eq!(made_at(), made);
+}

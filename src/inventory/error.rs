@@ -144,6 +144,12 @@ pub enum StaleReason {
         /// Which key.
         key: &'static str,
     },
+    /// A source could not be looked at when the inventory was made.
+    #[error("`{}` could not be looked at when it was made", path.display())]
+    Unseen {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A source was not there.
     #[error("`{}` has appeared since", path.display())]
     Appeared {

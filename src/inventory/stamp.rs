@@ -38,6 +38,8 @@ pub enum Look {
     Inode(u64),
     /// A directory of the kernel's: the names in it, sorted.
     Entries(Vec<String>),
+    /// It was there, maybe, and could not be looked at. Nothing looks like that.
+    Unknown,
 }
 
 /// The metadata of a file on disk.
@@ -116,6 +118,12 @@ impl Stamp {
         Self::of(source, path, look_at_entries(path))
     }
 
+    /// Of what could not be looked at. It never holds, so that the next start looks anew.
+    #[must_use]
+    pub fn unknown(source: Source, path: &Path) -> Self {
+        Self { source, path: path.to_owned(), look: Look::Unknown }
+    }
+
     fn of(source: Source, path: &Path, look: io::Result<Look>) -> io::Result<Self> {
         Ok(Self { source, path: path.to_owned(), look: or_absent(look)? })
     }
@@ -126,7 +134,7 @@ impl Stamp {
     /// If it may be there and cannot be looked at.
     pub fn now(&self) -> io::Result<Look> {
         or_absent(match &self.look {
-            Look::Absent | Look::File(_) => look_at_file(&self.path),
+            Look::Absent | Look::File(_) | Look::Unknown => look_at_file(&self.path),
             Look::Text(_) => look_at_text(&self.path),
             Look::Inode(_) => look_at_inode(&self.path),
             Look::Entries(_) => look_at_entries(&self.path),
@@ -254,6 +262,10 @@ mod tests {
         fs::write(dir.path().join("binary"), b"\xff\xfe").unwrap();
         Stamp::of_text(Source::Amd, &dir.path().join("binary")).unwrap_err();
         Stamp::of_text(Source::Amd, dir.path()).unwrap_err();
+        for path in ["binary", "nothing"].map(|name| dir.path().join(name)) {
+            let unknown = Stamp::unknown(Source::Amd, &path);
+            assert_ne!(unknown.now().unwrap(), unknown.look);
+        }
         let below_a_file = dir.path().join("binary/entry");
         assert_eq!(Stamp::of_text(Source::Amd, &below_a_file).unwrap().look, Look::Absent);
     }

@@ -4,7 +4,7 @@
 use super::site::Site;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::inventory::{self, Inventory};
+use crate::inventory::{self, Inventory, Look};
 use crate::model::code::Code;
 use crate::sys::ask::{Finished, run_bounded};
 use crate::sys::lock::Lock;
@@ -29,7 +29,12 @@ pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
         return Ok(inventory);
     }
     refresh(site, deadline)?;
-    cached(site, config).map_err(|why| {
+    // What this refresh could not look at is for the next start to look at.
+    let made = read(site).and_then(|mut made| {
+        made.stamps.retain(|stamp| stamp.look != Look::Unknown);
+        fresh(made, site, config)
+    });
+    made.map_err(|why| {
         Failure::new(
             Code::StaleInventory,
             format!("the inventory is of no use even after a refresh: {why}"),
@@ -45,10 +50,17 @@ fn turn(site: &Site, deadline: Duration) -> Result<Lock, Failure> {
 }
 
 fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {
+    fresh(read(site)?, site, config)
+}
+
+fn read(site: &Site) -> Result<Inventory, String> {
     site.store().check().map_err(|error| error.to_string())?;
     let path = site.store().inventory_path();
     let bytes = fs::read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let inventory = inventory::decode(&bytes).map_err(|error| error.to_string())?;
+    inventory::decode(&bytes).map_err(|error| error.to_string())
+}
+
+fn fresh(inventory: Inventory, site: &Site, config: &Config) -> Result<Inventory, String> {
     inventory::freshness(&inventory, &site.paths, config).map_err(|stale| stale.to_string())?;
     Ok(inventory)
 }

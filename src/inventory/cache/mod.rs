@@ -122,6 +122,7 @@ fn check_settings(made_by: &Settings, config: &Config) -> Result<(), StaleReason
 fn check_stamp(stamp: &Stamp) -> Result<(), StaleReason> {
     let path = || stamp.path.clone();
     match stamp.now() {
+        _ if stamp.look == Look::Unknown => Err(StaleReason::Unseen { path: path() }),
         Ok(now) if now == stamp.look => Ok(()),
         Ok(Look::Absent) => Err(StaleReason::Gone { path: path() }),
         Ok(_) if stamp.look == Look::Absent => Err(StaleReason::Appeared { path: path() }),

@@ -36,6 +36,7 @@ use ask::Question;
 use devices::Known;
 use library::Library;
 use procfs::Kernel;
+use stamps::Looks;
 
 /// How often it is looked where something changed meanwhile: asking NVML may load the driver. (The
 /// shim waits for a refresh in which NVML hangs as often.)
@@ -48,7 +49,7 @@ pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
     let mut seen = Seen::at(paths, config, reach);
     for _ in 1..LOOKS {
         // What it is gone by later must be what it was gone by now.
-        if stamps::all(paths, config, &seen.library).is_ok_and(|now| now == seen.stamps) {
+        if stamps::all(paths, config, &seen.library).stamps == seen.stamps {
             break;
         }
         seen = Seen::at(paths, config, reach);
@@ -72,11 +73,7 @@ impl Seen {
             Ok(library) => (library, None),
             Err(error) => (Library::None, Some(Silence::from(error))),
         };
-        let mut notes = Vec::new();
-        let stamps = stamps::all(paths, config, &library).unwrap_or_else(|error| {
-            notes.push(format!("what the NVIDIA driver shows cannot be read: {error}"));
-            Vec::new()
-        });
+        let Looks { stamps, notes } = stamps::all(paths, config, &library);
         let kernel = procfs::read(paths);
         let gpus: Vec<PciAddress> = kernel.gpus.iter().map(|gpu| gpu.pci).collect();
         let answer = match fault {

@@ -13,53 +13,76 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What was looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Looks {
+    /// All of it. What could not be looked at is there as such: nothing that was found can be relied
+    /// on later.
+    pub(super) stamps: Vec<Stamp>,
+    /// What could not, as sentences.
+    pub(super) notes: Vec<String>,
+}
+
+/// A way to look at something.
+type Way = fn(Source, &Path) -> io::Result<Stamp>;
+
+impl Looks {
+    fn look(&mut self, way: Way, path: &Path) {
+        let stamp = way(Source::Nvidia, path).unwrap_or_else(|error| {
+            self.notes.push(format!(
+                "what the NVIDIA driver shows in `{}` cannot be read: {error}",
+                path.display()
+            ));
+            Stamp::unknown(Source::Nvidia, path)
+        });
+        self.stamps.push(stamp);
+    }
+}
+
 /// Looks at all of it.
-///
-/// # Errors
-/// If something is there and cannot be looked at: then nothing that is found can be relied on later.
-pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> io::Result<Vec<Stamp>> {
-    let source = Source::Nvidia;
+pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> Looks {
+    let mut looks = Looks { stamps: Vec::new(), notes: Vec::new() };
     // A driver that is upgraded has another version; one that is loaded later has one at all.
-    let version = Stamp::of_text(source, &version_path(paths))?;
-    let has_driver = version.look != Look::Absent || is_loaded(paths);
-    let mut stamps = vec![version];
+    looks.look(Stamp::of_text, &version_path(paths));
+    let has_driver =
+        looks.stamps.iter().any(|version| version.look != Look::Absent) || is_loaded(paths);
     if let Library::At(path) = library {
-        stamps.push(Stamp::of_file(source, path)?);
+        looks.look(Stamp::of_file, path);
     }
     if !has_driver {
-        return Ok(stamps);
+        return looks;
     }
     if !matches!(library, Library::At(_)) {
         for path in places(config) {
-            stamps.push(Stamp::of_file(source, &path)?);
+            looks.look(Stamp::of_file, &path);
         }
     }
     // The module of unified memory gets its major when it is loaded, which may be at any time.
     // (/proc/devices has the number, and takes 40 us to read.)
-    stamps.push(Stamp::of_inode(source, &paths.sys.join("module/nvidia_uvm"))?);
+    looks.look(Stamp::of_inode, &paths.sys.join("module/nvidia_uvm"));
     // A GPU that is taken out, or bound to another driver.
-    stamps.push(Stamp::of_entries(source, &gpus_dir(paths))?);
+    looks.look(Stamp::of_entries, &gpus_dir(paths));
     for name in nodes::NEEDED {
-        let stamp = Stamp::of_file(source, &paths.dev.join(name))?;
+        let path = paths.dev.join(name);
         // Those that are there are opened by their number when a container starts.
-        if stamp.look == Look::Absent {
-            stamps.push(stamp);
+        if !path.exists() {
+            looks.look(Stamp::of_file, &path);
         }
     }
     for directory in mig_dirs(paths) {
-        stamps.push(Stamp::of_entries(source, &directory)?);
+        looks.look(Stamp::of_entries, &directory);
         // An instance that is deleted and made anew has the same name, and maybe the same inode; its
         // times are new. One that gets or loses a compute instance has another number of links.
         // (A look costs a fifth of reading the names. What the kernel forgets when it is short of
         // memory has new times too, and is looked at once too often.)
         for instance in subdirs(&directory, "gi") {
-            stamps.push(Stamp::of_file(source, &instance)?);
+            looks.look(Stamp::of_file, &instance);
             for part in subdirs(&instance, "ci") {
-                stamps.push(Stamp::of_file(source, &part)?);
+                looks.look(Stamp::of_file, &part);
             }
         }
     }
-    Ok(stamps)
+    looks
 }
 
 /// Of each GPU that can be divided, the directory with an entry for each of its GPU instances.

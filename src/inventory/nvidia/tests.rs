@@ -208,6 +208,22 @@ fn whatever_changes_makes_it_stale() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_leaves_the_rest_and_is_looked_at_anew() {
+    let fake = Fake::new();
+    fake.load(2);
+    let whole = fake.scan().stamps.len();
+    // No text.
+    fs::write(fake.path("sys/module/nvidia/version"), b"\xff\xfe\n").unwrap();
+    let inventory = scan(&fake.paths, &fake.config).unwrap();
+    assert_eq!(inventory.stamps.len(), whole);
+    let version = fake.path("sys/module/nvidia/version");
+    let note = inventory.notes.iter().find(|note| note.contains("cannot be read")).unwrap();
+    assert!(note.contains(version.to_str().unwrap()), "{note}");
+    assert_eq!(fake.stale(&inventory), Some(StaleReason::Unseen { path: version }));
+    assert_eq!(inventory.node.devices.len(), 2);
+}
+
+#[test]
 fn any_change_of_mig_instances_makes_it_stale() {
     let fake = Fake::new();
     fake.load(2);
