@@ -79,11 +79,12 @@ fn device(
     told: Option<&Gpu>,
 ) -> Option<Device> {
     let silent = known.silent(pci);
-    let uuid = told
+    let identity = told
         .and_then(|gpu| gpu.uuid.as_deref())
         .or_else(|| kernel.and_then(|gpu| gpu.uuid.as_deref()))
-        .and_then(|uuid| DeviceId::new(uuid).ok())
-        .or_else(|| of_address(pci))?;
+        .and_then(|uuid| DeviceId::new(uuid).ok());
+    let has_identity = identity.is_some();
+    let uuid = identity.or_else(|| of_address(pci))?;
     let minor = told.and_then(|gpu| gpu.minor).or_else(|| kernel.and_then(|gpu| gpu.minor));
     let model = told
         .and_then(|gpu| gpu.name.as_deref().map(shown))
@@ -93,9 +94,8 @@ fn device(
         .map(|silent| shown_line(&silent.fault))
         .or_else(|| told.and_then(|gpu| gpu.fault.as_deref().map(shown_line)))
         .or_else(|| unheard(known, told))
-        .or_else(|| {
-            minor.is_none().then(|| "the driver does not tell its minor number".to_owned())
-        });
+        .or_else(|| minor.is_none().then(|| "the driver does not tell its minor number".to_owned()))
+        .or_else(|| (!has_identity).then(|| UNIDENTIFIED.to_owned()));
     let ailments = ailments(known, pci, told, silent);
     let healthy = match (ailments.is_empty(), told.is_some() && fault.is_none()) {
         (false, _) => Some(false),
@@ -124,12 +124,16 @@ fn device(
     })
 }
 
+/// Without a UUID no program in a container could be told which GPU it has.
+const UNIDENTIFIED: &str = "its UUID is not known before the GPU is used for the first time: run \
+                            nvidia-smi";
+
 /// NVML answers, but has never heard of this one.
 fn unheard(known: &Known<'_>, told: Option<&Gpu>) -> Option<String> {
     (known.answer.is_some() && told.is_none()).then(|| "NVML does not know it".to_owned())
 }
 
-/// An identity for a GPU whose UUID nobody can tell yet: where it sits.
+/// What a GPU is called whose UUID nobody can tell yet: where it sits. No driver knows it by that.
 fn of_address(pci: PciAddress) -> Option<DeviceId> {
     let PciAddress { domain, bus, device, function } = pci;
     DeviceId::new(&format!("GPU-{domain:04x}-{bus:02x}-{device:02x}.{function:x}")).ok()

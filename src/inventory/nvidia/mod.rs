@@ -49,7 +49,10 @@ pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
     let mut seen = Seen::at(paths, config, reach);
     for _ in 1..LOOKS {
         // What it is gone by later must be what it was gone by now.
-        if stamps::all(paths, config, &seen.library).stamps == seen.stamps {
+        let is_as_it_was = |stamp: &Stamp| stamp.now().is_ok_and(|now| now == stamp.look);
+        if stamps::all(paths, config, &seen.library).stamps == seen.stamps
+            && seen.unidentified().all(is_as_it_was)
+        {
             break;
         }
         seen = Seen::at(paths, config, reach);
@@ -84,8 +87,20 @@ impl Seen {
         Self { library, stamps, kernel, answer, notes }
     }
 
+    /// What will tell the UUIDs of GPUs that neither side tells yet.
+    fn unidentified(&self) -> impl Iterator<Item = &Stamp> {
+        let told = |pci: PciAddress| {
+            let mut gpus = self.answer.iter().flat_map(|answer| &answer.gpus);
+            gpus.any(|gpu| gpu.pci == pci && gpu.uuid.is_some())
+        };
+        let gpus = self.kernel.gpus.iter();
+        gpus.filter(move |gpu| gpu.uuid.is_none() && !told(gpu.pci)).map(|gpu| &gpu.information)
+    }
+
     fn told(self, paths: &Paths, config: &Config) -> Found {
-        let Self { stamps, kernel, answer, mut notes, .. } = self;
+        let unidentified: Vec<Stamp> = self.unidentified().cloned().collect();
+        let Self { mut stamps, kernel, answer, mut notes, .. } = self;
+        stamps.extend(unidentified);
         let is_loaded = ask::is_loaded(paths);
         let (answer, silence) = match answer {
             Ok(answer) => (Some(answer), None),

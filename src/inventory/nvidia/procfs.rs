@@ -1,6 +1,8 @@
 //! What NVIDIA's kernel module tells by itself, in `/proc/driver/nvidia`, and what the kernel tells
 //! of the GPUs' place.
 
+use crate::config::Source;
+use crate::inventory::stamp::{Look, Stamp};
 use crate::model::device::PciAddress;
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -19,6 +21,8 @@ pub(super) struct KernelGpu {
     pub(super) uuid: Option<String>,
     /// Of its node in `/dev`.
     pub(super) minor: Option<u32>,
+    /// What these were read from, as it was then.
+    pub(super) information: Stamp,
 }
 
 /// What was found.
@@ -41,9 +45,15 @@ pub(super) fn read(paths: &Paths) -> Kernel {
     for entry in fs::read_dir(gpus_dir(paths)).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(pci) = PciAddress::parse(&name) else { continue };
+        let path = entry.path().join("information");
+        let information = Stamp::of_text(Source::Nvidia, &path)
+            .unwrap_or_else(|_| Stamp::unknown(Source::Nvidia, &path));
         // Of one that cannot be read, its place is known.
-        let text = fs::read_to_string(entry.path().join("information")).unwrap_or_default();
-        let facts = facts(&text);
+        let text = match &information.look {
+            Look::Text(text) => text.as_str(),
+            _ => "",
+        };
+        let facts = facts(text);
         if facts.get("GPU Excluded").is_some_and(|value| value.eq_ignore_ascii_case("yes")) {
             kernel.notes.push(format!("GPU {pci} is excluded in the driver's configuration"));
             continue;
@@ -54,6 +64,7 @@ pub(super) fn read(paths: &Paths) -> Kernel {
             model: facts.get("Model").map(|model| shown(model)),
             uuid: uuid.map(|uuid| (*uuid).to_owned()),
             minor: facts.get("Device Minor").and_then(|minor| minor.parse().ok()),
+            information: information.clone(),
         });
     }
     kernel.gpus.sort_by_key(|gpu| gpu.pci);
@@ -166,6 +177,10 @@ mod tests {
             model: model.map(str::to_owned),
             uuid: uuid.map(str::to_owned),
             minor,
+            information: {
+                let path = gpus_dir(&paths).join(format!("0000:{bus:02x}:00.0/information"));
+                Stamp::of_text(Source::Nvidia, &path).unwrap()
+            },
         };
         let uuid = "GPU-aaaaaaaa-0000-1111-2222-333333333333";
         assert_eq!(

@@ -124,7 +124,7 @@ fn without_nvml_the_kernel_tells_what_it_knows() {
 }
 
 #[test]
-fn a_gpu_that_was_never_used_is_known_by_its_place() {
+fn a_gpu_that_was_never_used_is_listed_by_its_place_and_not_leased() {
     let fake = Fake::new();
     fake.load(1);
     fake.put(
@@ -135,8 +135,12 @@ fn a_gpu_that_was_never_used_is_known_by_its_place() {
     // One of which nothing can be read.
     fs::create_dir_all(fake.path("proc/driver/nvidia/gpus/0000:1c:00.0")).unwrap();
     fake.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:1b:00): 79, GPU has fallen off the bus.\n");
-    let devices = fake.scan().node.devices;
+    let inventory = fake.scan();
+    let devices = &inventory.node.devices;
     assert_eq!(devices[1].uuid.as_str(), "GPU-0000-1b-00.0");
+    let fault = devices[1].details.fault.as_deref().unwrap();
+    assert!(fault.contains("UUID") && fault.contains("nvidia-smi"), "{fault}");
+    assert_eq!(devices[0].details.fault, None);
     assert_eq!(devices[1].healthy, Some(false));
     let ailment = devices[1].details.ailment.as_deref();
     assert_eq!(ailment, Some("XID 79: GPU has fallen off the bus."));
@@ -144,6 +148,16 @@ fn a_gpu_that_was_never_used_is_known_by_its_place() {
     let fault = devices[2].details.fault.as_deref();
     assert_eq!(fault, Some("the driver does not tell its minor number"));
     assert!(devices[2].nodes.is_empty());
+    // It is used: the kernel tells.
+    fake.put(
+        "proc/driver/nvidia/gpus/0000:1b:00.0/information",
+        "Model: \t Tesla T4\nGPU UUID: \t GPU-aaaa0007-0000-0000-0000-000000000000\n\
+         Device Minor: \t 1\n",
+    );
+    fake.is_stale_by(&inventory, "proc/driver/nvidia/gpus/0000:1b:00.0/information");
+    let gpu = &fake.scan().node.devices[1];
+    assert_eq!(gpu.uuid.as_str(), "GPU-aaaa0007-0000-0000-0000-000000000000");
+    assert_eq!(gpu.details.fault, None);
 }
 
 #[test]
@@ -311,6 +325,6 @@ fn a_library_that_others_can_write_is_not_loaded() {
 fn errors_of_an_instance_are_its_own() {
     let fake = Fake::new();
     fake.load(1);
-    fake.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:00:00 GPU-I:01): 94, Contained\n");
+    fake.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:00:00 GPU-I:01): 95, Uncontained\n");
     assert_eq!(fake.scan().node.devices[0].healthy, None);
 }
