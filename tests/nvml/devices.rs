@@ -143,7 +143,7 @@ fn instances_that_cannot_be_leased() {
         "proc/driver/nvidia-caps/mig-minors",
         "gpu2/gi2/access 290\ngpu2/gi2/ci0/access 291\n",
     );
-    host.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:12:00 GPU-I:02): 94, pid=9, Contained\n");
+    host.put("dev/kmsg", "4,1,1,-;NVRM: Xid (PCI:0000:12:00 GPU-I:02): 95, pid=9, Uncontained\n");
     let inventory = host.scan();
     assert_eq!(
         inventory.notes,
@@ -156,7 +156,7 @@ fn instances_that_cannot_be_leased() {
     assert_eq!(devices[2].healthy, Some(true), "an error of an instance is not the GPU's");
     assert_eq!(devices[3].model, "NVIDIA A100-SXM4-40GB MIG 3g.20gb");
     assert_eq!(devices[3].healthy, Some(false));
-    assert_eq!(devices[3].details.ailment.as_deref(), Some("XID 94: pid=9, Contained"));
+    assert_eq!(devices[3].details.ailment.as_deref(), Some("XID 95: pid=9, Uncontained"));
     assert_eq!(devices[3].details.fault, None);
     let fault = devices[4].details.fault.as_deref();
     let missing = "the driver has no capability `gpu2/gi9/access` in mig-minors for it";

@@ -11,6 +11,11 @@ use crate::sys::kmsg;
 /// (`internal/rm/health.go`): the GPU is none the worse for them.
 const OF_APPLICATIONS: [u32; 6] = [13, 31, 43, 45, 68, 109];
 
+/// Errors of the memory that the GPU has dealt with: a row is put down to be remapped (63), or one
+/// program was ended for an uncorrectable error that reached nobody else (94). Whether the GPU has to
+/// be reset for them, NVML tells by its flags.
+const DEALT_WITH: [u32; 2] = [63, 94];
+
 /// What begins a message of the driver's.
 const DRIVER: &str = "NVRM: ";
 
@@ -61,9 +66,9 @@ fn parse(message: &str) -> Option<Xid> {
     let (code, text) = rest.split_once(',').unwrap_or((rest, ""));
     let code = code.trim().parse().ok()?;
     let gi = instance.strip_prefix("GPU-I:").and_then(|id| id.parse().ok());
-    let is_of_program = OF_APPLICATIONS.contains(&code);
+    let is_harmless = OF_APPLICATIONS.contains(&code) || DEALT_WITH.contains(&code);
     let xid = Xid { pci: PciAddress::parse(&pci)?, gi, code, text: shown_line(text) };
-    (!is_of_program).then_some(xid)
+    (!is_harmless).then_some(xid)
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
                    GPU has fallen off the bus.\n\
                    4,2,2,-;NVRM: Xid (PCI:0000:1b:00): 31, pid=7, name=python, MMU Fault\n\
                    4,3,3,-;NVRM: Xid (PCI:0000:3d:00): 13, Graphics SM Warp Exception\n\
-                   4,4,4,-;NVRM: Xid (PCI:0000:3d:00 GPU-I:05): 94, pid=8, Contained\n\
+                   4,4,4,-;NVRM: Xid (PCI:0000:3d:00 GPU-I:05): 95, pid=8, Uncontained\n\
                    4,5,5,-;NVRM: Xid (PCI:0000:3d:00): 48\n\
                    12,6,6,-;NVRM: Xid (PCI:0000:3d:00): 79, written by a program\n\
                    4,7,7,-;NVRM: Xid (PCI:nonsense): 79, x\n\
@@ -100,11 +105,11 @@ mod tests {
                     None,
                     "XID 79: pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
                 ),
-                of("0000:3d:00.0", Some(5), "XID 94: pid=8, Contained"),
+                of("0000:3d:00.0", Some(5), "XID 95: pid=8, Uncontained"),
                 of("0000:3d:00.0", None, "XID 48"),
             ]
         );
-        for code in OF_APPLICATIONS {
+        for code in [OF_APPLICATIONS.as_slice(), &DEALT_WITH].concat() {
             assert_eq!(read_log(&format!("4,1,1,-;NVRM: Xid (PCI:0000:1b:00): {code}, x\n")), []);
         }
     }
