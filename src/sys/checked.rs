@@ -2,7 +2,7 @@
 
 mod program;
 
-pub use program::check_program;
+pub use program::{check_program, check_way};
 
 use super::PathError;
 use std::fs::{self, File, Metadata, OpenOptions};

@@ -130,8 +130,10 @@ fn add(
     name: &str,
     capabilities: &[Capability],
 ) {
-    // A service's socket is the service's.
-    let is_safe = kind == FileKind::Socket || place.is_safe(here);
+    let is_safe = match kind {
+        FileKind::Socket => place.is_safe_socket(here),
+        _ => place.is_safe(here),
+    };
     if let Some(path) = here.text().filter(|_| is_safe) {
         let (path, names) = (path.to_owned(), vec![name.to_owned()]);
         files.push(DriverFile { path, kind, names, capabilities: capabilities.to_vec() });

@@ -2,8 +2,10 @@
 
 use super::elf;
 use crate::model::machine::Machine;
-use crate::sys::checked::fault_of;
+use crate::model::text::shown;
+use crate::sys::checked::{FileError, check_way, fault_of};
 use crate::sys::in_root::{Handle, Root};
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -16,6 +18,8 @@ pub(super) struct Place {
     pub machine: Machine,
     /// What is there and is not used, as sentences.
     pub notes: Vec<String>,
+    /// Directories that were looked at, and whether what is in them stays what it is.
+    ways: BTreeMap<PathBuf, bool>,
 }
 
 /// A file or directory of the driver's.
@@ -40,7 +44,7 @@ impl Here {
 
 impl Place {
     pub fn open(root: &Path, machine: Machine) -> io::Result<Self> {
-        Ok(Self { root: Root::open(root)?, machine, notes: Vec::new() })
+        Ok(Self { root: Root::open(root)?, machine, notes: Vec::new(), ways: BTreeMap::new() })
     }
 
     fn look(&self, path: &str) -> Option<Here> {
@@ -78,14 +82,46 @@ impl Place {
         self.file(path)?.handle.beginning(max.saturating_add(1)).ok().filter(|b| b.len() <= max)
     }
 
-    /// Whether nobody but root can have written it; says so otherwise.
+    /// Whether nobody but root can have written it, or can put something else in its place before it
+    /// goes into a container; says so otherwise.
     pub fn is_safe(&mut self, here: &Here) -> bool {
+        if !here.real.parent().is_some_and(|directory| self.is_way_safe(directory)) {
+            return false;
+        }
         let Some(fault) = fault_of(&here.metadata) else { return true };
-        let text = format!("`{}` is not put into containers: {fault}", here.real.display());
+        self.note(format!("`{}` is not put into containers: {fault}", here.real.display()));
+        false
+    }
+
+    /// The same of a service's socket. It is the service's, and so may its directory be.
+    pub fn is_safe_socket(&mut self, here: &Here) -> bool {
+        let above = here.real.parent().and_then(Path::parent);
+        above.is_some_and(|directory| self.is_way_safe(directory))
+    }
+
+    fn is_way_safe(&mut self, directory: &Path) -> bool {
+        if let Some(is_safe) = self.ways.get(directory) {
+            return *is_safe;
+        }
+        let checked = check_way(directory);
+        self.ways.insert(directory.to_owned(), checked.is_ok());
+        let Err(error) = checked else { return true };
+        // The times of a directory that others write to say nothing, so it has no stamp.
+        self.note(match error {
+            FileError::Insecure { path, fault } => format!(
+                "the driver's files below `{}` are not put into containers: {fault}; once that is \
+                 put right, run `gpulease inventory refresh`",
+                shown(&path.to_string_lossy())
+            ),
+            error => format!("the driver's files are not put into containers: {error}"),
+        });
+        false
+    }
+
+    fn note(&mut self, text: String) {
         if !self.notes.contains(&text) {
             self.notes.push(text);
         }
-        false
     }
 
     /// The name by which the loader knows a library; see [`elf::soname`].

@@ -7,7 +7,7 @@ use crate::model::device::Device;
 use crate::model::driver::Capability::{Compute, Utility};
 use crate::model::fixtures;
 use crate::model::machine::HOST;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 
 /// A shared object with one loaded segment, a dynamic section and a name.
 fn library(soname: &str) -> Vec<u8> {
@@ -41,6 +41,11 @@ fn library(soname: &str) -> Vec<u8> {
     bytes
 }
 
+/// Nobody else's to write, whatever the umask.
+fn make_directory(path: &Path) {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).unwrap();
+}
+
 struct Fake {
     dir: tempfile::TempDir,
     config: Config,
@@ -56,14 +61,14 @@ impl Fake {
 
     fn put(&self, path: &str, bytes: &[u8]) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        make_directory(path.parent().unwrap());
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
     fn link(&self, path: &str, target: &str) {
         let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        make_directory(path.parent().unwrap());
         symlink(target, path).unwrap();
     }
 
@@ -248,6 +253,49 @@ fn only_this_architectures_files_that_nobody_else_can_write_count() {
 }
 
 #[test]
+fn files_that_others_can_swap_are_left_out() {
+    let fake = Fake::new();
+    fake.driver("usr/lib64", "550.54.14");
+    fake.put("usr/bin/nvidia-smi", &library("x"));
+    make_directory(&fake.path("run/nvidia-persistenced"));
+    let socket = fake.path("run/nvidia-persistenced/socket");
+    let _listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let chmod = |path: &str, mode| {
+        fs::set_permissions(fake.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // The paths that are found while one directory has another mode, and what is said of it.
+    let with = |directory: &str, mode: u32| {
+        let was = fs::metadata(fake.path(directory)).unwrap().permissions();
+        chmod(directory, mode);
+        let found = fake.found();
+        fs::set_permissions(fake.path(directory), was).unwrap();
+        let paths: Vec<String> = fake.files(&found).into_iter().map(|file| file.0).collect();
+        (paths.join(" "), found.notes)
+    };
+    let (cuda, ml) = ("usr/lib64/libcuda.so.550.54.14", "usr/lib64/libnvidia-ml.so.550.54.14");
+    let (smi, socket) = ("usr/bin/nvidia-smi", "run/nvidia-persistenced/socket");
+    let all = [cuda, ml, smi, socket].join(" ");
+    assert_eq!(with("usr", 0o755), (all.clone(), Vec::new()));
+    assert_eq!(with("usr", 0o1777), (all.clone(), Vec::new()), "others cannot replace");
+    for (directory, mode, left) in [
+        ("usr/lib64", 0o777, [smi, socket].join(" ")),
+        ("usr/lib64", 0o775, [smi, socket].join(" ")),
+        ("usr", 0o777, socket.to_owned()),
+        ("run", 0o777, [cuda, ml, smi].join(" ")),
+        ("", 0o777, String::new()),
+    ] {
+        let (paths, notes) = with(directory, mode);
+        assert_eq!(paths, left, "{directory}");
+        let [note] = &notes[..] else { panic!("{notes:?}") };
+        let path = fake.path(directory).canonicalize().unwrap();
+        let says = format!("below `{}` are not put into containers: its mode", path.display());
+        assert!(note.contains(&says) && note.contains(&format!("{mode:04o}")), "{note}");
+    }
+    // The service's own.
+    assert_eq!(with("run/nvidia-persistenced", 0o777), (all, Vec::new()));
+}
+
+#[test]
 fn nothing_outside_the_root_is_found() {
     let fake = Fake::new();
     let (root, outside) = (fake.path("driver"), fake.path("outside"));
@@ -274,7 +322,7 @@ fn other_files_go_where_they_lie() {
     fake.put("usr/lib/firmware/nvidia/550.54.14/gsp_ga10x.bin", b"x");
     fake.put("usr/lib/firmware/nvidia/535.10/gsp_ga10x.bin", b"x");
     fake.link("lib", "usr/lib");
-    fs::create_dir_all(fake.path("run/nvidia-persistenced")).unwrap();
+    make_directory(&fake.path("run/nvidia-persistenced"));
     let socket = fake.path("run/nvidia-persistenced/socket");
     let _listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let found = fake.found();

@@ -71,6 +71,23 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
     Err(insecure(path, Fault::NotRegular))
 }
 
+/// Checks that nobody but root or the effective user can put something else in the place of what lies
+/// in `directory`, or of itself: by the rules of [`check_program`] for the directories on the way.
+/// The path is absolute, and has no symbolic links.
+///
+/// # Errors
+/// If a directory cannot be looked at, or with [`FileError::Insecure`] for the first one at fault.
+pub fn check_way(directory: &Path) -> Result<(), FileError> {
+    let user = effective_user();
+    let mut way: Vec<&Path> = directory.ancestors().collect();
+    way.reverse();
+    for at in way {
+        judge_way(look_at(at)?, user)
+            .map_err(|fault| FileError::Insecure { path: at.to_owned(), fault })?;
+    }
+    Ok(())
+}
+
 /// Without following a link.
 fn look_at(path: &Path) -> Result<Facts, PathError> {
     let metadata = fs::symlink_metadata(path).map_err(PathError::new("look at", path))?;
