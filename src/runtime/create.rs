@@ -26,8 +26,7 @@ pub(super) fn prepare<'a>(shim: &'a Shim<'a>) -> Result<Option<Leased<'a>>, Fail
         Err(error) => return Err(bad_bundle(&error)),
     };
     let create = Create { shim, bundle };
-    let chained = start::chained(&shim.site, &create);
-    let Some(facts) = start::concerns_us(&bytes, chained)? else { return Ok(None) };
+    let Some(facts) = start::concerns_us(&bytes, create.vendor())? else { return Ok(None) };
     match start::prepare(&shim.site, &create, bytes, facts)? {
         Outcome::Granted(prepared) => {
             remember_runtime(shim);

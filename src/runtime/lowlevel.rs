@@ -174,9 +174,15 @@ fn is_this_program(metadata: &Metadata) -> bool {
         .is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
 }
 
-/// Whose runtime it is, if it puts GPUs into containers by itself.
+/// Whose runtime it is, if it puts GPUs into containers by itself. It is known by its name, or by
+/// that of the file that a link leads to: it may stand in runc's place.
 #[must_use]
 pub fn vendor_of(program: &Path) -> Option<Vendor> {
+    let real = || program.canonicalize().ok().filter(|_| program.is_absolute());
+    named_by(program).or_else(|| named_by(&real()?))
+}
+
+fn named_by(program: &Path) -> Option<Vendor> {
     let name = program.file_name()?.to_str()?;
     let vendors =
         [("nvidia-container-runtime", Vendor::Nvidia), ("amd-container-runtime", Vendor::Amd)];
@@ -189,4 +195,27 @@ fn none_found() -> Failure {
         format!("no low-level runtime: neither runc nor crun is in {}", SYSTEM_DIRS.join(", ")),
     )
     .hint("install runc or crun, or set `runtime` in the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_vendors_runtime_is_known_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["nvidia-container-runtime.real", "crun"] {
+            fs::write(path(name), "").unwrap();
+        }
+        symlink("nvidia-container-runtime.real", path("alternative")).unwrap();
+        symlink(path("alternative"), path("runc")).unwrap();
+        symlink("crun", path("amd-container-runtime")).unwrap();
+        assert_eq!(vendor_of(&path("runc")), Some(Vendor::Nvidia));
+        assert_eq!(vendor_of(&path("amd-container-runtime")), Some(Vendor::Amd));
+        assert_eq!(vendor_of(&path("crun")), None);
+        assert_eq!(vendor_of(Path::new("amd-container-runtime")), Some(Vendor::Amd));
+        assert_eq!(vendor_of(Path::new("/nonexistent/runc")), None);
+    }
 }

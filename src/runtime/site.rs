@@ -1,6 +1,6 @@
 //! What every start works with, by whomever it is prepared: the configuration and the directories.
 
-use crate::config::{self, Config, Driver, Lenient};
+use crate::config::{self, Config, Lenient};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::store::Store;
@@ -28,13 +28,6 @@ impl Site {
             paths.run.clone_from(run_dir);
         }
         (Self { config_path, config_is_explicit, config, paths }, lenient)
-    }
-
-    /// Whether GPUs are left to the low-level runtime where that is a vendor's own. Where the
-    /// configuration cannot be understood they are, and it is told to give none.
-    pub(super) fn may_chain(&self) -> bool {
-        let driver = self.config.as_ref().map(|config| config.driver);
-        matches!(driver, None | Some(Driver::Auto | Driver::Chain))
     }
 
     /// The configuration, read strictly: only for containers that ask for a GPU.

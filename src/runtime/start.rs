@@ -38,7 +38,9 @@ pub(crate) trait Caller {
     /// The low-level runtime, as far as can be told. For display.
     fn runtime(&self) -> String;
 
-    /// The vendor, if the low-level runtime is a vendor's own, which gives GPUs by itself.
+    /// The vendor, if the low-level runtime is a vendor's own, which gives GPUs by itself: those of
+    /// a lease, and it must be told to give none to a container without one. Whether it may give
+    /// any is not weighed here: `driver` rules out leases, and without one it is told all the more.
     fn vendor(&self) -> Option<Vendor> {
         None
     }
@@ -82,11 +84,6 @@ pub(crate) struct Prepared {
     pub(super) lease: Lease,
     /// Its spec, as it was.
     pub(super) before: Vec<u8>,
-}
-
-/// The vendor whose runtime gives the GPUs of a lease, and none to a container without one.
-pub(crate) fn chained(site: &Site, caller: &dyn Caller) -> Option<Vendor> {
-    caller.vendor().filter(|_| site.may_chain())
 }
 
 /// What a spec says, if it can say anything to us: `None` for the great majority, containers that
@@ -218,7 +215,7 @@ impl<'a> Start<'a> {
     /// Keeps a vendor's runtime from giving GPUs to a container that has no lease. What we cannot
     /// edit, it cannot read.
     fn close(&mut self) {
-        let Some(vendor) = chained(self.site, self.caller) else { return };
+        let Some(vendor) = self.caller.vendor() else { return };
         let was_edited = self.edited.is_some();
         let Ok(mut document) = self.document() else { return };
         let closed = injection::close(&mut document, vendor, &self.facts).unwrap_or_default();
@@ -243,7 +240,7 @@ impl<'a> Start<'a> {
             expected_cgroup: self.expected_cgroup(),
             env: &self.facts.env,
             adopt: &self.nonces,
-            chained: chained(self.site, self.caller),
+            chained: self.caller.vendor(),
             confined: permit::confines(
                 &self.facts,
                 &asked.request,
@@ -301,7 +298,7 @@ impl<'a> Start<'a> {
             ..Injection::default()
         };
         let paths = &self.site.paths;
-        let (node, chained) = (&asked.inventory.node, chained(self.site, self.caller));
+        let (node, chained) = (&asked.inventory.node, self.caller.vendor());
         // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
         // a container could make for itself, is not part of that.
         if asked.request.source == Source::Injected {

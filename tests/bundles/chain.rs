@@ -163,7 +163,10 @@ pub fn a_container_without_a_lease_gets_no_gpu(place: Place) {
         ("driver = \"chain\"", &["NVIDIA_VISIBLE_DEVICES=0", "DOCKER_RESOURCE_X=1"], true),
         (broken, &[], true),
         ("driver = \"chain\"", &["NVIDIA_VISIBLE_DEVICES=void"], false),
-        ("driver = \"none\"", &["NVIDIA_VISIBLE_DEVICES=all"], false),
+        // What rules out every lease rules out all that is not leased as well.
+        ("driver = \"none\"", &["NVIDIA_VISIBLE_DEVICES=all"], true),
+        ("driver = \"native\"", &[], true),
+        ("driver = \"cdi\"", &["NVIDIA_VISIBLE_DEVICES=all"], true),
     ] {
         let lab = lab(place, "nvidia-container-runtime", "not = [", more);
         let before = bundle(&lab, "web", &[], env);

@@ -147,7 +147,7 @@ fn judge_driver(path: &Path, driver: Driver, set: String, found: &mut Findings) 
             "runtime-vendor",
             format!(
                 "`driver` is `{driver}`, but the low-level runtime {shown} puts GPUs into \
-                 containers by itself: requests are refused"
+                 containers by itself: requests are refused, and it is told to give nothing"
             ),
             format!("{set}, or `driver` to `auto`"),
         ),
