@@ -36,5 +36,6 @@ everywhere! {
     files::programs_of_the_driver_start_in_images_of_both_kinds,
     files::only_what_was_asked_for_is_there,
     files::a_bundle_run_twice_has_each_mount_once,
+    files::what_the_user_mounts_is_left_alone_wherever_links_lead,
     malice::no_image_leads_out_of_itself,
 }

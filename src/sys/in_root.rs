@@ -6,15 +6,19 @@
 //! link nor `..` leads out, and gives a handle to what it found. A handle only refers to a file: a
 //! pipe is not waited for, and a device not opened.
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::Mode;
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// How often a resolution is tried anew that something moved under (EAGAIN, openat2(2)).
 const ATTEMPTS: u32 = 32;
+
+/// How many links one path may lead over, as in the kernel (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
 
 /// A directory that is taken for `/`.
 #[derive(Debug)]
@@ -52,6 +56,57 @@ impl Root {
         }
         Err(last.into())
     }
+
+    /// What `path` is in there without links, as a runtime finds the place of a mount: what is
+    /// missing would be made, so from there on the names stand as they are. `None` if links go
+    /// round in a circle.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let mut done = PathBuf::from("/");
+        let mut rest: Vec<OsString> = backwards(path);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == ".." {
+                done.pop();
+                continue;
+            }
+            let next = done.join(&name);
+            match self.link(&next) {
+                Some(_) if links == LINKS_MAX => return None,
+                Some(target) => {
+                    links += 1;
+                    if target.is_absolute() {
+                        done = PathBuf::from("/");
+                    }
+                    rest.extend(backwards(&target));
+                }
+                None => done = next,
+            }
+        }
+        Some(done)
+    }
+
+    /// What a link says; `None` if there is none.
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let again = |result: &nix::Result<_>| matches!(result, Err(nix::Error::EAGAIN));
+        let mut tries = (0..ATTEMPTS).map(|_| openat2(&self.0, path, how));
+        let handle = tries.find(|result| !again(result))?.ok()?;
+        // Of a link the handle is to itself, whose name is then the empty one (readlinkat(2)).
+        readlinkat(&handle, "").ok().map(PathBuf::from)
+    }
+}
+
+/// The names of a path, the last one first. Where it begins is not among them.
+fn backwards(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    names.collect()
 }
 
 /// Something below a [`Root`].
@@ -133,6 +188,34 @@ mod tests {
         assert_eq!(found.beginning(3).unwrap(), b"ins");
         assert_eq!(found.real_path().unwrap(), root.canonicalize().unwrap().join("etc/secret"));
         assert!(opened.look("etc").unwrap().open().is_err());
+    }
+
+    #[test]
+    fn a_place_of_a_mount_is_where_a_runtime_would_make_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
+        fs::write(dir.path().join("usr/lib/file"), "").unwrap();
+        for (name, target) in [
+            ("usr/lib64", "lib"),
+            ("lib", "/usr/lib64/../lib64"),
+            ("usr/lib/new", "../../../../data/./x"),
+            ("circle", "circle"),
+        ] {
+            symlink(target, dir.path().join(name)).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        for (path, expected) in [
+            ("/lib/a//b/", "/usr/lib/a/b"),
+            ("lib/file", "/usr/lib/file"),
+            ("/usr/lib64/new/y", "/data/x/y"),
+            ("/nothing/../lib", "/usr/lib"),
+            ("/usr/lib/file/x", "/usr/lib/file/x"),
+            ("/../..", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(root.resolve(Path::new(path)).as_deref(), Some(Path::new(expected)));
+        }
+        assert_eq!(root.resolve(Path::new("/circle/x")), None);
     }
 
     #[test]

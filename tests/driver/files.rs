@@ -3,9 +3,10 @@
 use crate::image::{self, NODES, ONE, bundle, make};
 use crate::lab::{Lab, Place, has_line, values};
 use crate::support::images::{self, fetched, machine};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -212,4 +213,39 @@ pub fn a_bundle_run_twice_has_each_mount_once(place: Place) {
     assert!(distinct.len() >= 9, "{distinct:?}");
     assert_eq!(first["linux"]["maskedPaths"], second["linux"]["maskedPaths"]);
     assert_eq!(steps.ok("first"), steps.ok("second"));
+}
+
+pub fn what_the_user_mounts_is_left_alone_wherever_links_lead(place: Place) {
+    let lab = image::lab(place, "");
+    let volume = lab.host.path("volume");
+    let own = lab.host.path("own");
+    fs::create_dir_all(volume.join("lib")).unwrap();
+    fs::write(&own, "the user's\n").unwrap();
+    let debian = format!("usr/lib/{}", machine().multiarch);
+    // The directory of libraries leads to where the user has a volume.
+    let to_volume = make(&lab, "volume", images::debian);
+    fs::create_dir(to_volume.join("data")).unwrap();
+    fs::rename(to_volume.join(&debian), to_volume.join("data/lib")).unwrap();
+    symlink("/data/lib", to_volume.join(&debian)).unwrap();
+    bundle(&lab, &to_volume, WHOLE, "echo started");
+    // It has another name, by which the user has put a file there.
+    let by_name = make(&lab, "name", images::debian);
+    fs::rename(by_name.join(&debian), by_name.join("usr/lib/real")).unwrap();
+    symlink("real", by_name.join(&debian)).unwrap();
+    bundle(&lab, &by_name, WHOLE, &format!("cat /{debian}/libcuda.so.1; ls /{debian}"));
+    let add_mount = |name: &str, source: &Path, destination: &str| {
+        let mut spec = spec_of(&lab, name);
+        let mount = json!({ "source": source, "destination": destination, "type": "bind",
+                            "options": ["rbind"] });
+        spec["mounts"].as_array_mut().unwrap().push(mount);
+        fs::write(lab.config_json(name), spec.to_string()).unwrap();
+    };
+    add_mount("volume", &volume, "/data");
+    add_mount("name", &own, "/usr/lib/real/libcuda.so.1");
+    let script = format!("{NODES}\nmake volume run volume\nmake name run name");
+    let Some(steps) = lab.run(&script) else { return };
+    has_line(&steps.ok("volume"), "started");
+    assert_eq!(fs::read_dir(volume.join("lib")).unwrap().count(), 0, "files were made");
+    let text = steps.ok("name");
+    assert!(has(&text, "the user's") && has(&text, "libnvidia-ml.so.1"), "{text}");
 }

@@ -4,6 +4,7 @@
 mod cdi;
 pub(super) mod chain;
 mod native;
+mod places;
 mod require;
 mod target;
 

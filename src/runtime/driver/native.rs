@@ -6,10 +6,11 @@
 //! looks in anyway.
 
 use super::Wanted;
+use super::places::Places;
 use super::require;
 use super::target::{self, Target};
 use crate::failure::Failure;
-use crate::injection::{Facts, Injection, MountEntry, ResolvedNode};
+use crate::injection::{Injection, MountEntry, ResolvedNode};
 use crate::model::code::Code;
 use crate::model::device::{Device, DeviceNode};
 use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Utility, Video};
@@ -21,7 +22,6 @@ use crate::runtime::nodes;
 use crate::sys::checked::fault_of;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 
 /// The container's own word on features, which its image may bring.
 const VARIABLE: &str = "NVIDIA_DRIVER_CAPABILITIES";
@@ -41,12 +41,12 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<Stri
     if [Graphics, Display, Video].iter().any(|feature| has(&features, *feature)) {
         add_drawing_nodes(&mut injection.nodes, &gpus, wanted.paths);
     }
-    let Some(directory) = directory(wanted)? else {
+    let Some(mut places) = places(wanted)? else {
         return Ok("none: no C library in the image".to_owned());
     };
     let files = driver.files.iter();
     for file in files.filter(|f| f.capabilities.iter().any(|feature| has(&features, *feature))) {
-        add_mounts(&mut injection.mounts, file, &directory, wanted.facts)?;
+        add_mounts(&mut injection.mounts, file, &mut places)?;
     }
     Ok("native".to_owned())
 }
@@ -116,14 +116,15 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
     }
 }
 
-/// Where libraries go; `None` if no program in the image can load any.
-fn directory(wanted: &Wanted<'_>) -> Result<Option<String>, Failure> {
+/// Where the files go; `None` if no program in the image can load a library.
+fn places(wanted: &Wanted<'_>) -> Result<Option<Places>, Failure> {
     let Some(machine) = machine::HOST else { return Ok(None) };
     let Some(root) = wanted.facts.root.as_deref().filter(|root| !root.is_empty()) else {
         return Err(Failure::new(Code::BadBundle, "the spec names no root file system"));
     };
-    match target::find(&wanted.bundle.join(root), machine)? {
-        Target::Directory(directory) => Ok(Some(directory)),
+    let root = target::open(&wanted.bundle.join(root))?;
+    match target::find(&root, machine)? {
+        Target::Directory(directory) => Ok(Some(Places::new(root, directory, wanted.facts))),
         Target::NoLibrary => Ok(None),
     }
 }
@@ -131,16 +132,11 @@ fn directory(wanted: &Wanted<'_>) -> Result<Option<String>, Failure> {
 fn add_mounts(
     mounts: &mut Vec<MountEntry>,
     file: &DriverFile,
-    directory: &str,
-    facts: &Facts,
+    places: &mut Places,
 ) -> Result<(), Failure> {
     check(file)?;
     for name in &file.names {
-        let destination = match file.kind {
-            FileKind::Library => format!("{directory}/{name}"),
-            _ => name.clone(),
-        };
-        if !is_taken(&destination, facts) {
+        if let Some(destination) = places.free(file.kind, name)? {
             mounts.push(mount(file, destination));
         }
     }
@@ -158,28 +154,6 @@ fn mount(file: &DriverFile, destination: String) -> MountEntry {
         kind: "bind".to_owned(),
         options: options.into_iter().map(str::to_owned).collect(),
     }
-}
-
-/// Whether the user has put something there. Below a directory of the user's the runtime would
-/// even have to make the file that is mounted on.
-fn is_taken(destination: &str, facts: &Facts) -> bool {
-    facts.mounts.iter().any(|mount| {
-        let spellings = [
-            (destination, mount.destination.as_str()),
-            (merged(destination), merged(&mount.destination)),
-        ];
-        spellings.iter().any(|(ours, theirs)| {
-            let (ours, theirs) = (Path::new(ours), Path::new(theirs));
-            let is_below = mount.bind && theirs != Path::new("/") && ours.starts_with(theirs);
-            ours == theirs || is_below
-        })
-    })
-}
-
-/// One spelling for the directories that most distributions have merged: `/lib` is `/usr/lib`.
-fn merged(path: &str) -> &str {
-    let is_one = |rest: &&str| ["/lib", "/bin", "/sbin"].iter().any(|dir| rest.starts_with(dir));
-    path.strip_prefix("/usr").filter(is_one).unwrap_or(path)
 }
 
 /// Whether a file of the driver's is still what the inventory says, and root's.

@@ -10,6 +10,17 @@ use crate::sys::in_root::Root;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// The root file system of a container.
+///
+/// # Errors
+/// `bad-bundle` if there is none.
+pub(super) fn open(rootfs: &Path) -> Result<Root, Failure> {
+    Root::open(rootfs).map_err(|error| {
+        let path = rootfs.display();
+        Failure::new(Code::BadBundle, format!("cannot open the root file system `{path}`: {error}"))
+    })
+}
+
 /// What a container's root file system takes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -34,19 +45,15 @@ fn directories(machine: Machine) -> [String; 6] {
     ]
 }
 
-/// Looks into a container's root file system.
+/// Looks into a container's root file system. Links are left in the directory's name.
 ///
 /// # Errors
 /// `libc-mismatch` if its C library is musl; `bad-bundle` if it cannot be looked at, or has
 /// something else where a C library belongs.
-pub(super) fn find(rootfs: &Path, machine: Machine) -> Result<Target, Failure> {
-    let root = Root::open(rootfs).map_err(|error| {
-        let path = rootfs.display();
-        Failure::new(Code::BadBundle, format!("cannot open the root file system `{path}`: {error}"))
-    })?;
+pub(super) fn find(root: &Root, machine: Machine) -> Result<Target, Failure> {
     let mut fault = None;
     for directory in directories(machine) {
-        match is_c_library(&root, &format!("{directory}/libc.so.6"), machine) {
+        match is_c_library(root, &format!("{directory}/libc.so.6"), machine) {
             Ok(true) => return Ok(Target::Directory(directory)),
             Ok(false) => {}
             Err(error) => {
@@ -123,7 +130,7 @@ mod tests {
         }
 
         fn target(&self) -> Result<Target, Failure> {
-            find(self.0.path(), HOST.unwrap())
+            find(&open(self.0.path())?, HOST.unwrap())
         }
     }
 
@@ -206,7 +213,7 @@ mod tests {
             Code::BadBundle,
         );
         refused(&Image::new().put("usr/lib64", b"no directory"), Code::BadBundle);
-        let none = find(Path::new("/nonexistent/rootfs"), HOST.unwrap()).unwrap_err();
+        let none = open(Path::new("/nonexistent/rootfs")).unwrap_err();
         assert_eq!(none.code, Code::BadBundle);
         // The host's library is not in the image, whatever links say.
         let outside = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@ use super::*;
 use crate::injection::facts;
 use crate::model::fixtures;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 fn env(value: &str) -> Vec<(String, String)> {
     vec![(VARIABLE.to_owned(), "display".to_owned()), (VARIABLE.to_owned(), value.to_owned())]
@@ -47,10 +48,71 @@ fn file(dir: &Path, kind: FileKind, names: &[&str]) -> DriverFile {
 }
 
 fn mounted(file: &DriverFile, spec_mounts: &str) -> Vec<String> {
+    mounted_in(tempfile::tempdir().unwrap().path(), file, spec_mounts).unwrap()
+}
+
+fn mounted_in(image: &Path, file: &DriverFile, spec_mounts: &str) -> Result<Vec<String>, Failure> {
     let spec = facts(format!(r#"{{"mounts":[{spec_mounts}]}}"#).as_bytes()).unwrap();
+    let root = target::open(image).unwrap();
     let mut mounts = Vec::new();
-    add_mounts(&mut mounts, file, "/usr/lib64", &spec).unwrap();
-    mounts.into_iter().map(|mount| mount.destination).collect()
+    add_mounts(&mut mounts, file, &mut Places::new(root, "/usr/lib64".to_owned(), &spec))?;
+    Ok(mounts.into_iter().map(|mount| mount.destination).collect())
+}
+
+fn bind(path: &str) -> String {
+    format!(r#"{{"destination":"{path}","type":"bind"}}"#)
+}
+
+/// An image of directories, and of links.
+fn image(directories: &[&str], links: &[(&str, &str)]) -> tempfile::TempDir {
+    let image = tempfile::tempdir().unwrap();
+    for directory in directories {
+        fs::create_dir_all(image.path().join(directory)).unwrap();
+    }
+    for (name, target) in links {
+        symlink(target, image.path().join(name)).unwrap();
+    }
+    image
+}
+
+#[test]
+fn an_image_whose_libraries_are_in_a_volume_has_nothing_made_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = file(dir.path(), FileKind::Library, &["libcuda.so.1"]);
+    // Whether the directory is there in the image or not: the runtime would make it.
+    for directories in [&["usr", "data/lib"][..], &["usr"]] {
+        let image = image(directories, &[("usr/lib64", "/data/lib")]);
+        let of = |mounts: &str| mounted_in(image.path(), &library, mounts).unwrap();
+        assert_eq!(of(&bind("/data")), [""; 0]);
+        assert_eq!(of(&bind("/other")), ["/data/lib/libcuda.so.1"]);
+    }
+    // The same by a link in the place of the file, or of a directory of another kind of file.
+    let image = image(
+        &["usr/lib64", "usr/bin"],
+        &[("usr/lib64/libcuda.so.1", "/data/x"), ("run", "data"), ("loop", "loop")],
+    );
+    let of = |file: &DriverFile, mounts: &str| mounted_in(image.path(), file, mounts);
+    assert_eq!(of(&library, &bind("/data")).unwrap(), [""; 0]);
+    assert_eq!(of(&library, &bind("/data/y")).unwrap(), ["/usr/lib64/libcuda.so.1"]);
+    let config = file(dir.path(), FileKind::Config, &["/run/nvidia/x"]);
+    assert_eq!(of(&config, &bind("/data")).unwrap(), [""; 0]);
+    assert_eq!(of(&config, "").unwrap(), ["/data/nvidia/x"]);
+    let astray = file(dir.path(), FileKind::Binary, &["/loop/nvidia-smi"]);
+    assert_eq!(of(&astray, "").unwrap_err().code, Code::BadBundle);
+}
+
+#[test]
+fn a_file_of_the_users_is_not_covered_by_another_name_of_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = file(dir.path(), FileKind::Library, &["libcuda.so.1"]);
+    // Arch's directories, and a place of the user's that is a link itself.
+    let links = [("usr/lib64", "lib"), ("lib", "usr/lib"), ("opt", "lib")];
+    let image = image(&["usr/lib"], &links);
+    let of = |mounts: &str| mounted_in(image.path(), &library, mounts).unwrap();
+    for own in ["/usr/lib/libcuda.so.1", "/lib/libcuda.so.1", "/opt/libcuda.so.1", "/opt"] {
+        assert_eq!(of(&bind(own)), [""; 0], "{own}");
+    }
+    assert_eq!(of(&bind("/opt/libcuda.so")), ["/usr/lib/libcuda.so.1"]);
 }
 
 #[test]
@@ -59,7 +121,6 @@ fn a_library_is_mounted_under_each_name_and_the_users_mounts_win() {
     let library = file(dir.path(), FileKind::Library, &["libcuda.so.1", "vdpau/x.so"]);
     let both = ["/usr/lib64/libcuda.so.1", "/usr/lib64/vdpau/x.so"];
     assert_eq!(mounted(&library, ""), both);
-    let bind = |path: &str| format!(r#"{{"destination":"{path}","type":"bind"}}"#);
     for own in ["/usr/lib64/libcuda.so.1", "/usr/lib64//libcuda.so.1/", "/lib64/libcuda.so.1"] {
         assert_eq!(mounted(&library, &bind(own)), both[1..], "{own}");
     }
