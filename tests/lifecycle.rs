@@ -218,6 +218,35 @@ fn the_same_bundle_twice_without_our_records_of_it() {
     assert_eq!(host.spec("web")["hooks"]["poststop"].as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn driver_files_of_an_earlier_lease_are_not_kept_without_our_record_of_them() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    for (way, refused) in [("native", true), ("cdi", true), ("none", false), ("chain", false)] {
+        let bundle = host.bundle(way, WHOLE);
+        ok(host.create(way));
+        host.kill(way);
+        ok(host.delete(way));
+        fs::remove_dir_all(host.run_dir()).unwrap();
+        let mut spec = host.spec(way);
+        spec["annotations"]["gpulease.granted/driver"] = way.into();
+        let text = spec.to_string();
+        fs::write(bundle.join("config.json"), &text).unwrap();
+        let output = host.create(way);
+        if !refused {
+            ok(output);
+            host.kill(way);
+            ok(host.delete(way));
+            continue;
+        }
+        let message = stderr(&output);
+        assert!(message.starts_with("gpulease: bad-bundle: "), "{message}");
+        assert!(message.contains("write config.json anew"), "{message}");
+        assert_eq!(fs::read_to_string(bundle.join("config.json")).unwrap(), text);
+        assert!(host.leases().is_empty());
+    }
+}
+
 /// Runs a hook by hand, as a runtime would.
 fn hook(host: &Host, verb: &str, container: &str, nonce: &str, pid: i32) -> std::process::Output {
     let key = format!(

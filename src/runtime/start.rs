@@ -9,7 +9,8 @@ use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
 use crate::injection::{
-    self, Document, Facts, Injection, SpecHook, apply, revert, strip_granted, strip_our_hooks,
+    self, Document, Facts, GRANTED_PREFIX, Injection, SpecHook, apply, revert, strip_granted,
+    strip_our_hooks,
 };
 use crate::model::code::Code;
 use crate::model::device::Vendor;
@@ -187,7 +188,9 @@ impl<'a> Start<'a> {
 
     /// A bundle that ran before carries the edits of its earlier grant. They are taken out by our
     /// own record of them, if it is of the start whose nonce the hooks carry. Where that record is
-    /// gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld later.
+    /// gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld later;
+    /// but nobody can tell mounts of driver files, masked paths and what CDI specs brought from the
+    /// author's own.
     fn undo_earlier_edits(&mut self) -> Result<(), Failure> {
         let (store, dir) = (self.site.store(), self.caller.bundle());
         // Podman's hook only knows the directory by its real name.
@@ -204,12 +207,25 @@ impl<'a> Start<'a> {
                 None => self.unknown_edits = true,
             }
         }
+        if self.unknown_edits && self.has_driver_files() {
+            return Err(Failure::new(
+                Code::BadBundle,
+                "config.json carries the driver files of an earlier lease, and gpulease's record of them is gone, as after a reboot",
+            )
+            .hint("write config.json anew; engines do so at each start"));
+        }
         strip_our_hooks(&mut document);
         let named = std::mem::take(&mut self.facts.named);
         self.facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
         self.facts.named = named;
         self.edited = Some(document);
         Ok(())
+    }
+
+    /// Whether an earlier grant says that we put in more than nodes and variables.
+    fn has_driver_files(&self) -> bool {
+        let said = self.facts.annotations.get(&format!("{GRANTED_PREFIX}driver"));
+        said.is_some_and(|way| way == "native" || way == "cdi")
     }
 
     /// Keeps a vendor's runtime from giving GPUs to a container that has no lease. What we cannot
