@@ -46,7 +46,7 @@ impl Swept {
     /// The lease that a process belongs to.
     #[must_use]
     pub fn lease_of(&self, user: &User) -> Option<&Lease> {
-        self.leases.iter().find(|lease| is_inside(user, lease))
+        self.leases.iter().find(|lease| is_inside(user, lease, self.pid_namespace))
     }
 
     fn has(&self, user: &User, ground: Ground<'_>) -> bool {
@@ -58,8 +58,12 @@ impl Swept {
 /// Whether a process is in the lease's container: in its cgroup or below it, or the process that the
 /// lease hangs on or a descendant of it (a container may share its caller's cgroup). Nobody computes
 /// in a container that has ended; and a podman that a lease was handed to starts others as well.
-fn is_inside(user: &User, lease: &Lease) -> bool {
-    let descends = lease.precreate.is_none() && user.ancestors.contains(&lease.owner.pid);
+/// In another pid namespace than `ours` the owner's number is somebody else's.
+fn is_inside(user: &User, lease: &Lease, ours: Option<u64>) -> bool {
+    let owner = &lease.owner;
+    let descends = lease.precreate.is_none()
+        && ours == Some(owner.pid_namespace)
+        && user.ancestors.contains(&owner.pid);
     lease.state != LeaseState::Grace && (descends || is_in(user, lease.cgroup.as_deref()))
 }
 
@@ -150,7 +154,7 @@ mod tests {
     fn outside(lease: Lease, users: &[User], policy: Busy) -> Vec<i32> {
         let dir = tempfile::tempdir().unwrap();
         let (paths, store) = (Paths::default(), Store::at(dir.path()));
-        let swept = Swept { leases: vec![lease], ..Swept::default() };
+        let swept = Swept { leases: vec![lease], pid_namespace: Some(1), ..Swept::default() };
         let ground = Ground { paths: &paths, store: &store };
         let outsiders = swept.outsiders(Crowd { users, policy }, ground);
         assert_eq!(outsiders.refuse, policy == Busy::Refuse);
@@ -174,6 +178,15 @@ mod tests {
         let shared = outside(lease(None), &users, Busy::Refuse);
         assert_eq!(shared, [1000, 1001, 1002, 1003, 1005]);
         assert!(outside(lease(None), &users, Busy::Ignore).is_empty());
+    }
+
+    #[test]
+    fn an_owner_of_another_pid_namespace_is_nobodys_ancestor_here() {
+        let users = [user(1004, None, &[80, 500, 1]), user(1000, Some(CGROUP), &[1])];
+        let mut elsewhere = lease(Some(CGROUP));
+        assert!(outside(elsewhere.clone(), &users, Busy::Avoid).is_empty());
+        elsewhere.owner.pid_namespace = 2;
+        assert_eq!(outside(elsewhere, &users, Busy::Avoid), [1004]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Swept {
     pub corrupt: Vec<Corrupt>,
     /// The dead, of whose leases nothing is left.
     pub dead: Vec<Lease>,
+    /// The pid namespace that they were judged in.
+    pub pid_namespace: Option<u64>,
 }
 
 /// Takes the leases of dead holders back, binds those whose container was started without telling
@@ -69,8 +71,8 @@ fn judge(
     // Gives back what is left of a lease that was taken back: its grace.
     mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, ClaimError>,
 ) -> Result<Swept, ClaimError> {
-    let mut swept = Swept::default();
     let here = Here::look(ground.paths);
+    let mut swept = Swept { pid_namespace: here.pid_namespace, ..Swept::default() };
     for entry in entries {
         match entry {
             Entry::Lease(lease) => match liveness::holder_here(&lease, &here, ground.paths) {
