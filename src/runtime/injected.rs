@@ -36,6 +36,10 @@ pub(super) fn request(
     for gpu in gpus_of_instances(&uuids, node) {
         uuids.remove(&gpu);
     }
+    // `nvidia.com/gpu=none` names nothing.
+    if uuids.is_empty() {
+        return Ok(None);
+    }
     let devices: Vec<Selector> = uuids.into_iter().map(Selector::Uuid).collect();
     let count = Count::Exactly(u32::try_from(devices.len()).unwrap_or(u32::MAX));
     let one = Request::one(policy.strategy, Source::Injected);

@@ -183,6 +183,16 @@ pub fn a_container_without_a_lease_gets_no_gpu(place: Place) {
         assert!(!lab.host.run_dir().exists(), "no state was made: {more}");
     }
 
+    // To ask for none is no request.
+    let nvidia = lab(place, "nvidia-container-runtime", REAL, "");
+    let none = [("cdi.k8s.io/x", "nvidia.com/gpu=none")];
+    let before = bundle(&nvidia, "none", &none, &["NVIDIA_VISIBLE_DEVICES=all"]);
+    let script = "make none create none\nstep delete gl delete --force \"$P-none\"";
+    let Some(steps) = nvidia.run(script) else { return };
+    steps.ok("none");
+    let void = [("NVIDIA_VISIBLE_DEVICES", "void".to_owned())];
+    assert_eq!(seen(&nvidia, "none"), with_env(before, &[], &void));
+
     // AMD's gives nothing unless it is told to, and is told nothing that is not leased.
     let lab = lab(place, "amd-container-runtime", AMD, "");
     let env = ["AMD_VISIBLE_DEVICES=all", "HIP_VISIBLE_DEVICES=5"];
