@@ -195,7 +195,7 @@ fn record(
     let env = if request.source == Source::Injected {
         BTreeMap::new()
     } else {
-        env(node, request, claimant, &devices)
+        env(request, claimant, &devices)
     };
     Ok(Lease {
         v: RECORD_VERSION,
@@ -224,7 +224,6 @@ fn record(
 
 /// Where a vendor's runtime gives all that is granted, it goes by variables of its own.
 fn env(
-    node: &Node,
     request: &Request,
     claimant: &Claimant<'_>,
     devices: &[&Device],
@@ -232,7 +231,7 @@ fn env(
     let capabilities = request.capabilities.as_deref();
     match claimant.chained {
         Some(vendor) if devices.iter().all(|device| device.vendor == vendor) => {
-            injection::chained(vendor, devices, &node.devices, capabilities, claimant.env)
+            injection::chained(vendor, devices, capabilities, claimant.env)
         }
         _ => injection::visibility(devices, capabilities, claimant.env),
     }

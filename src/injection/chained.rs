@@ -17,13 +17,12 @@ use std::collections::BTreeMap;
 const RESOURCE_PREFIX: &str = "DOCKER_RESOURCE_";
 
 /// The variables for a grant of one vendor's devices, and no others: NVIDIA's by UUID with its
-/// capabilities, AMD's by its unique id, or by position where a partition or a device without an
-/// id has none of its own. `all` are the node's devices in order.
+/// capabilities, AMD's by [`amd_id`]. A device that has none is not named: AMD's runtime counts
+/// positions in its own way, and another GPU could have ours.
 #[must_use]
 pub fn chained(
     vendor: Vendor,
     granted: &[&Device],
-    all: &[Device],
     capabilities: Option<&[Capability]>,
     present: &[(String, String)],
 ) -> BTreeMap<String, Option<String>> {
@@ -35,10 +34,10 @@ pub fn chained(
             set_capabilities(&mut edits, capabilities);
         }
         Vendor::Amd => {
-            let of_vendor = all.iter().filter(|device| device.vendor == vendor).enumerate();
-            let granted = of_vendor.filter(|(_, d)| granted.iter().any(|g| g.uuid == d.uuid));
-            let names: Vec<String> =
-                granted.map(|(at, device)| unique_id(device).unwrap_or(at.to_string())).collect();
+            let mut granted: Vec<&Device> =
+                granted.iter().copied().filter(|device| device.vendor == vendor).collect();
+            granted.sort_by_key(|device| device.pci);
+            let names: Vec<String> = granted.into_iter().filter_map(amd_id).collect();
             edits.set(AMD_VISIBLE, &names.join(","));
         }
         Vendor::Intel => {}
@@ -47,8 +46,9 @@ pub fn chained(
 }
 
 /// The id by which AMD's toolkit knows a whole GPU; it would take the id of a partition's GPU for
-/// all of its partitions.
-fn unique_id(device: &Device) -> Option<String> {
+/// all of its partitions, so a partition has no such id, and neither has a GPU whose UUID is none.
+#[must_use]
+pub fn amd_id(device: &Device) -> Option<String> {
     let digits = device.uuid.as_str().strip_prefix("GPU-")?;
     let is_id = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     (is_id && device.details.partition.is_none()).then(|| format!("0x{digits}"))
@@ -127,7 +127,7 @@ mod tests {
             ("DOCKER_RESOURCE_GPU", "GPU-x"),
             ("NVIDIA_VISIBLE_DEVICES", "all"),
         ]);
-        let env = chained(Vendor::Nvidia, &granted, &all, None, &there);
+        let env = chained(Vendor::Nvidia, &granted, None, &there);
         assert_eq!(
             pairs(&env),
             [
@@ -137,12 +137,12 @@ mod tests {
             ]
         );
         let video = Some(&[Capability::Video][..]);
-        let env = chained(Vendor::Nvidia, &granted, &all, video, &[]);
+        let env = chained(Vendor::Nvidia, &granted, video, &[]);
         assert_eq!(env["NVIDIA_DRIVER_CAPABILITIES"].as_deref(), Some("video"));
     }
 
     #[test]
-    fn amd_is_told_ids_or_positions_among_its_own() {
+    fn amd_is_told_ids_and_no_positions() {
         let amd = |bus, uuid: &str, partition| Device {
             uuid: DeviceId::new(uuid).unwrap(),
             details: Details { partition, ..Details::default() },
@@ -157,8 +157,8 @@ mod tests {
             amd(3, "GPU-0123456789abcdee", part(0)),
             amd(4, "GPU-odd", None),
         ];
-        let env = chained(Vendor::Amd, &[&all[3], &all[1], &all[2]], &all, None, &[]);
-        assert_eq!(pairs(&env), [("AMD_VISIBLE_DEVICES", Some("0x0123456789abcdef,1,2"))]);
+        let env = chained(Vendor::Amd, &[&all[3], &all[1], &all[2]], None, &[]);
+        assert_eq!(pairs(&env), [("AMD_VISIBLE_DEVICES", Some("0x0123456789abcdef"))]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod visibility;
 mod withhold;
 
 pub use apply::{EditError, apply};
-pub use chained::{chained, close, closed};
+pub use chained::{amd_id, chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use spec_reader::VENDOR_HOOKS;

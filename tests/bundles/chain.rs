@@ -198,16 +198,21 @@ pub fn a_container_without_a_lease_gets_no_gpu(place: Place) {
     let env = ["AMD_VISIBLE_DEVICES=all", "HIP_VISIBLE_DEVICES=5"];
     let without = bundle(&lab, "without", &[], &env);
     let none = bundle(&lab, "none", &[], &[]);
-    let both = bundle(&lab, "both", &[("gpulease/count", "2")], &env);
-    let script = "for b in without none both; do make $b create $b; done\n\
-                  for b in without none both; do step del-$b gl delete --force \"$P-$b\"; done";
+    let known = [("gpulease/devices", "GPU-0123456789abcdef")];
+    let one = bundle(&lab, "one", &known, &env);
+    bundle(&lab, "odd", &[("gpulease/devices", "0000:02:00.0")], &env);
+    let script = "for b in without none odd one; do make $b create $b; done\nleases held\n\
+                  for b in without none one; do step del-$b gl delete --force \"$P-$b\"; done";
     let Some(steps) = lab.run(script) else { return };
-    for name in ["without", "none", "both"] {
+    for name in ["without", "none", "one"] {
         steps.ok(name);
     }
+    let text = steps.refused("odd", "bad-config");
+    assert!(text.contains("`GPU-odd`") && text.contains("path of runc"), "{text}");
+    assert_eq!(uuids(&steps.lease("held")), ["GPU-0123456789abcdef"]);
     assert_eq!(seen(&lab, "without"), with_env(without, &["AMD_VISIBLE_DEVICES"], &[]));
     assert_eq!(seen(&lab, "none"), none);
-    let ids = [("AMD_VISIBLE_DEVICES", "0x0123456789abcdef,1".to_owned())];
-    assert_eq!(seen(&lab, "both")["process"], with_env(both, &[], &ids)["process"]);
-    assert!(seen(&lab, "both")["linux"]["devices"].as_array().is_none_or(Vec::is_empty));
+    let ids = [("AMD_VISIBLE_DEVICES", "0x0123456789abcdef".to_owned())];
+    assert_eq!(seen(&lab, "one")["process"], with_env(one, &[], &ids)["process"]);
+    assert!(seen(&lab, "one")["linux"]["devices"].as_array().is_none_or(Vec::is_empty));
 }

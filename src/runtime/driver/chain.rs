@@ -4,10 +4,10 @@
 
 use crate::config::{Config, Driver};
 use crate::failure::Failure;
-use crate::injection::Facts;
+use crate::injection::{Facts, amd_id};
 use crate::model::code::Code;
-use crate::model::device::Vendor;
-use crate::model::lease::Lease;
+use crate::model::device::{Node, Vendor};
+use crate::model::lease::{Lease, LeasedDevice};
 
 /// Annotations with this prefix name devices to a runtime that reads CDI specs; the rest of the
 /// key is anything (CDI, `pkg/cdi/annotations.go`).
@@ -20,8 +20,13 @@ const MOUNTS: &str = "/var/run/nvidia-container-devices/";
 /// Whether the vendor's runtime gives all devices of a lease.
 ///
 /// # Errors
-/// If it gives some of them, or none and there is no other way.
-pub(super) fn serves(vendor: Vendor, config: &Config, lease: &Lease) -> Result<bool, Failure> {
+/// If it gives some of them, or none and there is no other way; if it cannot be told which.
+pub(super) fn serves(
+    vendor: Vendor,
+    config: &Config,
+    lease: &Lease,
+    node: &Node,
+) -> Result<bool, Failure> {
     let refuse = |what: String| {
         Err(Failure::new(Code::BadConfig, what)
             .hint("set `runtime` in the configuration to the path of runc or crun"))
@@ -34,7 +39,15 @@ pub(super) fn serves(vendor: Vendor, config: &Config, lease: &Lease) -> Result<b
     }
     let own = lease.devices.iter().filter(|device| device.vendor == vendor).count();
     if own == lease.devices.len() {
-        return Ok(true);
+        let has_name = |leased: &LeasedDevice| node.device(&leased.uuid).and_then(amd_id).is_some();
+        let nameless = lease.devices.iter().find(|leased| !has_name(leased));
+        return match nameless.filter(|_| vendor == Vendor::Amd) {
+            Some(leased) => refuse(format!(
+                "the low-level runtime is AMD's, to which `{}` cannot be named: it is a partition or has no unique id, and by a position AMD's runtime may give another GPU",
+                leased.uuid
+            )),
+            None => Ok(true),
+        };
     }
     if own > 0 || config.driver == Driver::Chain {
         return refuse(format!(

@@ -107,7 +107,7 @@ pub(super) fn permit(
 pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
     let config = &wanted.asked.config;
     if let Some(vendor) = wanted.chained
-        && chain::serves(vendor, config, wanted.lease)?
+        && chain::serves(vendor, config, wanted.lease, &wanted.asked.inventory.node)?
     {
         return Ok(Way::Chain);
     }
