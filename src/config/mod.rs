@@ -132,8 +132,7 @@ impl Config {
     /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed,
-    /// [`ConfigError::NotSupportedYet`] for a value that only a later version understands.
+    /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
     pub fn with_text(self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml_text::parse(text)
             .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
