@@ -9,7 +9,7 @@
     reason = "a bench prints its result and may stop on a mistake of its own"
 )]
 
-use gpulease::allocator::{Hold, Snapshot, allocate};
+use gpulease::allocator::{Hold, Manner, Snapshot, allocate};
 use gpulease::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
 use gpulease::model::id::DeviceId;
 use gpulease::model::lease::Sharing;
@@ -89,6 +89,7 @@ fn whole_instances(node: &Node, count: usize) -> Vec<Hold> {
         sharing: Sharing::Exclusive,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,
+        manner: Manner::default(),
     };
     instances.take(count).enumerate().map(hold).collect()
 }
@@ -102,6 +103,7 @@ fn holds(node: &Node, each: u32, milli: u32) -> Vec<Hold> {
         sharing: Sharing::Shared,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,
+        manner: Manner::default(),
     };
     (0..each).flat_map(|n| node.devices.iter().map(move |device| hold(n, device))).collect()
 }

@@ -12,7 +12,7 @@
 //!   requests to grants, [`injection`] grants to spec edits. No I/O, no clock, no chance: clippy's
 //!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
 //! * machine: [`sys`] the kernel, [`paths`], [`config`], [`inventory`] what the node has,
-//!   [`store`] leases on disk.
+//!   [`store`] leases on disk, [`isolation`] what makes shares true.
 //! * transaction: [`claim`] — the only place that changes leases; [`failure`] what users hear.
 //! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.
@@ -29,6 +29,7 @@ pub mod request;
 
 pub mod config;
 pub mod inventory;
+pub mod isolation;
 pub mod paths;
 pub mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]

@@ -15,8 +15,9 @@ const LAYERS: &[&str] = &[
     "sys",
     "config",
     "inventory",
-    "store", // machine
-    "claim", // transaction
+    "store",
+    "isolation", // machine
+    "claim",     // transaction
     "runtime",
     "hook",
     "cli",

@@ -3,6 +3,7 @@
 use gpulease::claim::{Ground, create};
 use gpulease::config;
 use gpulease::inventory::{self, profiles};
+use gpulease::model::facilities::Facilities;
 use gpulease::model::id::{ContainerId, LeaseKey};
 use gpulease::model::lease::{Lease, LeaseState, Owner, Sharing};
 use gpulease::model::quantity::MilliGpu;
@@ -123,6 +124,8 @@ impl Host {
                 adopt: &[],
                 chained: None,
                 confined: true,
+                uid: Some(0),
+                facilities: Facilities::none("not looked for"),
                 release_grace: Duration::from_secs(10),
                 crowd: gpulease::claim::busy::Crowd::NONE,
             };

@@ -11,6 +11,7 @@
 //! Between the sets of two vendors the same order decides, with sums in place of single values.
 
 use super::assess::{Assessed, Assessment};
+use super::enforcement;
 use super::occupancy::Fit;
 use super::snapshot::{Grant, GrantedDevice};
 use super::topology;
@@ -46,17 +47,21 @@ pub(super) fn exactly(assessment: &Assessment<'_>, count: usize) -> Option<Grant
         let sets = vendors.filter_map(|vendor| best_set(assessment, Some(vendor), count));
         sets.min_by_key(|set| set_order(set))
     };
-    set.map(|set| grant(set.iter().map(|candidate| candidate.assessed)))
+    set.map(|set| grant(assessment, set.iter().map(|candidate| candidate.assessed)))
 }
 
 /// Every device that `all` means, if there are any and each can be had.
 pub(super) fn all(assessment: &Assessment<'_>) -> Option<Grant> {
     let meant = || assessment.devices.iter().filter(|assessed| assessment.all_means(assessed));
     let available = meant().next().is_some() && meant().all(Assessed::is_usable);
-    available.then(|| grant(meant()))
+    available.then(|| grant(assessment, meant()))
 }
 
-fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
+fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
+    let set: Vec<&Assessed<'_>> = set.collect();
+    let taken: Vec<&Device> = set.iter().map(|assessed| assessed.device).collect();
+    let confined = assessment.snapshot.asker.confined;
+    let isolation = enforcement::record(assessment.request, &taken, confined);
     let granted = |assessed: &Assessed<'_>| GrantedDevice {
         uuid: assessed.device.uuid.clone(),
         index: assessed.device.index,
@@ -65,10 +70,12 @@ fn grant<'a>(set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
         milli: assessed.demand.milli,
         memory: assessed.device.capacity().map(|_| assessed.demand.memory),
         sharing: assessed.demand.sharing,
+        cu_mask: None,
+        dmem_region: None,
     };
-    let mut devices: Vec<GrantedDevice> = set.map(granted).collect();
+    let mut devices: Vec<GrantedDevice> = set.into_iter().map(granted).collect();
     devices.sort_by_key(GrantedDevice::place);
-    Grant { devices }
+    Grant { devices, isolation, pinned: false }
 }
 
 /// Compares the sets of two vendors: fewer busy devices, more preferred ones, fewer taken out of a grace, the

@@ -1,6 +1,6 @@
 //! Nodes and holds for this module's tests.
 
-use super::snapshot::{Grant, Hold, Outsider, Snapshot};
+use super::snapshot::{Grant, Hold, Manner, Outsider, Snapshot};
 use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
@@ -96,6 +96,7 @@ pub(super) fn hold(device: &Device, milli: u32, holder: &str) -> Hold {
         sharing: Sharing::Shared,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
+        manner: Manner::default(),
     }
 }
 
@@ -113,6 +114,7 @@ pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
         sharing: device.sharing,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
+        manner: Manner::default(),
     };
     grant.devices.iter().map(hold).collect()
 }

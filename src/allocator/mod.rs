@@ -12,6 +12,7 @@ pub mod allocate;
 mod assess;
 mod choose;
 mod demand;
+mod enforcement;
 mod explain;
 mod filter;
 mod occupancy;
@@ -37,4 +38,4 @@ mod tests;
 
 pub use allocate::allocate;
 pub use refusal::{Refusal, Verdict};
-pub use snapshot::{Grant, GrantedDevice, Hold, Outsider, Outsiders, Snapshot};
+pub use snapshot::{Asker, Grant, GrantedDevice, Hold, Manner, Outsider, Outsiders, Snapshot};

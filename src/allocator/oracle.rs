@@ -33,6 +33,7 @@ impl Case {
                 on: self.busy.iter().map(|uuid| (uuid.clone(), vec![python()])).collect(),
                 refuse: self.refuse_busy,
             },
+            ..Snapshot::idle(&self.node)
         }
     }
 

@@ -1,7 +1,10 @@
 //! What the allocator sees, and what it answers with.
 
+use crate::model::cu_set::CuSet;
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::facilities::Facilities;
 use crate::model::id::DeviceId;
+use crate::model::isolation::{Isolation, IsolationRecord};
 use crate::model::lease::Sharing;
 use crate::model::mig::Place;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -24,6 +27,8 @@ pub struct Hold {
     /// True for a lease in its release grace: its former holder may come back, so it is given to
     /// others only when nothing else fits. It never makes a request fail.
     pub grace: bool,
+    /// How it is made true.
+    pub manner: Manner,
 }
 
 /// A process that computes on a device and belongs to no lease.
@@ -58,6 +63,28 @@ impl Outsiders {
     }
 }
 
+/// How a share that is held is made true, as far as it matters to who comes next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// What is in effect; `None` for a record that cannot be read.
+    pub isolation: Option<Isolation>,
+    /// The host's id of the user that an MPS server serves for it.
+    pub uid: Option<u32>,
+    /// No lease by the same MPS daemon may have more compute than this one.
+    pub pinned: bool,
+    /// The compute units that are its own.
+    pub cus: Option<CuSet>,
+}
+
+/// Who asks, as far as it matters to how a share is made true.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The host's id of the user that the container's processes are; null where nobody can say.
+    pub uid: Option<u32>,
+    /// Whether nothing but what it is given lets it at a device.
+    pub confined: bool,
+}
+
 /// A node and what is held on it.
 #[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
@@ -71,10 +98,15 @@ pub struct Snapshot<'a> {
     pub cordoned: BTreeSet<DeviceId>,
     /// Who computes without a lease.
     pub outsiders: Outsiders,
+    /// What shares can be made true with.
+    pub facilities: Facilities,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 impl<'a> Snapshot<'a> {
-    /// A node on which nobody holds anything and nobody computes.
+    /// A node on which nobody holds anything and nobody computes and that has nothing to enforce
+    /// shares with, seen by a confined container of root's.
     #[must_use]
     pub fn idle(node: &'a Node) -> Self {
         Self {
@@ -83,6 +115,8 @@ impl<'a> Snapshot<'a> {
             prefer: BTreeSet::new(),
             cordoned: BTreeSet::new(),
             outsiders: Outsiders::default(),
+            facilities: Facilities::none("nothing was looked for"),
+            asker: Asker { uid: Some(0), confined: true },
         }
     }
 }
@@ -106,6 +140,12 @@ pub struct GrantedDevice {
     pub memory: Option<Bytes>,
     /// Alone or with others.
     pub sharing: Sharing,
+    /// Of a share by masks: its compute units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cu_mask: Option<CuSet>,
+    /// The region of `dmem.max` that the memory is limited in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dmem_region: Option<String>,
 }
 
 impl GrantedDevice {
@@ -121,4 +161,9 @@ impl GrantedDevice {
 pub struct Grant {
     /// The devices.
     pub devices: Vec<GrantedDevice>,
+    /// How the shares are made true, if what is planned comes off.
+    pub isolation: IsolationRecord,
+    /// By MPS, with the daemon's own limit at this lease's share: see [`Manner::pinned`].
+    #[serde(skip)]
+    pub pinned: bool,
 }

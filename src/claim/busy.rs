@@ -120,6 +120,8 @@ mod tests {
                 sharing: Sharing::Exclusive,
                 simulated: false,
                 mig: None,
+                cu_mask: None,
+                dmem_region: None,
             }],
             isolation: IsolationRecord {
                 requested: Isolation::None,
@@ -127,7 +129,9 @@ mod tests {
                 effective: Isolation::None,
                 compute_enforcement: Enforcement::None,
                 memory_enforcement: Enforcement::None,
+                lacks: Vec::new(),
             },
+            mps: None,
             env: BTreeMap::new(),
             priority: 5,
             workload: None,

@@ -4,13 +4,13 @@ use super::busy::Crowd;
 use super::liveness::{self, Holder};
 use super::sweep::{Swept, sweep};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
-use crate::allocator::{self, Grant, Snapshot};
+use crate::allocator::{self, Asker, Grant, Snapshot};
 use crate::injection;
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::facilities::Facilities;
 use crate::model::id::{DeviceId, LeaseKey, Nonce};
-use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION};
-use crate::request::{Amount, Request, Source};
+use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,10 @@ pub struct Claimant<'a> {
     pub chained: Option<Vendor>,
     /// Whether nothing but what it is given lets it at a device.
     pub confined: bool,
+    /// The host's id of the user that its processes are, where that can be told.
+    pub uid: Option<u32>,
+    /// What shares can be made true with.
+    pub facilities: Facilities,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
     /// Who computes on the node's GPUs.
@@ -72,6 +76,8 @@ pub fn create(
         prefer,
         cordoned: BTreeSet::new(),
         outsiders: swept.outsiders(claimant.crowd, ground),
+        facilities: claimant.facilities.clone(),
+        asker: Asker { uid: claimant.uid, confined: claimant.confined },
     };
     let grant = allocator::allocate(&snapshot, request)
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
@@ -213,7 +219,8 @@ fn record(
         precreate: None,
         cgroup: claimant.expected_cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
-        isolation: isolation(request, &devices, claimant.confined),
+        isolation: grant.isolation.clone(),
+        mps: None,
         env,
         priority: request.priority,
         workload: request.workload.clone(),
@@ -251,34 +258,7 @@ fn leased(granted: &allocator::GrantedDevice, node: &Node) -> Option<LeasedDevic
         sharing: granted.sharing,
         simulated: device.simulated,
         mig: device.instance().cloned(),
+        cu_mask: granted.cu_mask.clone(),
+        dmem_region: granted.dmem_region.clone(),
     })
-}
-
-/// What was asked for, in the granted vendor's terms, and what is in effect: the driver keeps MIG
-/// instances apart, unless the container is not `confined`; of all else nothing yet but the ledger
-/// and the device nodes. AMD has no MPS, so the word means a mask of compute units there.
-#[must_use]
-pub fn isolation(request: &Request, devices: &[&Device], confined: bool) -> IsolationRecord {
-    let instances = !devices.is_empty() && devices.iter().all(|d| d.instance().is_some());
-    let (effective, enforcement) = match (instances, confined) {
-        (false, _) => (Isolation::None, Enforcement::None),
-        (true, false) => (Isolation::Mig, Enforcement::None),
-        (true, true) if devices.iter().any(|device| device.simulated) => {
-            (Isolation::Mig, Enforcement::Simulated)
-        }
-        (true, true) => (Isolation::Mig, Enforcement::Driver),
-    };
-    let amd = !devices.is_empty() && devices.iter().all(|device| device.vendor == Vendor::Amd);
-    let (requested, requested_as) = match request.isolation {
-        Isolation::Mps if amd => (Isolation::CuMask, Some(Isolation::Mps)),
-        Isolation::Auto if request.amount == Amount::Whole => (Isolation::None, None),
-        other => (other, None),
-    };
-    IsolationRecord {
-        requested,
-        requested_as,
-        effective,
-        compute_enforcement: enforcement,
-        memory_enforcement: enforcement,
-    }
 }

@@ -3,7 +3,7 @@
 use super::liveness::{self, Holder};
 use super::release;
 use super::{ClaimError, Ground};
-use crate::allocator::Hold;
+use crate::allocator::{Hold, Manner};
 use crate::model::device::Node;
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
@@ -127,7 +127,8 @@ impl Swept {
             }
             let holder = describe(lease);
             let grace = lease.state == LeaseState::Grace;
-            holds.extend(holds_of(&lease.devices, node, &holder, grace));
+            let manner = |leased: &LeasedDevice| manner(lease, leased);
+            holds.extend(holds_of(&lease.devices, node, &holder, grace, manner));
         }
         for corrupt in &self.corrupt {
             holds.extend(holds_of_corrupt(corrupt, node, ground));
@@ -136,9 +137,25 @@ impl Swept {
     }
 }
 
+/// How a lease makes its share of a device true.
+fn manner(lease: &Lease, leased: &LeasedDevice) -> Manner {
+    Manner {
+        isolation: Some(lease.isolation.effective),
+        uid: lease.mps.as_ref().map(|seat| seat.uid),
+        pinned: lease.mps.as_ref().is_some_and(|seat| seat.pinned),
+        cus: leased.cu_mask.clone(),
+    }
+}
+
 /// What leased devices hold of the devices that the inventory has now. A device that is in the
 /// inventory under another name is held all the same.
-fn holds_of(leased: &[LeasedDevice], node: &Node, holder: &str, grace: bool) -> Vec<Hold> {
+fn holds_of(
+    leased: &[LeasedDevice],
+    node: &Node,
+    holder: &str,
+    grace: bool,
+    manner: impl Fn(&LeasedDevice) -> Manner,
+) -> Vec<Hold> {
     let pairs = leased
         .iter()
         .flat_map(|leased| leased.among(&node.devices).map(move |device| (leased, device)));
@@ -150,6 +167,7 @@ fn holds_of(leased: &[LeasedDevice], node: &Node, holder: &str, grace: bool) -> 
             sharing: leased.sharing,
             holder: holder.to_owned(),
             grace,
+            manner: manner(leased),
         })
         .collect()
 }
@@ -166,7 +184,7 @@ fn holds_of_corrupt(corrupt: &Corrupt, node: &Node, ground: Ground<'_>) -> Vec<H
         .store
         .bundles_of(&corrupt.key)
         .iter()
-        .flat_map(|bundle| holds_of(&bundle.devices, node, &holder, false))
+        .flat_map(|bundle| holds_of(&bundle.devices, node, &holder, false, |_| Manner::default()))
         .collect();
     if !known.is_empty() {
         return known;
@@ -178,6 +196,7 @@ fn holds_of_corrupt(corrupt: &Corrupt, node: &Node, ground: Ground<'_>) -> Vec<H
         sharing: Sharing::Exclusive,
         holder: holder.clone(),
         grace: false,
+        manner: Manner::default(),
     });
     all.collect()
 }

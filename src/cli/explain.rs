@@ -5,10 +5,10 @@ use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::{request as shown_request, words};
-use crate::allocator::{self, Grant, Refusal, Verdict};
-use crate::claim::create::isolation;
+use crate::allocator::{self, Asker, Grant, Refusal, Snapshot, Verdict};
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
+use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
 use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
@@ -89,15 +89,19 @@ pub(super) fn explain(
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;
     let users = context.users_that_count(&node);
-    match allocator::allocate(&snapshot(&node, &swept, &users, context), &request) {
+    let asker = Asker { uid: Some(0), confined: confines(&facts, &request, &node, &context.paths) };
+    let snapshot = Snapshot {
+        asker,
+        facilities: facilities(&context.config, &context.paths),
+        ..snapshot(&node, &swept, &users, context)
+    };
+    match allocator::allocate(&snapshot, &request) {
         Ok(grant) => {
             let devices: Vec<&Device> =
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
             of_devices(&devices, &node, &context.paths)?;
-            let confined = confines(&facts, &request, &node, &context.paths);
-            let isolation = isolation(&request, &devices, confined);
-            Ok(granted(&request, &grant, &isolation, &node, output))
+            Ok(granted(&request, &grant, &node, output))
         }
         Err(refusal) => Ok(refused(&request, &refusal, output)),
     }
@@ -144,13 +148,8 @@ fn no_request(facts: &Facts) -> Answer {
     Answer::new(text, json!({ "request": null, "injected": injected }))
 }
 
-fn granted(
-    request: &Request,
-    grant: &Grant,
-    isolation: &IsolationRecord,
-    node: &Node,
-    output: &Output,
-) -> Answer {
+fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> Answer {
+    let isolation = &grant.isolation;
     let columns = [
         right("INDEX"),
         left("UUID"),

@@ -104,6 +104,56 @@ pub struct Config {
     pub hook: Option<PathBuf>,
     /// The word on requests.
     pub policy: Policy,
+    /// NVIDIA's Multi-Process Service.
+    pub mps: MpsConfig,
+}
+
+/// The `[mps]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MpsConfig {
+    /// The control program; `None` is the first `nvidia-cuda-mps-control` in fixed directories below
+    /// `driver_root`.
+    pub control: Option<PathBuf>,
+    /// Whether a daemon serves a device or a lease.
+    pub daemon: MpsDaemon,
+    /// What becomes of a GPU's compute mode while a daemon serves it.
+    pub compute_mode: ComputeMode,
+    /// How long a daemon may take to start and to take its limits.
+    pub start_timeout: Duration,
+    /// How long a daemon stays after its last lease.
+    pub stop_grace: Duration,
+}
+
+impl Default for MpsConfig {
+    fn default() -> Self {
+        Self {
+            control: None,
+            daemon: MpsDaemon::Device,
+            compute_mode: ComputeMode::ExclusiveProcess,
+            start_timeout: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Whom an MPS daemon serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MpsDaemon {
+    /// All leases on one device.
+    Device,
+    /// One lease.
+    Lease,
+}
+
+/// A GPU's compute mode while an MPS daemon serves it (`nvidia-smi -c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComputeMode {
+    /// `EXCLUSIVE_PROCESS`: nobody but the MPS server. What it was before is restored.
+    ExclusiveProcess,
+    /// What it is.
+    Keep,
 }
 
 impl Default for Config {
@@ -126,6 +176,7 @@ impl Config {
             probe_timeout: Duration::from_secs(20),
             hook: None,
             policy: Policy::default(),
+            mps: MpsConfig::default(),
         }
     }
 
@@ -158,6 +209,7 @@ impl Config {
                 release_grace: raw.policy.release_grace.map_or(policy.release_grace, |d| d.0),
                 max_wait: raw.policy.max_wait.map_or(policy.max_wait, |d| d.0),
             },
+            mps: raw.mps.over(self.mps),
         })
     }
 }

@@ -64,6 +64,12 @@ fn every_key_is_read() {
         privileged = "refuse"
         release_grace = "1m 30s"
         max_wait = "0"
+        [mps]
+        control = "/opt/mps/nvidia-cuda-mps-control"
+        daemon = "lease"
+        compute_mode = "keep"
+        start_timeout = "3s"
+        stop_grace = "0"
         "#,
     );
     let expected = Config {
@@ -87,6 +93,13 @@ fn every_key_is_read() {
             privileged: Privileged::Refuse,
             release_grace: Duration::from_secs(90),
             max_wait: Duration::ZERO,
+        },
+        mps: MpsConfig {
+            control: Some("/opt/mps/nvidia-cuda-mps-control".into()),
+            daemon: MpsDaemon::Lease,
+            compute_mode: ComputeMode::Keep,
+            start_timeout: Duration::from_secs(3),
+            stop_grace: Duration::ZERO,
         },
     };
     assert_eq!(config.unwrap(), expected);
@@ -154,19 +167,22 @@ fn every_driver_is_known() {
 fn the_example_shows_every_key_and_its_default() {
     assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
     let config = parse(&uncommented()).unwrap();
-    // The two that have no fixed default show a path instead.
-    assert!(config.runtime.is_some() && config.hook.is_some());
-    assert_eq!(Config { runtime: None, hook: None, ..config }, Config::default());
+    // The three that have no fixed default show a path instead.
+    assert!(config.runtime.is_some() && config.hook.is_some() && config.mps.control.is_some());
+    let mps = MpsConfig { control: None, ..config.mps.clone() };
+    assert_eq!(Config { runtime: None, hook: None, mps, ..config }, Config::default());
 
     let top = expected_keys("zzz = 1");
     let policy = expected_keys("[policy]\nzzz = 1");
-    assert_eq!((top.len(), policy.len()), (9, 7));
+    let mps = expected_keys("[mps]\nzzz = 1");
+    assert_eq!((top.len(), policy.len(), mps.len()), (10, 7, 5));
     let table: toml::Table = uncommented().parse().unwrap();
     for key in &top {
         assert!(table.contains_key(key), "{key}");
     }
-    for key in &policy {
-        assert!(table.get("policy").unwrap().get(key).is_some(), "policy.{key}");
+    for (name, keys) in [("policy", &policy), ("mps", &mps)] {
+        let missing = keys.iter().find(|key| table[name].get(key).is_none());
+        assert_eq!(missing, None, "{name}");
     }
 }
 

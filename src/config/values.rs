@@ -1,6 +1,6 @@
 //! The file's values, each checked as it is read, so that an error has the value's position.
 
-use super::{Driver, Source};
+use super::{ComputeMode, Driver, MpsConfig, MpsDaemon, Source};
 use crate::injection::HOOK_NAME;
 use crate::request::Strategy;
 use crate::request::policy::{Busy, Injected, Privileged};
@@ -30,6 +30,8 @@ pub(super) struct RawConfig {
     pub hook: Option<HookPath>,
     #[serde(default)]
     pub policy: RawPolicy,
+    #[serde(default)]
+    pub mps: RawMps,
 }
 
 /// The `[policy]` table.
@@ -43,6 +45,30 @@ pub(super) struct RawPolicy {
     pub privileged: Option<Privileged>,
     pub release_grace: Option<HumanDuration>,
     pub max_wait: Option<HumanDuration>,
+}
+
+/// The `[mps]` table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMps {
+    pub control: Option<AbsolutePath>,
+    pub daemon: Option<MpsDaemon>,
+    pub compute_mode: Option<ComputeMode>,
+    pub start_timeout: Option<Timeout>,
+    pub stop_grace: Option<HumanDuration>,
+}
+
+impl RawMps {
+    /// The values that are given, and of the others those of `earlier`.
+    pub(super) fn over(self, earlier: MpsConfig) -> MpsConfig {
+        MpsConfig {
+            control: self.control.map(|path| path.0).or(earlier.control),
+            daemon: self.daemon.unwrap_or(earlier.daemon),
+            compute_mode: self.compute_mode.unwrap_or(earlier.compute_mode),
+            start_timeout: self.start_timeout.map_or(earlier.start_timeout, |d| d.0),
+            stop_grace: self.stop_grace.map_or(earlier.stop_grace, |d| d.0),
+        }
+    }
 }
 
 /// A path that means the same whatever the caller's working directory is.

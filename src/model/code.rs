@@ -18,6 +18,12 @@ pub enum Code {
     NoMatch,
     /// Devices match, but not enough of them is free now.
     NoCapacity,
+    /// Devices match, and on none can the limits be held that the request requires.
+    EnforcementUnmet,
+    /// A limit could not be set: the MPS daemon does not start, the kernel takes no `dmem.max`.
+    IsolationFailed,
+    /// The limit of a lease cannot be changed while its container runs.
+    ResizeUnsupported,
     /// The container already holds a live lease under this id.
     AlreadyLeased,
     /// The configuration file cannot be used.
@@ -60,6 +66,9 @@ impl Code {
         Self::PolicyDenied,
         Self::NoMatch,
         Self::NoCapacity,
+        Self::EnforcementUnmet,
+        Self::IsolationFailed,
+        Self::ResizeUnsupported,
         Self::AlreadyLeased,
         Self::BadConfig,
         Self::StaleInventory,
@@ -87,6 +96,9 @@ impl Code {
             Self::PolicyDenied => "policy-denied",
             Self::NoMatch => "no-match",
             Self::NoCapacity => "no-capacity",
+            Self::EnforcementUnmet => "enforcement-unmet",
+            Self::IsolationFailed => "isolation-failed",
+            Self::ResizeUnsupported => "resize-unsupported",
             Self::AlreadyLeased => "already-leased",
             Self::BadConfig => "bad-config",
             Self::StaleInventory => "stale-inventory",
@@ -111,10 +123,16 @@ impl Code {
     #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
-            Self::BadRequest | Self::NotSupportedYet | Self::PolicyDenied => 2,
-            Self::NoMatch | Self::NoCapacity | Self::RequirementUnmet => 3,
+            Self::BadRequest
+            | Self::NotSupportedYet
+            | Self::PolicyDenied
+            | Self::ResizeUnsupported => 2,
+            Self::NoMatch | Self::NoCapacity | Self::EnforcementUnmet | Self::RequirementUnmet => 3,
             Self::BadConfig | Self::BadInventory | Self::StaleInventory => 4,
-            Self::LockTimeout | Self::StateUnavailable | Self::CorruptLease => 5,
+            Self::LockTimeout
+            | Self::StateUnavailable
+            | Self::CorruptLease
+            | Self::IsolationFailed => 5,
             Self::UnknownLease => 6,
             Self::HolderAlive | Self::AlreadyLeased => 7,
             Self::BadBundle

@@ -60,18 +60,52 @@ impl fmt::Display for Isolation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Enforcement {
-    /// Nobody: the share exists in the ledger only.
+    /// Nobody, and nothing could: what the container may do gets it past any limit.
     None,
     /// Nobody, because the device does not exist; what is in effect would be enforced by one that
     /// does.
     Simulated,
-    /// A setting that the workload can undo.
+    /// A setting that the workload can undo, or the workload's good will.
     Advisory,
     /// The vendor's driver.
     Driver,
     /// The kernel.
     Kernel,
 }
+
+impl Enforcement {
+    /// Every value, the weakest first.
+    pub const ALL: &[Self] =
+        &[Self::None, Self::Simulated, Self::Advisory, Self::Driver, Self::Kernel];
+
+    /// The spelling in records, annotations and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Simulated => "simulated",
+            Self::Advisory => "advisory",
+            Self::Driver => "driver",
+            Self::Kernel => "kernel",
+        }
+    }
+
+    /// Whether a workload is held to the limit whether it wants or not; of a device that does not
+    /// exist, whether it would be.
+    #[must_use]
+    pub const fn holds(self) -> bool {
+        matches!(self, Self::Simulated | Self::Driver | Self::Kernel)
+    }
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The variable that tells a container who enforces its limits.
+pub const ENFORCEMENT_VARIABLE: &str = "GPULEASE_ENFORCEMENT";
 
 /// What was asked for and what a lease got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,4 +121,15 @@ pub struct IsolationRecord {
     pub compute_enforcement: Enforcement,
     /// Who enforces the memory share.
     pub memory_enforcement: Enforcement,
+    /// What stronger limits would need: phrases without a full stop, the same as in a refusal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
+impl IsolationRecord {
+    /// As annotation and variable: `compute=driver,memory=advisory`.
+    #[must_use]
+    pub fn enforcement(&self) -> String {
+        format!("compute={},memory={}", self.compute_enforcement, self.memory_enforcement)
+    }
 }

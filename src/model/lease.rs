@@ -1,5 +1,6 @@
 //! The lease: the record that a container holds a share of devices.
 
+use super::cu_set::CuSet;
 use super::device::{Device, PciAddress, Vendor};
 use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
 use super::isolation::IsolationRecord;
@@ -103,6 +104,12 @@ pub struct LeasedDevice {
     /// The MIG instance that it is, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig: Option<MigInstance>,
+    /// Of an AMD device that is shared by masks: the compute units of this lease, and of no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cu_mask: Option<CuSet>,
+    /// The region of the cgroup's `dmem.max` that is limited to `memory_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dmem_region: Option<String>,
 }
 
 impl LeasedDevice {
@@ -141,6 +148,30 @@ pub struct Precreate {
     pub until_ms: u64,
     /// When the hook began, as [`Owner::start_time`]: the container's processes are younger.
     pub since: u64,
+}
+
+/// The place of a lease at an MPS control daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MpsSeat {
+    /// The daemon's name, which is that of its directory below `mps/`: the device's UUID, or the
+    /// lease's id where each lease has a daemon.
+    pub daemon: String,
+    /// The host's id of the user that the container's processes are: a server serves one.
+    pub uid: u32,
+    /// The daemon's own limit of compute is this lease's share, and no lease on the device may have a
+    /// larger one.
+    #[serde(default)]
+    pub pinned: bool,
+    /// The daemon's pipe directory on the host; null until the lease has been attached to it.
+    #[serde(default)]
+    pub pipe: Option<String>,
+    /// What is the `/dev/shm` of the daemon and its clients, on the host; null of a daemon that is
+    /// not gpulease's, which has the host's.
+    #[serde(default)]
+    pub shm: Option<String>,
+    /// It was there before and belongs to somebody else: never configured and never stopped.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// A lease as it lies on disk.
@@ -182,6 +213,9 @@ pub struct Lease {
     pub devices: Vec<LeasedDevice>,
     /// How the shares are made true.
     pub isolation: IsolationRecord,
+    /// Where shares are made true by MPS: by which daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mps: Option<MpsSeat>,
     /// Environment that `exec` must see too; null removes a variable.
     #[serde(default)]
     pub env: BTreeMap<String, Option<String>>,
@@ -259,6 +293,8 @@ mod tests {
             sharing: Sharing::Exclusive,
             simulated: false,
             mig: device.instance().cloned(),
+            cu_mask: None,
+            dmem_region: None,
         }
     }
 

@@ -4,9 +4,11 @@
 
 pub mod cdi;
 pub mod code;
+pub mod cu_set;
 mod details;
 pub mod device;
 pub mod driver;
+pub mod facilities;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod id;

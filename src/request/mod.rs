@@ -30,7 +30,7 @@ mod tests;
 pub use error::RequestError;
 pub use policy::Policy;
 pub use raw::is_request_key;
-pub use types::{Amount, Count, MigChoice, Request, Selector, Source, Strategy, Topology};
+pub use types::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Strategy, Topology};
 
 use raw::{Collected, Dialect};
 use std::collections::BTreeMap;

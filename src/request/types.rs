@@ -113,6 +113,15 @@ pub enum Source {
     Injected,
 }
 
+/// Whether limits have to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforce {
+    /// As well as they can here.
+    Preferred,
+    /// Refuse where the workload could undo the limit of compute or memory that it asks for.
+    Required,
+}
+
 /// What a container asks for. Everything is resolved but the devices themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -134,6 +143,8 @@ pub struct Request {
     pub min_memory: Option<Bytes>,
     /// How the share is to be made true.
     pub isolation: Isolation,
+    /// Whether its limits have to hold.
+    pub enforcement: Enforce,
     /// Which of the fitting ones.
     pub strategy: Strategy,
     /// How much the links matter.
@@ -163,6 +174,7 @@ impl Request {
             sharing: Sharing::Exclusive,
             min_memory: None,
             isolation: Isolation::Auto,
+            enforcement: Enforce::Preferred,
             strategy,
             topology: Topology::Preferred,
             priority: 5,

@@ -12,6 +12,7 @@ use crate::injection::{
     self, Document, Facts, GRANTED_PREFIX, Injection, SpecHook, apply, revert, strip_granted,
     strip_our_hooks,
 };
+use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::id::{LeaseKey, Nonce};
@@ -263,6 +264,8 @@ impl<'a> Start<'a> {
                 &asked.inventory.node,
                 &self.site.paths,
             ),
+            uid: None,
+            facilities: facilities(&asked.config, &self.site.paths),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
         };

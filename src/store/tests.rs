@@ -34,6 +34,8 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
             sharing: Sharing::Exclusive,
             simulated: true,
             mig: None,
+            cu_mask: None,
+            dmem_region: None,
         }],
         isolation: IsolationRecord {
             requested: Isolation::Auto,
@@ -41,7 +43,9 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
             effective: Isolation::None,
             compute_enforcement: Enforcement::None,
             memory_enforcement: Enforcement::None,
+            lacks: Vec::new(),
         },
+        mps: None,
         env: std::collections::BTreeMap::new(),
         priority: 5,
         workload: None,

@@ -189,6 +189,8 @@ impl Node {
                 sharing: Sharing::Exclusive,
                 simulated: true,
                 mig: None,
+                cu_mask: None,
+                dmem_region: None,
             }],
             isolation: IsolationRecord {
                 requested: Isolation::Auto,
@@ -196,7 +198,9 @@ impl Node {
                 effective: Isolation::None,
                 compute_enforcement: Enforcement::None,
                 memory_enforcement: Enforcement::None,
+                lacks: Vec::new(),
             },
+            mps: None,
             env: BTreeMap::new(),
             priority: 5,
             workload: None,
