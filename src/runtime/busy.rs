@@ -4,7 +4,6 @@
 //! nothing: every start with a request comes through here.
 
 use super::ask::Asked;
-use super::inventory::command_path;
 use super::site::Site;
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
@@ -15,6 +14,7 @@ use crate::request::Source;
 use crate::request::policy::Busy;
 use crate::sys::ask::ask_bounded;
 use crate::sys::gpu_users::{self, User};
+use crate::sys::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -37,7 +37,7 @@ pub(super) fn users(site: &Site, asked: &Asked) -> Vec<User> {
     if !has_outsider_on_nvidia(&users, site, asked) {
         return users;
     }
-    match command_path() {
+    match programs::command() {
         Some(program) => refined(users, &asked.inventory.node, &program, &site.own_arguments()),
         None => users,
     }

@@ -7,9 +7,8 @@ use crate::failure::Failure;
 use crate::injection::{self, HOOK_NAME, HookEntry, HookStage};
 use crate::model::code::Code;
 use crate::model::lease::{Lease, LeasedDevice};
-use crate::sys::failpoint;
+use crate::sys::{failpoint, programs};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Seconds after which the low-level runtime kills a hook of ours: more than the hook waits for
 /// the ledger.
@@ -44,8 +43,7 @@ pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
 /// The hook beside this program, unless the configuration names another. It must be there: a
 /// runtime that cannot find a hook fails the start with a message that helps nobody.
 fn hook_path(config: &Config) -> Result<String, Failure> {
-    let beside = || Some(std::env::current_exe().ok()?.parent()?.join(HOOK_NAME));
-    let path: Option<PathBuf> = config.hook.clone().or_else(beside);
+    let path = config.hook.clone().or_else(|| programs::beside(HOOK_NAME));
     match path {
         Some(path) if path.is_file() => Ok(path.display().to_string()),
         other => Err(Failure::new(

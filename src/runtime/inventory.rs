@@ -8,9 +8,9 @@ use crate::inventory::{self, Inventory, Look};
 use crate::model::code::Code;
 use crate::sys::ask::{Finished, run_bounded};
 use crate::sys::lock::Lock;
+use crate::sys::programs;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
@@ -70,8 +70,8 @@ fn refresh(site: &Site, deadline: Duration) -> Result<(), Failure> {
         Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
             .hint("run `gpulease inventory refresh` and see what it says")
     };
-    let program =
-        command_path().ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
+    let program = programs::command()
+        .ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
     let mut args: Vec<OsString> = site.own_arguments();
     args.extend(["inventory".into(), "refresh".into()]);
     match run_bounded(&program, &args, deadline) {
@@ -79,11 +79,4 @@ fn refresh(site: &Site, deadline: Duration) -> Result<(), Failure> {
         Ok(Finished { stderr, .. }) => Err(fault(crate::model::text::shown_line(&stderr))),
         Err(error) => Err(fault(format!("`{}`: {error}", program.display()))),
     }
-}
-
-/// `gpulease` beside this program, or where packages put it.
-pub(super) fn command_path() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("gpulease")));
-    let fixed = ["/usr/bin/gpulease", "/usr/local/bin/gpulease"].map(PathBuf::from);
-    beside.into_iter().chain(fixed).find(|path| path.is_file())
 }

@@ -18,6 +18,7 @@ pub mod mount;
 #[cfg(feature = "cli")]
 pub mod nvml;
 pub mod proc;
+pub mod programs;
 pub mod random;
 #[cfg(feature = "rocm-smi")]
 pub mod rocm_smi;

@@ -9,6 +9,7 @@ use crate::injection::HOOK_NAME;
 use crate::paths::Paths;
 use crate::runtime::lowlevel;
 use crate::sys::checked::{FileError, check_unread};
+use crate::sys::programs::beside;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -96,11 +97,10 @@ pub(super) fn check_hook(subject: &Subject, found: &mut Findings) {
 
 /// The shim beside this program, or else where it is installed on the host.
 fn installed(paths: &Paths) -> Option<PathBuf> {
-    let own = || std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(SHIM_NAME)));
     // This program may have come from elsewhere than the host that it looks at.
-    let beside = if paths.root == Path::new("/") { own() } else { None };
+    let own = if paths.root == Path::new("/") { beside(SHIM_NAME) } else { None };
     let fixed = || lowlevel::installed_on(SHIM_NAME, paths);
-    beside.filter(|path| path.is_file()).or_else(fixed)
+    own.filter(|path| path.is_file()).or_else(fixed)
 }
 
 /// The shim looks beside its own file, not beside a link to it.

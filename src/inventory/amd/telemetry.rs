@@ -7,8 +7,9 @@ use crate::inventory::activity::Usage;
 use crate::model::device::{Device, Vendor};
 use crate::paths::Paths;
 use crate::sys::ask::ask_bounded;
+use crate::sys::programs;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Its name.
@@ -54,7 +55,7 @@ pub struct Reading {
 #[must_use]
 pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     let mut usage = activity::usage(paths, devices);
-    if let Some(program) = program().filter(|_| !usage.is_empty()) {
+    if let Some(program) = programs::find(PROGRAM).filter(|_| !usage.is_empty()) {
         let readings = ask(&program, DEADLINE);
         for one in &mut usage {
             if let Some(device) = devices.iter().find(|device| device.uuid == one.device) {
@@ -63,13 +64,6 @@ pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
         }
     }
     usage
-}
-
-/// Beside this program, or where packages put it.
-fn program() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
-    let fixed = Path::new("/usr/bin").join(PROGRAM);
-    beside.into_iter().chain([fixed]).find(|path| path.is_file())
 }
 
 /// What it says; nothing if it does not answer, or not in a way that this version understands.

@@ -1,0 +1,39 @@
+//! The other programs of gpulease.
+
+use std::path::{Path, PathBuf};
+
+/// Where packages put them.
+const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
+
+/// Where a program of this name lies if it is beside this one.
+#[must_use]
+pub fn beside(name: &str) -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.join(name))
+}
+
+/// The program of this name beside this one, or where packages put it; never one that only the
+/// caller's `PATH` leads to.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let fixed = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name));
+    beside(name).into_iter().chain(fixed).find(|path| path.is_file())
+}
+
+/// The `gpulease` command, which does what takes long or needs more than a start should carry.
+#[must_use]
+pub fn command() -> Option<PathBuf> {
+    find("gpulease")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_this_program_is_found_and_nothing_else() {
+        let own = std::env::current_exe().unwrap();
+        let name = own.file_name().unwrap().to_str().unwrap();
+        assert_eq!(find(name), Some(own));
+        assert_eq!(find("gpulease-that-is-not-there"), None);
+    }
+}
