@@ -2,9 +2,10 @@
 
 use super::demand::Demand;
 use super::filter::{Exclusion, ModelPattern, Standing, exclusion};
+use super::isolation::{Outlook, Planner};
 use super::occupancy::{Fit, Occupancy, occupancies};
 use super::selectors::{BadSelector, resolve};
-use super::snapshot::Snapshot;
+use super::snapshot::{Hold, Snapshot};
 use crate::model::device::{Device, Node, Vendor};
 use crate::request::{Count, MigChoice, Request, Source};
 use std::collections::BTreeSet;
@@ -23,6 +24,10 @@ pub(super) struct Assessed<'a> {
     pub(super) busy: bool,
     /// What is held of it.
     pub(super) occupancy: Occupancy,
+    /// The holds among them that have compute units of their own.
+    pub(super) masked: Vec<&'a Hold>,
+    /// How it would be made true; `None` where the device is out of the question anyway.
+    pub(super) outlook: Option<Outlook>,
     /// Whether the demand fits, if the device could serve at all.
     pub(super) fit: Fit,
 }
@@ -39,6 +44,7 @@ impl Assessed<'_> {
 pub(super) struct Assessment<'a> {
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) request: &'a Request,
+    pub(super) planner: Planner<'a>,
     pub(super) devices: Vec<Assessed<'a>>,
 }
 
@@ -53,8 +59,11 @@ impl<'a> Assessment<'a> {
         let named = resolve(snapshot.node, &request.devices, instances)?;
         let names = |position: usize| named.as_ref().is_none_or(|n| n.contains(&position));
         let model = request.model.as_deref().map(ModelPattern::new);
-        let devices = snapshot.node.devices.iter().enumerate().zip(occupancies(snapshot)).map(
-            |((position, device), occupancy)| {
+        let planner = Planner::new(snapshot, request);
+        let held = occupancies(snapshot);
+        let held = held.of.into_iter().zip(held.masked);
+        let devices = snapshot.node.devices.iter().enumerate().zip(held).map(
+            |((position, device), (occupancy, masked))| {
                 let demand = Demand::on(request, device);
                 let busy = is_busy(snapshot, request, device);
                 // Whoever names a device means it, whatever else goes on there.
@@ -67,18 +76,26 @@ impl<'a> Assessment<'a> {
                     cordoned: is_cordoned(snapshot, device),
                     busy: busy && (snapshot.outsiders.refuse || !by_name),
                 };
+                let exclusion = exclusion(request, model.as_ref(), device, standing, &demand);
+                let is_out = exclusion.is_some_and(|exclusion| exclusion < Exclusion::Unmet);
+                let outlook =
+                    (!is_out).then(|| planner.outlook(device, &demand, &occupancy, &masked));
+                let is_unmet = outlook.is_some_and(|outlook| !outlook.met);
+                let fit = outlook.map_or(Fit::Free, |outlook| outlook.fit);
                 Assessed {
                     device,
-                    exclusion: exclusion(request, model.as_ref(), device, standing, &demand),
+                    exclusion: if is_unmet { Some(Exclusion::Unmet) } else { exclusion },
                     cordoned: standing.cordoned,
                     busy,
-                    fit: occupancy.fit(device, &demand),
+                    fit: occupancy.fit(device, &demand).max(fit),
                     demand,
                     occupancy,
+                    masked,
+                    outlook,
                 }
             },
         );
-        Ok(Self { snapshot, request, devices: devices.collect() })
+        Ok(Self { snapshot, request, planner, devices: devices.collect() })
     }
 
     /// Whether a set may hold devices of several vendors: only if the request says which devices
@@ -133,7 +150,17 @@ impl<'a> Assessment<'a> {
     /// Whether only what passes stands in the way: without any lease, and without processes that
     /// have none, the request would be met.
     pub(super) fn could_be_met(&self) -> bool {
-        let could_serve = |a: &Assessed<'_>| matches!(a.exclusion, None | Some(Exclusion::Busy));
+        self.is_met_by(|exclusion| exclusion == Exclusion::Busy)
+    }
+
+    /// Whether it is for limits that have to hold, and do not, that the request cannot be met.
+    pub(super) fn lacks_enforcement(&self) -> bool {
+        self.is_met_by(|exclusion| exclusion >= Exclusion::Unmet) && !self.could_be_met()
+    }
+
+    /// Whether the request would be met without any lease, if these exclusions were none.
+    fn is_met_by(&self, is_none: impl Fn(Exclusion) -> bool) -> bool {
+        let could_serve = |a: &Assessed<'_>| a.exclusion.is_none_or(&is_none);
         match self.request.count {
             Count::Exactly(count) => self.reach(could_serve) >= count as usize,
             Count::All => {

@@ -11,7 +11,7 @@
 //! Between the sets of two vendors the same order decides, with sums in place of single values.
 
 use super::assess::{Assessed, Assessment};
-use super::enforcement;
+use super::isolation::Plan;
 use super::occupancy::Fit;
 use super::snapshot::{Grant, GrantedDevice};
 use super::topology;
@@ -59,10 +59,13 @@ pub(super) fn all(assessment: &Assessment<'_>) -> Option<Grant> {
 
 fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed<'a>>) -> Grant {
     let set: Vec<&Assessed<'_>> = set.collect();
-    let taken: Vec<&Device> = set.iter().map(|assessed| assessed.device).collect();
-    let confined = assessment.snapshot.asker.confined;
-    let isolation = enforcement::record(assessment.request, &taken, confined);
-    let granted = |assessed: &Assessed<'_>| GrantedDevice {
+    let planner = &assessment.planner;
+    let set = set.into_iter();
+    let set: Vec<(&Assessed<'_>, Plan)> =
+        set.filter_map(|assessed| Some((assessed, assessed.outlook?.plan))).collect();
+    let isolation = planner.record(&set);
+    let pinned = set.iter().any(|(_, plan)| plan.pinned);
+    let granted = |(assessed, plan): (&Assessed<'_>, Plan)| GrantedDevice {
         uuid: assessed.device.uuid.clone(),
         index: assessed.device.index,
         mig_index: assessed.device.place().instance,
@@ -70,12 +73,12 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
         milli: assessed.demand.milli,
         memory: assessed.device.capacity().map(|_| assessed.demand.memory),
         sharing: assessed.demand.sharing,
-        cu_mask: None,
-        dmem_region: None,
+        cu_mask: planner.cu_mask(assessed.device, &assessed.demand, plan, &assessed.masked),
+        dmem_region: planner.limited_region(assessed.device, &assessed.demand, plan),
     };
     let mut devices: Vec<GrantedDevice> = set.into_iter().map(granted).collect();
     devices.sort_by_key(GrantedDevice::place);
-    Grant { devices, isolation, pinned: false }
+    Grant { devices, isolation, pinned }
 }
 
 /// Compares the sets of two vendors: fewer busy devices, more preferred ones, fewer taken out of a grace, the

@@ -79,7 +79,11 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
         .collect();
     verdicts.sort_by_key(Verdict::place);
     Refusal {
-        code: if could_be_met { Code::NoCapacity } else { Code::NoMatch },
+        code: match could_be_met {
+            true => Code::NoCapacity,
+            false if assessment.lacks_enforcement() => Code::EnforcementUnmet,
+            false => Code::NoMatch,
+        },
         summary: summary(assessment),
         verdicts,
         hint: if could_be_met { capacity_hint(assessment) } else { match_hint(assessment) },
@@ -233,6 +237,14 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
         Exclusion::NoShares => {
             "leave out gpulease/compute and gpulease/memory for MIG instances".to_owned()
         }
+        Exclusion::Partition => match request.amount {
+            Amount::Whole => format!(
+                "gpulease/isolation=partition {counts} devices; an administrator cuts AMD's GPUs into partitions"
+            ),
+            Amount::Share { .. } => {
+                "leave out gpulease/compute and gpulease/memory for partitions".to_owned()
+            }
+        },
         Exclusion::MinMemory => {
             let most = before.iter().filter_map(|device| device.memory_total_bytes).max();
             let most = most.unwrap_or_default();
@@ -251,8 +263,22 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             format!("being in service {counts} devices; an administrator cordoned the others")
         }
         Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
+        Exclusion::Unmet => unmet_hint(assessment),
         Exclusion::Busy => busy_hint(assessment.snapshot.outsiders.refuse),
     }
+}
+
+/// What would hold.
+fn unmet_hint(assessment: &Assessment<'_>) -> String {
+    if !assessment.snapshot.asker.confined {
+        return "start the container without CAP_SYS_ADMIN and --privileged, or leave out \
+                gpulease/enforcement=required"
+            .to_owned();
+    }
+    "a whole device holds, and so do a MIG instance (gpulease/isolation=mig) and a partition of an \
+     AMD GPU (gpulease/isolation=partition); or leave out gpulease/enforcement=required to have the \
+     share as advisory"
+        .to_owned()
 }
 
 /// What there is of the kind that was not asked for, and how to ask for that.

@@ -2,6 +2,7 @@
 
 use super::demand::Demand;
 use crate::model::device::Device;
+use crate::model::isolation::Isolation;
 use crate::model::mig::Mig;
 use crate::request::{Amount, MigChoice, Request};
 use std::iter::Peekable;
@@ -22,6 +23,8 @@ pub(super) enum Exclusion {
     Kind,
     /// A MIG instance of another profile is asked for.
     Profile,
+    /// A partition of an AMD GPU is asked for, whole, and it is none.
+    Partition,
     /// Its capacity is below the request's minimum.
     MinMemory,
     /// Its driver does not answer for it.
@@ -36,18 +39,21 @@ pub(super) enum Exclusion {
     NoShares,
     /// More is asked for than it has.
     TooSmall,
+    /// The request requires limits to hold that would not on it.
+    Unmet,
     /// Processes outside of any lease compute on it. The last check: it alone may pass by itself.
     Busy,
 }
 
 impl Exclusion {
     /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::NotNamed,
         Self::Vendor,
         Self::Model,
         Self::Kind,
         Self::Profile,
+        Self::Partition,
         Self::MinMemory,
         Self::Unqueryable,
         Self::Unhealthy,
@@ -55,6 +61,7 @@ impl Exclusion {
         Self::UnknownMemory,
         Self::NoShares,
         Self::TooSmall,
+        Self::Unmet,
         Self::Busy,
     ];
 
@@ -78,7 +85,8 @@ pub(super) struct Standing {
     pub(super) busy: bool,
 }
 
-/// The first reason for which the device is out of the question, if any.
+/// The first reason for which the device is out of the question, if any. Whether limits would hold is
+/// not looked at: [`Exclusion::Unmet`] is the planner's.
 pub(super) fn exclusion(
     request: &Request,
     model: Option<&ModelPattern>,
@@ -99,6 +107,10 @@ pub(super) fn exclusion(
             (MigChoice::Instances(Some(profile)), Some(instance)) => instance.profile != *profile,
             _ => false,
         },
+        Exclusion::Partition => {
+            request.isolation == Isolation::Partition
+                && (device.details.partition.is_none() || request.amount != Amount::Whole)
+        }
         Exclusion::MinMemory => {
             let least = request.min_memory.zip(device.memory_total_bytes);
             least.is_some_and(|(least, total)| total < least)
@@ -112,6 +124,7 @@ pub(super) fn exclusion(
         }
         Exclusion::NoShares => request.amount != Amount::Whole && device.instance().is_some(),
         Exclusion::TooSmall => demand.exceeds(device),
+        Exclusion::Unmet => false,
         Exclusion::Busy => standing.busy,
     };
     Exclusion::ALL.into_iter().find(applies)

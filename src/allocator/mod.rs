@@ -3,7 +3,7 @@
 //!
 //! The way of a request through the files: [`mod@allocate`] holds the sequence; `filter` and
 //! `selectors` say which devices could ever serve, `occupancy` what is left of each, `demand` what
-//! is asked of each, `choose` and `topology` which of the fitting ones are taken; `reasons` and
+//! is asked of each, `isolation` how a share of each is made true, `choose` and `topology` which of the fitting ones are taken; `reasons` and
 //! `explain` put a refusal into words.
 
 #![forbid(unsafe_code)]
@@ -12,9 +12,9 @@ pub mod allocate;
 mod assess;
 mod choose;
 mod demand;
-mod enforcement;
 mod explain;
 mod filter;
+mod isolation;
 mod occupancy;
 mod one_line;
 mod reasons;

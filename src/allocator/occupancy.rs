@@ -1,6 +1,7 @@
 //! What is held of each device, and whether a demand still fits.
 
 use super::demand::Demand;
+use super::isolation::Company;
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::Device;
 use crate::model::id::DeviceId;
@@ -15,6 +16,8 @@ pub(super) struct Tally {
     memory: Bytes,
     held: bool,
     exclusively: bool,
+    /// How the shares among them are made true.
+    pub(super) company: Company,
 }
 
 impl Tally {
@@ -23,6 +26,7 @@ impl Tally {
         self.memory = self.memory.saturating_add(hold.memory);
         self.held = true;
         self.exclusively |= hold.sharing == Sharing::Exclusive;
+        self.company.add(hold);
     }
 
     /// Nothing is left where another device's holder has the same hardware.
@@ -57,7 +61,7 @@ impl Tally {
 }
 
 /// Whether a demand fits on a device now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
     /// Yes, and leases in their grace keep what they had.
     Free,
@@ -101,7 +105,7 @@ impl Snapshot<'_> {
     /// what it has is its instances'.
     #[must_use]
     pub fn free(&self) -> Vec<(MilliGpu, Bytes)> {
-        let devices = self.node.devices.iter().zip(occupancies(self));
+        let devices = self.node.devices.iter().zip(occupancies(self).of);
         devices
             .map(|(device, occupancy)| match device.is_in_mig_mode() {
                 true => (MilliGpu(0), Bytes(0)),
@@ -111,23 +115,35 @@ impl Snapshot<'_> {
     }
 }
 
-/// The occupancy of each device, in the node's order. Holds on devices that the node does not
-/// have are left out: nothing here can be given away twice because of them.
-pub(super) fn occupancies(snapshot: &Snapshot<'_>) -> Vec<Occupancy> {
+/// What is held of each device, in the node's order.
+pub(super) struct Occupancies<'a> {
+    pub(super) of: Vec<Occupancy>,
+    /// The holds that have compute units of their own.
+    pub(super) masked: Vec<Vec<&'a Hold>>,
+}
+
+/// The occupancy of each device. Holds on devices that the node does not have are left out: nothing
+/// here can be given away twice because of them.
+pub(super) fn occupancies<'a>(snapshot: &'a Snapshot<'_>) -> Occupancies<'a> {
     let mut all = vec![Occupancy::default(); snapshot.node.devices.len()];
+    let mut masked = vec![Vec::new(); snapshot.node.devices.len()];
     let positions: BTreeMap<&DeviceId, usize> =
         snapshot.node.devices.iter().enumerate().map(|(i, device)| (&device.uuid, i)).collect();
     for hold in &snapshot.holds {
-        let Some(occupancy) = positions.get(&hold.device).and_then(|i| all.get_mut(*i)) else {
-            continue;
-        };
+        let Some(position) = positions.get(&hold.device).copied() else { continue };
+        let Some(occupancy) = all.get_mut(position) else { continue };
         if !hold.grace {
             occupancy.firm.add(hold);
         }
         occupancy.with_grace.add(hold);
+        if hold.manner.cus.is_some()
+            && let Some(masked) = masked.get_mut(position)
+        {
+            masked.push(hold);
+        }
     }
     share_with_kin(&snapshot.node.devices, &mut all);
-    all
+    Occupancies { of: all, masked }
 }
 
 /// Who holds a GPU in MIG mode, whose node an engine had given away, holds its instances; and who

@@ -53,6 +53,10 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             format!("a MIG instance of the profile {}", profile.unwrap_or("?"))
         }
         Exclusion::NoShares => "a MIG instance, which is leased whole, not in shares".to_owned(),
+        Exclusion::Partition => match request.amount {
+            Amount::Whole => "not a partition of an AMD GPU".to_owned(),
+            Amount::Share { .. } => "a partition is asked for, which is leased whole".to_owned(),
+        },
         Exclusion::MinMemory => {
             let total = assessed.device.memory_total_bytes.unwrap_or_default();
             let (has, least) = apart(total, request.min_memory.unwrap_or_default());
@@ -77,6 +81,9 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             let (has, asked) = apart(capacity, assessed.demand.memory);
             format!("has {has} to lease, {asked} asked")
         }
+        Exclusion::Unmet => assessed.outlook.map_or_else(String::new, |outlook| {
+            assessment.planner.unmet(assessed.device, outlook.plan)
+        }),
         Exclusion::Busy => busy(&assessment.snapshot.outsiders.of(assessed.device)),
     }
 }
@@ -103,6 +110,11 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     let holders = holders(assessment, assessed, held_exclusively);
     if held_exclusively {
         return format!("held exclusively by {holders}");
+    }
+    let fits = assessed.occupancy.fit(assessed.device, &assessed.demand) != Fit::Taken;
+    let conflict = assessed.outlook.and_then(|outlook| outlook.conflict);
+    if let Some(conflict) = conflict.filter(|_| fits) {
+        return format!("{}; held by {holders}", conflict.reason());
     }
     let (free_milli, free_memory) = assessed.occupancy.firm.free(assessed.device);
     if assessed.demand.sharing == Sharing::Exclusive {

@@ -7,9 +7,10 @@ use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Asker, Grant, Snapshot};
 use crate::injection;
 use crate::model::device::{Device, Node, Vendor};
-use crate::model::facilities::Facilities;
-use crate::model::id::{DeviceId, LeaseKey, Nonce};
-use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION};
+use crate::model::facilities::{Facilities, MpsDaemons};
+use crate::model::id::{DeviceId, LeaseId, LeaseKey, Nonce};
+use crate::model::isolation::Isolation;
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECORD_VERSION};
 use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
@@ -195,6 +196,7 @@ fn record(
     grant: &Grant,
 ) -> Result<Lease, ClaimError> {
     let nonce = random::nonce().map_err(ClaimError::Random)?;
+    let id = nonce.lease_id();
     let devices: Vec<&Device> =
         grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
     // Devices that the engine injected are leased as they stand: so is their environment.
@@ -205,7 +207,8 @@ fn record(
     };
     Ok(Lease {
         v: RECORD_VERSION,
-        id: nonce.lease_id(),
+        mps: seat(grant, claimant, &id),
+        id,
         nonce,
         state: LeaseState::Pending,
         container_id: claimant.key.container_id.clone(),
@@ -220,13 +223,26 @@ fn record(
         cgroup: claimant.expected_cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
         isolation: grant.isolation.clone(),
-        mps: None,
         env,
         priority: request.priority,
         workload: request.workload.clone(),
         release_grace_ms: clock::millis(claimant.release_grace),
         grace_until_ms: None,
     })
+}
+
+/// The place at the MPS daemon that the lease will be attached to. The allocator plans with MPS only
+/// where the user is known.
+fn seat(grant: &Grant, claimant: &Claimant<'_>, id: &LeaseId) -> Option<MpsSeat> {
+    if grant.isolation.effective != Isolation::Mps {
+        return None;
+    }
+    let daemon = match claimant.facilities.mps.as_ref().ok()?.daemons {
+        MpsDaemons::PerDevice => grant.devices.first()?.uuid.to_string(),
+        MpsDaemons::PerLease => id.to_string(),
+    };
+    let (uid, pinned) = (claimant.uid?, grant.pinned);
+    Some(MpsSeat { daemon, uid, pinned, pipe: None, shm: None, adopted: false })
 }
 
 /// Where a vendor's runtime gives all that is granted, it goes by variables of its own.

@@ -2,7 +2,7 @@
 
 use crate::model::driver::Capability;
 use crate::model::mig::MigProfile;
-use crate::request::{Amount, Count, MigChoice, Request, Selector, Source, Topology};
+use crate::request::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Topology};
 use serde_json::{Value, json};
 
 /// `count=2 vendor=amd compute=500m …`: in the words of the annotations, what was left open filled
@@ -29,6 +29,8 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     add("sharing", Some(request.sharing.to_string()));
     let instances = matches!(request.mig, MigChoice::Instances(_));
     add("isolation", (shared || instances).then(|| request.isolation.to_string()));
+    let required = request.enforcement == Enforce::Required;
+    add("enforcement", required.then(|| "required".to_owned()));
     add("strategy", Some(request.strategy.as_str().to_owned()));
     let several = request.count != Count::Exactly(1);
     add("topology", several.then(|| topology(request.topology).to_owned()));
@@ -57,6 +59,10 @@ pub(super) fn json(request: &Request) -> Value {
         "min_memory_bytes": request.min_memory,
         "sharing": request.sharing,
         "isolation": request.isolation,
+        "enforcement": match request.enforcement {
+            Enforce::Preferred => "preferred",
+            Enforce::Required => "required",
+        },
         "mig_profile": profile(request),
         "strategy": request.strategy,
         "topology": topology(request.topology),

@@ -25,6 +25,12 @@ pub struct Details {
     /// The dies (XCC) that an AMD device's compute units lie on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xccs: Option<u32>,
+    /// The shader engines of each of these dies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shader_engines: Option<u32>,
+    /// The highest CUDA version that NVIDIA's driver serves it with (`12.4`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
     /// The partition of an AMD GPU that the device is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,

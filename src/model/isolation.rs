@@ -132,4 +132,13 @@ impl IsolationRecord {
     pub fn enforcement(&self) -> String {
         format!("compute={},memory={}", self.compute_enforcement, self.memory_enforcement)
     }
+
+    /// Whether a text is such a one.
+    #[must_use]
+    pub fn is_enforcement(text: &str) -> bool {
+        let is_one = |word: &str| Enforcement::ALL.iter().any(|one| one.as_str() == word);
+        text.strip_prefix("compute=")
+            .and_then(|rest| rest.split_once(",memory="))
+            .is_some_and(|(compute, memory)| is_one(compute) && is_one(memory))
+    }
 }

@@ -203,9 +203,8 @@ impl<'w, 'a> Builder<'w, 'a> {
     /// How it is chosen, made true and used.
     fn how(&mut self, request: &mut Request, policy: &Policy) -> Result<(), RequestError> {
         self.isolation(request)?;
-        let known = ["required", "preferred"];
-        if let Some(said) = self.one(KeyId::Enforcement, |text, _| values::one_of(text, &known))? {
-            self.check_support(said.word, said.word.value);
+        if let Some(enforcement) = self.plain(KeyId::Enforcement, values::enforcement)? {
+            request.enforcement = enforcement;
         }
         match self.one(KeyId::Strategy, |text, _| values::strategy(text))? {
             Some(said) => {

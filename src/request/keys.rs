@@ -241,10 +241,9 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/enforcement",
         env: "GPULEASE_ENFORCEMENT",
         syntax: "`required`|`preferred`",
-        meaning: "whether to refuse if a limit can only be advisory",
+        meaning: "`required` refuses where the limits of compute and memory that are asked for could be undone by the workload; the lease says who enforces each",
         default: "`preferred`",
         example: "preferred",
-        support: Support::Except(&["required"]),
         ..PLAIN
     },
     Key {

@@ -7,6 +7,7 @@ use super::keys::{self, Key, KeyId};
 use super::nearest::nearest;
 use super::{Input, Policy};
 use crate::model::device::SIMULATED_VARIABLE;
+use crate::model::isolation::{ENFORCEMENT_VARIABLE, IsolationRecord};
 use crate::model::text::shown;
 
 /// The longest value. Kubernetes alone would let through 256 KiB.
@@ -202,11 +203,18 @@ fn exact(spelled: &str, short: &str) -> Option<&'static Key> {
     if prefix == keys::PREFIX || narrowed() { keys::by_short_name(short) } else { None }
 }
 
+/// Whether it is one of the variables by which a container is told what it got: an image may have
+/// them, made from a container that had a lease.
+fn is_told(name: &str, value: &str) -> bool {
+    name == SIMULATED_VARIABLE
+        || (name == ENFORCEMENT_VARIABLE && IsolationRecord::is_enforcement(value))
+}
+
 fn variables(env: &[(String, String)]) -> Result<Vec<Word<'_>>, RequestError> {
     let mut words: Vec<Word<'_>> = Vec::new();
     for (spelled, value) in env {
         // What we tell a container is no request of its own.
-        if !spelled.starts_with(keys::ENV_PREFIX) || spelled == SIMULATED_VARIABLE {
+        if !spelled.starts_with(keys::ENV_PREFIX) || is_told(spelled, value) {
             continue;
         }
         let key = keys::by_env(spelled).ok_or_else(|| {

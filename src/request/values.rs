@@ -2,7 +2,7 @@
 //! in integers, because in floats 0.1 and 0.2 do not add up to 0.3.
 
 use super::raw::Dialect;
-use super::types::{Count, Selector, Strategy, Topology};
+use super::types::{Count, Enforce, Selector, Strategy, Topology};
 use crate::model::device::{PciAddress, Vendor};
 use crate::model::driver::Capability;
 use crate::model::isolation::Isolation;
@@ -209,9 +209,13 @@ pub fn isolation(text: &str, dialect: Dialect) -> Result<Isolation, Reason> {
     known.iter().find(|isolation| isolation.as_str() == text).copied().ok_or(NOT_KNOWN)
 }
 
-/// Checks one word out of a list.
-pub fn one_of(text: &str, known: &[&str]) -> Result<(), Reason> {
-    if known.contains(&text) { Ok(()) } else { Err(NOT_KNOWN) }
+/// Whether limits have to hold.
+pub fn enforcement(text: &str) -> Result<Enforce, Reason> {
+    match text {
+        "required" => Ok(Enforce::Required),
+        "preferred" => Ok(Enforce::Preferred),
+        _ => Err(NOT_KNOWN),
+    }
 }
 
 /// A strategy, or another GPU manager's name for one. `None`: a name that is known, for something

@@ -176,7 +176,7 @@ const ROWS: &[Row] = &[
         node.write("proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n");
     }),
     warning("inventory-damaged", "gpulease inventory refresh", |node| {
-        node.write("run/gpulease/inventory.json", "{\"v\": 2}");
+        node.write("run/gpulease/inventory.json", "{\"v\": 3}");
     }),
     fault("devices-file-insecure", "devices.toml", true, |node| node.chmod(DEVICES, 0o666)),
     fault("devices-file-invalid", "devices.toml", true, |node| node.write(DEVICES, "[[device]]\n")),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The version of the format that this build writes and reads. Another one is no loss: the
 /// inventory is made anew.
-pub const INVENTORY_VERSION: u32 = 2;
+pub const INVENTORY_VERSION: u32 = 3;
 
 /// The result of a scan, as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

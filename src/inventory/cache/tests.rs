@@ -70,7 +70,7 @@ fn a_scan_is_fresh_and_survives_its_file() {
     assert_eq!(read, inventory);
     assert_eq!(host.freshness(&read), Ok(()));
     let text = String::from_utf8(bytes).unwrap();
-    assert!(text.starts_with("{\"v\":2,") && text.contains("\"source\":\"static\""), "{text}");
+    assert!(text.starts_with("{\"v\":3,") && text.contains("\"source\":\"static\""), "{text}");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn other_reasons_to_be_stale() {
     let host = Host::with_profile("mixed4");
     let inventory = host.scan().unwrap();
     let stale = host.freshness(&Inventory { v: 1, ..inventory.clone() });
-    assert_eq!(stale, Err(StaleReason::Version { found: 1, expected: 2 }));
+    assert_eq!(stale, Err(StaleReason::Version { found: 1, expected: 3 }));
 
     let other = host.paths.etc.join("other.toml");
     fs::copy(host.file(), &other).unwrap();
@@ -207,7 +207,7 @@ fn bad_files_are_refused_with_their_path() {
 #[test]
 fn damaged_inventories_are_told_from_other_versions() {
     let code = |bytes: &[u8]| decode(bytes).unwrap_err().code();
-    for bytes in [&b""[..], b"{", b"[]", b"{}", b"{\"v\": 2}", b"{\"v\": -1}", b"\xff"] {
+    for bytes in [&b""[..], b"{", b"[]", b"{}", b"{\"v\": 3}", b"{\"v\": -1}", b"\xff"] {
         assert!(matches!(decode(bytes), Err(InventoryError::Damaged(_))), "{bytes:?}");
         assert_eq!(code(bytes), Code::StaleInventory);
     }

@@ -334,7 +334,6 @@ fn the_rest_of_the_keys() {
 fn what_is_not_supported_yet_is_said_last_and_names_key_and_value() {
     for (key, value) in [
         ("gpulease/topology", "required"),
-        ("gpulease/enforcement", "required"),
         ("gpulease/wait", "30s"),
         ("gpulease/wait", "5m"),
         ("gpulease/ttl", "8h"),

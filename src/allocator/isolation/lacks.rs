@@ -1,0 +1,178 @@
+//! What a limit lacks to hold, in phrases.
+
+use super::cu_mask::Shape;
+use super::dmem_region::{NoRegion, region};
+use super::mode::Conflict;
+use super::plan::{Plan, Planner, capability};
+use crate::model::device::{Device, Vendor};
+use crate::model::isolation::Isolation;
+use crate::request::{Enforce, MigChoice};
+
+const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
+
+impl Planner<'_> {
+    /// All that stronger limits on this device would need.
+    pub(super) fn lacks(&self, device: &Device, plan: Plan) -> Vec<String> {
+        let limits = [self.of_compute(device, plan), self.of_memory(device, plan)];
+        let mut lacks: Vec<String> = self.of_isolation(device, plan).into_iter().collect();
+        for lack in limits.into_iter().flatten() {
+            if !lacks.contains(&lack) {
+                lacks.push(lack);
+            }
+        }
+        lacks
+    }
+
+    /// Why the device is out of the question for limits that have to hold:
+    /// `memory would be advisory: the kernel has no dmem controller, …`.
+    pub(in super::super) fn unmet(&self, device: &Device, plan: Plan) -> String {
+        let (compute, memory) = self.must_hold();
+        let limits = [
+            ("compute", compute, plan.compute, self.of_compute(device, plan)),
+            ("memory", memory, plan.memory, self.of_memory(device, plan)),
+        ];
+        let open = limits.into_iter().filter(|(_, must, by, _)| *must && !by.holds());
+        let phrases = open.map(|(limit, _, by, lack)| {
+            format!("{limit} would be {by}: {}", lack.unwrap_or_default())
+        });
+        phrases.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Why the isolation that was asked for is not the one in effect.
+    fn of_isolation(&self, device: &Device, plan: Plan) -> Option<String> {
+        match self.request.isolation {
+            Isolation::Mps if plan.effective == Isolation::TimeSlicing => Some(self.no_mps(device)),
+            Isolation::CuMask if plan.effective != Isolation::CuMask => Some(no_masks(device)),
+            Isolation::Mig if matches!(self.request.mig, MigChoice::Instances(_)) => None,
+            _ => None,
+        }
+    }
+
+    fn of_compute(&self, device: &Device, plan: Plan) -> Option<String> {
+        if plan.compute.holds() {
+            return None;
+        }
+        if !self.asker.confined {
+            return Some(UNCONFINED.to_owned());
+        }
+        Some(match (plan.effective, device.vendor) {
+            (Isolation::None, _) => NO_LIMIT.to_owned(),
+            (Isolation::Mps, _) => self.not_pinned(device),
+            (Isolation::CuMask, _) => {
+                "HSA_CU_MASK is a variable, and a workload can unset it".to_owned()
+            }
+            _ if self.request.isolation == Isolation::TimeSlicing => {
+                "time-slicing gives turns and limits nobody".to_owned()
+            }
+            (_, Vendor::Nvidia) => self.no_mps(device),
+            (_, Vendor::Amd) => no_masks(device),
+            (_, Vendor::Intel) => {
+                "nothing limits the compute of a share of an Intel GPU".to_owned()
+            }
+        })
+    }
+
+    fn of_memory(&self, device: &Device, plan: Plan) -> Option<String> {
+        if plan.memory.holds() {
+            return None;
+        }
+        if !self.asker.confined {
+            return Some(UNCONFINED.to_owned());
+        }
+        if plan.effective == Isolation::None {
+            return Some(NO_LIMIT.to_owned());
+        }
+        let regions = match &self.facilities.dmem {
+            Ok(regions) => regions,
+            Err(why) => return Some(why.clone()),
+        };
+        let why = match region(regions, device).err()? {
+            NoRegion::Partition => "the kernel limits the memory of a GPU, not of a partition",
+            NoRegion::Several => "the kernel limits the memory of each tile, not of the GPU",
+            NoRegion::None => {
+                "the driver has not registered the GPU's memory with the kernel's \
+                               dmem controller"
+            }
+        };
+        Some(why.to_owned())
+    }
+
+    /// Why there is no MPS on it.
+    fn no_mps(&self, device: &Device) -> String {
+        if let (Vendor::Nvidia, Err(why)) = (device.vendor, &self.facilities.mps) {
+            return why.clone();
+        }
+        let why = match (device.vendor, capability(device)) {
+            (Vendor::Amd, _) => return no_masks(device),
+            (Vendor::Intel, _) => "MPS is NVIDIA's",
+            (Vendor::Nvidia, Some(has)) if has < (7, 0) => {
+                "MPS limits its clients on GPUs of compute capability 7.0 and newer"
+            }
+            (Vendor::Nvidia, None) if self.request.isolation != Isolation::Mps => {
+                "nobody can say whether MPS limits its clients on this GPU"
+            }
+            _ if !self.is_for_one() => "a process can use MPS on one device, not on a set",
+            _ if self.asker.uid.is_none() => {
+                "nobody can say which user the container's processes are, and MPS serves one"
+            }
+            _ => "the device is shared by time-slicing already, which rules MPS out",
+        };
+        why.to_owned()
+    }
+
+    /// Why MPS does not hold its clients to this share.
+    fn not_pinned(&self, device: &Device) -> String {
+        let exclusive = self.facilities.mps.as_ref().map(|mps| mps.exclusive.as_ref());
+        let why = match exclusive {
+            Ok(Err(why)) | Err(why) => return why.clone(),
+            Ok(Ok(())) => "MPS holds compute only under gpulease/enforcement=required",
+        };
+        let known = capability(device).is_some();
+        let required = self.request.enforcement == Enforce::Required;
+        match (known, required) {
+            (false, _) => "nobody can say whether MPS limits its clients on this GPU".to_owned(),
+            (true, _) => why.to_owned(),
+        }
+    }
+}
+
+const NO_LIMIT: &str = "isolation `none` sets no limit";
+
+/// Why there are no masks of compute units.
+fn no_masks(device: &Device) -> String {
+    match (device.vendor, Shape::of(device)) {
+        (Vendor::Amd, None) => "nobody can say how many compute units it has",
+        (Vendor::Amd, Some(_)) => {
+            "the device is shared by time-slicing already, which rules masks out"
+        }
+        (Vendor::Nvidia | Vendor::Intel, _) => "masks of compute units are AMD's",
+    }
+    .to_owned()
+}
+
+impl Conflict {
+    /// What is in the way, without who holds it.
+    pub(in super::super) fn reason(self) -> String {
+        match self {
+            Self::Mode { now, asked } => format!("shared by {now} now, {asked} asked"),
+            Self::User { served, asks: Some(asks) } => {
+                format!("MPS on it serves user {served} now, and the container's user is {asks}")
+            }
+            Self::User { served, asks: None } => {
+                format!("MPS on it serves user {served} now, and nobody knows the container's user")
+            }
+            Self::Clients(most) => {
+                format!("{most} leases are on it by MPS, which serves no more clients there")
+            }
+            Self::Pinned(most) => {
+                format!("MPS on it holds each lease to {most} now, which one of them requires")
+            }
+            Self::Larger(largest) => format!(
+                "MPS can hold no lease on it to less than {largest} now, which one of them has"
+            ),
+            Self::Units { free, wanted } => {
+                format!("{free} of its groups of compute units are free, {wanted} asked")
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! How a grant is made true on each device, and who enforces it: the table of the manual, as code.
+//!
+//! `plan` says what a request would get on a device beside those who are there; `mode` what their
+//! shares rule out, since the first share fixes how a device is shared; `cu_mask` and `dmem_region`
+//! give the values; `lacks` says what stronger limits would need; `record` sums a set up.
+
+mod cu_mask;
+mod dmem_region;
+mod lacks;
+mod mode;
+mod plan;
+mod record;
+
+pub(super) use mode::Company;
+pub(super) use plan::{Outlook, Plan, Planner};

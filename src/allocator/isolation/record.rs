@@ -1,0 +1,53 @@
+//! What a lease says of how its share is made true.
+
+use super::super::assess::Assessed;
+use super::plan::{Plan, Planner};
+use crate::model::device::Vendor;
+use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use crate::request::Amount;
+
+impl Planner<'_> {
+    /// What was asked for, in the granted vendor's terms, and what is in effect: of a set, the
+    /// weakest of its devices. AMD has no MPS, so the word means a mask of compute units there.
+    pub(in super::super) fn record(&self, set: &[(&Assessed<'_>, Plan)]) -> IsolationRecord {
+        let plans = || set.iter().map(|(_, plan)| *plan);
+        let amd = !set.is_empty() && set.iter().all(|(a, _)| a.device.vendor == Vendor::Amd);
+        let (requested, requested_as) = match self.request.isolation {
+            Isolation::Mps if amd => (Isolation::CuMask, Some(Isolation::Mps)),
+            Isolation::Auto if self.request.amount == Amount::Whole => (Isolation::None, None),
+            other => (other, None),
+        };
+        let mut lacks: Vec<String> = Vec::new();
+        for (assessed, plan) in set {
+            for lack in self.lacks(assessed.device, *plan) {
+                if !lacks.contains(&lack) {
+                    lacks.push(lack);
+                }
+            }
+        }
+        let weakest = |by: fn(Plan) -> Enforcement| plans().map(by).min();
+        IsolationRecord {
+            requested,
+            requested_as,
+            effective: plans()
+                .map(|plan| plan.effective)
+                .min_by_key(|effective| strength(*effective))
+                .unwrap_or(Isolation::None),
+            compute_enforcement: weakest(|plan| plan.compute).unwrap_or(Enforcement::None),
+            memory_enforcement: weakest(|plan| plan.memory).unwrap_or(Enforcement::None),
+            lacks,
+        }
+    }
+}
+
+/// How much of a share a way of making it true makes true, for comparison.
+const fn strength(isolation: Isolation) -> u8 {
+    match isolation {
+        Isolation::None | Isolation::Auto => 0,
+        Isolation::TimeSlicing => 1,
+        Isolation::CuMask => 2,
+        Isolation::Mps => 3,
+        Isolation::Partition => 4,
+        Isolation::Mig => 5,
+    }
+}
