@@ -71,6 +71,10 @@ pub struct Facts {
     pub open_majors: Vec<i64>,
     /// The container is in a user namespace of its own or is put into one.
     pub user_namespace: bool,
+    /// The host's id of the user that its process is: `process.user.uid`, through
+    /// `linux.uidMappings` where it is put into a user namespace. `None` where that cannot be
+    /// told, as of a namespace that is there already.
+    pub uid: Option<u32>,
     /// `linux.cgroupsPath`, unless empty.
     pub cgroups_path: Option<String>,
     /// The container's name in its pod.

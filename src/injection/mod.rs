@@ -8,10 +8,12 @@
 
 pub mod apply;
 mod chained;
+mod dmem;
 pub mod document;
 pub mod facts;
 pub mod fragments;
 mod lenient;
+mod limits;
 mod skim;
 mod spec_reader;
 mod target;
@@ -24,6 +26,7 @@ pub use apply::{EditError, apply};
 pub use chained::{amd_id, chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
+pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_memory, mps_mounts, percentage};
 pub use spec_reader::VENDOR_HOOKS;
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,

@@ -37,6 +37,12 @@ struct Annotations(BTreeMap<String, Option<String>>);
 struct Process {
     env: Vec<(String, String)>,
     capabilities: Capabilities,
+    user: User,
+}
+
+#[derive(Default)]
+struct User {
+    uid: Option<i64>,
 }
 
 #[derive(Default)]
@@ -57,7 +63,18 @@ struct Linux {
     devices: Vec<SpecDevice>,
     resources: Resources,
     user_namespace: bool,
+    /// The user namespace is there already, and nothing here says how it maps.
+    joins_user_namespace: bool,
+    uid_mappings: Vec<Mapping>,
     cgroups_path: Option<String>,
+}
+
+/// An element of `linux.uidMappings` (config-linux.md, "User namespace mappings").
+#[derive(Default)]
+struct Mapping {
+    container: Option<i64>,
+    host: Option<i64>,
+    size: Option<i64>,
 }
 
 #[derive(Default)]
@@ -78,6 +95,7 @@ struct Rule {
 #[derive(Default)]
 struct Namespace {
     kind: String,
+    path: String,
 }
 
 impl Spec {
@@ -98,6 +116,7 @@ impl Spec {
                 None => {}
             }
         }
+        let uid = self.linux.host_uid(self.process.user.uid);
         let hooks: Vec<SpecHook> = self.hooks.0.into_values().flatten().collect();
         let is = |key: &str, value: &str| annotations.get(key).is_some_and(|v| v == value);
         Ok(Facts {
@@ -114,11 +133,37 @@ impl Spec {
             open_majors: self.linux.resources.open_majors,
             user_namespace: self.linux.user_namespace,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
+            uid,
             granted_keys,
             vendor_hook: hooks.iter().any(|hook| VENDOR_HOOKS.contains(&file_name(&hook.path))),
             hooks,
             named: Vec::new(),
         })
+    }
+}
+
+impl Linux {
+    /// What the host calls this user of the container; `None` for one that does not exist there.
+    fn host_uid(&self, uid: Option<i64>) -> Option<u32> {
+        let uid = uid.filter(|uid| *uid >= 0)?;
+        let host = if !self.user_namespace {
+            uid
+        } else if self.joins_user_namespace {
+            return None;
+        } else {
+            self.uid_mappings.iter().find_map(|mapping| mapping.of(uid))?
+        };
+        // The last number means "no user" to the kernel.
+        u32::try_from(host).ok().filter(|uid| *uid != u32::MAX)
+    }
+}
+
+impl Mapping {
+    fn of(&self, uid: i64) -> Option<i64> {
+        let offset = uid.checked_sub(self.container.filter(|first| *first >= 0)?)?;
+        let host = self.host.filter(|first| *first >= 0)?;
+        let is_in = offset >= 0 && offset < self.size?;
+        host.checked_add(offset).filter(|_| is_in)
     }
 }
 
@@ -164,6 +209,10 @@ impl<'de> Members<'de> for Process {
                 self.capabilities = map.next_value::<Object<_>>()?.0;
                 return Ok(());
             }
+            "user" => {
+                self.user = map.next_value::<Object<_>>()?.0;
+                return Ok(());
+            }
             _ => return skip(map),
         }
         let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
@@ -173,6 +222,29 @@ impl<'de> Members<'de> for Process {
                 (name.to_owned(), value.to_owned())
             })
             .collect();
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for User {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Mapping {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let field = match key {
+            "containerID" => &mut self.container,
+            "hostID" => &mut self.host,
+            "size" => &mut self.size,
+            _ => return skip(map),
+        };
+        *field = map.next_value::<Leaf<'_>>()?.integer();
         Ok(())
     }
 }
@@ -245,8 +317,12 @@ impl<'de> Members<'de> for Linux {
             "devices" => self.devices = objects(map)?.collect(),
             "resources" => self.resources = map.next_value::<Object<_>>()?.0,
             "namespaces" => {
-                self.user_namespace = objects::<Namespace, A>(map)?.any(|n| n.kind == "user");
+                for namespace in objects::<Namespace, A>(map)?.filter(|n| n.kind == "user") {
+                    self.user_namespace = true;
+                    self.joins_user_namespace |= !namespace.path.is_empty();
+                }
             }
+            "uidMappings" => self.uid_mappings = objects(map)?.collect(),
             "cgroupsPath" => {
                 self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
             }
@@ -336,6 +412,7 @@ impl<'de> Members<'de> for Namespace {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "type" => self.kind = text(map)?,
+            "path" => self.path = text(map)?,
             _ => skip(map)?,
         }
         Ok(())

@@ -242,3 +242,42 @@ proptest! {
         prop_assert_eq!(direct, facts(&document.to_bytes()).unwrap());
     }
 }
+
+#[test]
+fn the_user_is_counted_as_the_host_counts() {
+    let uid = |uid: &str, linux: &str| {
+        read(&format!(r#"{{"process":{{"user":{{"uid":{uid}}}}},"linux":{linux}}}"#)).uid
+    };
+    for (own, host) in [("0", Some(0)), ("1000", Some(1000)), ("4294967294", Some(4_294_967_294))] {
+        assert_eq!(uid(own, "{}"), host);
+    }
+    for hostile in ["-1", "4294967295", "1e3", "\"0\"", "null", "[]", "99999999999999999999"] {
+        assert_eq!(uid(hostile, "{}"), None, "{hostile}");
+    }
+    let mapped = |own: &str, mappings: &str| {
+        let namespaces = r#"[{"type":"pid","path":"/x"},{"type":"user"}]"#;
+        uid(own, &format!(r#"{{"uidMappings":{mappings},"namespaces":{namespaces}}}"#))
+    };
+    let map = r#"[{"containerID":0,"hostID":1000,"size":1},{"containerID":1,"hostID":100000,"size":65536}]"#;
+    assert_eq!(mapped("0", map), Some(1000));
+    assert_eq!(mapped("1", map), Some(100_000));
+    assert_eq!(mapped("65536", map), Some(165_535));
+    assert_eq!(mapped("65537", map), None);
+    for hostile in [
+        "null",
+        "[]",
+        "[7,null]",
+        r#"[{"containerID":0,"hostID":-5,"size":9}]"#,
+        r#"[{"containerID":-1,"hostID":0,"size":9}]"#,
+        r#"[{"containerID":0,"hostID":4294967295,"size":9}]"#,
+        r#"[{"containerID":0,"hostID":9223372036854775807,"size":9223372036854775807}]"#,
+        r#"[{"containerID":0,"hostID":5}]"#,
+    ] {
+        assert_eq!(mapped("0", hostile), None, "{hostile}");
+    }
+    assert_eq!(mapped("5", r#"[{"containerID":0,"hostID":9223372036854775805,"size":9}]"#), None);
+    // Of a namespace that is there already, the spec does not say how it maps.
+    let joined = format!(r#"{{"uidMappings":{map},"namespaces":[{{"type":"user","path":"/p"}}]}}"#);
+    assert_eq!(uid("0", &joined), None);
+    assert_eq!(read("{}").uid, None);
+}
