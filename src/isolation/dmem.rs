@@ -2,8 +2,171 @@
 //! (Linux, admin-guide/cgroup-v2.rst, "DMEM").
 
 use crate::paths::Paths;
+use nix::fcntl::OFlag;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+use thiserror::Error;
+
+/// The file that limits a cgroup.
+const MAX: &str = "dmem.max";
+/// A limit that is none.
+const UNLIMITED: &str = "max";
+/// No file that is read here is as long as this.
+const BYTES_MAX: u64 = 1 << 16;
+
+/// Why a limit was not set or not lifted.
+#[derive(Debug, Error)]
+pub enum DmemError {
+    /// The cgroup is none below the mount of cgroup v2.
+    #[error("`{}` is no cgroup below `{}`", .0.display(), .1.display())]
+    NoCgroup(PathBuf, PathBuf),
+    /// A file could not be read.
+    #[error("cannot read `{}`", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// A file could not be written.
+    #[error("cannot write `{line}` to `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What was to be written.
+        line: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel took the value and did not make it the limit.
+    #[error("`{}` says `{got}` after `{wrote}` was written", path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// What was written.
+        wrote: String,
+        /// What it says of that region.
+        got: String,
+    },
+}
+
+/// Limits a container's own cgroup: each region to so many bytes. Where the limit is lower already,
+/// because somebody else has set one, it stays. The controller is handed down to the cgroup first.
+///
+/// # Errors
+/// If a limit does not come to be; none of these is left then.
+pub fn set(paths: &Paths, cgroup: &Path, limits: &BTreeMap<String, u64>) -> Result<(), DmemError> {
+    hand_down(paths, cgroup)?;
+    let result = limits.iter().try_for_each(|(region, bytes)| limit(cgroup, region, *bytes));
+    if result.is_err() {
+        // The first error is the one to tell.
+        let _ = clear(paths, cgroup, limits.keys().map(String::as_str));
+    }
+    result
+}
+
+/// Lifts the limits of these regions.
+///
+/// # Errors
+/// If one stays. The others are lifted all the same.
+pub fn clear<'a>(
+    paths: &Paths,
+    cgroup: &Path,
+    regions: impl IntoIterator<Item = &'a str>,
+) -> Result<(), DmemError> {
+    inside(paths, cgroup)?;
+    let each = regions.into_iter().map(|region| {
+        let line = format!("{region} {UNLIMITED}");
+        write(&cgroup.join(MAX), &line)
+    });
+    each.fold(Ok(()), Result::and)
+}
+
+/// The limits of a cgroup in bytes; null is none.
+///
+/// # Errors
+/// If they cannot be read, because the cgroup is gone or has not been given the controller.
+pub fn limits(paths: &Paths, cgroup: &Path) -> Result<BTreeMap<String, Option<u64>>, DmemError> {
+    inside(paths, cgroup)?;
+    let line = |line: &str| {
+        let (region, limit) = line.rsplit_once(' ')?;
+        Some((region.to_owned(), limit.parse().ok()))
+    };
+    Ok(read(&cgroup.join(MAX))?.lines().filter_map(line).collect())
+}
+
+/// Sets one region's limit, in a write of its own: the kernel takes one line at a time.
+fn limit(cgroup: &Path, region: &str, bytes: u64) -> Result<(), DmemError> {
+    let path = cgroup.join(MAX);
+    let is_lower = said(&path, region)?.parse().is_ok_and(|there: u64| there <= bytes);
+    if is_lower {
+        return Ok(());
+    }
+    let wrote = format!("{region} {bytes}");
+    write(&path, &wrote)?;
+    let got = said(&path, region)?;
+    if got == bytes.to_string() {
+        return Ok(());
+    }
+    Err(DmemError::NotKept { path, wrote, got })
+}
+
+/// What the file says of a region; nothing of one that is gone.
+fn said(path: &Path, region: &str) -> Result<String, DmemError> {
+    let text = read(path)?;
+    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+    Ok(lines.find(|(name, _)| *name == region).map_or_else(String::new, |(_, value)| value.into()))
+}
+
+/// Enables the controller in all cgroups above this one, from the root down.
+fn hand_down(paths: &Paths, cgroup: &Path) -> Result<(), DmemError> {
+    let mut dir = root(paths);
+    for name in inside(paths, cgroup)?.components() {
+        let path = dir.join("cgroup.subtree_control");
+        if !read(&path)?.split_ascii_whitespace().any(|controller| controller == "dmem") {
+            write(&path, "+dmem")?;
+        }
+        dir.push(name);
+    }
+    Ok(())
+}
+
+fn root(paths: &Paths) -> PathBuf {
+    paths.sys.join("fs/cgroup")
+}
+
+/// The cgroup as the hierarchy names it. Never the root, and nothing that leads elsewhere.
+fn inside<'a>(paths: &Paths, cgroup: &'a Path) -> Result<&'a Path, DmemError> {
+    let root = root(paths);
+    let is_name = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let inner = cgroup.strip_prefix(&root).ok();
+    inner
+        .filter(|inner| inner.components().next().is_some() && inner.components().all(is_name))
+        .ok_or_else(|| DmemError::NoCgroup(cgroup.to_owned(), root))
+}
+
+fn read(path: &Path) -> Result<String, DmemError> {
+    let mut text = String::new();
+    open(path, OpenOptions::new().read(true))
+        .and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text))
+        .map_err(|error| DmemError::Read(path.to_owned(), error))?;
+    Ok(text)
+}
+
+fn write(path: &Path, line: &str) -> Result<(), DmemError> {
+    let written = open(path, OpenOptions::new().write(true)).and_then(|mut file| {
+        let count = file.write(line.as_bytes())?;
+        if count == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    });
+    written.map_err(|source| DmemError::Write {
+        path: path.to_owned(),
+        line: line.to_owned(),
+        source,
+    })
+}
+
+/// A file of the kernel's is no link.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
+}
 
 /// The regions that can be limited, with their sizes in bytes.
 ///
@@ -31,24 +194,4 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn regions_are_read_and_what_is_missing_is_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let paths = Paths { sys: dir.path().to_owned(), ..Paths::default() };
-        let root = dir.path().join("fs/cgroup");
-        fs::create_dir_all(&root).unwrap();
-        assert!(regions(&paths).unwrap_err().contains("cgroup v2"));
-        fs::write(root.join("cgroup.controllers"), "cpu memory\n").unwrap();
-        assert!(regions(&paths).unwrap_err().contains("6.14"));
-        fs::write(root.join("cgroup.controllers"), "cpu dmem memory\n").unwrap();
-        assert!(regions(&paths).unwrap_err().contains("dmem.capacity"));
-        let text = "drm/0000:03:00.0/vram0 8514437120\ndrm/0000:03:00.0/stolen 67108864\njunk\n";
-        fs::write(root.join("dmem.capacity"), text).unwrap();
-        let regions = regions(&paths).unwrap();
-        assert_eq!(regions.get("drm/0000:03:00.0/vram0"), Some(&8_514_437_120));
-        assert_eq!(regions.len(), 2);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! Service. What a request can have of it is decided in [`crate::allocator`]; here it is looked for,
 //! set and taken back.
 
-mod dmem;
+pub mod dmem;
 mod means;
 
 pub use means::facilities;
