@@ -40,6 +40,14 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Adds what went wrong besides, behind the hint if there is one.
+    #[must_use]
+    pub fn and(mut self, besides: &str) -> Self {
+        let before = self.hint.map_or_else(String::new, |hint| format!("{hint}; "));
+        self.hint = Some(format!("{before}and {besides}"));
+        self
+    }
 }
 
 impl From<ClaimError> for Failure {

@@ -11,6 +11,53 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Starts a program that nobody waits for and that outlives this process and its session: with
+/// nothing of ours but a PATH, no open file, and init (or a subreaper) for its parent.
+///
+/// # Errors
+/// If it could not be started.
+pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
+    let _kept = Sigchld::kept();
+    let mut command = alone(program);
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
+    // nothing. Its own child is what becomes the program; std's pipe, which tells whether that
+    // went well, is left open in it until then.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            close_at_exec();
+            match libc::fork() {
+                0 => Ok(()),
+                -1 => Err(io::Error::last_os_error()),
+                _ => libc::_exit(0),
+            }
+        });
+    }
+    command.spawn()?.wait().map(drop)
+}
+
+/// Has every descriptor but the standard ones closed by the next `execve`: one that an engine waits
+/// on would be held open.
+///
+/// # Safety
+/// Only for a process that is about to execute a program.
+unsafe fn close_at_exec() {
+    // SAFETY: system calls on numbers; a descriptor that is not open is an error of no consequence.
+    unsafe {
+        let flag = libc::CLOSE_RANGE_CLOEXEC;
+        if libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flag) == 0 {
+            return;
+        }
+        // Before Linux 5.11.
+        for descriptor in 3..1024 {
+            libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
 /// Replaces this process by `program`, with the environment as it is: same pid, so that the
 /// engine's parent-death signal, console socket and inherited descriptors stay what they are.
 /// Signal dispositions go back to what the program would have had without us.
@@ -143,4 +190,42 @@ pub(super) fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
 
 pub(super) fn pid_of(child: &Child) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{FromRawFd, OwnedFd};
+
+    #[test]
+    fn what_is_detached_has_nothing_of_ours_and_is_not_our_child() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = dir.path().join("said");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: a new descriptor, which is inherited.
+        let inherited =
+            unsafe { OwnedFd::from_raw_fd(libc::dup(std::os::fd::AsRawFd::as_raw_fd(&file))) };
+        let number = std::os::fd::AsRawFd::as_raw_fd(&inherited);
+        let script = format!(
+            "s=$(cut -d' ' -f4,6 /proc/$$/stat); f=no; [ -e /proc/$$/fd/{number} ] && f=yes; \
+             echo $$ $s $f ${{HOME:-none}} > {0}.new; mv {0}.new {0}",
+            said.display()
+        );
+        let args = ["-c".into(), script.into()];
+        start_detached(Path::new("/bin/sh"), &args).unwrap();
+        let start = Instant::now();
+        while !said.exists() {
+            assert!(start.elapsed() < Duration::from_secs(9), "it says nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let text = std::fs::read_to_string(&said).unwrap();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [pid, parent, session, open, home] = words.as_slice() else { panic!("{text}") };
+        assert_ne!(*parent, std::process::id().to_string());
+        assert!(session != pid, "it leads no session that could get a terminal");
+        // SAFETY: a system call without arguments that could be wrong.
+        assert_ne!(*session, unsafe { libc::getsid(0) }.to_string());
+        assert_eq!((*open, *home), ("no", "none"));
+        assert!(start_detached(Path::new("/nonexistent/program"), &[]).is_err());
+    }
 }
