@@ -128,6 +128,7 @@ impl Host {
                 facilities: Facilities::none("not looked for"),
                 release_grace: Duration::from_secs(10),
                 crowd: gpulease::claim::busy::Crowd::NONE,
+                idle_daemons: &std::cell::Cell::new(false),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };
             let one = Request::one(Strategy::BestFit, Source::Annotations);

@@ -7,7 +7,7 @@ use crate::model::lease::{Lease, LeaseState};
 use crate::store::Entry;
 use crate::sys::{failpoint, proc};
 
-/// Hands a pending lease to the container's init process.
+/// Hands a pending lease to the container's init process. The bound lease is the answer.
 ///
 /// If this fails the runtime fails the start, so that no container ever runs on a lease that
 /// somebody else may have by now. A record is never made here: one that is gone was swept, and
@@ -15,14 +15,19 @@ use crate::sys::{failpoint, proc};
 ///
 /// # Errors
 /// If the lease is gone, belongs to a later start, or is not pending; if the ledger is not had.
-pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<(), ClaimError> {
+pub fn bind(
+    ground: Ground<'_>,
+    key: &LeaseKey,
+    nonce: &Nonce,
+    pid: i32,
+) -> Result<Lease, ClaimError> {
     failpoint::hit("bind.begin");
     let ledger = ground.store.lock(BIND_DEADLINE, ground.paths)?;
     let lease = of_this_start(ledger.entry(key)?, key, nonce)?;
     let owner = proc::describe(pid, ground.paths)?;
     if lease.state == LeaseState::Bound && lease.owner == owner {
         // A sweep has found the container before its hook came.
-        return Ok(());
+        return Ok(lease);
     }
     if lease.state != LeaseState::Pending {
         return Err(ClaimError::Stale(format!(
@@ -34,7 +39,7 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
     failpoint::hit("bind.described");
     ledger.put(&bound)?;
     failpoint::hit("bind.recorded");
-    Ok(())
+    Ok(bound)
 }
 
 /// Whether this start still has its lease: all that can be done for a runtime that does not tell
@@ -42,10 +47,10 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
 ///
 /// # Errors
 /// If the lease is gone or belongs to a later start.
-pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<(), ClaimError> {
+pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
     let lease = of_this_start(ground.store.entry(key)?, key, nonce)?;
     match lease.state {
-        LeaseState::Pending | LeaseState::Bound => Ok(()),
+        LeaseState::Pending | LeaseState::Bound => Ok(lease),
         LeaseState::Grace => {
             Err(ClaimError::Stale(format!("lease {} was released already", lease.id)))
         }

@@ -14,6 +14,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECOR
 use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ pub struct Claimant<'a> {
     pub release_grace: Duration,
     /// Who computes on the node's GPUs.
     pub crowd: Crowd<'a>,
+    /// Is set if the sweep took a lease back that had a place at an MPS daemon of ours, which nobody
+    /// may need any more: whether the claim succeeds or not.
+    pub idle_daemons: &'a Cell<bool>,
 }
 
 /// Sweeps, allocates and records a pending lease whose owner is this process.
@@ -70,6 +74,7 @@ pub fn create(
     }
     let prefer = former_devices(&ledger, &claimant.key)?;
     let swept = sweep(&ledger, ground)?;
+    claimant.idle_daemons.set(swept.left_daemons);
     refuse_if_alive(&swept, &claimant.key)?;
     let snapshot = Snapshot {
         node,
@@ -205,7 +210,7 @@ fn record(
     } else {
         env(request, claimant, &devices)
     };
-    Ok(Lease {
+    let mut lease = Lease {
         v: RECORD_VERSION,
         mps: seat(grant, claimant, &id),
         id,
@@ -228,7 +233,12 @@ fn record(
         workload: request.workload.clone(),
         release_grace_ms: clock::millis(claimant.release_grace),
         grace_until_ms: None,
-    })
+    };
+    if request.source != Source::Injected {
+        let limits = injection::limits(&lease, &devices, claimant.env);
+        lease.env.extend(limits);
+    }
+    Ok(lease)
 }
 
 /// The place at the MPS daemon that the lease will be attached to. The allocator plans with MPS only

@@ -4,6 +4,7 @@
 //!   container exists;
 //! * [`precreate`]: the same for Podman's hook of that name, which is gone before the container
 //!   exists;
+//! * [`settle`]: record what making a lease's shares true came to;
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
 //! * [`busy`]: who computes on the node's GPUs without a lease;
 //! * [`release`]: let go of a lease whose holder is dead;
@@ -21,6 +22,7 @@ pub mod evidence;
 pub mod liveness;
 pub mod precreate;
 pub mod release;
+pub mod settle;
 pub mod sweep;
 
 pub use error::ClaimError;

@@ -23,6 +23,9 @@ pub struct Swept {
     pub corrupt: Vec<Corrupt>,
     /// The dead, of whose leases nothing is left.
     pub dead: Vec<Lease>,
+    /// Among those that were taken back, a grace of theirs left or not, were some with a place at an
+    /// MPS daemon of ours.
+    pub left_daemons: bool,
     /// The pid namespace that they were judged in.
     pub pid_namespace: Option<u64>,
 }
@@ -82,10 +85,14 @@ fn judge(
                     apply(Change::Bind(&bound))?;
                     swept.leases.push(bound);
                 }
-                Holder::Dead => match apply(Change::TakeBack(&lease))? {
-                    Some(grace) => swept.leases.push(grace),
-                    None => swept.dead.push(*lease),
-                },
+                Holder::Dead => {
+                    let ours = lease.mps.as_ref().is_some_and(|seat| !seat.adopted);
+                    swept.left_daemons |= ours;
+                    match apply(Change::TakeBack(&lease))? {
+                        Some(grace) => swept.leases.push(grace),
+                        None => swept.dead.push(*lease),
+                    }
+                }
             },
             Entry::Corrupt(corrupt) => {
                 match liveness::holder_of_corrupt(&corrupt, SystemTime::now(), ground) {

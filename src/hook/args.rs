@@ -2,6 +2,7 @@
 
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::text::shown;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Which hook.
@@ -11,6 +12,8 @@ pub(super) enum Verb {
     CreateRuntime,
     /// Release.
     Poststop,
+    /// Release what a start that this very program has made fail leaves: nobody else is called.
+    FailedStart,
 }
 
 /// A call.
@@ -20,6 +23,26 @@ pub(super) struct Call {
     pub run_dir: PathBuf,
     pub key: LeaseKey,
     pub nonce: Nonce,
+    /// The configuration, for the `gpulease` command.
+    pub config: Option<PathBuf>,
+}
+
+impl Call {
+    /// What the `gpulease` command has to be told to see the same as the shim did.
+    pub(super) fn own_arguments(&self) -> Vec<OsString> {
+        let flag = |file: &PathBuf| ["--gpulease-config".into(), file.clone().into()];
+        self.config.iter().flat_map(flag).collect()
+    }
+
+    /// The arguments of another call for the same start.
+    pub(super) fn again(&self, verb: &str) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec![verb.into(), "--run-dir".into()];
+        args.push(self.run_dir.clone().into());
+        args.extend(["--key".into(), self.key.file_stem().into()]);
+        args.extend(["--nonce".into(), self.nonce.to_string().into()]);
+        args.extend(self.own_arguments());
+        args
+    }
 }
 
 /// A call of `precreate`, by the file that an administrator has put down for Podman.
@@ -62,6 +85,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
     let verb = match args.next().as_deref() {
         Some("create-runtime") => Verb::CreateRuntime,
         Some("poststop") => Verb::Poststop,
+        Some("failed-start") => Verb::FailedStart,
         Some("precreate") => return Ok(Parsed::Precreate(precreate(args))),
         Some("--version" | "-V") => {
             return Ok(Parsed::Text(format!("gpulease-hook {}", crate::VERSION)));
@@ -69,7 +93,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
         Some("--help" | "-h") => return Ok(Parsed::Text(USAGE.to_owned())),
         _ => return Err(format!("no hook named\n{USAGE}")),
     };
-    let (mut run_dir, mut key, mut nonce) = (None, None, None);
+    let (mut run_dir, mut key, mut nonce, mut config) = (None, None, None, None);
     while let Some(option) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("`{option}` wants a value"));
         match option.as_str() {
@@ -79,15 +103,15 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
                 key = Some(LeaseKey::from_file_stem(&text).ok_or("`--key` is not a lease's key")?);
             }
             "--nonce" => nonce = Some(Nonce::new(&value()?).map_err(|error| error.to_string())?),
-            // All that a hook needs of the configuration, the shim has written into the other
+            // All that a hook itself needs of the configuration, the shim has written into the other
             // arguments: an edit of the file must not change what a running container's hooks do.
-            "--gpulease-config" => drop(value()?),
+            "--gpulease-config" => config = Some(PathBuf::from(value()?)),
             _ => return Err("unknown option; see --help".into()),
         }
     }
     match (run_dir, key, nonce) {
         (Some(run_dir), Some(key), Some(nonce)) if run_dir.is_absolute() => {
-            Ok(Parsed::Call(Call { verb, run_dir, key, nonce }))
+            Ok(Parsed::Call(Call { verb, run_dir, key, nonce, config }))
         }
         _ => Err("--run-dir (absolute), --key and --nonce are all needed; see --help".into()),
     }

@@ -17,11 +17,13 @@ use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::paths::Paths;
 use crate::runtime::report::one_line;
+use crate::runtime::share;
 use crate::store::Store;
-use crate::sys::exec::{Capability, drop_privileges_but};
+use crate::sys::exec::{Capability, drop_privileges_but, start_detached};
 use args::{Call, Verb};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs a hook.
 #[must_use]
@@ -70,22 +72,41 @@ fn run(call: &Call) -> Result<(), Failure> {
                     format!("called for another container than that of lease key {}", call.key),
                 ));
             }
-            match state.pid.filter(|pid| *pid > 0) {
-                Some(pid) => Ok(bind::bind(ground, &call.key, &call.nonce, pid)?),
+            let lease = match state.pid.filter(|pid| *pid > 0) {
+                Some(pid) => bind::bind(ground, &call.key, &call.nonce, pid)?,
                 // A runtime that calls before it knows the pid leaves the binding to the next
                 // sweep, which finds the process in the runtime's state.
-                None => Ok(bind::check(ground, &call.key, &call.nonce)?),
-            }
+                None => bind::check(ground, &call.key, &call.nonce)?,
+            };
+            share::limit(ground, &lease).map_err(|failure| failed(call, failure))
         }
-        Verb::Poststop => {
-            let deadline = claim::DELETE_DEADLINE;
+        Verb::Poststop | Verb::FailedStart => {
+            let held = share::held(ground, &call.key, &call.nonce);
+            let is_waited_for = call.verb == Verb::Poststop;
+            let deadline = if is_waited_for { claim::DELETE_DEADLINE } else { FAILED_DEADLINE };
             let outcome = release::release_if_dead(ground, &call.key, &call.nonce, deadline)?;
-            match state {
-                Ok(state) if outcome == Outcome::Released => {
-                    unedit::unedit(&store, &state, &call.nonce)
-                }
-                _ => Ok(()),
+            if outcome != Outcome::Released {
+                return Ok(());
             }
+            let ended = held.map_or(Ok(()), |held| share::end(ground, &held, call.own_arguments()));
+            if let Ok(state) = state {
+                unedit::unedit(&store, &state, &call.nonce)?;
+            }
+            ended
         }
+    }
+}
+
+/// How long the runtime may take to end a container whose start has failed.
+const FAILED_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The start fails, and the runtime ends a container that it was about to make. It calls no hook for
+/// that, and whoever called it need not delete what was never there: so somebody is left behind who
+/// waits for the end and lets go of the lease.
+fn failed(call: &Call, failure: Failure) -> Failure {
+    let own = std::env::current_exe();
+    match own.and_then(|own| start_detached(&own, &call.again("failed-start"))) {
+        Ok(()) => failure,
+        Err(error) => failure.and(&format!("its lease stays until the next sweep: {error}")),
     }
 }

@@ -3,7 +3,7 @@
 use super::args::Verb;
 use super::bundle::{Bundle, read_limited};
 use super::start::{self, Caller, Outcome, Prepared, bad_bundle};
-use super::{Shim, lowlevel};
+use super::{Shim, lowlevel, share};
 use crate::claim::{Ground, release};
 use crate::failure::Failure;
 use crate::injection::Facts;
@@ -50,6 +50,9 @@ impl Leased<'_> {
         atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
         let ground = Ground { paths: &shim.site.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
+        if share::may_leave_daemon(&self.prepared.lease) {
+            share::reap(shim.site.own_arguments())?;
+        }
         Ok(())
     }
 }
@@ -79,6 +82,10 @@ impl Caller for Create<'_> {
 
     fn vendor(&self) -> Option<Vendor> {
         lowlevel::vendor_of(&self.shim.runtime)
+    }
+
+    fn sets_unified(&self) -> bool {
+        self.vendor().is_none() && lowlevel::Kind::of(&self.shim.runtime) == lowlevel::Kind::Runc
     }
 
     fn pid_file(&self) -> Option<String> {

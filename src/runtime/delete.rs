@@ -2,11 +2,11 @@
 //! the container is the holder of the lease gone. Engines send it, often twice, for every
 //! container that ended, and for every create that failed.
 
-use super::Shim;
 use super::report::one_line;
+use super::{Shim, share};
 use crate::claim::{self, Ground, release};
 use crate::failure::Failure;
-use crate::model::lease::LeaseState;
+use crate::model::lease::{Lease, LeaseState};
 use crate::sys::exec::run_child;
 use crate::sys::failpoint;
 use std::io::{self, Write};
@@ -25,15 +25,24 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
     failpoint::hit("delete.after-runtime");
     let store = shim.site.store();
     let ground = Ground { paths: &shim.site.paths, store: &store };
-    if let Ok(key) = lease.key() {
-        let released = release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE);
-        // Whatever failed here, the next sweep does; the engine must hear of its container.
-        if let Err(error) = released {
-            let _ = writeln!(io::stderr(), "{}", one_line(&Failure::from(error)));
-        }
+    // Whatever failed here, the next sweep does; the engine must hear of its container.
+    if let Err(failure) = let_go(shim, ground, &lease) {
+        let _ = writeln!(io::stderr(), "{}", one_line(&failure));
     }
     store.forget_gone_bundles();
     Ok(exit_code(status))
+}
+
+/// Releases the lease, and takes back what it set, unless its poststop hook has done so.
+fn let_go(shim: &Shim<'_>, ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+    let Ok(key) = lease.key() else { return Ok(()) };
+    let held = share::held(ground, &key, &lease.nonce);
+    match (release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {
+        (release::Outcome::Released, Some(held)) => {
+            share::end(ground, &held, shim.site.own_arguments())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The child's status as ours; a signal is reported as shells do.

@@ -34,6 +34,7 @@ pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
         }),
     );
     set("isolation", lease.isolation.effective.to_string());
+    set("enforcement", lease.isolation.enforcement());
     if lease.devices.iter().any(|device| device.simulated) {
         set("simulated", "true".into());
     }

@@ -19,6 +19,7 @@ pub mod lowlevel;
 pub mod nodes;
 pub mod permit;
 pub mod report;
+pub(crate) mod share;
 pub(crate) mod site;
 pub(crate) mod start;
 

@@ -4,7 +4,7 @@
 use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
 use super::site::Site;
-use super::{busy, granted, nodes, permit};
+use super::{busy, granted, nodes, permit, share};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant, release};
 use crate::failure::{Failure, chain};
@@ -15,12 +15,14 @@ use crate::injection::{
 use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
+use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
-use crate::request::Source;
 use crate::request::policy::Injected;
+use crate::request::{Amount, Source};
 use crate::store::{BundleRecord, Edit};
 use crate::sys::{cgroup, failpoint};
+use std::cell::Cell;
 use std::path::Path;
 
 /// Who has the container started, and where its spec goes.
@@ -45,6 +47,12 @@ pub(crate) trait Caller {
     /// any is not weighed here: `driver` rules out leases, and without one it is told all the more.
     fn vendor(&self) -> Option<Vendor> {
         None
+    }
+
+    /// Whether the low-level runtime hands the controller of every file of the unified hierarchy that
+    /// the spec sets down to the container's cgroup: crun does not know `dmem`, and fails.
+    fn sets_unified(&self) -> bool {
+        false
     }
 
     /// Where the container's pid will be written.
@@ -264,26 +272,28 @@ impl<'a> Start<'a> {
                 &asked.inventory.node,
                 &self.site.paths,
             ),
-            uid: None,
-            facilities: facilities(&asked.config, &self.site.paths),
+            uid: self.facts.uid,
+            facilities: facilities_for(asked, self.site),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
+            idle_daemons: &Cell::new(false),
         };
-        let lease = create::create(ground, &asked.inventory.node, &asked.request, &claimant)?;
-        if let Err(failure) = self.edit(asked, &lease) {
-            // Both reasons, if even that failed: the lease then ends with this process.
-            return Err(match release::abandon(ground, &lease) {
-                Ok(()) => failure,
-                Err(error) => failure
-                    .hint(format!("and its lease stays until the next sweep: {}", chain(&error))),
-            });
+        let created = create::create(ground, &asked.inventory.node, &asked.request, &claimant);
+        if claimant.idle_daemons.get() {
+            // The next one that ends would look after them as well.
+            let _ = share::reap(self.site.own_arguments());
         }
+        let recorded = created?;
+        let attached = share::attach(self.site, ground, asked, recorded.clone());
+        let edited = attached.and_then(|lease| self.edit(asked, &lease).map(|()| lease));
+        let lease = edited.map_err(|failure| take_back(self.site, &recorded, failure))?;
         // This process has no more to do in a moment: to take the tree apart would be for nothing.
         std::mem::forget(self.edited.take());
         Ok(Prepared { lease, before: std::mem::take(&mut self.bytes) })
     }
 
     fn edit(&mut self, asked: &Asked, lease: &Lease) -> Result<(), Failure> {
+        failpoint::hit("create.attached");
         let injection = self.injection(asked, lease)?;
         let mut document = self.document()?;
         let undo = apply(&mut document, &injection).map_err(|error| bad_bundle(&error))?;
@@ -351,6 +361,12 @@ impl<'a> Start<'a> {
             injection.withhold = nodes::withheld_from(lease, node, paths);
         }
         driver::add(&mut injection, &wanted, way)?;
+        if let Some(seat) = &lease.mps {
+            injection.mounts.extend(injection::mps_mounts(seat));
+        }
+        if self.caller.sets_unified() {
+            injection.dmem = share::regions(lease);
+        }
         injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)
     }
@@ -367,6 +383,34 @@ impl<'a> Start<'a> {
         let store = self.site.store();
         let ground = Ground { paths: &self.site.paths, store: &store };
         self.caller.write(ground, lease, &document.to_bytes())
+    }
+}
+
+/// A whole device needs nothing to be held to it, so nothing is looked for.
+fn facilities_for(asked: &Asked, site: &Site) -> Facilities {
+    match asked.request.amount {
+        Amount::Whole => Facilities::none("nothing was looked for"),
+        Amount::Share { .. } => facilities(&asked.config, &site.paths),
+    }
+}
+
+/// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
+/// one was. Whatever fails of that is told as well; the lease then ends with this process.
+pub(super) fn take_back(site: &Site, lease: &Lease, failure: Failure) -> Failure {
+    let store = site.store();
+    let ground = Ground { paths: &site.paths, store: &store };
+    let failure = match release::abandon(ground, lease) {
+        Ok(()) => failure,
+        Err(error) => {
+            failure.and(&format!("its lease stays until the next sweep: {}", chain(&error)))
+        }
+    };
+    if !share::may_leave_daemon(lease) {
+        return failure;
+    }
+    match share::reap(site.own_arguments()) {
+        Ok(()) => failure,
+        Err(error) => failure.and(&error.message),
     }
 }
 

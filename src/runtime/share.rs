@@ -1,0 +1,214 @@
+//! What makes a share true besides the ledger and the spec: the container's place at an MPS daemon,
+//! and the kernel's limit of its cgroup. What is set here is taken back here.
+
+use super::ask::Asked;
+use super::site::Site;
+use crate::claim::{Ground, settle::settle};
+use crate::failure::Failure;
+use crate::isolation::{Attached, dmem};
+use crate::model::code::Code;
+use crate::model::id::{LeaseKey, Nonce};
+use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
+use crate::model::lease::{Lease, LeaseState};
+use crate::model::text;
+use crate::request::{Amount, Enforce, Request};
+use crate::store::Entry;
+use crate::sys::ask::{AskError, ask_killable};
+use crate::sys::exec::start_detached;
+use crate::sys::programs;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+/// What `gpulease mps attach` may take beyond the time that a daemon has to start: others may be at
+/// the same device, each with a daemon that does not start.
+const MARGIN: Duration = Duration::from_secs(5);
+/// Its answer is one line.
+const ANSWER_MAX: usize = 1 << 16;
+
+/// The place of a lease at its MPS daemon, which is started if there is none. A lease without one is
+/// given back as it is, and so is one that has taken it already, for Podman's `precreate` hook.
+///
+/// # Errors
+/// `isolation-failed` if there is no daemon for it, and `enforcement-unmet` if the daemon is somebody
+/// else's and the request wants to be held. The lease is still recorded then.
+pub(super) fn attach(
+    site: &Site,
+    ground: Ground<'_>,
+    asked: &Asked,
+    lease: Lease,
+) -> Result<Lease, Failure> {
+    if lease.mps.as_ref().is_none_or(|seat| seat.pipe.is_some()) {
+        return Ok(lease);
+    }
+    let attached = ask(site, &lease, asked.config.mps.start_timeout)?;
+    if attached.adopted && wants_to_be_held(&asked.request) {
+        return Err(Failure::new(
+            Code::EnforcementUnmet,
+            format!("{FOREIGN}, and the workload could undo its limit of compute"),
+        )
+        .hint("end that daemon, or ask with `gpulease/enforcement=preferred`"));
+    }
+    Ok(settle(ground, &lease, |lease| take_seat(lease, attached))?)
+}
+
+/// What a lease lacks whose daemon was there before.
+const FOREIGN: &str = "the MPS daemon of the device is not gpulease's";
+
+/// Whether the request is void without a limit of compute that holds. That of memory is none of the
+/// daemon's: whoever holds that is the kernel.
+const fn wants_to_be_held(request: &Request) -> bool {
+    matches!(
+        (request.enforcement, request.amount),
+        (Enforce::Required, Amount::Share { compute: Some(_), .. })
+    )
+}
+
+fn take_seat(lease: &mut Lease, attached: Attached) {
+    let Some(seat) = &mut lease.mps else { return };
+    (seat.pipe, seat.shm, seat.adopted) = (Some(attached.pipe), attached.shm, attached.adopted);
+    if !seat.adopted {
+        return;
+    }
+    seat.pinned = false;
+    let record = &mut lease.isolation;
+    if record.compute_enforcement.holds() {
+        record.compute_enforcement = Enforcement::Advisory;
+        record.lacks.push(FOREIGN.to_owned());
+    }
+    let enforcement = record.enforcement();
+    if let Some(said) = lease.env.get_mut(ENFORCEMENT_VARIABLE) {
+        *said = Some(enforcement);
+    }
+}
+
+fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, Failure> {
+    let fault = |what: &str| {
+        Failure::new(Code::IsolationFailed, format!("no place at an MPS daemon: {what}")).hint(
+            "`gpulease mps status` shows the daemons; their logs are below `mps/` in `run_dir`",
+        )
+    };
+    let program =
+        programs::command().ok_or_else(|| fault("the `gpulease` command is not installed"))?;
+    let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
+    let mut args = site.own_arguments();
+    let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
+    args.extend(words.map(OsString::from));
+    let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
+    let deadline = start_timeout.saturating_add(MARGIN);
+    let answer = match ask_killable(&program, &args, deadline, ANSWER_MAX) {
+        Ok(answer) if answer.status.success() => answer.stdout,
+        Ok(answer) => return Err(fault(&text::shown_line(&answer.stderr))),
+        Err(AskError::Io(error)) => {
+            return Err(fault(&format!("`{}`: {error}", program.display())));
+        }
+        Err(error) => return Err(fault(&error.to_string())),
+    };
+    parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
+}
+
+/// The paths become the sources of mounts.
+fn parse(answer: &[u8]) -> Option<Attached> {
+    let is_path = |path: &str| path.starts_with('/') && !path.contains(char::is_control);
+    let attached: Attached = serde_json::from_slice(answer).ok()?;
+    let sound = is_path(&attached.pipe) && attached.shm.as_deref().is_none_or(is_path);
+    sound.then_some(attached)
+}
+
+/// Sees to it that no MPS daemon stays that nobody has a lease for. It takes its time, and nobody
+/// waits for it. `args` are those by which the command sees the same node as we do.
+///
+/// # Errors
+/// If that cannot be started.
+pub(crate) fn reap(mut args: Vec<OsString>) -> Result<(), Failure> {
+    let fault = |what: String| {
+        Failure::new(Code::IsolationFailed, format!("no MPS daemon is looked after: {what}"))
+            .hint("run `gpulease mps reap`")
+    };
+    let program = programs::command()
+        .ok_or_else(|| fault("the `gpulease` command is not installed".to_owned()))?;
+    args.extend(["mps", "reap"].map(OsString::from));
+    start_detached(&program, &args)
+        .map_err(|error| fault(format!("`{}`: {error}", program.display())))
+}
+
+/// Whether a daemon of ours may be there for this lease alone.
+pub(crate) fn may_leave_daemon(lease: &Lease) -> bool {
+    lease.mps.as_ref().is_some_and(|seat| !seat.adopted)
+}
+
+/// The lease of this start, if it is held and more than a record would be left of it.
+pub(crate) fn held(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<Lease> {
+    match ground.store.entry(key) {
+        Ok(Some(Entry::Lease(lease)))
+            if lease.nonce == *nonce
+                && lease.state != LeaseState::Grace
+                && (may_leave_daemon(&lease) || !regions(&lease).is_empty()) =>
+        {
+            Some(*lease)
+        }
+        _ => None,
+    }
+}
+
+/// Takes back what a lease that has just been released set besides its record. `args` as for
+/// [`reap`].
+///
+/// # Errors
+/// If something may be left.
+pub(crate) fn end(ground: Ground<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
+    let lifted = lift(ground, lease);
+    if may_leave_daemon(lease) {
+        reap(args)?;
+    }
+    lifted
+}
+
+/// The limits of a lease's device memory in bytes, by the kernel's name of the region.
+pub(crate) fn regions(lease: &Lease) -> BTreeMap<String, u64> {
+    let limit = |region: &Option<String>, bytes| Some((region.clone()?, bytes));
+    let devices = lease.devices.iter();
+    devices.filter_map(|d| limit(&d.dmem_region, d.memory_bytes?.0)).collect()
+}
+
+/// Limits the device memory of a bound lease's container.
+///
+/// # Errors
+/// `isolation-failed`, which names the file and the value.
+pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+    let limits = regions(lease);
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let Some(cgroup) = lease.cgroup.as_deref().filter(|_| lease.state == LeaseState::Bound) else {
+        return Err(Failure::new(
+            Code::IsolationFailed,
+            "the container has no cgroup of its own in which its device memory could be limited",
+        )
+        .hint("let the engine give it one: a `cgroupsPath` that no other container has"));
+    };
+    dmem::set(ground.paths, Path::new(cgroup), &limits)
+        .map_err(|error| Failure::of(Code::IsolationFailed, &error))
+}
+
+/// Lifts the limits, unless the cgroup is gone, as it is as a rule, or another lease's.
+fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+    let (limits, Some(dir)) = (regions(lease), lease.cgroup.as_deref()) else { return Ok(()) };
+    if limits.is_empty() || !Path::new(dir).is_dir() {
+        return Ok(());
+    }
+    let is_of_another = |entry: &Entry| {
+        matches!(entry, Entry::Lease(other) if other.nonce != lease.nonce
+            && other.state != LeaseState::Grace
+            && other.cgroup.as_deref() == Some(dir))
+    };
+    if ground.store.entries()?.iter().any(is_of_another) {
+        return Ok(());
+    }
+    dmem::clear(ground.paths, Path::new(dir), limits.keys().map(String::as_str))
+        .map_err(|error| Failure::of(Code::IsolationFailed, &error))
+}
+
+#[cfg(test)]
+mod tests;

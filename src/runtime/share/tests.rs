@@ -1,0 +1,210 @@
+use super::*;
+use crate::model::isolation::Isolation;
+use crate::model::lease::MpsSeat;
+use crate::model::quantity::Bytes;
+use crate::paths::Paths;
+use crate::request::Source;
+use crate::request::Strategy;
+use crate::store::Store;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+const REGION: &str = "drm/0000:01:00.0/vram";
+
+/// A bound lease of half a GPU by MPS, with a limit of its memory.
+fn lease() -> Lease {
+    let mut lease = crate::store::tests::lease("web", "/run/runc");
+    lease.state = LeaseState::Bound;
+    lease.isolation.effective = Isolation::Mps;
+    lease.isolation.compute_enforcement = Enforcement::Driver;
+    lease.isolation.memory_enforcement = Enforcement::Kernel;
+    lease.env.insert(ENFORCEMENT_VARIABLE.to_owned(), Some(lease.isolation.enforcement()));
+    lease.devices[0].memory_bytes = Some(Bytes(4096));
+    lease.devices[0].dmem_region = Some(REGION.to_owned());
+    lease.mps = Some(MpsSeat {
+        daemon: "GPU-1".to_owned(),
+        uid: 0,
+        pinned: true,
+        pipe: None,
+        shm: None,
+        adopted: false,
+    });
+    lease
+}
+
+fn attached(adopted: bool) -> Attached {
+    let shm = (!adopted).then(|| "/run/gpulease/mps/GPU-1/shm".to_owned());
+    Attached { pipe: "/run/gpulease/mps/GPU-1/pipe".to_owned(), shm, adopted }
+}
+
+#[test]
+fn a_seat_is_taken_as_it_was_planned() {
+    let mut taken = lease();
+    take_seat(&mut taken, attached(false));
+    let seat = taken.mps.as_ref().unwrap();
+    assert_eq!(seat.pipe.as_deref(), Some("/run/gpulease/mps/GPU-1/pipe"));
+    assert_eq!(seat.shm.as_deref(), Some("/run/gpulease/mps/GPU-1/shm"));
+    assert!(seat.pinned && !seat.adopted && may_leave_daemon(&taken));
+    assert_eq!((&taken.isolation, &taken.env), (&lease().isolation, &lease().env));
+}
+
+#[test]
+fn somebody_elses_daemon_holds_nobody_and_every_record_says_so() {
+    let mut taken = lease();
+    take_seat(&mut taken, attached(true));
+    let seat = taken.mps.as_ref().unwrap();
+    assert!(seat.adopted && !seat.pinned && seat.shm.is_none());
+    assert!(!may_leave_daemon(&taken), "it is never stopped");
+    assert_eq!(taken.isolation.enforcement(), "compute=advisory,memory=kernel");
+    assert_eq!(taken.isolation.lacks, [FOREIGN]);
+    let said = taken.env.get(ENFORCEMENT_VARIABLE).unwrap().as_deref();
+    assert_eq!(said, Some("compute=advisory,memory=kernel"));
+    // One that was advisory by plan lacks nothing that it was to have.
+    let mut advisory = lease();
+    advisory.isolation.compute_enforcement = Enforcement::Advisory;
+    take_seat(&mut advisory, attached(true));
+    assert!(advisory.isolation.lacks.is_empty());
+}
+
+#[test]
+fn only_a_limit_of_compute_is_lost_with_the_daemon() {
+    use crate::model::quantity::MilliGpu;
+    let whole = Request::one(Strategy::BestFit, Source::Annotations);
+    let (half, some) = (Some(MilliGpu(500)), Some(Bytes(1)));
+    let request = |enforcement, compute, memory| Request {
+        enforcement,
+        amount: Amount::Share { compute, memory },
+        ..whole.clone()
+    };
+    assert!(wants_to_be_held(&request(Enforce::Required, half, None)));
+    assert!(wants_to_be_held(&request(Enforce::Required, half, some)));
+    assert!(!wants_to_be_held(&request(Enforce::Required, None, some)));
+    assert!(!wants_to_be_held(&request(Enforce::Preferred, half, some)));
+}
+
+#[test]
+fn an_answer_becomes_mounts_so_its_paths_are_looked_at() {
+    let parse = |text: &str| parse(text.as_bytes());
+    let good = parse("{\"pipe\":\"/p\",\"shm\":null,\"adopted\":true,\"new\":1}\n").unwrap();
+    assert_eq!((good.pipe.as_str(), good.shm, good.adopted), ("/p", None, true));
+    for bad in [
+        "",
+        "{}",
+        "null",
+        r#"{"pipe":"p","shm":null,"adopted":false}"#,
+        r#"{"pipe":"/p\u0000","shm":null,"adopted":false}"#,
+        r#"{"pipe":"/p","shm":"","adopted":false}"#,
+        r#"{"pipe":"/p","shm":"/s","adopted":false}{}"#,
+    ] {
+        assert!(parse(bad).is_none(), "{bad}");
+    }
+}
+
+/// A host with a cgroup, and a ledger.
+struct Host {
+    _dir: tempfile::TempDir,
+    paths: Paths,
+    store: Store,
+    cgroup: std::path::PathBuf,
+}
+
+fn host() -> Host {
+    let dir = tempfile::tempdir().unwrap();
+    let paths =
+        Paths { sys: dir.path().join("sys"), run: dir.path().join("run"), ..Paths::default() };
+    let cgroup = paths.sys.join("fs/cgroup/docker/web");
+    fs::create_dir_all(&cgroup).unwrap();
+    fs::create_dir(&paths.run).unwrap();
+    fs::set_permissions(&paths.run, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = paths.sys.join("fs/cgroup");
+    fs::write(root.join("cgroup.subtree_control"), "dmem").unwrap();
+    fs::write(root.join("docker/cgroup.subtree_control"), "dmem").unwrap();
+    fs::write(cgroup.join("dmem.max"), "").unwrap();
+    let store = Store::at(&paths.run);
+    store.prepare(&Paths::default()).unwrap();
+    Host { _dir: dir, paths, store, cgroup }
+}
+
+impl Host {
+    fn ground(&self) -> Ground<'_> {
+        Ground { paths: &self.paths, store: &self.store }
+    }
+
+    fn lease(&self) -> Lease {
+        let cgroup = Some(self.cgroup.display().to_string());
+        // Its end starts nobody: there is no daemon of ours.
+        Lease { cgroup, mps: None, ..lease() }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.cgroup.join("dmem.max")).unwrap()
+    }
+}
+
+#[test]
+fn a_bound_container_is_limited_and_let_go() {
+    let host = host();
+    limit(host.ground(), &host.lease()).unwrap();
+    assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
+    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
+    // A cgroup that is gone needs nothing.
+    fs::remove_dir_all(&host.cgroup).unwrap();
+    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+}
+
+#[test]
+fn the_limit_of_another_lease_in_the_cgroup_stays() {
+    let host = host();
+    limit(host.ground(), &host.lease()).unwrap();
+    let mut other = host.lease();
+    other.nonce = Nonce::new(&"cd".repeat(16)).unwrap();
+    let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
+    ledger.put(&other).unwrap();
+    drop(ledger);
+    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
+}
+
+#[test]
+fn a_container_that_cannot_be_limited_does_not_start() {
+    let host = host();
+    let lease = host.lease();
+    for unbound in [
+        Lease { cgroup: None, ..lease.clone() },
+        Lease { state: LeaseState::Pending, ..lease.clone() },
+    ] {
+        let failure = limit(host.ground(), &unbound).unwrap_err();
+        assert_eq!(failure.code, Code::IsolationFailed);
+        assert!(failure.message.contains("no cgroup of its own"), "{}", failure.message);
+    }
+    fs::remove_file(host.cgroup.join("dmem.max")).unwrap();
+    let failure = limit(host.ground(), &lease).unwrap_err();
+    assert_eq!(failure.code, Code::IsolationFailed);
+    assert!(failure.message.contains("docker/web/dmem.max"), "{}", failure.message);
+    // Without a region nothing is looked at.
+    let mut none = Lease { cgroup: None, ..lease };
+    none.devices[0].dmem_region = None;
+    limit(host.ground(), &none).unwrap();
+}
+
+#[test]
+fn what_a_release_has_to_take_back_is_known_before_it() {
+    let host = host();
+    let (lease, key) = (host.lease(), host.lease().key().unwrap());
+    let put = |lease: &Lease| {
+        let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
+        ledger.put(lease).unwrap();
+    };
+    let held = |nonce: &Nonce| held(host.ground(), &key, nonce).is_some();
+    assert!(!held(&lease.nonce));
+    put(&lease);
+    assert!(held(&lease.nonce));
+    assert!(!held(&Nonce::new(&"cd".repeat(16)).unwrap()), "of a later start");
+    put(&Lease { state: LeaseState::Grace, ..lease.clone() });
+    assert!(!held(&lease.nonce), "its poststop hook has been");
+    let mut plain = lease.clone();
+    plain.devices[0].dmem_region = None;
+    put(&plain);
+    assert!(!held(&lease.nonce));
+}
