@@ -52,6 +52,16 @@ fn a_healthy_node_has_no_finding() {
 }
 
 #[test]
+fn a_limit_that_holds_is_no_finding() {
+    for limit in ["4096", "1"] {
+        let node = Node::healthy();
+        node.limited_lease(&format!("drm/0000:01:00.0/vram {limit}\n"));
+        let (status, checks) = node.doctor();
+        assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");
+    }
+}
+
+#[test]
 fn what_is_not_installed_is_no_finding() {
     let node = Node::healthy();
     for engine in ["containerd", "podman", "crio"] {

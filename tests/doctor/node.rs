@@ -161,6 +161,17 @@ impl Node {
 
     /// A lease of another boot, so its holder is dead.
     pub fn dead_lease(&self) {
+        self.lease("another", None);
+    }
+
+    /// A lease of somebody who lives in another pid namespace, with a limit of its device memory, and
+    /// its cgroup, which says this of it.
+    pub fn limited_lease(&self, dmem_max: &str) {
+        self.lease("5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1", Some("drm/0000:01:00.0/vram"));
+        self.write("sys/fs/cgroup/docker/web/dmem.max", dmem_max);
+    }
+
+    fn lease(&self, boot_id: &str, region: Option<&str>) {
         let nonce = Nonce::new(&"ab".repeat(16)).unwrap();
         let lease = Lease {
             v: RECORD_VERSION,
@@ -174,9 +185,9 @@ impl Node {
             bundle: "/b".into(),
             pid_file: None,
             created_at: "2026-01-01T00:00:00Z".into(),
-            owner: Owner { pid: 1, start_time: 1, boot_id: "another".into(), pid_namespace: 1 },
+            owner: Owner { pid: 1, start_time: 1, boot_id: boot_id.into(), pid_namespace: 1 },
             precreate: None,
-            cgroup: None,
+            cgroup: region.map(|_| "/sys/fs/cgroup/docker/web".into()),
             devices: vec![LeasedDevice {
                 uuid: DeviceId::new("GPU-1").unwrap(),
                 index: 0,
@@ -185,12 +196,12 @@ impl Node {
                 pci: PciAddress::parse("01:00.0").unwrap(),
                 nodes: vec!["/dev/nvidia0".into()],
                 milli: MilliGpu::WHOLE,
-                memory_bytes: Some(Bytes(1)),
+                memory_bytes: Some(Bytes(4096)),
                 sharing: Sharing::Exclusive,
                 simulated: true,
                 mig: None,
                 cu_mask: None,
-                dmem_region: None,
+                dmem_region: region.map(str::to_owned),
             }],
             isolation: IsolationRecord {
                 requested: Isolation::Auto,

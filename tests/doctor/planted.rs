@@ -161,6 +161,16 @@ const ROWS: &[Row] = &[
         node.write("run/gpulease/leases/web@run!runc.json", "{\"v\": 1,");
     }),
     note("leases-dead", "gpulease leases", Node::dead_lease),
+    fault("limit-lost", "start the container anew", false, |node| {
+        node.limited_lease("drm/0000:01:00.0/vram max\n");
+    }),
+    fault("limit-lost", "start the container anew", false, |node| {
+        node.limited_lease("drm/0000:02:00.0/vram 4096\ndrm/0000:01:00.0/vram 4097\n");
+    }),
+    fault("limit-lost", "start the container anew", false, |node| {
+        node.limited_lease("");
+        node.remove("sys/fs/cgroup/docker/web/dmem.max");
+    }),
     note("records-set-aside", "run/gpulease/corrupt", |node| {
         node.write("run/gpulease/corrupt/web@run!runc.json", "{");
     }),

@@ -12,6 +12,7 @@ mod finding;
 mod gpus;
 mod hooks_dirs;
 mod inventory;
+mod limits;
 mod lowlevel;
 mod nvidia;
 mod programs;

@@ -1,6 +1,7 @@
 //! What lies in the lease directory: records of the dead, damage, leftovers.
 
 use super::finding::{Findings, plain, quoted};
+use super::limits;
 use super::subject::Subject;
 use crate::claim::Ground;
 use crate::claim::liveness::{self, Holder};
@@ -57,11 +58,10 @@ fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
     let mut dead = 0;
     for entry in entries {
         match entry {
-            Entry::Lease(lease) => {
-                dead += usize::from(
-                    liveness::holder_here(&lease, &here, &subject.paths) == Holder::Dead,
-                );
-            }
+            Entry::Lease(lease) => match liveness::holder_here(&lease, &here, &subject.paths) {
+                Holder::Dead => dead += 1,
+                Holder::Alive | Holder::AliveAs(_) => limits::check(&lease, subject, found),
+            },
             Entry::Corrupt(record) => {
                 let judged = liveness::holder_of_corrupt(&record, SystemTime::now(), ground);
                 // What the low-level runtime knows of it can be asked only on the host itself.

@@ -1,0 +1,42 @@
+//! The limits of live leases that somebody may have taken away: systemd owns its part of the cgroup
+//! tree, and what it does not know it may take out of it when it reads its units again.
+
+use super::finding::Findings;
+use super::subject::Subject;
+use crate::claim::sweep::short_id;
+use crate::isolation::dmem;
+use crate::model::lease::{Lease, LeaseState};
+use crate::model::text::shown;
+use std::path::Path;
+
+/// Whether the kernel limits a live lease's device memory as the lease says.
+pub(super) fn check(lease: &Lease, subject: &Subject, found: &mut Findings) {
+    let Some(cgroup) = lease.cgroup.as_deref().filter(|_| lease.state == LeaseState::Bound) else {
+        return;
+    };
+    let dir = subject.paths.on_host(Path::new(cgroup));
+    let limited = lease
+        .devices
+        .iter()
+        .filter_map(|device| Some((device.dmem_region.as_deref()?, device.memory_bytes?.0)));
+    for (region, bytes) in limited {
+        let said = match dmem::limits(&subject.paths, &dir) {
+            Ok(limits) => match limits.get(region).copied().flatten() {
+                Some(limit) if limit <= bytes => continue,
+                Some(limit) => format!("limits it to {limit}"),
+                None => "does not limit it".to_owned(),
+            },
+            Err(error) => format!("cannot be asked: {error}"),
+        };
+        found.fault(
+            "limit-lost",
+            format!(
+                "lease {} of container {} has {bytes} bytes of {}, and the kernel {said}",
+                lease.id,
+                shown(short_id(lease.container_id.as_str())),
+                shown(region),
+            ),
+            "start the container anew: its lease is limited again then",
+        );
+    }
+}
