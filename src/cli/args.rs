@@ -8,6 +8,7 @@ use super::examples::{
     TOP_AFTER, TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
 };
 use super::install::Engine;
+use super::mps::{MPS_AFTER, MpsAction};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -206,6 +207,13 @@ pub(super) enum Command {
     Cdi {
         #[command(subcommand)]
         action: CdiAction,
+    },
+
+    /// Show, start and stop the MPS daemons that hold shares of NVIDIA's GPUs apart
+    #[command(after_help = MPS_AFTER, arg_required_else_help = true)]
+    Mps {
+        #[command(subcommand)]
+        action: MpsAction,
     },
 
     /// Have an engine use gpulease

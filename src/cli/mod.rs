@@ -21,6 +21,7 @@ mod leases;
 #[cfg(test)]
 mod manual;
 mod memory;
+mod mps;
 mod node;
 mod output;
 mod processes;
@@ -108,6 +109,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
         },
         Command::Cdi { action } => cdi::run(&context()?, action, output),
+        Command::Mps { action } => mps::run(&context()?, action, output),
         // No configuration either: that may come later.
         Command::Install { engine, default_runtime, options } => {
             install::install(*engine, *default_runtime, options, output)

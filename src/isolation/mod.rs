@@ -4,6 +4,7 @@
 
 pub mod dmem;
 mod means;
+pub mod mps;
 
 pub use means::facilities;
 

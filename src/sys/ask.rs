@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -56,11 +56,51 @@ pub fn ask_killable(
     deadline: Duration,
     max: usize,
 ) -> Result<Asked, AskError> {
+    let mut command = alone(program);
+    command.args(args);
+    asked(command, deadline, max, |_| {})
+}
+
+/// The most bytes that a program is told on its stdin: they fit into an empty pipe, so that a program
+/// that does not read keeps nobody waiting (pipe(7)).
+#[cfg(feature = "cli")]
+const TOLD_MAX: usize = 4096;
+
+/// [`ask_killable`] of a program without arguments that is told `words` on its stdin and has these
+/// variables besides its PATH.
+///
+/// # Errors
+/// As [`ask_killable`]; and if there are too many words.
+#[cfg(feature = "cli")]
+pub fn tell_killable(
+    program: &Path,
+    variables: &[(&str, &OsStr)],
+    words: &str,
+    deadline: Duration,
+    max: usize,
+) -> Result<Asked, AskError> {
+    use std::io::Write;
+    if words.len() > TOLD_MAX {
+        return Err(AskError::TooLong(TOLD_MAX));
+    }
+    let mut command = alone(program);
+    command.envs(variables.iter().copied()).stdin(Stdio::piped());
+    asked(command, deadline, max, |child| {
+        // One that has ended already reads nothing; how it ended says why.
+        drop(child.stdin.take().map(|mut pipe| pipe.write_all(words.as_bytes())));
+    })
+}
+
+fn asked(
+    mut command: Command,
+    deadline: Duration,
+    max: usize,
+    tell: impl FnOnce(&mut Child),
+) -> Result<Asked, AskError> {
     let _kept = Sigchld::kept();
     let start = Instant::now();
     let parent = nix::unistd::getpid();
-    let mut command = alone(program);
-    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
     // nothing.
     unsafe {
@@ -77,6 +117,7 @@ pub fn ask_killable(
         });
     }
     let mut child = command.spawn()?;
+    tell(&mut child);
     let pid = pid_of(&child)?;
     let mut pipes = Pipes {
         stdout: child.stdout.take(),
@@ -250,6 +291,20 @@ mod tests {
         // One that closes its outputs and goes on is no better.
         let error = told("exec >&- 2>&-; sleep 60", 300, 10).unwrap_err();
         assert!(matches!(error, AskError::Late(_)), "{error}");
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_program_is_told_words_and_has_its_variables() {
+        let cat = Path::new("/bin/cat");
+        let patience = Duration::from_secs(9);
+        let asked = tell_killable(cat, &[], "all of it\n", patience, 100).unwrap();
+        assert_eq!(asked.stdout, b"all of it\n");
+        let variable = [("WHAT", OsStr::new("it"))];
+        let asked = tell_killable(Path::new("/bin/sh"), &variable, "echo $WHAT\n", patience, 100);
+        assert_eq!(asked.unwrap().stdout, b"it\n");
+        let long = "x".repeat(TOLD_MAX + 1);
+        assert!(tell_killable(cat, &[], &long, patience, 100).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod atomic;
 pub mod cgroup;
 pub mod checked;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod detached;
 pub mod error;
 pub mod exec;
 pub mod failpoint;

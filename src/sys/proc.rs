@@ -149,6 +149,35 @@ pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
     life(owner, paths)
 }
 
+/// Sends a signal to the recorded process, and to no other that has its pid since; one that is gone
+/// needs none.
+///
+/// # Errors
+/// If the kernel refuses.
+#[cfg(feature = "cli")]
+pub fn signal(owner: &Owner, signal: nix::sys::signal::Signal, paths: &Paths) -> io::Result<()> {
+    let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ESRCH);
+    let pidfd = match pidfd_open(owner.pid) {
+        Ok(pidfd) => pidfd,
+        Err(error) if gone(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // Judged after the pidfd was taken: if it is the recorded process, the pidfd is of it.
+    if life(owner, paths) == Life::Gone {
+        return Ok(());
+    }
+    // SAFETY: the call takes a descriptor that lives, a number, no information and no flags.
+    let result = unsafe {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, none, 0)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if gone(&error) { Ok(()) } else { Err(error) }
+}
+
 /// A pidfd polls readable once the whole thread group has exited (pidfd_open(2)): a leader that
 /// called `pthread_exit` while its threads run does not count as gone.
 fn has_exited(pidfd: &OwnedFd, patience: Duration) -> bool {

@@ -10,12 +10,12 @@ set -eu
 
 # The section non-free of Debian 13: driver 550.163.01 at the time of writing.
 suite=trixie
-packages=(libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 nvidia-smi)
+packages=(libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 nvidia-smi nvidia-cuda-mps)
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
 # Changing this line makes it be fetched anew.
-stamp="1 $suite ${packages[*]}"
+stamp="2 $suite ${packages[*]}"
 
 # shellcheck source=tests/lab/fetch.sh
 . "$(dirname "$(readlink -f "$0")")/fetch.sh"

@@ -1,0 +1,285 @@
+//! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
+
+use super::{foreign_of, leases_of, require_root, share, tools_of};
+use crate::cli::node::Context;
+use crate::cli::output::Answer;
+use crate::config::ComputeMode;
+use crate::failure::Failure;
+use crate::isolation::Attached;
+use crate::isolation::mps::Fault;
+use crate::isolation::mps::daemon::{self, Seen, State, Tools, trim_log};
+use crate::isolation::mps::journal::Journal;
+use crate::isolation::mps::limits::{self, Limits, Share};
+use crate::isolation::mps::place::Place;
+use crate::isolation::mps::processes::{Control, Target};
+use crate::model::code::Code;
+use crate::model::id::{DeviceId, LeaseKey};
+use crate::model::lease::{Lease, Owner};
+use crate::model::text::shown;
+use crate::store::Entry;
+use crate::sys::{failpoint, identity};
+use std::time::{Duration, Instant};
+
+/// `mps attach`.
+pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer, Failure> {
+    require_root(context, "to start an MPS daemon")?;
+    let lease = lease(context, key, nonce)?;
+    let order = order(&lease)?;
+    let tools = tools_of(context)?;
+    let place = Place::new(&context.paths.run, &order.daemon)?;
+    let timeout = context.config.mps.start_timeout;
+    let _lock = place.lock(timeout, &context.paths)?;
+    failpoint::hit("mps.locked");
+    // Under the lock: whoever is recorded later attaches later, and sets the limits again.
+    let shares = shares(context, &lease)?;
+    let until = Instant::now() + timeout;
+    let work = Work { context, tools: &tools, place: &place, order: &order, until };
+    Ok(answer(&work.attach(limits::for_all(&shares))?))
+}
+
+fn answer(attached: &Attached) -> Answer {
+    let json = serde_json::to_value(attached).unwrap_or_default();
+    Answer::new(format!("{json}\n"), json)
+}
+
+/// The lease as its start has recorded it.
+fn lease(context: &Context, key: &str, nonce: &str) -> Result<Lease, Failure> {
+    let bad = || {
+        let message = format!("`{}` is no key of a lease", shown(key));
+        Failure::new(Code::BadRequest, message)
+    };
+    let key = LeaseKey::from_file_stem(key).ok_or_else(bad)?;
+    match context.store.entry(&key)? {
+        Some(Entry::Lease(lease)) if lease.nonce.as_str() == nonce => Ok(*lease),
+        Some(Entry::Corrupt(corrupt)) => Err(crate::claim::ClaimError::corrupt(&corrupt).into()),
+        _ => Err(Failure::new(
+            Code::StaleHook,
+            format!(
+                "the lease of container {} is gone, or of a later start",
+                shown(key.container_id.as_str())
+            ),
+        )),
+    }
+}
+
+/// What is wanted.
+pub(super) struct Order {
+    pub(super) daemon: String,
+    pub(super) device: DeviceId,
+    pub(super) index: u32,
+    pub(super) simulated: bool,
+    pub(super) per_lease: bool,
+    /// Nobody may get past the daemon, nor have more than its limits.
+    pub(super) pinned: bool,
+}
+
+fn order(lease: &Lease) -> Result<Order, Fault> {
+    let Some(seat) = &lease.mps else {
+        return Err(Fault::new(format!("lease {} has no place at an MPS daemon", lease.id)));
+    };
+    let [device] = lease.devices.as_slice() else {
+        let count = lease.devices.len();
+        return Err(Fault::new(format!(
+            "lease {} has {count} devices, and MPS serves one",
+            lease.id
+        )));
+    };
+    let per_lease = seat.daemon == lease.id.as_str();
+    if !per_lease && seat.daemon != device.uuid.as_str() {
+        let name = shown(&seat.daemon);
+        return Err(Fault::new(format!(
+            "lease {} has an MPS daemon of a strange name, `{name}`",
+            lease.id
+        )));
+    }
+    Ok(Order {
+        daemon: seat.daemon.clone(),
+        device: device.uuid.clone(),
+        index: device.index,
+        simulated: device.simulated,
+        per_lease,
+        pinned: seat.pinned,
+    })
+}
+
+/// Of all who are served by the lease's daemon, the lease among them whatever is thought of its holder.
+fn shares(context: &Context, lease: &Lease) -> Result<Vec<Share>, Failure> {
+    let swept = context.survey()?;
+    let daemon = lease.mps.as_ref().map(|seat| seat.daemon.as_str()).unwrap_or_default();
+    let others = leases_of(&swept, daemon).into_iter().filter(|other| other.id != lease.id);
+    Ok(others.chain([lease]).filter_map(share).collect())
+}
+
+/// While the daemon's lock is held.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) tools: &'a Tools<'a>,
+    pub(super) place: &'a Place,
+    pub(super) order: &'a Order,
+    pub(super) until: Instant,
+}
+
+impl Work<'_> {
+    /// Has a daemon with these limits: the one that runs, or a new one.
+    pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Fault> {
+        let seen = daemon::look(self.place, &self.context.paths);
+        if let State::Running(owner) = &seen.state
+            && self.is_well(owner)?
+        {
+            let mut journal = self.journal_of(&seen)?;
+            if journal.process.as_ref() != Some(owner) {
+                journal.process = Some(owner.clone());
+                journal.write(&self.place.journal())?;
+            }
+            self.close(&mut journal)?;
+            self.limit(limits)?;
+            trim_log(self.place);
+            return Ok(self.ours());
+        }
+        self.refuse_orphans()?;
+        // One of ours may have been started before the other one was.
+        if !self.order.per_lease
+            && !matches!(seen.state, State::Running(_))
+            && let Some(control) = self.foreign()?
+        {
+            // What a daemon of ours has left is not to be in its way.
+            self.tools.stop(self.place, &seen)?;
+            return self.adopt(&control);
+        }
+        self.start(&seen, limits)
+    }
+
+    /// Whether a daemon that runs can be used. One that does not answer cannot, and has to go.
+    fn is_well(&self, owner: &Owner) -> Result<bool, Fault> {
+        if !self.place.has_pipe() || !self.place.sees_shm() {
+            let dir = self.place.dir();
+            return Err(Fault::new(format!(
+                "the MPS daemon of {} runs, process {}, and what it has mounted below `{}` is not \
+                 seen from here",
+                self.order.daemon,
+                owner.pid,
+                dir.display()
+            ))
+            .hint(
+                "start all containers in one mount namespace (`MountFlags` and `PrivateMounts` of \
+                 the engine's unit); `gpulease mps stop --force` there ends it",
+            ));
+        }
+        let now = Instant::now();
+        let half = now + self.until.saturating_duration_since(now) / 2;
+        Ok(self.tools.await_answer(self.place, owner, half).is_ok())
+    }
+
+    /// Clients compute by servers that nobody can set limits any more.
+    fn refuse_orphans(&self) -> Result<(), Fault> {
+        let servers = daemon::servers(self.place, &self.context.paths);
+        let Some(pid) = servers.first() else { return Ok(()) };
+        Err(Fault::new(format!(
+            "the MPS daemon of {} is gone or does not answer, and its server, process {pid}, still \
+             has clients",
+            self.order.daemon
+        ))
+        .hint(format!(
+            "stop the containers that use it, or end it with them: `gpulease mps stop {} --force`",
+            self.order.daemon
+        )))
+    }
+
+    fn foreign(&self) -> Result<Option<Control>, Fault> {
+        let Order { device, index, simulated, .. } = self.order;
+        let target = Target { uuid: device, index: *index, simulated: *simulated };
+        let Some(control) = foreign_of(self.context, &target) else { return Ok(None) };
+        let why = match control.is_reachable(&self.context.paths) {
+            Ok(()) if self.tools.front(&control.pipe, self.answer_by()).answers() => {
+                return Ok(Some(control));
+            }
+            Ok(()) => "it does not answer".to_owned(),
+            Err(why) => why,
+        };
+        // Of a device that does not exist nothing is in its way.
+        if *simulated {
+            return Ok(None);
+        }
+        Err(Fault::new(format!(
+            "another MPS daemon, process {}, serves {device}, and cannot be used: {why}",
+            control.pid
+        ))
+        .hint("stop it: gpulease starts its own"))
+    }
+
+    fn answer_by(&self) -> Instant {
+        let now = Instant::now();
+        now + (self.until.saturating_duration_since(now) / 2).min(Duration::from_secs(2))
+    }
+
+    fn adopt(&self, control: &Control) -> Result<Attached, Fault> {
+        if self.order.pinned {
+            return Err(Fault::new(format!(
+                "{} is served by another MPS daemon, process {}, whose limits are not gpulease's to set",
+                self.order.device, control.pid
+            ))
+            .hint("stop that daemon, or ask without `gpulease/enforcement=required`"));
+        }
+        let pipe = control.pipe.display().to_string();
+        Ok(Attached { pipe, shm: None, adopted: true })
+    }
+
+    fn ours(&self) -> Attached {
+        let text = |path: std::path::PathBuf| path.display().to_string();
+        let shm = Some(text(self.place.shm()));
+        Attached { pipe: text(self.place.pipe()), shm, adopted: false }
+    }
+
+    /// The journal, or a new one where there is none that can be used.
+    fn journal_of(&self, seen: &Seen) -> Result<Journal, Fault> {
+        if let Some(journal) = &seen.journal {
+            return Ok(journal.clone());
+        }
+        let boot_id = identity::boot_id(&self.context.paths)?;
+        let new = Journal::new(self.order.device.clone(), boot_id);
+        let Order { simulated, per_lease, .. } = *self.order;
+        Ok(Journal { simulated, per_lease, ..new })
+    }
+
+    fn start(&self, seen: &Seen, limits: Limits) -> Result<Attached, Fault> {
+        let mut journal = self.journal_of(seen)?;
+        let started = self.end_hanging(seen).and_then(|()| {
+            self.close(&mut journal)?;
+            self.tools.start(self.place, &mut journal, self.until)?;
+            self.limit(limits)?;
+            failpoint::hit("mps.limited");
+            Ok(self.ours())
+        });
+        started.map_err(|fault| {
+            let now = daemon::look(self.place, &self.context.paths);
+            // The journal may not have been written, on a full disk: what it said is known here.
+            let undo = Seen { journal: Some(journal), ..now };
+            fault.and(self.tools.stop(self.place, &undo).err())
+        })
+    }
+
+    /// What does not answer makes room; the compute mode stays, for the next one.
+    fn end_hanging(&self, seen: &Seen) -> Result<(), Fault> {
+        match &seen.state {
+            State::Running(owner) => self.tools.end(self.place, owner),
+            State::Dead | State::Stale => Ok(()),
+        }
+    }
+
+    fn close(&self, journal: &mut Journal) -> Result<(), Fault> {
+        let is_wanted = self.context.config.mps.compute_mode == ComputeMode::ExclusiveProcess;
+        if !is_wanted || self.order.per_lease || self.order.simulated {
+            return Ok(());
+        }
+        match self.tools.close(self.place, journal) {
+            // A limit that nobody was promised.
+            Err(_) if !self.order.pinned => Ok(()),
+            closed => closed,
+        }
+    }
+
+    fn limit(&self, limits: Limits) -> Result<(), Fault> {
+        let pipe = self.place.pipe();
+        limits::set(&self.tools.front(&pipe, self.until), limits)
+    }
+}

@@ -1,0 +1,126 @@
+//! `gpulease mps`: the daemons that make shares of NVIDIA's GPUs true.
+//!
+//! A daemon's lock is held while anything is done with it, and never together with the ledger's: the
+//! leases are looked at without that. A lease is recorded before it is attached, so that whoever ends
+//! daemons without leases sees it.
+
+mod args;
+mod attach;
+mod reap;
+mod start;
+mod status;
+mod stop;
+
+pub(super) use args::{MPS_AFTER, MpsAction};
+
+use super::failure::needs_root;
+use super::node::Context;
+use super::output::{Answer, Output};
+use crate::claim::sweep::{Swept, describe};
+use crate::failure::Failure;
+use crate::isolation::mps::Fault;
+use crate::isolation::mps::daemon::{Tools, tools};
+use crate::isolation::mps::limits::Share;
+use crate::isolation::mps::processes::{Control, Target, controls};
+use crate::model::code::Code;
+use crate::model::device::{Device, Vendor};
+use crate::model::lease::{Lease, LeaseState};
+use crate::model::text::shown;
+use crate::sys::identity;
+
+/// `mps`.
+pub(super) fn run(
+    context: &Context,
+    action: &MpsAction,
+    output: &Output,
+) -> Result<Answer, Failure> {
+    match action {
+        MpsAction::Status => status::status(context, output),
+        MpsAction::Start { device } => start::start(context, device),
+        MpsAction::Stop { device, force, .. } => stop::stop(context, device.as_deref(), *force),
+        MpsAction::Attach { key, nonce } => attach::attach(context, key, nonce),
+        MpsAction::Reap { now } => reap::reap(context, *now),
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { hint: fault.hint, ..Self::new(Code::IsolationFailed, fault.message) }
+    }
+}
+
+/// For what changes anything.
+fn require_root(context: &Context, what: &str) -> Result<(), Failure> {
+    if identity::is_host_root(&context.paths) { Ok(()) } else { Err(needs_root(what)) }
+}
+
+fn tools_of(context: &Context) -> Result<Tools<'_>, Fault> {
+    tools(&context.config, &context.paths)
+}
+
+/// The live leases that a daemon of ours serves. One in its grace has no container.
+fn leases_of<'a>(swept: &'a Swept, daemon: &str) -> Vec<&'a Lease> {
+    let is_served = |lease: &&Lease| {
+        let seat = lease.mps.as_ref();
+        lease.state != LeaseState::Grace
+            && seat.is_some_and(|seat| seat.daemon == daemon && !seat.adopted)
+    };
+    swept.leases.iter().filter(is_served).collect()
+}
+
+/// By name, for messages.
+fn named(leases: &[&Lease]) -> String {
+    leases.iter().map(|lease| describe(lease)).collect::<Vec<_>>().join(", ")
+}
+
+/// What a lease has of its one device.
+fn share(lease: &Lease) -> Option<Share> {
+    let device = lease.devices.first()?;
+    let pinned = lease.mps.as_ref().is_some_and(|seat| seat.pinned);
+    Some(Share { milli: device.milli, memory: device.memory_bytes, pinned })
+}
+
+/// The daemons that somebody else runs.
+fn foreign(context: &Context) -> Vec<Control> {
+    let mps = context.paths.run.join("mps");
+    controls(&context.paths).into_iter().filter(|control| !control.pipe.starts_with(&mps)).collect()
+}
+
+/// One of root's among them that serves this device.
+fn foreign_of(context: &Context, device: &Target<'_>) -> Option<Control> {
+    let found: Vec<Control> =
+        foreign(context).into_iter().filter(|control| control.is_root).collect();
+    if found.is_empty() {
+        return None;
+    }
+    // Only to know what a number means: without an inventory, none does.
+    let gpus = context.inventory().map_or(0, |inventory| {
+        let is_gpu = |d: &&Device| d.vendor == Vendor::Nvidia && d.instance().is_none();
+        inventory.node.devices.iter().filter(is_gpu).count()
+    });
+    found.into_iter().find(|control| control.serves(device, gpus))
+}
+
+/// The device that an argument names: by its index, its UUID, or the beginning of one.
+fn device_named(context: &Context, name: &str) -> Result<Device, Failure> {
+    let inventory = context.inventory()?;
+    let devices = || inventory.node.devices.iter();
+    let index: Option<u32> = name.parse().ok();
+    let mut found: Vec<&Device> = match index {
+        Some(index) => devices().filter(|d| d.index == index && d.instance().is_none()).collect(),
+        None => devices().filter(|d| d.uuid.as_str().starts_with(name)).collect(),
+    };
+    if let Some(exact) = devices().find(|device| device.uuid.as_str() == name) {
+        found = vec![exact];
+    }
+    match found.as_slice() {
+        [device] => Ok((*device).clone()),
+        [] => Err(Failure::new(Code::BadRequest, format!("there is no device `{}`", shown(name)))
+            .hint("`gpulease devices` lists them")),
+        _ => Err(Failure::new(
+            Code::BadRequest,
+            format!("`{}` is the beginning of several devices' UUIDs", shown(name)),
+        )
+        .hint("give more of it")),
+    }
+}

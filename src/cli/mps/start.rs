@@ -1,0 +1,93 @@
+//! `gpulease mps start`: a daemon by hand.
+
+use super::attach::{Order, Work};
+use super::{device_named, foreign_of, leases_of, require_root, share, tools_of};
+use crate::cli::node::Context;
+use crate::cli::output::Answer;
+use crate::config::MpsDaemon;
+use crate::failure::Failure;
+use crate::isolation::mps::daemon;
+use crate::isolation::mps::limits;
+use crate::isolation::mps::place::Place;
+use crate::isolation::mps::processes::Target;
+use crate::model::code::Code;
+use crate::model::device::{Device, Vendor};
+use serde_json::json;
+use std::time::Instant;
+
+/// `mps start`.
+pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
+    require_root(context, "to start an MPS daemon")?;
+    if context.config.mps.daemon == MpsDaemon::Lease {
+        return Err(Failure::new(
+            Code::BadRequest,
+            "`mps.daemon` is `lease`: a daemon is started for each lease, and none for a device",
+        ));
+    }
+    let device = gpu(context, name)?;
+    let tools = tools_of(context)?;
+    let place = Place::new(&context.paths.run, device.uuid.as_str())?;
+    let timeout = context.config.mps.start_timeout;
+    let _lock = place.lock(timeout, &context.paths)?;
+    refuse_foreign(context, &device)?;
+    let swept = context.survey()?;
+    let leases = leases_of(&swept, place.name());
+    let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
+    let order = Order {
+        daemon: place.name().to_owned(),
+        device: device.uuid.clone(),
+        index: device.index,
+        simulated: device.simulated,
+        per_lease: false,
+        // That the mode could not be set is worth knowing, where a person has asked.
+        pinned: shares.iter().any(|share| share.pinned),
+    };
+    let until = Instant::now() + timeout;
+    let work = Work { context, tools: &tools, place: &place, order: &order, until };
+    let attached = work.attach(limits::for_all(&shares))?;
+    let mut journal = daemon::look(&place, &context.paths)
+        .journal
+        .ok_or_else(|| Failure::new(Code::IsolationFailed, "the daemon's journal is gone"))?;
+    journal.kept = true;
+    journal.write(&place.journal())?;
+    let pid = journal.process.as_ref().map(|owner| owner.pid);
+    let text = format!(
+        "the MPS daemon of {} runs (process {}) until `gpulease mps stop {}`\n",
+        device.uuid,
+        pid.unwrap_or_default(),
+        device.index
+    );
+    let json = json!({ "device": device.uuid, "pid": pid, "pipe": attached.pipe, "kept": true });
+    Ok(Answer::new(text, json))
+}
+
+fn gpu(context: &Context, name: &str) -> Result<Device, Failure> {
+    let device = device_named(context, name)?;
+    let what = match device.vendor {
+        Vendor::Nvidia if device.instance().is_some() => "a MIG instance, which is a share already",
+        Vendor::Nvidia if device.is_in_mig_mode() => "in MIG mode",
+        Vendor::Nvidia => return Ok(device),
+        other => {
+            return Err(Failure::new(
+                Code::BadRequest,
+                format!("device {} is {}'s, and MPS is NVIDIA's", device.uuid, other.name()),
+            ));
+        }
+    };
+    Err(Failure::new(Code::BadRequest, format!("device {} is {what}", device.uuid)))
+}
+
+fn refuse_foreign(context: &Context, device: &Device) -> Result<(), Failure> {
+    let Device { uuid, index, simulated, .. } = device;
+    let target = Target { uuid, index: *index, simulated: *simulated };
+    let Some(control) = foreign_of(context, &target) else { return Ok(()) };
+    // Of a device that does not exist it may well be the one of another lease directory.
+    if *simulated && control.is_reachable(&context.paths).is_err() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::IsolationFailed,
+        format!("another MPS daemon, process {}, serves {uuid}", control.pid),
+    )
+    .hint("stop it first; containers use it as it is"))
+}

@@ -1,0 +1,244 @@
+//! `gpulease mps status`: which daemons there are, and how they are.
+
+use super::{foreign, leases_of, require_root};
+use crate::claim::sweep::Swept;
+use crate::cli::node::Context;
+use crate::cli::output::{Answer, Output, Paint};
+use crate::cli::table::{self, left, right};
+use crate::failure::Failure;
+use crate::isolation::mps::Fault;
+use crate::isolation::mps::daemon::{State, Tools, look, servers, tools};
+use crate::isolation::mps::front::{Front, features};
+use crate::isolation::mps::journal::Journal;
+use crate::isolation::mps::place::Place;
+use crate::isolation::mps::processes::Control;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use crate::sys::ask::ask_bounded;
+use crate::sys::checked::check_program;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long one daemon may take to answer all questions: one that hangs is shown as such.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Condition {
+    /// Its control daemon runs.
+    Running,
+    /// It was started, and its control daemon is gone.
+    Dead,
+    /// It was never started, or before the last boot.
+    Stale,
+    /// Its journal cannot be read, for this reason.
+    Unreadable(String),
+}
+
+/// A daemon of ours, looked at without its lock and without asking it anything.
+#[derive(Debug)]
+pub(in crate::cli) struct Seat {
+    pub(in crate::cli) place: Place,
+    pub(in crate::cli) condition: Condition,
+    pub(in crate::cli) journal: Option<Journal>,
+    pub(in crate::cli) pid: Option<i32>,
+    /// The live leases that it serves, by id.
+    pub(in crate::cli) leases: Vec<String>,
+}
+
+/// The daemons of ours.
+pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, Fault> {
+    let seat = |place: Place| {
+        let seen = look(&place, paths);
+        let pid = match &seen.state {
+            State::Running(owner) => Some(owner.pid),
+            State::Dead | State::Stale => None,
+        };
+        let condition = match (seen.garbage, &seen.state) {
+            (Some(why), _) => Condition::Unreadable(why),
+            (None, State::Running(_)) => Condition::Running,
+            (None, State::Dead) => Condition::Dead,
+            (None, State::Stale) => Condition::Stale,
+        };
+        let leases = leases_of(swept, place.name());
+        let leases = leases.iter().map(|lease| lease.id.to_string()).collect();
+        Seat { place, condition, journal: seen.journal, pid, leases }
+    };
+    Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
+}
+
+/// `mps status`.
+pub(super) fn status(context: &Context, output: &Output) -> Result<Answer, Failure> {
+    require_root(context, "to look at MPS daemons")?;
+    let swept = context.survey()?;
+    let tools = tools(&context.config, &context.paths);
+    let mut rows = Vec::new();
+    for seat in seats(&swept, &context.paths)? {
+        rows.push(own(&seat, tools.as_ref().ok(), &context.paths));
+    }
+    rows.extend(foreign(context).iter().map(|control| of_others(control, tools.as_ref().ok())));
+    let text = match (rows.is_empty(), &tools) {
+        (false, _) => in_table(&rows, output),
+        (true, Ok(_)) => "no MPS daemon runs\n".to_owned(),
+        (true, Err(fault)) => format!("no MPS daemon runs: {fault}\n"),
+    };
+    let unreadable = rows.iter().filter_map(|row| Some((row, row.why.as_ref()?)));
+    let notes: String = unreadable
+        .map(|(row, why)| {
+            let word = output.paint(Paint::Yellow, "warning:");
+            format!("\n{word} {}: {}\n", row.name, shown(why))
+        })
+        .collect();
+    let control = match &tools {
+        Ok(tools) => json!({
+            "program": tools.control.display().to_string(),
+            "features": offered(&tools.control),
+            "fault": null,
+        }),
+        Err(fault) => json!({ "program": null, "features": [], "fault": fault.message }),
+    };
+    let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+    Ok(Answer::new(text + &notes, json!({ "daemons": rows, "control": control })))
+}
+
+/// What the program says that it can do besides; none of it is used.
+fn offered(control: &Path) -> Vec<&'static str> {
+    if check_program(control).is_err() {
+        return Vec::new();
+    }
+    ask_bounded(control, &["--help"], PATIENCE).map_or_else(|_| Vec::new(), |help| features(&help))
+}
+
+/// One daemon.
+struct Row {
+    name: String,
+    device: Option<String>,
+    pid: Option<i32>,
+    state: &'static str,
+    /// What is wrong, where that is not plain from the state.
+    why: Option<String>,
+    leases: Vec<String>,
+    said: Said,
+    /// What the compute mode was before it was set.
+    prior_mode: Option<String>,
+    kept: bool,
+    pipe: String,
+}
+
+/// What it answers. Null is what it does not say.
+#[derive(Default)]
+struct Said {
+    servers: Vec<i32>,
+    clients: Option<usize>,
+    percent: Option<String>,
+    memory: Option<String>,
+}
+
+fn asked(front: &Front<'_>) -> Option<Said> {
+    let percent = front.say("get_default_active_thread_percentage").ok()?;
+    let servers = front.pids("get_server_list").ok()?;
+    let clients = servers.iter().map(|server| front.pids(&format!("get_client_list {server}")));
+    let clients = clients.map(|list| list.map(|list| list.len())).sum::<Result<usize, _>>().ok();
+    let memory = front.say("get_default_device_pinned_mem_limit 0").ok().filter(|t| !t.is_empty());
+    Some(Said { servers, clients, percent: Some(percent), memory })
+}
+
+fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
+    let (pipe, journal) = (seat.place.pipe(), seat.journal.as_ref());
+    let said = tools
+        .filter(|_| seat.pid.is_some() && seat.place.has_pipe())
+        .and_then(|tools| asked(&tools.front(&pipe, Instant::now() + PATIENCE)));
+    let (state, mut why) = match &seat.condition {
+        Condition::Running => ("running", None),
+        Condition::Dead => ("dead", None),
+        Condition::Stale => ("stale", None),
+        Condition::Unreadable(why) => ("stale", Some(format!("its journal cannot be read: {why}"))),
+    };
+    if seat.pid.is_some() && said.is_none() {
+        why = Some("it runs and does not answer".to_owned());
+    }
+    let orphans = || Said { servers: servers(&seat.place, paths), ..Said::default() };
+    Row {
+        name: seat.place.name().to_owned(),
+        device: journal.map(|journal| journal.device.to_string()),
+        pid: seat.pid,
+        state: if seat.pid.is_some() { "running" } else { state },
+        why,
+        leases: seat.leases.clone(),
+        said: said.unwrap_or_else(orphans),
+        prior_mode: journal.and_then(|journal| journal.prior_compute_mode.clone()),
+        kept: journal.is_some_and(|journal| journal.kept),
+        pipe: pipe.display().to_string(),
+    }
+}
+
+/// Somebody else's. Only one of root's that is seen from here is asked.
+fn of_others(control: &Control, tools: Option<&Tools<'_>>) -> Row {
+    let said = tools
+        .filter(|tools| control.is_root && control.is_reachable(tools.paths).is_ok())
+        .and_then(|tools| asked(&tools.front(&control.pipe, Instant::now() + PATIENCE)));
+    Row {
+        name: control.visible.as_deref().map_or_else(|| "all devices".to_owned(), shown),
+        device: control.visible.clone(),
+        pid: Some(control.pid),
+        state: "foreign",
+        why: None,
+        leases: Vec::new(),
+        said: said.unwrap_or_default(),
+        prior_mode: None,
+        kept: false,
+        pipe: control.pipe.display().to_string(),
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "device": self.device,
+            "pid": self.pid,
+            "state": self.state,
+            "why": self.why,
+            "leases": self.leases,
+            "servers": self.said.servers,
+            "clients": self.said.clients,
+            "active_thread_percentage": self.said.percent,
+            "pinned_memory_limit": self.said.memory,
+            "prior_compute_mode": self.prior_mode,
+            "kept": self.kept,
+            "pipe": self.pipe,
+        })
+    }
+}
+
+fn in_table(rows: &[Row], output: &Output) -> String {
+    let columns = [
+        left("DAEMON"),
+        right("PID").rank(2),
+        left("STATE"),
+        right("LEASES"),
+        right("SERVERS").rank(3),
+        right("CLIENTS"),
+        right("LIMIT"),
+        right("MEMORY"),
+        left("MODE").rank(1),
+    ];
+    let dash = || "-".to_owned();
+    let cells = rows.iter().map(|row| {
+        let said = &row.said;
+        let mode = if row.prior_mode.is_some() { "exclusive".to_owned() } else { dash() };
+        vec![
+            row.name.clone(),
+            row.pid.map_or_else(dash, |pid| pid.to_string()),
+            if row.kept { format!("{}, kept", row.state) } else { row.state.to_owned() },
+            row.leases.len().to_string(),
+            said.servers.len().to_string(),
+            said.clients.map_or_else(dash, |clients| clients.to_string()),
+            said.percent.as_deref().map_or_else(dash, |percent| format!("{}%", shown(percent))),
+            said.memory.as_deref().map_or_else(dash, shown),
+            mode,
+        ]
+    });
+    table::render(&columns, &cells.collect::<Vec<_>>(), false, output)
+}

@@ -1,0 +1,78 @@
+//! `gpulease mps stop`: ending daemons by hand.
+
+use super::{device_named, foreign, leases_of, named, require_root};
+use crate::cli::node::Context;
+use crate::cli::output::Answer;
+use crate::failure::Failure;
+use crate::isolation::mps::daemon::{look, tools_to_end};
+use crate::isolation::mps::place::Place;
+use crate::model::code::Code;
+use crate::model::text::shown;
+use serde_json::json;
+
+/// `mps stop`: of one device, or of all.
+pub(super) fn stop(
+    context: &Context,
+    device: Option<&str>,
+    force: bool,
+) -> Result<Answer, Failure> {
+    require_root(context, "to stop an MPS daemon")?;
+    let places = match device {
+        Some(device) => meant(context, device)?,
+        None => Place::all(&context.paths.run)?,
+    };
+    let mut stopped = Vec::new();
+    for place in &places {
+        one(context, place, force)?;
+        stopped.push(place.name());
+    }
+    let mut text: String =
+        stopped.iter().map(|name| format!("stopped the MPS daemon of {name}\n")).collect();
+    if stopped.is_empty() {
+        text = "no MPS daemon of gpulease runs\n".to_owned();
+    }
+    Ok(Answer::new(text, json!({ "stopped": stopped, "forced": force })))
+}
+
+/// The daemons of a device, or the one of this name. The device need not be there any more.
+fn meant(context: &Context, name: &str) -> Result<Vec<Place>, Failure> {
+    let places = Place::all(&context.paths.run)?;
+    if let Some(place) = places.iter().find(|place| place.name() == name) {
+        return Ok(vec![place.clone()]);
+    }
+    let device = device_named(context, name)?.uuid;
+    let serves = |place: &&Place| {
+        let journal = look(place, &context.paths).journal;
+        place.name() == device.as_str() || journal.is_some_and(|journal| journal.device == device)
+    };
+    let found: Vec<Place> = places.iter().filter(serves).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let others = foreign(context);
+    let serves =
+        others.iter().find(|c| c.visible.as_deref().is_none_or(|v| v.contains(device.as_str())));
+    let message = format!("gpulease runs no MPS daemon for {}", shown(device.as_str()));
+    let failure = Failure::new(Code::BadRequest, message);
+    Err(match serves {
+        Some(control) => {
+            failure.hint(format!("process {} is somebody else's, and theirs to stop", control.pid))
+        }
+        None => failure.hint("`gpulease mps status` lists them"),
+    })
+}
+
+fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
+    let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
+    let swept = context.survey()?;
+    let leases = leases_of(&swept, place.name());
+    if !leases.is_empty() && !force {
+        return Err(Failure::new(
+            Code::HolderAlive,
+            format!("the MPS daemon of {} is used by {}", place.name(), named(&leases)),
+        )
+        .hint("stop the containers; --force ends it, and what computes by it fails"));
+    }
+    let seen = look(place, &context.paths);
+    Ok(tools_to_end(&context.config, &context.paths).stop(place, &seen)?)
+}

@@ -1,0 +1,86 @@
+//! Cgroups of a daemon's own. It is first needed by a container's start, and whoever ends that start's
+//! cgroup (systemd when it stops the engine's unit or a user's scope, an engine that kills a container
+//! by its cgroup) would end the daemon of all the others with it. Both systemd and engines go by the
+//! unified hierarchy, or by that of the name systemd where there is one. The controllers of cgroup v1
+//! limit and kill nothing that way, and are left.
+
+use crate::paths::Paths;
+use std::fs;
+use std::path::PathBuf;
+
+/// The cgroup that all daemons' are in.
+const PARENT: &str = "gpulease-mps";
+
+/// The roots of the hierarchies that count here.
+fn hierarchies(paths: &Paths) -> impl Iterator<Item = PathBuf> {
+    let root = paths.sys.join("fs/cgroup");
+    let all = [root.clone(), root.join("unified"), root.join("systemd")];
+    all.into_iter().filter(|dir| dir.join("cgroup.procs").is_file())
+}
+
+/// Makes the daemon's cgroups. Where none can be made, there are none: that is no reason to do without
+/// limits.
+#[must_use]
+pub fn make(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
+    let made = hierarchies(paths).filter_map(|root| {
+        let dir = root.join(PARENT).join(daemon);
+        fs::create_dir_all(&dir).ok()?;
+        Some(dir)
+    });
+    made.collect()
+}
+
+/// Those that are there.
+#[must_use]
+pub fn of(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
+    let dirs = hierarchies(paths).map(|root| root.join(PARENT).join(daemon));
+    dirs.filter(|dir| dir.is_dir()).collect()
+}
+
+/// Whether a process is in one of the daemon's cgroups; of a daemon that has none, whether it could be.
+#[must_use]
+pub fn has(daemon: &str, pid: i32, paths: &Paths) -> bool {
+    let dirs = of(daemon, paths);
+    let pid = pid.to_string();
+    let lists = |dir: &PathBuf| {
+        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        procs.lines().any(|line| line == pid)
+    };
+    dirs.is_empty() || dirs.iter().any(lists)
+}
+
+/// Removes them. One that still has a process stays, for the next who looks.
+pub fn remove(daemon: &str, paths: &Paths) {
+    for root in hierarchies(paths) {
+        let parent = root.join(PARENT);
+        let _ = fs::remove_dir(parent.join(daemon));
+        let _ = fs::remove_dir(parent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_made_where_systemd_looks_and_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths { sys: dir.path().to_owned(), ..Paths::default() };
+        assert!(make("GPU-a", &paths).is_empty());
+        assert!(has("GPU-a", 1, &paths), "without a cgroup, everybody could be meant");
+        for name in ["systemd", "unified", "memory"] {
+            let root = dir.path().join("fs/cgroup").join(name);
+            fs::create_dir_all(&root).unwrap();
+            fs::write(root.join("cgroup.procs"), "").unwrap();
+        }
+        let made = make("GPU-a", &paths);
+        assert_eq!(made.len(), 2, "{made:?}");
+        assert_eq!(of("GPU-a", &paths), made);
+        assert!(!has("GPU-a", 12, &paths));
+        fs::write(made[1].join("cgroup.procs"), "1\n12\n").unwrap();
+        assert!(has("GPU-a", 12, &paths) && !has("GPU-a", 2, &paths));
+        fs::remove_file(made[1].join("cgroup.procs")).unwrap();
+        remove("GPU-a", &paths);
+        assert!(made.iter().all(|dir| !dir.parent().unwrap().exists()));
+    }
+}

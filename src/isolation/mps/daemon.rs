@@ -1,0 +1,330 @@
+//! One daemon: what is there of it, starting it and ending it.
+
+use super::front::{Front, PIPE_VARIABLE};
+use super::journal::{Found, Journal};
+use super::place::Place;
+use super::processes::{self, Control};
+use super::{Fault, cgroup, compute_mode};
+use crate::config::Config;
+use crate::isolation::means::{facilities, program};
+use crate::model::id::DeviceId;
+use crate::model::lease::Owner;
+use crate::model::text::shown_line;
+use crate::paths::Paths;
+use crate::sys::checked::check_program;
+use crate::sys::detached::{self, Daemon as Detached};
+use crate::sys::proc::{self, Life};
+use crate::sys::{failpoint, identity};
+use nix::sys::signal::Signal;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take to end by itself once it was told to.
+const QUITTING: Duration = Duration::from_secs(3);
+/// How long a process may take to be gone after a signal.
+const DYING: Duration = Duration::from_secs(2);
+/// A log that is longer is emptied: it lies in memory.
+const LOG_MAX: u64 = 1 << 20;
+
+/// What daemons are worked with.
+#[derive(Debug, Clone)]
+pub struct Tools<'a> {
+    /// The host.
+    pub paths: &'a Paths,
+    /// The control program.
+    pub control: PathBuf,
+    /// `nvidia-smi`, if there is one.
+    pub smi: Option<PathBuf>,
+}
+
+/// The tools that the configuration names or this host has.
+///
+/// # Errors
+/// If there is no control program.
+pub fn tools<'a>(config: &Config, paths: &'a Paths) -> Result<Tools<'a>, Fault> {
+    let mps = facilities(config, paths).mps.map_err(|why| {
+        Fault::new(why).hint("`mps.control` in the configuration says where the program is")
+    })?;
+    Ok(Tools { paths, control: mps.control, smi: program("nvidia-smi", config) })
+}
+
+/// The same for whoever only ends what is there, which needs no control program.
+#[must_use]
+pub fn tools_to_end<'a>(config: &Config, paths: &'a Paths) -> Tools<'a> {
+    tools(config, paths).unwrap_or_else(|_| Tools {
+        paths,
+        control: config.mps.control.clone().unwrap_or_default(),
+        smi: program("nvidia-smi", config),
+    })
+}
+
+/// What is there of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Nothing, or nothing that is true since the last boot.
+    Stale,
+    /// Its control daemon was started, and is gone.
+    Dead,
+    /// Its control daemon runs.
+    Running(Owner),
+}
+
+/// A daemon as it was found.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its journal, if one of this boot can be read.
+    pub journal: Option<Journal>,
+    /// Why it cannot be read.
+    pub garbage: Option<String>,
+    /// Whether it lives.
+    pub state: State,
+}
+
+/// Looks at what is there. A daemon whose starter was killed before it could say so is found by its
+/// pipe directory.
+#[must_use]
+pub fn look(place: &Place, paths: &Paths) -> Seen {
+    let (journal, garbage) = match Journal::read(&place.journal()) {
+        Found::Journal(journal) => (Some(journal), None),
+        Found::Garbage(why) => (None, Some(why)),
+        Found::None => (None, None),
+    };
+    let boot_id = identity::boot_id(paths).ok();
+    let journal = journal.filter(|journal| boot_id.as_ref() == Some(&journal.boot_id));
+    let process = journal.as_ref().and_then(|journal| journal.process.clone());
+    let is_alive = |owner: &Owner| proc::life(owner, paths) == Life::Alive;
+    let state = match process {
+        Some(owner) if is_alive(&owner) => State::Running(owner),
+        was => match unrecorded(place, paths) {
+            Some(owner) => State::Running(owner),
+            None if was.is_some() => State::Dead,
+            None => State::Stale,
+        },
+    };
+    Seen { journal, garbage, state }
+}
+
+/// A control daemon of root's on this pipe directory.
+fn unrecorded(place: &Place, paths: &Paths) -> Option<Owner> {
+    let pipe = place.pipe();
+    let is_it = |control: &Control| control.is_root && control.pipe == pipe;
+    let control = processes::controls(paths).into_iter().find(is_it)?;
+    proc::describe(control.pid, paths).ok()
+}
+
+/// Servers of a daemon, which may have outlived it. Where it has a cgroup of its own they are in it:
+/// anybody can start a process that says it was one.
+#[must_use]
+pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
+    let found = processes::servers(&place.pipe(), paths).into_iter();
+    found.filter(|pid| cgroup::has(place.name(), *pid, paths)).collect()
+}
+
+impl Tools<'_> {
+    /// The front end of a daemon, with this much time.
+    #[must_use]
+    pub fn front<'a>(&'a self, pipe: &'a Path, until: Instant) -> Front<'a> {
+        Front { control: &self.control, pipe, until }
+    }
+
+    /// Starts the daemon of a journal, which says what was done as far as it was done. Whatever fails
+    /// leaves that to [`Self::stop`].
+    ///
+    /// # Errors
+    /// Names the step.
+    pub fn start(&self, place: &Place, journal: &mut Journal, until: Instant) -> Result<(), Fault> {
+        check_program(&self.control)?;
+        place.make()?;
+        journal.process = None;
+        journal.write(&place.journal())?;
+        failpoint::hit("mps.journalled");
+        place.furnish()?;
+        failpoint::hit("mps.furnished");
+        let cgroups = cgroup::make(place.name(), self.paths);
+        failpoint::hit("mps.cgroups");
+        let (pipe, log) = (place.pipe(), place.log());
+        let device = journal.device.clone();
+        let daemon = Detached {
+            program: &self.control,
+            // In the foreground: then it is this very process, and no other that has to be found.
+            args: &["-f"],
+            variables: &[
+                (PIPE_VARIABLE, pipe.as_os_str()),
+                ("CUDA_MPS_LOG_DIRECTORY", log.as_os_str()),
+                ("CUDA_VISIBLE_DEVICES", OsStr::new(device.as_str())),
+            ],
+            shm: &place.shm(),
+            log: &log.join("control.log"),
+            cgroups: &cgroups,
+        };
+        let child = detached::spawn(&daemon)?;
+        failpoint::hit("mps.spawned");
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        let owner = proc::describe(pid, self.paths)?;
+        journal.process = Some(owner.clone());
+        journal.write(&place.journal())?;
+        failpoint::hit("mps.recorded");
+        self.await_answer(place, &owner, until)?;
+        failpoint::hit("mps.ready");
+        Ok(())
+    }
+
+    /// Waits until the daemon answers.
+    ///
+    /// # Errors
+    /// If it ends, or the time is over.
+    pub fn await_answer(&self, place: &Place, owner: &Owner, until: Instant) -> Result<(), Fault> {
+        let pipe = place.pipe();
+        loop {
+            let now = Instant::now();
+            // Half of what is left, and not for long: one that is just binding its socket may leave
+            // a front end waiting.
+            let patience = (until.saturating_duration_since(now) / 2).min(Duration::from_secs(2));
+            if pipe.join("control").exists() && self.front(&pipe, now + patience).answers() {
+                return Ok(());
+            }
+            if proc::life(owner, self.paths) == Life::Gone {
+                return Err(Fault::new(format!("the MPS daemon has ended{}", last_words(place))));
+            }
+            if Instant::now() >= until {
+                return Err(Fault::new(format!(
+                    "the MPS daemon does not answer{}",
+                    last_words(place)
+                ))
+                .hint("`mps.start_timeout` says how long it may take"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends a daemon and its servers and takes back all that was done for it. What is not there is as
+    /// good; a step that fails does not keep from the next ones, and its journal stays for whoever tries
+    /// again.
+    ///
+    /// # Errors
+    /// The first step that failed.
+    pub fn stop(&self, place: &Place, seen: &Seen) -> Result<(), Fault> {
+        failpoint::hit("mps.stop.begun");
+        if let State::Running(owner) = &seen.state {
+            self.end(place, owner)?;
+        }
+        failpoint::hit("mps.stop.quit");
+        self.end_servers(place)?;
+        let restored = self.restore(seen.journal.as_ref());
+        failpoint::hit("mps.stop.restored");
+        cgroup::remove(place.name(), self.paths);
+        if let Err(fault) = restored {
+            return Err(fault.and(place.clear().err()));
+        }
+        place.remove()
+    }
+
+    /// Asks it to quit, and no longer asks if it does not.
+    ///
+    /// # Errors
+    /// If it is not even gone when it was killed.
+    pub fn end(&self, place: &Place, owner: &Owner) -> Result<(), Fault> {
+        if check_program(&self.control).is_ok() {
+            // A daemon that hangs does not answer, and is killed below.
+            let _ = self.front(&place.pipe(), Instant::now() + QUITTING).say("quit");
+        }
+        let gone = |patience| proc::life_after(owner, patience, self.paths) == Life::Gone;
+        let signal = |signal| {
+            // That it did not help is seen.
+            let _ = proc::signal(owner, signal, self.paths);
+        };
+        if gone(QUITTING) {
+            return Ok(());
+        }
+        signal(Signal::SIGTERM);
+        if gone(Duration::from_millis(500)) {
+            return Ok(());
+        }
+        signal(Signal::SIGKILL);
+        if gone(DYING) {
+            return Ok(());
+        }
+        Err(Fault::new(format!("the MPS daemon, process {}, does not end", owner.pid)))
+    }
+
+    fn end_servers(&self, place: &Place) -> Result<(), Fault> {
+        for pid in servers(place, self.paths) {
+            let Ok(owner) = proc::describe(pid, self.paths) else { continue };
+            // A server's own words may have changed since it was found: it is looked at again.
+            if !servers(place, self.paths).contains(&pid) {
+                continue;
+            }
+            let _ = proc::signal(&owner, Signal::SIGKILL, self.paths);
+            if proc::life_after(&owner, DYING, self.paths) != Life::Gone {
+                return Err(Fault::new(format!("the MPS server, process {pid}, does not end")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the GPU to all but the MPS server, noting what it was before.
+    ///
+    /// # Errors
+    /// If there is no `nvidia-smi`, or it fails.
+    pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Fault> {
+        if journal.prior_compute_mode.is_some() {
+            return Ok(());
+        }
+        let Some(smi) = &self.smi else {
+            return Err(Fault::new("nvidia-smi, which sets the compute mode, is not installed"));
+        };
+        let prior = compute_mode::read(smi, &journal.device)?;
+        journal.prior_compute_mode = Some(prior.to_owned());
+        place.make()?;
+        journal.write(&place.journal())?;
+        failpoint::hit("mps.mode-journalled");
+        let set = compute_mode::set(smi, &journal.device, compute_mode::EXCLUSIVE);
+        if set.is_err() {
+            journal.prior_compute_mode = None;
+            journal.write(&place.journal())?;
+        }
+        set?;
+        failpoint::hit("mps.mode-set");
+        Ok(())
+    }
+
+    fn restore(&self, journal: Option<&Journal>) -> Result<(), Fault> {
+        let Some((device, mode)) = journal
+            .and_then(|journal| Some((&journal.device, journal.prior_compute_mode.as_deref()?)))
+        else {
+            return Ok(());
+        };
+        let Some(smi) = &self.smi else {
+            return Err(left_closed(device, mode, "nvidia-smi is not installed any more"));
+        };
+        compute_mode::set(smi, device, mode)
+            .map_err(|fault| left_closed(device, mode, &fault.message))
+    }
+}
+
+fn left_closed(device: &DeviceId, mode: &str, why: &str) -> Fault {
+    Fault::new(format!("the compute mode of {device} is still {}: {why}", compute_mode::EXCLUSIVE))
+        .hint(format!(
+            "`nvidia-smi -i {device} -c {}`, then `gpulease mps reap --now`",
+            shown_line(mode)
+        ))
+}
+
+/// The last line of the daemon's log.
+fn last_words(place: &Place) -> String {
+    let text = std::fs::read(place.log().join("control.log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    match text.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("; it last said: {}", shown_line(line)),
+        None => String::new(),
+    }
+}
+
+/// Empties a log that has grown long: the daemon writes a line for each question.
+pub fn trim_log(place: &Place) {
+    let path = place.log().join("control.log");
+    if std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() > LOG_MAX) {
+        let _ = nix::unistd::truncate(&path, 0);
+    }
+}

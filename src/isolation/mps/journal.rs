@@ -1,0 +1,171 @@
+//! What is known of a daemon: written before it is started, and read by whoever comes next.
+
+use crate::model::lease::Owner;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+#[cfg(feature = "cli")]
+pub use whole::{Journal, Read as Found};
+
+/// Where the directories of daemons lie, below the lease directory.
+pub const DIRECTORY: &str = "mps";
+/// The journal in such a directory.
+pub const FILE: &str = "journal.json";
+/// More than any journal has.
+const BYTES_MAX: u64 = 1 << 16;
+
+/// The control daemons that journals tell of, alive or not: their servers are their children, and
+/// what those do on a device is done for leases. Costs nothing on a host without MPS.
+#[must_use]
+pub fn processes(run: &Path) -> Vec<Owner> {
+    let Ok(entries) = std::fs::read_dir(run.join(DIRECTORY)) else { return Vec::new() };
+    let process = |entry: std::fs::DirEntry| {
+        let bytes = read(&entry.path().join(FILE))?;
+        let mut journal: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(journal.get_mut("process")?.take()).ok()
+    };
+    entries.flatten().filter_map(process).collect()
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    // Only root writes there; a pipe in its place would have whoever opens it wait.
+    if !std::fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(feature = "cli")]
+mod whole {
+    use crate::model::id::DeviceId;
+    use crate::model::lease::Owner;
+    use crate::sys::PathError;
+    use crate::sys::atomic::{self, Durability};
+    use serde::{Deserialize, Serialize};
+    use std::io;
+    use std::path::Path;
+
+    /// The version of the format that this build writes, and the only one that it reads: a journal
+    /// does not outlive a boot.
+    const VERSION: u32 = 1;
+
+    /// What was done for a daemon, or was about to be.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Journal {
+        /// Format version.
+        pub v: u32,
+        /// The device that it serves.
+        pub device: DeviceId,
+        /// That device does not exist.
+        pub simulated: bool,
+        /// It serves one lease, and is named after it.
+        pub per_lease: bool,
+        /// The boot in which all this is true.
+        pub boot_id: String,
+        /// The control daemon; null before it was started.
+        pub process: Option<Owner>,
+        /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what is
+        /// to be restored.
+        pub prior_compute_mode: Option<String>,
+        /// An administrator started it, and it stays without leases.
+        pub kept: bool,
+    }
+
+    /// What lies in the place of a journal.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Read {
+        /// Nothing.
+        None,
+        /// A journal.
+        Journal(Journal),
+        /// Something that cannot be read, and why.
+        Garbage(String),
+    }
+
+    impl Journal {
+        /// Of a daemon that is about to be started.
+        #[must_use]
+        pub const fn new(device: DeviceId, boot_id: String) -> Self {
+            Self {
+                v: VERSION,
+                device,
+                simulated: false,
+                per_lease: false,
+                boot_id,
+                process: None,
+                prior_compute_mode: None,
+                kept: false,
+            }
+        }
+
+        /// Reads what lies at `path`.
+        #[must_use]
+        pub fn read(path: &Path) -> Read {
+            match std::fs::symlink_metadata(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::None,
+                Err(error) => return Read::Garbage(error.to_string()),
+                Ok(metadata) if !metadata.is_file() => {
+                    return Read::Garbage("it is not a regular file".to_owned());
+                }
+                Ok(_) => {}
+            }
+            let Some(bytes) = super::read(path) else {
+                return Read::Garbage("it cannot be read".to_owned());
+            };
+            match serde_json::from_slice::<Self>(&bytes) {
+                Ok(journal) if journal.v == VERSION => Read::Journal(journal),
+                Ok(journal) => Read::Garbage(format!("its format is version {}", journal.v)),
+                Err(error) => Read::Garbage(error.to_string()),
+            }
+        }
+
+        /// Writes it in place of what was there.
+        ///
+        /// # Errors
+        /// Names the file, e.g. on a full disk.
+        pub fn write(&self, path: &Path) -> Result<(), PathError> {
+            let bytes = serde_json::to_vec_pretty(self)
+                .map_err(|error| PathError::new("write", path)(io::Error::other(error)))?;
+            atomic::replace(path, &bytes, Durability::Synced)
+        }
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+    use crate::model::id::DeviceId;
+    use std::fs;
+
+    #[test]
+    fn a_journal_is_read_back_and_garbage_is_told_from_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("mps/GPU-a");
+        fs::create_dir_all(&place).unwrap();
+        let path = place.join(FILE);
+        assert_eq!(Journal::read(&path), Found::None);
+        let owner =
+            Owner { pid: 7, start_time: 8, boot_id: "b".to_owned(), pid_namespace: 4_026_531_836 };
+        let journal = Journal {
+            process: Some(owner.clone()),
+            prior_compute_mode: Some("DEFAULT".to_owned()),
+            ..Journal::new(DeviceId::new("GPU-a").unwrap(), "b".to_owned())
+        };
+        assert!(processes(dir.path()).is_empty());
+        journal.write(&path).unwrap();
+        assert_eq!(Journal::read(&path), Found::Journal(journal.clone()));
+        assert_eq!(processes(dir.path()), [owner]);
+        Journal { v: 2, ..journal }.write(&path).unwrap();
+        assert!(matches!(Journal::read(&path), Found::Garbage(why) if why.contains("version 2")));
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(Journal::read(&path), Found::Garbage(_)));
+        assert!(processes(dir.path()).is_empty());
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(Journal::read(&path), Found::Garbage(_)));
+        assert!(processes(dir.path()).is_empty());
+    }
+}

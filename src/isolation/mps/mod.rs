@@ -1,0 +1,35 @@
+//! MPS control daemons: where each has its files, how one is started, asked, limited and ended.
+//!
+//! ```text
+//! /run/gpulease/mps/        0755 root
+//!   locks/<00-ff>           flock; by a hash of the daemon's name; never removed
+//!   <daemon>/               0755; by a device's UUID, or a lease's id
+//!     journal.json          0600; what was, or was about to be, done for it
+//!     pipe/                 0755; the daemon's sockets; seen in containers
+//!     log/                  0700; what the daemon and its servers complain of
+//!     shm/                  a tmpfs; /dev/shm of the daemon and of its clients
+//! ```
+//!
+//! The journal comes before the deed: whoever finds one knows what may have to be undone, whatever
+//! killed its writer. What is done by whom is decided in the `mps` commands; here are the single steps.
+
+#[cfg(feature = "cli")]
+pub mod cgroup;
+#[cfg(feature = "cli")]
+pub mod compute_mode;
+#[cfg(feature = "cli")]
+pub mod daemon;
+#[cfg(feature = "cli")]
+pub mod front;
+pub mod journal;
+#[cfg(feature = "cli")]
+pub mod limits;
+#[cfg(feature = "cli")]
+pub mod place;
+#[cfg(feature = "cli")]
+pub mod processes;
+
+#[cfg(feature = "cli")]
+mod fault;
+#[cfg(feature = "cli")]
+pub use fault::Fault;

@@ -1,0 +1,275 @@
+//! Where a daemon has its files.
+
+use super::Fault;
+use super::journal::{DIRECTORY, FILE};
+use crate::model::id::DeviceId;
+use crate::model::text::shown;
+use crate::paths::Paths;
+use crate::sys::lock::{self, Lock};
+use crate::sys::{PathError, atomic, mount};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The directory of the locks, beside those of the daemons.
+const LOCKS: &str = "locks";
+
+/// `sizeof(sun_path)` (unix(7)), with the NUL at its end: the sockets are connected to by their path.
+const SOCKET_PATH_MAX: usize = 108;
+
+/// The tmpfs is as large as the kernel makes one (half of the memory), as the host's own `/dev/shm`
+/// is: containers that shared it before see no less. What is written there counts against the memory
+/// limit of the container that writes it.
+const SHM_OPTIONS: &str = "mode=1777,size=50%";
+
+/// The files of one daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    name: String,
+    mps: PathBuf,
+}
+
+impl Place {
+    /// By the name of a daemon, which is a device's UUID or a lease's id.
+    ///
+    /// # Errors
+    /// If it is no such name.
+    pub fn new(run: &Path, name: &str) -> Result<Self, Fault> {
+        // All that a lease's id may have, a device's UUID may have too.
+        let is_ours = name == LOCKS || name.starts_with('.');
+        if is_ours || DeviceId::new(name).is_err() {
+            return Err(Fault::new(format!("`{}` is no name of an MPS daemon", shown(name))));
+        }
+        Ok(Self { name: name.to_owned(), mps: run.join(DIRECTORY) })
+    }
+
+    /// All that are there, by name.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed. One that is missing has none.
+    pub fn all(run: &Path) -> Result<Vec<Self>, Fault> {
+        let mps = run.join(DIRECTORY);
+        let entries = match fs::read_dir(&mps) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(PathError::new("list", &mps)(error).into()),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut places: Vec<Self> = names.filter_map(|name| Self::new(run, &name).ok()).collect();
+        places.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(places)
+    }
+
+    /// The daemon's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its own directory.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.mps.join(&self.name)
+    }
+
+    /// Its sockets.
+    #[must_use]
+    pub fn pipe(&self) -> PathBuf {
+        self.dir().join("pipe")
+    }
+
+    /// What it and its servers complain of.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir().join("log")
+    }
+
+    /// Its `/dev/shm`.
+    #[must_use]
+    pub fn shm(&self) -> PathBuf {
+        self.dir().join("shm")
+    }
+
+    /// Its journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.dir().join(FILE)
+    }
+
+    /// Takes the daemon's lock, making its directory. Locks are by a hash of the name: a file for each
+    /// lease that ever was would pile up, and one that is removed excludes nobody. Two daemons may have
+    /// one lock, and then wait for each other.
+    ///
+    /// # Errors
+    /// If it is not had within `deadline`, or the directories are not root's alone.
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Fault> {
+        make_own_dir(&self.mps, 0o755)?;
+        let locks = self.mps.join(LOCKS);
+        make_own_dir(&locks, 0o700)?;
+        Ok(lock::acquire(&locks.join(format!("{:02x}", hash(&self.name))), deadline, paths)?)
+    }
+
+    /// Makes the daemon's own directory.
+    ///
+    /// # Errors
+    /// If it cannot be made, is not root's alone, or has too long a path for sockets in it.
+    pub fn make(&self) -> Result<(), Fault> {
+        let socket = self.pipe().join("control_privileged");
+        let length = socket.as_os_str().as_bytes().len();
+        if length >= SOCKET_PATH_MAX {
+            return Err(Fault::new(format!(
+                "the path `{}` has {length} bytes, and a socket's must have less than \
+                 {SOCKET_PATH_MAX}",
+                socket.display()
+            ))
+            .hint("set `run_dir` to a directory with a shorter path"));
+        }
+        make_own_dir(&self.dir(), 0o755)
+    }
+
+    /// Makes the directories for a new daemon, without anything that an earlier one left in them, and
+    /// mounts what is to be its `/dev/shm`.
+    ///
+    /// # Errors
+    /// Names the path.
+    pub fn furnish(&self) -> Result<(), Fault> {
+        self.clear()?;
+        atomic::make_dir(&self.pipe(), 0o755)?;
+        atomic::make_dir(&self.log(), 0o700)?;
+        let shm = self.shm();
+        atomic::make_dir(&shm, 0o755)?;
+        Ok(mount::mount_tmpfs(&shm, SHM_OPTIONS)?)
+    }
+
+    /// Whether the daemon's `/dev/shm` is seen from here.
+    #[must_use]
+    pub fn sees_shm(&self) -> bool {
+        mount::is_mount_point(&self.shm()).unwrap_or(false)
+    }
+
+    /// Whether its pipe directory is what was made.
+    #[must_use]
+    pub fn has_pipe(&self) -> bool {
+        is_own_dir(&self.pipe())
+    }
+
+    /// Removes all but the journal.
+    ///
+    /// # Errors
+    /// Names the path that cannot be removed.
+    pub fn clear(&self) -> Result<(), Fault> {
+        let shm = self.shm();
+        // Several, if somebody has mounted something over it.
+        while mount::is_mount_point(&shm).unwrap_or(false) {
+            mount::unmount(&shm)?;
+        }
+        for dir in [self.pipe(), self.log(), shm] {
+            remove(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all of it, the journal last.
+    ///
+    /// # Errors
+    /// Names the path that cannot be removed.
+    pub fn remove(&self) -> Result<(), Fault> {
+        if fs::symlink_metadata(self.dir()).is_ok_and(|metadata| metadata.is_dir()) {
+            self.clear()?;
+        }
+        Ok(remove(&self.dir())?)
+    }
+}
+
+/// Removes whatever is there, and follows no link.
+fn remove(path: &Path) -> Result<(), PathError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PathError::new("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_own_dir(dir: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    fs::symlink_metadata(dir)
+        .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o022 == 0)
+}
+
+fn make_own_dir(dir: &Path, mode: u32) -> Result<(), Fault> {
+    atomic::make_dir(dir, mode)?;
+    if is_own_dir(dir) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not a directory that is root's alone", dir.display());
+    Err(Fault::new(message).hint("remove it: it is made anew"))
+}
+
+/// FNV-1a, folded to 8 bits.
+fn hash(name: &str) -> u8 {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_and_directories_are_found_by_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for bad in ["", ".", "..", "locks", ".x", "a/b", "a b", "../x", &"x".repeat(81)] {
+            assert!(Place::new(dir.path(), bad).is_err(), "{bad}");
+        }
+        assert!(Place::all(dir.path()).unwrap().is_empty());
+        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
+        assert!(Place::all(dir.path()).unwrap().is_empty());
+        place.make().unwrap();
+        Place::new(dir.path(), "l-0").unwrap().make().unwrap();
+        let names = Place::all(dir.path()).unwrap();
+        assert_eq!(names.iter().map(Place::name).collect::<Vec<_>>(), ["GPU-a", "l-0"]);
+        place.remove().unwrap();
+        assert!(!place.dir().exists());
+        place.remove().unwrap();
+    }
+
+    #[test]
+    fn links_are_neither_followed_nor_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::create_dir(&victim).unwrap();
+        fs::write(victim.join("file"), "").unwrap();
+        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
+        std::os::unix::fs::symlink(&victim, place.dir()).unwrap();
+        assert!(place.make().unwrap_err().message.contains("root's alone"));
+        place.remove().unwrap();
+        place.make().unwrap();
+        std::os::unix::fs::symlink(&victim, place.pipe()).unwrap();
+        assert!(!place.has_pipe());
+        place.remove().unwrap();
+        assert!(victim.join("file").exists() && !place.dir().exists());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_for_a_socket_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("x".repeat(100));
+        fs::create_dir(&run).unwrap();
+        let place = Place::new(&run, "GPU-a").unwrap();
+        let fault = place.make().unwrap_err();
+        assert!(fault.message.contains("less than 108") && fault.hint.is_some(), "{fault}");
+    }
+}

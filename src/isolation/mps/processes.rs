@@ -1,0 +1,187 @@
+//! MPS processes as procfs shows them. Whatever a process says of itself is its own word: only those
+//! of root count as daemons.
+
+use super::front::PIPE_VARIABLE;
+use crate::model::id::DeviceId;
+use crate::paths::Paths;
+use crate::sys::checked::check_way;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The program of control daemons and of front ends.
+pub const CONTROL: &str = "nvidia-cuda-mps-control";
+/// The program of servers.
+const SERVER: &str = "nvidia-cuda-mps-server";
+/// Where a daemon has its pipes that was not told.
+const DEFAULT_PIPE: &str = "/tmp/nvidia-mps";
+/// More than `execve` takes of arguments and environment as a rule; the rest is not read.
+const BYTES_MAX: u64 = 1 << 18;
+
+/// A running control daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Its pid.
+    pub pid: i32,
+    /// All its user ids are root's.
+    pub is_root: bool,
+    /// Its pipe directory, as it names it.
+    pub pipe: PathBuf,
+    /// `CUDA_VISIBLE_DEVICES` (untrusted); all devices without it.
+    pub visible: Option<String>,
+    /// It counts devices by their places on the bus (`CUDA_DEVICE_ORDER`).
+    pub by_bus: bool,
+}
+
+/// A device, as daemons name it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Its UUID.
+    pub uuid: &'a DeviceId,
+    /// Its index.
+    pub index: u32,
+    /// It does not exist.
+    pub simulated: bool,
+}
+
+/// The control daemons that run.
+#[must_use]
+pub fn controls(paths: &Paths) -> Vec<Control> {
+    pids(paths).filter_map(|pid| control(pid, paths)).collect()
+}
+
+fn control(pid: i32, paths: &Paths) -> Option<Control> {
+    let dir = paths.proc.join(pid.to_string());
+    let words = strings(&dir.join("cmdline"))?;
+    if !is_called(&words, &dir, CONTROL) || !words.iter().skip(1).any(is_daemon_flag) {
+        return None;
+    }
+    let mut variables = variables(&dir)?;
+    let pipe = variables.remove(PIPE_VARIABLE).filter(|pipe| !pipe.is_empty());
+    let text = |value: Option<OsString>| value.map(|value| value.to_string_lossy().into_owned());
+    let order = text(variables.remove("CUDA_DEVICE_ORDER"));
+    Some(Control {
+        pid,
+        is_root: is_root(&dir),
+        pipe: pipe.map_or_else(|| DEFAULT_PIPE.into(), PathBuf::from),
+        visible: text(variables.remove("CUDA_VISIBLE_DEVICES")),
+        by_bus: order.as_deref() == Some("PCI_BUS_ID"),
+    })
+}
+
+/// The servers of the daemon with this pipe directory.
+#[must_use]
+pub fn servers(pipe: &Path, paths: &Paths) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        let dir = paths.proc.join(pid.to_string());
+        let is_server = strings(&dir.join("cmdline")).is_some_and(|w| is_called(&w, &dir, SERVER));
+        is_server
+            && variables(&dir)
+                .is_some_and(|v| v.get(PIPE_VARIABLE).is_some_and(|theirs| theirs == pipe))
+    };
+    pids(paths).filter(is_one).collect()
+}
+
+fn pids(paths: &Paths) -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir(&paths.proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// By argv[0] or by the program itself; the name in `comm` is too short to tell the two apart. A
+/// zombie has neither.
+fn is_called(words: &[OsString], dir: &Path, name: &str) -> bool {
+    let is = |path: &Path| path.file_name().is_some_and(|file| file == name);
+    words.first().is_some_and(|word| is(Path::new(word)))
+        || (!words.is_empty() && fs::read_link(dir.join("exe")).is_ok_and(|exe| is(&exe)))
+}
+
+/// `-d` and `-f`, alone or among other letters; without them it is a front end.
+fn is_daemon_flag(word: &OsString) -> bool {
+    let word = word.as_bytes();
+    word.starts_with(b"-") && !word.starts_with(b"--") && word.iter().any(|b| b"df".contains(b))
+}
+
+fn is_root(dir: &Path) -> bool {
+    let status = fs::read_to_string(dir.join("status")).unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uids.is_some_and(|uids| uids.split_whitespace().all(|uid| uid == "0"))
+}
+
+/// The strings of a file that separates them by NUL.
+fn strings(path: &Path) -> Option<Vec<OsString>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+    Some(parts.map(|part| OsString::from_vec(part.to_vec())).collect())
+}
+
+fn variables(dir: &Path) -> Option<BTreeMap<String, OsString>> {
+    let pairs = strings(&dir.join("environ"))?.into_iter().filter_map(|pair| {
+        let bytes = pair.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = bytes.split_at(at);
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        Some((name, OsString::from_vec(value.get(1..)?.to_vec())))
+    });
+    // Of two of one name the C library takes the first.
+    let mut variables = BTreeMap::new();
+    for (name, value) in pairs {
+        variables.entry(name).or_insert(value);
+    }
+    Some(variables)
+}
+
+impl Control {
+    /// Whether it serves a device of a node with so many GPUs. One that was not told serves all, but
+    /// for those that do not exist. An index counts only where it can be told which device it means:
+    /// CUDA's own order is by speed.
+    #[must_use]
+    pub fn serves(&self, device: &Target<'_>, gpus: usize) -> bool {
+        let Some(visible) = &self.visible else { return !device.simulated };
+        let is_numbered = (self.by_bus || gpus == 1) && !device.simulated;
+        let names = |word: &str| match word.parse::<u32>() {
+            Ok(index) => is_numbered && index == device.index,
+            // CUDA takes the beginning of a UUID for the whole.
+            Err(_) => {
+                word.len() > 4 && word.starts_with("GPU-") && device.uuid.as_str().starts_with(word)
+            }
+        };
+        visible.split(',').map(str::trim).any(names)
+    }
+
+    /// Whether a container could use it: its pipe directory and its `/dev/shm` are those of this mount
+    /// namespace, and nobody but root can put others in their place.
+    ///
+    /// # Errors
+    /// Why not, as a phrase.
+    pub fn is_reachable(&self, paths: &Paths) -> Result<(), String> {
+        let root = paths.proc.join(self.pid.to_string()).join("root");
+        let is_same = |path: &Path| {
+            let inside = fs::metadata(root.join(path.strip_prefix("/").unwrap_or(path)));
+            let of = |found: fs::Metadata| (found.dev(), found.ino());
+            inside.ok().map(of).is_some_and(|a| fs::metadata(path).ok().map(of) == Some(a))
+        };
+        if !is_same(&self.pipe) {
+            return Err("its pipe directory is not seen from here".to_owned());
+        }
+        if !is_same(Path::new("/dev/shm")) {
+            return Err("it has another /dev/shm than the host".to_owned());
+        }
+        let metadata = fs::symlink_metadata(&self.pipe).map_err(|error| error.to_string())?;
+        if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+            return Err("its pipe directory is not root's alone".to_owned());
+        }
+        let real = fs::canonicalize(&self.pipe).map_err(|error| error.to_string())?;
+        if real != self.pipe {
+            return Err("its pipe directory is behind a symbolic link".to_owned());
+        }
+        check_way(&real).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

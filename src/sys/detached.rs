@@ -1,0 +1,123 @@
+//! Starting a daemon that has nothing of whoever needed it first: not its session, its cgroups, its
+//! mounts, its open files, its signals or its end.
+
+use super::PathError;
+use super::exec::alone;
+use super::mount::c_path;
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    /// The program; whoever asks has checked whose it is.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: &'a [&'a str],
+    /// Its environment, besides a PATH.
+    pub variables: &'a [(&'a str, &'a OsStr)],
+    /// The directory that it sees as `/dev/shm`.
+    pub shm: &'a Path,
+    /// Where its stderr goes: a file that is emptied first.
+    pub log: &'a Path,
+    /// The cgroups that it is put into, one of each hierarchy. One that cannot be entered is left.
+    pub cgroups: &'a [PathBuf],
+}
+
+/// All that the child needs between fork and exec, where nothing may be allocated.
+struct Prepared {
+    shm: CString,
+    log: CString,
+    procs: Vec<CString>,
+}
+
+/// Starts it: in a session and a mount namespace of its own, and in its cgroups before its first
+/// instruction. It is a child of this process until that ends.
+///
+/// # Errors
+/// Names the program. Which of the steps failed, only the system's reason tells.
+pub fn spawn(daemon: &Daemon<'_>) -> Result<Child, PathError> {
+    let failed = |source| PathError::new("start", daemon.program)(source);
+    let prepared = prepare(daemon).map_err(|error| failed(io::Error::other(error)))?;
+    let mut command = alone(daemon.program);
+    command.args(daemon.args).envs(daemon.variables.iter().copied());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
+    // nothing.
+    unsafe {
+        command.pre_exec(move || detach(&prepared));
+    }
+    command.spawn().map_err(failed)
+}
+
+fn prepare(daemon: &Daemon<'_>) -> Result<Prepared, std::ffi::NulError> {
+    let procs = daemon.cgroups.iter().map(|dir| c_path(&dir.join("cgroup.procs")));
+    let procs = procs.collect::<Result<_, _>>()?;
+    Ok(Prepared { shm: c_path(daemon.shm)?, log: c_path(daemon.log)?, procs })
+}
+
+fn detach(prepared: &Prepared) -> io::Result<()> {
+    // SAFETY: plain system calls; the strings end with NUL and outlive them. An ignored signal would
+    // stay ignored, and so would a blocked one: SIGKILL and SIGSTOP cannot be set, and fail.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::umask(0o022);
+        check(libc::setsid())?;
+        check(libc::prctl(libc::PR_SET_PDEATHSIG, 0))?;
+    }
+    // A shim may have the score of its container's; that it stays is no reason to fail.
+    let _ = write_zero(c"/proc/self/oom_score_adj");
+    for procs in &prepared.procs {
+        let _ = write_zero(procs);
+    }
+    own_shm(&prepared.shm)?;
+    log_to(&prepared.log)
+}
+
+/// Mounts that others take away go here, too, where the host's mounts are shared; where they are not,
+/// they stay until the daemon ends.
+fn own_shm(shm: &CStr) -> io::Result<()> {
+    let (none, place) = (std::ptr::null(), c"/dev/shm".as_ptr());
+    // SAFETY: plain system calls; the strings end with NUL and outlive them.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        let flags = libc::MS_REC | libc::MS_SLAVE;
+        check(libc::mount(none, c"/".as_ptr(), none, flags, std::ptr::null()))?;
+        check(libc::mount(shm.as_ptr(), place, none, libc::MS_BIND, std::ptr::null()))
+    }
+}
+
+/// Appending: the file can be emptied while the daemon writes.
+fn log_to(log: &CStr) -> io::Result<()> {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | libc::O_NOFOLLOW;
+    // SAFETY: plain system calls; the string ends with NUL and outlives them. The descriptor is only
+    // known here, and is closed unless it is the one that was to be.
+    unsafe {
+        let file = libc::open(log.as_ptr(), flags | libc::O_CLOEXEC, 0o600);
+        check(file)?;
+        check(libc::dup2(file, libc::STDERR_FILENO))
+    }
+}
+
+fn write_zero(path: &CStr) -> io::Result<()> {
+    // SAFETY: plain system calls on a descriptor that is only known here; the strings outlive them.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        check(file)?;
+        let written = libc::write(file, c"0".as_ptr().cast(), 1);
+        libc::close(file);
+        if written == 1 { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
