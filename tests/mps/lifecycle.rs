@@ -1,0 +1,269 @@
+//! A daemon's life from the first lease to the last.
+
+use crate::node::{Node, cgroup_roots};
+use crate::support::{eventually, needs_root, ok, stderr};
+use gpulease::model::lease::MpsSeat;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_first_lease_starts_a_daemon_and_the_last_one_ends_it() {
+    needs_root!();
+    let node = Node::new();
+    let first = node.lease("a", 250, 4096);
+    let attached = node.attached(&first);
+    assert_eq!(attached["pipe"], node.place().join("pipe").to_str().unwrap());
+    assert_eq!(attached["shm"], node.place().join("shm").to_str().unwrap());
+    assert_eq!(attached["adopted"], false);
+    assert_eq!(node.limits(), ("25.0".to_owned(), "4G".to_owned()));
+    let pid = node.daemon_pid();
+    // The second has the same one, and the limit is what the larger share may have.
+    let second = node.lease("b", 505, 1000);
+    assert_eq!(node.attached(&second), attached);
+    assert_eq!(node.daemon_pid(), pid);
+    assert_eq!(node.limits(), ("50.0".to_owned(), "4G".to_owned()));
+    // With a lease it stays.
+    node.release(&second);
+    node.reap();
+    assert_eq!(node.processes(), [pid]);
+    // The next attach sets what is left.
+    node.attached(&first);
+    assert_eq!(node.limits().0, "25.0");
+    node.release(&first);
+    node.reap();
+    node.assert_nothing_left();
+    // And again.
+    let third = node.lease("c", 100, 512);
+    node.attached(&third);
+    assert_eq!(node.limits(), ("10.0".to_owned(), "512M".to_owned()));
+    node.release(&third);
+    node.reap();
+}
+
+#[test]
+fn a_daemon_has_nothing_of_who_started_it() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 500, 1024);
+    node.attached(&lease);
+    let mode = |name: &str| fs::metadata(node.place().join(name)).unwrap().permissions().mode();
+    assert_eq!(mode("") & 0o7777, 0o755);
+    assert_eq!(mode("pipe") & 0o7777, 0o755);
+    assert_eq!(mode("log") & 0o7777, 0o700);
+    assert_eq!(mode("shm") & 0o7777, 0o1777);
+    assert_eq!(mode("journal.json") & 0o7777, 0o600);
+    let pid = node.daemon_pid();
+    let proc = |name: &str| format!("/proc/{pid}/{name}");
+    // Its own session, and nothing of ours open.
+    let stat = fs::read_to_string(proc("stat")).unwrap();
+    let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_owned();
+    assert_eq!(session, pid.to_string());
+    let open = |fd: u32| fs::read_link(proc(&format!("fd/{fd}"))).unwrap();
+    assert_eq!((open(0), open(1)), ("/dev/null".into(), "/dev/null".into()));
+    assert_eq!(open(2), node.place().join("log/control.log"));
+    // Its own /dev/shm, which is the one that clients are given.
+    let id = |path: String| fs::metadata(path).map(|m| (m.dev(), m.ino())).unwrap();
+    let shm = id(node.place().join("shm").display().to_string());
+    assert_eq!(id(proc("root/dev/shm")), shm);
+    assert_ne!(id("/dev/shm".to_owned()), shm);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let shm = node.place().join("shm").display().to_string();
+    let line = mounts.lines().find(|line| line.contains(&shm)).unwrap();
+    assert!(line.contains("nosuid,nodev,noexec"), "{line}");
+    // Its own cgroup, wherever there is a hierarchy that counts.
+    let roots =
+        cgroup_roots().into_iter().filter(|r| r.parent().unwrap().join("cgroup.procs").exists());
+    for root in roots {
+        let procs = fs::read_to_string(root.join(&node.uuid).join("cgroup.procs")).unwrap();
+        assert_eq!(procs.trim(), pid.to_string(), "{}", root.display());
+    }
+    let environ = fs::read_to_string(proc("environ")).unwrap();
+    let names: Vec<&str> = environ.split('\0').filter_map(|pair| pair.split('=').next()).collect();
+    let mut names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["CUDA_MPS_LOG_DIRECTORY", "CUDA_MPS_PIPE_DIRECTORY", "CUDA_VISIBLE_DEVICES", "PATH"]
+    );
+    assert!(environ.contains(&format!("CUDA_VISIBLE_DEVICES={}", node.uuid)));
+    assert_eq!(fs::read_to_string(proc("oom_score_adj")).unwrap().trim(), "0");
+    node.release(&lease);
+    node.reap();
+}
+
+#[test]
+fn two_that_race_for_the_first_start_have_one_daemon() {
+    needs_root!();
+    let node = Node::new();
+    for round in 0..12 {
+        let leases = [node.lease("a", 300, 1024), node.lease("b", 400, 2048)];
+        let racing = leases.each_ref().map(|lease| {
+            let mut command = node.attach_command(lease);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            command.spawn().unwrap()
+        });
+        for child in racing {
+            ok(child.wait_with_output().unwrap());
+        }
+        assert_eq!(node.processes(), [node.daemon_pid()], "round {round}");
+        assert_eq!(node.limits(), ("40.0".to_owned(), "2G".to_owned()), "round {round}");
+        leases.iter().for_each(|lease| node.release(lease));
+        // And two who race for the last.
+        let racing = [0, 1].map(|_| node.command(&["mps", "reap", "--now"]).spawn().unwrap());
+        for mut child in racing {
+            assert!(child.wait().unwrap().success());
+        }
+        node.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_pinned_share_is_everybodys_limit() {
+    needs_root!();
+    let node = Node::new();
+    let mut pinned = node.lease("a", 300, 1024);
+    pinned.mps.as_mut().unwrap().pinned = true;
+    node.put(&pinned);
+    node.attached(&pinned);
+    // That nobody has more is the allocator's to see to; if somebody has, it does not count.
+    let other = node.lease("b", 400, 512);
+    node.attached(&other);
+    assert_eq!(node.limits(), ("30.0".to_owned(), "1G".to_owned()));
+    node.release(&pinned);
+    node.release(&other);
+    node.reap();
+}
+
+#[test]
+fn each_lease_can_have_a_daemon_of_its_own() {
+    needs_root!();
+    let node = Node::with("daemon = \"lease\"\nstart_timeout = \"5s\"\nstop_grace = \"0s\"");
+    let leases = [("a", 250, 1024), ("b", 500, 512)].map(|(name, milli, mib)| {
+        let mut lease = node.lease(name, milli, mib);
+        lease.mps.as_mut().unwrap().daemon = lease.id.to_string();
+        node.put(&lease);
+        lease
+    });
+    let pipes = leases.each_ref().map(|lease| {
+        let attached = node.attached(lease);
+        std::path::PathBuf::from(attached["pipe"].as_str().unwrap())
+    });
+    let limits = pipes.each_ref().map(|pipe| {
+        (
+            node.says(pipe, "get_default_active_thread_percentage"),
+            node.says(pipe, "get_default_device_pinned_mem_limit 0"),
+        )
+    });
+    let text = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(limits, [text("25.0", "1G"), text("50.0", "512M")]);
+    assert_eq!(node.processes().len(), 2);
+    node.release(&leases[0]);
+    node.reap();
+    assert_eq!(node.processes().len(), 1);
+    assert!(!pipes[0].exists() && pipes[1].exists());
+    node.release(&leases[1]);
+    let seen = node.left();
+    let cgroups = cgroup_roots();
+    let of_leases = |id: &str| cgroups.iter().any(|root| root.join(id).exists());
+    node.reap();
+    assert!(!leases.iter().any(|lease| of_leases(lease.id.as_str())), "{seen:?}");
+}
+
+#[test]
+fn a_lease_that_comes_back_within_the_grace_finds_its_daemon() {
+    needs_root!();
+    let node = Node::with("start_timeout = \"5s\"\nstop_grace = \"1s\"");
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    let pid = node.daemon_pid();
+    node.release(&lease);
+    let start = Instant::now();
+    let mut reaper = node.command(&["mps", "reap"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let again = node.lease("a", 250, 1024);
+    node.attached(&again);
+    assert!(reaper.wait().unwrap().success());
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(node.processes(), [pid]);
+    node.release(&again);
+    ok(node.cli(&["mps", "reap"]));
+    node.assert_nothing_left();
+}
+
+#[test]
+fn a_lease_whose_holder_is_dead_keeps_no_daemon() {
+    needs_root!();
+    let node = Node::new();
+    let mut lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    lease.owner.start_time += 1;
+    node.put(&lease);
+    node.reap();
+    node.assert_nothing_left();
+    // A grace keeps the devices, and no daemon.
+    let mut lease = node.lease("b", 250, 1024);
+    node.attached(&lease);
+    lease.state = gpulease::model::lease::LeaseState::Grace;
+    lease.grace_until_ms = Some(u64::MAX);
+    node.put(&lease);
+    node.reap();
+    node.assert_nothing_left();
+}
+
+#[test]
+fn by_hand_a_daemon_is_kept_until_it_is_stopped() {
+    needs_root!();
+    let node = Node::new();
+    assert!(stderr(&node.cli(&["mps", "start", "7"])).contains("there is no device `7`"));
+    ok(node.cli(&["mps", "start", "0"]));
+    assert_eq!(node.limits().0, "100.0");
+    node.reap();
+    let rows = node.rows();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((&rows[0]["state"], &rows[0]["kept"]), (&"running".into(), &true.into()));
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    assert_eq!(node.limits().0, "25.0");
+    let rows = node.rows();
+    assert_eq!(rows[0]["leases"][0], lease.id.as_str());
+    assert_eq!(rows[0]["active_thread_percentage"], "25.0");
+    assert_eq!(rows[0]["pinned_memory_limit"], "1G");
+    let refused = node.cli(&["mps", "stop", "0"]);
+    let text = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(7), "{text}");
+    assert!(text.contains(lease.id.as_str()) && text.contains("--force"), "{text}");
+    assert_eq!(node.processes(), [node.daemon_pid()]);
+    // Starting it again changes nothing but what it was to be.
+    ok(node.cli(&["mps", "start", &node.uuid]));
+    assert_eq!(node.limits().0, "25.0");
+    ok(node.cli(&["mps", "stop", "--all", "--force"]));
+    node.assert_nothing_left();
+    assert!(node.rows().is_empty());
+    // What was stopped under a lease is started for the next one.
+    node.attached(&lease);
+    node.release(&lease);
+    ok(node.cli(&["mps", "stop", &node.uuid]));
+}
+
+#[test]
+fn status_tells_what_the_program_offers() {
+    needs_root!();
+    let node = Node::new();
+    let status = node.status();
+    assert_eq!(status["control"]["program"], crate::node::control().to_str().unwrap());
+    // 550.163 says nothing of options in its help.
+    assert_eq!(status["control"]["features"], serde_json::json!([]));
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    let text = String::from_utf8(ok(node.cli(&["mps", "status"])).stdout).unwrap();
+    let line = text.lines().find(|line| line.contains(&node.uuid)).unwrap();
+    assert!(line.contains("running") && line.contains("25.0%") && line.contains("1G"), "{text}");
+    let mut gone = lease.clone();
+    gone.mps = Some(MpsSeat { daemon: "../x".into(), ..lease.mps.clone().unwrap() });
+    node.put(&gone);
+    assert!(node.refused(&lease).contains("strange name"));
+    node.release(&lease);
+    node.reap();
+    eventually(|| node.processes().is_empty());
+}

@@ -1,0 +1,159 @@
+//! The compute mode around a daemon's life. `nvidia-smi` is a vendor's tool that does nothing without
+//! its driver: what answers here is a script that keeps a mode in a file.
+
+use crate::node::{Node, kill};
+use crate::support::{needs_root, ok, stderr};
+use gpulease::model::lease::Lease;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+const SMI: &str = r#"#!/bin/sh
+dir=$(dirname "$0")/../..
+[ "$2" = "$(cat "$dir/gpu")" ] || { echo "No devices were found"; exit 6; }
+case "$3" in
+    --query-gpu=compute_mode) cat "$dir/mode" ;;
+    -c)
+        [ ! -e "$dir/refuse" ] || { echo "Insufficient Permissions" >&2; exit 4; }
+        echo "$4" >>"$dir/set"
+        case "$4" in
+            EXCLUSIVE_PROCESS) echo Exclusive_Process ;;
+            DEFAULT) echo Default ;;
+            PROHIBITED) echo Prohibited ;;
+        esac >"$dir/mode" ;;
+esac
+"#;
+
+/// With a GPU in this mode. Its device is no simulated one, as far as the leases go.
+fn node(mode: &str) -> Node {
+    let node = Node::new();
+    fs::create_dir_all(node.path("host/usr/bin")).unwrap();
+    let smi = node.path("host/usr/bin/nvidia-smi");
+    fs::write(&smi, SMI).unwrap();
+    fs::set_permissions(&smi, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(node.path("host/gpu"), format!("{}\n", node.uuid)).unwrap();
+    fs::write(node.path("host/mode"), format!("{mode}\n")).unwrap();
+    node
+}
+
+fn mode(node: &Node) -> String {
+    fs::read_to_string(node.path("host/mode")).unwrap().trim().to_owned()
+}
+
+fn lease(node: &Node, pinned: bool) -> Lease {
+    let mut lease = node.lease("a", 250, 1024);
+    lease.devices[0].simulated = false;
+    lease.mps.as_mut().unwrap().pinned = pinned;
+    node.put(&lease);
+    lease
+}
+
+#[test]
+fn the_gpu_is_closed_while_a_daemon_serves_it_and_is_then_what_it_was() {
+    needs_root!();
+    for (printed, prior) in [("Default", "DEFAULT"), ("Prohibited", "PROHIBITED")] {
+        let node = node(printed);
+        let lease = lease(&node, true);
+        node.attached(&lease);
+        assert_eq!(mode(&node), "Exclusive_Process");
+        assert_eq!(node.journal()["prior_compute_mode"], prior);
+        // Neither a second lease nor a daemon that was killed makes it forget.
+        node.attached(&lease);
+        kill(node.daemon_pid());
+        node.attached(&lease);
+        assert_eq!(node.journal()["prior_compute_mode"], prior);
+        node.release(&lease);
+        node.reap();
+        assert_eq!(mode(&node), printed);
+    }
+}
+
+#[test]
+fn the_mode_is_restored_whenever_the_start_was_killed() {
+    needs_root!();
+    for point in ["mps.mode-journalled", "mps.mode-set", "mps.journalled", "mps.spawned"] {
+        let node = node("Default");
+        let lease = lease(&node, false);
+        node.attach_killed_at(&lease, point);
+        node.attached(&lease);
+        assert_eq!(node.journal()["prior_compute_mode"], "DEFAULT", "{point}");
+        node.release(&lease);
+        node.reap();
+        assert_eq!(mode(&node), "Default", "{point}");
+        let lease = self::lease(&node, false);
+        node.attach_killed_at(&lease, point);
+        node.release(&lease);
+        node.reap();
+        assert_eq!(mode(&node), "Default", "{point}");
+        node.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_start_that_fails_restores_the_mode() {
+    needs_root!();
+    let node = node("Default");
+    node.configure("control = \"/bin/false\"\nstart_timeout = \"1s\"");
+    let lease = lease(&node, true);
+    assert!(node.refused(&lease).contains("the MPS daemon has ended"));
+    assert_eq!(mode(&node), "Default");
+    let set = fs::read_to_string(node.path("host/set")).unwrap();
+    assert_eq!(set, "EXCLUSIVE_PROCESS\nDEFAULT\n");
+    node.release(&lease);
+}
+
+#[test]
+fn without_the_mode_there_is_a_daemon_but_no_promise() {
+    needs_root!();
+    let node = node("Default");
+    fs::write(node.path("host/refuse"), "").unwrap();
+    let promised = lease(&node, true);
+    let text = node.refused(&promised);
+    assert!(text.contains("Insufficient Permissions"), "{text}");
+    node.assert_nothing_left();
+    let preferred = lease(&node, false);
+    node.attached(&preferred);
+    assert_eq!(node.journal()["prior_compute_mode"], serde_json::Value::Null);
+    // Who is promised something later has it set for a daemon that runs.
+    fs::remove_file(node.path("host/refuse")).unwrap();
+    let promised = lease(&node, true);
+    node.attached(&promised);
+    assert_eq!(mode(&node), "Exclusive_Process");
+    node.release(&promised);
+    node.reap();
+    assert_eq!(mode(&node), "Default");
+    fs::remove_file(node.path("host/usr/bin/nvidia-smi")).unwrap();
+    let preferred = lease(&node, false);
+    node.attached(&preferred);
+    node.release(&preferred);
+    node.reap();
+}
+
+#[test]
+fn a_mode_that_cannot_be_restored_is_not_forgotten() {
+    needs_root!();
+    let node = node("Default");
+    let lease = lease(&node, false);
+    node.attached(&lease);
+    fs::write(node.path("host/refuse"), "").unwrap();
+    node.release(&lease);
+    let text = stderr(&node.cli(&["mps", "reap", "--now"]));
+    assert!(text.contains("still EXCLUSIVE_PROCESS") && text.contains("-c DEFAULT"), "{text}");
+    assert!(node.processes().is_empty());
+    assert_eq!(node.left(), [node.place().display().to_string()]);
+    fs::remove_file(node.path("host/refuse")).unwrap();
+    ok(node.cli(&["mps", "reap", "--now"]));
+    assert_eq!(mode(&node), "Default");
+}
+
+#[test]
+fn where_the_mode_is_to_be_kept_it_is() {
+    needs_root!();
+    let node = node("Default");
+    node.configure("compute_mode = \"keep\"\nstart_timeout = \"5s\"");
+    let lease = lease(&node, false);
+    node.attached(&lease);
+    assert_eq!(mode(&node), "Default");
+    node.release(&lease);
+    node.reap();
+    assert!(!node.path("host/set").exists());
+}
