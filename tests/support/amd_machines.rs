@@ -18,6 +18,8 @@ pub struct Kind {
     pub gfx: u32,
     pub device_id: u32,
     pub xccs: u32,
+    /// Shader arrays of all dies, one an engine.
+    pub arrays: u32,
     pub clock: u32,
     pub class: &'static str,
     pub name: &'static str,
@@ -29,6 +31,7 @@ pub const MI210: Kind = Kind {
     gfx: 90010,
     device_id: 29711,
     xccs: 1,
+    arrays: 8,
     clock: 1700,
     class: "0x038000",
     name: "AMD Instinct MI210",
@@ -41,11 +44,12 @@ pub const MI300X: Kind = Kind {
     gfx: 90402,
     device_id: 29857,
     xccs: 8,
+    arrays: 32,
     clock: 2100,
     class: "0x120000",
     name: "AMD Instinct MI300X",
 };
-pub const MI300X_CPX: Kind = Kind { simds: 152, xccs: 1, ..MI300X };
+pub const MI300X_CPX: Kind = Kind { simds: 152, xccs: 1, arrays: 4, ..MI300X };
 /// Strix Halo. Such parts have no name in sysfs.
 pub const APU: Kind = Kind {
     simds: 80,
@@ -53,6 +57,7 @@ pub const APU: Kind = Kind {
     gfx: 110_501,
     device_id: 5510,
     xccs: 1,
+    arrays: 2,
     clock: 2900,
     class: "0x038000",
     name: "",
@@ -105,14 +110,14 @@ impl Sys {
         let dir = format!("{TOPOLOGY}/nodes/{}", gpu.node);
         self.write(&format!("{dir}/gpu_id"), &gpu_id(gpu.node).to_string());
         self.write(&format!("{dir}/name"), "ip discovery");
-        let Kind { simds, simds_per_unit, gfx, device_id, xccs, clock, .. } = gpu.kind;
+        let Kind { simds, simds_per_unit, gfx, device_id, xccs, arrays, clock, .. } = gpu.kind;
         self.write(
             &format!("{dir}/properties"),
             &format!(
                 "cpu_cores_count 0\nsimd_count {simds}\nmem_banks_count 1\ncaches_count 80\n\
                  io_links_count {}\np2p_links_count 1\ncpu_core_id_base 0\nsimd_id_base 2147487744\n\
                  max_waves_per_simd 8\nlds_size_in_kb 64\ngds_size_in_kb 0\nnum_gws 64\n\
-                 wave_front_size 64\narray_count 4\nsimd_arrays_per_engine 1\ncu_per_simd_array 10\n\
+                 wave_front_size 64\narray_count {arrays}\nsimd_arrays_per_engine 1\ncu_per_simd_array 10\n\
                  simd_per_cu {simds_per_unit}\nmax_slots_scratch_cu 32\ngfx_target_version {gfx}\n\
                  vendor_id 4098\ndevice_id {device_id}\nlocation_id {}\ndomain 0\n\
                  drm_render_minor {}\nhive_id {}\nnum_sdma_engines 2\nnum_sdma_xgmi_engines 0\n\

@@ -102,6 +102,7 @@ fn properties_that_are_no_numbers_are_not_known() {
         ("unique_id 10645161697164847644", "unique_id -1"),
         ("device_id 29711", "device_id 0x740f"),
         ("num_xcc 1", "num_xcc 99999999999999999999999"),
+        ("array_count 8", "array_count eight"),
         ("hive_id", "hive_id\u{1b}[31m"),
     ] {
         sys.edit(&properties(2), from, to);
@@ -112,6 +113,7 @@ fn properties_that_are_no_numbers_are_not_known() {
     let device = first(&sys);
     assert_eq!(device.uuid.as_str(), "GPU-0000-03-00.0");
     assert_eq!((device.details.compute_units, device.details.xccs), (None, None));
+    assert_eq!(device.details.shader_engines, None);
     assert_eq!(device.model, "\\u{1b}[31mzzz", "shown without control characters");
     assert_eq!((device.numa_node, device.memory_total_bytes.unwrap().0), (None, MI210_MEMORY));
     assert_eq!(device.details.fault, None);

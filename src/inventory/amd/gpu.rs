@@ -128,6 +128,7 @@ impl AmdGpu {
                 arch: self.gfx(),
                 compute_units: self.kfd(|kfd| kfd.compute_units),
                 xccs: self.kfd(|kfd| kfd.xccs),
+                shader_engines: self.kfd(|kfd| kfd.shader_engines),
                 partition,
                 card: self.drm.card,
                 ..Details::default()

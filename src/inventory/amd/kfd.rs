@@ -35,6 +35,9 @@ pub struct KfdNode {
     pub compute_units: Option<u32>,
     /// The dies (XCC) that they lie on. Kernels before 6.5 do not tell.
     pub xccs: Option<u32>,
+    /// The shader engines of each die: `array_count` counts the shader arrays of all dies
+    /// (`kfd_topology.c`).
+    pub shader_engines: Option<u32>,
     /// Video memory in bytes. `local_mem_size` is 0 in all kernels of today and not looked at.
     pub memory: Option<u64>,
     /// The nodes that it reaches by xGMI.
@@ -103,6 +106,12 @@ fn read_node(number: u32, dir: &Path) -> io::Result<Option<KfdNode>> {
     if !is_gpu {
         return Ok(None);
     }
+    let engines = || {
+        let arrays = small("array_count")?;
+        let of_each =
+            small("simd_arrays_per_engine")?.checked_mul(small("num_xcc").unwrap_or(1))?;
+        arrays.is_multiple_of(of_each).then_some(arrays / of_each)
+    };
     Ok(Some(KfdNode {
         node: number,
         render_minor: small("drm_render_minor"),
@@ -115,6 +124,7 @@ fn read_node(number: u32, dir: &Path) -> io::Result<Option<KfdNode>> {
             .and_then(|(simds, per_unit)| simds.checked_div(per_unit))
             .filter(|units| *units > 0),
         xccs: small("num_xcc"),
+        shader_engines: engines(),
         memory: memory(&dir.join("mem_banks"))?,
         xgmi: xgmi(&dir.join("io_links"))?,
     }))

@@ -96,6 +96,7 @@ fn eight_mi210_are_eight_devices_in_two_hives() {
         assert_eq!(device.numa_node, Some(u32::from(position >= 4)));
         assert_eq!(memory(device), Some(MI210_MEMORY));
         assert_eq!(size(device), (Some(104), Some(1), Some("gfx90a")));
+        assert_eq!(device.details.shader_engines, Some(8));
         assert_eq!(device.model, "AMD Instinct MI210");
         assert_eq!((device.healthy, &device.details.ailment), (Some(true), &None));
         assert_eq!((&device.details.partition, &device.details.fault), (&None, &None));
@@ -160,6 +161,7 @@ fn a_gpu_that_could_be_partitioned_and_is_not_is_whole() {
         );
         assert_eq!(memory(device), Some(MI300X_MEMORY));
         assert_eq!(size(device), (Some(304), Some(8), Some("gfx942")));
+        assert_eq!(device.details.shader_engines, Some(4));
         assert_eq!(device.details.partition, None);
         assert_eq!(device.numa_node, Some(u32::from(number >= 4)));
     }
@@ -197,6 +199,7 @@ fn partitions_are_devices_of_their_own() {
         // The GPU's own files say 192 GB in each of them.
         assert_eq!(memory(device), Some(25_767_706_624));
         assert_eq!(size(device), (Some(38), Some(1), Some("gfx942")));
+        assert_eq!(device.details.shader_engines, Some(4));
         assert_eq!((device.model.as_str(), device.numa_node), ("AMD Instinct MI300X", Some(0)));
     }
     assert_eq!(pairs(&found, LinkKind::Xgmi), [(0, 8)], "from GPU to GPU");

@@ -211,8 +211,8 @@ fn damaged_inventories_are_told_from_other_versions() {
         assert!(matches!(decode(bytes), Err(InventoryError::Damaged(_))), "{bytes:?}");
         assert_eq!(code(bytes), Code::StaleInventory);
     }
-    let other = decode(b"{\"v\": 3, \"new\": true}").unwrap_err();
-    assert!(matches!(other, InventoryError::Stale(StaleReason::Version { found: 3, .. })));
+    let other = decode(b"{\"v\": 2, \"new\": true}").unwrap_err();
+    assert!(matches!(other, InventoryError::Stale(StaleReason::Version { found: 2, .. })));
     assert!(other.hint().contains("gpulease inventory refresh"));
 
     let mut inventory = Host::with_profile("mixed4").scan().unwrap();

@@ -31,6 +31,14 @@ pub struct Answer {
     pub near: Vec<Near>,
 }
 
+impl Answer {
+    /// The highest CUDA version as it is written: `12.4`.
+    pub(super) fn cuda_version(&self) -> Option<String> {
+        let version = self.cuda.filter(|version| *version > 0)?;
+        Some(format!("{}.{}", version / 1000, version % 1000 / 10))
+    }
+}
+
 /// A GPU that cannot be asked anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silent {

@@ -119,6 +119,7 @@ fn device(
         details: Details {
             fault,
             ailment: (!ailments.is_empty()).then(|| ailments.join("; ")),
+            cuda: known.answer.and_then(Answer::cuda_version),
             ..told.map(details).unwrap_or_default()
         },
     })

@@ -190,11 +190,10 @@ fn driver(
     if version.is_none() && !has_any {
         return None;
     }
-    let cuda = answer.and_then(|answer| answer.cuda).filter(|version| *version > 0);
     Some(Driver {
         vendor: Vendor::Nvidia,
         version,
-        cuda: cuda.map(|version| format!("{}.{}", version / 1000, version % 1000 / 10)),
+        cuda: answer.and_then(Answer::cuda_version),
         library: answer.and_then(|answer| answer.nvml.clone()),
         root: config.driver_root.display().to_string(),
         files: Vec::new(),

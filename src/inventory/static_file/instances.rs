@@ -4,7 +4,7 @@ use super::Located;
 use super::nodes::NodeChecker;
 use super::problem::Problem;
 use super::raw::{RawInstance, RawNode};
-use crate::model::device::{Device, Vendor};
+use crate::model::device::{Details, Device, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::mig::{CI_MAX, GI_MAX, Mig, MigInstance, SLICES_MAX};
 use crate::model::quantity::Bytes;
@@ -108,6 +108,8 @@ fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<
             gi: raw.gi.into_inner(),
             ci,
         })),
+        // An instance has some of its GPU's.
+        details: Details { compute_units: None, ..gpu.details.clone() },
         ..gpu.clone()
     })
 }

@@ -12,6 +12,9 @@
 //! pci = "0000:17:00.0"
 //! numa_node = 0                      # optional
 //! kfd_node = 2                       # optional, AMD
+//! arch = "8.9"                       # optional: CUDA compute capability, or AMD's `gfx942`
+//! cuda = "12.4"                      # optional, NVIDIA: the highest CUDA version of the driver
+//! compute_units = 142                # optional; AMD also: `xccs`, and `shader_engines` of each
 //! healthy = true                     # optional; absent is "nobody can say"
 //! nodes = ["/dev/nvidia0"]           # simulated: [{ path = "…", major = 1195, minor = 0 }]
 //!
@@ -33,6 +36,7 @@
 //! lanes = 1                          # default 1
 //! ```
 
+mod details;
 mod host;
 mod instances;
 mod links;
@@ -43,15 +47,16 @@ mod raw;
 pub use host::{ExistingNumber, simulated_majors_registered, simulated_numbers_exist};
 pub use problem::{
     DEVICES_MAX, MAJOR_MAX, MEMORY_MIB_MAX, MINOR_MAX, MODEL_MAX, NODE_PATH_MAX, Problem,
-    StaticFileError,
+    StaticFileError, UNITS_MAX,
 };
 
 use crate::config::{parse_toml, position};
-use crate::model::device::{ControlNodes, Details, Device, Node};
+use crate::model::device::{ControlNodes, Device, Node};
 use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
+use details::Facts;
 use nodes::NodeChecker;
 use raw::{RawDevice, RawFile, RawInstance};
 use std::ops::Range;
@@ -187,6 +192,14 @@ fn convert(
     if raw.mig.is_some() {
         instances::check_gpu(raw.vendor, &uuid).map_err(|problem| (at, problem))?;
     }
+    let details = details::build(Facts {
+        vendor: raw.vendor,
+        arch: raw.arch,
+        cuda: raw.cuda,
+        compute_units: raw.compute_units,
+        xccs: raw.xccs,
+        shader_engines: raw.shader_engines,
+    })?;
     let gpu = Device {
         uuid,
         index: 0,
@@ -201,7 +214,7 @@ fn convert(
         healthy: raw.healthy,
         simulated,
         mig: raw.mig.as_ref().map(|_| Mig::Enabled),
-        details: Details::default(),
+        details,
     };
     Ok((gpu, raw.mig.unwrap_or_default()))
 }

@@ -24,6 +24,10 @@ pub const NODE_PATH_MAX: usize = 128;
 /// The longest name of a model, in characters.
 pub const MODEL_MAX: usize = 64;
 
+/// The most compute units, dies and shader engines: [`crate::model::cu_set::CuSet`] has numbers up
+/// to 4095.
+pub const UNITS_MAX: u32 = 4096;
+
 /// What is wrong with a devices file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}, column {column}: {problem}")]
@@ -76,6 +80,23 @@ pub enum Problem {
     /// A model name that is empty, too long or not printable.
     #[error("the model `{0}` is not a name of 1 to {MODEL_MAX} printable characters")]
     Model(String),
+    /// A name of an architecture that is none of its vendor's.
+    #[error(
+        "the `arch` `{0}` is neither a compute capability of NVIDIA's, as `9.0`, nor a name of AMD's, as \
+         `gfx942`, whichever the device is"
+    )]
+    Arch(String),
+    /// No version of CUDA.
+    #[error("the `cuda` `{0}` is not a version like `12.4`")]
+    Cuda(String),
+    /// None, or more than [`UNITS_MAX`].
+    #[error("`{key}` is {number}, allowed are 1 to {UNITS_MAX}")]
+    Units {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        number: u32,
+    },
     /// A device without memory.
     #[error("`memory_mib` of `{0}` is 0")]
     ZeroMemory(DeviceId),

@@ -35,6 +35,11 @@ pub(super) struct RawDevice {
     pub pci: Spanned<PciAddress>,
     pub numa_node: Option<u32>,
     pub kfd_node: Option<Spanned<u32>>,
+    pub arch: Option<Spanned<String>>,
+    pub cuda: Option<Spanned<String>>,
+    pub compute_units: Option<Spanned<u32>>,
+    pub xccs: Option<Spanned<u32>>,
+    pub shader_engines: Option<Spanned<u32>>,
     pub healthy: Option<bool>,
     pub nodes: Spanned<Vec<Spanned<RawNode>>>,
     /// Present, if only as an empty list, for a GPU in MIG mode.

@@ -50,6 +50,10 @@ fn every_key_is_read() {
         pci = "0000:85:00.0"
         numa_node = 1
         kfd_node = 2
+        arch = "gfx942"
+        compute_units = 304
+        xccs = 8
+        shader_engines = 4
         healthy = false
         nodes = ["/dev/dri/card1", { path = "/dev/dri/renderD128" }]
         [[control]]
@@ -62,9 +66,35 @@ fn every_key_is_read() {
     assert_eq!(device.memory_total_bytes, Some(Bytes(206_141_652_992)));
     assert_eq!(device.capacity(), Some(Bytes::from_mib(196_308)));
     assert_eq!((device.numa_node, device.kfd_node), (Some(1), Some(2)));
+    let details = &device.details;
+    assert_eq!(details.arch.as_deref(), Some("gfx942"));
+    let units = (details.compute_units, details.xccs, details.shader_engines);
+    assert_eq!(units, (Some(304), Some(8), Some(4)));
     assert_eq!(device.healthy, Some(false));
     assert_eq!(device.nodes[1].path, "/dev/dri/renderD128");
     assert_eq!(node.control_of(Vendor::Amd).next().unwrap().path, "/dev/kfd");
+}
+
+#[test]
+fn what_a_device_is_made_of_is_checked() {
+    let with = |extra: &str| device("GPU-a", "1:0.0", "[\"/dev/nvidia0\"]", extra);
+    let node = parse(&with("arch = \"9.0\"\ncuda = \"13.1\"")).unwrap();
+    let details = &node.devices[0].details;
+    assert_eq!((details.arch.as_deref(), details.cuda.as_deref()), (Some("9.0"), Some("13.1")));
+    for (bad, said) in [
+        ("arch = \"sm_90\"", "the `arch` `sm_90` is neither"),
+        ("arch = \"gfx942\"", "the `arch` `gfx942` is neither"),
+        ("arch = \"9.\"", "the `arch` `9.` is neither"),
+        ("cuda = \"13\"", "the `cuda` `13` is not a version like `12.4`"),
+        ("compute_units = 0", "`compute_units` is 0, allowed are 1 to 4096"),
+        ("xccs = 4097", "`xccs` is 4097, allowed are 1 to 4096"),
+        ("shader_engines = 0", "`shader_engines` is 0, allowed are 1 to 4096"),
+    ] {
+        let (line, _, found) = problem(&with(bad));
+        assert!(line == 8 && found.starts_with(said), "{line}: {found}");
+    }
+    let amd = with("arch = \"9.0\"").replace("nvidia\"", "amd\"");
+    assert!(problem(&amd).2.starts_with("the `arch` `9.0` is neither"));
 }
 
 #[test]
