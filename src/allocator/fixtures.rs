@@ -2,7 +2,9 @@
 
 use super::snapshot::{Grant, Hold, Manner, Outsider, Snapshot};
 use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
+use crate::model::facilities::{Facilities, Mps, MpsDaemons};
 use crate::model::id::DeviceId;
+use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -68,6 +70,35 @@ pub(super) fn snapshot(node: &Node) -> Snapshot<'_> {
     Snapshot::idle(node)
 }
 
+/// A host with MPS, whose GPUs can be closed to all else, and with a region of dmem for each of these
+/// devices.
+pub(super) fn well_equipped(devices: &[Device]) -> Facilities {
+    let region = |device: &Device| match device.vendor {
+        Vendor::Nvidia => format!("nvidia/{}/vidmem", device.pci),
+        Vendor::Amd | Vendor::Intel => format!("drm/{}/vram", device.pci),
+    };
+    Facilities {
+        dmem: Ok(devices.iter().map(|device| (region(device), device.leasable().0)).collect()),
+        mps: Ok(Mps {
+            control: "/usr/bin/nvidia-cuda-mps-control".into(),
+            daemons: MpsDaemons::PerDevice,
+            exclusive: Ok(()),
+        }),
+    }
+}
+
+/// With an architecture and compute units.
+pub(super) fn made_of(device: Device, arch: &str, units: u32, xccs: u32, engines: u32) -> Device {
+    let details = Details {
+        arch: Some(arch.to_owned()),
+        compute_units: Some(units),
+        xccs: Some(xccs),
+        shader_engines: Some(engines),
+        ..device.details
+    };
+    Device { details, ..device }
+}
+
 /// A process without a lease.
 pub(super) fn python() -> Outsider {
     Outsider { pid: 4711, name: Some("python3".into()) }
@@ -114,7 +145,12 @@ pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
         sharing: device.sharing,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
-        manner: Manner::default(),
+        manner: Manner {
+            isolation: Some(grant.isolation.effective),
+            uid: (grant.isolation.effective == Isolation::Mps).then_some(0),
+            pinned: grant.pinned,
+            cus: device.cu_mask.clone(),
+        },
     };
     grant.devices.iter().map(hold).collect()
 }

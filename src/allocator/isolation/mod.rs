@@ -11,5 +11,12 @@ mod mode;
 mod plan;
 mod record;
 
+#[cfg(test)]
+mod mask_properties;
+#[cfg(test)]
+mod mode_tests;
+#[cfg(test)]
+mod table_tests;
+
 pub(super) use mode::Company;
 pub(super) use plan::{Outlook, Plan, Planner};

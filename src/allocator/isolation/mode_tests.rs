@@ -1,0 +1,200 @@
+//! What the shares on a device rule out for the next one.
+
+use super::super::fixtures::*;
+use super::super::{Asker, Grant, Hold, Manner, Refusal, Snapshot, allocate};
+use crate::model::code::Code;
+use crate::model::cu_set::CuSet;
+use crate::model::device::Device;
+use crate::model::facilities::MpsDaemons;
+use crate::model::isolation::Isolation;
+use crate::model::quantity::MilliGpu;
+use crate::request::{Enforce, Request};
+
+fn gpu(cuda: &str) -> Device {
+    let mut device = h100(0);
+    device.details.arch = Some("9.0".into());
+    device.details.cuda = Some(cuda.into());
+    device
+}
+
+fn amd() -> Device {
+    made_of(mi300x(0), "gfx942", 304, 8, 4)
+}
+
+fn held(device: &Device, milli: u32, isolation: Isolation) -> Hold {
+    let uid = (isolation == Isolation::Mps).then_some(0);
+    let manner = Manner { isolation: Some(isolation), uid, ..Manner::default() };
+    Hold { manner, ..hold(device, milli, "a") }
+}
+
+fn beside(holds: &[Hold], device: &Device, request: &Request) -> Result<Grant, Refusal> {
+    as_user(Some(0), holds, device, request)
+}
+
+fn as_user(
+    uid: Option<u32>,
+    holds: &[Hold],
+    device: &Device,
+    request: &Request,
+) -> Result<Grant, Refusal> {
+    let node = node(vec![device.clone()]);
+    let facilities = well_equipped(&node.devices);
+    let asker = Asker { uid, confined: true };
+    allocate(&Snapshot { holds: holds.to_vec(), facilities, asker, ..snapshot(&node) }, request)
+}
+
+/// That it is for those who are there, and what is said of them.
+fn taken(answer: Result<Grant, Refusal>) -> String {
+    let refusal = answer.unwrap_err();
+    assert_eq!(refusal.code, Code::NoCapacity, "{}", refusal.one_line());
+    let reason = refusal.verdicts[0].reason.clone();
+    reason.split_once("; held by lease l-").expect(&reason).0.to_owned()
+}
+
+fn effective(answer: Result<Grant, Refusal>) -> Isolation {
+    answer.unwrap_or_else(|refusal| panic!("{}", refusal.one_line())).isolation.effective
+}
+
+fn by(isolation: Isolation, milli: u32) -> Request {
+    Request { isolation, ..share(Some(milli), None) }
+}
+
+fn required(milli: u32) -> Request {
+    Request { enforcement: Enforce::Required, ..share(Some(milli), None) }
+}
+
+#[test]
+fn the_first_share_fixes_the_mode() {
+    use Isolation::{Auto, CuMask, Mps, None as Nothing, TimeSlicing};
+    let (nvidia, amd) = (gpu("12.4"), amd());
+    for (device, now, asked, then) in [
+        (&nvidia, Mps, Auto, Ok(Mps)),
+        (&nvidia, Mps, Mps, Ok(Mps)),
+        (&nvidia, Mps, TimeSlicing, Err("shared by mps now, time-slicing asked")),
+        (&nvidia, Mps, Nothing, Err("shared by mps now, none asked")),
+        (&nvidia, TimeSlicing, Auto, Ok(TimeSlicing)),
+        (&nvidia, Nothing, Auto, Ok(TimeSlicing)),
+        (&nvidia, TimeSlicing, Nothing, Ok(Nothing)),
+        (&nvidia, TimeSlicing, Mps, Err("shared by time-slicing now, mps asked")),
+        (&nvidia, Nothing, Mps, Err("shared by none now, mps asked")),
+        (&amd, CuMask, Auto, Ok(CuMask)),
+        (&amd, CuMask, TimeSlicing, Err("shared by cu-mask now, time-slicing asked")),
+        (&amd, TimeSlicing, CuMask, Err("shared by time-slicing now, cu-mask asked")),
+        (&amd, TimeSlicing, Mps, Err("shared by time-slicing now, cu-mask asked")),
+        (&amd, Nothing, Auto, Ok(TimeSlicing)),
+    ] {
+        let answer = beside(&[held(device, 300, now)], device, &by(asked, 300));
+        match then {
+            Ok(isolation) => assert_eq!(effective(answer), isolation, "{now}, {asked}"),
+            Err(reason) => assert_eq!(taken(answer), reason),
+        }
+    }
+    // Whoever cannot be read rules nothing out, and whoever is gone has ruled.
+    let unreadable = Hold { manner: Manner::default(), ..held(&nvidia, 300, Mps) };
+    assert_eq!(effective(beside(&[unreadable], &nvidia, &by(TimeSlicing, 300))), TimeSlicing);
+    let gone = Hold { grace: true, ..held(&nvidia, 300, TimeSlicing) };
+    let gone = std::slice::from_ref(&gone);
+    assert_eq!(effective(beside(gone, &nvidia, &by(Auto, 300))), TimeSlicing);
+    assert_eq!(effective(beside(gone, &nvidia, &by(Mps, 300))), Mps);
+}
+
+#[test]
+fn what_must_hold_does_not_join_a_weaker_mode() {
+    let device = gpu("12.4");
+    let first = [held(&device, 300, Isolation::TimeSlicing)];
+    assert_eq!(
+        taken(beside(&first, &device, &required(300))),
+        "shared by time-slicing now, mps asked"
+    );
+    // For memory alone it may.
+    let memory = Request {
+        enforcement: Enforce::Required,
+        ..share(None, Some(MilliGpu(300).of(device.leasable())))
+    };
+    assert_eq!(effective(beside(&first, &device, &memory)), Isolation::TimeSlicing);
+}
+
+#[test]
+fn a_daemon_serves_one_user() {
+    let device = gpu("12.4");
+    let mut first = held(&device, 300, Isolation::Mps);
+    first.manner.uid = Some(1000);
+    let first = [first];
+    let request = share(Some(300), None);
+    assert_eq!(
+        taken(as_user(Some(0), &first, &device, &request)),
+        "MPS on it serves user 1000 now, and the container's user is 0"
+    );
+    assert_eq!(effective(as_user(Some(1000), &first, &device, &request)), Isolation::Mps);
+    // Where nobody knows the user there is no MPS, and beside others' no other way.
+    assert_eq!(effective(as_user(None, &[], &device, &request)), Isolation::TimeSlicing);
+    assert_eq!(
+        taken(as_user(None, &first, &device, &request)),
+        "shared by mps now, time-slicing asked"
+    );
+    // A daemon for each lease serves whom it is for.
+    let node = node(vec![device]);
+    let mut facilities = well_equipped(&node.devices);
+    facilities.mps.as_mut().unwrap().daemons = MpsDaemons::PerLease;
+    let snapshot = Snapshot { holds: first.to_vec(), facilities, ..snapshot(&node) };
+    assert_eq!(effective(allocate(&snapshot, &request)), Isolation::Mps);
+}
+
+#[test]
+fn a_limit_that_mps_holds_is_one_for_all() {
+    let device = gpu("12.4");
+    let with = |milli, pinned| {
+        let mut held = held(&device, milli, Isolation::Mps);
+        held.manner.pinned = pinned;
+        [held]
+    };
+    let pinned = |answer: Result<Grant, Refusal>| {
+        let grant = answer.unwrap();
+        (grant.pinned, grant.isolation.compute_enforcement.holds())
+    };
+    // Beside one that is not larger, one is held; beside one that is held, none may be larger.
+    assert_eq!(pinned(beside(&with(300, false), &device, &required(300))), (true, true));
+    assert_eq!(pinned(beside(&with(300, true), &device, &share(Some(200), None))), (false, false));
+    assert_eq!(pinned(beside(&with(300, true), &device, &required(300))), (true, true));
+    assert_eq!(
+        taken(beside(&with(400, false), &device, &required(300))),
+        "MPS can hold no lease on it to less than 400m now, which one of them has"
+    );
+    assert_eq!(
+        taken(beside(&with(300, true), &device, &share(Some(400), None))),
+        "MPS on it holds each lease to 300m now, which one of them requires"
+    );
+    assert!(beside(&with(300, true), &device, &required(200)).is_err());
+}
+
+#[test]
+fn mps_serves_so_many_clients() {
+    for (arch, cuda, most) in [
+        (Some("9.0"), Some("13.1"), 60),
+        (Some("9.0"), Some("14.0"), 60),
+        (Some("9.0"), Some("13.0"), 48),
+        (Some("7.0"), None, 48),
+        (None, Some("13.1"), 16),
+    ] {
+        let mut device = gpu("0.0");
+        device.details.arch = arch.map(str::to_owned);
+        device.details.cuda = cuda.map(str::to_owned);
+        let mut holds: Vec<Hold> = (0..most).map(|_| held(&device, 1, Isolation::Mps)).collect();
+        let request = by(Isolation::Mps, 100);
+        let reason = taken(beside(&holds, &device, &request));
+        let said = format!("{most} leases are on it by MPS, which serves no more clients there");
+        assert_eq!(reason, said);
+        holds.pop();
+        assert_eq!(effective(beside(&holds, &device, &request)), Isolation::Mps);
+    }
+}
+
+#[test]
+fn masks_of_other_leases_are_kept_whatever_shape_they_have() {
+    let device = amd();
+    let mut first = held(&device, 100, Isolation::CuMask);
+    first.manner.cus = CuSet::parse("3-12");
+    let grant = beside(&[first], &device, &by(Isolation::CuMask, 100)).unwrap();
+    // Its granules of 8 are those of 0 to 15.
+    assert_eq!(grant.devices[0].cu_mask.as_ref().unwrap().to_string(), "16-39");
+}
