@@ -31,6 +31,8 @@ mod lowlevel;
 mod mig;
 #[path = "bundles/shapes.rs"]
 mod shapes;
+#[path = "bundles/share.rs"]
+mod share;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 
@@ -59,6 +61,12 @@ everywhere! {
     mig::whoever_is_not_confined_is_not_kept_apart,
     shapes::nerdctls_hooks_stay_and_come_before_ours,
     shapes::of_crios_pod_only_the_container_that_asks_gets_one,
+    share::clients_of_one_gpu_have_one_daemon_and_each_its_limits,
+    share::a_start_whose_daemon_fails_leaves_nothing,
+    share::both_errors_of_a_failed_start_are_told,
+    share::a_hook_that_fails_leaves_no_daemon,
+    share::a_shim_killed_after_its_daemon_came_leaves_none_to_the_next,
+    share::masks_of_compute_units_do_not_overlap,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
 }

@@ -21,8 +21,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-/// What `gpulease mps attach` may take beyond the time that a daemon has to start: others may be at
-/// the same device, each with a daemon that does not start.
+/// What `gpulease mps attach` may take beyond the time that a daemon has to start, which it has
+/// twice: another start may be at the same device.
 const MARGIN: Duration = Duration::from_secs(5);
 /// Its answer is one line.
 const ANSWER_MAX: usize = 1 << 16;
@@ -96,7 +96,7 @@ fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
     args.extend(words.map(OsString::from));
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-    let deadline = start_timeout.saturating_add(MARGIN);
+    let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
     let answer = match ask_killable(&program, &args, deadline, ANSWER_MAX) {
         Ok(answer) if answer.status.success() => answer.stdout,
         Ok(answer) => return Err(fault(&text::shown_line(&answer.stderr))),

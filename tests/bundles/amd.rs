@@ -10,7 +10,7 @@ use std::path::Path;
 /// Puts the tree in the place of /sys, and a /dev with the machine's nodes in that of /dev: KFD is
 /// FUSE's number and the first partition the loop driver's, which anybody may open. The others have
 /// DRM's own numbers, which nobody has here.
-const ENTER: &str = r#"
+pub const ENTER: &str = r#"
     mkdir -p "$FIX/fs/cgroup"
     mount --rbind /sys/fs/cgroup "$FIX/fs/cgroup"
     mount --rbind "$FIX" /sys
@@ -33,7 +33,7 @@ const ENTER: &str = r#"
     mount --rbind "$OUT/.dev" /dev
 "#;
 /// Or files below a mount would be read where they are gone.
-const LEAVE: &str = r#"
+pub const LEAVE: &str = r#"
     umount -R -l /dev
     umount -R -l "$OUT/.dev"
     umount -R -l /sys

@@ -2,7 +2,7 @@
 //! inside one `lab/cgroup.sh`, because a container does not outlive that; what its steps printed,
 //! and the leases at each moment, are judged afterwards.
 
-use super::support::{Host, SHIM};
+use super::support::{CLI, Host, SHIM};
 use gpulease::model::lease::{Lease, LeaseState};
 use serde_json::{Value, json};
 use std::fs;
@@ -171,6 +171,7 @@ impl Lab {
             .arg(&file)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("SHIM", SHIM)
+            .env("CLI", CLI)
             .env("CONFIG", self.host.config())
             .env("ROOT", self.host.root())
             .env("RUN_DIR", self.host.run_dir())

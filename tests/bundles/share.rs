@@ -1,0 +1,305 @@
+//! Shares that are made true: MPS clients of NVIDIA's real control daemon on a GPU that does not
+//! exist, and masks of compute units on AMD's GPUs of a faked /sys.
+
+use super::amd::{ENTER, LEAVE};
+use super::lab::{Lab, Place, Steps, has_line, values};
+use super::support::amd_machines::mi300x_spx;
+use super::support::images::fetched;
+use gpulease::model::isolation::{Enforcement, Isolation};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A short UUID: the daemon's sockets lie in a directory of that name, and their paths have a limit.
+const GPU: &str = r#"
+simulated = true
+[[device]]
+uuid = "GPU-m5"
+vendor = "nvidia"
+model = "NVIDIA H100 80GB HBM3"
+memory_mib = 10000
+pci = "0000:01:00.0"
+nodes = [{ path = "/dev/nvidia0", major = 1219, minor = 0 }]
+"#;
+
+/// What scripts with daemons begin with: who of them is there, and that none is left, whatever comes.
+const DAEMONS: &str = r#"
+    daemons() {
+        for _e in /proc/[0-9]*/environ; do
+            tr '\0' '\n' <"$_e" 2>/dev/null | grep -q "^CUDA_MPS_PIPE_DIRECTORY=$RUN_DIR/" || continue
+            _e=${_e#/proc/}
+            echo "${_e%/environ}"
+        done
+    }
+    none() { [ -z "$(daemons)" ] && ! grep -q "$RUN_DIR/mps" /proc/self/mountinfo; }
+    end() {
+        for _d in $(daemons); do kill -9 "$_d"; done
+        cleanup
+    }
+    trap end EXIT
+    unseat() { [ ! -e "$RUN_DIR/mps/GPU-m5" ] && none; }
+"#;
+
+/// A share of compute and memory by MPS, as kaiwo spells it.
+const fn kaiwo<'a>(part: &'a str, mib: &'a str) -> [(&'a str, &'a str); 3] {
+    [
+        ("kaiwo.ai/gpu-isolation", "mps"),
+        ("kaiwo.ai/gpu-fraction", part),
+        ("kaiwo.ai/gpu-memory", mib),
+    ]
+}
+
+fn lab(place: Place, control: &Path) -> Lab {
+    let lab = Lab::new(place, GPU);
+    let keys = "start_timeout = \"5s\"\nstop_grace = \"0s\"";
+    lab.host.configure(&place.program(), &format!("[mps]\ncontrol = {control:?}\n{keys}"));
+    lab
+}
+
+fn real(place: Place) -> Lab {
+    lab(place, &fetched("nvidia.sh").join("usr/bin/nvidia-cuda-mps-control"))
+}
+
+#[track_caller]
+fn has_limits(text: &str, percent: &str, memory: &str) {
+    for (name, value) in [
+        ("CUDA_MPS_PIPE_DIRECTORY", "/run/gpulease-mps/pipe"),
+        ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", percent),
+        ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", memory),
+        ("CUDA_VISIBLE_DEVICES", "GPU-m5"),
+        ("GPULEASE_ENFORCEMENT", "compute=advisory,memory=advisory"),
+    ] {
+        assert_eq!(values(text, name), [value], "{name}: {text}");
+    }
+    let others: Vec<&str> = text.lines().filter(|line| line.starts_with("CUDA_MPS_")).collect();
+    assert_eq!(others.len(), 3, "{others:?}");
+}
+
+pub fn clients_of_one_gpu_have_one_daemon_and_each_its_limits(place: Place) {
+    let lab = real(place);
+    let look = "env; cd /run/gpulease-mps; echo has $(ls); ls -l pipe/control_privileged; \
+                [ -S pipe/control ] && echo socket; cat /dev/shm/*; echo $0 >/dev/shm/of-$0; \
+                touch /dev/shm/x && echo END; sleep 60";
+    for (name, part, mib) in [("one", "0.4", "4096"), ("two", "0.5", "3000")] {
+        lab.bundle_with(name, &kaiwo(part, mib), |spec| {
+            spec["process"]["args"] = serde_json::json!(["sh", "-c", look, name]);
+            let env = spec["process"]["env"].as_array_mut().unwrap();
+            for brought in [
+                "CUDA_MPS_PIPE_DIRECTORY=/tmp/nvidia-mps",
+                "CUDA_MPS_LOG_DIRECTORY=/x",
+                "CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING=1",
+                "CUDA_MPS_SM_PARTITION=y",
+                "CUDA_MPS_OF_TOMORROW=z",
+            ] {
+                env.push(brought.into());
+            }
+        });
+    }
+    lab.bundle("three", &kaiwo("0.2", "1000"), "echo END");
+    lab.bundle(
+        "sliced",
+        &[("gpulease/compute", "0.1"), ("gpulease/isolation", "time-slicing")],
+        "",
+    );
+    lab.bundle("whole", &[("gpulease/count", "1")], "echo END");
+    let script = format!(
+        r#"{DAEMONS}
+        make one run one --detach
+        until_ says one END
+        make two run two --detach
+        until_ says two END
+        make three run three
+        make sliced run sliced
+        make whole run whole
+        leases live
+        step daemons daemons
+        step status "$CLI" --gpulease-config "$CONFIG" mps status --json
+        cat >"$OUT/process.json" <<'JSON'
+{{"terminal":false,"user":{{"uid":0,"gid":0}},"cwd":"/","args":["env"],
+ "env":["PATH=/bin","CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=100","CUDA_MPS_LOG_DIRECTORY=/x","KEPT=1"]}}
+JSON
+        step exec gl exec --process "$OUT/process.json" "$P-one"
+        step delete gl delete --force "$P-one"
+        step left daemons
+        step delete2 gl delete --force "$P-two"
+        until_ unseat
+        make whole2 run whole
+        leases end"#
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    steps.ok("delete");
+    steps.ok("delete2");
+    let (one, two) = (steps.out("one"), steps.out("two"));
+    has_limits(&one, "40", "GPU-m5=4096M");
+    has_limits(&two, "50", "GPU-m5=3000M");
+    for text in [&one, &two] {
+        has_line(text, "has pipe");
+        has_line(text, "socket");
+        let masked = text.lines().find(|line| line.ends_with("pipe/control_privileged")).unwrap();
+        assert!(masked.starts_with('c') && masked.contains("1,   3"), "{masked}");
+    }
+    has_line(&two, "one");
+    let three = steps.refused("three", "no-capacity");
+    assert!(three.contains("200m"), "{three}");
+    let sliced = steps.refused("sliced", "no-capacity");
+    assert!(sliced.contains("mps"), "{sliced}");
+    steps.refused("whole", "no-capacity");
+    one_daemon_for_both(&steps);
+    let exec = steps.ok("exec");
+    has_limits(&exec, "40", "GPU-m5=4096M");
+    has_line(&exec, "KEPT=1");
+    assert_eq!(steps.out("left"), steps.out("daemons"), "the other one has it still");
+    steps.ok("whole2");
+    assert!(steps.leases("end").is_empty());
+}
+
+#[track_caller]
+fn one_daemon_for_both(steps: &Steps) {
+    let leases = steps.leases("live");
+    let pipes: Vec<_> = leases.iter().map(|lease| lease.mps.clone().unwrap().pipe).collect();
+    assert_eq!(pipes.len(), 2, "{leases:?}");
+    assert!(pipes[0].is_some() && pipes[0] == pipes[1], "{pipes:?}");
+    for lease in &leases {
+        assert_eq!(lease.isolation.effective, Isolation::Mps);
+        assert_eq!(lease.isolation.compute_enforcement, Enforcement::Advisory);
+        assert_eq!(lease.mps.as_ref().unwrap().uid, 0);
+    }
+    assert_eq!(steps.out("daemons").lines().count(), 1, "{}", steps.out("daemons"));
+    steps.ok("status");
+}
+
+pub fn a_start_whose_daemon_fails_leaves_nothing(place: Place) {
+    let lab = lab(place, Path::new("/bin/false"));
+    lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");
+    let before = fs::read(lab.config_json("web")).unwrap();
+    let script = format!("{DAEMONS}\nmake web run web\nleases end\nuntil_ none");
+    let Some(steps) = lab.run(&script) else { return };
+    let said = steps.refused("web", "isolation-failed");
+    assert!(said.contains("no place at an MPS daemon"), "{said}");
+    assert!(steps.records("end").is_empty());
+    assert_eq!(fs::read(lab.config_json("web")).unwrap(), before);
+}
+
+pub fn both_errors_of_a_failed_start_are_told(place: Place) {
+    let lab = lab(place, Path::new("/nowhere"));
+    // A program that fails, and that keeps the lease from being taken back.
+    let control = lab.host.path("control");
+    let lock = lab.host.run_dir().join("lock");
+    let text = format!("#!/bin/sh\nrm -f {0}\nmkdir -p {0}\nexit 1\n", lock.display());
+    fs::write(&control, text).unwrap();
+    fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+    let more = format!("[mps]\ncontrol = {control:?}\nstart_timeout = \"2s\"\nstop_grace = \"0s\"");
+    lab.host.configure(&place.program(), &more);
+    lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");
+    let script = format!("{DAEMONS}\nmake web run web\nrmdir \"$RUN_DIR/lock\"\nuntil_ none");
+    let Some(steps) = lab.run(&script) else { return };
+    let said = steps.refused("web", "isolation-failed");
+    assert!(said.contains("no place at an MPS daemon"), "{said}");
+    assert!(said.contains("and its lease stays until the next sweep: "), "{said}");
+    assert!(said.contains("lock"), "{said}");
+}
+
+pub fn a_hook_that_fails_leaves_no_daemon(place: Place) {
+    let lab = real(place);
+    lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");
+    let script = format!(
+        r#"{DAEMONS}
+        export GPULEASE_FAILPOINT=bind.described=kill
+        make web create web
+        unset GPULEASE_FAILPOINT
+        # As every engine does.
+        step delete gl delete --force "$P-web"
+        until_ unseat
+        leases end
+        make again run web
+        until_ unseat"#
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    assert_ne!(steps.rc("web"), 0, "{}", steps.all());
+    assert!(steps.leases("end").is_empty());
+    steps.ok("again");
+}
+
+pub fn a_shim_killed_after_its_daemon_came_leaves_none_to_the_next(place: Place) {
+    let lab = real(place);
+    lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");
+    lab.bundle("whole", &[("gpulease/count", "1")], "echo END");
+    let script = format!(
+        r#"{DAEMONS}
+        export GPULEASE_FAILPOINT=create.attached=kill
+        make web run web
+        unset GPULEASE_FAILPOINT
+        step daemons daemons
+        make whole run whole
+        until_ unseat
+        leases end"#
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    assert_eq!(steps.out("daemons").lines().count(), 1, "it was there");
+    steps.ok("whole");
+    assert!(steps.leases("end").is_empty());
+}
+
+pub fn masks_of_compute_units_do_not_overlap(place: Place) {
+    let sys = mi300x_spx();
+    let lab = Lab::new(place, "");
+    fs::remove_file(lab.host.path("etc/devices.toml")).unwrap();
+    let words = |part: &'static str| {
+        let first = ("gpulease/devices", "renderD128");
+        [first, ("gpulease/compute", part), ("gpulease/isolation", "cu-mask")]
+    };
+    for (name, part) in [("half", "0.5"), ("rest", "0.4"), ("more", "0.2")] {
+        lab.bundle_with(name, &words(part), |spec| {
+            spec["process"]["args"] = serde_json::json!(["sh", "-c", "env; echo END; sleep 60"]);
+            let env = spec["process"]["env"].as_array_mut().unwrap();
+            for brought in
+                ["HSA_CU_MASK=0:0-303", "HSA_CU_MASK_SKIP_INIT=1", "ROCR_VISIBLE_DEVICES=1"]
+            {
+                env.push(brought.into());
+            }
+        });
+    }
+    let script = format!(
+        r#"FIX={}
+        {ENTER}
+        make half run half --detach
+        until_ says half END
+        make rest run rest --detach
+        until_ says rest END
+        make more run more
+        leases live
+        cat >"$OUT/process.json" <<'JSON'
+{{"terminal":false,"user":{{"uid":0,"gid":0}},"cwd":"/","args":["env"],
+ "env":["PATH=/bin","HSA_CU_MASK=0:0-303","HSA_CU_MASK_SKIP_INIT=1","ROCR_VISIBLE_DEVICES=1"]}}
+JSON
+        step exec gl exec --process "$OUT/process.json" "$P-rest"
+        step delete gl delete --force "$P-half"
+        step delete2 gl delete --force "$P-rest"
+        {LEAVE}"#,
+        sys.root.display()
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    let mask = |text: &str| {
+        assert_eq!(values(text, "HSA_CU_MASK_SKIP_INIT"), [""; 0], "{text}");
+        assert_eq!(values(text, "ROCR_VISIBLE_DEVICES"), [""; 0], "{text}");
+        let masks = values(text, "HSA_CU_MASK");
+        assert_eq!(masks.len(), 1, "{text}");
+        masks[0].to_owned()
+    };
+    let (half, rest) = (mask(&steps.out("half")), mask(&steps.out("rest")));
+    let of = |name: &str| {
+        let id = lab.id(name);
+        let lease = steps.leases("live").into_iter().find(|l| l.container_id.as_str() == id);
+        lease.unwrap().devices[0].cu_mask.clone().unwrap()
+    };
+    assert_eq!((half, rest.clone()), (format!("0:{}", of("half")), format!("0:{}", of("rest"))));
+    let (half, others) = (of("half"), of("rest"));
+    assert!(
+        others.ranges().iter().all(|(first, last)| !half.touches(*first, *last)),
+        "{half} {others}"
+    );
+    steps.refused("more", "no-capacity");
+    assert_eq!(mask(&steps.ok("exec")), rest);
+    steps.ok("delete");
+    steps.ok("delete2");
+}
