@@ -8,6 +8,7 @@ use super::examples::{
     TOP_AFTER, TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
 };
 use super::install::Engine;
+use super::mig::{MIG_AFTER, MigAction};
 use super::mps::{MPS_AFTER, MpsAction};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -214,6 +215,13 @@ pub(super) enum Command {
     Mps {
         #[command(subcommand)]
         action: MpsAction,
+    },
+
+    /// Plan how GPUs are divided into MIG instances
+    #[command(after_help = MIG_AFTER, arg_required_else_help = true)]
+    Mig {
+        #[command(subcommand)]
+        action: MigAction,
     },
 
     /// Have an engine use gpulease

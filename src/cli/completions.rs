@@ -6,10 +6,12 @@
 use super::args::Cli;
 use super::output::Answer;
 use crate::inventory::profiles::PROFILES;
+use crate::model::mig_layout::{GEOMETRIES, Geometry};
 use crate::request::keys::{KEYS, Key};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command, CommandFactory, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 /// The program's name.
@@ -61,6 +63,12 @@ impl TypedValueParser for Offered {
 /// The nodes that can be simulated.
 pub(super) fn profiles() -> Offered {
     Offered(PROFILES.iter().map(|profile| profile.name.to_owned()).collect())
+}
+
+/// Every MIG profile that is known.
+pub(super) fn mig_profiles() -> Offered {
+    let names = GEOMETRIES.iter().flat_map(Geometry::sizes).map(|(name, _)| name.to_owned());
+    Offered(names.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Each annotation that this version honours, with its values where they can be listed.

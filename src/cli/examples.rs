@@ -14,9 +14,9 @@ Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
 
 `gpulease explain` without arguments lists the annotations. That, completions,
-`inventory example`, `install --dry-run`, topology and driver work for any user;
-processes, doctor and health say what they could not see. All else needs root:
-who holds what is for nobody else to read.
+`inventory example`, `install --dry-run`, topology, driver and mig plan work for
+any user; processes, doctor and health say what they could not see. All else
+needs root: who holds what is for nobody else to read.
 
 Exit statuses:
   0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be

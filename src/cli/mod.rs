@@ -21,6 +21,7 @@ mod leases;
 #[cfg(test)]
 mod manual;
 mod memory;
+mod mig;
 mod mps;
 mod node;
 mod output;
@@ -110,6 +111,8 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         },
         Command::Cdi { action } => cdi::run(&context()?, action, output),
         Command::Mps { action } => mps::run(&context()?, action, output),
+        // For a GPU that is not here, neither configuration nor state is needed.
+        Command::Mig { action } => mig::run(action, cli.gpulease_config.as_deref()),
         // No configuration either: that may come later.
         Command::Install { engine, default_runtime, options } => {
             install::install(*engine, *default_runtime, options, output)

@@ -17,5 +17,7 @@ pub mod lease;
 mod link;
 pub mod machine;
 pub mod mig;
+#[cfg(feature = "cli")]
+pub mod mig_layout;
 pub mod quantity;
 pub mod text;

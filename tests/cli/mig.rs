@@ -2,7 +2,9 @@
 
 use super::support::{CLI, Host, needs_root, ok};
 use super::{fails, row, says, stdout, tells};
+use gpulease::inventory::profiles::find;
 use serde_json::{Value, json};
+use std::fs;
 use std::process::Command;
 
 const PROFILE: &[(&str, &str)] = &[("gpulease/mig-profile", "1g.5gb"), ("gpulease/count", "2")];
@@ -86,4 +88,100 @@ fn explain_tells_gpus_and_instances_apart() {
     assert_eq!(row(&text, "2:0")[4..9], ["3g.20gb", "a", "MIG", "instance,", "and"], "{text}");
     let hint = "leave out `gpulease/memory`";
     fails(&host, &["explain", "isolation=mig", "memory=4Gi"], 2, "bad-request", hint);
+}
+
+/// What a shell would run of it.
+fn commands(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
+}
+
+fn plan(args: &[&str]) -> (String, Value) {
+    let run = |more: &[&str]| {
+        let output = Command::new(CLI).args(["mig", "plan"]).args(args).args(more).output();
+        stdout(&ok(output.unwrap()))
+    };
+    (run(&[]), serde_json::from_str(&run(&["--json"])).unwrap())
+}
+
+#[test]
+fn a_plan_needs_no_gpu_and_no_root() {
+    let (text, json) = plan(&["--model", "A100 80GB", "1g.10gb", "1g.10gb", "3g.40gb"]);
+    // Which GPU it will be, nobody knows yet.
+    assert_eq!(commands(&text), [""; 0]);
+    let create = "nvidia-smi mig -i GPU -cgi 3g.40gb:0,1g.10gb:4,1g.10gb:5 -C";
+    assert!(text.contains(&format!("# {create}\n")), "{text}");
+    assert!(text.contains("\n#   3g.40gb      slots 0-3\n"), "{text}");
+    assert!(text.contains("the driver resets it"), "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    let told = &json["plans"][0];
+    assert_eq!(told["commands"], json!(["nvidia-smi -i GPU -mig 1", create]));
+    assert_eq!(told["instances"][2], json!({ "profile": "1g.10gb", "start": 5, "slots": 1 }));
+    assert_eq!((&told["gpu"], &told["geometry"]), (&Value::Null, &json!("A100 80GB")));
+    let (text, _) = plan(&["--model", "h200", "1g.18gb", "--count", "7"]);
+    assert!(text.contains(",1g.18gb:6 -C"), "{text}");
+    assert!(!text.contains("the driver resets it"), "{text}");
+}
+
+#[test]
+fn a_plan_goes_by_what_the_gpus_have() {
+    needs_root!();
+    let host = Host::new("a100x4");
+    let text = says(&host, &["mig", "plan", "--gpu", "0,1", "4g.20gb", "1g.5gb*3"]);
+    assert_eq!(commands(&text), [""; 0], "they are simulated");
+    for gpu in [0, 1] {
+        assert!(text.contains(&format!("# GPU {gpu}, NVIDIA A100-SXM4-40GB (simulated")), "{text}");
+        assert!(text.contains(&format!("# nvidia-smi -i {gpu} -mig 1\n")), "{text}");
+    }
+    assert!(text.contains("-cgi 4g.20gb:0,1g.5gb:4,1g.5gb:5,1g.5gb:6 -C\n"), "{text}");
+    let json = tells(&host, &["mig", "plan", "--gpu", "2", "--replace", "1g.5gb*7"]);
+    let lines = json["plans"][0]["commands"].as_array().unwrap();
+    assert_eq!(lines[..2], ["nvidia-smi mig -i 2 -dci", "nvidia-smi mig -i 2 -dgi"]);
+    assert_eq!(lines.len(), 3, "it is in MIG mode already: {lines:?}");
+
+    // A GPU with room beside its instances: where they lie, the inventory does not say.
+    let toml = find("a100x4").unwrap().toml;
+    let from = toml.find("uuid = \"MIG-5d32fe61").unwrap();
+    let from = toml[..from].rfind("[[device.mig]]").unwrap();
+    let to = from + 10 + toml[from + 10..].find("[[device.mig]]").unwrap();
+    fs::write(host.path("etc/devices.toml"), format!("{}{}", &toml[..from], &toml[to..])).unwrap();
+    let json = tells(&host, &["mig", "plan", "--gpu", "2", "2g.10gb"]);
+    let plan = &json["plans"][0];
+    assert_eq!(plan["kept"], json!(["3g.20gb", "1g.5gb", "1g.5gb"]));
+    assert_eq!(plan["commands"], json!(["nvidia-smi mig -i 2 -cgi 2g.10gb -C"]));
+    assert_eq!(plan["instances"][0]["start"], Value::Null);
+    assert!(plan["warnings"].to_string().contains("mig -lgi"), "{plan}");
+    fails(&host, &["mig", "plan", "--gpu", "2", "3g.20gb"], 3, "no-capacity", "--replace");
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused_with_the_reason() {
+    needs_root!();
+    let host = Host::new("a100x4");
+    let refused = |args: &[&str], status, code, hint| {
+        fails(&host, &[&["mig", "plan"], args].concat(), status, code, hint);
+    };
+    refused(&["1g.5gb"], 2, "bad-request", "--model");
+    refused(&["--gpu", "0"], 2, "bad-request", "");
+    refused(&["--gpu", "0", "--model", "A30", "1g.6gb"], 2, "bad-request", "");
+    refused(&["--gpu", "0", "1g5gb"], 2, "bad-request", "1g.10gb");
+    refused(&["--gpu", "0", "1g.5gb*0"], 2, "bad-request", "*7");
+    refused(&["--gpu", "0", "1g.5gb", "--count", "0"], 2, "bad-request", "*7");
+    refused(&["--gpu", "0", "1c.3g.20gb"], 2, "bad-request", "-cci");
+    refused(&["--gpu", "0,0", "1g.5gb"], 2, "bad-request", "");
+    refused(&["--gpu", "9", "1g.5gb"], 3, "no-match", "gpulease devices");
+    refused(&["--gpu", "0", "1g.10gb+me"], 3, "no-match", "4g.20gb");
+    refused(&["--model", "L40S", "1g.5gb"], 3, "no-match", "GB200 186GB");
+    refused(&["--model", "A100", "1g.5gb"], 3, "no-match", "A100 80GB");
+    refused(&["--gpu", "0", "1g.5gb*8"], 3, "no-capacity", "7 × 1g.5gb");
+    refused(&["--gpu", "0", "3g.20gb*2", "1g.5gb"], 3, "no-capacity", "");
+    // What is leased is not destroyed.
+    ok(host.start("two", PROFILE));
+    refused(&["--gpu", "2", "--replace", "7g.40gb"], 7, "already-leased", "stop its container");
+    let output = host.cli(&["mig", "plan", "--gpu", "2", "--replace", "7g.40gb"]);
+    let text = super::stderr(&output);
+    assert!(text.contains("MIG 2:2 is held by lease l-"), "{text}");
+    assert!(text.contains("of container two"), "{text}");
+    let mixed = Host::new("mixed4");
+    let args = &["mig", "plan", "--gpu", "2", "1g.5gb"];
+    fails(&mixed, args, 3, "no-match", "MIG is NVIDIA's");
 }

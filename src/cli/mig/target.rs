@@ -1,0 +1,209 @@
+//! The GPUs that a plan is for.
+
+use super::super::node::Context;
+use crate::allocator::Hold;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::mig::MigProfile;
+use crate::model::mig_layout::Geometry;
+use crate::model::text::shown;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A GPU to be divided.
+pub(super) struct Target {
+    pub(super) geometry: &'static Geometry,
+    /// What nvidia-smi is to call it.
+    pub(super) id: String,
+    /// For JSON; null of one that is not here.
+    pub(super) gpu: Value,
+    /// In messages.
+    pub(super) name: String,
+    /// The first line of the plan.
+    pub(super) title: String,
+    /// The instances that it has and keeps.
+    pub(super) kept: Vec<MigProfile>,
+    /// Whether MIG mode has to be turned on.
+    pub(super) turn_on: bool,
+    /// Whether it has instances that have to be destroyed.
+    pub(super) destroy: bool,
+    pub(super) warnings: Vec<String>,
+    /// Whether the commands are for a shell of this host.
+    pub(super) is_here: bool,
+}
+
+impl Target {
+    /// A GPU that is not here, and has no instances.
+    pub(super) fn of_model(geometry: &'static Geometry) -> Self {
+        Self {
+            geometry,
+            id: "GPU".to_owned(),
+            gpu: Value::Null,
+            name: geometry.name.to_owned(),
+            title: format!("{}, wherever it is: put its index for GPU below", geometry.name),
+            kept: Vec::new(),
+            turn_on: true,
+            destroy: false,
+            warnings: vec![turning_on(geometry)],
+            is_here: false,
+        }
+    }
+}
+
+/// What has to be so for the first command.
+fn turning_on(geometry: &Geometry) -> String {
+    let reset = if geometry.needs_reset {
+        ", and the driver resets it; where it cannot, the mode waits for a reset or a reboot"
+    } else {
+        "; the mode lasts until the driver is unloaded"
+    };
+    format!(
+        "turning MIG mode on needs an idle GPU, without any process or service that has it \
+         open{reset}"
+    )
+}
+
+/// The GPUs of this node that are named.
+pub(super) fn find(
+    context: &Context,
+    names: &[String],
+    replace: bool,
+) -> Result<Vec<Target>, Failure> {
+    let node = context.inventory()?.node;
+    let holds = match context.survey() {
+        Ok(swept) => swept.holds(None, &node, context.ground()),
+        // Only to warn; but what is destroyed has to be known not to be leased.
+        Err(failure) if replace => return Err(failure),
+        Err(_) => Vec::new(),
+    };
+    let mut gpus: Vec<&Device> = Vec::new();
+    for name in names {
+        let gpu = named(name, &node)?;
+        if gpus.iter().any(|other| other.uuid == gpu.uuid) {
+            let text = format!("GPU {} is given twice", gpu.index);
+            return Err(Failure::new(Code::BadRequest, text));
+        }
+        gpus.push(gpu);
+    }
+    gpus.into_iter().map(|gpu| target(gpu, &node, &holds, replace)).collect()
+}
+
+/// By its index, its UUID or the beginning of that.
+fn named<'a>(name: &str, node: &'a Node) -> Result<&'a Device, Failure> {
+    let gpus = || node.devices.iter().filter(|device| device.instance().is_none());
+    let found: Vec<&Device> = match name.parse::<u32>() {
+        Ok(index) => gpus().filter(|gpu| gpu.index == index).collect(),
+        Err(_) => {
+            gpus().filter(|gpu| name.len() > 4 && gpu.uuid.as_str().starts_with(name)).collect()
+        }
+    };
+    match found.as_slice() {
+        [gpu] => Ok(*gpu),
+        all => {
+            let is = if all.is_empty() { "no GPU of this node" } else { "several GPUs" };
+            Err(Failure::new(Code::NoMatch, format!("`{}` is {is}", shown(name)))
+                .hint("`gpulease devices` lists them; a GPU is named by its index or its UUID"))
+        }
+    }
+}
+
+fn target(gpu: &Device, node: &Node, holds: &[Hold], replace: bool) -> Result<Target, Failure> {
+    let name = format!("GPU {}", gpu.index);
+    let gib = gpu.memory_total_bytes.map(|total| total.mib().saturating_add(512) / 1024);
+    let geometry = Geometry::of(&gpu.model, gib).filter(|_| gpu.vendor == Vendor::Nvidia);
+    let Some(geometry) = geometry else {
+        let text = format!("{name}, {}, is no GPU with MIG that is known here", shown(&gpu.model));
+        return Err(Failure::new(Code::NoMatch, text).hint(match gpu.vendor {
+            Vendor::Nvidia => "`nvidia-smi mig -lgip` lists what it can be divided into, if at all",
+            _ => "MIG is NVIDIA's; AMD's GPUs are divided by `amd-smi set --compute-partition`",
+        }));
+    };
+    let instances: Vec<&Device> = node
+        .devices
+        .iter()
+        .filter(|device| device.instance().is_some_and(|mig| mig.parent == gpu.uuid))
+        .collect();
+    let is_its = |hold: &&Hold| {
+        hold.device == gpu.uuid || instances.iter().any(|device| device.uuid == hold.device)
+    };
+    let held = holds.iter().filter(|hold| !hold.grace).find(is_its);
+    let destroy = replace && !instances.is_empty();
+    if let (true, Some(hold)) = (destroy, held) {
+        let place = instances.iter().find(|device| device.uuid == hold.device);
+        let place = place.map_or_else(|| name.clone(), |device| format!("MIG {}", device.place()));
+        return Err(Failure::new(
+            Code::AlreadyLeased,
+            format!("{place} is held by {}", hold.holder),
+        )
+        .hint("stop its container first, or plan without --replace"));
+    }
+    let turn_on = !gpu.is_in_mig_mode();
+    let kept = if destroy { Vec::new() } else { gpu_instances(&instances) };
+    Ok(Target {
+        geometry,
+        id: smi_id(gpu, node),
+        gpu: json!({
+            "index": gpu.index,
+            "uuid": gpu.uuid,
+            "model": gpu.model,
+            "mig_mode": gpu.is_in_mig_mode(),
+            "simulated": gpu.simulated,
+        }),
+        title: title(gpu),
+        name,
+        warnings: warnings(gpu, geometry, held.filter(|_| turn_on), !kept.is_empty()),
+        kept,
+        turn_on,
+        destroy,
+        is_here: !gpu.simulated,
+    })
+}
+
+fn title(gpu: &Device) -> String {
+    let simulated = if gpu.simulated { " (simulated: it does not exist)" } else { "" };
+    format!("GPU {}, {}{simulated}", gpu.index, shown(&gpu.model))
+}
+
+fn warnings(gpu: &Device, geometry: &Geometry, held: Option<&Hold>, keeps: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if gpu.simulated {
+        warnings.push(
+            "the commands are comments, for nvidia-smi would take another GPU for this one"
+                .to_owned(),
+        );
+    }
+    if !gpu.is_in_mig_mode() {
+        warnings.push(turning_on(geometry));
+    }
+    if let Some(hold) = held {
+        warnings.push(format!("the GPU is held by {}", hold.holder));
+    }
+    if keeps {
+        warnings.push(
+            "where its instances lie is not known here: if they are in the way, nvidia-smi says \
+             so; `nvidia-smi mig -lgi` shows them"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// The GPU instances behind MIG devices. Several compute instances of one are shown as
+/// `1c.3g.20gb`.
+fn gpu_instances(instances: &[&Device]) -> Vec<MigProfile> {
+    let migs = instances.iter().filter_map(|device| device.instance());
+    let by_id: BTreeMap<u32, &MigProfile> = migs.map(|mig| (mig.gi, &mig.profile)).collect();
+    let whole = |profile: &MigProfile| {
+        let name = profile.as_str();
+        let name = name.split_once('.').filter(|_| profile.is_shared()).map_or(name, |(_, n)| n);
+        MigProfile::new(name).ok()
+    };
+    by_id.into_values().filter_map(whole).collect()
+}
+
+/// nvidia-smi numbers NVIDIA's GPUs as we do, but knows no others.
+fn smi_id(gpu: &Device, node: &Node) -> String {
+    let others = node.devices.iter().any(|device| device.vendor != Vendor::Nvidia);
+    if others { gpu.uuid.to_string() } else { gpu.index.to_string() }
+}

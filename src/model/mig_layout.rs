@@ -1,0 +1,347 @@
+//! Which sets of MIG instances a GPU can be divided into, and where on it each of them lies.
+//!
+//! The figures are those of NVIDIA's MIG user guide, "Supported MIG Profiles" (the names, and how many
+//! of each there can be) and "List GPU Instance Profiles" (where they can begin, as
+//! `nvidia-smi mig -lgipp` prints it: `{0,4}:4` is a size of four memory slices that begins at slot 0
+//! or 4). A100, H100, H200, B200 and GB200 are all divided alike and differ in their names only.
+
+use super::mig::MigProfile;
+use std::fmt;
+
+/// A size of instance on one kind of GPU.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The memory slices that it takes.
+    pub slots: u32,
+    /// Where it can begin, in memory slices.
+    pub starts: &'static [u32],
+    /// The most of it on one GPU.
+    pub max: usize,
+}
+
+/// A kind of GPU, as far as MIG is concerned.
+#[derive(Debug)]
+pub struct Geometry {
+    /// What it is called here.
+    pub name: &'static str,
+    /// The word of a model's name that it is known by.
+    family: &'static str,
+    /// Its memory in GiB, rounded, as the driver tells it.
+    gib: u64,
+    /// Memory slices.
+    pub slots: u32,
+    /// Compute slices.
+    pub slices: u32,
+    /// Whether the driver resets the GPU to turn MIG mode on (MIG user guide, "Enable MIG Mode": up to
+    /// the Ampere generation).
+    pub needs_reset: bool,
+    sizes: &'static [Size],
+    /// The names of the sizes.
+    names: &'static [&'static str],
+}
+
+/// `-lgipp` of all GPUs with seven compute and eight memory slices.
+const OF_SEVEN: &[Size] = &[
+    Size { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 7 },
+    Size { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 1 },
+    Size { slots: 2, starts: &[0, 2, 4, 6], max: 4 },
+    Size { slots: 2, starts: &[0, 2, 4], max: 3 },
+    Size { slots: 4, starts: &[0, 4], max: 2 },
+    Size { slots: 4, starts: &[0], max: 1 },
+    Size { slots: 8, starts: &[0], max: 1 },
+];
+
+/// The same of A30.
+const OF_FOUR: &[Size] = &[
+    Size { slots: 1, starts: &[0, 1, 2, 3], max: 4 },
+    Size { slots: 1, starts: &[0, 1, 2, 3], max: 1 },
+    Size { slots: 2, starts: &[0, 2], max: 2 },
+    Size { slots: 2, starts: &[0, 2], max: 1 },
+    Size { slots: 4, starts: &[0], max: 1 },
+];
+
+const fn of_seven(
+    name: &'static str,
+    family: &'static str,
+    gib: u64,
+    needs_reset: bool,
+    names: &'static [&'static str; 7],
+) -> Geometry {
+    Geometry { name, family, gib, slots: 8, slices: 7, needs_reset, sizes: OF_SEVEN, names }
+}
+
+/// Every kind of GPU that is known here. Drivers before R470 have no `+me`, and before R525 neither
+/// `2g.12gb+me` nor the `1g` sizes with two memory slices.
+pub const GEOMETRIES: &[Geometry] = &[
+    Geometry {
+        name: "A30 24GB",
+        family: "A30",
+        gib: 24,
+        slots: 4,
+        slices: 4,
+        needs_reset: true,
+        sizes: OF_FOUR,
+        names: &["1g.6gb", "1g.6gb+me", "2g.12gb", "2g.12gb+me", "4g.24gb"],
+    },
+    of_seven("A100 40GB", "A100", 40, true, A100_40),
+    of_seven("A100 80GB", "A100", 80, true, OF_80),
+    of_seven("H100 80GB", "H100", 80, false, OF_80),
+    of_seven("H100 94GB", "H100", 94, false, H100_94),
+    of_seven("H100 96GB", "H100", 96, false, OF_96),
+    of_seven("GH200 96GB", "GH200", 96, false, OF_96),
+    of_seven("H200 141GB", "H200", 141, false, H200),
+    of_seven("B200 180GB", "B200", 180, false, B200),
+    of_seven("GB200 186GB", "GB200", 186, false, GB200),
+];
+
+const A100_40: &[&str; 7] =
+    &["1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"];
+const OF_80: &[&str; 7] =
+    &["1g.10gb", "1g.10gb+me", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"];
+const H100_94: &[&str; 7] =
+    &["1g.12gb", "1g.12gb+me", "1g.24gb", "2g.24gb", "3g.47gb", "4g.47gb", "7g.94gb"];
+const OF_96: &[&str; 7] =
+    &["1g.12gb", "1g.12gb+me", "1g.24gb", "2g.24gb", "3g.48gb", "4g.48gb", "7g.96gb"];
+const H200: &[&str; 7] =
+    &["1g.18gb", "1g.18gb+me", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb"];
+const B200: &[&str; 7] =
+    &["1g.23gb", "1g.23gb+me", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb"];
+const GB200: &[&str; 7] =
+    &["1g.23gb", "1g.23gb+me", "1g.47gb", "2g.47gb", "3g.93gb", "4g.93gb", "7g.186gb"];
+
+/// How far a GPU's memory may be from the figure of its kind, in GiB.
+const TOLERANCE: u64 = 2;
+
+impl Geometry {
+    /// That of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. Without the
+    /// memory, as in a plan for a GPU that is not there, the name has to tell it, unless there is only
+    /// one.
+    #[must_use]
+    pub fn of(model: &str, gib: Option<u64>) -> Option<&'static Self> {
+        let model = model.to_ascii_uppercase();
+        let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+        let family = || GEOMETRIES.iter().filter(|geometry| words.contains(&geometry.family));
+        // `GH200 480GB` names the memory of its CPU.
+        let named = words.iter().find_map(|word| word.strip_suffix("GB")?.parse::<u64>().ok());
+        let known = match gib {
+            Some(gib) => Some(gib),
+            None => named.filter(|gib| family().any(|geometry| geometry.gib == *gib)),
+        };
+        match known {
+            Some(gib) => family()
+                .filter(|geometry| geometry.gib.abs_diff(gib) <= TOLERANCE)
+                .min_by_key(|geometry| geometry.gib.abs_diff(gib)),
+            None if named.is_some() => None,
+            None => family().next().filter(|_| family().count() == 1),
+        }
+    }
+
+    /// The sizes by name, the smallest first.
+    pub fn sizes(&self) -> impl Iterator<Item = (&'static str, &'static Size)> {
+        self.names.iter().copied().zip(self.sizes)
+    }
+
+    fn size(&self, profile: &MigProfile) -> Option<&'static Size> {
+        self.sizes().find(|(name, _)| *name == profile.as_str()).map(|(_, size)| size)
+    }
+
+    /// Where each of the instances can lie, all at once: in the order in which they lie.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn place(&self, profiles: &[MigProfile]) -> Result<Vec<Placed>, Misfit> {
+        let mut wanted = Vec::new();
+        for profile in profiles {
+            let size = self.size(profile).ok_or_else(|| self.unknown(profile))?;
+            wanted.push((profile, size));
+        }
+        self.count(&wanted)?;
+        // The largest first, and of those the ones with the fewest places: the fewest ways to try.
+        wanted.sort_by_key(|(profile, size)| {
+            (u32::MAX - size.slots, size.starts.len(), u32::MAX - profile.slices())
+        });
+        let mut placed = Vec::new();
+        if !fill(&wanted, 0, &mut placed) {
+            return Err(clash(&wanted));
+        }
+        placed.sort_by_key(|instance| instance.start);
+        Ok(placed)
+    }
+
+    fn unknown(&self, profile: &MigProfile) -> Misfit {
+        if profile.is_shared() {
+            return Misfit::Part(profile.clone());
+        }
+        let names = self.names.iter().map(|name| (*name).to_owned()).collect();
+        Misfit::Unknown { profile: profile.clone(), gpu: self.name, names }
+    }
+
+    /// What is seen without trying.
+    fn count(&self, wanted: &[(&MigProfile, &'static Size)]) -> Result<(), Misfit> {
+        for (profile, size) in wanted {
+            let count = wanted.iter().filter(|(other, _)| other == profile).count();
+            if count > size.max {
+                return Err(Misfit::TooMany { profile: (*profile).clone(), count, max: size.max });
+            }
+        }
+        let media = wanted.iter().filter(|(profile, _)| profile.as_str().contains("+me")).count();
+        if media > 1 {
+            return Err(Misfit::Media(media));
+        }
+        let slots = wanted.iter().map(|(_, size)| size.slots).sum();
+        if slots > self.slots {
+            return Err(Misfit::Slots { needed: slots, there: self.slots });
+        }
+        let slices = wanted.iter().map(|(profile, _)| profile.slices()).sum();
+        if slices > self.slices {
+            return Err(Misfit::Slices { needed: slices, there: self.slices });
+        }
+        Ok(())
+    }
+}
+
+/// An instance and the memory slices that it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its size.
+    pub profile: MigProfile,
+    /// The first of its slices.
+    pub start: u32,
+    /// How many they are.
+    pub slots: u32,
+}
+
+impl Placed {
+    const fn overlaps(&self, start: u32, slots: u32) -> bool {
+        self.start < start + slots && start < self.start + self.slots
+    }
+}
+
+impl fmt::Display for Placed {
+    /// As `nvidia-smi mig -cgi` reads it: `3g.20gb:4`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.profile, self.start)
+    }
+}
+
+/// Tries all ways to place the instances from the one at `next` on. There are few: at most seven
+/// instances with at most seven places.
+fn fill(wanted: &[(&MigProfile, &'static Size)], next: usize, placed: &mut Vec<Placed>) -> bool {
+    let Some((profile, size)) = wanted.get(next) else { return true };
+    for start in size.starts {
+        if placed.iter().any(|other| other.overlaps(*start, size.slots)) {
+            continue;
+        }
+        placed.push(Placed { profile: (*profile).clone(), start: *start, slots: size.slots });
+        if fill(wanted, next + 1, placed) {
+            return true;
+        }
+        placed.pop();
+    }
+    false
+}
+
+/// The first instance that has no place beside those before it.
+fn clash(wanted: &[(&MigProfile, &'static Size)]) -> Misfit {
+    let fits = |count: &usize| fill(wanted.get(..*count).unwrap_or_default(), 0, &mut Vec::new());
+    let count = (0..wanted.len()).rev().find(fits).unwrap_or_default();
+    let beside = wanted.iter().take(count).map(|(profile, _)| (*profile).clone()).collect();
+    match wanted.get(count) {
+        Some((profile, size)) => {
+            Misfit::Clash { profile: (*profile).clone(), starts: size.starts, beside }
+        }
+        None => Misfit::Slots { needed: 0, there: 0 },
+    }
+}
+
+/// Why instances cannot lie on one GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// The GPU has no such size.
+    Unknown {
+        /// The size.
+        profile: MigProfile,
+        /// The kind of GPU.
+        gpu: &'static str,
+        /// The sizes that it has.
+        names: Vec<String>,
+    },
+    /// A part of a GPU instance.
+    Part(MigProfile),
+    /// More of one size than there can be.
+    TooMany {
+        /// The size.
+        profile: MigProfile,
+        /// How many are wanted.
+        count: usize,
+        /// How many there can be.
+        max: usize,
+    },
+    /// More than one with the GPU's media engines.
+    Media(usize),
+    /// Not enough memory slices.
+    Slots {
+        /// Wanted.
+        needed: u32,
+        /// On the GPU.
+        there: u32,
+    },
+    /// Not enough compute slices.
+    Slices {
+        /// Wanted.
+        needed: u32,
+        /// On the GPU.
+        there: u32,
+    },
+    /// Enough of both, but not where it would have to begin.
+    Clash {
+        /// The one without a place.
+        profile: MigProfile,
+        /// Where it can begin.
+        starts: &'static [u32],
+        /// The others.
+        beside: Vec<MigProfile>,
+    },
+}
+
+impl fmt::Display for Misfit {
+    /// A phrase without a full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { profile, gpu, .. } => {
+                write!(f, "{gpu} has no MIG profile {profile}")
+            }
+            Self::Part(profile) => {
+                write!(f, "{profile} is a compute instance, a part of a GPU instance")
+            }
+            Self::TooMany { profile, count, max } => {
+                write!(f, "{count} × {profile} is more than the {max} that a GPU can have")
+            }
+            Self::Media(count) => write!(
+                f,
+                "{count} instances with media extensions (+me) are wanted, and only one can have \
+                 them"
+            ),
+            Self::Slots { needed, there } => {
+                write!(f, "{needed} memory slices are wanted of the {there} that the GPU has")
+            }
+            Self::Slices { needed, there } => {
+                write!(f, "{needed} compute slices are wanted of the {there} that the GPU has")
+            }
+            Self::Clash { profile, starts, beside } => {
+                let starts: Vec<String> = starts.iter().map(u32::to_string).collect();
+                let beside: Vec<&str> = beside.iter().map(MigProfile::as_str).collect();
+                let slots = if starts.len() == 1 { "slot" } else { "one of the slots" };
+                write!(
+                    f,
+                    "{profile} has to begin at {slots} {}, which leaves it no place beside {}",
+                    starts.join(", "),
+                    beside.join(", ")
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
