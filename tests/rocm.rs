@@ -17,6 +17,8 @@ mod fake_sys;
 
 use fake_sys::Sys;
 use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 /// Runs it with the tree in the place of /sys. `GPULEASE_ROCM` is a command: a loader may stand
@@ -119,4 +121,55 @@ fn without_a_driver_it_says_so_and_fails() {
     assert!(output.stdout.is_empty() || !output.stdout.contains(&b'{'));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("gpulease-rocm: "), "{stderr}");
+}
+
+/// What sysfs has no file for, the program beside the command tells; what it has, counts.
+#[test]
+fn memory_asks_the_program_that_lies_beside_it() {
+    if !is_root() {
+        eprintln!("SKIPPED: it takes root to mount a /sys of the test's own");
+        return;
+    }
+    let sys = amd_machines::mi210x8();
+    let gpu = "bus/pci/devices/0000:06:00.0";
+    sensors(&sys, gpu, &[("temp1_label", "edge"), ("temp1_input", "41000")]);
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("gpulease");
+    fs::copy(env!("CARGO_BIN_EXE_gpulease"), &program).unwrap();
+    let config = dir.path().join("config.toml");
+    let run = dir.path().join("run");
+    fs::write(&config, format!("run_dir = '{}'\nsources = ['amd']\n", run.display())).unwrap();
+    let memory = || -> Vec<Value> {
+        let mut unshare = Command::new("unshare");
+        let script = "mount --rbind \"$0\" /sys && exec \"$@\"";
+        unshare.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&sys.root);
+        unshare.arg(&program).arg("--gpulease-config").arg(&config).args(["memory", "--json"]);
+        let output = unshare.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let measured = |device: &Value| {
+        let keys = ["temperature_c", "power_w", "busy_percent"];
+        keys.map(|key| device[key].as_i64())
+    };
+    let alone = memory();
+    assert_eq!(alone.len(), 8);
+    assert_eq!(measured(&alone[1]), [Some(41), None, None]);
+    assert_eq!(measured(&alone[0]), [None; 3]);
+    let reading = |minor: u32| {
+        json!({ "render_minor": minor, "temperature_edge_c": 70.5, "power_w": 93.9,
+                "busy_percent": 12 })
+    };
+    let told = json!({ "v": 1, "devices": [reading(129), reading(130)] });
+    let rocm = dir.path().join("gpulease-rocm");
+    fs::write(&rocm, format!("#!/bin/sh\necho a line of the library\necho '{told}'\n")).unwrap();
+    fs::set_permissions(&rocm, fs::Permissions::from_mode(0o755)).unwrap();
+    let asked = memory();
+    assert_eq!(measured(&asked[1]), [Some(41), Some(93), Some(12)]);
+    assert_eq!(measured(&asked[2]), [Some(70), Some(93), Some(12)]);
+    assert_eq!(measured(&asked[3]), [None; 3]);
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
 }

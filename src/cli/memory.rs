@@ -1,4 +1,7 @@
 //! `gpulease memory`: how much each device has, who has been granted it, and what is in use.
+//!
+//! The devices are asked for all that they measure at once. What has nothing to do with memory is in
+//! the JSON alone.
 
 use super::devices::snapshot;
 use super::node::Context;
@@ -8,6 +11,7 @@ use super::users::Users;
 use super::words;
 use crate::claim::sweep::Swept;
 use crate::failure::Failure;
+use crate::inventory::activity::Usage;
 use crate::inventory::{amd, nvidia};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
@@ -20,7 +24,7 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
     let node = context.inventory()?.node;
     let swept = context.survey()?;
     let free = snapshot(&node, &swept, &Users::default(), context).free();
-    let used = used(&node, context);
+    let usage = usage(&node, context);
     let rows: Vec<Row<'_>> = node
         .devices
         .iter()
@@ -28,7 +32,7 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
         .map(|(device, (_, free))| Row {
             device,
             leased: leased(device, &swept, &node, context),
-            used: used.get(&device.uuid).copied(),
+            usage: usage.get(&device.uuid),
             // What a GPU in MIG mode has is its instances'.
             free: device.capacity().filter(|_| !device.is_in_mig_mode()).map(|_| free),
         })
@@ -47,11 +51,15 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
 struct Row<'a> {
     device: &'a Device,
     leased: Option<Bytes>,
-    used: Option<Bytes>,
+    usage: Option<&'a Usage>,
     free: Option<Bytes>,
 }
 
 impl Row<'_> {
+    fn used(&self) -> Option<Bytes> {
+        self.usage?.used
+    }
+
     fn json(&self) -> Value {
         let Device { uuid, index, model, memory_total_bytes, memory_reserved_bytes, .. } =
             self.device;
@@ -63,8 +71,11 @@ impl Row<'_> {
             "total_bytes": memory_total_bytes,
             "reserved_bytes": memory_reserved_bytes,
             "leased_bytes": self.leased,
-            "used_bytes": self.used,
+            "used_bytes": self.used(),
             "free_to_lease_bytes": self.free,
+            "busy_percent": self.usage.and_then(|usage| usage.busy_percent),
+            "temperature_c": self.usage.and_then(|usage| usage.temperature_c),
+            "power_w": self.usage.and_then(|usage| usage.power_w),
             "simulated": self.device.simulated,
         })
     }
@@ -80,14 +91,14 @@ fn leased(device: &Device, swept: &Swept, node: &Node, context: &Context) -> Opt
     Some(sum.min(capacity))
 }
 
-/// What is in use now, by whomever. On devices that do not exist nothing is.
-fn used(node: &Node, context: &Context) -> BTreeMap<DeviceId, Bytes> {
+/// What each device measures now. On devices that do not exist there is nothing.
+fn usage(node: &Node, context: &Context) -> BTreeMap<DeviceId, Usage> {
     let is_real_nvidia = |device: &Device| !device.simulated && device.vendor == Vendor::Nvidia;
-    let mut usage = amd::usage(&context.paths, &node.devices);
+    let mut usage = amd::usage_with_rocm(&context.paths, &node.devices);
     if node.devices.iter().any(is_real_nvidia) {
         usage.extend(nvidia::usage(&context.paths, &context.config).unwrap_or_default());
     }
-    usage.into_iter().filter_map(|usage| Some((usage.device, usage.used?))).collect()
+    usage.into_iter().map(|usage| (usage.device.clone(), usage)).collect()
 }
 
 fn in_table(rows: &[Row<'_>], output: &Output) -> String {
@@ -109,7 +120,7 @@ fn in_table(rows: &[Row<'_>], output: &Output) -> String {
             words::memory_or_dash(device.memory_total_bytes),
             words::memory_or_dash(device.memory_reserved_bytes),
             words::memory_or_dash(row.leased),
-            words::memory_or_dash(row.used),
+            words::memory_or_dash(row.used()),
             words::memory_or_dash(row.free),
             words::state(device),
         ]

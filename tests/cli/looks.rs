@@ -91,10 +91,13 @@ fn memory_is_what_there_is_and_what_leases_leave() {
     let first = &told[0];
     let keys: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "uuid index mig_index model total_bytes reserved_bytes leased_bytes used_bytes \
-                    free_to_lease_bytes simulated";
+                    free_to_lease_bytes busy_percent temperature_c power_w simulated";
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(first["leased_bytes"], 8_u64 << 30);
     assert_eq!(first["used_bytes"], Value::Null, "nothing is in use of what does not exist");
+    for key in ["busy_percent", "temperature_c", "power_w"] {
+        assert_eq!(first[key], Value::Null, "{key}");
+    }
     let bytes = |key: &str| first[key].as_u64().unwrap();
     let sum = bytes("reserved_bytes") + bytes("leased_bytes") + bytes("free_to_lease_bytes");
     assert_eq!(sum, bytes("total_bytes"));

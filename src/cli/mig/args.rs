@@ -8,10 +8,10 @@ Example:
   gpulease mig plan --gpu 0 1g.10gb*3 4g.40gb";
 
 const PLAN_AFTER: &str = "\
-What does not fit is refused, with the reason. The answer can be given to a shell:
-all but the commands are comments, and so are those for a GPU that is simulated or
-not here. `3g.40gb:4` is an instance whose memory begins at slot 4. Instances are
-gone after a reboot.
+What does not fit is refused, with the reason. The answer can be given to a
+shell: all but the commands are comments, and so are those for a GPU that is
+simulated or not here. `3g.40gb:4` is an instance whose memory begins at slot 4.
+Instances are gone after a reboot.
 
 Examples:
   gpulease mig plan --gpu 0 1g.10gb 1g.10gb 3g.40gb

@@ -1,53 +1,13 @@
-//! Who uses AMD's GPUs, and how much: KFD's list of its processes, and the driver's sensors.
+//! How much AMD's GPUs are used, by the driver's sensors. Who uses them, [`crate::sys::gpu_users`]
+//! sees.
 
 use super::kfd;
-use crate::inventory::activity::{GpuProcess, ProcessKind, Usage};
+use crate::inventory::activity::Usage;
 use crate::inventory::sysfs;
 use crate::model::device::{Device, Vendor};
-use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
-
-/// The processes that compute on AMD devices. KFD lists each process with all GPUs that it could
-/// use; it uses one if it has memory or a queue there. Who draws is not KFD's to know.
-#[must_use]
-pub fn processes(paths: &Paths, devices: &[Device]) -> Vec<GpuProcess> {
-    let mut by_gpu_id: BTreeMap<u64, &DeviceId> = BTreeMap::new();
-    for device in of_amd(devices) {
-        let id = device.kfd_node.and_then(|node| kfd::gpu_id(&paths.sys, node));
-        by_gpu_id.extend(id.map(|id| (id, &device.uuid)));
-    }
-    let mut found = Vec::new();
-    let all = paths.sys.join("class/kfd/kfd/proc");
-    for pid in sysfs::numbered(&all, "") {
-        let directory = all.join(pid.to_string());
-        let Ok(pid) = i32::try_from(pid) else { continue };
-        let queues = queues(&directory.join("queues"));
-        for (id, device) in &by_gpu_id {
-            let memory = sysfs::number(&directory.join(format!("vram_{id}"))).ok().flatten();
-            if memory.is_none_or(|bytes| bytes == 0) && !queues.contains(id) {
-                continue;
-            }
-            found.push(GpuProcess {
-                device: (*device).clone(),
-                pid,
-                kind: ProcessKind::Compute,
-                memory: memory.map(Bytes),
-            });
-        }
-    }
-    found.sort();
-    found
-}
-
-/// The GPUs that a process has a queue on.
-fn queues(directory: &Path) -> Vec<u64> {
-    let queues = fs::read_dir(directory).into_iter().flatten().flatten();
-    queues.filter_map(|queue| sysfs::number(&queue.path().join("gpuid")).ok()?).collect()
-}
 
 /// How much the AMD devices are used. Of a partition the driver knows the memory; the load and the
 /// power that it tells are the whole GPU's, and so not said.

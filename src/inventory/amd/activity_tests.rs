@@ -1,62 +1,8 @@
-use super::{processes, usage};
-use crate::inventory::activity::{ProcessKind, Usage};
+use super::activity::usage;
+use crate::inventory::activity::Usage;
 use crate::inventory::fixtures::Sys;
-use crate::inventory::fixtures::amd_machines::{gpu_id, mi210x8, mi300x_cpx, mi300x_spx};
-use crate::model::device::Device;
+use crate::inventory::fixtures::amd_machines::{mi210x8, mi300x_cpx, mi300x_spx};
 use crate::model::quantity::Bytes;
-
-const PROC: &str = "class/kfd/kfd/proc";
-
-fn seen(sys: &Sys, devices: &[Device]) -> Vec<(usize, i32, Option<u64>)> {
-    let place = |device| devices.iter().position(|d| d.uuid == device).unwrap();
-    let found = processes(&sys.paths(), devices);
-    found
-        .into_iter()
-        .map(|process| {
-            assert_eq!(process.kind, ProcessKind::Compute);
-            (place(process.device), process.pid, process.memory.map(|bytes| bytes.0))
-        })
-        .collect()
-}
-
-#[test]
-fn a_process_uses_the_gpus_that_it_has_memory_or_a_queue_on() {
-    let sys = mi210x8();
-    let devices = sys.found().devices;
-    assert_eq!(seen(&sys, &devices), []);
-    // As KFD does: each process with all GPUs.
-    for (pid, of_third) in [(4242, 8_589_934_592_u64), (77, 0)] {
-        for node in 2..10 {
-            let memory = if node == 4 { of_third } else { 0 };
-            sys.write(&format!("{PROC}/{pid}/vram_{}", gpu_id(node)), &memory.to_string());
-        }
-        sys.write(&format!("{PROC}/{pid}/pasid"), "32770");
-    }
-    // A queue, and no memory yet.
-    sys.write(&format!("{PROC}/77/queues/0/gpuid"), &gpu_id(9).to_string());
-    sys.write(&format!("{PROC}/77/queues/0/size"), "4096");
-    // Memory that cannot be read, with a queue; and a GPU that is not ours.
-    sys.fail_with_eio(&format!("{PROC}/78/vram_{}", gpu_id(2)));
-    sys.write(&format!("{PROC}/78/queues/3/gpuid"), &gpu_id(2).to_string());
-    sys.write(&format!("{PROC}/79/vram_999"), "4096");
-    sys.write(&format!("{PROC}/self/vram_{}", gpu_id(2)), "4096");
-    sys.write(&format!("{PROC}/4294967295/vram_{}", gpu_id(2)), "4096");
-    assert_eq!(
-        seen(&sys, &devices),
-        [(0, 78, None), (2, 4242, Some(8_589_934_592)), (7, 77, Some(0))]
-    );
-    let mut simulated = devices.clone();
-    simulated.iter_mut().for_each(|device| device.simulated = true);
-    assert_eq!(seen(&sys, &simulated), []);
-}
-
-#[test]
-fn partitions_have_processes_of_their_own() {
-    let sys = mi300x_cpx(1);
-    let devices = sys.found().devices;
-    sys.write(&format!("{PROC}/5/vram_{}", gpu_id(4)), "1024");
-    assert_eq!(seen(&sys, &devices), [(2, 5, Some(1024))]);
-}
 
 fn sensors(sys: &Sys, gpu: &str, files: &[(&str, &str)]) {
     for (name, text) in files {

@@ -202,10 +202,3 @@ fn properties(text: &str) -> Properties {
         .filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)))
         .collect()
 }
-
-/// The kernel's own number of a node's GPU, which is in the names of `kfd/proc/<pid>/vram_<id>`.
-#[must_use]
-pub fn gpu_id(sys: &Path, node: u32) -> Option<u64> {
-    let id = sysfs::number(&node_directory(sys, node).join("gpu_id")).ok()??;
-    Some(id).filter(|id| *id > 0)
-}

@@ -12,7 +12,6 @@ mod ras;
 mod telemetry;
 mod unusable;
 
-pub use activity::{processes, usage};
 pub use telemetry::{Reading, Telemetry, usage_with_rocm};
 
 use super::pcie;

@@ -150,6 +150,13 @@ fn kfd_says_who_has_memory_on_which_gpu() {
     host.write("sys/class/kfd/kfd/proc/9/vram_4242", "1073741824\n");
     host.write("sys/class/kfd/kfd/proc/10/vram_31337", "1\n");
     host.process(9, 1, "python3", &[]);
+    // What is no process, and a GPU that is not ours.
+    for process in ["self", "4294967295", "-1"] {
+        host.write(&format!("sys/class/kfd/kfd/proc/{process}/vram_31337"), "4096");
+    }
+    host.write("sys/class/kfd/kfd/proc/11/vram_999", "4096");
+    host.write("sys/class/kfd/kfd/proc/11/pasid", "32770");
+    host.process(11, 1, "other", &[]);
     let all = look(&node, &host.paths);
     assert_eq!(all.len(), 1, "process 10 is gone: {all:?}");
     let devices: Vec<_> = all[0].devices.iter().collect();
@@ -159,6 +166,27 @@ fn kfd_says_who_has_memory_on_which_gpu() {
     host.write("sys/class/kfd/kfd/proc/9/queues/0/gpuid", "31337\n");
     let devices = look(&node, &host.paths).remove(0).devices;
     assert_eq!(devices.into_values().collect::<Vec<_>>(), [Some(Bytes(0)), used]);
+    // A queue on a GPU of whose memory the driver does not tell.
+    host.write("sys/class/kfd/kfd/proc/12/queues/3/gpuid", "4242\n");
+    host.write("sys/class/kfd/kfd/proc/12/vram_4242/unreadable", "");
+    host.process(12, 1, "python3", &[]);
+    let devices = look(&node, &host.paths).remove(1).devices;
+    assert_eq!(devices, [(uuid, None)].into());
+}
+
+#[test]
+fn partitions_of_one_gpu_have_processes_of_their_own() {
+    let host = Host::new();
+    let partition = |uuid: &str, kfd: u32| {
+        let node = format!("sys/class/kfd/kfd/topology/nodes/{kfd}/gpu_id");
+        host.write(&node, &format!("{}\n", 1000 + kfd));
+        Device { kfd_node: Some(kfd), ..device(uuid, Vendor::Amd, &[]) }
+    };
+    let devices = (2..5).map(|kfd| partition(&format!("GPU-a-{kfd}"), kfd)).collect();
+    host.write("sys/class/kfd/kfd/proc/5/vram_1004", "1024");
+    host.process(5, 1, "python3", &[]);
+    let seen = host.seen(&Node { devices, ..Node::default() });
+    assert_eq!(seen, [(5, vec!["GPU-a-4".to_owned()])]);
 }
 
 #[test]
