@@ -19,6 +19,8 @@ mod occupancy;
 mod one_line;
 mod reasons;
 pub mod refusal;
+#[cfg(feature = "cli")]
+mod resized;
 mod selectors;
 pub mod snapshot;
 mod topology;
@@ -38,4 +40,6 @@ mod tests;
 
 pub use allocate::allocate;
 pub use refusal::{Refusal, Verdict};
+#[cfg(feature = "cli")]
+pub use resized::resized;
 pub use snapshot::{Asker, Grant, GrantedDevice, Hold, Manner, Outsider, Outsiders, Snapshot};

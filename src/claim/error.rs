@@ -54,6 +54,21 @@ pub enum ClaimError {
     /// A name that several leases begin with.
     #[error("`{0}` is the beginning of the names of several leases")]
     Ambiguous(String),
+    /// A lease whose amounts cannot be changed.
+    #[cfg(feature = "cli")]
+    #[error("lease {lease} keeps its size: {why}")]
+    Unresizable {
+        /// The lease.
+        lease: String,
+        /// What stands against it.
+        why: String,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// A limit of a running container could not be changed. It is as it was, unless more is said.
+    #[cfg(feature = "cli")]
+    #[error("{0}")]
+    Limit(String),
     /// The holder of a lease that was to be released lives.
     #[error(
         "lease {lease} is held by container {container}, whose process {pid} or cgroup is alive"
@@ -82,6 +97,10 @@ impl ClaimError {
             Self::Stale(_) => Code::StaleHook,
             Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
             Self::HolderAlive { .. } => Code::HolderAlive,
+            #[cfg(feature = "cli")]
+            Self::Unresizable { .. } => Code::ResizeUnsupported,
+            #[cfg(feature = "cli")]
+            Self::Limit(_) => Code::IsolationFailed,
         }
     }
 
@@ -118,6 +137,8 @@ impl ClaimError {
             }
             Self::Unknown(_) => "`gpulease leases --all` lists them",
             Self::Ambiguous(_) => "give more of the id",
+            #[cfg(feature = "cli")]
+            Self::Unresizable { hint, .. } => hint,
             _ => return None,
         };
         Some(hint.to_owned())

@@ -8,6 +8,7 @@
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
 //! * [`busy`]: who computes on the node's GPUs without a lease;
 //! * [`release`]: let go of a lease whose holder is dead;
+//! * `resize`: give a running container more or less of its devices;
 //! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
 //!   next one who asks, without a daemon, a timer or an operator.
 //!
@@ -22,6 +23,8 @@ pub mod evidence;
 pub mod liveness;
 pub mod precreate;
 pub mod release;
+#[cfg(feature = "cli")]
+pub mod resize;
 pub mod settle;
 pub mod sweep;
 

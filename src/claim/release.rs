@@ -153,7 +153,7 @@ pub fn release_by_name(
 }
 
 /// The one entry of this lease id or container id, or whose id begins so.
-fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, ClaimError> {
+pub(super) fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, ClaimError> {
     let names = |entry: &Entry| match entry {
         Entry::Lease(lease) => vec![lease.id.to_string(), lease.container_id.to_string()],
         Entry::Corrupt(corrupt) => vec![corrupt.key.container_id.to_string()],

@@ -46,6 +46,19 @@ pub enum DmemError {
         /// What it says of that region.
         got: String,
     },
+    /// The limit that is to be changed is not the one that was set.
+    #[cfg(feature = "cli")]
+    #[error("`{}` limits {region} to `{got}`, which is not the lease's {expected}", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// Of what.
+        region: String,
+        /// What it says.
+        got: String,
+        /// What was expected.
+        expected: u64,
+    },
 }
 
 /// Limits a container's own cgroup: each region to so many bytes. Where the limit is lower already,
@@ -91,6 +104,42 @@ pub fn limits(paths: &Paths, cgroup: &Path) -> Result<BTreeMap<String, Option<u6
         Some((region.to_owned(), limit.parse().ok()))
     };
     Ok(read(&cgroup.join(MAX))?.lines().filter_map(line).collect())
+}
+
+/// Changes the limit of one region in bytes from what was set before, up or down. Nothing is taken
+/// from processes that use more than that: they are only given no more.
+///
+/// # Errors
+/// If the limit is another one than `from`, or does not come to be.
+#[cfg(feature = "cli")]
+pub fn change(
+    paths: &Paths,
+    cgroup: &Path,
+    region: &str,
+    from: u64,
+    to: u64,
+) -> Result<(), DmemError> {
+    inside(paths, cgroup)?;
+    let path = cgroup.join(MAX);
+    let got = said(&path, region)?;
+    if got != from.to_string() {
+        return Err(DmemError::NotOurs { path, region: region.to_owned(), got, expected: from });
+    }
+    let wrote = format!("{region} {to}");
+    write(&path, &wrote)?;
+    let got = said(&path, region)?;
+    if got == to.to_string() { Ok(()) } else { Err(DmemError::NotKept { path, wrote, got }) }
+}
+
+/// What a cgroup's processes use of a region, in bytes.
+///
+/// # Errors
+/// If it cannot be read, as with [`limits`].
+#[cfg(feature = "cli")]
+pub fn in_use(paths: &Paths, cgroup: &Path, region: &str) -> Result<u64, DmemError> {
+    inside(paths, cgroup)?;
+    // A region that nothing was ever allocated in need not be listed.
+    Ok(said(&cgroup.join("dmem.current"), region)?.parse().unwrap_or_default())
 }
 
 /// Sets one region's limit, in a write of its own: the kernel takes one line at a time.

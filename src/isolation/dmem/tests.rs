@@ -114,3 +114,20 @@ fn nothing_outside_of_the_hierarchy_is_touched() {
     assert!(set(&tree.paths, &tree.own, &one(1)).is_err());
     assert_eq!(fs::read_to_string(outside.join("dmem.max")).unwrap(), "");
 }
+
+#[test]
+fn a_limit_of_ours_is_changed_and_no_other() {
+    let tree = tree("drm/0000:03:00.0/vram0 8589934592\n");
+    let change = |from, to| change(&tree.paths, &tree.own, VRAM, from, to);
+    change(8_589_934_592, 9_663_676_416).unwrap();
+    assert_eq!(limits(&tree.paths, &tree.own).unwrap()[VRAM], Some(9_663_676_416));
+    change(9_663_676_416, 1_073_741_824).unwrap();
+    let error = change(9_663_676_416, 2_147_483_648).unwrap_err().to_string();
+    assert!(error.contains("to `1073741824`, which is not the lease's 9663676416"), "{error}");
+    assert_eq!(limits(&tree.paths, &tree.own).unwrap()[VRAM], Some(1_073_741_824));
+    assert!(in_use(&tree.paths, &tree.own, VRAM).is_err());
+    fs::write(tree.own.join("dmem.current"), "x 1\ndrm/0000:03:00.0/vram0 4096\n").unwrap();
+    assert_eq!(in_use(&tree.paths, &tree.own, VRAM).unwrap(), 4096);
+    assert_eq!(in_use(&tree.paths, &tree.own, "drm/0000:04:00.0/vram0").unwrap(), 0);
+    assert!(in_use(&tree.paths, Path::new("/etc"), VRAM).is_err());
+}

@@ -1,0 +1,298 @@
+//! Giving a running container more or less of its devices.
+//!
+//! While limits change, the ledger says the larger of both amounts: whenever this ends, what is held
+//! by limits is never more than what is recorded, and nobody is granted what is not given back yet.
+
+use super::liveness::{self, Holder};
+use super::release::find;
+use super::sweep::sweep;
+use super::{CREATE_DEADLINE, ClaimError, Ground};
+use crate::allocator::{self, Asker, Outsiders, Snapshot};
+use crate::injection;
+use crate::model::device::{Device, Node};
+use crate::model::facilities::Facilities;
+use crate::model::isolation::Isolation;
+use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Sharing};
+use crate::model::quantity::{Bytes, MilliGpu};
+use crate::store::{Entry, Ledger};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What a lease is to have of each of its devices; `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Compute.
+    pub milli: Option<MilliGpu>,
+    /// Memory.
+    pub memory: Option<Bytes>,
+}
+
+/// What changes the limits of running containers. An error is a phrase without a full stop.
+pub trait Hand {
+    /// What a cgroup's processes use of a region of device memory.
+    ///
+    /// # Errors
+    /// If nobody can say.
+    fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String>;
+
+    /// Changes the kernel's limit of a region.
+    ///
+    /// # Errors
+    /// If it is not `from`, or does not become `to`.
+    fn dmem(&self, cgroup: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String>;
+
+    /// Changes what an MPS daemon holds its clients to, those that come from now on.
+    ///
+    /// # Errors
+    /// If the daemon does not do so.
+    fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String>;
+}
+
+/// By what a lease was given its new amounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resized {
+    /// As it was.
+    pub before: Lease,
+    /// As it is.
+    pub lease: Lease,
+    /// By the kernel's limit of device memory: at once.
+    pub dmem: bool,
+    /// By the daemon's own limits: for processes that start from now on.
+    pub mps: bool,
+}
+
+/// Changes the amounts of the lease with this id or of this container (a unique prefix of either will
+/// do), in the ledger and for the container, or leaves both as they were.
+///
+/// # Errors
+/// If there is no such lease, what limits it cannot be changed while it runs, others hold what is
+/// asked, its processes use more than that, or a limit is not taken.
+pub fn resize(
+    ground: Ground<'_>,
+    node: &Node,
+    name: &str,
+    amounts: Amounts,
+    hand: &dyn Hand,
+) -> Result<Resized, ClaimError> {
+    ground.store.prepare(ground.paths)?;
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    let mut swept = sweep(&ledger, ground)?;
+    let before = match find(ledger.entries()?, name)? {
+        Entry::Lease(lease) => *lease,
+        Entry::Corrupt(corrupt) => return Err(ClaimError::corrupt(&corrupt)),
+    };
+    let means = means(&before, amounts, ground)?;
+    let lease = with(&before, node, |held| LeasedDevice {
+        milli: amounts.milli.unwrap_or(held.milli),
+        memory_bytes: amounts.memory.or(held.memory_bytes),
+        ..held
+    });
+    swept.leases.retain(|other| other.nonce != before.nonce);
+    let snapshot = Snapshot {
+        node,
+        holds: swept.holds(None, node, ground),
+        prefer: BTreeSet::new(),
+        cordoned: BTreeSet::new(),
+        outsiders: Outsiders::default(),
+        facilities: Facilities::none("a share stays what it is"),
+        asker: Asker::default(),
+    };
+    for leased in &lease.devices {
+        let memory = leased.memory_bytes.unwrap_or_default();
+        let device = leased.among(&node.devices).next().map_or(&leased.uuid, |now| &now.uuid);
+        allocator::resized(&snapshot, device, leased.milli, memory)
+            .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+    }
+    let change = Change { ledger: &ledger, node, before: &before, after: &lease, means, hand };
+    change.refuse_what_is_used()?;
+    change.make()?;
+    let (dmem, mps) = (change.means.cgroup.is_some(), change.means.seat.is_some());
+    Ok(Resized { before, lease, dmem, mps })
+}
+
+/// What can be changed of a running container.
+struct Means {
+    /// The cgroup whose `dmem.max` limits the memory.
+    cgroup: Option<PathBuf>,
+    /// The daemon that serves this lease alone.
+    seat: Option<MpsSeat>,
+}
+
+/// By what the amounts can be changed; or why they cannot be.
+fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, ClaimError> {
+    const ANEW: &str = "stop the container and start it anew with other amounts";
+    let no = |why: &str| {
+        Err(ClaimError::Unresizable {
+            lease: lease.id.to_string(),
+            why: why.to_owned(),
+            hint: ANEW,
+        })
+    };
+    let runs =
+        lease.state == LeaseState::Bound && liveness::holder(lease, ground.paths) != Holder::Dead;
+    if !runs {
+        return no("its container does not run");
+    }
+    if lease.devices.iter().any(|held| held.sharing == Sharing::Exclusive) {
+        return no("it is of whole devices, not of shares");
+    }
+    let has_dmem = lease.devices.iter().all(|held| held.dmem_region.is_some());
+    let cgroup = lease.cgroup.as_ref().filter(|_| has_dmem && amounts.memory.is_some());
+    let own = |seat: &&MpsSeat| seat.daemon == lease.id.as_str() && !seat.adopted;
+    let seat = lease.mps.as_ref().filter(own).filter(|seat| seat.pipe.is_some());
+    let means = Means { cgroup: cgroup.map(PathBuf::from), seat: seat.cloned() };
+    if means.seat.is_some() {
+        return Ok(means);
+    }
+    if amounts.milli.is_some() {
+        return no(match lease.isolation.effective {
+            Isolation::Mps if lease.mps.as_ref().is_some_and(|seat| seat.adopted) => {
+                "its MPS daemon is not gpulease's"
+            }
+            Isolation::Mps => {
+                "its MPS daemon serves all leases of the device, and its processes were told their \
+                 share of compute when they started"
+            }
+            Isolation::CuMask => "its processes were told their compute units when they started",
+            _ => "nothing holds it to a share of compute",
+        });
+    }
+    match (&means.cgroup, lease.isolation.effective) {
+        (Some(_), _) => Ok(means),
+        (None, _) if has_dmem => no("its container has no cgroup of its own"),
+        (None, Isolation::Mps) => {
+            no("its processes were told their memory when they started, and the kernel does not \
+                limit it")
+        }
+        (None, _) => no("nothing holds it to a share of memory: the kernel does not limit it"),
+    }
+}
+
+/// The lease with other amounts, and what `exec` is told of them.
+fn with(lease: &Lease, node: &Node, amounts: impl Fn(LeasedDevice) -> LeasedDevice) -> Lease {
+    let devices: Vec<LeasedDevice> = lease.devices.iter().cloned().map(amounts).collect();
+    let mut lease = Lease { devices, ..lease.clone() };
+    let devices: Vec<&Device> =
+        lease.devices.iter().filter_map(|held| node.device(&held.uuid)).collect();
+    for (name, value) in injection::limits(&lease, &devices, &[]) {
+        // What was not set is not set now, as for devices that the engine gave.
+        if let (Some(value), Some(Some(told))) = (value, lease.env.get_mut(&name)) {
+            *told = value;
+        }
+    }
+    lease
+}
+
+/// A change that is being made.
+struct Change<'a> {
+    ledger: &'a Ledger<'a>,
+    node: &'a Node,
+    before: &'a Lease,
+    after: &'a Lease,
+    means: Means,
+    hand: &'a dyn Hand,
+}
+
+impl Change<'_> {
+    /// What processes have is not taken from them.
+    fn refuse_what_is_used(&self) -> Result<(), ClaimError> {
+        let Some(cgroup) = &self.means.cgroup else { return Ok(()) };
+        for held in &self.after.devices {
+            let (Some(region), Some(limit)) = (&held.dmem_region, held.memory_bytes) else {
+                continue;
+            };
+            let used = self.hand.in_use(cgroup, region).map_err(ClaimError::Limit)?;
+            if used > limit {
+                return Err(ClaimError::Unresizable {
+                    lease: self.before.id.to_string(),
+                    why: format!(
+                        "its processes use {used} of GPU {}, and {limit} is asked",
+                        held.place()
+                    ),
+                    hint: "have them free memory first, or ask for more",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ledger, limits, ledger; and all of it back where one of them fails.
+    fn make(&self) -> Result<(), ClaimError> {
+        let others = &self.after.devices;
+        let larger = with(self.before, self.node, |held| {
+            let other = others.iter().find(|other| other.uuid == held.uuid).unwrap_or(&held);
+            LeasedDevice {
+                milli: held.milli.max(other.milli),
+                memory_bytes: held.memory_bytes.max(other.memory_bytes),
+                ..held
+            }
+        });
+        if larger != *self.before {
+            self.ledger.put(&larger)?;
+        }
+        let mut done = Vec::new();
+        let result = self
+            .limits(&mut done)
+            .map_err(ClaimError::Limit)
+            .and_then(|()| Ok(self.ledger.put(self.after)?));
+        result.map_err(|error| self.undo(error, &done))
+    }
+
+    /// Sets each limit, noting what was set.
+    fn limits(&self, done: &mut Vec<usize>) -> Result<(), String> {
+        for (position, (from, to)) in self.pairs().enumerate() {
+            self.limit(from, to)?;
+            done.push(position);
+        }
+        Ok(())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&LeasedDevice, &LeasedDevice)> {
+        self.before.devices.iter().zip(&self.after.devices)
+    }
+
+    /// One device's, all or nothing.
+    fn limit(&self, from: &LeasedDevice, to: &LeasedDevice) -> Result<(), String> {
+        let dmem = |from: &LeasedDevice, to: &LeasedDevice| match (
+            &self.means.cgroup,
+            &to.dmem_region,
+            from.memory_bytes,
+            to.memory_bytes,
+        ) {
+            (Some(cgroup), Some(region), Some(from), Some(to)) if from != to => {
+                self.hand.dmem(cgroup, region, from, to)
+            }
+            _ => Ok(()),
+        };
+        dmem(from, to)?;
+        let Some(seat) = &self.means.seat else { return Ok(()) };
+        let Err(error) = self.hand.mps(seat, to) else { return Ok(()) };
+        let back = [self.hand.mps(seat, from), dmem(to, from)];
+        Err(joined(error, back.into_iter().filter_map(Result::err)))
+    }
+
+    /// Puts back what was done. All that goes wrong is told.
+    fn undo(&self, error: ClaimError, done: &[usize]) -> ClaimError {
+        let pairs: Vec<_> = self.pairs().collect();
+        let set = done.iter().filter_map(|position| pairs.get(*position));
+        let mut faults: Vec<String> =
+            set.filter_map(|(from, to)| self.limit(to, from).err()).collect();
+        // If a limit stays larger than it was, so does what the ledger says.
+        if faults.is_empty()
+            && let Err(error) = self.ledger.put(self.before)
+        {
+            faults.push(error.to_string());
+        }
+        if faults.is_empty() {
+            return error;
+        }
+        ClaimError::Limit(joined(error.to_string(), faults))
+    }
+}
+
+fn joined(error: String, others: impl IntoIterator<Item = String>) -> String {
+    others.into_iter().fold(error, |text, other| format!("{text}; and to put it back: {other}"))
+}
+
+#[cfg(test)]
+mod tests;

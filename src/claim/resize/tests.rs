@@ -1,0 +1,298 @@
+//! With a ledger on disk, and a hand that may fail at any of its deeds.
+
+use super::*;
+use crate::model::device::Vendor;
+use crate::model::fixtures;
+use crate::model::id::{ContainerId, DeviceId, Nonce};
+use crate::model::isolation::Enforcement;
+use crate::paths::Paths;
+use crate::store::Store;
+use crate::sys::proc;
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+const GIB: u64 = 1 << 30;
+const REGION: &str = "drm/0000:01:00.0/vram0";
+
+struct Host {
+    _dir: tempfile::TempDir,
+    store: Store,
+    paths: Paths,
+    node: Node,
+}
+
+impl Host {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("gpulease");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+        let gpu = |uuid: &str, index| Device {
+            index,
+            memory_total_bytes: Some(Bytes(10 * GIB)),
+            memory_reserved_bytes: None,
+            ..fixtures::device(uuid, Vendor::Nvidia)
+        };
+        let node = Node { devices: vec![gpu("GPU-a", 0), gpu("GPU-b", 1)], ..Node::default() };
+        Self { store: Store::at(&run), _dir: dir, paths: Paths::default(), node }
+    }
+
+    const fn ground(&self) -> Ground<'_> {
+        Ground { paths: &self.paths, store: &self.store }
+    }
+
+    /// A bound lease of this process, which lives, by `milli` and GiB of each of these GPUs.
+    fn lease(&self, name: &str, gpus: &[&str], milli: u32, gib: u64) -> Lease {
+        let base = crate::store::tests::lease(name, "/run/runc");
+        let nonce = Nonce::new(&format!("{:02x}{}", name.len(), "0".repeat(30))).unwrap();
+        let held = |uuid: &&str| LeasedDevice {
+            uuid: DeviceId::new(uuid).unwrap(),
+            nodes: Vec::new(),
+            milli: MilliGpu(milli),
+            memory_bytes: Some(Bytes(gib * GIB)),
+            sharing: Sharing::Shared,
+            simulated: false,
+            dmem_region: Some(REGION.replace("01", uuid)),
+            ..base.devices[0].clone()
+        };
+        Lease {
+            id: nonce.lease_id(),
+            nonce,
+            state: LeaseState::Bound,
+            container_id: ContainerId::new(name).unwrap(),
+            owner: proc::describe(i32::try_from(std::process::id()).unwrap(), &self.paths).unwrap(),
+            cgroup: Some("/sys/fs/cgroup/gpulease-test".into()),
+            devices: gpus.iter().map(held).collect(),
+            ..base
+        }
+    }
+
+    fn put(&self, lease: &Lease) {
+        self.store.prepare(&self.paths).unwrap();
+        self.store.lock(CREATE_DEADLINE, &self.paths).unwrap().put(lease).unwrap();
+    }
+
+    fn record(&self, lease: &Lease) -> Lease {
+        match self.store.entry(&lease.key().unwrap()).unwrap() {
+            Some(Entry::Lease(lease)) => *lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resize(&self, name: &str, amounts: Amounts, hand: &Fake) -> Result<Resized, ClaimError> {
+        resize(self.ground(), &self.node, name, amounts, hand)
+    }
+}
+
+/// What it was told, and how it answers.
+#[derive(Default)]
+struct Fake {
+    used: u64,
+    /// The deeds that fail, by number.
+    fails: Vec<usize>,
+    count: Cell<usize>,
+    deeds: RefCell<Vec<String>>,
+}
+
+impl Fake {
+    fn failing(fails: &[usize]) -> Self {
+        Self { fails: fails.to_vec(), ..Self::default() }
+    }
+
+    fn deed(&self, what: String) -> Result<(), String> {
+        self.count.set(self.count.get() + 1);
+        if self.fails.contains(&self.count.get()) {
+            return Err(format!("deed {} failed", self.count.get()));
+        }
+        self.deeds.borrow_mut().push(what);
+        Ok(())
+    }
+}
+
+impl Hand for Fake {
+    fn in_use(&self, _: &Path, _: &str) -> Result<Bytes, String> {
+        Ok(Bytes(self.used))
+    }
+
+    fn dmem(&self, _: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String> {
+        self.deed(format!("{region} {} {}", from.0 / GIB, to.0 / GIB))
+    }
+
+    fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
+        self.deed(format!("{} {} {}", seat.daemon, to.milli, to.memory_bytes.unwrap().0 / GIB))
+    }
+}
+
+fn memory(gib: u64) -> Amounts {
+    Amounts { memory: Some(Bytes(gib * GIB)), milli: None }
+}
+
+fn compute(milli: u32) -> Amounts {
+    Amounts { memory: None, milli: Some(MilliGpu(milli)) }
+}
+
+/// By a daemon of its own.
+fn with_daemon(lease: Lease) -> Lease {
+    let seat = MpsSeat {
+        daemon: lease.id.to_string(),
+        uid: 0,
+        pinned: false,
+        pipe: Some("/run/x".into()),
+        shm: None,
+        adopted: false,
+    };
+    let mut lease = Lease { mps: Some(seat), ..lease };
+    lease.isolation.effective = Isolation::Mps;
+    lease.isolation.compute_enforcement = Enforcement::Advisory;
+    let limits = injection::limits(&lease, &[], &[]);
+    Lease { env: limits, ..lease }
+}
+
+#[test]
+fn memory_grows_and_shrinks_by_the_kernels_limit() {
+    let host = Host::new();
+    let lease = host.lease("web", &["GPU-a", "GPU-b"], 250, 4);
+    host.put(&lease);
+    let hand = Fake::default();
+    let resized = host.resize("web", memory(9), &hand).unwrap();
+    assert!(resized.dmem && !resized.mps);
+    assert_eq!(resized.before, lease);
+    assert_eq!(host.record(&lease), resized.lease);
+    assert_eq!(resized.lease.devices[1].memory_bytes, Some(Bytes(9 * GIB)));
+    assert_eq!(resized.lease.devices[1].milli, MilliGpu(250));
+    host.resize(lease.id.as_str(), memory(2), &hand).unwrap();
+    let region = |uuid: &str| REGION.replace("01", uuid);
+    let (a, b) = (region("GPU-a"), region("GPU-b"));
+    let expected = [format!("{a} 4 9"), format!("{b} 4 9"), format!("{a} 9 2"), format!("{b} 9 2")];
+    assert_eq!(*hand.deeds.borrow(), expected);
+    // The same again is nothing to do.
+    host.resize("web", memory(2), &hand).unwrap();
+    assert_eq!(hand.count.get(), 4);
+}
+
+#[test]
+fn a_daemon_of_its_own_is_told_both_and_exec_too() {
+    let host = Host::new();
+    let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
+    host.put(&lease);
+    let hand = Fake::default();
+    let amounts = Amounts { milli: Some(MilliGpu(505)), memory: Some(Bytes(3 * GIB)) };
+    let resized = host.resize("web", amounts, &hand).unwrap();
+    assert!(resized.dmem && resized.mps);
+    let daemon = format!("{} 505m 3", lease.id);
+    assert_eq!(*hand.deeds.borrow(), [format!("{} 4 3", REGION.replace("01", "GPU-a")), daemon]);
+    let env = |name: &str| resized.lease.env[name].clone().unwrap();
+    assert_eq!(env("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"), "50");
+    assert_eq!(env("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"), "GPU-a=3072M");
+    assert_eq!(resized.lease.env.len(), lease.env.len());
+}
+
+#[test]
+fn what_others_hold_and_what_is_used_is_refused() {
+    let host = Host::new();
+    let lease = host.lease("web", &["GPU-a"], 250, 4);
+    host.put(&lease);
+    host.put(&host.lease("others", &["GPU-a"], 500, 5));
+    let hand = Fake { used: 3 * GIB, ..Fake::default() };
+    let refused = |amounts| {
+        let error = host.resize("web", amounts, &hand).unwrap_err();
+        assert_eq!(host.record(&lease), lease);
+        (error.code().to_string(), error.to_string())
+    };
+    let (code, text) = refused(memory(6));
+    assert_eq!(code, "no-capacity");
+    assert!(text.contains("of container others"), "{text}");
+    assert_eq!(refused(memory(11)).0, "no-match");
+    let (code, text) = refused(memory(2));
+    assert_eq!(code, "resize-unsupported");
+    assert!(text.contains("use 3 GiB of GPU 0, and 2 GiB is asked"), "{text}");
+    assert_eq!(hand.count.get(), 0);
+    host.resize("web", memory(5), &hand).unwrap();
+}
+
+#[test]
+fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
+    let host = Host::new();
+    let base = host.lease("web", &["GPU-a"], 250, 4);
+    let no = |lease: &Lease, amounts, why: &str| {
+        host.put(lease);
+        let error = host.resize("web", amounts, &Fake::default()).unwrap_err();
+        assert_eq!(error.code().as_str(), "resize-unsupported", "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.hint().is_some());
+    };
+    let effective = |isolation| {
+        let mut lease = base.clone();
+        lease.isolation.effective = isolation;
+        lease
+    };
+    no(&effective(Isolation::TimeSlicing), compute(300), "nothing holds it to a share of compute");
+    no(&effective(Isolation::CuMask), compute(300), "compute units");
+    let daemon = with_daemon(base.clone());
+    let seat = |change: fn(&mut MpsSeat)| {
+        let mut lease = daemon.clone();
+        change(lease.mps.as_mut().unwrap());
+        lease
+    };
+    no(&seat(|seat| seat.daemon = "GPU-a".into()), compute(300), "serves all leases");
+    no(&seat(|seat| seat.adopted = true), compute(300), "not gpulease's");
+    let mut bare = effective(Isolation::TimeSlicing);
+    bare.devices[0].dmem_region = None;
+    no(&bare, memory(5), "the kernel does not limit it");
+    let mut bare = seat(|seat| seat.daemon = "GPU-a".into());
+    bare.devices[0].dmem_region = None;
+    no(&bare, memory(5), "when they started, and the kernel");
+    no(&Lease { cgroup: None, ..base.clone() }, memory(5), "no cgroup of its own");
+    let mut whole = base.clone();
+    whole.devices[0].sharing = Sharing::Exclusive;
+    no(&whole, memory(5), "whole devices");
+    no(
+        &Lease { state: LeaseState::Grace, grace_until_ms: Some(u64::MAX), ..base },
+        memory(5),
+        "run",
+    );
+    let unknown = host.resize("nobody", memory(5), &Fake::default()).unwrap_err();
+    assert_eq!(unknown.code().as_str(), "unknown-lease");
+}
+
+/// Whichever deed fails, record and limits are what they were; and if putting back fails too, all
+/// errors are told and the ledger says the larger amount.
+#[test]
+fn whatever_fails_is_put_back() {
+    let host = Host::new();
+    let lease = with_daemon(host.lease("web", &["GPU-a", "GPU-b"], 250, 4));
+    host.put(&lease);
+    let amounts = |gib| Amounts { milli: Some(MilliGpu(100)), memory: Some(Bytes(gib * GIB)) };
+    for gib in [2, 8] {
+        let whole = Fake::default();
+        host.resize("web", amounts(gib), &whole).unwrap();
+        assert_eq!(whole.count.get(), 4);
+        host.put(&lease);
+        for fails in 1..=4 {
+            let hand = Fake::failing(&[fails]);
+            let error = host.resize("web", amounts(gib), &hand).unwrap_err();
+            assert_eq!(error.code().as_str(), "isolation-failed");
+            assert_eq!(error.to_string(), format!("deed {fails} failed"));
+            assert_eq!(host.record(&lease), lease, "{gib} {fails}");
+            let limits = limits_after(&hand);
+            assert!(limits.iter().all(|gib| *gib == 4), "{gib} {fails}: {:?}", hand.deeds);
+        }
+    }
+    // The second limit fails, and the first cannot be put back.
+    let hand = Fake::failing(&[3, 4]);
+    let error = host.resize("web", amounts(8), &hand).unwrap_err().to_string();
+    assert_eq!(error, "deed 3 failed; and to put it back: deed 4 failed");
+    assert_eq!(host.record(&lease).devices[0].memory_bytes, Some(Bytes(8 * GIB)));
+}
+
+/// What each region is limited to in the end.
+fn limits_after(hand: &Fake) -> Vec<u64> {
+    let mut last = std::collections::BTreeMap::new();
+    for deed in hand.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")) {
+        let words: Vec<&str> = deed.split(' ').collect();
+        let before = last.insert(words[0].to_owned(), words[2].parse::<u64>().unwrap());
+        assert!(before.is_none_or(|limit| limit.to_string() == words[1]), "{deed}");
+    }
+    last.into_values().collect()
+}
