@@ -193,8 +193,11 @@ fn leases_tell_who_holds_what_but_no_secret() {
     let lease = host.lease(&long).unwrap();
     let words = row(&text, lease.id.as_str());
     assert_eq!(words[1..6], ["0123456789ab", "runc", "bound", "0-2", "237Gi"], "{text}");
-    assert!(words[6].ends_with('s'), "{text}");
-    assert_eq!(words[7], lease.owner.pid.to_string());
+    assert_eq!(words[6..8], ["whole", "simulated"], "{text}");
+    assert!(words[8].ends_with('s'), "{text}");
+    assert_eq!(words[9], lease.owner.pid.to_string());
+    let part = row(&text, host.lease("part").unwrap().id.as_str());
+    assert_eq!(part[6..8], ["time-slicing", "advisory"], "{text}");
     assert!(text.contains(" 5:250m ") && text.contains("simulated: these devices"), "{text}");
     assert_eq!(row(&text, host.lease("gone").unwrap().id.as_str())[3], "dead");
     assert!(!text.contains("ended"), "{text}");
@@ -274,9 +277,22 @@ fn explain_grants_without_taking() {
     assert_eq!(told["request"]["sharing"], "shared");
     let device = &told["grant"]["devices"][0];
     assert_eq!((&device["milli"], &device["memory_bytes"]), (&500.into(), &(8u64 << 30).into()));
-    assert_eq!(told["grant"]["isolation"]["compute_enforcement"], "none");
+    assert_eq!(told["grant"]["isolation"]["compute_enforcement"], "advisory");
     let text = says(&host, &["explain", "kaiwo.ai/gpu-fraction=0.5"]);
-    assert!(text.contains("compute enforced by nobody, memory by nobody"), "{text}");
+    let said =
+        "\nisolation: time-slicing; compute and memory enforced by the workload's good will\n";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("\nlacks: "), "{text}");
+    let masks =
+        says(&host, &["explain", "compute=0.5", "kaiwo.ai/gpu-isolation=mps", "vendor=amd"]);
+    assert!(masks.contains("\nisolation: cu-mask in place of mps; "), "{masks}");
+    let told = tells(&host, &["explain", "compute=0.5", "vendor=amd"]);
+    assert_eq!(told["grant"]["devices"][0]["cu_mask"], "0-151");
+    let output = host.cli(&["explain", "compute=0.5", "enforcement=required", "vendor=amd"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = stdout(&output);
+    assert!(text.contains("\nrefused: enforcement-unmet: 1 AMD device with 500m asked"), "{text}");
+    assert!(text.contains("compute would be advisory: HSA_CU_MASK is a variable"), "{text}");
     assert_eq!(listing(host.path("run").as_path()), before);
 }
 

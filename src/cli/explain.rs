@@ -178,6 +178,9 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
     if request.amount != Amount::Whole || isolation.effective != Isolation::None {
         text.push('\n');
         text.push_str(&words::wrapped("isolation: ", &isolated(isolation)));
+        for lack in &isolation.lacks {
+            text.push_str(&words::wrapped("lacks: ", &shown(lack)));
+        }
     }
     let devices = || grant.devices.iter().filter_map(|granted| node.device(&granted.uuid));
     if devices().count() > 1 && devices().any(|device| device.instance().is_some()) {
@@ -195,13 +198,26 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
     Answer::new(text, json)
 }
 
+/// What is in effect and who enforces it; what was asked for, where that is something else.
 fn isolated(isolation: &IsolationRecord) -> String {
     let by = [isolation.compute_enforcement, isolation.memory_enforcement];
-    if by == [Enforcement::Simulated; 2] {
-        return format!("{}, which the driver of a real device would enforce", isolation.effective);
-    }
-    let [compute, memory] = by.map(enforcer);
-    format!("{}; compute enforced by {compute}, memory by {memory}", isolation.effective)
+    let enforced = match by {
+        [Enforcement::Simulated, Enforcement::Simulated] => {
+            "compute and memory would be enforced on a real device".to_owned()
+        }
+        [compute, memory] if compute == memory => {
+            format!("compute and memory enforced by {}", enforcer(compute))
+        }
+        by => {
+            let [compute, memory] = by.map(enforcer);
+            format!("compute enforced by {compute}, memory by {memory}")
+        }
+    };
+    let word = isolation.requested_as.unwrap_or(isolation.requested);
+    let is_other =
+        word != isolation.effective && !matches!(word, Isolation::Auto | Isolation::None);
+    let asked = if is_other { format!(" in place of {word}") } else { String::new() };
+    format!("{}{asked}; {enforced}", isolation.effective)
 }
 
 /// Who makes a limit hold, in a sentence.

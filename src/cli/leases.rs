@@ -7,6 +7,7 @@ use super::words;
 use crate::claim::liveness::{self, Holder};
 use crate::claim::sweep::short_id;
 use crate::failure::Failure;
+use crate::model::isolation::{Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -126,6 +127,7 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
         left("STATE"),
         left("DEVICES"),
         right("MEMORY"),
+        left("ISOLATION").rank(3),
         right("AGE"),
         right("PID").rank(2),
     ];
@@ -142,6 +144,7 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
             seen.state().to_owned(),
             shares(&lease.devices),
             words::memory_if_known(memory.map(sum)),
+            isolated(&lease.isolation),
             words::age(&lease.created_at, now),
             match lease.state {
                 LeaseState::Grace => "-".to_owned(),
@@ -150,6 +153,21 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
         ]
     });
     table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
+}
+
+/// `mps advisory/kernel`: what is in effect, and who enforces compute and memory; one word where
+/// that is the same.
+fn isolated(isolation: &IsolationRecord) -> String {
+    let (compute, memory) = (isolation.compute_enforcement, isolation.memory_enforcement);
+    let way = match isolation.effective {
+        // Nothing shares it out, and it is held all the same.
+        Isolation::None if compute.holds() => "whole",
+        effective => effective.as_str(),
+    };
+    match compute == memory {
+        true => format!("{way} {compute}"),
+        false => format!("{way} {compute}/{memory}"),
+    }
 }
 
 /// `0-3,6` for whole GPUs, `5:250m` for shares, `2:0-3` for MIG instances, which have none.

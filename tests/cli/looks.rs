@@ -123,7 +123,7 @@ fn arch_and_partition_are_for_the_wide_table() {
     }
     assert_eq!(
         row(&wide, "0").iter().rev().take(3).rev().collect::<Vec<_>>(),
-        [&"-", &"-", &"simulated"]
+        [&"8.9", &"-", &"simulated"]
     );
     assert_eq!(tells(&host, &["devices"])[0]["queryable"], true);
 }

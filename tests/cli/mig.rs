@@ -68,7 +68,7 @@ fn explain_tells_gpus_and_instances_apart() {
     let text = says(&host, &["explain", "mig-profile=1g.5gb", "count=2"]);
     assert!(text.contains("count=2 mig-profile=1g.5gb sharing=exclusive isolation=mig"), "{text}");
     assert_eq!(row(&text, "2:2")[1], "MIG-9a1e", "{text}");
-    assert!(text.contains("\nisolation: mig, which the driver of a real device would"), "{text}");
+    assert!(text.contains("\nisolation: mig; compute and memory would be enforced on"), "{text}");
     assert!(text.contains("\nnote: a CUDA process uses one MIG instance"), "{text}");
     let one = says(&host, &["explain", "isolation=mig"]);
     assert!(!one.contains("note:") && one.contains("\n  2:2  "), "{one}");

@@ -167,7 +167,9 @@ fn what_a_gpu_does_not_have_is_no_fault() {
         "nvmlDeviceGetTotalEccErrors": NOT_SUPPORTED, "nvmlDeviceGetRemappedRows": UNKNOWN,
         "nvmlDeviceGetMigMode": NOT_SUPPORTED, "nvmlDeviceGetNvLinkState": NOT_SUPPORTED,
     }));
-    assert_eq!(gpu.details, gpulease::model::device::Details::default());
+    let cuda = Some("12.4".to_owned());
+    let known = gpulease::model::device::Details { cuda, ..Default::default() };
+    assert_eq!(gpu.details, known, "what is the driver's");
     assert_eq!((gpu.memory_total_bytes, gpu.memory_reserved_bytes), (None, None));
     assert_eq!(gpu.healthy, Some(true));
     // One that it ought to have.
