@@ -1,10 +1,11 @@
 //! What the answer to a request has to be, found by trying every set of devices: slow, and sharing
 //! no code with the allocator but the arithmetic of shares.
 
-use super::fixtures::python;
+use super::fixtures::{python, well_equipped};
 use super::{Hold, Outsiders, Snapshot};
-use crate::model::device::{Device, Node};
+use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
+use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::request::{Amount, Count, MigChoice, Request, Selector, Source};
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ impl Case {
                 on: self.busy.iter().map(|uuid| (uuid.clone(), vec![python()])).collect(),
                 refuse: self.refuse_busy,
             },
+            facilities: well_equipped(&[]),
             ..Snapshot::idle(&self.node)
         }
     }
@@ -163,10 +165,45 @@ fn is_meant(case: &Case, device: &Device) -> bool {
     in_vain || (wanted(case, device) && (named || !case.is_cordoned(device)))
 }
 
+/// Whether the request may share the device in a way that goes with the shares that are there, on
+/// a host with MPS, for the user 0.
+fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
+    let apart = |isolation: Isolation| match isolation {
+        Isolation::Mps => 1,
+        Isolation::CuMask => 2,
+        _ => 0,
+    };
+    let has_best = match device.vendor {
+        Vendor::Nvidia => {
+            let able = device.details.arch.is_some() || case.request.isolation == Isolation::Mps;
+            able && case.request.count == Count::Exactly(1)
+        }
+        _ => device.details.compute_units.is_some(),
+    };
+    let best = if device.vendor == Vendor::Nvidia { 1 } else { 2 };
+    let ways: &[u8] = match case.request.isolation {
+        Isolation::TimeSlicing => &[0],
+        _ if !has_best => &[0],
+        Isolation::Mps => &[best],
+        _ => &[best, 0],
+    };
+    let here = holds.iter().filter(|h| h.device == device.uuid && !h.grace);
+    let firm: Vec<&Hold> = here.filter(|hold| hold.sharing == Sharing::Shared).collect();
+    let kinds: Vec<u8> = firm.iter().filter_map(|h| h.manner.isolation.map(apart)).collect();
+    let goes = |way: &u8| {
+        let strangers = firm.iter().any(|hold| hold.manner.uid.is_some_and(|uid| uid != 0));
+        kinds.iter().all(|kind| kind == way) && (*way != 1 || !strangers)
+    };
+    ways.iter().any(goes)
+}
+
 pub(super) fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     let devices = &case.node.devices;
     let (milli, memory, company) = left(devices, device, holds, |hold| !hold.grace);
     let (need_milli, need_memory) = demanded(&case.request, device);
+    if case.request.sharing == Sharing::Shared && !shares_alike(case, device, holds) {
+        return false;
+    }
     let good_company = match case.request.sharing {
         Sharing::Exclusive => company.is_none(),
         Sharing::Shared => company != Some(Sharing::Exclusive),

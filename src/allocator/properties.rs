@@ -6,6 +6,7 @@ use super::*;
 use crate::model::code::Code;
 use crate::model::device::{Device, Link, LinkKind, Node, Vendor};
 use crate::model::id::DeviceId;
+use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -31,9 +32,15 @@ fn devices() -> impl Strategy<Value = Vec<Device>> {
         1 => prop::collection::vec(profile, 0..=2).prop_map(Kind::Mig),
     ];
     let healthy = prop::sample::select(vec![None, Some(true), Some(true), Some(false)]);
-    prop::collection::vec((kind, healthy), 0..=4).prop_map(|kinds| {
+    prop::collection::vec((kind, healthy, any::<bool>()), 0..=4).prop_map(|kinds| {
         let numbered = kinds.into_iter().zip(0..);
-        let devices = numbered.flat_map(|((kind, healthy), index)| match kind {
+        let devices = numbered.flat_map(|((kind, healthy, known), index)| match kind {
+            Kind::Amd if known => {
+                vec![made_of(Device { healthy, ..mi300x(index) }, "gfx942", 304, 8, 4)]
+            }
+            Kind::Nvidia if known => {
+                vec![made_of(Device { healthy, ..h100(index) }, "9.0", 132, 1, 1)]
+            }
             Kind::Amd => vec![Device { healthy, ..mi300x(index) }],
             Kind::Nvidia => vec![Device { healthy, ..h100(index) }],
             Kind::Mig(profiles) => in_mig_mode(Device { healthy, ..h100(index) }, &profiles),
@@ -48,12 +55,25 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
     let mut targets = devices.clone();
     targets.push(h100(9));
     let amounts = prop::sample::select(vec![100_u32, 200, 250, 300, 500, 1000]);
-    let one = (prop::sample::select(targets), amounts, any::<bool>(), any::<bool>(), 0..100_u64);
+    let manner = prop::sample::select(vec![
+        None,
+        Some(Isolation::None),
+        Some(Isolation::TimeSlicing),
+        Some(Isolation::Mps),
+        Some(Isolation::CuMask),
+    ]);
+    let manner = (manner, prop::sample::select(vec![0_u32, 0, 0, 1000]));
+    let shares = (any::<bool>(), any::<bool>(), manner);
+    let one = (prop::sample::select(targets), amounts, shares, 0..100_u64);
     prop::collection::vec(one, 0..8).prop_map(move |picks| {
         let mut holds: Vec<Hold> = Vec::new();
-        for (number, (device, milli, exclusive, grace, percent)) in picks.into_iter().enumerate() {
+        for (number, (device, milli, (exclusive, grace, (isolation, uid)), percent)) in
+            picks.into_iter().enumerate()
+        {
             let mut new = hold(&device, milli, &format!("{number}"));
             new.grace = grace;
+            new.manner.isolation = isolation;
+            new.manner.uid = (isolation == Some(Isolation::Mps)).then_some(uid);
             if exclusive && milli == 1000 {
                 new.sharing = Sharing::Exclusive;
             } else {
@@ -118,7 +138,16 @@ fn requests() -> impl Strategy<Value = Request> {
         amounts(),
         prop::sample::select(vec![None, None, Some(81_008_u64), Some(90_000), Some(900_000)]),
         prop::sample::select(vec![Choice::FirstFit, Choice::BestFit, Choice::WorstFit]),
-        (any::<bool>(), choices()),
+        (
+            any::<bool>(),
+            choices(),
+            prop::sample::select(vec![
+                Isolation::Auto,
+                Isolation::Auto,
+                Isolation::Mps,
+                Isolation::TimeSlicing,
+            ]),
+        ),
     )
         .prop_map(
             |(
@@ -129,7 +158,7 @@ fn requests() -> impl Strategy<Value = Request> {
                 (amount, sharing),
                 least,
                 strategy,
-                (linked, (mig, source)),
+                (linked, (mig, source), isolation),
             )| Request {
                 count,
                 devices,
@@ -140,6 +169,7 @@ fn requests() -> impl Strategy<Value = Request> {
                 min_memory: least.map(Bytes::from_mib),
                 mig,
                 source,
+                isolation,
                 strategy,
                 topology: if linked { Topology::Preferred } else { Topology::None },
                 ..whole()

@@ -214,3 +214,15 @@ fn the_vendors_variables() {
     let input = Input { annotations: &BTreeMap::new(), env: &env, container_name: None };
     assert_eq!(parse(&input, &policy).unwrap_err().code(), Code::NotSupportedYet);
 }
+
+#[test]
+fn what_a_container_is_told_is_no_request() {
+    let read = |value: &str| with_env(&["GPULEASE_*"], &[("GPULEASE_ENFORCEMENT", value)]);
+    assert_eq!(read("compute=driver,memory=advisory"), Ok(None));
+    assert_eq!(read("compute=none,memory=simulated"), Ok(None));
+    let asked = read("required").unwrap().unwrap();
+    assert_eq!((asked.enforcement, asked.amount), (Enforce::Required, Amount::Whole));
+    for wrong in ["compute=driver", "compute=much,memory=none", "memory=none,compute=none"] {
+        assert_eq!(read(wrong).unwrap_err().code(), Code::BadRequest, "{wrong}");
+    }
+}
