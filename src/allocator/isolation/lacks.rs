@@ -6,7 +6,7 @@ use super::mode::Conflict;
 use super::plan::{Plan, Planner, capability};
 use crate::model::device::{Device, Vendor};
 use crate::model::isolation::Isolation;
-use crate::request::{Enforce, MigChoice};
+use crate::request::Enforce;
 
 const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
 
@@ -43,7 +43,6 @@ impl Planner<'_> {
         match self.request.isolation {
             Isolation::Mps if plan.effective == Isolation::TimeSlicing => Some(self.no_mps(device)),
             Isolation::CuMask if plan.effective != Isolation::CuMask => Some(no_masks(device)),
-            Isolation::Mig if matches!(self.request.mig, MigChoice::Instances(_)) => None,
             _ => None,
         }
     }
