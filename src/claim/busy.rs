@@ -1,13 +1,17 @@
-//! Who computes without a lease: processes on the node's GPUs, held against the leases.
+//! Who computes without a lease: processes on the node's GPUs, held against the leases and the MPS
+//! daemons of gpulease, whose servers compute for leases.
 
 use super::Ground;
 use super::sweep::Swept;
 use crate::allocator::{Outsider, Outsiders};
+use crate::isolation::mps;
 use crate::model::id::DeviceId;
-use crate::model::lease::{Lease, LeaseState};
+use crate::model::lease::{Lease, LeaseState, Owner};
 use crate::request::policy::Busy;
 use crate::store::Corrupt;
 use crate::sys::gpu_users::User;
+use crate::sys::identity::Here;
+use crate::sys::proc::{self, Life};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -34,7 +38,9 @@ impl Swept {
         if crowd.policy == Busy::Ignore {
             return Outsiders::default();
         }
-        for user in crowd.users.iter().filter(|user| !self.has(user, ground)) {
+        let daemons = Daemons::look(crowd.users, ground);
+        let is_outside = |user: &&User| !self.has(user, ground) && !daemons.have(user);
+        for user in crowd.users.iter().filter(is_outside) {
             for device in user.devices.keys() {
                 let outsider = Outsider { pid: user.pid, name: user.name.clone() };
                 on.entry(device.clone()).or_default().push(outsider);
@@ -52,6 +58,34 @@ impl Swept {
     fn has(&self, user: &User, ground: Ground<'_>) -> bool {
         let unreadable = |corrupt: &Corrupt| is_inside_unreadable(user, corrupt, ground);
         self.lease_of(user).is_some() || self.corrupt.iter().any(unreadable)
+    }
+}
+
+/// The MPS daemons of gpulease that run.
+#[derive(Debug)]
+pub struct Daemons(Vec<i32>);
+
+impl Daemons {
+    /// Looks for them, if there is anybody who could belong to one.
+    #[must_use]
+    pub fn look(users: &[User], ground: Ground<'_>) -> Self {
+        if users.is_empty() {
+            return Self(Vec::new());
+        }
+        let known = mps::journal::processes(&ground.paths.run).into_iter();
+        // Of one that is gone, the number may be somebody else's by now.
+        let here = Here::look(ground.paths);
+        let runs = |owner: &Owner| {
+            here.pid_namespace == Some(owner.pid_namespace)
+                && proc::life_here(owner, &here, ground.paths) == Life::Alive
+        };
+        Self(known.filter(runs).map(|owner| owner.pid).collect())
+    }
+
+    /// Whether a process is one of them, or a server of one.
+    #[must_use]
+    pub fn have(&self, user: &User) -> bool {
+        self.0.iter().any(|pid| user.ancestors.contains(pid))
     }
 }
 
@@ -191,6 +225,34 @@ mod tests {
         assert!(outside(elsewhere.clone(), &users, Busy::Avoid).is_empty());
         elsewhere.owner.pid_namespace = 2;
         assert_eq!(outside(elsewhere, &users, Busy::Avoid), [1004]);
+    }
+
+    #[test]
+    fn servers_of_our_mps_daemons_are_not_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths { run: dir.path().to_owned(), ..Paths::default() };
+        let store = Store::at(dir.path());
+        let own = i32::try_from(std::process::id()).unwrap();
+        let server = user(100_000_000, None, &[own, 1]);
+        let outside = || {
+            let ground = Ground { paths: &paths, store: &store };
+            let crowd = Crowd { users: std::slice::from_ref(&server), policy: Busy::Avoid };
+            Swept::default().outsiders(crowd, ground).on.len()
+        };
+        assert_eq!(outside(), 2);
+        let mut daemon = proc::describe(own, &paths).unwrap();
+        let place = dir.path().join("mps/GPU-a");
+        std::fs::create_dir_all(&place).unwrap();
+        let write = |daemon: &Owner| {
+            let text = serde_json::json!({ "process": daemon }).to_string();
+            std::fs::write(place.join("journal.json"), text).unwrap();
+        };
+        write(&daemon);
+        assert_eq!(outside(), 0);
+        // Another process that has its number.
+        daemon.start_time += 1;
+        write(&daemon);
+        assert_eq!(outside(), 2);
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn fish_values(command: &Command, condition: &str, script: &mut String) {
             script.push_str(&format!("complete -c {NAME} -n \"{condition}\" -f -a \"{values}\"\n"));
         }
     }
-    for inner in command.get_subcommands() {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
         let name = inner.get_name();
         let condition = match condition {
             "" => format!("__fish_{NAME}_using_subcommand {name}"),

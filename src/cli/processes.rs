@@ -5,6 +5,7 @@ use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::users::Users;
 use super::words;
+use crate::claim::busy::Daemons;
 use crate::claim::sweep::{Swept, short_id};
 use crate::failure::Failure;
 use crate::inventory::activity::ProcessKind;
@@ -43,10 +44,14 @@ pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Fa
     if node.devices.iter().any(|d| d.vendor == Vendor::Intel && !d.simulated) {
         users.notes.push("who computes on Intel's devices is not looked at".to_owned());
     }
+    let daemons = Daemons::look(&users.list, context.ground());
     let seen: Vec<Seen<'_>> = users
         .list
         .iter()
-        .map(|user| Seen::new(user, &users, swept.as_ref(), &node, context))
+        .map(|user| Seen {
+            is_daemon: daemons.have(user),
+            ..Seen::new(user, &users, swept.as_ref(), &node, context)
+        })
         .collect();
     let json = json!({
         "processes": seen.iter().map(Seen::json).collect::<Vec<_>>(),
@@ -76,6 +81,8 @@ struct Seen<'a> {
     devices: Vec<&'a Device>,
     /// `None` where the leases cannot be read.
     lease: Option<Option<&'a Lease>>,
+    /// An MPS daemon of gpulease, or its server: it computes for leases and has none.
+    is_daemon: bool,
     uid: Option<u32>,
     command: Option<String>,
 }
@@ -94,6 +101,7 @@ impl<'a> Seen<'a> {
             users,
             devices: user.devices.keys().filter_map(|uuid| node.device(uuid)).collect(),
             lease: swept.map(|swept| swept.lease_of(user)),
+            is_daemon: false,
             uid: fs::metadata(dir).ok().map(|metadata| metadata.uid()),
             command: command(user.pid, &context.paths),
         }
@@ -129,7 +137,8 @@ impl<'a> Seen<'a> {
             "user": self.owner(),
             "name": self.user.name.as_deref().map(shown),
             "command": self.command(),
-            "outside": self.lease.map(|lease| lease.is_none()),
+            "outside": self.lease.map(|lease| lease.is_none() && !self.is_daemon),
+            "mps_daemon": self.is_daemon,
             "lease": lease.map(|lease| &lease.id),
             "container_id": lease.map(|lease| &lease.container_id),
             "devices": devices.collect::<Vec<_>>(),
@@ -170,6 +179,7 @@ fn in_table(seen: &[Seen<'_>], output: &Output) -> String {
     let mut rows = Vec::new();
     for seen in seen {
         let (lease, container) = match seen.lease {
+            _ if seen.is_daemon => ("mps".to_owned(), "-".to_owned()),
             None => ("?".to_owned(), "?".to_owned()),
             Some(None) => ("outside".to_owned(), "-".to_owned()),
             Some(Some(lease)) => {

@@ -48,6 +48,12 @@ fn nvidia_module(node: &Node) {
     node.device("dev/nvidiactl");
 }
 
+/// Of the node's boot, with a process of another: that one is gone for sure.
+const DEAD_DAEMON: &str = r#"{"v": 1, "device": "GPU-1", "simulated": true, "per_lease": false,
+    "boot_id": "5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1", "prior_compute_mode": null, "kept": false,
+    "process": {"pid": 400000000, "start_time": 1, "pid_namespace": 1,
+        "boot_id": "another"}}"#;
+
 const VENDOR_HOOK: &str = r#"{"version": "1.0.0", "stages": ["prestart"], "when": {"always": true},
     "hook": {"path": "/usr/bin/nvidia-container-runtime-hook"}}"#;
 
@@ -173,6 +179,15 @@ const ROWS: &[Row] = &[
     }),
     note("records-set-aside", "run/gpulease/corrupt", |node| {
         node.write("run/gpulease/corrupt/web@run!runc.json", "{");
+    }),
+    warning("mps-journal", "gpulease mps stop GPU-1", |node| {
+        node.write("run/gpulease/mps/GPU-1/journal.json", "{");
+    }),
+    note("mps-daemon-stale", "gpulease mps reap", |node| {
+        node.write("run/gpulease/mps/GPU-1/pipe/control", "");
+    }),
+    warning("mps-daemon-dead", "gpulease mps reap", |node| {
+        node.write("run/gpulease/mps/GPU-1/journal.json", DEAD_DAEMON);
     }),
     note("leftovers", "-delete", |node| {
         node.write("run/gpulease/leases/.web.1.tmp", "{");

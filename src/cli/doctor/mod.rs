@@ -14,6 +14,7 @@ mod hooks_dirs;
 mod inventory;
 mod limits;
 mod lowlevel;
+mod mps;
 mod nvidia;
 mod programs;
 mod records;
@@ -47,6 +48,7 @@ pub(super) fn doctor(
     if essentials {
         run_dir::check(&subject, &mut found);
         records::check(&subject, &mut found);
+        mps::check(&subject, &mut found);
     }
     if all && let Some(scanned) = inventory::check(&subject, &mut found) {
         nvidia::check(&scanned, &subject, &mut found);

@@ -28,10 +28,12 @@ pub(super) fn commands() -> BTreeSet<String> {
     leaves(&Cli::command()).into_iter().map(|(path, _)| path).collect()
 }
 
-/// The commands that have none below them, by their words. clap's own `help` repeats the others.
+/// The commands that have none below them, by their words, but for those that are not for people.
+/// clap's own `help` repeats the others.
 fn leaves(command: &Command) -> Vec<(String, &Command)> {
     let mut found = Vec::new();
-    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+    let is_listed = |inner: &&Command| inner.get_name() != "help" && !inner.is_hide_set();
+    for inner in command.get_subcommands().filter(is_listed) {
         let name = inner.get_name();
         if inner.has_subcommands() {
             let below = leaves(inner).into_iter();

@@ -12,6 +12,7 @@ mod status;
 mod stop;
 
 pub(super) use args::{MPS_AFTER, MpsAction};
+pub(super) use status::{Condition, Seat, seats};
 
 use super::failure::needs_root;
 use super::node::Context;

@@ -134,7 +134,8 @@ mod whole {
     }
 }
 
-#[cfg(all(test, feature = "cli"))]
+#[cfg(feature = "cli")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::id::DeviceId;

@@ -1,0 +1,79 @@
+//! MPS daemons that nobody uses, or that are gone while somebody does.
+
+use super::finding::{Findings, plain, quoted};
+use super::subject::Subject;
+use crate::claim::Ground;
+use crate::claim::sweep::survey;
+use crate::cli::mps::{Condition, Seat, seats};
+use crate::cli::words;
+use crate::model::text::shown;
+
+/// Nothing is said where the leases cannot be read: another check says that.
+pub(super) fn check(subject: &Subject, found: &mut Findings) {
+    let dir = subject.config.run_dir.join("mps");
+    if !dir.is_dir() {
+        return;
+    }
+    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let Ok(swept) = survey(ground) else { return };
+    let seats = match seats(&swept, &subject.paths) {
+        Ok(seats) => seats,
+        Err(fault) => return found.unchecked(&dir, &fault),
+    };
+    let before = found.list.len();
+    for seat in &seats {
+        judge(seat, subject, found);
+    }
+    if !seats.is_empty() && found.list.len() == before {
+        found.ok("mps", format!("{} serve leases", words::count(seats.len(), "MPS daemon")));
+    }
+}
+
+fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
+    let name = seat.place.name();
+    let journal = seat.place.journal();
+    let kept = seat.journal.as_ref().is_some_and(|journal| journal.kept);
+    match &seat.condition {
+        // It is root's, as a rule.
+        Condition::Unreadable(why) if !subject.is_host_root => found.unchecked(&journal, why),
+        Condition::Unreadable(why) => found.warning(
+            "mps-journal",
+            format!("{} cannot be read: {}", quoted(&journal), shown(why)),
+            format!(
+                "`gpulease mps stop {name}`, then look at the GPU's compute mode, which it would have \
+                 restored: `nvidia-smi --query-gpu=compute_mode --format=csv`"
+            ),
+        ),
+        Condition::Dead if seat.leases.is_empty() && !kept => found.warning(
+            "mps-daemon-dead",
+            format!("the MPS daemon of {name} is gone, and what was done for it is not undone"),
+            "`gpulease mps reap --now`",
+        ),
+        Condition::Dead => found.fault(
+            "mps-daemon-dead",
+            format!(
+                "the MPS daemon of {name} is gone while {}: they cannot compute anew",
+                if kept && seat.leases.is_empty() {
+                    "it was to be kept".to_owned()
+                } else {
+                    format!("{} use it", words::count(seat.leases.len(), "lease"))
+                }
+            ),
+            format!(
+                "see {}; `gpulease mps stop {name} --force` and start the containers anew",
+                plain(&seat.place.log())
+            ),
+        ),
+        Condition::Stale => found.note(
+            "mps-daemon-stale",
+            format!("{} is of a daemon that was never started", quoted(&seat.place.dir())),
+            "`gpulease mps reap --now`",
+        ),
+        Condition::Running if seat.leases.is_empty() && !kept => found.note(
+            "mps-daemon-idle",
+            format!("the MPS daemon of {name} serves no lease, or not any more"),
+            "`gpulease mps reap --now`, unless a container has just ended: `mps.stop_grace`",
+        ),
+        Condition::Running => {}
+    }
+}
