@@ -50,7 +50,14 @@ fn of_the_host() -> BTreeMap<String, String> {
         let name = entry.file_name().into_string().unwrap();
         sums.insert(name, md5(&entry.path()));
     }
-    sums.insert("nvidia-smi".to_owned(), md5(&root.join("usr/lib/nvidia/current/nvidia-smi")));
+    let programs = [
+        ("nvidia-smi", "usr/lib/nvidia/current"),
+        ("nvidia-cuda-mps-control", "usr/bin"),
+        ("nvidia-cuda-mps-server", "usr/sbin"),
+    ];
+    for (name, directory) in programs {
+        sums.insert(name.to_owned(), md5(&root.join(directory).join(name)));
+    }
     sums
 }
 
