@@ -18,4 +18,6 @@ mod lab;
 mod life;
 #[path = "docker/refuse.rs"]
 mod refuse;
+#[path = "docker/shares.rs"]
+mod shares;
 mod support;
