@@ -16,6 +16,7 @@ mod lenient;
 mod limits;
 mod skim;
 mod spec_reader;
+mod spec_user;
 mod target;
 pub mod types;
 pub mod undo;

@@ -4,6 +4,7 @@ use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
 use super::file_name;
 use super::lenient::{Leaf, List, Members, Object, skip};
+use super::spec_user::{User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use serde::de::MapAccess;
 use std::collections::BTreeMap;
@@ -41,11 +42,6 @@ struct Process {
 }
 
 #[derive(Default)]
-struct User {
-    uid: Option<i64>,
-}
-
-#[derive(Default)]
 struct Capabilities {
     system_admin: bool,
 }
@@ -62,19 +58,8 @@ struct Hooks(BTreeMap<&'static str, Vec<SpecHook>>);
 struct Linux {
     devices: Vec<SpecDevice>,
     resources: Resources,
-    user_namespace: bool,
-    /// The user namespace is there already, and nothing here says how it maps.
-    joins_user_namespace: bool,
-    uid_mappings: Vec<Mapping>,
+    users: Users,
     cgroups_path: Option<String>,
-}
-
-/// An element of `linux.uidMappings` (config-linux.md, "User namespace mappings").
-#[derive(Default)]
-struct Mapping {
-    container: Option<i64>,
-    host: Option<i64>,
-    size: Option<i64>,
 }
 
 #[derive(Default)]
@@ -116,7 +101,7 @@ impl Spec {
                 None => {}
             }
         }
-        let uid = self.linux.host_uid(self.process.user.uid);
+        let uid = self.linux.users.host_uid(self.process.user.uid);
         let hooks: Vec<SpecHook> = self.hooks.0.into_values().flatten().collect();
         let is = |key: &str, value: &str| annotations.get(key).is_some_and(|v| v == value);
         Ok(Facts {
@@ -131,7 +116,7 @@ impl Spec {
             privileged: self.linux.resources.privileged,
             system_admin: self.process.capabilities.system_admin,
             open_majors: self.linux.resources.open_majors,
-            user_namespace: self.linux.user_namespace,
+            user_namespace: self.linux.users.is_apart,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
             uid,
             granted_keys,
@@ -139,31 +124,6 @@ impl Spec {
             hooks,
             named: Vec::new(),
         })
-    }
-}
-
-impl Linux {
-    /// What the host calls this user of the container; `None` for one that does not exist there.
-    fn host_uid(&self, uid: Option<i64>) -> Option<u32> {
-        let uid = uid.filter(|uid| *uid >= 0)?;
-        let host = if !self.user_namespace {
-            uid
-        } else if self.joins_user_namespace {
-            return None;
-        } else {
-            self.uid_mappings.iter().find_map(|mapping| mapping.of(uid))?
-        };
-        // The last number means "no user" to the kernel.
-        u32::try_from(host).ok().filter(|uid| *uid != u32::MAX)
-    }
-}
-
-impl Mapping {
-    fn of(&self, uid: i64) -> Option<i64> {
-        let offset = uid.checked_sub(self.container.filter(|first| *first >= 0)?)?;
-        let host = self.host.filter(|first| *first >= 0)?;
-        let is_in = offset >= 0 && offset < self.size?;
-        host.checked_add(offset).filter(|_| is_in)
     }
 }
 
@@ -222,29 +182,6 @@ impl<'de> Members<'de> for Process {
                 (name.to_owned(), value.to_owned())
             })
             .collect();
-        Ok(())
-    }
-}
-
-impl<'de> Members<'de> for User {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Members<'de> for Mapping {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let field = match key {
-            "containerID" => &mut self.container,
-            "hostID" => &mut self.host,
-            "size" => &mut self.size,
-            _ => return skip(map),
-        };
-        *field = map.next_value::<Leaf<'_>>()?.integer();
         Ok(())
     }
 }
@@ -318,11 +255,11 @@ impl<'de> Members<'de> for Linux {
             "resources" => self.resources = map.next_value::<Object<_>>()?.0,
             "namespaces" => {
                 for namespace in objects::<Namespace, A>(map)?.filter(|n| n.kind == "user") {
-                    self.user_namespace = true;
-                    self.joins_user_namespace |= !namespace.path.is_empty();
+                    self.users.is_apart = true;
+                    self.users.is_there |= !namespace.path.is_empty();
                 }
             }
-            "uidMappings" => self.uid_mappings = objects(map)?.collect(),
+            "uidMappings" => self.users.uids = objects(map)?.collect(),
             "cgroupsPath" => {
                 self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
             }

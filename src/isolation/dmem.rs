@@ -2,11 +2,10 @@
 //! (Linux, admin-guide/cgroup-v2.rst, "DMEM").
 
 use crate::paths::Paths;
-use nix::fcntl::OFlag;
+use crate::sys::kernel_file;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use thiserror::Error;
 
@@ -14,8 +13,6 @@ use thiserror::Error;
 const MAX: &str = "dmem.max";
 /// A limit that is none.
 const UNLIMITED: &str = "max";
-/// No file that is read here is as long as this.
-const BYTES_MAX: u64 = 1 << 16;
 
 /// Why a limit was not set or not lifted.
 #[derive(Debug, Error)]
@@ -193,28 +190,15 @@ fn inside<'a>(paths: &Paths, cgroup: &'a Path) -> Result<&'a Path, DmemError> {
 }
 
 fn read(path: &Path) -> Result<String, DmemError> {
-    let mut text = String::new();
-    open(path, OpenOptions::new().read(true))
-        .and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text))
-        .map_err(|error| DmemError::Read(path.to_owned(), error))?;
-    Ok(text)
+    kernel_file::read(path).map_err(|error| DmemError::Read(path.to_owned(), error))
 }
 
 fn write(path: &Path, line: &str) -> Result<(), DmemError> {
-    let written = open(path, OpenOptions::new().write(true)).and_then(|mut file| {
-        let count = file.write(line.as_bytes())?;
-        if count == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-    });
-    written.map_err(|source| DmemError::Write {
+    kernel_file::write(path, line).map_err(|source| DmemError::Write {
         path: path.to_owned(),
         line: line.to_owned(),
         source,
     })
-}
-
-/// A file of the kernel's is no link.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
 
 /// The regions that can be limited, with their sizes in bytes.

@@ -3,10 +3,11 @@
 
 use super::ask::Asked;
 use super::site::Site;
-use crate::claim::{Ground, settle::settle};
-use crate::failure::Failure;
-use crate::isolation::{Attached, dmem};
+use crate::claim::{Ground, release, settle::settle};
+use crate::failure::{Failure, chain};
+use crate::isolation::{Attached, dmem, facilities};
 use crate::model::code::Code;
+use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState};
@@ -26,6 +27,15 @@ use std::time::Duration;
 const MARGIN: Duration = Duration::from_secs(5);
 /// Its answer is one line.
 const ANSWER_MAX: usize = 1 << 16;
+
+/// What shares can be made true with. A whole device needs nothing to be held to it, so nothing is
+/// looked for.
+pub(super) fn means(asked: &Asked, site: &Site) -> Facilities {
+    match asked.request.amount {
+        Amount::Whole => Facilities::none("nothing was looked for"),
+        Amount::Share { .. } => facilities(&asked.config, &site.paths),
+    }
+}
 
 /// The place of a lease at its MPS daemon, which is started if there is none. A lease without one is
 /// given back as it is, and so is one that has taken it already, for Podman's `precreate` hook.
@@ -114,6 +124,26 @@ fn parse(answer: &[u8]) -> Option<Attached> {
     let attached: Attached = serde_json::from_slice(answer).ok()?;
     let sound = is_path(&attached.pipe) && attached.shm.as_deref().is_none_or(is_path);
     sound.then_some(attached)
+}
+
+/// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
+/// one was. Whatever fails of that is told as well; the lease then ends with this process.
+pub(super) fn undo(site: &Site, lease: &Lease, failure: Failure) -> Failure {
+    let store = site.store();
+    let ground = Ground { paths: &site.paths, store: &store };
+    let failure = match release::abandon(ground, lease) {
+        Ok(()) => failure,
+        Err(error) => {
+            failure.and(&format!("its lease stays until the next sweep: {}", chain(&error)))
+        }
+    };
+    if !may_leave_daemon(lease) {
+        return failure;
+    }
+    match reap(site.own_arguments()) {
+        Ok(()) => failure,
+        Err(error) => failure.and(&error.message),
+    }
 }
 
 /// Sees to it that no MPS daemon stays that nobody has a lease for. It takes its time, and nobody

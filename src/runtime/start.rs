@@ -6,20 +6,18 @@ use super::driver::{self, Wanted, Way};
 use super::site::Site;
 use super::{busy, granted, nodes, permit, share};
 use crate::claim::busy::Crowd;
-use crate::claim::{Ground, create, create::Claimant, release};
+use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
 use crate::injection::{
     self, Document, Facts, GRANTED_PREFIX, Injection, SpecHook, apply, revert, strip_granted,
     strip_our_hooks,
 };
-use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
-use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
+use crate::request::Source;
 use crate::request::policy::Injected;
-use crate::request::{Amount, Source};
 use crate::store::{BundleRecord, Edit};
 use crate::sys::{cgroup, failpoint};
 use std::cell::Cell;
@@ -273,7 +271,7 @@ impl<'a> Start<'a> {
                 &self.site.paths,
             ),
             uid: self.facts.uid,
-            facilities: facilities_for(asked, self.site),
+            facilities: share::means(asked, self.site),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
             idle_daemons: &Cell::new(false),
@@ -286,7 +284,7 @@ impl<'a> Start<'a> {
         let recorded = created?;
         let attached = share::attach(self.site, ground, asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(asked, &lease).map(|()| lease));
-        let lease = edited.map_err(|failure| take_back(self.site, &recorded, failure))?;
+        let lease = edited.map_err(|failure| share::undo(self.site, &recorded, failure))?;
         // This process has no more to do in a moment: to take the tree apart would be for nothing.
         std::mem::forget(self.edited.take());
         Ok(Prepared { lease, before: std::mem::take(&mut self.bytes) })
@@ -383,34 +381,6 @@ impl<'a> Start<'a> {
         let store = self.site.store();
         let ground = Ground { paths: &self.site.paths, store: &store };
         self.caller.write(ground, lease, &document.to_bytes())
-    }
-}
-
-/// A whole device needs nothing to be held to it, so nothing is looked for.
-fn facilities_for(asked: &Asked, site: &Site) -> Facilities {
-    match asked.request.amount {
-        Amount::Whole => Facilities::none("nothing was looked for"),
-        Amount::Share { .. } => facilities(&asked.config, &site.paths),
-    }
-}
-
-/// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
-/// one was. Whatever fails of that is told as well; the lease then ends with this process.
-pub(super) fn take_back(site: &Site, lease: &Lease, failure: Failure) -> Failure {
-    let store = site.store();
-    let ground = Ground { paths: &site.paths, store: &store };
-    let failure = match release::abandon(ground, lease) {
-        Ok(()) => failure,
-        Err(error) => {
-            failure.and(&format!("its lease stays until the next sweep: {}", chain(&error)))
-        }
-    };
-    if !share::may_leave_daemon(lease) {
-        return failure;
-    }
-    match share::reap(site.own_arguments()) {
-        Ok(()) => failure,
-        Err(error) => failure.and(&error.message),
     }
 }
 

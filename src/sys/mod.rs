@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod gpu_users;
 pub mod identity;
 pub mod in_root;
+pub mod kernel_file;
 #[cfg(feature = "cli")]
 pub mod kmsg;
 pub mod lock;
