@@ -17,6 +17,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+#[path = "cli/lease.rs"]
+mod lease;
 #[path = "cli/looks.rs"]
 mod looks;
 #[path = "cli/mig.rs"]

@@ -8,6 +8,7 @@ use super::examples::{
     TOP_AFTER, TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
 };
 use super::install::Engine;
+use super::lease::{LEASE_AFTER, LeaseAction};
 use super::mig::{MIG_AFTER, MigAction};
 use super::mps::{MPS_AFTER, MpsAction};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -164,6 +165,13 @@ pub(super) enum Command {
         /// unknowingly
         #[arg(long)]
         force: bool,
+    },
+
+    /// Change a lease while its container runs
+    #[command(after_help = LEASE_AFTER, arg_required_else_help = true)]
+    Lease {
+        #[command(subcommand)]
+        action: LeaseAction,
     },
 
     /// Find what is wrong with this node, and say how to set it right

@@ -2,9 +2,8 @@
 //! things that an administrator does by hand.
 //!
 //! A command reads or changes state and returns an `Answer`, text and JSON alike; only
-//! `output` writes to the terminal. Only `release`, `inventory refresh`, `cdi generate`, `install` and
-//! `uninstall`
-//! change anything.
+//! `output` writes to the terminal. Only `release`, `lease resize`, `mps`, `inventory refresh`,
+//! `cdi generate`, `install` and `uninstall` change anything.
 
 mod args;
 mod cdi;
@@ -17,6 +16,7 @@ mod explain;
 mod failure;
 mod install;
 mod inventory;
+mod lease;
 mod leases;
 #[cfg(test)]
 mod manual;
@@ -98,6 +98,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             explain::explain(&context()?, words, bundle.as_deref(), output)
         }
         Command::Release { id, force } => release::release(&context()?, id, *force),
+        Command::Lease { action } => lease::run(&context()?, action, output),
         Command::Doctor { verbose, root } => {
             Ok(doctor::doctor(cli.gpulease_config.as_deref(), root.as_deref(), *verbose, output))
         }

@@ -32,6 +32,8 @@ pub use policy::Policy;
 pub use raw::is_request_key;
 pub use types::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Strategy, Topology};
 
+#[cfg(feature = "cli")]
+use crate::model::quantity::{Bytes, MilliGpu};
 use raw::{Collected, Dialect};
 use std::collections::BTreeMap;
 
@@ -55,6 +57,24 @@ pub fn mentions_request<'k>(
     container_name: Option<&str>,
 ) -> bool {
     keys.into_iter().any(|key| raw::may_be_of(key, container_name))
+}
+
+/// An amount of compute as in `gpulease/compute`.
+///
+/// # Errors
+/// The rest of a sentence that begins with the text.
+#[cfg(feature = "cli")]
+pub fn compute_of(text: &str) -> Result<MilliGpu, &'static str> {
+    values::compute(text, Dialect::Native)
+}
+
+/// An amount of memory as in `gpulease/memory`.
+///
+/// # Errors
+/// The rest of a sentence that begins with the text.
+#[cfg(feature = "cli")]
+pub fn memory_of(text: &str) -> Result<Bytes, &'static str> {
+    values::memory(text, Dialect::Native)
 }
 
 /// Reads the request out of what a container comes with. Annotations are taken before variables

@@ -1,0 +1,43 @@
+//! What sets the limits of running containers on this host.
+
+use super::super::node::Context;
+use crate::claim::resize::Hand;
+use crate::failure::chain;
+use crate::isolation::dmem;
+use crate::isolation::mps::daemon::tools;
+use crate::isolation::mps::limits::{Share, for_all, set};
+use crate::model::lease::{LeasedDevice, MpsSeat};
+use crate::model::quantity::Bytes;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take for all that it is told. The ledger is locked meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The kernel's files and the daemons of this host.
+pub(super) struct Live<'a> {
+    pub(super) context: &'a Context,
+}
+
+impl Hand for Live<'_> {
+    fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String> {
+        let used = dmem::in_use(&self.context.paths, cgroup, region);
+        used.map(Bytes).map_err(|error| chain(&error))
+    }
+
+    fn dmem(&self, cgroup: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String> {
+        let changed = dmem::change(&self.context.paths, cgroup, region, from.0, to.0);
+        changed.map_err(|error| chain(&error))
+    }
+
+    /// The daemon's own lock is not taken: nobody ends the daemon of a lease that lives, and who
+    /// holds the ledger's lock must not wait for another.
+    fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
+        let Some(pipe) = &seat.pipe else { return Err("its MPS daemon has no directory".into()) };
+        let tools = tools(&self.context.config, &self.context.paths);
+        let tools = tools.map_err(|fault| fault.message)?;
+        let share = Share { milli: to.milli, memory: to.memory_bytes, pinned: false };
+        let front = tools.front(Path::new(pipe), Instant::now() + PATIENCE);
+        set(&front, for_all(&[share])).map_err(|fault| fault.message)
+    }
+}
