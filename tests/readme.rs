@@ -8,11 +8,13 @@
     reason = "a test may"
 )]
 
-use gpulease::allocator::{Snapshot, allocate};
+use gpulease::allocator::{Asker, Snapshot, allocate};
 use gpulease::config::Config;
 use gpulease::inventory::profiles::PROFILES;
 use gpulease::inventory::static_file;
 use gpulease::model::code::Code;
+use gpulease::model::device::{Node, Partition, Vendor};
+use gpulease::model::facilities::{Facilities, Mps, MpsDaemons};
 use gpulease::request::{Input, Policy, keys, parse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -363,5 +365,138 @@ fn the_packages_are_those_of_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     for name in [format!("gpulease_{version}-1_"), format!("gpulease-{version}-1.")] {
         assert!(README.contains(&name), "{name}");
+    }
+}
+
+const ENFORCEMENT_BEGIN: &str = "<!-- enforcement:begin -->\n";
+const ENFORCEMENT_END: &str = "<!-- enforcement:end -->";
+
+/// Lease, isolation, compute and memory of each row.
+fn enforcement_rows() -> Vec<[String; 4]> {
+    let (_, rest) = README.split_once(ENFORCEMENT_BEGIN).unwrap();
+    let (table, _) = rest.split_once(ENFORCEMENT_END).unwrap();
+    let cells = |line: &str| {
+        let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        assert_eq!(cells.len(), 7, "{line}");
+        assert!(!cells[5].is_empty(), "{line}");
+        [1, 2, 3, 4].map(|at| cells[at].clone())
+    };
+    table.lines().skip(2).map(cells).collect()
+}
+
+/// A real device in form: of a simulated node, and as large.
+fn device(profile: &str, at: usize) -> Node {
+    let profile = PROFILES.iter().find(|p| p.name == profile).unwrap();
+    let node = static_file::parse(profile.toml).unwrap();
+    let mut device = node.devices[at].clone();
+    device.simulated = false;
+    device.index = 0;
+    match device.vendor {
+        Vendor::Nvidia => device.details.arch = Some("9.0".into()),
+        _ => {
+            device.details.arch = Some("gfx942".into());
+            device.details.compute_units = Some(304);
+            device.details.xccs = Some(8);
+        }
+    }
+    Node { devices: vec![device], ..Node::default() }
+}
+
+/// A host where all is there; what is not, the rows say.
+fn means(node: &Node, dmem: bool, daemons: MpsDaemons) -> Facilities {
+    let device = &node.devices[0];
+    let region = match device.vendor {
+        Vendor::Nvidia => format!("nvidia/{}/vidmem", device.pci),
+        _ => format!("drm/{}/vram0", device.pci),
+    };
+    let exclusive = match daemons {
+        MpsDaemons::PerDevice => Ok(()),
+        MpsDaemons::PerLease => Err("there are several".into()),
+    };
+    Facilities {
+        dmem: if dmem { Ok([(region, 1 << 40)].into()) } else { Err("there is none".into()) },
+        mps: Ok(Mps { control: "/usr/bin/nvidia-cuda-mps-control".into(), daemons, exclusive }),
+    }
+}
+
+/// What the table calls a lease: its node, the request, and what the host has.
+fn situation(lease: &str) -> (Node, Vec<(&'static str, &'static str)>, Facilities, bool) {
+    use MpsDaemons::{PerDevice, PerLease};
+    let (lease, dmem) = match lease.strip_suffix(", kernel with dmem") {
+        Some(lease) => (lease, true),
+        None => (lease, false),
+    };
+    let half = vec![("gpulease/compute", "0.5")];
+    let nvidia = || device("h100x8", 0);
+    let amd = || device("mi300x8", 0);
+    let (node, request, daemons) = match lease {
+        "a whole GPU" => (nvidia(), vec![("gpulease/count", "1")], PerDevice),
+        "a MIG instance" => {
+            let profile = PROFILES.iter().find(|p| p.name == "a100x4").unwrap();
+            let mut node = static_file::parse(profile.toml).unwrap();
+            node.devices.iter_mut().for_each(|device| device.simulated = false);
+            (node, vec![("gpulease/isolation", "mig")], PerDevice)
+        }
+        "an AMD partition" | "AMD, of a partition" => {
+            let mut node = amd();
+            let gpu = node.devices[0].uuid.clone();
+            let partition = Partition { gpu, index: 0, mode: "CPX/NPS4".into() };
+            node.devices[0].details.compute_units = Some(38);
+            node.devices[0].details.xccs = Some(1);
+            node.devices[0].details.partition = Some(partition);
+            let whole = vec![("gpulease/count", "1")];
+            (node, if lease == "an AMD partition" { whole } else { half }, PerDevice)
+        }
+        "NVIDIA, by MPS" => (nvidia(), half, PerDevice),
+        "NVIDIA, by MPS, compute required" => {
+            let required = vec![("gpulease/compute", "0.5"), ("gpulease/enforcement", "required")];
+            (nvidia(), required, PerDevice)
+        }
+        "NVIDIA, by an MPS daemon of its own" => (nvidia(), half, PerLease),
+        "NVIDIA without MPS, or before Volta" | "NVIDIA without MPS" => {
+            let mut node = nvidia();
+            node.devices[0].details.arch = Some("6.1".into());
+            (node, half, PerDevice)
+        }
+        "AMD" => (amd(), half, PerDevice),
+        "Intel" => {
+            let mut node = nvidia();
+            node.devices[0].vendor = Vendor::Intel;
+            (node, half, PerDevice)
+        }
+        "any, with isolation=none" => {
+            let none = vec![("gpulease/compute", "0.5"), ("gpulease/isolation", "none")];
+            (nvidia(), none, PerDevice)
+        }
+        "any, privileged or with CAP_SYS_ADMIN" => {
+            (nvidia(), vec![("gpulease/count", "1")], PerDevice)
+        }
+        other => panic!("README.md has a row that no test knows: {other}"),
+    };
+    let confined = !lease.starts_with("any, privileged");
+    let facilities = means(&node, dmem, daemons);
+    (node, request, facilities, confined)
+}
+
+#[test]
+fn the_table_of_enforcement_is_what_the_allocator_says() {
+    let rows = enforcement_rows();
+    assert!(rows.len() >= 16, "{rows:?}");
+    for [lease, isolation, compute, memory] in rows {
+        let (node, request, facilities, confined) = situation(&lease);
+        let annotations: BTreeMap<String, String> =
+            request.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let input = Input { annotations: &annotations, env: &[], container_name: None };
+        let request = parse(&input, &Policy::default()).unwrap().unwrap();
+        let asker = Asker { uid: Some(0), confined };
+        let snapshot = Snapshot { facilities, asker, ..Snapshot::idle(&node) };
+        let grant = allocate(&snapshot, &request)
+            .unwrap_or_else(|refusal| panic!("{lease}: {}", refusal.one_line()));
+        let got = &grant.isolation;
+        assert_eq!(got.compute_enforcement.as_str(), compute, "{lease}: {got:?}");
+        assert_eq!(got.memory_enforcement.as_str(), memory, "{lease}: {got:?}");
+        if isolation != "as above" {
+            assert_eq!(got.effective.as_str(), isolation, "{lease}: {got:?}");
+        }
     }
 }
