@@ -73,8 +73,8 @@ test-packages: is-root packages ## Install, use, upgrade and remove the packages
 
 gpu-check: build ## Put what tests/gpu/run.sh needs into dist/gpu, to be run where a GPU is
 	tests/lab/setup.sh --bare
-	cargo build --release --locked --example cuda-check
-	tests/gpu/stage.sh dist/bin $(TARGET_DIR)/release/examples/cuda-check dist/gpu
+	cargo build --release --locked --example cuda-check --example cuda-share
+	tests/gpu/stage.sh dist/bin $(TARGET_DIR)/release/examples dist/gpu
 
 lint: ## Check form, lints and the hot pair's dependencies
 	cargo fmt --check

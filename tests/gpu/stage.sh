@@ -1,16 +1,16 @@
 #!/bin/bash
 # Lays out what run.sh needs on a machine where nothing can be installed.
 #
-#   stage.sh BIN_DIR CUDA_CHECK DIR
+#   stage.sh BIN_DIR EXAMPLES_DIR DIR
 set -euo pipefail
 
-[ $# = 3 ] || { echo "usage: stage.sh BIN_DIR CUDA_CHECK DIR" >&2; exit 1; }
-bin=$1 cuda=$2 dir=$3
+[ $# = 3 ] || { echo "usage: stage.sh BIN_DIR EXAMPLES_DIR DIR" >&2; exit 1; }
+bin=$1 examples=$2 dir=$3
 PATH=$PATH:/usr/sbin:/sbin
 
 rm -rf "$dir"
 mkdir -p "$dir/lib"
-install -m 0755 "$bin"/gpulease* "$cuda" tests/gpu/run.sh "$(command -v runc)" /bin/busybox "$dir/"
+install -m 0755 "$bin"/gpulease* "$examples/cuda-check" "$examples/cuda-share" tests/gpu/run.sh "$(command -v runc)" /bin/busybox "$dir/"
 # runc's own libraries but for the C library, which every machine has.
 ldd "$(command -v runc)" | grep -o '/[^ ]*' | grep -v '/\(libc\|ld-linux[^/]*\|libpthread\|libdl\)\.so' |
     xargs -r -I{} cp -L {} "$dir/lib/"
