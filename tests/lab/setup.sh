@@ -5,6 +5,7 @@
 #   setup.sh          everything
 #   setup.sh --bare   only the packages that bare runc/crun tests need
 #   setup.sh --vm     only the packages that tests/vm needs to make and boot its machine
+#   setup.sh --dmem   these, and the packages that build the kernel of tests/vm/dmem.sh
 #
 # The whole also fetches NVIDIA's files, by nvidia.sh, and gives CACHE/SUITE/opt/host/crun and
 # .../runc, made to run on this host outside of the lab root. crun 1.8, Debian 12's, cannot set device
@@ -44,8 +45,8 @@ esac
 only=
 case $#:${1-} in
 0:) ;;
-1:--bare | 1:--vm) only=$1 ;;
-*) die "usage: setup.sh [--bare|--vm]" ;;
+1:--bare | 1:--vm | 1:--dmem) only=$1 ;;
+*) die "usage: setup.sh [--bare|--vm|--dmem]" ;;
 esac
 
 # /usr/sbin, where Debian puts runc, is not on every PATH.
@@ -55,7 +56,15 @@ export PATH
 # Prints the packages whose program is missing.
 missing() {
     local p
-    if [ "$only" = --vm ]; then
+    if [ "$only" = --dmem ]; then
+        for p in bc bison flex gcc make; do
+            command -v "$p" >/dev/null || echo "$p"
+        done
+        command -v xz >/dev/null || echo xz-utils
+        [ -e /usr/include/stdio.h ] || echo libc6-dev
+        [ -e /usr/include/libelf.h ] || echo libelf-dev
+    fi
+    if [ "$only" = --vm ] || [ "$only" = --dmem ]; then
         command -v qemu-system-x86_64 >/dev/null || echo qemu-system-x86
         command -v mkfs.ext4 >/dev/null || echo e2fsprogs
     else
@@ -65,9 +74,9 @@ missing() {
     fi
     # Any "busybox" will not do: it must run in a rootfs that has no libc.
     [ -e /var/lib/dpkg/info/busybox-static.list ] || echo busybox-static
-    if [ "$only" = --vm ] || { [ -z "$only" ] && ! built; }; then
+    if [ "${only:---bare}" != --bare ] || { [ -z "$only" ] && ! built; }; then
         command -v mmdebstrap >/dev/null || echo mmdebstrap
-        [ "$only" = --vm ] || command -v patchelf >/dev/null || echo patchelf
+        [ -n "$only" ] || command -v patchelf >/dev/null || echo patchelf
         # Early Debian 12 images lack the key that signs Debian 13.
         [ -e "/usr/share/keyrings/$keyring" ] ||
             echo debian-archive-keyring
