@@ -362,8 +362,11 @@ impl<'a> Start<'a> {
         if let Some(seat) = &lease.mps {
             injection.mounts.extend(injection::mps_mounts(seat));
         }
-        if self.caller.sets_unified() {
-            injection.dmem = share::regions(lease);
+        // A runtime writes the whole text at once, and the kernel takes one region in a write: those
+        // of several devices are left to the hook.
+        let regions = share::regions(lease);
+        if self.caller.sets_unified() && regions.len() == 1 {
+            injection.dmem = regions;
         }
         injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)
