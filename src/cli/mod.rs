@@ -2,8 +2,8 @@
 //! things that an administrator does by hand.
 //!
 //! A command reads or changes state and returns an `Answer`, text and JSON alike; only
-//! `output` writes to the terminal. Only `release`, `lease resize`, `mps`, `inventory refresh`,
-//! `cdi generate`, `install` and `uninstall` change anything.
+//! `output` writes to the terminal. Only `release`, `lease resize`, `inventory refresh`,
+//! `cdi generate`, `install`, `uninstall` and `mps`, but for its `status`, change anything.
 
 mod args;
 mod cdi;
