@@ -195,7 +195,7 @@ fn random_kills_leave_nothing() {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         u64::from((seed >> 8) % below)
     };
-    for round in 0..20 {
+    for _ in 0..20 {
         let lease = node.lease("a", 250, 1024);
         let mut attach = node.attach_command(&lease).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(random(120)));
@@ -209,13 +209,14 @@ fn random_kills_leave_nothing() {
             reap.wait().unwrap();
         } else {
             node.attached(&lease);
-            assert_eq!(node.processes(), [node.daemon_pid()], "round {round}");
+            // The front end of the attach that was killed dies with it, in its own time.
+            eventually(|| node.processes() == [node.daemon_pid()]);
             if random(2) == 0 {
                 kill(node.daemon_pid());
             }
             node.release(&lease);
         }
-        assert!(node.processes().len() <= 1, "round {round}: {:?}", node.processes());
+        eventually(|| node.processes().len() <= 1);
     }
     node.reap();
 }
