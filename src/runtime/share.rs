@@ -17,6 +17,7 @@ use crate::store::Entry;
 use crate::sys::ask::{AskError, ask_killable};
 use crate::sys::exec::start_detached;
 use crate::sys::programs;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -118,12 +119,19 @@ fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
 }
 
-/// The paths become the sources of mounts.
+/// The paths become the sources of mounts. Read as a tree, for which the reader is there already.
 fn parse(answer: &[u8]) -> Option<Attached> {
-    let is_path = |path: &str| path.starts_with('/') && !path.contains(char::is_control);
-    let attached: Attached = serde_json::from_slice(answer).ok()?;
-    let sound = is_path(&attached.pipe) && attached.shm.as_deref().is_none_or(is_path);
-    sound.then_some(attached)
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let path = |value: &Value| {
+        let is_path = |path: &&str| path.starts_with('/') && !path.contains(char::is_control);
+        value.as_str().filter(is_path).map(str::to_owned)
+    };
+    let shm = match answer.get("shm")? {
+        Value::Null => None,
+        other => Some(path(other)?),
+    };
+    let (pipe, adopted) = (path(answer.get("pipe")?)?, answer.get("adopted")?.as_bool()?);
+    Some(Attached { pipe, shm, adopted })
 }
 
 /// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
