@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// What `gpulease mps attach` may take beyond the time that a daemon has to start, which it has
 /// twice: another start may be at the same device.
-const MARGIN: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(15);
 /// Its answer is one line.
 const ANSWER_MAX: usize = 1 << 16;
 
