@@ -67,7 +67,6 @@ fn injection(minor: u32, nonce: &str) -> Injection {
         hooks: HookStage::ALL.map(|stage| hook(stage, nonce)).to_vec(),
         mounts: vec![library(minor)],
         masked: vec![format!("/proc/driver/nvidia/gpus/0000:0{minor}:00.0")],
-        dmem: [(format!("drm/0000:0{minor}:00.0/vram"), 8 << 30)].into(),
         withhold: withhold.collect(),
     }
 }
@@ -170,8 +169,6 @@ fn the_edit_is_exactly_what_was_intended() {
     }));
     let masked = expected["linux"]["maskedPaths"].as_array_mut().unwrap();
     masked.push(json!("/proc/driver/nvidia/gpus/0000:00:00.0"));
-    expected["linux"]["resources"]["unified"]["dmem.max"] =
-        json!("drm/0000:00:00.0/vram 8589934592");
 
     assert_eq!(differences(&expected, &after.tree()), BTreeMap::new());
     assert_eq!(after.tree(), expected);
@@ -190,7 +187,6 @@ fn the_edit_is_exactly_what_was_intended() {
         "/linux/devices/",
         "/linux/resources/devices/",
         "/linux/maskedPaths/",
-        "/linux/resources/unified",
         "/mounts/",
     ];
     for pointer in differences(&before.tree(), &after.tree()).keys() {
@@ -270,9 +266,6 @@ fn the_edited_spec_is_one_to_oci_spec() {
         assert_eq!(hook.timeout(), Some(10));
     }
 
-    let unified = linux.resources().as_ref().unwrap().unified().as_ref().unwrap();
-    assert_eq!(unified["dmem.max"], "drm/0000:00:00.0/vram 8589934592");
-
     let process = typed.process().as_ref().unwrap();
     assert_eq!(process.user().additional_gids().as_deref(), Some([1000, 27, 44].as_slice()));
     let env = process.env().as_ref().unwrap();
@@ -294,42 +287,6 @@ fn each_fragment_is_oci_specs_type() {
     assert_eq!(serde_json::to_value(&hook).unwrap(), fragments::hook(&entry));
     let mount: Mount = serde_json::from_value(fragments::mount(&library(0))).unwrap();
     assert_eq!(serde_json::to_value(&mount).unwrap(), fragments::mount(&library(0)));
-}
-
-#[test]
-fn limits_of_other_regions_and_lower_ones_are_kept() {
-    let text = |unified: Value| {
-        let spec = json!({"linux": {"resources": {"unified": unified}}}).to_string();
-        let mut document = Document::parse(spec.as_bytes()).unwrap();
-        let undo = apply(&mut document, &injection(0, "aa"));
-        let edited = document.tree()["linux"]["resources"]["unified"].clone();
-        if let Ok(undo) = undo {
-            revert(&mut document, &undo);
-            assert_eq!(String::from_utf8(document.to_bytes()).unwrap(), spec);
-        }
-        edited
-    };
-    let ours = "drm/0000:00:00.0/vram 8589934592";
-    assert_eq!(text(Value::Null), json!({"dmem.max": ours}));
-    let beside = text(json!({"dmem.max": null, "cpu.weight": "7"}));
-    assert_eq!(beside, json!({"dmem.max": ours, "cpu.weight": "7"}));
-    let theirs = "drm/0000:00:00.0/vram 1G\ndrm/0000:01:00.0/vram max";
-    let both = "drm/0000:01:00.0/vram max\ndrm/0000:00:00.0/vram 1073741824";
-    assert_eq!(text(json!({"dmem.max": theirs, "a": "b"})), json!({"dmem.max": both, "a": "b"}));
-    // What a runtime would not take either is not edited.
-    assert_eq!(text(json!({"dmem.max": 7})), json!({"dmem.max": 7}));
-    assert_eq!(text(json!([])), json!([]));
-}
-
-#[test]
-fn a_limit_that_was_changed_since_stays() {
-    let mut spec = docker();
-    let undo = apply(&mut spec, &injection(0, "aa")).unwrap();
-    let changed = String::from_utf8(spec.to_bytes()).unwrap().replace("8589934592", "5");
-    let mut spec = Document::parse(changed.as_bytes()).unwrap();
-    revert(&mut spec, &undo);
-    let limit = &spec.tree()["linux"]["resources"]["unified"]["dmem.max"];
-    assert_eq!(limit, "drm/0000:00:00.0/vram 5");
 }
 
 #[test]
@@ -425,8 +382,6 @@ fn tree() -> impl Strategy<Value = Value> {
             "linux",
             "devices",
             "resources",
-            "unified",
-            "dmem.max",
             "path",
             "type",
             "major",
@@ -483,18 +438,12 @@ fn spec() -> impl Strategy<Value = Value> {
     let hooks = (hook(), hook(), mounts);
     let gids = list((0..50u32).prop_map(Value::from));
     let annotations = tree().prop_map(|x| json!({"gpulease.granted/x": x, "y": "z"}));
-    let line = prop::sample::select(vec!["drm/0000:00:00.0/vram 1", "a max", "", " \n"]);
-    let lines = prop::collection::vec(line, 0..3).prop_map(|lines| lines.join("\n").into());
-    let unified =
-        maybe((maybe(lines), tree()).prop_map(|(lines, x)| json!({"dmem.max": lines, "x": x})));
-    let rest = (unified, tree());
-    (list(device), list(rule), list(variable), gids, hooks, maybe(annotations), rest).prop_map(
-        |(devices, rules, env, gids, (hooks, prestart, mounts), annotations, (unified, rest))| {
+    (list(device), list(rule), list(variable), gids, hooks, maybe(annotations), tree()).prop_map(
+        |(devices, rules, env, gids, (hooks, prestart, mounts), annotations, rest)| {
             json!({
                 "rest": rest,
                 "annotations": annotations,
-                "linux": {"devices": devices, "rest": rest,
-                    "resources": {"devices": rules, "unified": unified}},
+                "linux": {"devices": devices, "rest": rest, "resources": {"devices": rules}},
                 "process": {"user": {"additionalGids": gids, "rest": rest}, "env": env},
                 "hooks": {"createRuntime": hooks, "prestart": prestart, "rest": rest},
                 "mounts": mounts,
@@ -526,7 +475,6 @@ fn untouchable(root: &Value) -> Value {
     for path in [
         &["linux", "devices"][..],
         &["linux", "resources", "devices"],
-        &["linux", "resources", "unified", "dmem.max"],
         &["process", "env"],
         &["process", "user", "additionalGids"],
         &["hooks", "prestart"],

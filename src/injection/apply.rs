@@ -1,11 +1,10 @@
 //! Putting an [`Injection`] into a spec.
 
-use super::dmem::{self, DMEM_MAX, UNIFIED};
-use super::document::{Document, DocumentError, Kind, expect};
+use super::document::{Document, DocumentError, Kind};
 use super::fragments;
 use super::target::{Fate, Target, edit_list, variable};
 use super::types::{GRANTED_PREFIX, HookEntry, HookStage, Injection, MountEntry, ResolvedNode};
-use super::undo::{Created, DmemUndo, Undo, revert, take_granted};
+use super::undo::{Created, Undo, revert, take_granted};
 use super::withhold::Withheld;
 use crate::model::text::shown;
 use serde_json::Value;
@@ -72,7 +71,6 @@ fn edit(
     edit_env(document, Target::Env, &injection.env, undo)?;
     edit_mounts(document, &injection.mounts, undo)?;
     edit_masked(document, &injection.masked, undo)?;
-    edit_dmem(document, &injection.dmem, undo)?;
     edit_annotations(document, &injection.annotations, undo)?;
     for stage in HookStage::ALL {
         append_hooks(document, stage, &injection.hooks, undo)?;
@@ -285,34 +283,6 @@ fn edit_annotations(
             undo.annotations_set.push((key.clone(), value.clone()));
         }
     }
-    Ok(())
-}
-
-/// A region's line is replaced by the lower limit of both; what else is there stays.
-fn edit_dmem(
-    document: &mut Document,
-    limits: &BTreeMap<String, u64>,
-    undo: &mut Undo,
-) -> Result<(), DocumentError> {
-    if limits.is_empty() {
-        return Ok(());
-    }
-    document.create(&UNIFIED, Kind::Object, |path, was_null| {
-        undo.created.push(Created::new(path, was_null));
-    })?;
-    let Some(object) = document.object_mut(&UNIFIED)? else { return Ok(()) };
-    let before = object.get(DMEM_MAX).cloned();
-    let theirs = match &before {
-        None | Some(Value::Null) => "",
-        Some(Value::String(text)) => text,
-        Some(other) => {
-            let pointer = || format!("/{}/{DMEM_MAX}", UNIFIED.join("/"));
-            return expect(other, Kind::String, pointer);
-        }
-    };
-    let text = dmem::lines(theirs, limits);
-    object.insert(DMEM_MAX.to_owned(), text.clone().into());
-    undo.dmem = Some(DmemUndo { set: text, before });
     Ok(())
 }
 

@@ -8,7 +8,6 @@
 
 pub mod apply;
 mod chained;
-mod dmem;
 pub mod document;
 pub mod facts;
 pub mod fragments;

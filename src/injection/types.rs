@@ -141,9 +141,6 @@ pub struct Injection {
     /// Paths that the container must not read, such as what procfs shows of other GPUs
     /// (config-linux.md, "Masked Paths").
     pub masked: Vec<String>,
-    /// Limits of device memory in bytes, by the kernel's name of the region: lines of `dmem.max` in
-    /// `linux.resources.unified` (config-linux.md, "Unified").
-    pub dmem: BTreeMap<String, u64>,
     /// Annotations to set, all under `gpulease.granted/`.
     pub annotations: BTreeMap<String, String>,
     /// Hooks to append.

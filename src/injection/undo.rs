@@ -5,12 +5,11 @@
 //! engine or by a user, so taking back is by value: what we put in goes if it is there unchanged,
 //! what we took out returns if nobody has put another in its place, and the rest is not touched.
 
-use super::dmem::{DMEM_MAX, UNIFIED};
 use super::document::Document;
 use super::target::Target;
 use super::types::GRANTED_PREFIX;
 use super::{HOOK_NAME, file_name};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What an edit did to a spec. It holds values that were in the spec (environment variables
@@ -23,9 +22,6 @@ pub struct Undo {
     /// Edited lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) lists: Vec<ListUndo>,
-    /// The text of `dmem.max` that was set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) dmem: Option<DmemUndo>,
     /// Annotations that were set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) annotations_set: Vec<(String, String)>,
@@ -40,7 +36,6 @@ impl Undo {
     pub const fn is_empty(&self) -> bool {
         self.created.is_empty()
             && self.lists.is_empty()
-            && self.dmem.is_none()
             && self.annotations_set.is_empty()
             && self.annotations_removed.is_empty()
     }
@@ -59,21 +54,6 @@ impl Created {
     pub(super) fn new(path: &[&str], was_null: bool) -> Self {
         Self { path: path.iter().map(|key| (*key).to_owned()).collect(), was_null }
     }
-}
-
-/// The edit of `dmem.max`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DmemUndo {
-    /// What was put in.
-    pub(super) set: String,
-    /// What was there, a null perhaps.
-    #[serde(default, deserialize_with = "some_value", skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<Value>,
-}
-
-/// A member that is there is a value, be it null.
-fn some_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
 }
 
 /// The edit of one list.
@@ -140,15 +120,6 @@ pub fn revert(document: &mut Document, undo: &Undo) {
                     value.clone(),
                 );
             }
-        }
-    }
-    if let Some(edit) = &undo.dmem
-        && let Ok(Some(unified)) = document.object_mut(&UNIFIED)
-        && unified.get(DMEM_MAX).and_then(Value::as_str) == Some(&edit.set)
-    {
-        match &edit.before {
-            Some(before) => drop(unified.insert(DMEM_MAX.to_owned(), before.clone())),
-            None => drop(unified.shift_remove(DMEM_MAX)),
         }
     }
     for edit in undo.lists.iter().rev() {
@@ -280,7 +251,6 @@ mod tests {
                 options: vec![text("ro"), text("bind")],
             }],
             masked: vec![text("/proc/driver/nvidia/gpus/0000:02:00.0")],
-            dmem: [(text("drm/0000:02:00.0/vram"), 5)].into(),
             withhold: vec![HostNode { path: text("/dev/nvidia1"), numbers: Some((195, 1)) }],
         }
     }

@@ -1,5 +1,9 @@
 //! The kernel's dmem controller, which limits a cgroup's device memory: cgroup v2, since Linux 6.14
 //! (Linux, admin-guide/cgroup-v2.rst, "DMEM").
+//!
+//! The hook sets the limits, not `linux.resources.unified` of the spec: crun enables no controller
+//! that it does not know, and fails the start; runc writes a text of several regions at once, of which
+//! the kernel takes none; and `runc update` would set what the spec said again after a resize.
 
 use crate::paths::Paths;
 use crate::sys::kernel_file;
@@ -11,6 +15,9 @@ use thiserror::Error;
 
 /// The file that limits a cgroup.
 const MAX: &str = "dmem.max";
+/// What a kernel lacks that is older, or was built without it, as Debian's are (Linux 7.3).
+const NO_CONTROLLER: &str =
+    "the kernel has no dmem controller (Linux 6.14 or later, built with CONFIG_CGROUP_DMEM)";
 /// A limit that is none.
 const UNLIMITED: &str = "max";
 
@@ -210,7 +217,7 @@ pub(super) fn regions(paths: &Paths) -> Result<BTreeMap<String, u64>, String> {
     let controllers = fs::read_to_string(root.join("cgroup.controllers"))
         .map_err(|_| "cgroup v2 is not mounted on /sys/fs/cgroup".to_owned())?;
     if !controllers.split_ascii_whitespace().any(|controller| controller == "dmem") {
-        return Err("the kernel has no dmem controller, which came with Linux 6.14".to_owned());
+        return Err(NO_CONTROLLER.to_owned());
     }
     let capacity = fs::read_to_string(root.join("dmem.capacity"))
         .map_err(|error| format!("dmem.capacity cannot be read: {error}"))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The means of this host. A fault is a phrase without a full stop that says what is missing, for
-/// messages: `the kernel has no dmem controller, which came with Linux 6.14`.
+/// messages: `the kernel has no dmem controller`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facilities {
     /// The regions of `dmem.capacity` with their sizes in bytes (Linux, admin-guide/cgroup-v2.rst,

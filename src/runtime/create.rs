@@ -84,10 +84,6 @@ impl Caller for Create<'_> {
         lowlevel::vendor_of(&self.shim.runtime)
     }
 
-    fn sets_unified(&self) -> bool {
-        self.vendor().is_none() && lowlevel::Kind::of(&self.shim.runtime) == lowlevel::Kind::Runc
-    }
-
     fn pid_file(&self) -> Option<String> {
         let path = self.shim.call.pid_file.as_ref()?;
         let absolute = std::path::absolute(path).ok()?;

@@ -47,12 +47,6 @@ pub(crate) trait Caller {
         None
     }
 
-    /// Whether the low-level runtime hands the controller of every file of the unified hierarchy that
-    /// the spec sets down to the container's cgroup: crun does not know `dmem`, and fails.
-    fn sets_unified(&self) -> bool {
-        false
-    }
-
     /// Where the container's pid will be written.
     fn pid_file(&self) -> Option<String>;
 
@@ -361,12 +355,6 @@ impl<'a> Start<'a> {
         driver::add(&mut injection, &wanted, way)?;
         if let Some(seat) = &lease.mps {
             injection.mounts.extend(injection::mps_mounts(seat));
-        }
-        // A runtime writes the whole text at once, and the kernel takes one region in a write: those
-        // of several devices are left to the hook.
-        let regions = share::regions(lease);
-        if self.caller.sets_unified() && regions.len() == 1 {
-            injection.dmem = regions;
         }
         injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)

@@ -40,7 +40,7 @@ fn all_means(device: &Device) -> Facilities {
 
 /// The same without the kernel's limits.
 fn no_dmem(device: &Device) -> Facilities {
-    let dmem = Err("the kernel has no dmem controller, which came with Linux 6.14".into());
+    let dmem = Err("the kernel has no dmem controller".into());
     Facilities { dmem, ..all_means(device) }
 }
 
@@ -229,8 +229,7 @@ fn instances_are_kept_apart_by_the_driver() {
 fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
     let memory = || share(None, Some(Bytes::from_mib(4000)));
     let both = || share(Some(500), Some(Bytes::from_mib(4000)));
-    let dmem =
-        "memory would be advisory: the kernel has no dmem controller, which came with Linux 6.14";
+    let dmem = "memory would be advisory: the kernel has no dmem controller";
     type Row = (Device, fn(&Device) -> Facilities, Request, String);
     let rows: Vec<Row> = vec![
         (nvidia("9.0"), no_dmem, memory(), dmem.into()),

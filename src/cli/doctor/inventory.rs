@@ -169,7 +169,7 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
     }
 }
 
-/// `dmem` is the cgroup controller for device memory (kernel 6.14, cgroup v2).
+/// `dmem` is the cgroup controller for device memory (Linux 6.14, cgroup v2).
 fn memory_limits(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
     let controllers = subject.paths.sys.join("fs/cgroup/cgroup.controllers");
     let controllers = fs::read_to_string(controllers).unwrap_or_default();
@@ -180,8 +180,8 @@ fn memory_limits(inventory: &Inventory, subject: &Subject, found: &mut Findings)
             "dmem-missing",
             "there is no cgroup controller dmem: the kernel does not hold a container to its \
              share of a device's memory",
-            "put only containers that trust each other on one device; dmem needs Linux 6.14 and \
-             cgroup v2, and this version of gpulease sets no limit by it yet",
+            "put only containers that trust each other on one device; dmem needs cgroup v2 and Linux \
+             6.14 or later, built with CONFIG_CGROUP_DMEM",
         );
     }
 }
