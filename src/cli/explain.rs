@@ -89,7 +89,11 @@ pub(super) fn explain(
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;
     let users = context.users_that_count(&node);
-    let asker = Asker { uid: Some(0), confined: confines(&facts, &request, &node, &context.paths) };
+    let asker = Asker {
+        // Without a bundle it is root's, as most are.
+        uid: if bundle.is_some() { facts.uid } else { Some(0) },
+        confined: confines(&facts, &request, &node, &context.paths),
+    };
     let snapshot = Snapshot {
         asker,
         facilities: facilities(&context.config, &context.paths),

@@ -8,12 +8,14 @@ use crate::inventory::{self, Inventory};
 use crate::paths::Paths;
 use crate::store::{Entry, Store};
 use crate::sys::identity;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// The host and what is configured on it.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) paths: Paths,
+    config_path: PathBuf,
     pub(super) config: Config,
     pub(super) store: Store,
 }
@@ -21,14 +23,20 @@ pub(super) struct Context {
 impl Context {
     /// Reads the configuration, strictly.
     pub(super) fn new(config: Option<&Path>) -> Result<Self, Failure> {
-        let config = config::load(&config::locate(config))?;
+        let config_path = config::locate(config);
+        let config = config::load(&config_path)?;
         let paths = Paths { run: config.run_dir.clone(), ..Paths::default() };
         let store = Store::at(&config.run_dir);
-        Ok(Self { paths, config, store })
+        Ok(Self { paths, config_path, config, store })
     }
 
     pub(super) const fn ground(&self) -> Ground<'_> {
         Ground { paths: &self.paths, store: &self.store }
+    }
+
+    /// What another `gpulease` has to be told to see the same.
+    pub(super) fn own_arguments(&self) -> Vec<OsString> {
+        vec!["--gpulease-config".into(), self.config_path.clone().into()]
     }
 
     /// All lease records, as they lie.

@@ -10,6 +10,7 @@ use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
+use crate::runtime::share;
 use crate::store::{Corrupt, Entry};
 use crate::sys::identity;
 use serde_json::json;
@@ -20,7 +21,7 @@ pub(super) fn release(context: &Context, id: &str, force: bool) -> Result<Answer
         return Err(needs_root("to release a lease"));
     }
     match release_by_name(context.ground(), id, force, CREATE_DEADLINE) {
-        Ok(Entry::Lease(lease)) => Ok(released(context, &lease, force)),
+        Ok(Entry::Lease(lease)) => released(context, &lease, force),
         Ok(Entry::Corrupt(corrupt)) => Ok(set_aside(context, &corrupt, force)),
         Err(error @ ClaimError::Corrupt { .. }) => Err(Failure::from(error).hint(
             "stop the container; --force moves the record aside, and the devices that it stood \
@@ -30,10 +31,14 @@ pub(super) fn release(context: &Context, id: &str, force: bool) -> Result<Answer
     }
 }
 
-fn released(context: &Context, lease: &Lease, force: bool) -> Answer {
+fn released(context: &Context, lease: &Lease, force: bool) -> Result<Answer, Failure> {
     let in_grace = lease.state == LeaseState::Grace;
     // After the fact, and only to tell what was done: whoever was released alive, was by force.
     let alive = !in_grace && liveness::holder(lease, &context.paths) != Holder::Dead;
+    // What a container that goes on running is held by stays.
+    if !alive && !in_grace {
+        share::end(context.ground(), lease, context.own_arguments())?;
+    }
     let container = shown(lease.container_id.as_str());
     let mut text = format!(
         "released lease {} of container {container} ({}): GPU {}\n",
@@ -63,7 +68,7 @@ fn released(context: &Context, lease: &Lease, force: bool) -> Answer {
             "forced": force,
         }
     });
-    Answer::new(text, json)
+    Ok(Answer::new(text, json))
 }
 
 fn set_aside(context: &Context, corrupt: &Corrupt, force: bool) -> Answer {

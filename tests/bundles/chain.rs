@@ -14,6 +14,9 @@ case " $* " in *" create "*) cp "$bundle/config.json" "$OUT/seen-$(basename "$bu
 exec "$RUNTIME" "$@"
 "#;
 
+/// Who holds a container to a whole device.
+const WHOLE: &str = "compute=kernel,memory=kernel";
+
 /// Two GPUs of AMD's that have an id and none, and whose nodes need not be there.
 const AMD: &str = r#"
 [[device]]
@@ -105,12 +108,13 @@ pub fn the_vendors_runtime_is_told_the_lease(place: Place) {
     let lease = steps.lease("held");
     assert_eq!(uuids(&lease), [LOOP]);
 
-    // Nothing but the two variables, our hooks and what we say of the grant.
+    // Nothing but the variables, our hooks and what we say of the grant.
     let mut expected = with_env(
         before,
         &["DOCKER_RESOURCE_GPU"],
         &[
             ("NVIDIA_VISIBLE_DEVICES", LOOP.to_owned()),
+            ("GPULEASE_ENFORCEMENT", WHOLE.to_owned()),
             ("NVIDIA_DRIVER_CAPABILITIES", "compute,utility".to_owned()),
         ],
     );
@@ -212,7 +216,10 @@ pub fn a_container_without_a_lease_gets_no_gpu(place: Place) {
     assert_eq!(uuids(&steps.lease("held")), ["GPU-0123456789abcdef"]);
     assert_eq!(seen(&lab, "without"), with_env(without, &["AMD_VISIBLE_DEVICES"], &[]));
     assert_eq!(seen(&lab, "none"), none);
-    let ids = [("AMD_VISIBLE_DEVICES", "0x0123456789abcdef".to_owned())];
+    let ids = [
+        ("AMD_VISIBLE_DEVICES", "0x0123456789abcdef".to_owned()),
+        ("GPULEASE_ENFORCEMENT", WHOLE.to_owned()),
+    ];
     assert_eq!(seen(&lab, "one")["process"], with_env(one, &[], &ids)["process"]);
     assert!(seen(&lab, "one")["linux"]["devices"].as_array().is_none_or(Vec::is_empty));
 }

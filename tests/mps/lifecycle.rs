@@ -42,6 +42,24 @@ fn the_first_lease_starts_a_daemon_and_the_last_one_ends_it() {
 }
 
 #[test]
+fn a_release_by_hand_ends_the_daemon_unless_the_container_goes_on() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 500, 1024);
+    node.attached(&lease);
+    let release = |args: &[&str]| ok(node.cli(&[&["release", "a"], args].concat()));
+    release(&["--force"]);
+    assert_eq!(node.processes(), [node.daemon_pid()], "its container still computes by it");
+    // The same of a container that is gone.
+    let mut dead = node.lease("a", 500, 1024);
+    node.attached(&dead);
+    "of another boot".clone_into(&mut dead.owner.boot_id);
+    node.put(&dead);
+    release(&[]);
+    eventually(|| node.left().is_empty());
+}
+
+#[test]
 fn a_daemon_has_nothing_of_who_started_it() {
     needs_root!();
     let node = Node::new();
