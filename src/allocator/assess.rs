@@ -7,6 +7,7 @@ use super::occupancy::{Fit, Occupancy, occupancies};
 use super::selectors::{BadSelector, resolve};
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::order;
 use crate::request::{Count, MigChoice, Request, Source};
 use std::collections::BTreeSet;
 
@@ -106,7 +107,7 @@ impl<'a> Assessment<'a> {
 
     /// The vendors among the devices.
     pub(super) fn vendors(&self) -> BTreeSet<Vendor> {
-        self.devices.iter().map(|assessed| assessed.device.vendor).collect()
+        order::set(self.devices.iter().map(|assessed| assessed.device.vendor))
     }
 
     /// How many of the devices that pass `test` one set could have.

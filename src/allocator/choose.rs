@@ -17,6 +17,7 @@ use super::snapshot::{Grant, GrantedDevice};
 use super::topology;
 use crate::model::device::{Device, Vendor};
 use crate::model::mig::Place;
+use crate::model::order;
 use crate::request::{Strategy, Topology};
 
 /// A part that is measured in billionths of a device.
@@ -77,7 +78,7 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
         dmem_region: planner.limited_region(assessed.device, &assessed.demand, plan),
     };
     let mut devices: Vec<GrantedDevice> = set.into_iter().map(granted).collect();
-    devices.sort_by_key(GrantedDevice::place);
+    order::sort_by_key(&mut devices, GrantedDevice::place);
     Grant { devices, isolation, pinned }
 }
 
@@ -85,7 +86,7 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
 /// better sum by the strategy, the lower places.
 fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, u64, Vec<Place>) {
     let mut places: Vec<Place> = set.iter().map(|c| c.assessed.device.place()).collect();
-    places.sort_unstable();
+    order::sort(&mut places);
     (
         set.iter().filter(|c| c.rank.busy).count(),
         set.iter().filter(|c| c.rank.not_preferred).count(),
@@ -104,7 +105,9 @@ fn best_set<'a>(
     let usable = assessment.devices.iter().filter(of_vendor).filter(|a| a.is_usable());
     let mut candidates: Vec<Candidate<'a>> =
         usable.map(|a| Candidate { rank: rank(assessment, a), assessed: a }).collect();
-    candidates.sort_by_key(|candidate| (candidate.rank, candidate.assessed.device.place()));
+    order::sort_by_key(&mut candidates, |candidate| {
+        (candidate.rank, candidate.assessed.device.place())
+    });
     let worst_taken = candidates.get(count.checked_sub(1)?)?.rank;
     // Links decide only among devices that are equally good otherwise: those that rank with the
     // last one taken. For whole devices these are all of one class; with shares, a better linked

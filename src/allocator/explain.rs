@@ -10,6 +10,7 @@ use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
 use crate::model::mig::Place;
+use crate::model::order;
 use crate::model::quantity::MilliGpu;
 use crate::model::text::shown;
 use crate::request::{Amount, Count, MigChoice, Request};
@@ -53,8 +54,8 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
         };
         verdicts.push(verdict(device, false, reason));
     }
-    verdicts.sort_by_key(Verdict::place);
-    meant.sort_unstable();
+    order::sort_by_key(&mut verdicts, Verdict::place);
+    order::sort(&mut meant);
     let (summary, hint) = if meant.is_empty() {
         (
             format!("the selector `{name}` names no device of this node"),
@@ -77,7 +78,7 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
         .iter()
         .map(|a| verdict(a.device, a.is_usable(), reason(assessment, a)))
         .collect();
-    verdicts.sort_by_key(Verdict::place);
+    order::sort_by_key(&mut verdicts, Verdict::place);
     Refusal {
         code: match could_be_met {
             true => Code::NoCapacity,

@@ -4,10 +4,9 @@ use super::demand::Demand;
 use super::isolation::Company;
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::Device;
-use crate::model::id::DeviceId;
 use crate::model::lease::Sharing;
+use crate::model::order;
 use crate::model::quantity::{Bytes, MilliGpu};
-use std::collections::BTreeMap;
 
 /// The sum of some holds on one device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,8 +126,8 @@ pub(super) struct Occupancies<'a> {
 pub(super) fn occupancies<'a>(snapshot: &'a Snapshot<'_>) -> Occupancies<'a> {
     let mut all = vec![Occupancy::default(); snapshot.node.devices.len()];
     let mut masked = vec![Vec::new(); snapshot.node.devices.len()];
-    let positions: BTreeMap<&DeviceId, usize> =
-        snapshot.node.devices.iter().enumerate().map(|(i, device)| (&device.uuid, i)).collect();
+    let devices = snapshot.node.devices.iter().enumerate();
+    let positions = order::map(devices.map(|(position, device)| (&device.uuid, position)));
     for hold in &snapshot.holds {
         let Some(position) = positions.get(&hold.device).copied() else { continue };
         let Some(occupancy) = all.get_mut(position) else { continue };

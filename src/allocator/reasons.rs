@@ -7,10 +7,10 @@ use super::refusal::NOT_NAMED;
 use super::snapshot::{Hold, Outsider, Snapshot};
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
+use crate::model::order;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
 use crate::request::{Amount, MigChoice};
-use std::collections::BTreeSet;
 
 /// The most holders that a reason names.
 const HOLDERS_MAX: usize = 3;
@@ -142,7 +142,7 @@ fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only:
         let here = counts && hold.device == assessed.device.uuid;
         !hold.grace && (here || is_kin(assessment.snapshot, assessed.device, hold))
     });
-    let names: BTreeSet<&str> = holds.map(|hold| hold.holder.as_str()).collect();
+    let names = order::set(holds.map(|hold| hold.holder.as_str()));
     let mut text = names.iter().take(HOLDERS_MAX).copied().collect::<Vec<_>>().join(", ");
     if let Some(rest) = names.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
         text.push_str(&format!(" and {rest} more"));

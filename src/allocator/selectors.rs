@@ -2,6 +2,7 @@
 
 use crate::model::device::{Device, Node};
 use crate::model::mig::Place;
+use crate::model::order;
 use crate::model::text::shown;
 use crate::request::Selector;
 use std::collections::BTreeSet;
@@ -78,7 +79,7 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
 
 fn positions(node: &Node, test: impl Fn(&Device) -> bool) -> BTreeSet<usize> {
     let devices = node.devices.iter().enumerate();
-    devices.filter(|(_, device)| test(device)).map(|(position, _)| position).collect()
+    order::set(devices.filter(|(_, device)| test(device)).map(|(position, _)| position))
 }
 
 fn at(node: &Node, place: Place) -> BTreeSet<usize> {

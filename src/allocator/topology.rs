@@ -7,6 +7,7 @@
 
 use crate::model::device::{Device, Link, LinkKind};
 use crate::model::id::DeviceId;
+use crate::model::order;
 use std::collections::BTreeMap;
 
 /// Of two partitions of one AMD GPU.
@@ -136,7 +137,7 @@ fn greedy(scores: &Scores, count: usize) -> Vec<usize> {
             }
         }
         if best.as_ref().is_none_or(|(best, _)| score > *best) {
-            chosen.sort_unstable();
+            order::sort(&mut chosen);
             best = Some((score, chosen));
         }
     }

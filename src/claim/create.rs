@@ -11,6 +11,7 @@ use crate::model::facilities::{Facilities, MpsDaemons};
 use crate::model::id::{DeviceId, LeaseId, LeaseKey, Nonce};
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECORD_VERSION};
+use crate::model::order;
 use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
@@ -176,7 +177,7 @@ fn this_process(ground: Ground<'_>) -> Result<Owner, ClaimError> {
 /// The devices that this container held a moment ago, which it may have back.
 fn former_devices(ledger: &Ledger<'_>, key: &LeaseKey) -> Result<BTreeSet<DeviceId>, ClaimError> {
     Ok(match ledger.entry(key)? {
-        Some(Entry::Lease(lease)) => lease.devices.into_iter().map(|d| d.uuid).collect(),
+        Some(Entry::Lease(lease)) => order::set(lease.devices.into_iter().map(|d| d.uuid)),
         Some(Entry::Corrupt(_)) | None => BTreeSet::new(),
     })
 }

@@ -13,6 +13,7 @@ pub use lenient::{Lenient, LenientState, read_once, runtime_leniently};
 pub use toml_text::{TextProblem, parse as parse_toml, position};
 
 use crate::model::code::Code;
+use crate::model::order;
 use crate::paths::Paths;
 use crate::request::Policy;
 use crate::sys::checked::{FileError, read_checked};
@@ -170,7 +171,7 @@ impl Config {
             runtime: None,
             run_dir: paths.run.clone(),
             devices_file: paths.etc.join("devices.toml"),
-            sources: Source::DEFAULT.into_iter().collect(),
+            sources: order::set(Source::DEFAULT),
             driver: Driver::Auto,
             driver_root: paths.root.clone(),
             probe_timeout: Duration::from_secs(20),
@@ -192,7 +193,7 @@ impl Config {
             runtime: raw.runtime.map(|path| path.0).or(self.runtime),
             run_dir: raw.run_dir.map_or(self.run_dir, |path| path.0),
             devices_file: raw.devices_file.map_or(self.devices_file, |path| path.0),
-            sources: raw.sources.map_or(self.sources, |sources| sources.into_iter().collect()),
+            sources: raw.sources.map_or(self.sources, order::set),
             driver: raw.driver.map_or(self.driver, toml::Spanned::into_inner),
             driver_root: raw.driver_root.map_or(self.driver_root, |path| path.0),
             probe_timeout: raw.probe_timeout.map_or(self.probe_timeout, |timeout| timeout.0),

@@ -10,6 +10,7 @@ use super::visibility::{
 use super::{Facts, apply::edit_env};
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
+use crate::model::order;
 use std::collections::BTreeMap;
 
 /// Variables by which Docker's generic resources name devices: both vendors' runtimes may be told
@@ -36,7 +37,7 @@ pub fn chained(
         Vendor::Amd => {
             let mut granted: Vec<&Device> =
                 granted.iter().copied().filter(|device| device.vendor == vendor).collect();
-            granted.sort_by_key(|device| device.pci);
+            order::sort_by_key(&mut granted, |device| device.pci);
             let names: Vec<String> = granted.into_iter().filter_map(amd_id).collect();
             edits.set(AMD_VISIBLE, &names.join(","));
         }

@@ -9,6 +9,7 @@ use super::undo::Undo;
 pub(super) use crate::model::device::SIMULATED_VARIABLE as SIMULATED;
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
+use crate::model::order;
 use std::collections::BTreeMap;
 
 pub(super) const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
@@ -109,7 +110,7 @@ pub(super) fn set_capabilities(env: &mut Edits<'_>, capabilities: Option<&[Capab
 pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
     let mut amd: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Amd).collect();
-    amd.sort_by_key(|device| (device.kfd_node.is_none(), device.kfd_node, device.pci));
+    order::sort_by_key(&mut amd, |device| (device.kfd_node.is_none(), device.kfd_node, device.pci));
     amd
 }
 
@@ -117,7 +118,7 @@ pub(super) fn uuids_in_pci_order<'a>(granted: &[&'a Device]) -> Vec<&'a str> {
     let mut nvidia: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Nvidia).collect();
     // The MIG instances of one GPU share its address.
-    nvidia.sort_by_key(|device| (device.pci, device.place()));
+    order::sort_by_key(&mut nvidia, |device| (device.pci, device.place()));
     nvidia.into_iter().map(|device| device.uuid.as_str()).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Telling cheaply whether what a scan went by is still as it was.
 
 use crate::config::Source;
+use crate::model::order;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -175,7 +176,7 @@ fn look_at_entries(path: &Path) -> io::Result<Look> {
     for entry in fs::read_dir(path)? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
-    names.sort_unstable();
+    order::sort(&mut names);
     Ok(Look::Entries(names))
 }
 

@@ -5,6 +5,7 @@
 //! that it does not know, and fails the start; runc writes a text of several regions at once, of which
 //! the kernel takes none; and `runc update` would set what the spec said again after a resize.
 
+use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::kernel_file;
 use std::collections::BTreeMap;
@@ -230,7 +231,7 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
         let (region, size) = line.split_once(' ')?;
         Some((region.to_owned(), size.trim().parse().ok()?))
     };
-    text.lines().filter_map(line).collect()
+    order::map(text.lines().filter_map(line))
 }
 
 #[cfg(test)]

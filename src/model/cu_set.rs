@@ -1,5 +1,6 @@
 //! Sets of compute units of one AMD device, as `HSA_CU_MASK` names them: by their position, from 0.
 
+use crate::model::order;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -21,7 +22,7 @@ impl CuSet {
     pub fn of(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let mut sorted: Vec<(u32, u32)> =
             ranges.into_iter().filter(|(first, last)| first <= last).collect();
-        sorted.sort_unstable();
+        order::sort(&mut sorted);
         let mut set = Self::default();
         for (first, last) in sorted {
             match set.ranges.last_mut() {

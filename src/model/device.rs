@@ -5,6 +5,7 @@ use super::id::DeviceId;
 pub use super::link::{Link, LinkKind};
 use super::mig::{Mig, MigInstance, Place};
 use super::quantity::Bytes;
+use crate::model::order;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -288,7 +289,7 @@ impl Node {
     /// Puts the GPUs into PCI order, each followed by its MIG instances in the order of their ids, as
     /// NVML numbers them, and numbers them. Partitions of one GPU are in the order of theirs.
     pub fn number(&mut self) {
-        self.devices.sort_by_key(|device| {
+        order::sort_by_key(&mut self.devices, |device| {
             let partition = device.details.partition.as_ref().map(|partition| partition.index);
             (device.pci, partition, device.instance().map(|mig| (mig.gi, mig.ci)))
         });

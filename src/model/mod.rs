@@ -19,5 +19,6 @@ pub mod machine;
 pub mod mig;
 #[cfg(feature = "cli")]
 pub mod mig_layout;
+pub mod order;
 pub mod quantity;
 pub mod text;

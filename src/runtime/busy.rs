@@ -75,9 +75,10 @@ struct Told {
 /// The answer of `gpulease processes --json`; `None` for another answer than it gives.
 fn told(answer: &str) -> Option<Told> {
     let answer: Value = serde_json::from_str(answer).ok()?;
-    let asked = answer.get("asked")?.as_array()?.iter();
-    let asked = asked.map(|uuid| Some(uuid.as_str()?.to_owned())).collect::<Option<_>>()?;
-    let mut on = BTreeSet::new();
+    let (mut on, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for uuid in answer.get("asked")?.as_array()? {
+        asked.insert(uuid.as_str()?.to_owned());
+    }
     for process in answer.get("processes")?.as_array()? {
         let pid = process.get("pid")?.as_i64()?;
         for device in process.get("devices")?.as_array()? {

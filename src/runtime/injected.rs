@@ -6,6 +6,7 @@ use crate::claim::ClaimError;
 use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::order;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
@@ -26,7 +27,7 @@ pub(super) fn request(
     if found.is_empty() && facts.named.is_empty() {
         return Ok(by_hook);
     }
-    let mut uuids: BTreeSet<String> = found.iter().map(|d| d.uuid.to_string()).collect();
+    let mut uuids = order::set(found.iter().map(|d| d.uuid.to_string()));
     for name in &facts.named {
         uuids.extend(by_name(name, node)?);
     }

@@ -7,9 +7,9 @@ use crate::injection::{HostNode, READ_WRITE, ResolvedNode};
 use crate::model::code::Code;
 use crate::model::device::{Device, DeviceNode, Node};
 use crate::model::lease::Lease;
+use crate::model::order;
 use crate::paths::Paths;
 use nix::sys::stat::{major, minor};
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -32,7 +32,7 @@ pub fn of_devices(
     node: &Node,
     paths: &Paths,
 ) -> Result<Vec<ResolvedNode>, Failure> {
-    let vendors: BTreeSet<_> = devices.iter().map(|device| device.vendor).collect();
+    let vendors = order::set(devices.iter().map(|device| device.vendor));
     let control = vendors.iter().flat_map(|vendor| node.control_of(*vendor));
     let own = devices.iter().flat_map(|device| node.nodes_of(device));
     control.chain(own).map(|node| resolve(node, paths)).collect()
@@ -88,12 +88,11 @@ pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Fai
 
 /// Groups that own a node which the world cannot write: the container's user needs them.
 pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
-    let gids: BTreeSet<u32> = nodes
-        .iter()
-        .filter(|n| n.file_mode & 0o006 != 0o006 && n.gid != 0)
-        .map(|n| n.gid)
-        .collect();
-    gids.into_iter().collect()
+    let needed = nodes.iter().filter(|n| n.file_mode & 0o006 != 0o006 && n.gid != 0);
+    let mut gids: Vec<u32> = needed.map(|n| n.gid).collect();
+    order::sort(&mut gids);
+    gids.dedup();
+    gids
 }
 
 /// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a

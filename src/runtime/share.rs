@@ -11,6 +11,7 @@ use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState};
+use crate::model::order;
 use crate::model::text;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
@@ -207,7 +208,7 @@ pub(crate) fn end(ground: Ground<'_>, lease: &Lease, args: Vec<OsString>) -> Res
 pub(crate) fn regions(lease: &Lease) -> BTreeMap<String, u64> {
     let limit = |region: &Option<String>, bytes| Some((region.clone()?, bytes));
     let devices = lease.devices.iter();
-    devices.filter_map(|d| limit(&d.dmem_region, d.memory_bytes?.0)).collect()
+    order::map(devices.filter_map(|d| limit(&d.dmem_region, d.memory_bytes?.0)))
 }
 
 /// Limits the device memory of a bound lease's container.

@@ -23,6 +23,7 @@ pub use ledger::Ledger;
 pub use record::{Corrupt, Entry};
 
 use crate::model::id::LeaseKey;
+use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::{PathError, atomic, identity, lock};
@@ -149,7 +150,7 @@ impl Store {
                 names.push(key);
             }
         }
-        names.sort();
+        order::sort(&mut names);
         names.iter().filter_map(|key| self.entry(key).transpose()).collect()
     }
 

@@ -8,6 +8,7 @@
 
 use crate::model::cu_set::CuSet;
 use crate::model::device::Device;
+use crate::model::order;
 use crate::model::quantity::MilliGpu;
 
 /// The fewest granules of a device that is shared well: with ten, every share of at least
@@ -62,7 +63,7 @@ impl Shape {
     ) -> Option<CuSet> {
         let mut free: Vec<u32> =
             (0..self.granules).filter(|granule| !self.is_held(*granule, held)).collect();
-        free.sort_by_key(|granule| self.is_held(*granule, reluctantly));
+        order::sort_by_key(&mut free, |granule| self.is_held(*granule, reluctantly));
         let chosen = free.get(..usize::try_from(wanted).ok()?)?;
         Some(CuSet::of(chosen.iter().map(|granule| self.range(*granule))))
     }

@@ -4,6 +4,7 @@
 use super::{Found, pids, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
+use crate::model::order;
 use crate::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -96,7 +97,7 @@ impl<'a> Table<'a> {
             let by_number = number(fd).and_then(|number| self.by_number.get(&number));
             by_number.or_else(|| self.by_path.get(path.as_path())).map(|device| &device.uuid)
         };
-        let all: BTreeSet<&DeviceId> = open.iter().filter_map(of).collect();
+        let all = order::set(open.iter().filter_map(of));
         let has_instance = |gpu: &Device| {
             self.devices.iter().any(|device| {
                 let parent = device.instance().map(|instance| &instance.parent);
