@@ -142,7 +142,9 @@ fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only:
         let here = counts && hold.device == assessed.device.uuid;
         !hold.grace && (here || is_kin(assessment.snapshot, assessed.device, hold))
     });
-    let names = order::set(holds.map(|hold| hold.holder.as_str()));
+    let mut names: Vec<&str> = holds.map(|hold| hold.holder.as_str()).collect();
+    order::sort(&mut names);
+    names.dedup();
     let mut text = names.iter().take(HOLDERS_MAX).copied().collect::<Vec<_>>().join(", ");
     if let Some(rest) = names.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
         text.push_str(&format!(" and {rest} more"));

@@ -16,6 +16,7 @@ use crate::model::device::{Device, DeviceNode};
 use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Utility, Video};
 use crate::model::driver::{Driver, DriverFile, FileKind};
 use crate::model::machine;
+use crate::model::order;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::runtime::nodes;
@@ -102,7 +103,7 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<String> =
             names.filter(|name| name.starts_with("card") || name.starts_with("renderD")).collect();
-        names.sort_unstable();
+        order::sort(&mut names);
         for name in names {
             let node = DeviceNode { path: format!("/dev/dri/{name}"), simulated: None };
             let is_there = nodes.iter().any(|there| there.path == node.path);

@@ -107,7 +107,7 @@ impl<'a> Table<'a> {
         let told = |device: &&&Device| {
             all.contains(&device.uuid) && !(device.is_in_mig_mode() && has_instance(device))
         };
-        self.devices.iter().filter(told).map(|device| &device.uuid).collect()
+        order::set(self.devices.iter().filter(told).map(|device| &device.uuid))
     }
 }
 
