@@ -1,6 +1,7 @@
 //! What is known of a daemon: written before it is started, and read by whoever comes next.
 
 use crate::model::lease::Owner;
+use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -22,10 +23,15 @@ pub fn processes(run: &Path) -> Vec<Owner> {
     let Ok(entries) = std::fs::read_dir(run.join(DIRECTORY)) else { return Vec::new() };
     let process = |entry: std::fs::DirEntry| {
         let bytes = read(&entry.path().join(FILE))?;
-        let mut journal: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        serde_json::from_value(journal.get_mut("process")?.take()).ok()
+        serde_json::from_slice::<Started>(&bytes).ok()?.process
     };
     entries.flatten().filter_map(process).collect()
+}
+
+/// What a journal says of the process.
+#[derive(Deserialize)]
+struct Started {
+    process: Option<Owner>,
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
