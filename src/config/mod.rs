@@ -7,6 +7,7 @@
 
 mod lenient;
 mod toml_text;
+mod tree;
 mod values;
 
 pub use lenient::{Lenient, LenientState, read_once, runtime_leniently};
@@ -23,7 +24,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
-use values::RawConfig;
 
 /// Where the configuration lies unless a flag says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
@@ -185,33 +185,10 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
-    pub fn with_text(self, text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let raw: RawConfig = toml_text::parse(text)
+    pub fn with_text(mut self, text: &str, path: &Path) -> Result<Self, ConfigError> {
+        tree::read(text, values::FILE, &mut self)
             .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
-        let policy = self.policy;
-        Ok(Self {
-            runtime: raw.runtime.map(|path| path.0).or(self.runtime),
-            run_dir: raw.run_dir.map_or(self.run_dir, |path| path.0),
-            devices_file: raw.devices_file.map_or(self.devices_file, |path| path.0),
-            sources: raw.sources.map_or(self.sources, order::set),
-            driver: raw.driver.map_or(self.driver, toml::Spanned::into_inner),
-            driver_root: raw.driver_root.map_or(self.driver_root, |path| path.0),
-            probe_timeout: raw.probe_timeout.map_or(self.probe_timeout, |timeout| timeout.0),
-            hook: raw.hook.map(|path| path.0).or(self.hook),
-            policy: Policy {
-                strategy: raw.policy.strategy.unwrap_or(policy.strategy),
-                accept_env: raw
-                    .policy
-                    .accept_env
-                    .map_or(policy.accept_env, |names| names.into_iter().map(|n| n.0).collect()),
-                injected: raw.policy.injected.unwrap_or(policy.injected),
-                busy: raw.policy.busy.unwrap_or(policy.busy),
-                privileged: raw.policy.privileged.unwrap_or(policy.privileged),
-                release_grace: raw.policy.release_grace.map_or(policy.release_grace, |d| d.0),
-                max_wait: raw.policy.max_wait.map_or(policy.max_wait, |d| d.0),
-            },
-            mps: raw.mps.over(self.mps),
-        })
+        Ok(self)
     }
 }
 

@@ -124,7 +124,13 @@ fn errors_name_place_key_value_and_what_is_allowed() {
         ("probe_timeout = \"0\"", &["`probe_timeout`", "`0`", "`100ms` to `60s`"]),
         ("probe_timeout = \"2m\"", &["`probe_timeout`", "`2m`", "`100ms` to `60s`"]),
         ("[policy]\nbusy = \"x\"", &["`policy.busy`", "`x`", "`avoid`"]),
-        ("policy = 1", &["`policy`", "`1`"]),
+        ("policy = 1", &["line 1, column 10", "`policy`", "`1`", "a table"]),
+        ("[[mps]]", &["line 1, column 1", "`mps`", "a table"]),
+        ("[mps]\nfoo = 1", &["line 2, column 1", "`mps`", "`foo`", "`control`, `daemon`"]),
+        ("[mps]\ndaemon = 3", &["line 2, column 10", "`mps.daemon`", "`3`", "a string"]),
+        ("[mps]\ndaemon = { lease = {} }", &["line 2, column 10", "`mps.daemon`", "a string"]),
+        ("[mps]\nstart_timeout = \"1h\"", &["line 2, column 17", "`mps.start_timeout`", "`1h`"]),
+        ("mps.compute_mode = \"x\"", &["`mps.compute_mode`", "`x`", "`exclusive-process`"]),
         (
             "[policy]\nstrategy = \"fifo\"",
             &["line 2, column 12", "`policy.strategy`", "`best-fit`"],
@@ -132,6 +138,7 @@ fn errors_name_place_key_value_and_what_is_allowed() {
         ("[policy]\ninjected = \"x\"", &["`policy.injected`", "`x`", "`adopt`"]),
         ("[policy]\nprivileged = \"x\"", &["`policy.privileged`", "`x`", "`whole`"]),
         ("[policy]\naccept_env = \"GPULEASE_*\"", &["`policy.accept_env`", "a sequence"]),
+        ("[policy]\naccept_env = [\"GPULEASE_*\", 4]", &["line 2, column 29", "`4`", "a string"]),
         (
             "[policy]\naccept_env = [\"PATH\"]",
             &["line 2, column 14", "`policy.accept_env", "`PATH`", "`GPULEASE_*`"],

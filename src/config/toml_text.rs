@@ -39,18 +39,23 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TextProblem> {
     toml::from_str(text).map_err(|error| explain(text, error))
 }
 
-fn explain(text: &str, mut error: toml::de::Error) -> TextProblem {
-    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-    let message = one_line(error.message());
+/// What the parser says of `text`.
+pub(super) fn explain(text: &str, mut error: toml::de::Error) -> TextProblem {
+    let offset = error.span().map_or(0, |span| span.start);
     // The keys have no accessor; without its input the error prints them after the message.
     error.set_input(None);
     let printed = error.to_string();
     let key = printed
         .strip_prefix(error.message())
         .and_then(|rest| rest.trim().strip_prefix("in `"))
-        .and_then(|rest| rest.strip_suffix('`'))
-        .map(one_line);
-    TextProblem { line, column, key, message }
+        .and_then(|rest| rest.strip_suffix('`'));
+    problem(text, offset, key, error.message())
+}
+
+/// A problem at a byte of `text`.
+pub(super) fn problem(text: &str, at: usize, key: Option<&str>, message: &str) -> TextProblem {
+    let (line, column) = position(text, at);
+    TextProblem { line, column, key: key.map(one_line), message: one_line(message) }
 }
 
 /// The line and the column, both from 1, of a byte offset into `text`. An offset past the end or

@@ -1,0 +1,137 @@
+//! The configuration as a tree of values with positions, read key by key.
+//!
+//! Deriving `Deserialize` for a table of the file costs its program some 20 KB of machine code; here
+//! all tables and all kinds of values are read by the same few functions.
+
+use super::Config;
+use super::toml_text::{TextProblem, explain, problem};
+use serde::de::value::Error as WordError;
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// The keys of a table, each with what takes its value.
+pub(super) type Keys = &'static [(&'static str, fn(&mut Config, Value<'_>) -> Result<(), Wrong>)];
+
+/// Reads a file of these keys into `config`, whose content is of no use after an error.
+///
+/// # Errors
+/// Says what is wrong first: syntax, then unknown keys and values in the order of the keys.
+pub(super) fn read(text: &str, keys: Keys, config: &mut Config) -> Result<(), TextProblem> {
+    let table = DeTable::parse(text).map_err(|error| explain(text, error))?.into_inner();
+    read_table(table, keys, config).map_err(|wrong| {
+        let key = (!wrong.keys.is_empty()).then(|| wrong.keys.join("."));
+        problem(text, wrong.span.start, key.as_deref(), &wrong.message)
+    })
+}
+
+fn read_table(table: DeTable<'_>, keys: Keys, config: &mut Config) -> Result<(), Wrong> {
+    for (key, value) in table {
+        let name = key.get_ref();
+        let Some((name, take)) = keys.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = keys.iter().map(|(known, _)| *known).collect();
+            let known = known.join("`, `");
+            let message = format!("unknown field `{name}`, expected one of `{known}`");
+            return Err(Wrong { span: key.span(), keys: Vec::new(), message });
+        };
+        take(config, Value(value)).map_err(|mut wrong| {
+            wrong.keys.insert(0, *name);
+            wrong
+        })?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a value, and where.
+pub(super) struct Wrong {
+    /// Of the value, in bytes of the text.
+    span: Range<usize>,
+    /// The keys that lead to it.
+    keys: Vec<&'static str>,
+    message: String,
+}
+
+/// A value that is not read yet.
+pub(super) struct Value<'i>(Spanned<DeValue<'i>>);
+
+impl<'i> Value<'i> {
+    /// A text of which `check` makes something.
+    pub(super) fn checked<T>(self, check: fn(&str) -> Result<T, String>) -> Result<T, Wrong> {
+        let (text, span) = self.text()?;
+        check(&text).map_err(|message| Wrong { span, keys: Vec::new(), message })
+    }
+
+    /// A list of such texts. The position of an error is the list's.
+    pub(super) fn checked_list<T>(
+        self,
+        check: fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Wrong> {
+        let span = self.0.span();
+        let mut all = Vec::new();
+        for value in self.list()? {
+            let at_list = |message| Wrong { span: span.clone(), keys: Vec::new(), message };
+            all.push(check(&value.text()?.0).map_err(at_list)?);
+        }
+        Ok(all)
+    }
+
+    /// One of the words of an enumeration.
+    pub(super) fn word<T: Deserialize<'static>>(self) -> Result<T, Wrong> {
+        let (text, span) = self.text()?;
+        let word = text.into_deserializer();
+        T::deserialize(word).map_err(|error: WordError| Wrong {
+            span,
+            keys: Vec::new(),
+            message: error.to_string(),
+        })
+    }
+
+    /// The values of a list.
+    pub(super) fn list(self) -> Result<impl Iterator<Item = Value<'i>>, Wrong> {
+        let span = self.0.span();
+        match self.0.into_inner() {
+            DeValue::Array(list) => Ok(list.into_iter().map(Value)),
+            other => Err(wrong_kind(other, span, "a sequence")),
+        }
+    }
+
+    /// A table of these keys, read into `config`.
+    pub(super) fn table(self, config: &mut Config, keys: Keys) -> Result<(), Wrong> {
+        let span = self.0.span();
+        match self.0.into_inner() {
+            DeValue::Table(table) => read_table(table, keys, config),
+            other => Err(wrong_kind(other, span, "a table")),
+        }
+    }
+
+    fn text(self) -> Result<(String, Range<usize>), Wrong> {
+        let span = self.0.span();
+        match self.0.into_inner() {
+            DeValue::String(text) => Ok((text.into_owned(), span)),
+            other => Err(wrong_kind(other, span, "a string")),
+        }
+    }
+}
+
+fn wrong_kind(value: DeValue<'_>, span: Range<usize>, expected: &'static str) -> Wrong {
+    let deserializer = ValueDeserializer::from(Spanned::new(span.clone(), value));
+    let message = match deserializer.deserialize_any(Nothing(expected)) {
+        Ok(never) => match never {},
+        Err(error) => error.message().to_owned(),
+    };
+    Wrong { span, keys: Vec::new(), message }
+}
+
+/// Takes no value: says what was found and what was expected in its place.
+struct Nothing(&'static str);
+
+impl Visitor<'_> for Nothing {
+    type Value = Infallible;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
