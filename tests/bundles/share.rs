@@ -80,7 +80,7 @@ pub fn clients_of_one_gpu_have_one_daemon_and_each_its_limits(place: Place) {
     let look = "env; cd /run/gpulease-mps; echo has $(ls); ls -l pipe/control_privileged; \
                 [ -S pipe/control ] && echo socket; cat /dev/shm/*; echo $0 >/dev/shm/of-$0; \
                 touch /dev/shm/x && echo END; sleep 60";
-    for (name, part, mib) in [("one", "0.4", "4096"), ("two", "0.5", "3000")] {
+    for (name, part, mib) in [("one", "0.4", "4100"), ("two", "0.5", "3000")] {
         lab.bundle_with(name, &kaiwo(part, mib), |spec| {
             spec["process"]["args"] = serde_json::json!(["sh", "-c", look, name]);
             let env = spec["process"]["env"].as_array_mut().unwrap();
@@ -130,7 +130,7 @@ JSON
     steps.ok("delete");
     steps.ok("delete2");
     let (one, two) = (steps.out("one"), steps.out("two"));
-    has_limits(&one, "40", "GPU-m5=4096M");
+    has_limits(&one, "40", "GPU-m5=4100M");
     has_limits(&two, "50", "GPU-m5=3000M");
     for text in [&one, &two] {
         has_line(text, "has pipe");
@@ -146,7 +146,7 @@ JSON
     steps.refused("whole", "no-capacity");
     one_daemon_for_both(&steps);
     let exec = steps.ok("exec");
-    has_limits(&exec, "40", "GPU-m5=4096M");
+    has_limits(&exec, "40", "GPU-m5=4100M");
     has_line(&exec, "KEPT=1");
     assert_eq!(steps.out("left"), steps.out("daemons"), "the other one has it still");
     steps.ok("whole2");

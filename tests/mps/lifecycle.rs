@@ -3,6 +3,7 @@
 use crate::node::{Node, cgroup_roots};
 use crate::support::{eventually, needs_root, ok, stderr};
 use gpulease::model::lease::MpsSeat;
+use gpulease::model::quantity::Bytes;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
@@ -38,6 +39,42 @@ fn the_first_lease_starts_a_daemon_and_the_last_one_ends_it() {
     node.attached(&third);
     assert_eq!(node.limits(), ("10.0".to_owned(), "512M".to_owned()));
     node.release(&third);
+    node.reap();
+}
+
+/// The daemon tells whole GiB, rounded down, of whatever has 1024 MiB or more.
+#[test]
+fn shares_of_any_size_are_set_and_read_back() {
+    needs_root!();
+    let node = Node::new();
+    for (mib, told) in [
+        (1, "1M"),
+        (1023, "1023M"),
+        (1024, "1G"),
+        (1025, "1G"),
+        (1536, "1G"),
+        (22691, "22G"),
+        (40552, "39G"),
+    ] {
+        let lease = node.lease("a", 250, mib);
+        node.attached(&lease);
+        assert_eq!(node.limits().1, told, "{mib} MiB");
+        let log = fs::read_to_string(node.place().join("log/control.log")).unwrap();
+        let set = log.lines().rev().find(|line| line.contains("Cmd:set_default_device_pinned"));
+        assert!(set.unwrap().ends_with(&format!("limit 0 {mib}M")), "{set:?}");
+    }
+    // Less than a MiB is one: an amount of 0 would be no limit at all.
+    let mut lease = node.lease("a", 5, 1);
+    lease.devices[0].memory_bytes = Some(Bytes(1 << 19));
+    node.put(&lease);
+    node.attached(&lease);
+    assert_eq!(node.limits(), ("1.0".to_owned(), "1M".to_owned()));
+    // Without a share of memory there is none.
+    lease.devices[0].memory_bytes = None;
+    node.put(&lease);
+    node.attached(&lease);
+    assert_eq!(node.limits().1, "");
+    node.release(&lease);
     node.reap();
 }
 

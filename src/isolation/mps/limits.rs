@@ -41,7 +41,7 @@ pub fn for_all(shares: &[Share]) -> Limits {
 }
 
 /// Sets them, reads them back, and fails unless the daemon has taken them. Servers that run already
-/// have a limit of their own, which is set too.
+/// have limits of their own, which are set too, for clients to come.
 ///
 /// # Errors
 /// If the daemon does not answer, or says something else than what it was told.
@@ -53,13 +53,9 @@ pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Fault> {
         &format!("set_default_active_thread_percentage {percent}"),
         percent,
     )?;
+    pin(front, limits.memory)?;
     for server in front.pids("get_server_list")? {
-        let done = percentage(
-            front,
-            &format!("get_active_thread_percentage {server}"),
-            &format!("set_active_thread_percentage {server} {percent}"),
-            percent,
-        );
+        let done = of_server(front, server, limits);
         // It may have ended meanwhile.
         if let Err(fault) = done
             && front.pids("get_server_list")?.contains(&server)
@@ -67,8 +63,22 @@ pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Fault> {
             return Err(fault);
         }
     }
-    match limits.memory {
-        Some(memory) => pin(front, memory),
+    Ok(())
+}
+
+fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Fault> {
+    let Limits { percent, memory } = limits;
+    percentage(
+        front,
+        &format!("get_active_thread_percentage {server}"),
+        &format!("set_active_thread_percentage {server} {percent}"),
+        percent,
+    )?;
+    // In which form it would tell this limit has not been seen, so it is not asked.
+    match memory {
+        Some(memory) => front
+            .say(&format!("set_device_pinned_mem_limit {server} 0 {}M", whole_mib(memory)))
+            .map(drop),
         None => Ok(()),
     }
 }
@@ -84,31 +94,51 @@ fn percentage(front: &Front<'_>, get: &str, set: &str, wanted: u32) -> Result<()
     if is(&answer) { Ok(()) } else { Err(not_taken(set, &answer)) }
 }
 
-/// The device is the daemon's only one, and so its number 0.
-fn pin(front: &Front<'_>, memory: Bytes) -> Result<(), Fault> {
-    let get = "get_default_device_pinned_mem_limit 0";
-    let set = format!("set_default_device_pinned_mem_limit 0 {}M", memory.mib());
-    if mib(&front.say(get)?) == Some(memory.mib()) {
+const GET_MEMORY: &str = "get_default_device_pinned_mem_limit 0";
+
+/// The device is the daemon's only one, and so its number 0. Set whatever it has: what it tells is
+/// coarser than what it was told ([`as_told`]).
+fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Fault> {
+    let Some(memory) = memory else { return lift(front) };
+    let mib = whole_mib(memory);
+    let set = format!("set_default_device_pinned_mem_limit 0 {mib}M");
+    front.say(&set)?;
+    let answer = front.say(GET_MEMORY)?;
+    if answer == as_told(mib) { Ok(()) } else { Err(not_taken(&set, &answer)) }
+}
+
+/// Takes away what an earlier share has left. The daemon takes an amount of nothing for no limit, and
+/// has none to tell then.
+fn lift(front: &Front<'_>) -> Result<(), Fault> {
+    if !is_amount(&front.say(GET_MEMORY)?) {
         return Ok(());
     }
-    front.say(&set)?;
-    let answer = front.say(get)?;
-    if mib(&answer) == Some(memory.mib()) { Ok(()) } else { Err(not_taken(&set, &answer)) }
+    let set = "set_default_device_pinned_mem_limit 0 0M";
+    front.say(set)?;
+    let answer = front.say(GET_MEMORY)?;
+    if is_amount(&answer) { Err(not_taken(set, &answer)) } else { Ok(()) }
+}
+
+/// Rounded down, and never nothing: that would be no limit.
+fn whole_mib(memory: Bytes) -> u64 {
+    memory.mib().max(1)
+}
+
+/// How a daemon tells a limit of so many MiB: whole GiB from 1024 MiB on, rounded down, although it
+/// holds its clients to what was set (seen with 550.163).
+fn as_told(mib: u64) -> String {
+    if mib < 1024 { format!("{mib}M") } else { format!("{}G", mib >> 10) }
+}
+
+fn is_amount(answer: &str) -> bool {
+    let number = answer.strip_suffix(['M', 'G']);
+    number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 fn not_taken(command: &str, answer: &str) -> Fault {
     let answer = if answer.is_empty() { "nothing" } else { answer };
     Fault::new(format!("after `{command}` the MPS daemon says {}", shown_line(answer)))
         .hint("its log directory may tell why")
-}
-
-/// `4G` or `512M` in MiB.
-#[must_use]
-pub fn mib(text: &str) -> Option<u64> {
-    if let Some(number) = text.strip_suffix('G') {
-        return number.parse::<u64>().ok()?.checked_mul(1024);
-    }
-    text.strip_suffix('M')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -132,10 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_read_in_both_units() {
-        assert_eq!(
-            (mib("4G"), mib("512M"), mib(""), mib("x")),
-            (Some(4096), Some(512), None, None)
-        );
+    fn amounts_are_told_in_whole_gib_from_one_on() {
+        let told = [1, 1023, 1024, 1025, 1536, 22691, 40552].map(as_told);
+        assert_eq!(told, ["1M", "1023M", "1G", "1G", "1G", "22G", "39G"]);
+        assert!(is_amount("4G") && is_amount("512M"));
+        assert_eq!(whole_mib(Bytes(1 << 19)), 1, "0M would be no limit");
+        assert!(!is_amount("") && !is_amount("M") && !is_amount("No limit"));
     }
 }
