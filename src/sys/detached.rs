@@ -21,7 +21,7 @@ pub struct Daemon<'a> {
     pub variables: &'a [(&'a str, &'a OsStr)],
     /// The directory that it sees as `/dev/shm`.
     pub shm: &'a Path,
-    /// Where its stderr goes: a file that is emptied first.
+    /// Where its stdout and its stderr go: a file that is emptied first.
     pub log: &'a Path,
     /// The cgroups that it is put into, one of each hierarchy. One that cannot be entered is left.
     pub cgroups: &'a [PathBuf],
@@ -103,6 +103,7 @@ fn log_to(log: &CStr) -> io::Result<()> {
     unsafe {
         let file = libc::open(log.as_ptr(), flags | libc::O_CLOEXEC, 0o600);
         check(file)?;
+        check(libc::dup2(file, libc::STDOUT_FILENO))?;
         check(libc::dup2(file, libc::STDERR_FILENO))
     }
 }

@@ -41,6 +41,8 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
     fs::create_dir(&victim).unwrap();
     fs::write(victim.join("file"), "").unwrap();
     let pipe = node.place().join("pipe");
+    // A mount point cannot be renamed, but what was mounted on it can be taken away.
+    ok(Command::new("umount").args(["-l"]).arg(&pipe).output().unwrap());
     fs::rename(&pipe, node.path("moved")).unwrap();
     symlink(&victim, &pipe).unwrap();
     assert!(node.refused(&lease).contains("not seen from here"));
@@ -68,16 +70,18 @@ fn a_daemon_whose_mounts_are_not_seen_is_not_used() {
     node.attached(&lease);
     let command = node.attach_command(&lease);
     let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
-    let elsewhere = Command::new("unshare")
-        .args(["-m", "sh", "-c", "umount \"$0\" && exec \"$@\""])
-        .arg(node.place().join("shm"))
-        .arg(command.get_program())
-        .args(&words)
-        .output()
-        .unwrap();
-    let text = stderr(&elsewhere);
-    assert_eq!(elsewhere.status.code(), Some(5), "{text}");
-    assert!(text.contains("not seen from here") && text.contains("mount namespace"), "{text}");
+    for what in ["shm", "pipe"] {
+        let elsewhere = Command::new("unshare")
+            .args(["-m", "sh", "-c", "umount -l \"$0\" && exec \"$@\""])
+            .arg(node.place().join(what))
+            .arg(command.get_program())
+            .args(&words)
+            .output()
+            .unwrap();
+        let text = stderr(&elsewhere);
+        assert_eq!(elsewhere.status.code(), Some(5), "{what}: {text}");
+        assert!(text.contains("not seen from here") && text.contains("mount namespace"), "{text}");
+    }
     node.attached(&lease);
     node.release(&lease);
     node.reap();
@@ -110,6 +114,46 @@ fn a_full_disk_leaves_no_daemon() {
     node.reap();
     let left = node.left();
     assert_eq!(left, [run.display().to_string()], "only what the test has mounted");
+    ok(Command::new("umount").arg(&run).output().unwrap());
+}
+
+/// Whatever a container can write to lies on a file system of the daemon's own.
+#[test]
+fn a_container_that_fills_the_pipe_directory_keeps_nobody_from_a_lease() {
+    needs_root!();
+    let node = Node::new();
+    let run = node.run();
+    let mut mount = Command::new("mount");
+    ok(mount.args(["-t", "tmpfs", "-o", "size=8m,mode=755", "none"]).arg(&run).output().unwrap());
+    node.store().prepare(&node.paths()).unwrap();
+    let first = node.lease("a", 250, 1024);
+    node.attached(&first);
+    let (pid, pipe) = (node.daemon_pid(), node.place().join("pipe"));
+    let fill = || {
+        // In the same mount namespace, as nobody in particular.
+        let script = "cd \"$0\" && for f in *; do [ -f $f ] || continue
+                      head -c 100000000 /dev/zero >$f; done; touch x; df . | tail -1";
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=12345", "--regid=12345", "--clear-groups", "sh", "-c", script]);
+        let output = command.arg(&pipe).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("100%"), "it is full: {text} {}", stderr(&output));
+        assert!(!pipe.join("x").exists());
+    };
+    fill();
+    // Neither leases nor the daemon miss anything.
+    let second = node.lease("b", 505, 2000);
+    node.attached(&second);
+    assert_eq!((node.daemon_pid(), node.limits()), (pid, ("50.0".to_owned(), "1G".to_owned())));
+    kill(pid);
+    eventually(|| node.processes().is_empty());
+    node.attached(&second);
+    assert_ne!(node.daemon_pid(), pid);
+    fill();
+    node.release(&first);
+    node.release(&second);
+    node.reap();
+    assert_eq!(node.left(), [run.display().to_string()], "only what the test has mounted");
     ok(Command::new("umount").arg(&run).output().unwrap());
 }
 

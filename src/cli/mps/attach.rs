@@ -151,7 +151,7 @@ impl Work<'_> {
 
     /// Whether a daemon that runs can be used. One that does not answer cannot, and has to go.
     fn is_well(&self, owner: &Owner) -> Result<bool, Fault> {
-        if !self.place.has_pipe() || !self.place.sees_shm() {
+        if !self.place.has_pipe() || !self.place.sees_mounts() {
             let dir = self.place.dir();
             return Err(Fault::new(format!(
                 "the MPS daemon of {} runs, process {}, and what it has mounted below `{}` is not \

@@ -5,8 +5,8 @@
 //!   locks/<00-ff>           flock; by a hash of the daemon's name; never removed
 //!   <daemon>/               0755; by a device's UUID, or a lease's id
 //!     journal.json          0600; what was, or was about to be, done for it
-//!     pipe/                 0755; the daemon's sockets; seen in containers
-//!     log/                  0700; what the daemon and its servers complain of
+//!     pipe/                 a small tmpfs; the daemon's sockets; seen in containers
+//!     log/                  a small tmpfs, 0700; what the daemon and its servers complain of
 //!     shm/                  a tmpfs; /dev/shm of the daemon and of its clients
 //! ```
 //!

@@ -20,10 +20,21 @@ const LOCKS: &str = "locks";
 /// `sizeof(sun_path)` (unix(7)), with the NUL at its end: the sockets are connected to by their path.
 const SOCKET_PATH_MAX: usize = 108;
 
-/// The tmpfs is as large as the kernel makes one (half of the memory), as the host's own `/dev/shm`
-/// is: containers that shared it before see no less. What is written there counts against the memory
-/// limit of the container that writes it.
-const SHM_OPTIONS: &str = "mode=1777,size=50%";
+/// Of the tmpfs that is `/dev/shm`. Whoever shares memory between processes needs much there, and what
+/// a container's own `/dev/shm` would have held goes there too. But what is written stays when its
+/// writer is gone, and counts against a limit of memory only if the writer has one: less than the half
+/// that the kernel would give.
+const SHM_OPTIONS: &str = "mode=1777,size=25%";
+
+/// Of the tmpfs that the pipe directory is. The daemon makes its lock and its pid file there writable
+/// for everybody (seen with 550.163), and containers must be able to write to the sockets: on the file
+/// system of the leases, any of them could take the room that the next lease needs. Six files are
+/// there, and a pid is the longest of them.
+const PIPE_OPTIONS: &str = "mode=0755,size=1m,nr_inodes=64";
+
+/// Of the tmpfs that the logs are on: the daemon and its servers write some lines for each client, and
+/// so as many as a container likes.
+const LOG_OPTIONS: &str = "mode=0700,size=4m,nr_inodes=64";
 
 /// The files of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,23 +142,28 @@ impl Place {
     }
 
     /// Makes the directories for a new daemon, without anything that an earlier one left in them, and
-    /// mounts what is to be its `/dev/shm`.
+    /// mounts a file system of its own wherever clients have something written.
     ///
     /// # Errors
     /// Names the path.
     pub fn furnish(&self) -> Result<(), Fault> {
         self.clear()?;
-        atomic::make_dir(&self.pipe(), 0o755)?;
-        atomic::make_dir(&self.log(), 0o700)?;
-        let shm = self.shm();
-        atomic::make_dir(&shm, 0o755)?;
-        Ok(mount::mount_tmpfs(&shm, SHM_OPTIONS)?)
+        for (dir, options) in self.mounts() {
+            atomic::make_dir(&dir, 0o755)?;
+            mount::mount_tmpfs(&dir, options)?;
+        }
+        Ok(())
     }
 
-    /// Whether the daemon's `/dev/shm` is seen from here.
+    /// What is mounted for it, and how.
+    fn mounts(&self) -> [(PathBuf, &'static str); 3] {
+        [(self.pipe(), PIPE_OPTIONS), (self.log(), LOG_OPTIONS), (self.shm(), SHM_OPTIONS)]
+    }
+
+    /// Whether what is mounted for the daemon is seen from here.
     #[must_use]
-    pub fn sees_shm(&self) -> bool {
-        mount::is_mount_point(&self.shm()).unwrap_or(false)
+    pub fn sees_mounts(&self) -> bool {
+        self.mounts().iter().all(|(dir, _)| mount::is_mount_point(dir).unwrap_or(false))
     }
 
     /// Whether its pipe directory is what was made.
@@ -161,12 +177,11 @@ impl Place {
     /// # Errors
     /// Names the path that cannot be removed.
     pub fn clear(&self) -> Result<(), Fault> {
-        let shm = self.shm();
-        // Several, if somebody has mounted something over it.
-        while mount::is_mount_point(&shm).unwrap_or(false) {
-            mount::unmount(&shm)?;
-        }
-        for dir in [self.pipe(), self.log(), shm] {
+        for (dir, _) in self.mounts() {
+            // Several, if somebody has mounted something over it. What lies behind a link is not ours.
+            while is_dir(&dir) && mount::is_mount_point(&dir).unwrap_or(false) {
+                mount::unmount(&dir)?;
+            }
             remove(&dir)?;
         }
         Ok(())
@@ -177,7 +192,7 @@ impl Place {
     /// # Errors
     /// Names the path that cannot be removed.
     pub fn remove(&self) -> Result<(), Fault> {
-        if fs::symlink_metadata(self.dir()).is_ok_and(|metadata| metadata.is_dir()) {
+        if is_dir(&self.dir()) {
             self.clear()?;
         }
         Ok(remove(&self.dir())?)
@@ -197,6 +212,10 @@ fn remove(path: &Path) -> Result<(), PathError> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 fn is_own_dir(dir: &Path) -> bool {
