@@ -20,6 +20,8 @@ mod crashes;
 mod foreign;
 #[path = "mps/lifecycle.rs"]
 mod lifecycle;
+#[path = "mps/lost.rs"]
+mod lost;
 #[path = "mps/modes.rs"]
 mod modes;
 #[path = "mps/node.rs"]

@@ -253,7 +253,7 @@ fn seat(grant: &Grant, claimant: &Claimant<'_>, id: &LeaseId) -> Option<MpsSeat>
         MpsDaemons::PerLease => id.to_string(),
     };
     let (uid, pinned) = (claimant.uid?, grant.pinned);
-    Some(MpsSeat { daemon, uid, pinned, pipe: None, shm: None, adopted: false })
+    Some(MpsSeat { daemon, uid, pinned, pipe: None, shm: None, adopted: false, process: None })
 }
 
 /// Where a vendor's runtime gives all that is granted, it goes by variables of its own.

@@ -1,5 +1,6 @@
 //! `gpulease leases`: who holds what.
 
+use super::mps::is_cut_off;
 use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
@@ -31,7 +32,8 @@ pub(super) fn leases(
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
                 let dead = liveness::holder(&lease, &context.paths) == Holder::Dead;
-                leases.push(Seen { lease: *lease, dead });
+                let cut_off = !dead && is_cut_off(&lease, &context.paths);
+                leases.push(Seen { lease: *lease, dead, cut_off });
             }
             Entry::Corrupt(record) => corrupt.push(record),
         }
@@ -50,6 +52,10 @@ pub(super) fn leases(
         let word = output.paint(Paint::Yellow, "simulated:");
         text.push_str(&format!("\n{word} these devices do not exist\n"));
     }
+    for seen in leases.iter().filter(|seen| seen.cut_off) {
+        let word = output.paint(Paint::Red, "warning:");
+        text.push_str(&format!("\n{word} {}\n", words::cut_off(&seen.lease)));
+    }
     for record in &corrupt {
         let word = output.paint(Paint::Red, "warning:");
         text.push_str(&format!(
@@ -65,6 +71,8 @@ pub(super) fn leases(
 struct Seen {
     lease: Lease,
     dead: bool,
+    /// Its MPS daemon is gone.
+    cut_off: bool,
 }
 
 impl Seen {
@@ -102,6 +110,7 @@ impl Seen {
             "cgroup": lease.cgroup,
             "devices": lease.devices,
             "isolation": lease.isolation,
+            "cut_off": self.cut_off,
             "priority": lease.priority,
             "workload": lease.workload,
         })
@@ -144,7 +153,7 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
             seen.state().to_owned(),
             shares(&lease.devices),
             words::memory_if_known(memory.map(sum)),
-            isolated(&lease.isolation),
+            if seen.cut_off { "mps lost".to_owned() } else { isolated(&lease.isolation) },
             words::age(&lease.created_at, now),
             match lease.state {
                 LeaseState::Grace => "-".to_owned(),

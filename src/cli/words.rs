@@ -1,8 +1,10 @@
 //! Small things that several commands say the same way.
 
 use super::output::{Output, Paint};
+use crate::claim::sweep::describe;
 use crate::config::{Config, Source};
 use crate::model::device::{Device, Vendor};
+use crate::model::lease::Lease;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
 use std::time::{Duration, SystemTime};
@@ -33,6 +35,14 @@ pub(super) fn age(rfc3339: &str, now: SystemTime) -> String {
         Ok(time) => span(now.duration_since(time).unwrap_or_default()),
         Err(_) => "?".to_owned(),
     }
+}
+
+/// That nothing serves a lease's container any more.
+pub(super) fn cut_off(lease: &Lease) -> String {
+    format!(
+        "{} was attached to an MPS daemon that is gone: it cannot start to compute; start it anew",
+        describe(lease)
+    )
 }
 
 /// Memory in the units of `gpulease/memory`, short and never more than there is: `79.2Gi`,

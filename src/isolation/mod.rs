@@ -8,6 +8,7 @@ pub mod mps;
 
 pub use means::facilities;
 
+use crate::model::lease::Owner;
 use serde::{Deserialize, Serialize};
 
 /// What `gpulease mps attach` answers on stdout, in one line of JSON.
@@ -19,4 +20,6 @@ pub struct Attached {
     pub shm: Option<String>,
     /// The daemon was there before and is somebody else's: none of its own limits are ours.
     pub adopted: bool,
+    /// Its control daemon.
+    pub process: Owner,
 }

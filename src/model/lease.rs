@@ -172,6 +172,10 @@ pub struct MpsSeat {
     /// It was there before and belongs to somebody else: never configured and never stopped.
     #[serde(default)]
     pub adopted: bool,
+    /// The control daemon that the lease was attached to. Once that is gone, no other can take its
+    /// place for this container, whose mounts are of that one. Null until the lease was attached.
+    #[serde(default)]
+    pub process: Option<Owner>,
 }
 
 /// A lease as it lies on disk.

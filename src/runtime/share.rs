@@ -80,6 +80,7 @@ const fn wants_to_be_held(request: &Request) -> bool {
 fn take_seat(lease: &mut Lease, attached: Attached) {
     let Some(seat) = &mut lease.mps else { return };
     (seat.pipe, seat.shm, seat.adopted) = (Some(attached.pipe), attached.shm, attached.adopted);
+    seat.process = Some(attached.process);
     if !seat.adopted {
         return;
     }
@@ -122,7 +123,8 @@ fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
 
 /// The paths become the sources of mounts. Read as a tree, for which the reader is there already.
 fn parse(answer: &[u8]) -> Option<Attached> {
-    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let mut answer: Value = serde_json::from_slice(answer).ok()?;
+    let process = serde_json::from_value(answer.get_mut("process")?.take()).ok()?;
     let path = |value: &Value| {
         let is_path = |path: &&str| path.starts_with('/') && !path.contains(char::is_control);
         value.as_str().filter(is_path).map(str::to_owned)
@@ -132,7 +134,7 @@ fn parse(answer: &[u8]) -> Option<Attached> {
         other => Some(path(other)?),
     };
     let (pipe, adopted) = (path(answer.get("pipe")?)?, answer.get("adopted")?.as_bool()?);
-    Some(Attached { pipe, shm, adopted })
+    Some(Attached { pipe, shm, adopted, process })
 }
 
 /// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if

@@ -154,6 +154,7 @@ impl Node {
                 pipe: None,
                 shm: None,
                 adopted: false,
+                process: None,
             }),
             env: std::collections::BTreeMap::new(),
             priority: 5,

@@ -141,6 +141,7 @@ fn with_daemon(lease: Lease) -> Lease {
         pipe: Some("/run/x".into()),
         shm: None,
         adopted: false,
+        process: None,
     };
     let mut lease = Lease { mps: Some(seat), ..lease };
     lease.isolation.effective = Isolation::Mps;

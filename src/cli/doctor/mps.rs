@@ -3,8 +3,8 @@
 use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
 use crate::claim::Ground;
-use crate::claim::sweep::survey;
-use crate::cli::mps::{Condition, Seat, seats};
+use crate::claim::sweep::{describe, survey};
+use crate::cli::mps::{Condition, Seat, cut_off, seats};
 use crate::cli::words;
 use crate::model::text::shown;
 
@@ -21,17 +21,26 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
         Err(fault) => return found.unchecked(&dir, &fault),
     };
     let before = found.list.len();
+    for lease in cut_off(&swept, &subject.paths) {
+        let message = format!(
+            "{} was attached to an MPS daemon that is gone: nothing of it can start to compute",
+            describe(lease)
+        );
+        found.fault("mps-lost", message, "start the container anew: no other daemon can serve it");
+    }
     for seat in &seats {
         judge(seat, subject, found);
     }
     if !seats.is_empty() && found.list.len() == before {
-        found.ok("mps", format!("{} serve leases", words::count(seats.len(), "MPS daemon")));
+        let verb = if seats.len() == 1 { "serves" } else { "serve" };
+        found.ok("mps", format!("{} {verb} leases", words::count(seats.len(), "MPS daemon")));
     }
 }
 
 fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
     let name = seat.place.name();
     let journal = seat.place.journal();
+    let users = seat.leases.len() + seat.cut_off;
     let kept = seat.journal.as_ref().is_some_and(|journal| journal.kept);
     match &seat.condition {
         // It is root's, as a rule.
@@ -44,7 +53,7 @@ fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
                  restored: `nvidia-smi --query-gpu=compute_mode --format=csv`"
             ),
         ),
-        Condition::Dead if seat.leases.is_empty() && !kept => found.warning(
+        Condition::Dead if users == 0 && !kept => found.warning(
             "mps-daemon-dead",
             format!("the MPS daemon of {name} is gone, and what was done for it is not undone"),
             "`gpulease mps reap --now`",
@@ -52,11 +61,11 @@ fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
         Condition::Dead => found.fault(
             "mps-daemon-dead",
             format!(
-                "the MPS daemon of {name} is gone while {}: they cannot compute anew",
-                if kept && seat.leases.is_empty() {
-                    "it was to be kept".to_owned()
-                } else {
-                    format!("{} use it", words::count(seat.leases.len(), "lease"))
+                "the MPS daemon of {name} is gone while {}: nothing starts to compute by it",
+                match users {
+                    0 => "it was to be kept".to_owned(),
+                    1 => "1 lease was attached to it".to_owned(),
+                    _ => format!("{users} leases were attached to it"),
                 }
             ),
             format!(

@@ -8,6 +8,7 @@ use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::limits::{Share, for_all, set};
 use crate::model::lease::{LeasedDevice, MpsSeat};
 use crate::model::quantity::Bytes;
+use crate::sys::proc::{self, Life};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,14 @@ impl Hand for Live<'_> {
     /// The daemon's own lock is not taken: nobody ends the daemon of a lease that lives, and who
     /// holds the ledger's lock must not wait for another.
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
+        let is_gone = |process| proc::life(process, &self.context.paths) == Life::Gone;
+        if seat.process.as_ref().is_some_and(is_gone) {
+            return Err(
+                "the MPS daemon that it was attached to is gone; start its container anew, with \
+                        other amounts"
+                    .into(),
+            );
+        }
         let Some(pipe) = &seat.pipe else { return Err("its MPS daemon has no directory".into()) };
         let tools = tools(&self.context.config, &self.context.paths);
         let tools = tools.map_err(|fault| fault.message)?;

@@ -1,6 +1,6 @@
 //! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
 
-use super::{foreign_of, leases_of, require_root, share, tools_of};
+use super::{foreign_of, require_root, served, share, tools_of};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::ComputeMode;
@@ -17,7 +17,7 @@ use crate::model::id::{DeviceId, LeaseKey};
 use crate::model::lease::{Lease, Owner};
 use crate::model::text::shown;
 use crate::store::Entry;
-use crate::sys::{failpoint, identity};
+use crate::sys::{failpoint, identity, proc};
 use std::time::{Duration, Instant};
 
 /// `mps attach`.
@@ -103,10 +103,12 @@ fn order(lease: &Lease) -> Result<Order, Fault> {
 }
 
 /// Of all who are served by the lease's daemon, the lease among them whatever is thought of its holder.
+/// Those of a daemon that is gone do not come to the next one, and set it no limits.
 fn shares(context: &Context, lease: &Lease) -> Result<Vec<Share>, Failure> {
     let swept = context.survey()?;
     let daemon = lease.mps.as_ref().map(|seat| seat.daemon.as_str()).unwrap_or_default();
-    let others = leases_of(&swept, daemon).into_iter().filter(|other| other.id != lease.id);
+    let others = served(&swept, daemon, &context.paths).into_iter();
+    let others = others.filter(|other| other.id != lease.id);
     Ok(others.chain([lease]).filter_map(share).collect())
 }
 
@@ -134,7 +136,7 @@ impl Work<'_> {
             self.close(&mut journal)?;
             self.limit(limits)?;
             trim_log(self.place);
-            return Ok(self.ours());
+            return Ok(self.ours(owner.clone()));
         }
         self.refuse_orphans()?;
         // One of ours may have been started before the other one was.
@@ -221,13 +223,14 @@ impl Work<'_> {
             .hint("stop that daemon, or ask without `gpulease/enforcement=required`"));
         }
         let pipe = control.pipe.display().to_string();
-        Ok(Attached { pipe, shm: None, adopted: true })
+        let process = proc::describe(control.pid, &self.context.paths)?;
+        Ok(Attached { pipe, shm: None, adopted: true, process })
     }
 
-    fn ours(&self) -> Attached {
+    fn ours(&self, process: Owner) -> Attached {
         let text = |path: std::path::PathBuf| path.display().to_string();
         let shm = Some(text(self.place.shm()));
-        Attached { pipe: text(self.place.pipe()), shm, adopted: false }
+        Attached { pipe: text(self.place.pipe()), shm, adopted: false, process }
     }
 
     /// The journal, or a new one where there is none that can be used.
@@ -248,7 +251,11 @@ impl Work<'_> {
             self.tools.start(self.place, &mut journal, self.until)?;
             self.limit(limits)?;
             failpoint::hit("mps.limited");
-            Ok(self.ours())
+            journal
+                .process
+                .clone()
+                .map(|process| self.ours(process))
+                .ok_or_else(|| Fault::new("the MPS daemon was started, and is not recorded"))
         });
         started.map_err(|fault| {
             let now = daemon::look(self.place, &self.context.paths);

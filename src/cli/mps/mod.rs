@@ -20,14 +20,17 @@ use super::output::{Answer, Output};
 use crate::claim::sweep::{Swept, describe};
 use crate::failure::Failure;
 use crate::isolation::mps::Fault;
-use crate::isolation::mps::daemon::{Tools, tools};
+use crate::isolation::mps::daemon::{Seen, State, Tools, tools};
 use crate::isolation::mps::limits::Share;
+use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::{Control, Target, controls};
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
+use crate::paths::Paths;
 use crate::sys::identity;
+use crate::sys::proc::{self, Life};
 
 /// `mps`.
 pub(super) fn run(
@@ -59,7 +62,34 @@ fn tools_of(context: &Context) -> Result<Tools<'_>, Fault> {
     tools(&context.config, &context.paths)
 }
 
-/// The live leases that a daemon of ours serves. One in its grace has no container.
+/// Those of them that the control daemon serves which runs now.
+fn served<'a>(swept: &'a Swept, daemon: &str, paths: &Paths) -> Vec<&'a Lease> {
+    leases_of(swept, daemon).into_iter().filter(|lease| !is_cut_off(lease, paths)).collect()
+}
+
+/// Whose computing ends with a daemon. The servers of one that is gone may have outlived it, and serve
+/// its leases still.
+fn users<'a>(swept: &'a Swept, place: &Place, seen: &Seen, paths: &Paths) -> Vec<&'a Lease> {
+    match seen.state {
+        State::Running(_) => served(swept, place.name(), paths),
+        State::Dead | State::Stale => leases_of(swept, place.name()),
+    }
+}
+
+/// Whether the daemon that the lease was attached to is gone. What its container computes by ends
+/// sooner or later, and no other daemon can serve it: what is mounted in it is of that one.
+pub(super) fn is_cut_off(lease: &Lease, paths: &Paths) -> bool {
+    let process = lease.mps.as_ref().and_then(|seat| seat.process.as_ref());
+    lease.state != LeaseState::Grace
+        && process.is_some_and(|process| proc::life(process, paths) == Life::Gone)
+}
+
+/// The live leases whose daemon is gone.
+pub(super) fn cut_off<'a>(swept: &'a Swept, paths: &Paths) -> Vec<&'a Lease> {
+    swept.leases.iter().filter(|lease| is_cut_off(lease, paths)).collect()
+}
+
+/// The live leases that were given a place at this daemon of ours. One in its grace has no container.
 fn leases_of<'a>(swept: &'a Swept, daemon: &str) -> Vec<&'a Lease> {
     let is_served = |lease: &&Lease| {
         let seat = lease.mps.as_ref();

@@ -1,6 +1,6 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
-use super::{leases_of, require_root};
+use super::{require_root, users};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
@@ -47,7 +47,7 @@ fn one(context: &Context, place: &Place) -> Result<bool, Failure> {
     }
     let swept = context.survey()?;
     // A record that cannot be read may be of a container that uses it.
-    if !swept.corrupt.is_empty() || !leases_of(&swept, place.name()).is_empty() {
+    if !swept.corrupt.is_empty() || !users(&swept, place, &seen, &context.paths).is_empty() {
         return Ok(false);
     }
     tools_to_end(&context.config, &context.paths).stop(place, &seen)?;

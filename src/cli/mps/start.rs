@@ -1,7 +1,7 @@
 //! `gpulease mps start`: a daemon by hand.
 
 use super::attach::{Order, Work};
-use super::{device_named, foreign_of, leases_of, require_root, share, tools_of};
+use super::{device_named, foreign_of, require_root, served, share, tools_of};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
@@ -31,7 +31,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     let _lock = place.lock(timeout, &context.paths)?;
     refuse_foreign(context, &device)?;
     let swept = context.survey()?;
-    let leases = leases_of(&swept, place.name());
+    let leases = served(&swept, place.name(), &context.paths);
     let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
     let order = Order {
         daemon: place.name().to_owned(),

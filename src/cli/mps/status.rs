@@ -1,10 +1,11 @@
 //! `gpulease mps status`: which daemons there are, and how they are.
 
-use super::{foreign, leases_of, require_root};
+use super::{cut_off, foreign, is_cut_off, leases_of, require_root};
 use crate::claim::sweep::Swept;
 use crate::cli::node::Context;
 use crate::cli::output::{Answer, Output, Paint};
 use crate::cli::table::{self, left, right};
+use crate::cli::words;
 use crate::failure::Failure;
 use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{State, Tools, look, servers, tools};
@@ -12,6 +13,7 @@ use crate::isolation::mps::front::{Front, features};
 use crate::isolation::mps::journal::Journal;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::Control;
+use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::ask::ask_bounded;
@@ -45,6 +47,8 @@ pub(in crate::cli) struct Seat {
     pub(in crate::cli) pid: Option<i32>,
     /// The live leases that it serves, by id.
     pub(in crate::cli) leases: Vec<String>,
+    /// How many were attached to a control daemon of it that is gone.
+    pub(in crate::cli) cut_off: usize,
 }
 
 /// The daemons of ours.
@@ -61,9 +65,11 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
             (None, State::Dead) => Condition::Dead,
             (None, State::Stale) => Condition::Stale,
         };
-        let leases = leases_of(swept, place.name());
+        let all = leases_of(swept, place.name());
+        let (gone, leases): (Vec<&Lease>, _) =
+            all.into_iter().partition(|lease| is_cut_off(lease, paths));
         let leases = leases.iter().map(|lease| lease.id.to_string()).collect();
-        Seat { place, condition, journal: seen.journal, pid, leases }
+        Seat { place, condition, journal: seen.journal, pid, leases, cut_off: gone.len() }
     };
     Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
 }
@@ -77,7 +83,8 @@ pub(super) fn status(context: &Context, output: &Output) -> Result<Answer, Failu
     for seat in seats(&swept, &context.paths)? {
         rows.push(own(&seat, tools.as_ref().ok(), &context.paths));
     }
-    rows.extend(foreign(context).iter().map(|control| of_others(control, tools.as_ref().ok())));
+    let others = foreign(context);
+    rows.extend(others.iter().map(|control| of_others(control, &swept, tools.as_ref().ok())));
     let text = match (rows.is_empty(), &tools) {
         (false, _) => in_table(&rows, output),
         (true, Ok(_)) => "no MPS daemon runs\n".to_owned(),
@@ -99,7 +106,13 @@ pub(super) fn status(context: &Context, output: &Output) -> Result<Answer, Failu
         Err(fault) => json!({ "program": null, "features": [], "fault": fault.message }),
     };
     let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-    Ok(Answer::new(text + &notes, json!({ "daemons": rows, "control": control })))
+    let lost = cut_off(&swept, &context.paths);
+    let word = output.paint(Paint::Red, "warning:");
+    let lost_text: String =
+        lost.iter().map(|lease| format!("\n{word} {}\n", words::cut_off(lease))).collect();
+    let lost: Vec<&str> = lost.iter().map(|lease| lease.id.as_str()).collect();
+    let json = json!({ "daemons": rows, "cut_off": lost, "control": control });
+    Ok(Answer::new(text + &notes + &lost_text, json))
 }
 
 /// What the program says that it can do besides; none of it is used.
@@ -174,7 +187,7 @@ fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
 }
 
 /// Somebody else's. Only one of root's that is seen from here is asked.
-fn of_others(control: &Control, tools: Option<&Tools<'_>>) -> Row {
+fn of_others(control: &Control, swept: &Swept, tools: Option<&Tools<'_>>) -> Row {
     let said = tools
         .filter(|tools| control.is_root && control.is_reachable(tools.paths).is_ok())
         .and_then(|tools| asked(&tools.front(&control.pipe, Instant::now() + PATIENCE)));
@@ -184,12 +197,22 @@ fn of_others(control: &Control, tools: Option<&Tools<'_>>) -> Row {
         pid: Some(control.pid),
         state: "foreign",
         why: None,
-        leases: Vec::new(),
+        leases: guests(control, swept),
         said: said.unwrap_or_default(),
         prior_mode: None,
         kept: false,
         pipe: control.pipe.display().to_string(),
     }
+}
+
+/// The live leases that were given a place at somebody else's daemon, by id.
+fn guests(control: &Control, swept: &Swept) -> Vec<String> {
+    let is_guest = |lease: &&Lease| {
+        let process = lease.mps.as_ref().filter(|seat| seat.adopted)?.process.as_ref()?;
+        (lease.state != LeaseState::Grace && process.pid == control.pid).then_some(())
+    };
+    let guests = swept.leases.iter().filter(|lease| is_guest(lease).is_some());
+    guests.map(|lease| lease.id.to_string()).collect()
 }
 
 impl Row {

@@ -1,6 +1,6 @@
 //! `gpulease mps stop`: ending daemons by hand.
 
-use super::{device_named, foreign, leases_of, named, require_root};
+use super::{device_named, foreign, named, require_root, users};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
@@ -65,7 +65,8 @@ fn meant(context: &Context, name: &str) -> Result<Vec<Place>, Failure> {
 fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
     let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
     let swept = context.survey()?;
-    let leases = leases_of(&swept, place.name());
+    let seen = look(place, &context.paths);
+    let leases = users(&swept, place, &seen, &context.paths);
     if !leases.is_empty() && !force {
         return Err(Failure::new(
             Code::HolderAlive,
@@ -73,6 +74,5 @@ fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
         )
         .hint("stop the containers; --force ends it, and what computes by it fails"));
     }
-    let seen = look(place, &context.paths);
     Ok(tools_to_end(&context.config, &context.paths).stop(place, &seen)?)
 }

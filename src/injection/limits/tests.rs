@@ -67,6 +67,7 @@ fn seat(pipe: Option<&str>, shm: Option<&str>) -> MpsSeat {
         pipe: pipe.map(str::to_owned),
         shm: shm.map(str::to_owned),
         adopted: false,
+        process: None,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::isolation::Isolation;
-use crate::model::lease::MpsSeat;
+use crate::model::lease::{MpsSeat, Owner};
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use crate::request::Source;
@@ -28,13 +28,18 @@ fn lease() -> Lease {
         pipe: None,
         shm: None,
         adopted: false,
+        process: None,
     });
     lease
 }
 
 fn attached(adopted: bool) -> Attached {
     let shm = (!adopted).then(|| "/run/gpulease/mps/GPU-1/shm".to_owned());
-    Attached { pipe: "/run/gpulease/mps/GPU-1/pipe".to_owned(), shm, adopted }
+    Attached { pipe: "/run/gpulease/mps/GPU-1/pipe".to_owned(), shm, adopted, process: daemon() }
+}
+
+fn daemon() -> Owner {
+    Owner { pid: 7, start_time: 8, boot_id: "b".to_owned(), pid_namespace: 9 }
 }
 
 #[test]
@@ -44,6 +49,7 @@ fn a_seat_is_taken_as_it_was_planned() {
     let seat = taken.mps.as_ref().unwrap();
     assert_eq!(seat.pipe.as_deref(), Some("/run/gpulease/mps/GPU-1/pipe"));
     assert_eq!(seat.shm.as_deref(), Some("/run/gpulease/mps/GPU-1/shm"));
+    assert_eq!(seat.process, Some(daemon()));
     assert!(seat.pinned && !seat.adopted && may_leave_daemon(&taken));
     assert_eq!((&taken.isolation, &taken.env), (&lease().isolation, &lease().env));
 }
@@ -84,17 +90,21 @@ fn only_a_limit_of_compute_is_lost_with_the_daemon() {
 
 #[test]
 fn an_answer_becomes_mounts_so_its_paths_are_looked_at() {
-    let parse = |text: &str| parse(text.as_bytes());
-    let good = parse("{\"pipe\":\"/p\",\"shm\":null,\"adopted\":true,\"new\":1}\n").unwrap();
+    let process = serde_json::to_string(&daemon()).unwrap();
+    let parse = |text: &str| parse(text.replace("PROCESS", &process).as_bytes());
+    let good = r#"{"pipe":"/p","shm":null,"adopted":true,"process":PROCESS,"new":1}"#;
+    let good = parse(good).unwrap();
     assert_eq!((good.pipe.as_str(), good.shm, good.adopted), ("/p", None, true));
     for bad in [
         "",
         "{}",
         "null",
-        r#"{"pipe":"p","shm":null,"adopted":false}"#,
-        r#"{"pipe":"/p\u0000","shm":null,"adopted":false}"#,
-        r#"{"pipe":"/p","shm":"","adopted":false}"#,
-        r#"{"pipe":"/p","shm":"/s","adopted":false}{}"#,
+        r#"{"pipe":"p","shm":null,"adopted":false,"process":PROCESS}"#,
+        r#"{"pipe":"/p\u0000","shm":null,"adopted":false,"process":PROCESS}"#,
+        r#"{"pipe":"/p","shm":"","adopted":false,"process":PROCESS}"#,
+        r#"{"pipe":"/p","shm":"/s","adopted":false,"process":PROCESS}{}"#,
+        r#"{"pipe":"/p","shm":"/s","adopted":false}"#,
+        r#"{"pipe":"/p","shm":"/s","adopted":false,"process":{"pid":1}}"#,
     ] {
         assert!(parse(bad).is_none(), "{bad}");
     }
