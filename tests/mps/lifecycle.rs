@@ -25,13 +25,11 @@ fn the_first_lease_starts_a_daemon_and_the_last_one_ends_it() {
     assert_eq!(node.attached(&second), attached);
     assert_eq!(node.daemon_pid(), pid);
     assert_eq!(node.limits(), ("50.0".to_owned(), "4G".to_owned()));
-    // With a lease it stays.
+    // With a lease it stays, and limits to what that may have.
     node.release(&second);
     node.reap();
     assert_eq!(node.processes(), [pid]);
-    // The next attach sets what is left.
-    node.attached(&first);
-    assert_eq!(node.limits().0, "25.0");
+    assert_eq!(node.limits(), ("25.0".to_owned(), "4G".to_owned()));
     node.release(&first);
     node.reap();
     node.assert_nothing_left();
@@ -187,7 +185,11 @@ fn a_pinned_share_is_everybodys_limit() {
     let other = node.lease("b", 400, 512);
     node.attached(&other);
     assert_eq!(node.limits(), ("30.0".to_owned(), "1G".to_owned()));
+    node.reap();
+    assert_eq!(node.limits().0, "30.0");
     node.release(&pinned);
+    node.reap();
+    assert_eq!(node.limits(), ("40.0".to_owned(), "512M".to_owned()), "nobody is promised any");
     node.release(&other);
     node.reap();
 }
@@ -225,6 +227,47 @@ fn each_lease_can_have_a_daemon_of_its_own() {
     let of_leases = |id: &str| cgroups.iter().any(|root| root.join(id).exists());
     node.reap();
     assert!(!leases.iter().any(|lease| of_leases(lease.id.as_str())), "{seen:?}");
+}
+
+#[test]
+fn of_several_daemons_all_are_stopped_or_none() {
+    needs_root!();
+    let node = Node::with("daemon = \"lease\"\nstart_timeout = \"5s\"\nstop_grace = \"0s\"");
+    let leases = ["a", "b"].map(|name| {
+        let mut lease = node.lease(name, 250, 1024);
+        lease.mps.as_mut().unwrap().daemon = lease.id.to_string();
+        node.put(&lease);
+        node.attached(&lease);
+        lease
+    });
+    let mut by_name = leases.each_ref().map(|lease| lease);
+    by_name.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+    // The first could be stopped, the second is in use.
+    node.release(by_name[0]);
+    for args in [&["mps", "stop", "--all"], &["mps", "stop", "0"]] {
+        let refused = node.cli(args);
+        assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+        assert_eq!(node.processes().len(), 2, "{args:?}");
+    }
+    // What only turns out later is said together with what was done until then: here a directory that
+    // cannot be removed.
+    let run = |program: &str, args: &[&Path]| {
+        ok(std::process::Command::new(program).args(args).output().unwrap());
+    };
+    let shm = node.run().join("mps").join(by_name[1].id.as_str()).join("shm");
+    run("mount", &[Path::new("--bind"), &node.run().join("mps/locks"), &shm]);
+    node.release(by_name[1]);
+    let failed = node.cli(&["mps", "stop", "--all", "--json"]);
+    assert_eq!(failed.status.code(), Some(5), "{}", stderr(&failed));
+    let done = format!("; stopped before that: {}", by_name[0].id);
+    let json: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert!(json["error"]["message"].as_str().unwrap().ends_with(&done), "{json}");
+    assert!(stderr(&failed).contains(&done), "{}", stderr(&failed));
+    run("umount", &[&shm]);
+    let output = ok(node.cli(&["mps", "stop", "--all", "--json"]));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["stopped"], serde_json::json!([by_name[1].id]));
+    node.assert_nothing_left();
 }
 
 #[test]

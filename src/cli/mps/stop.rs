@@ -4,7 +4,7 @@ use super::{device_named, foreign, named, require_root, users};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
-use crate::isolation::mps::daemon::{look, tools_to_end};
+use crate::isolation::mps::daemon::{Seen, look, tools_to_end};
 use crate::isolation::mps::place::Place;
 use crate::model::code::Code;
 use crate::model::text::shown;
@@ -21,9 +21,13 @@ pub(super) fn stop(
         Some(device) => meant(context, device)?,
         None => Place::all(&context.paths.run)?,
     };
+    // All or none, as far as that can be known before the first one ends.
+    for place in &places {
+        check(context, place, force)?;
+    }
     let mut stopped = Vec::new();
     for place in &places {
-        one(context, place, force)?;
+        one(context, place, force).map_err(|failure| after(&stopped, failure))?;
         stopped.push(place.name());
     }
     let mut text: String =
@@ -62,8 +66,17 @@ fn meant(context: &Context, name: &str) -> Result<Vec<Place>, Failure> {
     })
 }
 
-fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
-    let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
+/// What fails later does not bring back what was stopped before.
+fn after(stopped: &[&str], failure: Failure) -> Failure {
+    if stopped.is_empty() {
+        return failure;
+    }
+    let message = format!("{}; stopped before that: {}", failure.message, stopped.join(", "));
+    Failure { message, ..failure }
+}
+
+/// What is there of a daemon, if it may be stopped.
+fn check(context: &Context, place: &Place, force: bool) -> Result<Seen, Failure> {
     let swept = context.survey()?;
     let seen = look(place, &context.paths);
     let leases = users(&swept, place, &seen, &context.paths);
@@ -74,5 +87,25 @@ fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
         )
         .hint("stop the containers; --force ends it, and what computes by it fails"));
     }
+    Ok(seen)
+}
+
+fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
+    let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
+    let seen = check(context, place, force)?;
     Ok(tools_to_end(&context.config, &context.paths).stop(place, &seen)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_was_done_before_it() {
+        let failure = || Failure::new(Code::IsolationFailed, "it does not end").hint("look");
+        assert_eq!(after(&[], failure()).message, "it does not end");
+        let told = after(&["GPU-a", "GPU-b"], failure());
+        assert_eq!(told.message, "it does not end; stopped before that: GPU-a, GPU-b");
+        assert_eq!((told.code, told.hint.as_deref()), (Code::IsolationFailed, Some("look")));
+    }
 }
