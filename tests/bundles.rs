@@ -63,6 +63,7 @@ everywhere! {
     shapes::of_crios_pod_only_the_container_that_asks_gets_one,
     share::clients_of_one_gpu_have_one_daemon_and_each_its_limits,
     share::a_start_whose_daemon_fails_leaves_nothing,
+    share::a_foreign_daemon_serves_who_has_the_hosts_shm,
     share::both_errors_of_a_failed_start_are_told,
     share::a_hook_that_fails_leaves_no_daemon,
     share::a_shim_killed_after_its_daemon_came_leaves_none_to_the_next,

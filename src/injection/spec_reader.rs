@@ -201,6 +201,7 @@ impl<'de> Members<'de> for SpecMount {
         let is_bind = |word: &str| matches!(word, "bind" | "rbind");
         match key {
             "destination" => self.destination = text(map)?,
+            "source" => self.source = text(map)?,
             "type" => self.bind |= is_bind(&text(map)?),
             "options" => {
                 let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();

@@ -32,6 +32,8 @@ pub struct ResolvedNode {
 pub struct SpecMount {
     /// Path in the container; empty where the spec has none.
     pub destination: String,
+    /// What is shown there; empty where the spec does not say.
+    pub source: String,
     /// Whether it shows a file or directory that lies somewhere else.
     pub bind: bool,
 }

@@ -5,12 +5,13 @@ use super::ask::Asked;
 use super::site::Site;
 use crate::claim::{Ground, release, settle::settle};
 use crate::failure::{Failure, chain};
+use crate::injection::{Facts, SpecMount};
 use crate::isolation::{Attached, dmem, facilities};
 use crate::model::code::Code;
 use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
-use crate::model::lease::{Lease, LeaseState};
+use crate::model::lease::{Lease, LeaseState, MpsSeat};
 use crate::model::order;
 use crate::model::text;
 use crate::request::{Amount, Enforce, Request};
@@ -68,6 +69,30 @@ pub(super) fn attach(
 /// What a lease lacks whose daemon was there before.
 const FOREIGN: &str = "the MPS daemon of the device is not gpulease's";
 
+/// A client finds its server in `/dev/shm`, and a daemon that is somebody else's has the host's.
+///
+/// # Errors
+/// `isolation-failed` if the container would have another one: it could not compute at all.
+pub(super) fn permit_shm(seat: &MpsSeat, facts: &Facts) -> Result<(), Failure> {
+    const SHM: &str = "/dev/shm";
+    let is_there = |mount: &&SpecMount| mount.destination.trim_end_matches('/') == SHM;
+    let last = facts.mounts.iter().rfind(is_there);
+    let is_hosts = last.is_some_and(|m| m.bind && m.source.trim_end_matches('/') == SHM);
+    if is_hosts || !seat.adopted {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::IsolationFailed,
+        format!(
+            "{FOREIGN}, and shares the host's {SHM} with its clients, which this container has not"
+        ),
+    )
+    .hint(
+        "stop that daemon, so that gpulease starts its own; or give the container the host's \
+         (`--ipc=host`); or ask with `gpulease/isolation=time-slicing`",
+    ))
+}
+
 /// Whether the request is void without a limit of compute that holds. That of memory is none of the
 /// daemon's: whoever holds that is the kernel.
 const fn wants_to_be_held(request: &Request) -> bool {
@@ -86,9 +111,9 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
     }
     seat.pinned = false;
     let record = &mut lease.isolation;
+    record.lacks.push(format!("{FOREIGN}: it limits its clients as its owner likes"));
     if record.compute_enforcement.holds() {
         record.compute_enforcement = Enforcement::Advisory;
-        record.lacks.push(FOREIGN.to_owned());
     }
     let enforcement = record.enforcement();
     if let Some(said) = lease.env.get_mut(ENFORCEMENT_VARIABLE) {
@@ -112,13 +137,33 @@ fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
     let answer = match ask_killable(&program, &args, deadline, ANSWER_MAX) {
         Ok(answer) if answer.status.success() => answer.stdout,
-        Ok(answer) => return Err(fault(&text::shown_line(&answer.stderr))),
+        Ok(answer) => return Err(told(&answer.stderr, &fault)),
         Err(AskError::Io(error)) => {
             return Err(fault(&format!("`{}`: {error}", program.display())));
         }
         Err(error) => return Err(fault(&error.to_string())),
     };
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
+}
+
+/// What the command complains of, without its own name and its code, and with its own hint: lines as
+/// `gpulease: isolation-failed: …` and `hint: …`.
+fn told(stderr: &str, fault: &dyn Fn(&str) -> Failure) -> Failure {
+    let (message, hint) = match stderr.split_once("\nhint: ") {
+        Some((message, hint)) => (message, Some(hint)),
+        None => (stderr, None),
+    };
+    let message = message.strip_prefix("gpulease: ").unwrap_or(message);
+    let is_code = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let message = match message.split_once(": ") {
+        Some((code, rest)) if is_code(code) => rest,
+        _ => message,
+    };
+    let failure = fault(&text::shown_line(message));
+    match hint {
+        Some(hint) => failure.hint(text::shown_line(hint)),
+        None => failure,
+    }
 }
 
 /// The paths become the sources of mounts. Read as a tree, for which the reader is there already.

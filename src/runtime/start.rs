@@ -354,6 +354,7 @@ impl<'a> Start<'a> {
         }
         driver::add(&mut injection, &wanted, way)?;
         if let Some(seat) = &lease.mps {
+            share::permit_shm(seat, &self.facts)?;
             injection.mounts.extend(injection::mps_mounts(seat));
         }
         injection.gids.extend(nodes::gids(&injection.nodes));

@@ -180,6 +180,41 @@ pub fn a_start_whose_daemon_fails_leaves_nothing(place: Place) {
     assert_eq!(fs::read(lab.config_json("web")).unwrap(), before);
 }
 
+pub fn a_foreign_daemon_serves_who_has_the_hosts_shm(place: Place) {
+    let lab = real(place);
+    let look = "env; ls -di /dev/shm; echo END";
+    lab.bundle("own", &kaiwo("0.4", "4096"), look);
+    lab.bundle_with("hosts", &kaiwo("0.4", "4096"), |spec| {
+        spec["process"]["args"] = serde_json::json!(["sh", "-c", look]);
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/dev/shm");
+        let options = ["rbind", "rprivate"];
+        mounts.push(serde_json::json!({
+            "destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": options
+        }));
+    });
+    let control = fetched("nvidia.sh").join("usr/bin/nvidia-cuda-mps-control");
+    let script = format!(
+        r#"{DAEMONS}
+        mkdir "$RUN_DIR/foreign" "$RUN_DIR/foreign/log"
+        CUDA_MPS_PIPE_DIRECTORY=$RUN_DIR/foreign CUDA_MPS_LOG_DIRECTORY=$RUN_DIR/foreign/log             CUDA_VISIBLE_DEVICES=GPU-m5 {} -f >/dev/null 2>&1 </dev/null &
+        has_socket() {{ [ -S "$RUN_DIR/foreign/control" ]; }}
+        until_ has_socket
+        make own run own
+        leases refused
+        step inode ls -di /dev/shm
+        make hosts run hosts"#,
+        control.display()
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    let said = steps.refused("own", "isolation-failed");
+    assert!(said.contains("not gpulease's") && said.contains("--ipc=host"), "{said}");
+    assert!(steps.records("refused").is_empty());
+    let text = steps.ok("hosts");
+    assert_eq!(values(&text, "CUDA_MPS_PIPE_DIRECTORY"), ["/run/gpulease-mps/pipe"], "{text}");
+    has_line(&text, steps.out("inode").trim());
+}
+
 pub fn both_errors_of_a_failed_start_are_told(place: Place) {
     let lab = lab(place, Path::new("/nowhere"));
     // A program that fails, and that keeps the lease from being taken back.

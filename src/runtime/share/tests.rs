@@ -62,14 +62,61 @@ fn somebody_elses_daemon_holds_nobody_and_every_record_says_so() {
     assert!(seat.adopted && !seat.pinned && seat.shm.is_none());
     assert!(!may_leave_daemon(&taken), "it is never stopped");
     assert_eq!(taken.isolation.enforcement(), "compute=advisory,memory=kernel");
-    assert_eq!(taken.isolation.lacks, [FOREIGN]);
+    assert!(taken.isolation.lacks[0].starts_with(FOREIGN), "{:?}", taken.isolation.lacks);
     let said = taken.env.get(ENFORCEMENT_VARIABLE).unwrap().as_deref();
     assert_eq!(said, Some("compute=advisory,memory=kernel"));
-    // One that was advisory by plan lacks nothing that it was to have.
+    // One that was advisory by plan is told so too: the limits are not its own.
     let mut advisory = lease();
     advisory.isolation.compute_enforcement = Enforcement::Advisory;
     take_seat(&mut advisory, attached(true));
-    assert!(advisory.isolation.lacks.is_empty());
+    assert_eq!(advisory.isolation.lacks, taken.isolation.lacks);
+}
+
+#[test]
+fn a_foreign_daemons_client_needs_the_hosts_shm() {
+    let mut seat = lease().mps.unwrap();
+    let facts = |mounts: &[(&str, &str, bool)]| Facts {
+        mounts: mounts
+            .iter()
+            .map(|(destination, source, bind)| SpecMount {
+                destination: (*destination).to_owned(),
+                source: (*source).to_owned(),
+                bind: *bind,
+            })
+            .collect(),
+        ..Facts::default()
+    };
+    let own = ("/dev/shm", "shm", false);
+    let hosts = ("/dev/shm/", "/dev/shm", true);
+    assert!(permit_shm(&seat, &facts(&[own])).is_ok(), "a daemon of ours brings its own");
+    seat.adopted = true;
+    for mounts in [&[][..], &[own], &[hosts, own], &[("/dev/shm", "/srv/shm", true)]] {
+        let failure = permit_shm(&seat, &facts(mounts)).unwrap_err();
+        assert_eq!(failure.code, Code::IsolationFailed);
+        assert!(failure.hint.unwrap().contains("--ipc=host"));
+    }
+    assert!(permit_shm(&seat, &facts(&[own, hosts])).is_ok());
+}
+
+#[test]
+fn what_the_command_says_is_told_once_and_with_its_own_hint() {
+    let fault = |what: &str| {
+        Failure::new(Code::IsolationFailed, format!("no place: {what}")).hint("look there")
+    };
+    let said = |text: &str| {
+        let failure = told(text, &fault);
+        (failure.message, failure.hint.unwrap())
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        said("gpulease: isolation-failed: it has ended: so\nhint: do this\n"),
+        pair("no place: it has ended: so", "do this")
+    );
+    assert_eq!(said("gpulease: stale-hook: gone\n"), pair("no place: gone", "look there"));
+    assert_eq!(
+        said("thread 'main' panicked: x"),
+        pair("no place: thread 'main' panicked: x", "look there")
+    );
 }
 
 #[test]
