@@ -114,7 +114,8 @@ fn a_plan_needs_no_gpu_and_no_root() {
     assert!(text.contains("the driver resets it"), "{text}");
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     let told = &json["plans"][0];
-    assert_eq!(told["commands"], json!(["nvidia-smi -i GPU -mig 1", create]));
+    assert_eq!(told["commands"], json!([]), "to be run on no host");
+    assert_eq!(told["commands_for_a_real_gpu"], json!(["nvidia-smi -i GPU -mig 1", create]));
     assert_eq!(told["instances"][2], json!({ "profile": "1g.10gb", "start": 5, "slots": 1 }));
     assert_eq!((&told["gpu"], &told["geometry"]), (&Value::Null, &json!("A100 80GB")));
     let (text, _) = plan(&["--model", "h200", "1g.18gb", "--count", "7"]);
@@ -134,7 +135,9 @@ fn a_plan_goes_by_what_the_gpus_have() {
     }
     assert!(text.contains("-cgi 4g.20gb:0,1g.5gb:4,1g.5gb:5,1g.5gb:6 -C\n"), "{text}");
     let json = tells(&host, &["mig", "plan", "--gpu", "2", "--replace", "1g.5gb*7"]);
-    let lines = json["plans"][0]["commands"].as_array().unwrap();
+    assert_eq!(json["plans"][0]["commands"], json!([]), "a shell would change a real GPU 2");
+    assert!(json["plans"][0]["warnings"].to_string().contains("not for this host"), "{json}");
+    let lines = json["plans"][0]["commands_for_a_real_gpu"].as_array().unwrap();
     assert_eq!(lines[..2], ["nvidia-smi mig -i 2 -dci", "nvidia-smi mig -i 2 -dgi"]);
     assert_eq!(lines.len(), 3, "it is in MIG mode already: {lines:?}");
 
@@ -147,7 +150,8 @@ fn a_plan_goes_by_what_the_gpus_have() {
     let json = tells(&host, &["mig", "plan", "--gpu", "2", "2g.10gb"]);
     let plan = &json["plans"][0];
     assert_eq!(plan["kept"], json!(["3g.20gb", "1g.5gb", "1g.5gb"]));
-    assert_eq!(plan["commands"], json!(["nvidia-smi mig -i 2 -cgi 2g.10gb -C"]));
+    let create = "nvidia-smi mig -i 2 -cgi 2g.10gb -C";
+    assert_eq!(plan["commands_for_a_real_gpu"], json!([create]));
     assert_eq!(plan["instances"][0]["start"], Value::Null);
     assert!(plan["warnings"].to_string().contains("mig -lgi"), "{plan}");
     fails(&host, &["mig", "plan", "--gpu", "2", "3g.20gb"], 3, "no-capacity", "--replace");

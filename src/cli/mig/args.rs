@@ -10,7 +10,8 @@ Example:
 const PLAN_AFTER: &str = "\
 What does not fit is refused, with the reason. The answer can be given to a
 shell: all but the commands are comments, and so are those for a GPU that is
-simulated or not here. `3g.40gb:4` is an instance whose memory begins at slot 4.
+simulated or not here. With --json, `commands` is empty for such a GPU, and
+`commands_for_a_real_gpu` has them. `3g.40gb:4` is an instance whose memory begins at slot 4.
 Instances are gone after a reboot.
 
 Examples:

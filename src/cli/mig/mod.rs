@@ -159,6 +159,10 @@ impl Divided {
     fn json(&self) -> Value {
         let target = &self.target;
         let exact = target.kept.is_empty();
+        // Whoever gives `commands` to a shell is not to change another GPU than the one planned for.
+        let none: &[String] = &[];
+        let (commands, elsewhere) =
+            if target.is_here { (&*self.commands, none) } else { (none, &*self.commands) };
         let instances = self.instances.iter().map(|placed| {
             json!({
                 "profile": placed.profile,
@@ -171,7 +175,8 @@ impl Divided {
             "geometry": target.geometry.name,
             "kept": target.kept,
             "instances": instances.collect::<Vec<_>>(),
-            "commands": self.commands,
+            "commands": commands,
+            "commands_for_a_real_gpu": elsewhere,
             "warnings": target.warnings,
         })
     }

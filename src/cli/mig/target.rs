@@ -169,7 +169,8 @@ fn warnings(gpu: &Device, geometry: &Geometry, held: Option<&Hold>, keeps: bool)
     let mut warnings = Vec::new();
     if gpu.simulated {
         warnings.push(
-            "the commands are comments, for nvidia-smi would take another GPU for this one"
+            "this GPU does not exist: run as they are, the commands would change a real one, so they \
+             are not for this host"
                 .to_owned(),
         );
     }
