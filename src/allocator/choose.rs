@@ -2,10 +2,11 @@
 //!
 //! Devices are ranked, best first, by
 //! 1. whether nobody computes on them without a lease (those that are named can be had all the same),
-//! 2. whether the same container held them a moment ago,
-//! 3. whether they can be had without taking from a lease in its grace,
-//! 4. the strategy,
-//! 5. their place.
+//! 2. whether the isolation that was asked for is to be had, and not another in place of it,
+//! 3. whether the same container held them a moment ago,
+//! 4. whether they can be had without taking from a lease in its grace,
+//! 5. the strategy,
+//! 6. their place.
 //!
 //! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
 //! Between the sets of two vendors the same order decides, with sums in place of single values.
@@ -27,6 +28,7 @@ const WHOLE: u64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     busy: bool,
+    replaced: bool,
     not_preferred: bool,
     takes_grace: bool,
     by_strategy: u64,
@@ -82,13 +84,14 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
     Grant { devices, isolation, pinned }
 }
 
-/// Compares the sets of two vendors: fewer busy devices, more preferred ones, fewer taken out of a grace, the
-/// better sum by the strategy, the lower places.
-fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, u64, Vec<Place>) {
+/// Compares the sets of two vendors: fewer busy devices, fewer with another isolation than was asked for,
+/// more preferred ones, fewer taken out of a grace, the better sum by the strategy, the lower places.
+fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, usize, u64, Vec<Place>) {
     let mut places: Vec<Place> = set.iter().map(|c| c.assessed.device.place()).collect();
     order::sort(&mut places);
     (
         set.iter().filter(|c| c.rank.busy).count(),
+        set.iter().filter(|c| c.rank.replaced).count(),
         set.iter().filter(|c| c.rank.not_preferred).count(),
         set.iter().filter(|c| c.rank.takes_grace).count(),
         set.iter().map(|c| c.rank.by_strategy).fold(0, u64::saturating_add),
@@ -132,6 +135,9 @@ fn best_set<'a>(
 fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
     Rank {
         busy: assessed.busy,
+        replaced: assessed
+            .outlook
+            .is_some_and(|outlook| assessment.planner.replaces(&assessed.demand, outlook.plan)),
         not_preferred: !assessment.snapshot.prefer.contains(&assessed.device.uuid),
         takes_grace: assessed.fit == Fit::TakesGrace,
         by_strategy: match assessment.request.strategy {

@@ -165,6 +165,28 @@ fn is_meant(case: &Case, device: &Device) -> bool {
     in_vain || (wanted(case, device) && (named || !case.is_cordoned(device)))
 }
 
+/// Whether the device has more than turns: MPS, or masks.
+fn has_best(case: &Case, device: &Device) -> bool {
+    match device.vendor {
+        Vendor::Nvidia => {
+            let able = device.details.arch.is_some() || case.request.isolation == Isolation::Mps;
+            able && case.request.count == Count::Exactly(1)
+        }
+        _ => device.details.compute_units.is_some(),
+    }
+}
+
+/// Whether a share of the device would be made true in another way than the request names.
+pub(super) fn is_replaced(case: &Case, device: &Device) -> bool {
+    let maker = match case.request.isolation {
+        Isolation::Mps => Vendor::Nvidia,
+        Isolation::CuMask => Vendor::Amd,
+        _ => return false,
+    };
+    let has_it = device.vendor == maker && has_best(case, device);
+    case.request.sharing == Sharing::Shared && !has_it
+}
+
 /// Whether the request may share the device in a way that goes with the shares that are there, on
 /// a host with MPS, for the user 0.
 fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
@@ -173,18 +195,13 @@ fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
         Isolation::CuMask => 2,
         _ => 0,
     };
-    let has_best = match device.vendor {
-        Vendor::Nvidia => {
-            let able = device.details.arch.is_some() || case.request.isolation == Isolation::Mps;
-            able && case.request.count == Count::Exactly(1)
-        }
-        _ => device.details.compute_units.is_some(),
-    };
+    let has_best = has_best(case, device);
     let best = if device.vendor == Vendor::Nvidia { 1 } else { 2 };
     let ways: &[u8] = match case.request.isolation {
-        Isolation::TimeSlicing => &[0],
+        Isolation::TimeSlicing | Isolation::None => &[0],
         _ if !has_best => &[0],
         Isolation::Mps => &[best],
+        Isolation::CuMask if device.vendor == Vendor::Amd => &[best],
         _ => &[best, 0],
     };
     let here = holds.iter().filter(|h| h.device == device.uuid && !h.grace);

@@ -1,7 +1,7 @@
 //! Properties over random small nodes, against a brute-force oracle.
 
 use super::fixtures::*;
-use super::oracle::{Case, are_kin, demanded, feasible, left, serves};
+use super::oracle::{Case, are_kin, demanded, feasible, is_replaced, left, serves};
 use super::*;
 use crate::model::code::Code;
 use crate::model::device::{Device, Link, LinkKind, Node, Vendor};
@@ -145,7 +145,9 @@ fn requests() -> impl Strategy<Value = Request> {
                 Isolation::Auto,
                 Isolation::Auto,
                 Isolation::Mps,
+                Isolation::CuMask,
                 Isolation::TimeSlicing,
+                Isolation::None,
             ]),
         ),
     )
@@ -267,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn busy_devices_come_last_former_ones_first_and_grace_last(case in cases()) {
+    fn busy_devices_come_last_what_was_asked_and_former_ones_first_and_grace_last(case in cases()) {
         let Ok(grant) = answer(&case) else { return Ok(()) };
         let Count::Exactly(_) = case.request.count else { return Ok(()) };
         let got = |device: &Device| grant.devices.iter().any(|g| g.uuid == device.uuid);
@@ -275,7 +277,8 @@ proptest! {
             let firm: Vec<Hold> =
                 case.holds.iter().map(|h| Hold { grace: false, ..h.clone() }).collect();
             let former = case.prefer.contains(&device.uuid);
-            (case.is_busy(device), !former, !serves(&case, device, &firm))
+            let grace = !serves(&case, device, &firm);
+            (case.is_busy(device), is_replaced(&case, device), !former, grace)
         };
         let vendor = grant.devices[0].vendor;
         let one_vendor = case.request.devices.is_empty();

@@ -99,6 +99,32 @@ fn the_first_share_fixes_the_mode() {
 }
 
 #[test]
+fn devices_with_the_isolation_that_was_asked_for_come_first() {
+    use Isolation::{Auto, CuMask, Mps, TimeSlicing};
+    let unknown = h100(1);
+    let amd = Device { index: 2, ..amd() };
+    // A part of it is left alone, which best-fit would take first.
+    let part_used = |device: &Device, isolation| [held(device, 600, isolation)];
+    let node = node(vec![amd.clone(), unknown.clone(), gpu("12.4")]);
+    let taken = |holds: &[Hold], isolation: Isolation| {
+        let facilities = well_equipped(&node.devices);
+        let snapshot = Snapshot { holds: holds.to_vec(), facilities, ..snapshot(&node) };
+        let grant = allocate(&snapshot, &by(isolation, 300)).unwrap();
+        (grant.devices[0].uuid.clone(), grant.isolation.effective)
+    };
+    let nvidia = gpu("12.4");
+    let on_amd = part_used(&amd, CuMask);
+    assert_eq!(taken(&on_amd, Auto), (amd.uuid.clone(), CuMask));
+    assert_eq!(taken(&on_amd, Mps), (nvidia.uuid.clone(), Mps));
+    let on_nvidia = part_used(&nvidia, Mps);
+    assert_eq!(taken(&on_nvidia, Auto), (nvidia.uuid.clone(), Mps));
+    assert_eq!(taken(&on_nvidia, CuMask), (amd.uuid.clone(), CuMask));
+    // Where it is to be had nowhere, the strongest that there is takes its place.
+    let beside = [held(&nvidia, 1000, Mps), held(&unknown, 1000, TimeSlicing)];
+    assert_eq!(taken(&beside, Mps), (amd.uuid.clone(), CuMask));
+}
+
+#[test]
 fn what_must_hold_does_not_join_a_weaker_mode() {
     let device = gpu("12.4");
     let first = [held(&device, 300, Isolation::TimeSlicing)];

@@ -186,6 +186,12 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether a share gets another isolation than the one that was asked for by name.
+    pub(in super::super) fn replaces(&self, demand: &Demand, plan: Plan) -> bool {
+        let asked = self.request.isolation;
+        demand.sharing == Sharing::Shared && asked != Isolation::Auto && asked != plan.effective
+    }
+
     /// Whether MPS can be had. Who asks for it by name is believed that the device has it where
     /// nobody knows.
     pub(super) fn can_mps(&self, device: &Device) -> bool {
