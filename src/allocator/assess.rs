@@ -2,7 +2,7 @@
 
 use super::demand::Demand;
 use super::filter::{Exclusion, ModelPattern, Standing, exclusion};
-use super::isolation::{Outlook, Planner};
+use super::isolation::{Conflict, Outlook, Planner};
 use super::occupancy::{Fit, Occupancy, occupancies};
 use super::selectors::{BadSelector, resolve};
 use super::snapshot::{Hold, Snapshot};
@@ -37,6 +37,12 @@ impl Assessed<'_> {
     /// Whether it can serve now.
     pub(super) fn is_usable(&self) -> bool {
         self.exclusion.is_none() && self.fit != Fit::Taken
+    }
+
+    /// What keeps it from joining the shares that are there, where there is room.
+    pub(super) fn conflict(&self) -> Option<Conflict> {
+        let has_room = self.occupancy.fit(self.device, &self.demand) != Fit::Taken;
+        self.outlook?.conflict.filter(|_| has_room)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
-use super::occupancy::Fit;
+use super::hints::{busy_hint, capacity_hint, unmet_hint};
 use super::one_line::ranges;
 use super::reasons::reason;
 use super::refusal::{NOT_MEANT, Refusal, Verdict};
@@ -160,40 +160,6 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
     text
 }
 
-fn capacity_hint(assessment: &Assessment<'_>) -> String {
-    let request = assessment.request;
-    let less = match (request.count, request.amount) {
-        (Count::Exactly(1), _) if matches!(request.mig, MigChoice::Instances(_)) => {
-            "an instance of another profile"
-        }
-        (Count::Exactly(1), Amount::Whole) => "a share of a device",
-        (Count::Exactly(1), Amount::Share { .. }) => "a smaller share",
-        (_, Amount::Whole) => "fewer devices",
-        (_, Amount::Share { .. }) => "fewer devices or a smaller share",
-    };
-    let is_busy = |a: &Assessed<'_>| a.exclusion == Some(Exclusion::Busy) && a.fit != Fit::Taken;
-    match assessment.devices.iter().filter(|a| is_busy(a)).count() {
-        0 => format!(
-            "see \"gpulease leases\" for who holds what; ask for {less}, or wait until leases end \
-             and start the container again"
-        ),
-        _ => busy_hint(assessment.snapshot.outsiders.refuse),
-    }
-}
-
-/// What opens a device on which somebody computes without a lease.
-fn busy_hint(refuse: bool) -> String {
-    let otherwise = if refuse {
-        "`policy.busy` is `refuse`, so no request is granted a busy device"
-    } else {
-        "or name a busy device in gpulease/devices to share it with them knowingly"
-    };
-    format!(
-        "see \"gpulease processes\" for who computes without a lease and \"gpulease leases\" for \
-         who holds what; end those processes, {otherwise}"
-    )
-}
-
 /// Which constraint leaves too few devices, and what there is.
 fn match_hint(assessment: &Assessment<'_>) -> String {
     let request = assessment.request;
@@ -267,19 +233,6 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
         Exclusion::Unmet => unmet_hint(assessment),
         Exclusion::Busy => busy_hint(assessment.snapshot.outsiders.refuse),
     }
-}
-
-/// What would hold.
-fn unmet_hint(assessment: &Assessment<'_>) -> String {
-    if !assessment.snapshot.asker.confined {
-        return "start the container without CAP_SYS_ADMIN and --privileged, or leave out \
-                gpulease/enforcement=required"
-            .to_owned();
-    }
-    "a whole device holds, and so do a MIG instance (gpulease/isolation=mig) and a partition of an \
-     AMD GPU (gpulease/isolation=partition); or leave out gpulease/enforcement=required to have the \
-     share as advisory"
-        .to_owned()
 }
 
 /// What there is of the kind that was not asked for, and how to ask for that.

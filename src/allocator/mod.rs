@@ -14,6 +14,7 @@ mod choose;
 mod demand;
 mod explain;
 mod filter;
+mod hints;
 mod isolation;
 mod occupancy;
 mod one_line;

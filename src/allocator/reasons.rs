@@ -111,9 +111,7 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     if held_exclusively {
         return format!("held exclusively by {holders}");
     }
-    let fits = assessed.occupancy.fit(assessed.device, &assessed.demand) != Fit::Taken;
-    let conflict = assessed.outlook.and_then(|outlook| outlook.conflict);
-    if let Some(conflict) = conflict.filter(|_| fits) {
+    if let Some(conflict) = assessed.conflict() {
         return format!("{}; held by {holders}", conflict.reason());
     }
     let (free_milli, free_memory) = assessed.occupancy.firm.free(assessed.device);

@@ -38,6 +38,17 @@ impl Planner<'_> {
         phrases.collect::<Vec<_>>().join("; ")
     }
 
+    /// What the host could have and has not.
+    pub(in super::super) fn host_lacks(&self) -> impl Iterator<Item = &str> {
+        let mps = self.facilities.mps.as_ref();
+        let lacks = [
+            mps.err(),
+            mps.ok().and_then(|mps| mps.exclusive.as_ref().err()),
+            self.facilities.dmem.as_ref().err(),
+        ];
+        lacks.into_iter().flatten().map(String::as_str)
+    }
+
     /// Why the isolation that was asked for is not the one in effect.
     fn of_isolation(&self, device: &Device, plan: Plan) -> Option<String> {
         match self.request.isolation {

@@ -18,5 +18,5 @@ mod mode_tests;
 #[cfg(test)]
 mod table_tests;
 
-pub(super) use mode::Company;
+pub(super) use mode::{Company, Conflict};
 pub(super) use plan::{Outlook, Plan, Planner};

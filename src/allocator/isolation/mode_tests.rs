@@ -8,7 +8,7 @@ use crate::model::device::Device;
 use crate::model::facilities::MpsDaemons;
 use crate::model::isolation::Isolation;
 use crate::model::quantity::MilliGpu;
-use crate::request::{Enforce, Request};
+use crate::request::{Count, Enforce, Request};
 
 fn gpu(cuda: &str) -> Device {
     let mut device = h100(0);
@@ -223,4 +223,42 @@ fn masks_of_other_leases_are_kept_whatever_shape_they_have() {
     let grant = beside(&[first], &device, &by(Isolation::CuMask, 100)).unwrap();
     // Its granules of 8 are those of 0 to 15.
     assert_eq!(grant.devices[0].cu_mask.as_ref().unwrap().to_string(), "16-39");
+}
+
+#[test]
+fn the_hint_is_what_would_help() {
+    let device = gpu("12.4");
+    let pinned = |milli| {
+        let mut held = held(&device, milli, Isolation::Mps);
+        held.manner.pinned = true;
+        held
+    };
+    let mps = |milli| held(&device, milli, Isolation::Mps);
+    let turns = held(&device, 300, Isolation::TimeSlicing);
+    let full = (0..48).map(|_| mps(1)).collect();
+    let any = || share(Some(300), None);
+    let set = Request { count: Count::All, ..by(Isolation::Mps, 300) };
+    let lease = "run the container as user 0, or give each lease an MPS daemon of its own \
+                 (`mps.daemon = \"lease\"`), or wait";
+    let least =
+        "ask for at least 400m of compute or without gpulease/enforcement=required, or wait";
+    let mode = "ask with gpulease/isolation=mps or without gpulease/isolation, or wait";
+    let (smaller, wait) = ("ask for a smaller share, or wait", "wait until leases end");
+    let rows: Vec<(Option<u32>, Vec<Hold>, Request, &str)> = vec![
+        (Some(1000), vec![mps(300)], any(), lease),
+        (Some(0), vec![pinned(200)], any(), "ask for at most 200m of compute, or wait"),
+        (Some(0), vec![mps(400)], required(300), least),
+        (Some(0), vec![mps(300)], by(Isolation::TimeSlicing, 300), mode),
+        (Some(0), vec![mps(300)], set, "ask for one device, or wait"),
+        (Some(0), vec![turns], required(300), wait),
+        (None, vec![mps(300)], any(), wait),
+        (Some(0), full, any(), wait),
+        (Some(0), vec![mps(800)], any(), smaller),
+        (Some(1000), vec![mps(800)], any(), smaller),
+    ];
+    for (uid, holds, request, way) in rows {
+        let refusal = as_user(uid, &holds, &device, &request).unwrap_err();
+        let begin = format!("see \"gpulease leases\" for who holds what; {way}");
+        assert!(refusal.hint.starts_with(&begin), "{}\n{begin}", refusal.hint);
+    }
 }

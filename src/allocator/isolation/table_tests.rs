@@ -291,6 +291,24 @@ fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
         assert_eq!((refusal.code, refusal.code.exit_status()), (Code::EnforcementUnmet, 3));
         assert!(refusal.hint.contains("a whole device holds"), "{}", refusal.hint);
     }
+    // The hint has what the host could have, and of what holds that which the node has.
+    let mut devices = in_mig_mode(nvidia("9.0"), &["1g.10gb"]);
+    devices.push(Device { index: 1, ..partition() });
+    let both_kinds = node(devices);
+    let asked = |node: &Node, facilities: Facilities, request: Request| {
+        let snapshot = Snapshot { facilities, ..snapshot(node) };
+        allocate(&snapshot, &required(request)).unwrap_err().hint
+    };
+    let vendor = |vendor| Request { vendor: Some(vendor), ..both() };
+    let hint = asked(&both_kinds, no_dmem(&partition()), both());
+    assert!(hint.contains("a MIG instance") && hint.contains("a partition"), "{hint}");
+    let hint = asked(&both_kinds, all_means(&partition()), vendor(Vendor::Amd));
+    assert!(hint.starts_with("a whole device holds, and so does a partition"), "{hint}");
+    assert!(!hint.contains("MIG"), "{hint}");
+    let hint = asked(&node(vec![nvidia("9.0")]), not_closed(&nvidia("9.0")), both());
+    let lack = "on this host nvidia-smi, which sets the compute mode, is not installed";
+    assert!(hint.starts_with(lack), "{hint}");
+    assert!(!hint.contains("MIG") && !hint.contains("partition"), "{hint}");
     // What is too large would be so without limits, too.
     let refusal = answer(&amd(), all_means(&amd()), &required(share(Some(1001), None)));
     assert_eq!(refusal.unwrap_err().code, Code::NoMatch);
