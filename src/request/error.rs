@@ -187,7 +187,7 @@ impl RequestError {
                 Some(format!("use `gpulease/{whole}`, which needs no container name"))
             }
             Self::Differ { first, second, .. } => {
-                Some(format!("they mean the same thing: keep `{first}` or `{second}`"))
+                Some(format!("they contradict each other: keep `{first}` or `{second}`"))
             }
             Self::ExclusiveShare { sharing, share, .. } => {
                 Some(format!("leave out `{sharing}` for a share or `{share}` for a whole device"))

@@ -65,7 +65,7 @@ fn two_spellings_must_say_the_same() {
     );
     assert_eq!(
         error.hint().unwrap(),
-        "they mean the same thing: keep `gpulease/compute` or `kaiwo.ai/gpu-fraction`"
+        "they contradict each other: keep `gpulease/compute` or `kaiwo.ai/gpu-fraction`"
     );
 }
 
