@@ -11,6 +11,9 @@ pub(super) const NOT_NAMED: &str = "not among the devices asked for";
 /// What the reason begins with where an item of the list names no device.
 pub(super) const NOT_MEANT: &str = "not meant by";
 
+/// What the reason begins with where an MPS daemon serves another user than the container's.
+pub(super) const SERVES_USER: &str = "MPS on it serves user";
+
 /// Why one device was not (or could not alone be) granted; or that it would fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -41,6 +44,12 @@ impl Verdict {
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
         self.reason == NOT_NAMED || self.reason.starts_with(NOT_MEANT)
+    }
+
+    /// Whether the container's user is the reason.
+    #[must_use]
+    pub fn is_by_user(&self) -> bool {
+        self.reason.starts_with(SERVES_USER)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{ClaimError, Ground};
 use crate::allocator::{Hold, Manner};
 use crate::model::device::Node;
 use crate::model::id::LeaseKey;
+use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text;
@@ -147,7 +148,11 @@ impl Swept {
 /// How a lease makes its share of a device true.
 fn manner(lease: &Lease, leased: &LeasedDevice) -> Manner {
     Manner {
-        isolation: Some(lease.isolation.effective),
+        // Of a mixed set the lease says the weakest.
+        isolation: Some(match leased.cu_mask {
+            Some(_) => Isolation::CuMask,
+            None => lease.isolation.effective,
+        }),
         uid: lease.mps.as_ref().map(|seat| seat.uid),
         pinned: lease.mps.as_ref().is_some_and(|seat| seat.pinned),
         cus: leased.cu_mask.clone(),

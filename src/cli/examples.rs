@@ -95,8 +95,14 @@ Examples:
 
 pub(super) const LEASES_AFTER: &str = "\
 DEVICES are indices, with the share of compute where it is not the whole
-device: `0-3` or `5:250m`. MEMORY is the sum over the devices. In JSON, the
-holder of a lease in its grace is `gone`: its container has ended.
+device: `0-3` or `5:250m`. MEMORY is the sum over the devices. ISOLATION is how
+the lease is made true (`whole`: nobody else has the device; `mixed`: not in one
+way on each) and who holds its container to it, compute and memory apart where
+that differs: `mps advisory`, `mps driver/advisory`. Neither `kernel` nor
+`driver` can be got round, `advisory` is the workload's good will, `simulated`
+would hold on a real device, and `none` is no limit at all.
+`over` is a lease whose grace has passed: it is gone with the next start. In
+JSON, the holder of a lease in its grace is `gone`: its container has ended.
 
 Examples:
   gpulease leases

@@ -8,7 +8,7 @@ use super::words;
 use crate::claim::liveness::{self, Holder};
 use crate::claim::sweep::short_id;
 use crate::failure::Failure;
-use crate::model::isolation::{Isolation, IsolationRecord};
+use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -132,13 +132,13 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
     let columns = [
         left("LEASE"),
         left("CONTAINER"),
-        left("ENGINE").rank(1),
+        left("ENGINE").rank(3),
         left("STATE"),
         left("DEVICES"),
         right("MEMORY"),
-        left("ISOLATION").rank(3),
-        right("AGE"),
-        right("PID").rank(2),
+        left("ISOLATION").rank(1),
+        right("AGE").rank(2),
+        right("PID").rank(4),
     ];
     let now = SystemTime::now();
     let rows = leases.iter().map(|seen| {
@@ -153,7 +153,7 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
             seen.state().to_owned(),
             shares(&lease.devices),
             words::memory_if_known(memory.map(sum)),
-            if seen.cut_off { "mps lost".to_owned() } else { isolated(&lease.isolation) },
+            if seen.cut_off { "mps lost".to_owned() } else { isolated(lease) },
             words::age(&lease.created_at, now),
             match lease.state {
                 LeaseState::Grace => "-".to_owned(),
@@ -165,10 +165,13 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
 }
 
 /// `mps advisory/kernel`: what is in effect, and who enforces compute and memory; one word where
-/// that is the same.
-fn isolated(isolation: &IsolationRecord) -> String {
+/// that is the same. Of a set with masks on some devices, `mixed`.
+fn isolated(lease: &Lease) -> String {
+    let isolation = &lease.isolation;
+    let masked = lease.devices.iter().filter(|device| device.cu_mask.is_some()).count();
     let (compute, memory) = (isolation.compute_enforcement, isolation.memory_enforcement);
     let way = match isolation.effective {
+        _ if masked > 0 && masked < lease.devices.len() => "mixed",
         // Nothing shares it out, and it is held all the same.
         Isolation::None if compute.holds() => "whole",
         effective => effective.as_str(),

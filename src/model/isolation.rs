@@ -121,7 +121,8 @@ pub struct IsolationRecord {
     pub compute_enforcement: Enforcement,
     /// Who enforces the memory share.
     pub memory_enforcement: Enforcement,
-    /// What stronger limits would need: phrases without a full stop, the same as in a refusal.
+    /// What stronger limits would need: `memory: `, and a phrase without a full stop, the same as in
+    /// a refusal. What some devices of a set lack begins with them: `GPU 2: memory: …`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
 }

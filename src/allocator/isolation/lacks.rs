@@ -1,5 +1,6 @@
 //! What a limit lacks to hold, in phrases.
 
+use super::super::refusal::SERVES_USER;
 use super::cu_mask::Shape;
 use super::dmem_region::{NoRegion, region};
 use super::mode::Conflict;
@@ -11,16 +12,18 @@ use crate::request::Enforce;
 const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
 
 impl Planner<'_> {
-    /// All that stronger limits on this device would need.
+    /// All that stronger limits on this device would need, and for which: `memory: the kernel …`.
     pub(super) fn lacks(&self, device: &Device, plan: Plan) -> Vec<String> {
-        let limits = [self.of_compute(device, plan), self.of_memory(device, plan)];
-        let mut lacks: Vec<String> = self.of_isolation(device, plan).into_iter().collect();
-        for lack in limits.into_iter().flatten() {
-            if !lacks.contains(&lack) {
-                lacks.push(lack);
-            }
-        }
-        lacks
+        let (compute, memory) = (self.of_compute(device, plan), self.of_memory(device, plan));
+        let isolation =
+            self.of_isolation(device, plan).filter(|lack| compute.as_ref() != Some(lack));
+        let both = if compute == memory { "compute and memory" } else { "compute" };
+        let lacks = [
+            isolation.map(|lack| format!("isolation: {lack}")),
+            compute.as_ref().map(|lack| format!("{both}: {lack}")),
+            memory.as_ref().filter(|_| compute != memory).map(|lack| format!("memory: {lack}")),
+        ];
+        lacks.into_iter().flatten().collect()
     }
 
     /// Why the device is out of the question for limits that have to hold:
@@ -166,10 +169,10 @@ impl Conflict {
         match self {
             Self::Mode { now, asked } => format!("shared by {now} now, {asked} asked"),
             Self::User { served, asks: Some(asks) } => {
-                format!("MPS on it serves user {served} now, and the container's user is {asks}")
+                format!("{SERVES_USER} {served} now, and the container's user is {asks}")
             }
             Self::User { served, asks: None } => {
-                format!("MPS on it serves user {served} now, and nobody knows the container's user")
+                format!("{SERVES_USER} {served} now, and nobody knows the container's user")
             }
             Self::Clients(most) => {
                 format!("{most} leases are on it by MPS, which serves no more clients there")

@@ -48,6 +48,7 @@ fn taken(answer: Result<Grant, Refusal>) -> String {
     let refusal = answer.unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity, "{}", refusal.one_line());
     let reason = refusal.verdicts[0].reason.clone();
+    assert_eq!(refusal.verdicts[0].is_by_user(), reason.contains("container's user"), "{reason}");
     reason.split_once("; held by lease l-").expect(&reason).0.to_owned()
 }
 

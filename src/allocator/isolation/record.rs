@@ -8,7 +8,7 @@ use crate::request::Amount;
 
 impl Planner<'_> {
     /// What was asked for, in the granted vendor's terms, and what is in effect: of a set, the
-    /// weakest of its devices. AMD has no MPS, so the word means a mask of compute units there.
+    /// weakest of its devices; what not all of them lack has the device before it. AMD has no MPS, so the word means a mask of compute units there.
     pub(in super::super) fn record(&self, set: &[(&Assessed<'_>, Plan)]) -> IsolationRecord {
         let plans = || set.iter().map(|(_, plan)| *plan);
         let amd = !set.is_empty() && set.iter().all(|(a, _)| a.device.vendor == Vendor::Amd);
@@ -17,9 +17,14 @@ impl Planner<'_> {
             Isolation::Auto if self.request.amount == Amount::Whole => (Isolation::None, None),
             other => (other, None),
         };
+        let all: Vec<Vec<String>> =
+            set.iter().map(|(a, plan)| self.lacks(a.device, *plan)).collect();
         let mut lacks: Vec<String> = Vec::new();
-        for (assessed, plan) in set {
-            for lack in self.lacks(assessed.device, *plan) {
+        for ((assessed, _), own) in set.iter().zip(&all) {
+            for lack in own {
+                let is_common = all.iter().all(|other| other.contains(lack));
+                let place = assessed.device.place();
+                let lack = if is_common { lack.clone() } else { format!("GPU {place}: {lack}") };
                 if !lacks.contains(&lack) {
                     lacks.push(lack);
                 }

@@ -355,7 +355,7 @@ fn what_was_asked_for_is_recorded_beside_what_is_in_effect() {
     let (_, _, effective, lacks) = record(&nvidia("9.0"), &by(Isolation::CuMask, half()));
     assert_eq!(
         (effective, lacks[0].as_str()),
-        (Isolation::Mps, "masks of compute units are AMD's")
+        (Isolation::Mps, "isolation: masks of compute units are AMD's")
     );
     let (requested, ..) = record(&nvidia("9.0"), &whole());
     assert_eq!(requested, Isolation::None);
@@ -370,7 +370,8 @@ fn a_set_is_as_strong_as_its_weakest() {
     let request = Request { count: Count::Exactly(2), ..half() };
     let grant = allocate(&snapshot_of(&first), &request).unwrap();
     assert_eq!(label(&grant), "time-slicing advisory/advisory");
-    assert_eq!(grant.isolation.lacks[0], "a process can use MPS on one device, not on a set");
+    let lack = "compute: a process can use MPS on one device, not on a set";
+    assert_eq!(grant.isolation.lacks[0], lack);
     // A GPU and a partition of another: what is in effect is what both have.
     let gpu = Device { details: amd().details, ..mi300x(1) };
     let mixed = node(vec![partition(), gpu]);
