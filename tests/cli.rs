@@ -288,8 +288,27 @@ fn explain_grants_without_taking() {
     let masks =
         says(&host, &["explain", "compute=0.5", "kaiwo.ai/gpu-isolation=mps", "vendor=amd"]);
     assert!(masks.contains("\nisolation: cu-mask in place of mps; "), "{masks}");
+    // A whole device drops no word of the request in silence.
+    let whole = says(&host, &["explain", "count=1", "isolation=mps"]);
+    assert!(whole.contains(" isolation=mps "), "{whole}");
+    assert!(whole.contains("\nisolation: none: mps is for shares, and a whole "), "{whole}");
+    assert!(whole.contains("would be enforced on a real device"), "{whole}");
+    let output = host.cli(&["explain", "isolation=partition"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = stdout(&output);
+    assert!(text.contains(" isolation=partition "), "{text}");
+    let told = tells(&host, &["explain", "devices=0", "--user", "1000"]);
+    assert_eq!(told["user"], 1000);
+    let device = &told["grant"]["devices"][0];
+    assert_eq!((&device["simulated"], &device["model"]), (&true.into(), &"NVIDIA L40S".into()));
+    assert_eq!(tells(&host, &["explain", "count=1"])["user"], 0);
     let told = tells(&host, &["explain", "compute=0.5", "vendor=amd"]);
     assert_eq!(told["grant"]["devices"][0]["cu_mask"], "0-151");
+    let both = tells(&host, &["explain", "compute=0.5", "devices=1,2"]);
+    let lacks = both["grant"]["isolation"]["lacks"].to_string();
+    let mask = "\"GPU 2: compute: HSA_CU_MASK is a variable, and a workload can unset it\"";
+    assert!(lacks.contains(mask) && lacks.contains("\"GPU 1: compute: "), "{lacks}");
+    assert!(lacks.contains("\"memory: "), "the same of both: {lacks}");
     let output = host.cli(&["explain", "compute=0.5", "enforcement=required", "vendor=amd"]);
     assert_eq!(output.status.code(), Some(3));
     let text = stdout(&output);
@@ -600,6 +619,35 @@ fn colour_is_for_those_who_want_it() {
     assert!(!says(&host, &["devices", "--color=never"]).contains('\u{1b}'));
     let json = says(&host, &["devices", "--json", "--color=always"]);
     assert!(!json.contains('\u{1b}'), "{json}");
+}
+
+/// Of a set of two vendors each device is shared in its own way.
+#[test]
+fn a_mixed_lease_is_shown_as_such_and_held_device_by_device() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    ok(host.start("both", &[("gpulease/compute", "0.5"), ("gpulease/devices", "1,2")]));
+    let text = says(&host, &["leases"]);
+    assert!(text.contains("  mixed advisory  "), "{text}");
+    // On the AMD device it has a mask, so only masks go beside it; on the other it has its turns.
+    let isolation = |device: &str| {
+        let told = tells(&host, &["explain", "compute=0.3", device]);
+        told["grant"]["isolation"]["effective"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (isolation("devices=2").as_str(), isolation("devices=1").as_str()),
+        ("cu-mask", "time-slicing")
+    );
+    let refused = host.cli(&["explain", "compute=0.3", "devices=2", "isolation=time-slicing"]);
+    assert_eq!(refused.status.code(), Some(3));
+    let text = stdout(&refused);
+    assert!(text.contains("shared by cu-mask now, time-slicing asked"), "{text}");
+    assert!(text.contains("gpulease/isolation=cu-mask or without"), "{text}");
+    // Few columns are left at 80, and how it is held is one of them.
+    let line = format!("stty cols 80; {CLI} --gpulease-config {} leases", host.config().display());
+    let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let text = stdout(&output);
+    assert!(text.contains("ISOLATION") && text.contains("mixed advisory"), "{text}");
 }
 
 /// On a terminal of 80 columns nothing is wider, however long the names are.

@@ -147,6 +147,11 @@ pub(super) enum Command {
         /// replaces
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
+
+        /// The number of the user whose the container's processes are, on the host: an MPS daemon
+        /// serves one user [default: the bundle's, else 0]
+        #[arg(long, value_name = "UID")]
+        user: Option<u32>,
     },
 
     /// Take a lease back

@@ -5,20 +5,21 @@ use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::{request as shown_request, words};
-use crate::allocator::{self, Asker, Grant, Refusal, Snapshot, Verdict};
+use crate::allocator::{self, Asker, Grant, GrantedDevice, Refusal, Snapshot, Verdict};
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
 use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
-use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use crate::model::facilities::MpsDaemons;
+use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
 use crate::runtime::nodes::of_devices;
 use crate::runtime::permit::{confines, permit};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
@@ -70,6 +71,7 @@ pub(super) fn explain(
     context: &Context,
     arguments: &[String],
     bundle: Option<&Path>,
+    user: Option<u32>,
     output: &Output,
 ) -> Result<Answer, Failure> {
     let facts = bundle.map(read).transpose()?.unwrap_or_default();
@@ -89,9 +91,11 @@ pub(super) fn explain(
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;
     let users = context.users_that_count(&node);
+    let known = if bundle.is_some() { facts.uid } else { None };
+    let is_assumed = bundle.is_none() && user.is_none();
     let asker = Asker {
         // Without a bundle it is root's, as most are.
-        uid: if bundle.is_some() { facts.uid } else { Some(0) },
+        uid: user.or(if is_assumed { Some(0) } else { known }),
         confined: confines(&facts, &request, &node, &context.paths),
     };
     let snapshot = Snapshot {
@@ -105,10 +109,37 @@ pub(super) fn explain(
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
             of_devices(&devices, &node, &context.paths)?;
-            Ok(granted(&request, &grant, &node, output))
+            let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
+            let answer = granted(&request, &grant, &node, output);
+            Ok(for_user(answer, asker.uid, is_assumed && by_user))
         }
-        Err(refusal) => Ok(refused(&request, &refusal, output)),
+        Err(refusal) => {
+            let by_user = refusal.verdicts.iter().any(Verdict::is_by_user);
+            let answer = refused(&request, &refusal, output);
+            Ok(for_user(answer, asker.uid, is_assumed && by_user))
+        }
     }
+}
+
+/// Whether leases by MPS share a daemon, and with it a user.
+fn serves_one(snapshot: &Snapshot<'_>) -> bool {
+    let mps = snapshot.facilities.mps.as_ref();
+    mps.is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
+}
+
+/// Says whose container the answer is for, in the text if nobody has told and it matters.
+fn for_user(mut answer: Answer, uid: Option<u32>, is_to_be_said: bool) -> Answer {
+    if is_to_be_said {
+        answer.text.push_str(&words::wrapped(
+            "note: ",
+            "this is for a container of user 0, and an MPS daemon serves one user; --user UID asks \
+             for another's",
+        ));
+    }
+    if let Some(map) = answer.json.as_object_mut() {
+        map.insert("user".to_owned(), json!(uid));
+    }
+    answer
 }
 
 /// `count=1` and `gpulease/count=1` are the same; other projects' keys are given whole.
@@ -179,9 +210,10 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
     let count = words::count(grant.devices.len(), "device");
     text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
     text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
-    if request.amount != Amount::Whole || isolation.effective != Isolation::None {
+    let named = !matches!(request.isolation, Isolation::Auto | Isolation::None);
+    if named || request.amount != Amount::Whole || isolation.effective != Isolation::None {
         text.push('\n');
-        text.push_str(&words::wrapped("isolation: ", &isolated(isolation)));
+        text.push_str(&words::wrapped("isolation: ", &isolated(request, grant)));
         for lack in &isolation.lacks {
             text.push_str(&words::wrapped("lacks: ", &shown(lack)));
         }
@@ -195,43 +227,52 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
         ));
     }
     text.push_str(&words::simulated_footer(devices(), output));
+    let devices: Vec<Value> = grant.devices.iter().map(|one| device_json(one, node)).collect();
     let json = json!({
         "request": shown_request::json(request),
-        "grant": { "devices": grant.devices, "isolation": isolation },
+        "grant": { "devices": devices, "isolation": isolation },
     });
     Answer::new(text, json)
 }
 
+/// With what else is known of it.
+fn device_json(granted: &GrantedDevice, node: &Node) -> Value {
+    let mut value = json!(granted);
+    if let (Some(map), Some(device)) = (value.as_object_mut(), node.device(&granted.uuid)) {
+        map.insert("model".to_owned(), json!(device.model));
+        map.insert("simulated".to_owned(), json!(device.simulated));
+    }
+    value
+}
+
 /// What is in effect and who enforces it; what was asked for, where that is something else.
-fn isolated(isolation: &IsolationRecord) -> String {
-    let by = [isolation.compute_enforcement, isolation.memory_enforcement];
-    let enforced = match by {
-        [Enforcement::Simulated, Enforcement::Simulated] => {
-            "compute and memory would be enforced on a real device".to_owned()
-        }
-        [compute, memory] if compute == memory => {
-            format!("compute and memory enforced by {}", enforcer(compute))
-        }
-        by => {
-            let [compute, memory] = by.map(enforcer);
-            format!("compute enforced by {compute}, memory by {memory}")
-        }
+fn isolated(request: &Request, grant: &Grant) -> String {
+    let isolation = &grant.isolation;
+    let enforced = match [isolation.compute_enforcement, isolation.memory_enforcement] {
+        [compute, memory] if compute == memory => format!("compute and memory {}", held(compute)),
+        [compute, memory] => format!("compute {}, memory {}", held(compute), held(memory)),
     };
     let word = isolation.requested_as.unwrap_or(isolation.requested);
     let is_other =
         word != isolation.effective && !matches!(word, Isolation::Auto | Isolation::None);
-    let asked = if is_other { format!(" in place of {word}") } else { String::new() };
+    let asked = match (is_other, request.amount) {
+        (false, _) => String::new(),
+        (true, Amount::Whole) if isolation.effective == Isolation::None => {
+            format!(": {word} is for shares, and a whole device is asked for")
+        }
+        (true, _) => format!(" in place of {word}"),
+    };
     format!("{}{asked}; {enforced}", isolation.effective)
 }
 
 /// Who makes a limit hold, in a sentence.
-const fn enforcer(enforcement: Enforcement) -> &'static str {
+const fn held(enforcement: Enforcement) -> &'static str {
     match enforcement {
-        Enforcement::None => "nobody",
-        Enforcement::Simulated => "nobody, being simulated",
-        Enforcement::Advisory => "the workload's good will",
-        Enforcement::Driver => "the driver",
-        Enforcement::Kernel => "the kernel",
+        Enforcement::None => "enforced by nobody",
+        Enforcement::Simulated => "would be enforced on a real device",
+        Enforcement::Advisory => "enforced by the workload's good will",
+        Enforcement::Driver => "enforced by the driver",
+        Enforcement::Kernel => "enforced by the kernel",
     }
 }
 

@@ -93,9 +93,11 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         Command::Leases { all, wide } => leases::leases(&context()?, *all, *wide, output),
         // The table of annotations and the examples need neither configuration nor state, which
         // may be what is being set up.
-        Command::Explain { words, bundle: None } if words.is_empty() => Ok(explain::keys(output)),
-        Command::Explain { words, bundle } => {
-            explain::explain(&context()?, words, bundle.as_deref(), output)
+        Command::Explain { words, bundle: None, user: None } if words.is_empty() => {
+            Ok(explain::keys(output))
+        }
+        Command::Explain { words, bundle, user } => {
+            explain::explain(&context()?, words, bundle.as_deref(), *user, output)
         }
         Command::Release { id, force } => release::release(&context()?, id, *force),
         Command::Lease { action } => lease::run(&context()?, action, output),

@@ -1,6 +1,7 @@
 //! A request as `explain` shows it.
 
 use crate::model::driver::Capability;
+use crate::model::isolation::Isolation;
 use crate::model::mig::MigProfile;
 use crate::request::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Topology};
 use serde_json::{Value, json};
@@ -28,7 +29,8 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     add("min-memory", request.min_memory.map(super::words::memory));
     add("sharing", Some(request.sharing.to_string()));
     let instances = matches!(request.mig, MigChoice::Instances(_));
-    add("isolation", (shared || instances).then(|| request.isolation.to_string()));
+    let named = request.isolation != Isolation::Auto;
+    add("isolation", (shared || instances || named).then(|| request.isolation.to_string()));
     let required = request.enforcement == Enforce::Required;
     add("enforcement", required.then(|| "required".to_owned()));
     add("strategy", Some(request.strategy.as_str().to_owned()));
