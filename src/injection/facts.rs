@@ -67,6 +67,14 @@ pub struct Facts {
     /// It has `CAP_SYS_ADMIN`, to which NVIDIA's driver gives every capability there is: with a
     /// GPU's node, all MIG instances of the GPU.
     pub system_admin: bool,
+    /// It has a capability by which a process comes to the host's files or into the kernel without a
+    /// mount: `CAP_DAC_READ_SEARCH` (open_by_handle_at(2)), `CAP_SYS_MODULE`, `CAP_SYS_RAWIO`.
+    pub host_files: bool,
+    /// It has `CAP_SYS_PTRACE`: the files of each process that it sees are open to it
+    /// (proc_pid_root(5)).
+    pub traces: bool,
+    /// It sees the processes of a new pid namespace alone.
+    pub own_pids: bool,
     /// Majors of which a rule opens every minor (`--device-cgroup-rule 'c 195:* rw'`).
     pub open_majors: Vec<i64>,
     /// The container is in a user namespace of its own or is put into one.

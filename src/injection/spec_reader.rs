@@ -44,6 +44,8 @@ struct Process {
 #[derive(Default)]
 struct Capabilities {
     system_admin: bool,
+    host_files: bool,
+    traces: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +61,7 @@ struct Linux {
     devices: Vec<SpecDevice>,
     resources: Resources,
     users: Users,
+    own_pids: bool,
     cgroups_path: Option<String>,
 }
 
@@ -115,6 +118,9 @@ impl Spec {
             device_paths: self.linux.devices,
             privileged: self.linux.resources.privileged,
             system_admin: self.process.capabilities.system_admin,
+            host_files: self.process.capabilities.host_files,
+            traces: self.process.capabilities.traces,
+            own_pids: self.linux.own_pids,
             open_majors: self.linux.resources.open_majors,
             user_namespace: self.linux.users.is_apart,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
@@ -202,10 +208,24 @@ impl<'de> Members<'de> for SpecMount {
         match key {
             "destination" => self.destination = text(map)?,
             "source" => self.source = text(map)?,
-            "type" => self.bind |= is_bind(&text(map)?),
+            "type" => {
+                let kind = text(map)?;
+                self.bind |= is_bind(&kind);
+                self.cgroups = matches!(kind.as_str(), "cgroup" | "cgroup2");
+            }
             "options" => {
                 let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
-                self.bind |= options.filter_map(Leaf::text).any(|option| is_bind(&option));
+                (self.read_only, self.all_read_only) = (false, false);
+                for option in options.filter_map(Leaf::text) {
+                    // Of opposites, the last one counts for the runtimes.
+                    match &*option {
+                        "ro" => self.read_only = true,
+                        "rw" => self.read_only = false,
+                        "rro" => self.all_read_only = true,
+                        "rrw" => self.all_read_only = false,
+                        option => self.bind |= is_bind(option),
+                    }
+                }
             }
             _ => skip(map)?,
         }
@@ -216,8 +236,16 @@ impl<'de> Members<'de> for SpecMount {
 /// Whatever set it is in, some process of the container can come to it.
 impl<'de> Members<'de> for Capabilities {
     fn member<A: MapAccess<'de>>(&mut self, _set: &str, map: &mut A) -> Result<(), A::Error> {
-        let names = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
-        self.system_admin |= names.into_iter().any(|name| name == "CAP_SYS_ADMIN");
+        for name in map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text) {
+            match &*name {
+                "CAP_SYS_ADMIN" => self.system_admin = true,
+                "CAP_DAC_READ_SEARCH" | "CAP_SYS_MODULE" | "CAP_SYS_RAWIO" => {
+                    self.host_files = true;
+                }
+                "CAP_SYS_PTRACE" => self.traces = true,
+                _ => {}
+            }
+        }
         Ok(())
     }
 }
@@ -255,9 +283,18 @@ impl<'de> Members<'de> for Linux {
             "devices" => self.devices = objects(map)?.collect(),
             "resources" => self.resources = map.next_value::<Object<_>>()?.0,
             "namespaces" => {
-                for namespace in objects::<Namespace, A>(map)?.filter(|n| n.kind == "user") {
-                    self.users.is_apart = true;
-                    self.users.is_there |= !namespace.path.is_empty();
+                self.own_pids = false;
+                for namespace in objects::<Namespace, A>(map)? {
+                    let is_new = namespace.path.is_empty();
+                    match namespace.kind.as_str() {
+                        "user" => {
+                            self.users.is_apart = true;
+                            self.users.is_there |= !is_new;
+                        }
+                        // One that is there already may be the host's.
+                        "pid" => self.own_pids = is_new,
+                        _ => {}
+                    }
                 }
             }
             "uidMappings" => self.users.uids = objects(map)?.collect(),

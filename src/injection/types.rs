@@ -32,11 +32,18 @@ pub struct ResolvedNode {
 pub struct SpecMount {
     /// Path in the container; empty where the spec has none.
     pub destination: String,
-    /// What is shown there; empty where the spec does not say.
+    /// Where what it shows lies; a word of no meaning where that is made for it.
     pub source: String,
     /// Whether it shows a file or directory that lies somewhere else.
     pub bind: bool,
+    /// Whether it shows control groups, by a mount of their own.
+    pub cgroups: bool,
+    /// Nothing can be written in it, except below what else is mounted in it.
+    pub read_only: bool,
+    /// Nothing can be written below that either.
+    pub all_read_only: bool,
 }
+
 /// What a granted node may be used for, unless somebody wants less: see `fragments::rule`.
 pub const READ_WRITE: &str = "rw";
 

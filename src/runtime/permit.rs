@@ -3,11 +3,12 @@
 
 use super::nodes;
 use crate::failure::Failure;
-use crate::injection::Facts;
+use crate::injection::{Facts, SpecMount};
 use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::paths::Paths;
 use crate::request::{Policy, Request, Source};
+use std::path::{Component, Path};
 
 /// Whether a container with this spec may have what it asks for.
 ///
@@ -35,13 +36,39 @@ pub fn permit(
     }
 }
 
-/// Whether the container's device rules and its want of capabilities hold it to the devices that
-/// it is given. A request that is not for what the engine injected has passed [`permit`].
+/// Whether the container's device rules and its want of capabilities and mounts hold it to the
+/// devices that it is given and to their limits. A request that is not for what the engine injected
+/// has passed [`permit`].
 #[must_use]
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
-    let admin = facts.privileged || facts.system_admin;
+    let admin = facts.privileged || facts.system_admin || facts.host_files;
     let by_rules = request.source != Source::Injected || open_major(facts, node, paths).is_none();
-    !admin && by_rules
+    !admin
+        && by_rules
+        && (facts.own_pids || !facts.traces)
+        && !facts.mounts.iter().any(|mount| opens(mount, facts, paths))
+}
+
+/// Whether a mount lets the container at what limits it: control groups that can be written to, or
+/// the leases and the sockets of MPS daemons, to which a socket that is shown read-only connects
+/// all the same.
+fn opens(mount: &SpecMount, facts: &Facts, paths: &Paths) -> bool {
+    if !mount.bind {
+        return mount.cgroups && !mount.read_only && !mount.all_read_only;
+    }
+    // Engines pass on what a user wrote: `/var/run` is a link. A relative path begins in the bundle,
+    // where nothing of the host's lies.
+    let named = Path::new(&mount.source);
+    let source = named.canonicalize().unwrap_or_else(|_| named.to_owned());
+    let meets = |place: &Path| source.starts_with(place) || place.starts_with(&source);
+    let cgroups = paths.sys.join("fs/cgroup");
+    // What is mounted below a directory that is shown read-only can still be written to.
+    let is_open = !mount.all_read_only && !(mount.read_only && source.starts_with(&cgroups));
+    let leads_up = named.components().any(|part| part == Component::ParentDir);
+    meets(&paths.run)
+        || (meets(&cgroups) && is_open)
+        || (facts.traces && meets(&paths.proc))
+        || (named.is_relative() && leads_up)
 }
 
 /// A refusal by policy.
@@ -58,3 +85,6 @@ fn open_major(facts: &Facts, node: &Node, paths: &Paths) -> Option<u32> {
     let mut majors = own.filter_map(|node| Some(nodes::numbers(node, paths)?.0));
     majors.find(|major| facts.open_majors.contains(&i64::from(*major)))
 }
+
+#[cfg(test)]
+mod tests;
