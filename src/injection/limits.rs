@@ -11,6 +11,7 @@ use crate::model::isolation::{ENFORCEMENT_VARIABLE, Isolation};
 use crate::model::lease::{Lease, LeasedDevice, MpsSeat};
 use crate::model::quantity::MilliGpu;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The compute units of each device, to ROCr (`core/util/flag.cpp`).
 const CU_MASK: &str = "HSA_CU_MASK";
@@ -38,9 +39,11 @@ const MASK_OTHERS: &[&str] = &["HSA_CU_MASK_SKIP_INIT", "ROC_GLOBAL_CU_MASK"];
 /// Where a container finds its MPS daemon. The daemon's side lies below `run_dir`, whose name is
 /// the host's business.
 pub const MPS_PIPE_IN_CONTAINER: &str = "/run/gpulease-mps/pipe";
-/// The socket of the pipe directory by which a daemon takes commands from its own user. Root in
-/// the container is that user on the host.
-const MPS_PRIVILEGED: &str = "control_privileged";
+/// What no client needs of the pipe directory: libcuda connects to `control` alone (seen with
+/// 550.163). By the first, a socket, a daemon takes commands from its own user, and root in the
+/// container is that user on the host. The second is a pipe that everybody can write to, and a daemon
+/// whose pipe is full answers nobody. The last is what a daemon that starts looks at.
+const MPS_MASKED: &[&str] = &["control_privileged", "log", "nvidia-cuda-mps-control.pid"];
 
 /// The variables that say a lease's limits, to set and (null) to remove. `granted` are its devices
 /// in the inventory; `present` is the container's environment.
@@ -119,26 +122,35 @@ fn cu_mask(lease: &Lease, granted: &[&Device]) -> Option<String> {
     (!sets.is_empty()).then(|| sets.join(";"))
 }
 
-/// How a container comes to its MPS daemon: its pipe directory without the socket that takes
-/// commands, and the memory that the daemon shares with its clients. A daemon that is not
-/// gpulease's has the host's `/dev/shm`, which is given to nobody here.
+/// How a container comes to its MPS daemon: its pipe directory, to connect in and not to change, and
+/// the memory that the daemon shares with its clients. `is_there` says whether the host has a file.
+///
+/// A daemon that is not gpulease's may lack a file that is masked, and none can be made for it. It
+/// has the host's `/dev/shm`, which is given to nobody here.
 #[must_use]
-pub fn mps_mounts(seat: &MpsSeat) -> Vec<MountEntry> {
+pub fn mps_mounts(seat: &MpsSeat, is_there: impl Fn(&Path) -> bool) -> Vec<MountEntry> {
     let bind = |source: &str, destination: String, options: &[&str]| MountEntry {
         source: source.to_owned(),
         destination,
         kind: "bind".to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
     };
-    let restricted = &["bind", "nosuid", "nodev", "noexec"];
     let mut mounts = Vec::new();
     if let Some(pipe) = &seat.pipe {
-        mounts.push(bind(pipe, MPS_PIPE_IN_CONTAINER.to_owned(), restricted));
-        let socket = format!("{MPS_PIPE_IN_CONTAINER}/{MPS_PRIVILEGED}");
-        mounts.push(bind("/dev/null", socket, &["bind", "nosuid", "noexec"]));
+        let read_only = &["bind", "ro", "nosuid", "nodev", "noexec"];
+        mounts.push(bind(pipe, MPS_PIPE_IN_CONTAINER.to_owned(), read_only));
+        for name in MPS_MASKED {
+            if seat.adopted && !is_there(&Path::new(pipe).join(name)) {
+                continue;
+            }
+            let mask = format!("{MPS_PIPE_IN_CONTAINER}/{name}");
+            // Without `nodev`: it must open, as what it hides does. `ro` keeps root in the container
+            // from changing the mode of the host's device, and from nothing else.
+            mounts.push(bind("/dev/null", mask, &["bind", "ro", "nosuid", "noexec"]));
+        }
     }
     if let Some(shm) = &seat.shm {
-        mounts.push(bind(shm, "/dev/shm".to_owned(), restricted));
+        mounts.push(bind(shm, "/dev/shm".to_owned(), &["bind", "nosuid", "nodev", "noexec"]));
     }
     mounts
 }

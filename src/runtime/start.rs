@@ -355,7 +355,7 @@ impl<'a> Start<'a> {
         driver::add(&mut injection, &wanted, way)?;
         if let Some(seat) = &lease.mps {
             share::permit_shm(seat, &self.facts)?;
-            injection.mounts.extend(injection::mps_mounts(seat));
+            injection.mounts.extend(injection::mps_mounts(seat, |path| path.exists()));
         }
         injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)

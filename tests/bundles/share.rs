@@ -168,6 +168,96 @@ fn one_daemon_for_both(steps: &Steps) {
     steps.ok("status");
 }
 
+/// As root inside: what may be done to the pipe directory, and a program of CUDA's.
+const HOSTILE: &str = r#"
+    cd /run/gpulease-mps/pipe
+    try() { if "$@" 2>/dev/null; then echo "allowed: $*"; else tried=$((tried + 1)); fi; }
+    add() { echo x >>"$1"; }
+    try touch x
+    try mkdir d
+    try mkfifo f
+    try ln -s control s
+    for file in *; do
+        try rm -f $file
+        try mv -f $file moved
+        try chmod 600 $file
+        try chown 1:1 $file
+    done
+    try add control_lock
+    try umount /run/gpulease-mps/pipe
+    # What is masked opens, and leads nowhere.
+    for file in control_privileged log nvidia-cuda-mps-control.pid; do
+        test -c $file && yes | head -c 1000000 >$file && echo "nowhere: $file"
+    done
+    echo tried $tried
+    LD_LIBRARY_PATH=/cuda /cuda-check
+    echo END
+    sleep 60
+"#;
+
+/// With libcuda, which has no GPU here: it says so when it has heard that from the daemon.
+pub fn from_a_container_a_daemon_is_reached_and_not_harmed(place: Place) {
+    let lab = real(place);
+    let program = Path::new(super::support::CLI).with_file_name("examples/cuda-check");
+    assert!(program.exists(), "build it: cargo build --features failpoints --example cuda-check");
+    let triple = super::support::images::machine().multiarch;
+    let libraries = fetched("nvidia.sh").join("usr/lib").join(triple).join("nvidia/current");
+    let mounts = [
+        (program.as_path(), "/cuda-check"),
+        (&libraries, "/cuda"),
+        (Path::new("/lib64"), "/lib64"),
+        (&Path::new("/usr/lib").join(triple), &format!("/lib/{triple}")),
+    ];
+    lab.bundle_with("web", &kaiwo("0.4", "4096"), |spec| {
+        spec["process"]["args"] = serde_json::json!(["sh", "-c", HOSTILE]);
+        for (source, destination) in mounts {
+            let bind = serde_json::json!({
+                "type": "bind", "source": source, "destination": destination,
+                "options": ["bind", "ro"]
+            });
+            spec["mounts"].as_array_mut().unwrap().push(bind);
+        }
+        // Its mount points are made in it.
+        let rootfs = lab.host.path("rootfs");
+        let template = lab.host.path("template/rootfs");
+        let copied = std::process::Command::new("cp").arg("-a").args([&template, &rootfs]).status();
+        assert!(copied.unwrap().success());
+        spec["root"] = serde_json::json!({ "path": rootfs });
+    });
+    lab.bundle("next", &kaiwo("0.4", "4096"), "echo END");
+    let null = || {
+        let metadata = fs::metadata("/dev/null").unwrap();
+        (metadata.permissions().mode(), std::os::unix::fs::MetadataExt::uid(&metadata))
+    };
+    let before = null();
+    let script = format!(
+        r#"{DAEMONS}
+        make web run web --detach
+        until_ says web END
+        step daemons daemons
+        step log cat "$RUN_DIR/mps/GPU-m5/log/control.log"
+        make next run next
+        step after daemons
+        step delete gl delete --force "$P-web"
+        until_ unseat"#
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    assert_eq!(null(), before, "the host's device");
+    let said = steps.out("web");
+    assert!(!said.contains("allowed:"), "{said}");
+    for masked in ["control_privileged", "log", "nvidia-cuda-mps-control.pid"] {
+        has_line(&said, &format!("nowhere: {masked}"));
+    }
+    // Of the five files, each in four ways; and the others.
+    has_line(&said, "tried 26");
+    has_line(&said, "cuda-check: cuInit: CUDA error 805");
+    let log = steps.out("log");
+    assert!(log.contains("NEW CLIENT") && log.contains("Starting new server"), "{log}");
+    steps.ok("next");
+    assert_eq!(steps.out("daemons").lines().count(), 1, "{}", steps.all());
+    assert_eq!(steps.out("after"), steps.out("daemons"), "the same daemon serves the next one");
+}
+
 pub fn a_start_whose_daemon_fails_leaves_nothing(place: Place) {
     let lab = lab(place, Path::new("/bin/false"));
     lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");

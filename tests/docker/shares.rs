@@ -121,6 +121,11 @@ fn shares_by_mps_have_one_daemon_and_each_its_limits() {
     let seen = lab.ok(&["exec", "two", "sh", "-c", look]);
     assert!(seen.starts_with('c') && seen.contains("1,   3") && seen.ends_with("pipe\n"), "{seen}");
     ok(lab.exec("two", "test -S /run/gpulease-mps/pipe/control"));
+    // Nor anything that could be changed.
+    let change = "cd /run/gpulease-mps/pipe && for f in *; do rm -f $f && echo $f; done; \
+                  touch x && echo x; [ -c log ] && [ -c nvidia-cuda-mps-control.pid ] && echo masked";
+    let changed = stdout(&lab.exec("two", change));
+    assert_eq!(changed, "masked\n");
 
     let three = lab.refused("three", &words(&share("0.2", "1000")));
     assert!(three.contains("no-capacity"), "{three}");

@@ -141,30 +141,38 @@ fn amounts_are_rounded_down_and_are_never_nothing() {
 }
 
 #[test]
-fn a_container_gets_the_pipe_without_the_socket_that_commands() {
-    let mounts = mps_mounts(&seat(Some("/run/gpulease/mps/GPU-1/pipe"), Some("/run/m/shm")));
+fn a_container_gets_the_pipe_read_only_and_without_what_no_client_needs() {
+    let nothing = |_: &Path| false;
+    let mounts =
+        mps_mounts(&seat(Some("/run/gpulease/mps/GPU-1/pipe"), Some("/run/m/shm")), nothing);
     let shown: Vec<_> = mounts
         .iter()
         .map(|mount| (mount.source.as_str(), mount.destination.as_str(), mount.options.join(",")))
         .collect();
-    let all = "bind,nosuid,nodev,noexec".to_owned();
+    // Without `nodev`: it is a device. Never without `ro`: it is the host's.
+    let masked = |path| ("/dev/null", path, "bind,ro,nosuid,noexec".to_owned());
     assert_eq!(
         shown,
         [
-            ("/run/gpulease/mps/GPU-1/pipe", "/run/gpulease-mps/pipe", all.clone()),
-            // Without `nodev`: it is a device.
             (
-                "/dev/null",
-                "/run/gpulease-mps/pipe/control_privileged",
-                "bind,nosuid,noexec".to_owned()
+                "/run/gpulease/mps/GPU-1/pipe",
+                "/run/gpulease-mps/pipe",
+                "bind,ro,nosuid,nodev,noexec".to_owned()
             ),
-            ("/run/m/shm", "/dev/shm", all),
+            masked("/run/gpulease-mps/pipe/control_privileged"),
+            masked("/run/gpulease-mps/pipe/log"),
+            masked("/run/gpulease-mps/pipe/nvidia-cuda-mps-control.pid"),
+            ("/run/m/shm", "/dev/shm", "bind,nosuid,nodev,noexec".to_owned()),
         ]
     );
     assert!(mounts.iter().all(|mount| mount.kind == "bind"));
-    // Somebody else's daemon has the host's /dev/shm.
-    assert_eq!(mps_mounts(&seat(Some("/tmp/nvidia-mps"), None)).len(), 2);
-    assert!(mps_mounts(&seat(None, None)).is_empty());
+    assert!(mps_mounts(&seat(None, None), nothing).is_empty());
+    // Somebody else's daemon has the host's /dev/shm, and a mask needs something to lie on.
+    let adopted = MpsSeat { adopted: true, ..seat(Some("/tmp/nvidia-mps"), None) };
+    let log = |path: &Path| path == Path::new("/tmp/nvidia-mps/log");
+    let mounts = mps_mounts(&adopted, log);
+    let places: Vec<_> = mounts.iter().map(|mount| mount.destination.as_str()).collect();
+    assert_eq!(places, ["/run/gpulease-mps/pipe", "/run/gpulease-mps/pipe/log"]);
 }
 
 #[test]
