@@ -63,10 +63,10 @@ fn opens(mount: &SpecMount, facts: &Facts, paths: &Paths) -> bool {
     let meets = |place: &Path| source.starts_with(place) || place.starts_with(&source);
     let cgroups = paths.sys.join("fs/cgroup");
     // What is mounted below a directory that is shown read-only can still be written to.
-    let is_open = !mount.all_read_only && !(mount.read_only && source.starts_with(&cgroups));
+    let is_closed = mount.all_read_only || (mount.read_only && source.starts_with(&cgroups));
     let leads_up = named.components().any(|part| part == Component::ParentDir);
     meets(&paths.run)
-        || (meets(&cgroups) && is_open)
+        || (meets(&cgroups) && !is_closed)
         || (facts.traces && meets(&paths.proc))
         || (named.is_relative() && leads_up)
 }

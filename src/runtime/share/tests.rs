@@ -82,6 +82,7 @@ fn a_foreign_daemons_client_needs_the_hosts_shm() {
                 destination: (*destination).to_owned(),
                 source: (*source).to_owned(),
                 bind: *bind,
+                ..SpecMount::default()
             })
             .collect(),
         ..Facts::default()
