@@ -14,6 +14,7 @@ pub mod fragments;
 mod lenient;
 mod limits;
 mod skim;
+mod spec_mount;
 mod spec_reader;
 mod spec_user;
 mod target;

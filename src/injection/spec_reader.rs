@@ -202,37 +202,6 @@ impl<'de> Members<'de> for Root {
     }
 }
 
-impl<'de> Members<'de> for SpecMount {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let is_bind = |word: &str| matches!(word, "bind" | "rbind");
-        match key {
-            "destination" => self.destination = text(map)?,
-            "source" => self.source = text(map)?,
-            "type" => {
-                let kind = text(map)?;
-                self.bind |= is_bind(&kind);
-                self.cgroups = matches!(kind.as_str(), "cgroup" | "cgroup2");
-            }
-            "options" => {
-                let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
-                (self.read_only, self.all_read_only) = (false, false);
-                for option in options.filter_map(Leaf::text) {
-                    // Of opposites, the last one counts for the runtimes.
-                    match &*option {
-                        "ro" => self.read_only = true,
-                        "rw" => self.read_only = false,
-                        "rro" => self.all_read_only = true,
-                        "rrw" => self.all_read_only = false,
-                        option => self.bind |= is_bind(option),
-                    }
-                }
-            }
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-}
-
 /// Whatever set it is in, some process of the container can come to it.
 impl<'de> Members<'de> for Capabilities {
     fn member<A: MapAccess<'de>>(&mut self, _set: &str, map: &mut A) -> Result<(), A::Error> {
@@ -394,7 +363,7 @@ impl<'de> Members<'de> for Namespace {
     }
 }
 
-fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
+pub(super) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
     Ok(map.next_value::<Leaf<'_>>()?.text().map(String::from).unwrap_or_default())
 }
 

@@ -1,0 +1,37 @@
+//! The members of a mount in a spec (config.md, "Mounts").
+
+use super::lenient::{Leaf, List, Members, skip};
+use super::spec_reader::text;
+use super::types::SpecMount;
+use serde::de::MapAccess;
+
+impl<'de> Members<'de> for SpecMount {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let is_bind = |word: &str| matches!(word, "bind" | "rbind");
+        match key {
+            "destination" => self.destination = text(map)?,
+            "source" => self.source = text(map)?,
+            "type" => {
+                let kind = text(map)?;
+                self.bind |= is_bind(&kind);
+                self.cgroups = matches!(kind.as_str(), "cgroup" | "cgroup2");
+            }
+            "options" => {
+                let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                (self.read_only, self.all_read_only) = (false, false);
+                for option in options.filter_map(Leaf::text) {
+                    // Of opposites, the last one counts for the runtimes.
+                    match &*option {
+                        "ro" => self.read_only = true,
+                        "rw" => self.read_only = false,
+                        "rro" => self.all_read_only = true,
+                        "rrw" => self.all_read_only = false,
+                        option => self.bind |= is_bind(option),
+                    }
+                }
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
