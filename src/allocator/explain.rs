@@ -164,7 +164,11 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
 fn match_hint(assessment: &Assessment<'_>) -> String {
     let request = assessment.request;
     let Some(blamed) = blamed(assessment) else {
-        let node = stock(&all_of(assessment.snapshot.node));
+        let all = all_of(assessment.snapshot.node);
+        let node = match request.mig {
+            MigChoice::Instances(_) => profiles(&all),
+            MigChoice::Gpus | MigChoice::Either => stock(&all),
+        };
         return if assessment.devices.is_empty() {
             "the node has no devices; \"gpulease inventory example\" prints a file that lists some"
                 .to_owned()

@@ -136,6 +136,17 @@ impl Geometry {
         }
     }
 
+    /// The kinds that a name without the memory could mean.
+    #[must_use]
+    pub fn family_of(model: &str) -> Vec<&'static Self> {
+        let model = model.to_ascii_uppercase();
+        let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+        if words.iter().any(|word| word.strip_suffix("GB").is_some_and(|gib| !gib.is_empty())) {
+            return Vec::new();
+        }
+        GEOMETRIES.iter().filter(|geometry| words.contains(&geometry.family)).collect()
+    }
+
     /// The sizes by name, the smallest first.
     pub fn sizes(&self) -> impl Iterator<Item = (&'static str, &'static Size)> {
         self.names.iter().copied().zip(self.sizes)
@@ -145,20 +156,29 @@ impl Geometry {
         self.sizes().find(|(name, _)| *name == profile.as_str()).map(|(_, size)| size)
     }
 
-    /// Where each of the instances can lie, all at once: in the order in which they lie.
+    /// Where each of the instances can lie, all at once: in the order in which they lie. Those with a
+    /// slot begin there.
     ///
     /// # Errors
     /// Why they cannot.
-    pub fn place(&self, profiles: &[MigProfile]) -> Result<Vec<Placed>, Misfit> {
+    pub fn place(&self, profiles: &[(MigProfile, Option<u32>)]) -> Result<Vec<Placed>, Misfit> {
         let mut wanted = Vec::new();
-        for profile in profiles {
+        for (profile, slot) in profiles {
             let size = self.size(profile).ok_or_else(|| self.unknown(profile))?;
-            wanted.push((profile, size));
+            let starts = match slot {
+                None => size.starts,
+                Some(slot) => size
+                    .starts
+                    .chunks(1)
+                    .find(|start| start.contains(slot))
+                    .ok_or_else(|| Misfit::start(profile, *slot, size))?,
+            };
+            wanted.push(Wanted { profile, size, starts });
         }
         self.count(&wanted)?;
         // The largest first, and of those the ones with the fewest places: the fewest ways to try.
-        wanted.sort_by_key(|(profile, size)| {
-            (u32::MAX - size.slots, size.starts.len(), u32::MAX - profile.slices())
+        wanted.sort_by_key(|one| {
+            (u32::MAX - one.size.slots, one.starts.len(), u32::MAX - one.profile.slices())
         });
         let mut placed = Vec::new();
         if !fill(&wanted, 0, &mut placed) {
@@ -177,27 +197,34 @@ impl Geometry {
     }
 
     /// What is seen without trying.
-    fn count(&self, wanted: &[(&MigProfile, &'static Size)]) -> Result<(), Misfit> {
-        for (profile, size) in wanted {
-            let count = wanted.iter().filter(|(other, _)| other == profile).count();
+    fn count(&self, wanted: &[Wanted<'_>]) -> Result<(), Misfit> {
+        for Wanted { profile, size, .. } in wanted {
+            let count = wanted.iter().filter(|other| other.profile == *profile).count();
             if count > size.max {
                 return Err(Misfit::TooMany { profile: (*profile).clone(), count, max: size.max });
             }
         }
-        let media = wanted.iter().filter(|(profile, _)| profile.as_str().contains("+me")).count();
+        let media = wanted.iter().filter(|one| one.profile.as_str().contains("+me")).count();
         if media > 1 {
             return Err(Misfit::Media(media));
         }
-        let slots = wanted.iter().map(|(_, size)| size.slots).sum();
+        let slots = wanted.iter().map(|one| one.size.slots).sum();
         if slots > self.slots {
             return Err(Misfit::Slots { needed: slots, there: self.slots });
         }
-        let slices = wanted.iter().map(|(profile, _)| profile.slices()).sum();
+        let slices = wanted.iter().map(|one| one.profile.slices()).sum();
         if slices > self.slices {
             return Err(Misfit::Slices { needed: slices, there: self.slices });
         }
         Ok(())
     }
+}
+
+/// An instance that is to be placed, and where it may begin.
+struct Wanted<'a> {
+    profile: &'a MigProfile,
+    size: &'static Size,
+    starts: &'static [u32],
 }
 
 /// An instance and the memory slices that it takes.
@@ -226,9 +253,9 @@ impl fmt::Display for Placed {
 
 /// Tries all ways to place the instances from the one at `next` on. There are few: at most seven
 /// instances with at most seven places.
-fn fill(wanted: &[(&MigProfile, &'static Size)], next: usize, placed: &mut Vec<Placed>) -> bool {
-    let Some((profile, size)) = wanted.get(next) else { return true };
-    for start in size.starts {
+fn fill(wanted: &[Wanted<'_>], next: usize, placed: &mut Vec<Placed>) -> bool {
+    let Some(Wanted { profile, size, starts }) = wanted.get(next) else { return true };
+    for start in *starts {
         if placed.iter().any(|other| other.overlaps(*start, size.slots)) {
             continue;
         }
@@ -242,13 +269,13 @@ fn fill(wanted: &[(&MigProfile, &'static Size)], next: usize, placed: &mut Vec<P
 }
 
 /// The first instance that has no place beside those before it.
-fn clash(wanted: &[(&MigProfile, &'static Size)]) -> Misfit {
+fn clash(wanted: &[Wanted<'_>]) -> Misfit {
     let fits = |count: &usize| fill(wanted.get(..*count).unwrap_or_default(), 0, &mut Vec::new());
     let count = (0..wanted.len()).rev().find(fits).unwrap_or_default();
-    let beside = wanted.iter().take(count).map(|(profile, _)| (*profile).clone()).collect();
+    let beside = wanted.iter().take(count).map(|one| one.profile.clone()).collect();
     match wanted.get(count) {
-        Some((profile, size)) => {
-            Misfit::Clash { profile: (*profile).clone(), starts: size.starts, beside }
+        Some(Wanted { profile, starts, .. }) => {
+            Misfit::Clash { profile: (*profile).clone(), starts, beside }
         }
         None => Misfit::Slots { needed: 0, there: 0 },
     }
@@ -268,6 +295,15 @@ pub enum Misfit {
     },
     /// A part of a GPU instance.
     Part(MigProfile),
+    /// A slot at which no instance of the size begins.
+    Start {
+        /// The size.
+        profile: MigProfile,
+        /// The slot.
+        slot: u32,
+        /// Where it can begin.
+        starts: &'static [u32],
+    },
     /// More of one size than there can be.
     TooMany {
         /// The size.
@@ -304,6 +340,12 @@ pub enum Misfit {
     },
 }
 
+impl Misfit {
+    fn start(profile: &MigProfile, slot: u32, size: &'static Size) -> Self {
+        Self::Start { profile: profile.clone(), slot, starts: size.starts }
+    }
+}
+
 impl fmt::Display for Misfit {
     /// A phrase without a full stop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -313,6 +355,9 @@ impl fmt::Display for Misfit {
             }
             Self::Part(profile) => {
                 write!(f, "{profile} is a compute instance, a part of a GPU instance")
+            }
+            Self::Start { profile, slot, starts } => {
+                write!(f, "{profile} cannot begin at slot {slot}, only at {}", listed(starts))
             }
             Self::TooMany { profile, count, max } => {
                 write!(f, "{count} × {profile} is more than the {max} that a GPU can have")
@@ -329,18 +374,21 @@ impl fmt::Display for Misfit {
                 write!(f, "{needed} compute slices are wanted of the {there} that the GPU has")
             }
             Self::Clash { profile, starts, beside } => {
-                let starts: Vec<String> = starts.iter().map(u32::to_string).collect();
                 let beside: Vec<&str> = beside.iter().map(MigProfile::as_str).collect();
                 let slots = if starts.len() == 1 { "slot" } else { "one of the slots" };
                 write!(
                     f,
                     "{profile} has to begin at {slots} {}, which leaves it no place beside {}",
-                    starts.join(", "),
+                    listed(starts),
                     beside.join(", ")
                 )
             }
         }
     }
+}
+
+fn listed(slots: &[u32]) -> String {
+    slots.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -86,6 +86,10 @@ fn explain_tells_gpus_and_instances_apart() {
     let text = stdout(&refused);
     assert!(text.contains("3 devices asked for, 2 of 4 can be had"), "{text}");
     assert_eq!(row(&text, "2:0")[4..9], ["3g.20gb", "a", "MIG", "instance,", "and"], "{text}");
+    // What there is too little of is counted, and not the GPUs.
+    let refused = stdout(&host.cli(&["explain", "mig-profile=1g.5gb", "count=40"]));
+    assert!(refused.contains("hint: the node has ") && refused.contains("x 1g.5gb"), "{refused}");
+    assert!(!refused.contains("x NVIDIA"), "{refused}");
     let hint = "leave out `gpulease/memory`";
     fails(&host, &["explain", "isolation=mig", "memory=4Gi"], 2, "bad-request", hint);
 }
@@ -120,6 +124,10 @@ fn a_plan_needs_no_gpu_and_no_root() {
     assert_eq!((&told["gpu"], &told["geometry"]), (&Value::Null, &json!("A100 80GB")));
     let (text, _) = plan(&["--model", "h200", "1g.18gb", "--count", "7"]);
     assert!(text.contains(",1g.18gb:6 -C"), "{text}");
+    let (text, json) = plan(&["--model", "A100 80GB", "3g.40gb:4", "1g.10gb"]);
+    assert!(text.contains(" -cgi 1g.10gb:0,3g.40gb:4 -C\n"), "{text}");
+    assert_eq!(json["plans"][0]["instances"][1]["start"], 4);
+    let (text, _) = plan(&["--model", "h200", "1g.18gb", "--count", "7"]);
     assert!(!text.contains("the driver resets it"), "{text}");
 }
 
@@ -153,6 +161,11 @@ fn a_plan_goes_by_what_the_gpus_have() {
     let create = "nvidia-smi mig -i 2 -cgi 2g.10gb -C";
     assert_eq!(plan["commands_for_a_real_gpu"], json!([create]));
     assert_eq!(plan["instances"][0]["start"], Value::Null);
+    let json = tells(&host, &["mig", "plan", "--gpu", "2", "2g.10gb:0"]);
+    let plan = &json["plans"][0];
+    assert_eq!(plan["instances"][0]["start"], 0);
+    let create = json!(["nvidia-smi mig -i 2 -cgi 2g.10gb:0 -C"]);
+    assert_eq!(plan["commands_for_a_real_gpu"], create);
     assert!(plan["warnings"].to_string().contains("mig -lgi"), "{plan}");
     fails(&host, &["mig", "plan", "--gpu", "2", "3g.20gb"], 3, "no-capacity", "--replace");
 }
@@ -169,6 +182,10 @@ fn a_plan_that_cannot_be_is_refused_with_the_reason() {
     refused(&["--gpu", "0", "--model", "A30", "1g.6gb"], 2, "bad-request", "");
     refused(&["--gpu", "0", "1g5gb"], 2, "bad-request", "1g.10gb");
     refused(&["--gpu", "0", "1g.5gb*0"], 2, "bad-request", "*7");
+    refused(&["--gpu", "0", "1g.5gb*x"], 2, "bad-request", "*7");
+    refused(&["--gpu", "0", "3g.20gb:x"], 2, "bad-request", "3g.40gb:4");
+    refused(&["--gpu", "0", "3g.20gb:2"], 2, "bad-request", "leave the slot out");
+    refused(&["--gpu", "0", "1g.5gb:0*2"], 2, "bad-request", "1g.10gb:1");
     refused(&["--gpu", "0", "1g.5gb", "--count", "0"], 2, "bad-request", "*7");
     refused(&["--gpu", "0", "1c.3g.20gb"], 2, "bad-request", "-cci");
     refused(&["--gpu", "0,0", "1g.5gb"], 2, "bad-request", "");
@@ -176,6 +193,11 @@ fn a_plan_that_cannot_be_is_refused_with_the_reason() {
     refused(&["--gpu", "0", "1g.10gb+me"], 3, "no-match", "4g.20gb");
     refused(&["--model", "L40S", "1g.5gb"], 3, "no-match", "GB200 186GB");
     refused(&["--model", "A100", "1g.5gb"], 3, "no-match", "A100 80GB");
+    let output = host.cli(&["mig", "plan", "--model", "H100", "1g.10gb"]);
+    let text = super::stderr(&output);
+    let ambiguous = "`H100` is ambiguous, it could be H100 80GB, H100 94GB, H100 96GB";
+    assert!(text.contains(ambiguous), "{text}");
+    refused(&["--model", "A100 60GB", "1g.5gb"], 3, "no-match", "known are");
     refused(&["--gpu", "0", "1g.5gb*8"], 3, "no-capacity", "7 × 1g.5gb");
     refused(&["--gpu", "0", "3g.20gb*2", "1g.5gb"], 3, "no-capacity", "");
     // What is leased is not destroyed.

@@ -11,8 +11,9 @@ const PLAN_AFTER: &str = "\
 What does not fit is refused, with the reason. The answer can be given to a
 shell: all but the commands are comments, and so are those for a GPU that is
 simulated or not here. With --json, `commands` is empty for such a GPU, and
-`commands_for_a_real_gpu` has them. `3g.40gb:4` is an instance whose memory begins at slot 4.
-Instances are gone after a reboot.
+`commands_for_a_real_gpu` has them. In what is asked for as in the
+commands, `3g.40gb:4` is an instance whose memory begins at slot 4. Instances are
+gone after a reboot.
 
 Examples:
   gpulease mig plan --gpu 0 1g.10gb 1g.10gb 3g.40gb
@@ -50,7 +51,8 @@ pub(in crate::cli) struct Plan {
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
     pub(super) count: u8,
 
-    /// Sizes of instances, as `nvidia-smi mig -lgip` names them; `1g.10gb*7` are seven
+    /// Sizes of instances, as `nvidia-smi mig -lgip` names them; `1g.10gb*7` are seven,
+    /// and `3g.40gb:4` begins at slot 4
     #[arg(
         value_name = "PROFILE",
         required = true,

@@ -21,6 +21,8 @@ use target::Target;
 /// The most instances that are read: more fit on no GPU.
 const INSTANCES_MAX: usize = 64;
 
+const SEVEN: &str = "for instance 1g.10gb*7";
+
 /// `mig`.
 pub(super) fn run(action: &MigAction, config: Option<&Path>) -> Result<Answer, Failure> {
     let MigAction::Plan(plan) = action;
@@ -40,25 +42,44 @@ pub(super) fn run(action: &MigAction, config: Option<&Path>) -> Result<Answer, F
     Ok(Answer::new(texts.join("\n"), json))
 }
 
+/// An instance, and the slot that its memory is to begin at, if so.
+type Wanted = (MigProfile, Option<u32>);
+
 /// The instances by name, `1g.10gb*7` and `--count` multiplied out.
-fn wanted(plan: &Plan) -> Result<Vec<MigProfile>, Failure> {
+fn wanted(plan: &Plan) -> Result<Vec<Wanted>, Failure> {
     let bad = |text: String, hint: &str| Failure::new(Code::BadRequest, text).hint(hint.to_owned());
     let mut wanted = Vec::new();
     for word in &plan.profiles {
         let (name, times) = word.split_once('*').unwrap_or((word, "1"));
-        let times = times.parse::<u8>().ok().filter(|times| *times > 0 && plan.count > 0);
-        let Some(times) = times else {
-            return Err(bad(
-                format!("`{}`, {} times, is no number of instances", shown(word), plan.count),
-                "for instance 1g.10gb*7",
-            ));
+        let times = match times.parse::<u8>() {
+            Ok(times) if times > 0 && plan.count > 0 => times,
+            Ok(1..) => return Err(bad("`--count 0` asks for no instance".to_owned(), SEVEN)),
+            Ok(0) => return Err(bad(format!("`{}` asks for no instance", shown(word)), SEVEN)),
+            Err(_) => {
+                let text = format!("`{}` has no number up to 255 behind the `*`", shown(word));
+                return Err(bad(text, SEVEN));
+            }
+        };
+        let (name, slot) = match name.split_once(':') {
+            None => (name, None),
+            Some((name, slot)) => {
+                let slot = slot.parse::<u32>().map_err(|_| {
+                    let text = format!("`{}` has no slot behind the `:`", shown(word));
+                    bad(text, "for instance 3g.40gb:4")
+                })?;
+                (name, Some(slot))
+            }
         };
         let profile = MigProfile::new(name).map_err(|_| {
             let text = format!("`{}` is not a MIG profile", shown(name));
             bad(text, "for instance 1g.10gb; `nvidia-smi mig -lgip` lists a GPU's")
         })?;
         let count = usize::from(times) * usize::from(plan.count);
-        wanted.extend((0..count.min(INSTANCES_MAX)).map(|_| profile.clone()));
+        if slot.is_some() && count > 1 {
+            let text = format!("`{}` asks for {count} instances at one slot", shown(word));
+            return Err(bad(text, "name a slot for each, as in 1g.10gb:0 1g.10gb:1"));
+        }
+        wanted.extend((0..count.min(INSTANCES_MAX)).map(|_| (profile.clone(), slot)));
     }
     Ok(wanted)
 }
@@ -66,7 +87,15 @@ fn wanted(plan: &Plan) -> Result<Vec<MigProfile>, Failure> {
 /// A GPU of this model, wherever.
 fn not_here(model: &str) -> Result<Target, Failure> {
     let geometry = Geometry::of(model, None).ok_or_else(|| {
-        let text = format!("`{}` is no one GPU with MIG that is known here", shown(model));
+        if let [first, .., last] = Geometry::family_of(model).as_slice() {
+            let names: Vec<_> = Geometry::family_of(model).iter().map(|one| one.name).collect();
+            let text = format!("`{}` is ambiguous, it could be {}", shown(model), names.join(", "));
+            return Failure::new(Code::NoMatch, text).hint(format!(
+                "name the memory too, as in `--model '{}'` or `--model '{}'`",
+                first.name, last.name
+            ));
+        }
+        let text = format!("`{}` is no GPU with MIG that is known here", shown(model));
         let known: Vec<&str> = GEOMETRIES.iter().map(|geometry| geometry.name).collect();
         Failure::new(Code::NoMatch, text).hint(format!("known are {}", known.join(", ")))
     })?;
@@ -76,24 +105,32 @@ fn not_here(model: &str) -> Result<Target, Failure> {
 /// A GPU and what is to be run for it.
 struct Divided {
     target: Target,
-    /// Each with its place, which is not known beside instances that lie nobody knows where.
-    instances: Vec<Placed>,
+    /// Each with its place, and whether it will be there: beside instances that lie nobody knows where
+    /// nvidia-smi chooses, unless it is told.
+    instances: Vec<(Placed, bool)>,
     commands: Vec<String>,
 }
 
-fn divide(target: Target, wanted: &[MigProfile]) -> Result<Divided, Failure> {
-    let all: Vec<MigProfile> = target.kept.iter().chain(wanted).cloned().collect();
+fn divide(target: Target, wanted: &[Wanted]) -> Result<Divided, Failure> {
+    let kept = target.kept.iter().map(|profile| (profile.clone(), None));
+    let all: Vec<Wanted> = kept.chain(wanted.iter().cloned()).collect();
     let placed = target.geometry.place(&all).map_err(|why| misfit(&target, &why))?;
-    let instances = if target.kept.is_empty() {
-        placed
+    let instances: Vec<(Placed, bool)> = if target.kept.is_empty() {
+        placed.into_iter().map(|one| (one, true)).collect()
     } else {
-        let of = |profile: &MigProfile| placed.iter().find(|one| one.profile == *profile).cloned();
+        let of = |(profile, slot): &Wanted| {
+            let is_it = |one: &&Placed| {
+                one.profile == *profile && slot.is_none_or(|slot| one.start == slot)
+            };
+            Some((placed.iter().find(is_it)?.clone(), slot.is_some()))
+        };
         wanted.iter().filter_map(of).collect()
     };
-    let names: Vec<String> = instances
-        .iter()
-        .map(|one| if target.kept.is_empty() { one.to_string() } else { one.profile.to_string() })
-        .collect();
+    let name = |(one, exact): &(Placed, bool)| match exact {
+        true => one.to_string(),
+        false => one.profile.to_string(),
+    };
+    let names: Vec<String> = instances.iter().map(name).collect();
     let id = &target.id;
     let mut commands = Vec::new();
     if target.turn_on {
@@ -110,7 +147,7 @@ fn divide(target: Target, wanted: &[MigProfile]) -> Result<Divided, Failure> {
 fn misfit(target: &Target, why: &Misfit) -> Failure {
     let code = match why {
         Misfit::Unknown { .. } => Code::NoMatch,
-        Misfit::Part(_) => Code::BadRequest,
+        Misfit::Part(_) | Misfit::Start { .. } => Code::BadRequest,
         _ => Code::NoCapacity,
     };
     let kept = if target.kept.is_empty() {
@@ -122,6 +159,7 @@ fn misfit(target: &Target, why: &Misfit) -> Failure {
     let hint = match why {
         Misfit::Unknown { names, .. } => format!("it has {}", names.join(", ")),
         Misfit::Part(_) => "name the GPU instance; nvidia-smi mig -cci divides it further".into(),
+        Misfit::Start { .. } => "leave the slot out, and it is found".into(),
         _ if !target.kept.is_empty() => "--replace destroys what is there first".into(),
         _ => format!("see what fits: {}", fitting(target.geometry)),
     };
@@ -140,9 +178,9 @@ impl Divided {
     fn text(&self) -> String {
         let target = &self.target;
         let mut text = comment("", &target.title);
-        for placed in &self.instances {
+        for (placed, exact) in &self.instances {
             let place = match placed.start + placed.slots - 1 {
-                _ if !target.kept.is_empty() => "where there is room".to_owned(),
+                _ if !exact => "where there is room".to_owned(),
                 last if last == placed.start => format!("slot {last}"),
                 last => format!("slots {}-{last}", placed.start),
             };
@@ -158,12 +196,11 @@ impl Divided {
 
     fn json(&self) -> Value {
         let target = &self.target;
-        let exact = target.kept.is_empty();
         // Whoever gives `commands` to a shell is not to change another GPU than the one planned for.
         let none: &[String] = &[];
         let (commands, elsewhere) =
             if target.is_here { (&*self.commands, none) } else { (none, &*self.commands) };
-        let instances = self.instances.iter().map(|placed| {
+        let instances = self.instances.iter().map(|(placed, exact)| {
             json!({
                 "profile": placed.profile,
                 "start": exact.then_some(placed.start),

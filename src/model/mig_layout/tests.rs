@@ -2,8 +2,13 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn profiles(names: &[&str]) -> Vec<MigProfile> {
-    names.iter().map(|name| MigProfile::new(name).unwrap()).collect()
+/// `3g.20gb:4` begins at slot 4.
+fn profiles(names: &[&str]) -> Vec<(MigProfile, Option<u32>)> {
+    let one = |name: &&str| match name.split_once(':') {
+        Some((name, slot)) => (MigProfile::new(name).unwrap(), Some(slot.parse().unwrap())),
+        None => (MigProfile::new(name).unwrap(), None),
+    };
+    names.iter().map(one).collect()
 }
 
 fn geometry(name: &str) -> &'static Geometry {
@@ -16,7 +21,7 @@ fn planned(gpu: &str, names: &[&str]) -> Result<Vec<String>, String> {
 }
 
 /// Whatever is placed lies where `nvidia-smi mig -lgipp` says that it can, and nowhere twice.
-fn assert_sound(geometry: &Geometry, wanted: &[MigProfile], placed: &[Placed]) {
+fn assert_sound(geometry: &Geometry, wanted: &[(MigProfile, Option<u32>)], placed: &[Placed]) {
     let mut slots = BTreeSet::new();
     for instance in placed {
         let (_, size) =
@@ -36,7 +41,7 @@ fn assert_sound(geometry: &Geometry, wanted: &[MigProfile], placed: &[Placed]) {
     };
     assert_eq!(
         names(&mut placed.iter().map(|instance| &instance.profile)),
-        names(&mut wanted.iter())
+        names(&mut wanted.iter().map(|(profile, _)| profile))
     );
 }
 
@@ -85,7 +90,7 @@ fn every_name_is_a_profile_and_says_what_its_size_is() {
             // Rounded up, with the driver's part of it.
             let exact = geometry.gib * u64::from(size.slots) / u64::from(geometry.slots);
             assert!(memory.abs_diff(exact) <= 1, "{} {name}: {exact}", geometry.name);
-            let most = (0..size.max).map(|_| profile.clone()).collect::<Vec<_>>();
+            let most = (0..size.max).map(|_| (profile.clone(), None)).collect::<Vec<_>>();
             assert_sound(geometry, &most, &geometry.place(&most).unwrap());
         }
     }
@@ -101,6 +106,11 @@ fn instances_are_placed_where_they_can_lie() {
     assert_eq!(plan(&["1g.10gb"; 7]).last().unwrap(), "1g.10gb:6");
     assert_eq!(plan(&["7g.80gb"]), ["7g.80gb:0"]);
     assert_eq!(plan(&[]), [""; 0]);
+    // Or where they are wanted.
+    assert_eq!(plan(&["3g.40gb:4", "1g.10gb"]), ["1g.10gb:0", "3g.40gb:4"]);
+    assert_eq!(plan(&["1g.10gb:3", "3g.40gb"]), ["1g.10gb:3", "3g.40gb:4"]);
+    let beside = plan(&["1g.10gb:0", "1g.10gb", "3g.40gb"]);
+    assert_eq!(beside, ["1g.10gb:0", "1g.10gb:1", "3g.40gb:4"]);
 }
 
 #[test]
@@ -116,6 +126,11 @@ fn what_does_not_fit_is_said() {
     assert_eq!(
         why(&["2g.10gb", "2g.10gb", "1g.5gb", "1g.5gb", "1g.5gb", "1g.5gb"]),
         "8 compute slices are wanted of the 7 that the GPU has"
+    );
+    assert_eq!(why(&["3g.20gb:2"]), "3g.20gb cannot begin at slot 2, only at 0, 4");
+    assert_eq!(
+        why(&["1g.5gb:0", "4g.20gb"]),
+        "1g.5gb has to begin at slot 0, which leaves it no place beside 4g.20gb"
     );
     let why = planned("A30 24GB", &["1g.6gb+me", "2g.12gb+me"]).unwrap_err();
     assert!(why.starts_with("2 instances with media extensions"), "{why}");
@@ -221,10 +236,11 @@ fn all_combinations_of_a100_are_told_from_all_others() {
     }
 }
 
-fn any_layout() -> impl Strategy<Value = (&'static Geometry, Vec<MigProfile>)> {
+fn any_layout() -> impl Strategy<Value = (&'static Geometry, Vec<(MigProfile, Option<u32>)>)> {
     prop::sample::select(GEOMETRIES.iter().collect::<Vec<_>>()).prop_flat_map(|geometry| {
         let names: Vec<&str> = geometry.sizes().map(|(name, _)| name).collect();
-        let profile = prop::sample::select(names).prop_map(|name| MigProfile::new(name).unwrap());
+        let profile =
+            prop::sample::select(names).prop_map(|name| (MigProfile::new(name).unwrap(), None));
         (Just(geometry), prop::collection::vec(profile, 0..9))
     })
 }
@@ -236,7 +252,7 @@ proptest! {
             Ok(placed) => assert_sound(geometry, &wanted, &placed),
             // Less never fits worse.
             Err(_) => {
-                let more: Vec<MigProfile> = wanted.iter().chain(&wanted).cloned().collect();
+                let more: Vec<_> = wanted.iter().chain(&wanted).cloned().collect();
                 prop_assert!(geometry.place(&more).is_err());
             }
         }
