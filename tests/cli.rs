@@ -621,6 +621,28 @@ fn colour_is_for_those_who_want_it() {
     assert!(!json.contains('\u{1b}'), "{json}");
 }
 
+/// An MPS daemon serves one user, and who that is hangs on the container.
+#[test]
+fn explain_says_whose_container_it_answers_for_where_that_matters() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    let with = |daemon: &str| {
+        let more = format!("mps = {{ control = \"/bin/true\", daemon = \"{daemon}\" }}");
+        host.configure(Path::new(STUB), &more);
+    };
+    with("device");
+    let share = ["explain", "compute=0.5", "isolation=mps"];
+    let said = |more: &[&str]| says(&host, &[&share, more].concat());
+    assert!(said(&[]).contains("\nisolation: mps; "), "{}", said(&[]));
+    assert!(said(&[]).contains("\nnote: this is for a container of user 0"), "{}", said(&[]));
+    assert!(!said(&["--user", "0"]).contains("\nnote:"), "it was said");
+    assert!(!says(&host, &["explain", "count=1"]).contains("\nnote:"), "it is the same for all");
+    // The isolation that is asked for is taken where it is to be had.
+    assert_eq!(row(&said(&[]), "0")[2], "NVIDIA");
+    with("lease");
+    assert!(!said(&[]).contains("\nnote:"), "each has a daemon of its own");
+}
+
 /// Of a set of two vendors each device is shared in its own way.
 #[test]
 fn a_mixed_lease_is_shown_as_such_and_held_device_by_device() {
@@ -714,6 +736,6 @@ fn explain_sees_that_a_node_is_not_there() {
     let text = "[[device]]\nuuid = \"GPU-e4de4143-81dd-40df-8538-2c7330bfea85\"\n\
                 vendor = \"nvidia\"\nmodel = \"X\"\nmemory_mib = 4096\npci = \"0000:17:00.0\"\n\
                 nodes = [\"/dev/nvidia-of-this-test\"]\n";
-    let host = Host::with_devices(text, Path::new(support::STUB));
+    let host = Host::with_devices(text, Path::new(STUB));
     fails(&host, &["explain", "count=1"], 4, "stale-inventory", "driver loaded");
 }
