@@ -309,6 +309,8 @@ fn explain_grants_without_taking() {
     let mask = "\"GPU 2: compute: HSA_CU_MASK is a variable, and a workload can unset it\"";
     assert!(lacks.contains(mask) && lacks.contains("\"GPU 1: compute: "), "{lacks}");
     assert!(lacks.contains("\"memory: "), "the same of both: {lacks}");
+    let both = says(&host, &["explain", "compute=0.5", "devices=1,2"]);
+    assert!(both.contains("\nisolation: time-slicing, and cu-mask on GPU 2; "), "{both}");
     let output = host.cli(&["explain", "compute=0.5", "enforcement=required", "vendor=amd"]);
     assert_eq!(output.status.code(), Some(3));
     let text = stdout(&output);

@@ -110,13 +110,16 @@ pub(super) fn explain(
             // The start would fail on a node that is not there, after all else went well.
             of_devices(&devices, &node, &context.paths)?;
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
-            let answer = granted(&request, &grant, &node, output);
-            Ok(for_user(answer, asker.uid, is_assumed && by_user))
+            let answer = granted(&request, &grant, &node, is_assumed && by_user, output);
+            Ok(with_user(answer, asker.uid))
         }
         Err(refusal) => {
             let by_user = refusal.verdicts.iter().any(Verdict::is_by_user);
-            let answer = refused(&request, &refusal, output);
-            Ok(for_user(answer, asker.uid, is_assumed && by_user))
+            let mut answer = refused(&request, &refusal, output);
+            if is_assumed && by_user {
+                answer.text.push_str(&words::wrapped("note: ", FOR_ROOT));
+            }
+            Ok(with_user(answer, asker.uid))
         }
     }
 }
@@ -127,15 +130,11 @@ fn serves_one(snapshot: &Snapshot<'_>) -> bool {
     mps.is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
 }
 
-/// Says whose container the answer is for, in the text if nobody has told and it matters.
-fn for_user(mut answer: Answer, uid: Option<u32>, is_to_be_said: bool) -> Answer {
-    if is_to_be_said {
-        answer.text.push_str(&words::wrapped(
-            "note: ",
-            "this is for a container of user 0, and an MPS daemon serves one user; --user UID asks \
-             for another's",
-        ));
-    }
+/// Whose container the answer is for, in the text where nobody has told and it matters.
+const FOR_ROOT: &str = "this is for a container of user 0, and an MPS daemon serves one user; \
+                        --user UID asks for another's";
+
+fn with_user(mut answer: Answer, uid: Option<u32>) -> Answer {
     if let Some(map) = answer.json.as_object_mut() {
         map.insert("user".to_owned(), json!(uid));
     }
@@ -183,7 +182,13 @@ fn no_request(facts: &Facts) -> Answer {
     Answer::new(text, json!({ "request": null, "injected": injected }))
 }
 
-fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> Answer {
+fn granted(
+    request: &Request,
+    grant: &Grant,
+    node: &Node,
+    for_root: bool,
+    output: &Output,
+) -> Answer {
     let isolation = &grant.isolation;
     let columns = [
         right("INDEX"),
@@ -217,6 +222,9 @@ fn granted(request: &Request, grant: &Grant, node: &Node, output: &Output) -> An
         for lack in &isolation.lacks {
             text.push_str(&words::wrapped("lacks: ", &shown(lack)));
         }
+    }
+    if for_root {
+        text.push_str(&words::wrapped("note: ", FOR_ROOT));
     }
     let devices = || grant.devices.iter().filter_map(|granted| node.device(&granted.uuid));
     if devices().count() > 1 && devices().any(|device| device.instance().is_some()) {
@@ -262,7 +270,14 @@ fn isolated(request: &Request, grant: &Grant) -> String {
         }
         (true, _) => format!(" in place of {word}"),
     };
-    format!("{}{asked}; {enforced}", isolation.effective)
+    // Of a mixed set it is the weakest that is in effect.
+    let others: Vec<String> = grant
+        .devices
+        .iter()
+        .filter(|device| device.cu_mask.is_some() && isolation.effective != Isolation::CuMask)
+        .map(|device| format!(", and {} on GPU {}", Isolation::CuMask, device.place()))
+        .collect();
+    format!("{}{}{asked}; {enforced}", isolation.effective, others.concat())
 }
 
 /// Who makes a limit hold, in a sentence.
