@@ -226,7 +226,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/isolation",
         env: "GPULEASE_ISOLATION",
         syntax: "`none`|`time-slicing`|`mps`|`mig`|`partition`|`cu-mask`|`auto`",
-        meaning: "how a share is made true; the lease says what it got; `mig` asks for whole MIG instances",
+        meaning: "how a share is made true, where that can be had; the lease says what it got; `mig` asks for whole MIG instances",
         default: "`auto`",
         example: "mps",
         alias: Some(Alias {
