@@ -30,6 +30,14 @@ impl Context {
         Ok(Self { paths, config_path, config, store })
     }
 
+    /// The same with another lease directory.
+    pub(super) fn at(&self, run_dir: &Path) -> Self {
+        let config = Config { run_dir: run_dir.to_owned(), ..self.config.clone() };
+        let paths = Paths { run: run_dir.to_owned(), ..self.paths.clone() };
+        let config_path = self.config_path.clone();
+        Self { paths, config_path, config, store: Store::at(run_dir) }
+    }
+
     pub(super) const fn ground(&self) -> Ground<'_> {
         Ground { paths: &self.paths, store: &self.store }
     }

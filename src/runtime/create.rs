@@ -51,7 +51,7 @@ impl Leased<'_> {
         let ground = Ground { paths: &shim.site.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
         if share::may_leave_daemon(&self.prepared.lease) {
-            share::reap(shim.site.own_arguments())?;
+            share::reap(shim.site.own_arguments(), &shim.site.paths)?;
         }
         Ok(())
     }

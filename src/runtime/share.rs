@@ -14,6 +14,7 @@ use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState, MpsSeat};
 use crate::model::order;
 use crate::model::text;
+use crate::paths::Paths;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
 use crate::sys::ask::{AskError, ask_killable};
@@ -196,25 +197,27 @@ pub(super) fn undo(site: &Site, lease: &Lease, failure: Failure) -> Failure {
     if !may_leave_daemon(lease) {
         return failure;
     }
-    match reap(site.own_arguments()) {
+    match reap(site.own_arguments(), &site.paths) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.message),
     }
 }
 
 /// Sees to it that no MPS daemon stays that nobody has a lease for. It takes its time, and nobody
-/// waits for it. `args` are those by which the command sees the same node as we do.
+/// waits for it. `args` are those by which the command reads the same configuration as we do; that may
+/// name another lease directory by now.
 ///
 /// # Errors
 /// If that cannot be started.
-pub(crate) fn reap(mut args: Vec<OsString>) -> Result<(), Failure> {
+pub(crate) fn reap(mut args: Vec<OsString>, paths: &Paths) -> Result<(), Failure> {
     let fault = |what: String| {
         Failure::new(Code::IsolationFailed, format!("no MPS daemon is looked after: {what}"))
             .hint("run `gpulease mps reap`")
     };
     let program = programs::command()
         .ok_or_else(|| fault("the `gpulease` command is not installed".to_owned()))?;
-    args.extend(["mps", "reap"].map(OsString::from));
+    args.extend(["mps", "reap", "--run-dir"].map(OsString::from));
+    args.push(paths.run.clone().into());
     start_detached(&program, &args)
         .map_err(|error| fault(format!("`{}`: {error}", program.display())))
 }
@@ -246,7 +249,7 @@ pub(crate) fn held(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<
 pub(crate) fn end(ground: Ground<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
     let lifted = lift(ground, lease);
     if may_leave_daemon(lease) {
-        reap(args)?;
+        reap(args, ground.paths)?;
     }
     lifted
 }

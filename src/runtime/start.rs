@@ -273,7 +273,7 @@ impl<'a> Start<'a> {
         let created = create::create(ground, &asked.inventory.node, &asked.request, &claimant);
         if claimant.idle_daemons.get() {
             // The next one that ends would look after them as well.
-            let _ = share::reap(self.site.own_arguments());
+            let _ = share::reap(self.site.own_arguments(), &self.site.paths);
         }
         let recorded = created?;
         let attached = share::attach(self.site, ground, asked, recorded.clone());

@@ -312,6 +312,24 @@ fn a_lease_whose_holder_is_dead_keeps_no_daemon() {
 }
 
 #[test]
+fn who_reaps_goes_by_the_lease_directory_of_the_lease() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    node.release(&lease);
+    let config = fs::read_to_string(node.path("c.toml")).unwrap();
+    let edited = config.replace("/r\"", "/elsewhere\"");
+    assert_ne!(edited, config);
+    fs::write(node.path("c.toml"), edited).unwrap();
+    node.reap();
+    assert_eq!(node.processes().len(), 1, "it is another directory's");
+    let run = node.run();
+    ok(node.cli(&["mps", "reap", "--now", "--run-dir", run.to_str().unwrap()]));
+    node.assert_nothing_left();
+}
+
+#[test]
 fn by_hand_a_daemon_is_kept_until_it_is_stopped() {
     needs_root!();
     let node = Node::new();

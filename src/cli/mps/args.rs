@@ -1,6 +1,7 @@
 //! The arguments of `gpulease mps`.
 
 use clap::Subcommand;
+use std::path::PathBuf;
 
 pub(in crate::cli) const MPS_AFTER: &str = "\
 Examples:
@@ -69,5 +70,9 @@ pub(in crate::cli) enum MpsAction {
         /// Without waiting for as long as a daemon may be idle
         #[arg(long)]
         now: bool,
+
+        /// The lease directory, where the configuration may name another one by now
+        #[arg(long, value_name = "DIR")]
+        run_dir: Option<PathBuf>,
     },
 }

@@ -43,7 +43,10 @@ pub(super) fn run(
         MpsAction::Start { device } => start::start(context, device),
         MpsAction::Stop { device, force, .. } => stop::stop(context, device.as_deref(), *force),
         MpsAction::Attach { key, nonce } => attach::attach(context, key, nonce),
-        MpsAction::Reap { now } => reap::reap(context, *now),
+        MpsAction::Reap { now, run_dir } => match run_dir {
+            Some(run_dir) => reap::reap(&context.at(run_dir), *now),
+            None => reap::reap(context, *now),
+        },
     }
 }
 
