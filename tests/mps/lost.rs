@@ -4,6 +4,7 @@ use crate::node::{Node, kill};
 use crate::support::{eventually, needs_root, ok, stderr};
 use gpulease::model::lease::{Lease, Owner};
 use serde_json::Value;
+use std::process::Command;
 
 /// Attaches a lease and records its daemon, as the shim does.
 fn seated(node: &Node, name: &str, milli: u32, mib: u64) -> Lease {
@@ -44,6 +45,18 @@ fn a_lease_of_a_daemon_that_is_gone_is_told_from_those_of_the_next() {
     // Nobody has started another yet.
     assert_eq!(json(&node, &["mps", "status"])["cut_off"], serde_json::json!([old.id]));
     assert_eq!(lost(&node).len(), 1);
+    // Nor does anybody unless a person says so: the old one's container would not come to it.
+    let waiting = node.lease("new", 250, 1024);
+    let text = node.refused(&waiting);
+    assert!(
+        text.contains("is gone, and is used by lease") && text.contains("container old"),
+        "{text}"
+    );
+    assert!(text.contains("--force"), "{text}");
+    let text = stderr(&node.cli(&["mps", "start", "0"]));
+    assert!(text.contains("container old"), "{text}");
+    assert!(node.processes().is_empty());
+    ok(node.cli(&["mps", "stop", "0", "--force"]));
     let new = seated(&node, "new", 250, 1024);
     assert_ne!(node.daemon_pid(), first);
     assert_eq!(
@@ -73,6 +86,31 @@ fn a_lease_of_a_daemon_that_is_gone_is_told_from_those_of_the_next() {
     node.reap();
     node.assert_nothing_left();
     node.release(&old);
+}
+
+#[test]
+fn a_daemon_that_others_have_is_not_killed_because_it_does_not_answer() {
+    needs_root!();
+    let node = Node::with("start_timeout = \"1s\"\nstop_grace = \"0s\"");
+    let old = seated(&node, "old", 505, 40000);
+    let pid = node.daemon_pid();
+    let signal =
+        |name: &str| ok(Command::new("kill").args([name, &pid.to_string()]).output().unwrap());
+    signal("-STOP");
+    let new = node.lease("new", 250, 1024);
+    let text = node.refused(&new);
+    assert!(text.contains("does not answer") && text.contains("container old"), "{text}");
+    assert_eq!((node.processes(), node.daemon_pid()), (vec![pid], pid));
+    signal("-CONT");
+    node.attached(&new);
+    assert_eq!(node.daemon_pid(), pid);
+    // When nobody else has it, it goes.
+    node.release(&old);
+    signal("-STOP");
+    node.attached(&new);
+    assert_ne!(node.daemon_pid(), pid);
+    node.release(&new);
+    node.reap();
 }
 
 #[test]

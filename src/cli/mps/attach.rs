@@ -1,6 +1,6 @@
 //! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
 
-use super::{foreign_of, require_root, served, share, tools_of};
+use super::{foreign_of, is_cut_off, leases_of, named, require_root, share, tools_of};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::ComputeMode;
@@ -31,10 +31,13 @@ pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer
     let _lock = place.lock(timeout, &context.paths)?;
     failpoint::hit("mps.locked");
     // Under the lock: whoever is recorded later attaches later, and sets the limits again.
-    let shares = shares(context, &lease)?;
+    let swept = context.survey()?;
+    let others: Vec<&Lease> = leases_of(&swept, &order.daemon);
+    let others: Vec<&Lease> = others.into_iter().filter(|other| other.id != lease.id).collect();
     let until = Instant::now() + timeout;
-    let work = Work { context, tools: &tools, place: &place, order: &order, until };
-    Ok(answer(&work.attach(limits::for_all(&shares))?))
+    let work =
+        Work { context, tools: &tools, place: &place, order: &order, others: &others, until };
+    Ok(answer(&work.attach(work.limits(Some(&lease)))?))
 }
 
 fn answer(attached: &Attached) -> Answer {
@@ -102,26 +105,31 @@ fn order(lease: &Lease) -> Result<Order, Fault> {
     })
 }
 
-/// Of all who are served by the lease's daemon, the lease among them whatever is thought of its holder.
-/// Those of a daemon that is gone do not come to the next one, and set it no limits.
-fn shares(context: &Context, lease: &Lease) -> Result<Vec<Share>, Failure> {
-    let swept = context.survey()?;
-    let daemon = lease.mps.as_ref().map(|seat| seat.daemon.as_str()).unwrap_or_default();
-    let others = served(&swept, daemon, &context.paths).into_iter();
-    let others = others.filter(|other| other.id != lease.id);
-    Ok(others.chain([lease]).filter_map(share).collect())
-}
-
 /// While the daemon's lock is held.
 pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
     pub(super) tools: &'a Tools<'a>,
     pub(super) place: &'a Place,
     pub(super) order: &'a Order,
+    /// The other live leases that have a place at this daemon.
+    pub(super) others: &'a [&'a Lease],
     pub(super) until: Instant,
 }
 
 impl Work<'_> {
+    /// For all who are served by the daemon, the lease among them whatever is thought of its holder.
+    /// Those of a daemon that is gone do not come to the next one, and set it no limits.
+    pub(super) fn limits(&self, lease: Option<&Lease>) -> Limits {
+        let shares: Vec<Share> = self.served().into_iter().chain(lease).filter_map(share).collect();
+        limits::for_all(&shares)
+    }
+
+    /// The others whose daemon is not known to be gone.
+    fn served(&self) -> Vec<&Lease> {
+        let paths = &self.context.paths;
+        self.others.iter().copied().filter(|lease| !is_cut_off(lease, paths)).collect()
+    }
+
     /// Has a daemon with these limits: the one that runs, or a new one.
     pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Fault> {
         let seen = daemon::look(self.place, &self.context.paths);
@@ -138,6 +146,7 @@ impl Work<'_> {
             trim_log(self.place);
             return Ok(self.ours(owner.clone()));
         }
+        self.refuse_to_strand(&seen.state)?;
         self.refuse_orphans()?;
         // One of ours may have been started before the other one was.
         if !self.order.per_lease
@@ -170,6 +179,34 @@ impl Work<'_> {
         let now = Instant::now();
         let half = now + self.until.saturating_duration_since(now) / 2;
         Ok(self.tools.await_answer(self.place, owner, half).is_ok())
+    }
+
+    /// A new daemon in the place of one that others have: none of them would come to it, and what
+    /// they are promised is said of the old one. Any of their containers might have brought this
+    /// about, and none of them is to end the others' work by it.
+    fn refuse_to_strand(&self, state: &State) -> Result<(), Fault> {
+        let Order { daemon, .. } = self.order;
+        let (how, users) = match state {
+            State::Running(owner) => {
+                (format!(", process {}, does not answer", owner.pid), self.served())
+            }
+            State::Dead => {
+                let is_cut_off = |lease: &&Lease| is_cut_off(lease, &self.context.paths);
+                (" is gone".to_owned(), self.others.iter().copied().filter(is_cut_off).collect())
+            }
+            State::Stale => return Ok(()),
+        };
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::new(format!(
+            "the MPS daemon of {daemon}{how}, and is used by {}",
+            named(&users)
+        ))
+        .hint(format!(
+            "stop the containers; or `gpulease mps stop {daemon} --force`: what computes by it \
+             fails, and the next start has a new one"
+        )))
     }
 
     /// Clients compute by servers that nobody can set limits any more.

@@ -1,17 +1,17 @@
 //! `gpulease mps start`: a daemon by hand.
 
 use super::attach::{Order, Work};
-use super::{device_named, foreign_of, require_root, served, share, tools_of};
+use super::{device_named, foreign_of, leases_of, require_root, tools_of};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
 use crate::failure::Failure;
 use crate::isolation::mps::daemon;
-use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::Target;
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
+use crate::model::lease::Lease;
 use serde_json::json;
 use std::time::Instant;
 
@@ -31,8 +31,8 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     let _lock = place.lock(timeout, &context.paths)?;
     refuse_foreign(context, &device)?;
     let swept = context.survey()?;
-    let leases = served(&swept, place.name(), &context.paths);
-    let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
+    let leases = leases_of(&swept, place.name());
+    let is_pinned = |lease: &&Lease| lease.mps.as_ref().is_some_and(|seat| seat.pinned);
     let order = Order {
         daemon: place.name().to_owned(),
         device: device.uuid.clone(),
@@ -40,11 +40,12 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
         simulated: device.simulated,
         per_lease: false,
         // That the mode could not be set is worth knowing, where a person has asked.
-        pinned: shares.iter().any(|share| share.pinned),
+        pinned: leases.iter().any(|lease| is_pinned(lease)),
     };
     let until = Instant::now() + timeout;
-    let work = Work { context, tools: &tools, place: &place, order: &order, until };
-    let attached = work.attach(limits::for_all(&shares))?;
+    let work =
+        Work { context, tools: &tools, place: &place, order: &order, others: &leases, until };
+    let attached = work.attach(work.limits(None))?;
     let mut journal = daemon::look(&place, &context.paths)
         .journal
         .ok_or_else(|| Failure::new(Code::IsolationFailed, "the daemon's journal is gone"))?;
