@@ -40,7 +40,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
         simulated: device.simulated,
         per_lease: false,
         // That the mode could not be set is worth knowing, where a person has asked.
-        pinned: leases.iter().any(|lease| is_pinned(lease)),
+        pinned: leases.iter().any(is_pinned),
     };
     let until = Instant::now() + timeout;
     let work =
