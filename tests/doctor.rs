@@ -243,3 +243,25 @@ fn a_named_configuration_is_the_callers() {
     assert!(text.contains("run-dir-missing") && text.contains("/run/elsewhere"), "{text}");
     assert!(text.contains("named.toml"), "{text}");
 }
+
+/// The sockets of an MPS daemon lie below `run_dir`, and their paths have a limit.
+#[test]
+fn a_lease_directory_that_is_too_deep_for_mps_is_told() {
+    let node = Node::healthy();
+    let told = |run_dir: &str, daemon: &str| {
+        let text = format!("run_dir = {run_dir:?}\n[mps]\ndaemon = {daemon:?}\n");
+        node.write("etc/gpulease/config.toml", text);
+        let (_, checks) = node.doctor();
+        let found = checks.iter().find(|check| check["code"] == "mps-path-too-long").cloned();
+        found.map(|check| format!("{} {}", check["level"], check["message"]))
+    };
+    let deep = format!("/run/{}", "x".repeat(60));
+    assert_eq!(told(&deep, "device"), None, "nobody starts a daemon here");
+    node.write("usr/bin/nvidia-cuda-mps-control", "");
+    let said = told(&deep, "device").unwrap();
+    assert!(said.contains("fault") && said.contains("less than 108"), "{said}");
+    // The path counts as it is on the host, and a lease's daemon has a shorter name.
+    assert!(said.contains(&format!("`{deep}/mps/GPU-")), "{said}");
+    assert_eq!(told(&deep[..40], "lease"), None);
+    assert_eq!(told("/run/gpulease", "device"), None);
+}

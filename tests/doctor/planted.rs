@@ -180,6 +180,9 @@ const ROWS: &[Row] = &[
     note("records-set-aside", "run/gpulease/corrupt", |node| {
         node.write("run/gpulease/corrupt/web@run!runc.json", "{");
     }),
+    warning("mps-control-missing", "`driver_root`", |node| {
+        node.write(CONFIG, "[mps]\ncontrol = \"/nonexistent\"\n");
+    }),
     warning("mps-journal", "gpulease mps stop GPU-1", |node| {
         node.write("run/gpulease/mps/GPU-1/journal.json", "{");
     }),

@@ -50,6 +50,9 @@ pub(super) fn doctor(
         records::check(&subject, &mut found);
         mps::check(&subject, &mut found);
     }
+    if all {
+        mps::check_means(&subject, &mut found);
+    }
     if all && let Some(scanned) = inventory::check(&subject, &mut found) {
         nvidia::check(&scanned, &subject, &mut found);
         gpus::check(&scanned, &subject, &mut found);

@@ -6,7 +6,45 @@ use crate::claim::Ground;
 use crate::claim::sweep::{describe, survey};
 use crate::cli::mps::{Condition, Seat, cut_off, seats};
 use crate::cli::words;
+use crate::config::MpsDaemon;
+use crate::isolation::facilities;
+use crate::isolation::mps::place::Place;
 use crate::model::text::shown;
+use std::path::Path;
+
+/// A UUID as NVIDIA's GPUs have it, after which their daemons are called.
+const SOME_UUID: &str = "GPU-00000000-0000-0000-0000-000000000000";
+
+/// What keeps daemons from being started at all.
+pub(super) fn check_means(subject: &Subject, found: &mut Findings) {
+    let config = &subject.config;
+    let means = facilities(config, &subject.paths).mps;
+    if let (Some(path), Err(why)) = (&config.mps.control, &means) {
+        found.warning(
+            "mps-control-missing",
+            format!("`mps.control` is {}: {why}; no share is made true by MPS", quoted(path)),
+            format!(
+                "correct it in {}, or leave it out: the program is found below `driver_root`",
+                quoted(&subject.config_path)
+            ),
+        );
+    }
+    // As the daemon sees it, which is no part of another root.
+    let root = &subject.paths.root;
+    let run = Path::new("/").join(config.run_dir.strip_prefix(root).unwrap_or(&config.run_dir));
+    let name = match config.mps.daemon {
+        MpsDaemon::Device => SOME_UUID,
+        MpsDaemon::Lease => "l-000000000000",
+    };
+    let too_long = Place::new(&run, name).ok().and_then(|place| place.is_too_long());
+    if let (Ok(_), Some(why)) = (means, too_long) {
+        found.fault(
+            "mps-path-too-long",
+            format!("{why}: every start with a share by MPS is refused"),
+            format!("set `run_dir` in {} to a shorter path", quoted(&subject.config_path)),
+        );
+    }
+}
 
 /// Nothing is said where the leases cannot be read: another check says that.
 pub(super) fn check(subject: &Subject, found: &mut Findings) {

@@ -185,7 +185,12 @@ impl Tools<'_> {
                 return Ok(());
             }
             if proc::life(owner, self.paths) == Life::Gone {
-                return Err(Fault::new(format!("the MPS daemon has ended{}", last_words(place))));
+                let message = format!("the MPS daemon has ended{}", last_words(place));
+                return Err(Fault::new(message).hint(format!(
+                    "see whether `{}` is nvidia-cuda-mps-control and fits the driver: `mps.control` \
+                     in the configuration names another",
+                    self.control.display()
+                )));
             }
             if Instant::now() >= until {
                 return Err(Fault::new(format!(

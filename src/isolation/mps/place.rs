@@ -128,17 +128,24 @@ impl Place {
     /// # Errors
     /// If it cannot be made, is not root's alone, or has too long a path for sockets in it.
     pub fn make(&self) -> Result<(), Fault> {
+        if let Some(why) = self.is_too_long() {
+            return Err(Fault::new(why).hint("set `run_dir` to a directory with a shorter path"));
+        }
+        make_own_dir(&self.dir(), 0o755)
+    }
+
+    /// Why there can be no sockets in it, if its path is too long for that.
+    #[must_use]
+    pub fn is_too_long(&self) -> Option<String> {
         let socket = self.pipe().join("control_privileged");
         let length = socket.as_os_str().as_bytes().len();
-        if length >= SOCKET_PATH_MAX {
-            return Err(Fault::new(format!(
+        (length >= SOCKET_PATH_MAX).then(|| {
+            format!(
                 "the path `{}` has {length} bytes, and a socket's must have less than \
                  {SOCKET_PATH_MAX}",
                 socket.display()
-            ))
-            .hint("set `run_dir` to a directory with a shorter path"));
-        }
-        make_own_dir(&self.dir(), 0o755)
+            )
+        })
     }
 
     /// Makes the directories for a new daemon, without anything that an earlier one left in them, and
