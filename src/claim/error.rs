@@ -139,6 +139,8 @@ impl ClaimError {
             Self::Ambiguous(_) => "give more of the id",
             #[cfg(feature = "cli")]
             Self::Unresizable { hint, .. } => hint,
+            #[cfg(feature = "cli")]
+            Self::Limit(_) => "`gpulease doctor` tells what is wrong with what limits the lease",
             _ => return None,
         };
         Some(hint.to_owned())

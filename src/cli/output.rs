@@ -141,7 +141,7 @@ impl Output {
 
     /// Says why not: on stderr for people, on stdout too for programs that asked for JSON.
     pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
-        let Failure { code, message, hint } = failure;
+        let Failure { code, message, hint } = &in_parts(failure);
         let line = |paint, word: &str, what: &str| {
             let text = words::line(self.error_is_terminal, &format!("{word} "), what);
             text.replacen(word, &painted(self.error_color, paint, word), 1)
@@ -158,6 +158,15 @@ impl Output {
         }
         code.exit_status().into()
     }
+}
+
+/// A refusal's own line begins with its code and ends with its hint: each is shown in its place.
+fn in_parts(failure: &Failure) -> Failure {
+    let code = format!("{}: ", failure.code);
+    let Some(rest) = failure.message.strip_prefix(&code) else { return failure.clone() };
+    let (message, own) = rest.split_once("; hint: ").map_or((rest, None), |(m, h)| (m, Some(h)));
+    let hint = failure.hint.clone().or_else(|| own.map(str::to_owned));
+    Failure { message: message.to_owned(), hint, ..failure.clone() }
 }
 
 fn painted(color: bool, paint: Paint, text: &str) -> String {
@@ -209,5 +218,15 @@ mod tests {
         assert_eq!(of(&["--color", "never", "leases"]).color, Color::Never);
         assert_eq!(of(&["leases", "--color=always"]).color, Color::Always);
         assert_eq!(of(&["--color", "pink"]).color, Color::Auto);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_one_code_and_one_hint() {
+        use crate::model::code::Code;
+        let whole = Failure::new(Code::NoCapacity, "no-capacity: all taken; hint: wait");
+        let parts = in_parts(&whole);
+        assert_eq!((parts.message.as_str(), parts.hint.as_deref()), ("all taken", Some("wait")));
+        let plain = Failure::new(Code::NoCapacity, "all: taken");
+        assert_eq!((in_parts(&plain).message, in_parts(&plain).hint), (plain.message, None));
     }
 }
