@@ -56,6 +56,18 @@ fn bash_offers_what_the_tables_have() {
     }
 }
 
+#[test]
+fn what_is_for_our_own_programs_is_offered_to_nobody() {
+    assert_eq!(bash("gpulease mps re"), ["reap"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = script(shell);
+        assert!(script.contains("reap") && !script.contains("attach"), "{shell}");
+    }
+    let output = Command::new(CLI).args(["mps", "attac"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("'attac'") && !said.contains("'attach'"), "{said}");
+}
+
 /// Whatever is offered for `explain` can be granted or refused, but is not a wrong request.
 #[test]
 fn what_is_offered_as_a_request_is_one() {

@@ -143,11 +143,20 @@ fn fish_values(command: &Command, condition: &str, script: &mut String) {
     }
 }
 
+/// The commands without those that are hidden, which clap's completions would offer.
+fn offered() -> Command {
+    Cli::command().mut_subcommand("mps", |mps| {
+        let seen = mps.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned();
+        let about = mps.get_about().cloned().unwrap_or_default();
+        Command::new("mps").about(about).args(mps.get_arguments().cloned()).subcommands(seen)
+    })
+}
+
 /// The completions of one shell.
 pub(super) fn completions(shell: Shell) -> Answer {
     let of = |generator: clap_complete::Shell| {
         let mut script = Vec::new();
-        clap_complete::generate(generator, &mut Cli::command(), NAME, &mut script);
+        clap_complete::generate(generator, &mut offered(), NAME, &mut script);
         String::from_utf8_lossy(&script).into_owned()
     };
     let script = match shell {

@@ -41,6 +41,8 @@ pub(super) fn of_arguments(error: &clap::Error) -> Failure {
             .hint(format!("allowed are {}", allowed.join(", ")));
     }
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    // What only our own programs call is offered to nobody.
+    let tip = tip.filter(|tip| !tip.contains("'attach'"));
     let hint = tip.map_or_else(|| "add `--help` for the usage".to_owned(), str::to_owned);
     Failure::new(Code::BadRequest, shown_line(message)).hint(hint)
 }

@@ -375,8 +375,15 @@ fn status_tells_what_the_program_offers() {
     let lease = node.lease("a", 250, 1024);
     node.attached(&lease);
     let text = String::from_utf8(ok(node.cli(&["mps", "status"])).stdout).unwrap();
-    let line = text.lines().find(|line| line.contains(&node.uuid)).unwrap();
-    assert!(line.contains("running") && line.contains("25.0%") && line.contains("1G"), "{text}");
+    let line = text.lines().nth(1).unwrap();
+    assert!(line.starts_with(&node.uuid[..8]) && !line.contains(&node.uuid), "{text}");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let pid = node.daemon_pid().to_string();
+    assert_eq!(words[1..], ["0", &pid, "running", "1", "0", "0", "25.0%", "1Gi", "-"], "{text}");
+    let wide = String::from_utf8(ok(node.cli(&["mps", "status", "--wide"])).stdout).unwrap();
+    assert!(wide.lines().any(|line| line.contains(&node.uuid)), "{wide}");
+    let refused = stderr(&node.cli(&["mps", "stop"]));
+    assert!(refused.contains("<DEVICE|--all>"), "{refused}");
     let mut gone = lease.clone();
     gone.mps = Some(MpsSeat { daemon: "../x".into(), ..lease.mps.clone().unwrap() });
     node.put(&gone);

@@ -1,6 +1,6 @@
 //! The arguments of `gpulease mps`.
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use std::path::PathBuf;
 
 pub(in crate::cli) const MPS_AFTER: &str = "\
@@ -9,19 +9,24 @@ Examples:
   gpulease mps status --json | jq '.daemons[] | select(.state != \"running\")'
   gpulease mps start 0
   gpulease mps stop GPU-5d5ba0d6-1d3f-4a5b-9c9a-5c2b6f0c7d01
-  gpulease mps stop --all";
+  gpulease mps stop --all
+  gpulease mps reap --now";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum MpsAction {
     /// Show the MPS daemons, ours and others', and what they limit their clients to
     ///
-    /// LIMIT is what the daemon itself holds every client to, whatever the client's variables say.
+    /// INDEX is the device that it serves. LIMIT is what the daemon itself holds every client to, whatever the client's variables say.
     /// A daemon that is `dead` has ended by itself or was killed: the next start puts it right. One
     /// that is `stale` was never started, or before the last boot. A `foreign` one is somebody
     /// else's: it is used where it serves a device, and never configured or stopped. Needs root.
     #[command(after_help = "Examples:\n  gpulease mps status\n  \
                             gpulease mps status --json | jq .control")]
-    Status,
+    Status {
+        /// All columns and whole UUIDs, however wide
+        #[arg(long)]
+        wide: bool,
+    },
 
     /// Start the MPS daemon of a device, and keep it until `gpulease mps stop`
     ///
@@ -37,14 +42,17 @@ pub(in crate::cli) enum MpsAction {
     /// Stop the MPS daemon of a device, and undo what was done for it
     ///
     /// Refused while live leases use it. Needs root.
-    #[command(after_help = "Examples:\n  gpulease mps stop 0\n  gpulease mps stop --all")]
+    #[command(
+        after_help = "Examples:\n  gpulease mps stop 0\n  gpulease mps stop --all",
+        group = ArgGroup::new("which").required(true).args(["device", "all"])
+    )]
     Stop {
         /// The device's index or UUID, or the beginning of one; or the daemon's own name
-        #[arg(value_name = "DEVICE", required_unless_present = "all")]
+        #[arg(value_name = "DEVICE")]
         device: Option<String>,
 
         /// All daemons of gpulease
-        #[arg(long, conflicts_with = "device")]
+        #[arg(long)]
         all: bool,
 
         /// Even if live leases use it: what computes by it fails
@@ -64,8 +72,11 @@ pub(in crate::cli) enum MpsAction {
         nonce: String,
     },
 
-    /// End the daemons without leases: what follows a container's end
-    #[command(hide = true)]
+    /// End the daemons that serve no lease, and lower the limits of the others
+    ///
+    /// What follows the end of each container with a share by MPS. By hand it is for what was killed
+    /// before it could do that. A daemon of `mps start` stays. Needs root.
+    #[command(after_help = "Example:\n  gpulease mps reap --now")]
     Reap {
         /// Without waiting for as long as a daemon may be idle
         #[arg(long)]

@@ -39,7 +39,7 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<Answer, Failure> {
     match action {
-        MpsAction::Status => status::status(context, output),
+        MpsAction::Status { wide } => status::status(context, *wide, output),
         MpsAction::Start { device } => start::start(context, device),
         MpsAction::Stop { device, force, .. } => stop::stop(context, device.as_deref(), *force),
         MpsAction::Attach { key, nonce } => attach::attach(context, key, nonce),
@@ -140,6 +140,11 @@ fn device_named(context: &Context, name: &str) -> Result<Device, Failure> {
     let inventory = context.inventory()?;
     let devices = || inventory.node.devices.iter();
     let index: Option<u32> = name.parse().ok();
+    if let Some(instance) =
+        devices().find(|d| d.instance().is_some() && d.place().to_string() == name)
+    {
+        return Ok(instance.clone());
+    }
     let mut found: Vec<&Device> = match index {
         Some(index) => devices().filter(|d| d.index == index && d.instance().is_none()).collect(),
         None => devices().filter(|d| d.uuid.as_str().starts_with(name)).collect(),

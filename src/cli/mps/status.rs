@@ -2,6 +2,7 @@
 
 use super::{cut_off, foreign, is_cut_off, leases_of, require_root};
 use crate::claim::sweep::Swept;
+use crate::cli::devices::short_uuid;
 use crate::cli::node::Context;
 use crate::cli::output::{Answer, Output, Paint};
 use crate::cli::table::{self, left, right};
@@ -13,6 +14,7 @@ use crate::isolation::mps::front::{Front, features};
 use crate::isolation::mps::journal::Journal;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::Control;
+use crate::model::device::{Device, Node};
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -75,9 +77,12 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
 }
 
 /// `mps status`.
-pub(super) fn status(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    require_root(context, "to look at MPS daemons")?;
+pub(super) fn status(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
+    // First, so that whoever may not see the leases hears the same as from `leases`.
     let swept = context.survey()?;
+    require_root(context, "to ask MPS daemons")?;
+    let inventory = context.inventory().ok();
+    let node = inventory.as_ref().map(|inventory| &inventory.node);
     let tools = tools(&context.config, &context.paths);
     let mut rows = Vec::new();
     for seat in seats(&swept, &context.paths)? {
@@ -86,7 +91,7 @@ pub(super) fn status(context: &Context, output: &Output) -> Result<Answer, Failu
     let others = foreign(context);
     rows.extend(others.iter().map(|control| of_others(control, &swept, tools.as_ref().ok())));
     let text = match (rows.is_empty(), &tools) {
-        (false, _) => in_table(&rows, output),
+        (false, _) => in_table(&rows, node, wide, output),
         (true, Ok(_)) => "no MPS daemon runs\n".to_owned(),
         (true, Err(fault)) => format!("no MPS daemon runs: {fault}\n"),
     };
@@ -235,13 +240,26 @@ impl Row {
     }
 }
 
-fn in_table(rows: &[Row], output: &Output) -> String {
+/// The device that a daemon serves, where the inventory has it.
+fn device<'a>(row: &Row, node: Option<&'a Node>) -> Option<&'a Device> {
+    let named = row.device.as_deref()?;
+    node?.devices.iter().find(|device| device.uuid.as_str() == named)
+}
+
+/// `8G` as all other amounts here are told: `8Gi`.
+fn in_our_units(told: &str) -> String {
+    let told = shown(told);
+    if told.ends_with(['G', 'M']) { format!("{told}i") } else { told }
+}
+
+fn in_table(rows: &[Row], node: Option<&Node>, wide: bool, output: &Output) -> String {
     let columns = [
         left("DAEMON"),
-        right("PID").rank(2),
+        right("INDEX"),
+        right("PID"),
         left("STATE"),
         right("LEASES"),
-        right("SERVERS").rank(3),
+        right("SERVERS").rank(2),
         right("CLIENTS"),
         right("LIMIT"),
         right("MEMORY"),
@@ -251,17 +269,25 @@ fn in_table(rows: &[Row], output: &Output) -> String {
     let cells = rows.iter().map(|row| {
         let said = &row.said;
         let mode = if row.prior_mode.is_some() { "exclusive".to_owned() } else { dash() };
+        let device = device(row, node);
+        let name = match (device, node) {
+            (Some(device), Some(node)) if !wide && row.name == device.uuid.as_str() => {
+                short_uuid(&device.uuid, node).to_owned()
+            }
+            _ => row.name.clone(),
+        };
         vec![
-            row.name.clone(),
+            name,
+            device.map_or_else(dash, |device| device.place().to_string()),
             row.pid.map_or_else(dash, |pid| pid.to_string()),
             if row.kept { format!("{}, kept", row.state) } else { row.state.to_owned() },
             row.leases.len().to_string(),
             said.servers.len().to_string(),
             said.clients.map_or_else(dash, |clients| clients.to_string()),
             said.percent.as_deref().map_or_else(dash, |percent| format!("{}%", shown(percent))),
-            said.memory.as_deref().map_or_else(dash, shown),
+            said.memory.as_deref().map_or_else(dash, in_our_units),
             mode,
         ]
     });
-    table::render(&columns, &cells.collect::<Vec<_>>(), false, output)
+    table::render(&columns, &cells.collect::<Vec<_>>(), wide, output)
 }
