@@ -63,6 +63,7 @@ everywhere! {
     shapes::of_crios_pod_only_the_container_that_asks_gets_one,
     share::clients_of_one_gpu_have_one_daemon_and_each_its_limits,
     share::from_a_container_a_daemon_is_reached_and_not_harmed,
+    share::an_idle_daemon_makes_way_and_one_that_is_kept_does_not,
     share::a_start_whose_daemon_fails_leaves_nothing,
     share::a_foreign_daemon_serves_who_has_the_hosts_shm,
     share::both_errors_of_a_failed_start_are_told,

@@ -6,8 +6,9 @@ use super::site::Site;
 use crate::claim::{Ground, release, settle::settle};
 use crate::failure::{Failure, chain};
 use crate::injection::{Facts, SpecMount};
-use crate::isolation::{Attached, dmem, facilities};
+use crate::isolation::{Attached, dmem, facilities, mps};
 use crate::model::code::Code;
+use crate::model::device::Vendor;
 use crate::model::facilities::Facilities;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
@@ -41,19 +42,23 @@ pub(super) fn means(asked: &Asked, site: &Site) -> Facilities {
     }
 }
 
-/// The place of a lease at its MPS daemon, which is started if there is none. A lease without one is
-/// given back as it is, and so is one that has taken it already, for Podman's `precreate` hook.
+/// The place of a lease at its MPS daemon, which is started if there is none. One that is not by MPS
+/// is given back as it is, once no daemon of ours keeps its devices closed, and so is one that has
+/// taken its place already, for Podman's `precreate` hook.
 ///
 /// # Errors
-/// `isolation-failed` if there is no daemon for it, and `enforcement-unmet` if the daemon is somebody
-/// else's and the request wants to be held. The lease is still recorded then.
+/// `isolation-failed` if there is no daemon for it, or one in its way, and `enforcement-unmet` if the
+/// daemon is somebody else's and the request wants to be held. The lease is still recorded then.
 pub(super) fn attach(
     site: &Site,
     ground: Ground<'_>,
     asked: &Asked,
     lease: Lease,
 ) -> Result<Lease, Failure> {
-    if lease.mps.as_ref().is_none_or(|seat| seat.pipe.is_some()) {
+    let Some(seat) = &lease.mps else {
+        return open(site, &lease, asked.config.mps.start_timeout).map(|()| lease);
+    };
+    if seat.pipe.is_some() {
         return Ok(lease);
     }
     let attached = ask(site, &lease, asked.config.mps.start_timeout)?;
@@ -122,48 +127,94 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
     }
 }
 
+/// Ends the daemons that earlier leases have left on devices that are not to be used by MPS now: a
+/// server keeps memory, and the compute mode may let nobody else compute. On a node without MPS this
+/// looks for one directory.
+fn open(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
+    let mps = site.paths.run.join(mps::journal::DIRECTORY);
+    if !mps.exists() {
+        return Ok(());
+    }
+    for device in lease.devices.iter().filter(|device| device.vendor == Vendor::Nvidia) {
+        let gpu = device.mig.as_ref().map_or(&device.uuid, |instance| &instance.parent);
+        if !mps.join(gpu.as_str()).exists() {
+            continue;
+        }
+        let run_dir = site.paths.run.as_os_str();
+        let words = ["mps", "reap", "--device", gpu.as_str(), "--run-dir"].map(OsStr::new);
+        tell(site, &[&words[..], &[run_dir]].concat(), start_timeout).map_err(|complaint| {
+            let message = format!("an MPS daemon is in the way: {}", complaint.message);
+            Failure::new(Code::IsolationFailed, message)
+                .hint(format!("`gpulease mps stop {gpu}` ends it; `gpulease mps status` shows it"))
+        })?;
+    }
+    Ok(())
+}
+
 fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, Failure> {
     let fault = |what: &str| {
         Failure::new(Code::IsolationFailed, format!("no place at an MPS daemon: {what}")).hint(
             "`gpulease mps status` shows the daemons; their logs are below `mps/` in `run_dir`",
         )
     };
-    let program =
-        programs::command().ok_or_else(|| fault("the `gpulease` command is not installed"))?;
     let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
-    let mut args = site.own_arguments();
     let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
-    args.extend(words.map(OsString::from));
-    let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
-    let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
-    let answer = match ask_killable(&program, &args, deadline, ANSWER_MAX) {
-        Ok(answer) if answer.status.success() => answer.stdout,
-        Ok(answer) => return Err(told(&answer.stderr, &fault)),
-        Err(AskError::Io(error)) => {
-            return Err(fault(&format!("`{}`: {error}", program.display())));
-        }
-        Err(error) => return Err(fault(&error.to_string())),
-    };
+    let answer = tell(site, &words.map(OsStr::new), start_timeout)
+        .map_err(|complaint| complaint.onto(fault(&complaint.message)))?;
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
 }
 
-/// What the command complains of, without its own name and its code, and with its own hint: lines as
-/// `gpulease: isolation-failed: …` and `hint: …`.
-fn told(stderr: &str, fault: &dyn Fn(&str) -> Failure) -> Failure {
-    let (message, hint) = match stderr.split_once("\nhint: ") {
-        Some((message, hint)) => (message, Some(hint)),
-        None => (stderr, None),
-    };
-    let message = message.strip_prefix("gpulease: ").unwrap_or(message);
-    let is_code = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    let message = match message.split_once(": ") {
-        Some((code, rest)) if is_code(code) => rest,
-        _ => message,
-    };
-    let failure = fault(&text::shown_line(message));
-    match hint {
-        Some(hint) => failure.hint(text::shown_line(hint)),
-        None => failure,
+/// What the `gpulease` command complains of.
+struct Complaint {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Complaint {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// Without the command's own name and its code, and with its own hint: lines as
+    /// `gpulease: isolation-failed: …` and `hint: …`.
+    fn told(stderr: &str) -> Self {
+        let (message, hint) = match stderr.split_once("\nhint: ") {
+            Some((message, hint)) => (message, Some(hint)),
+            None => (stderr, None),
+        };
+        let message = message.strip_prefix("gpulease: ").unwrap_or(message);
+        let is_code = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        let message = match message.split_once(": ") {
+            Some((code, rest)) if is_code(code) => rest,
+            _ => message,
+        };
+        Self { message: text::shown_line(message), hint: hint.map(text::shown_line) }
+    }
+
+    /// The hint in place of the failure's own.
+    fn onto(&self, failure: Failure) -> Failure {
+        match &self.hint {
+            Some(hint) => failure.hint(hint.clone()),
+            None => failure,
+        }
+    }
+}
+
+/// What the `gpulease` command answers to these words. What it does is done under a daemon's lock.
+fn tell(site: &Site, words: &[&OsStr], start_timeout: Duration) -> Result<Vec<u8>, Complaint> {
+    let program = programs::command()
+        .ok_or_else(|| Complaint::new("the `gpulease` command is not installed"))?;
+    let own = site.own_arguments();
+    let args: Vec<&OsStr> =
+        own.iter().map(OsString::as_os_str).chain(words.iter().copied()).collect();
+    let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
+    match ask_killable(&program, &args, deadline, ANSWER_MAX) {
+        Ok(answer) if answer.status.success() => Ok(answer.stdout),
+        Ok(answer) => Err(Complaint::told(&answer.stderr)),
+        Err(AskError::Io(error)) => {
+            Err(Complaint::new(format!("`{}`: {error}", program.display())))
+        }
+        Err(error) => Err(Complaint::new(error.to_string())),
     }
 }
 

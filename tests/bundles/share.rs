@@ -258,6 +258,59 @@ pub fn from_a_container_a_daemon_is_reached_and_not_harmed(place: Place) {
     assert_eq!(steps.out("after"), steps.out("daemons"), "the same daemon serves the next one");
 }
 
+/// A daemon that waits for a next lease by MPS, and one that was started by hand.
+pub fn an_idle_daemon_makes_way_and_one_that_is_kept_does_not(place: Place) {
+    let control = fetched("nvidia.sh").join("usr/bin/nvidia-cuda-mps-control");
+    let lab = Lab::new(place, GPU);
+    let keys = "start_timeout = \"5s\"\nstop_grace = \"600s\"";
+    lab.host.configure(&place.program(), &format!("[mps]\ncontrol = {control:?}\n{keys}"));
+    lab.bundle("mps", &kaiwo("0.4", "4096"), "echo END");
+    lab.bundle("whole", &[("gpulease/count", "1")], "echo END");
+    let sliced = [("gpulease/compute", "0.1"), ("gpulease/isolation", "time-slicing")];
+    lab.bundle("sliced", &sliced, "echo END");
+    let script = format!(
+        r#"{DAEMONS}
+        reapers() {{
+            for _p in /proc/[0-9]*/cmdline; do
+                tr '\0' ' ' <"$_p" 2>/dev/null | grep -q "mps reap --run-dir $RUN_DIR" || continue
+                _p=${{_p#/proc/}}
+                echo "${{_p%/cmdline}}"
+            done
+        }}
+        hurry() {{ for _r in $(reapers); do kill -9 "$_r"; done; end; }}
+        trap hurry EXIT
+        for other in whole sliced; do
+            make mps-$other run mps
+            gl delete --force "$P-mps" 2>/dev/null
+            step idle-$other daemons
+            make $other run $other
+            step left-$other daemons
+            gl delete --force "$P-$other" 2>/dev/null
+        done
+        step start "$CLI" --gpulease-config "$CONFIG" mps start 0
+        make refused run whole
+        leases end
+        step stop "$CLI" --gpulease-config "$CONFIG" mps stop 0
+        make again run whole"#
+    );
+    let Some(steps) = lab.run(&script) else { return };
+    for other in ["whole", "sliced"] {
+        steps.ok(&format!("mps-{other}"));
+        assert_eq!(steps.out(&format!("idle-{other}")).lines().count(), 1, "{}", steps.all());
+        steps.ok(other);
+        assert_eq!(steps.out(&format!("left-{other}")), "", "{}", steps.all());
+    }
+    steps.ok("start");
+    let said = steps.refused("refused", "isolation-failed");
+    assert!(
+        said.contains("started by hand") && said.contains("gpulease mps stop GPU-m5"),
+        "{said}"
+    );
+    assert!(steps.leases("end").is_empty());
+    steps.ok("stop");
+    steps.ok("again");
+}
+
 pub fn a_start_whose_daemon_fails_leaves_nothing(place: Place) {
     let lab = lab(place, Path::new("/bin/false"));
     lab.bundle("web", &kaiwo("0.4", "4096"), "echo END");

@@ -82,6 +82,10 @@ pub(in crate::cli) enum MpsAction {
         #[arg(long)]
         now: bool,
 
+        /// Only those of this device, now, and fail if one stays
+        #[arg(long, value_name = "UUID")]
+        device: Option<String>,
+
         /// The lease directory, where the configuration may name another one by now
         #[arg(long, value_name = "DIR")]
         run_dir: Option<PathBuf>,

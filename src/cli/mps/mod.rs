@@ -43,10 +43,14 @@ pub(super) fn run(
         MpsAction::Start { device } => start::start(context, device),
         MpsAction::Stop { device, force, .. } => stop::stop(context, device.as_deref(), *force),
         MpsAction::Attach { key, nonce } => attach::attach(context, key, nonce),
-        MpsAction::Reap { now, run_dir } => match run_dir {
-            Some(run_dir) => reap::reap(&context.at(run_dir), *now),
-            None => reap::reap(context, *now),
-        },
+        MpsAction::Reap { now, device, run_dir } => {
+            let other = run_dir.as_deref().map(|run_dir| context.at(run_dir));
+            let context = other.as_ref().unwrap_or(context);
+            match device {
+                Some(device) => reap::of_device(context, device),
+                None => reap::reap(context, *now),
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
-use super::{require_root, share, tools_of, users};
+use super::{named, require_root, share, tools_of, users};
+use crate::claim::sweep::short_id;
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
@@ -8,6 +9,7 @@ use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{Seen, State, look, tools_to_end, trim_log};
 use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
+use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::sys::checked::check_program;
 use crate::sys::failpoint;
@@ -23,8 +25,8 @@ pub(super) fn reap(context: &Context, now: bool) -> Result<Answer, Failure> {
     let (mut ended, mut kept, mut fault) = (Vec::new(), Vec::new(), None::<Fault>);
     for place in Place::all(&context.paths.run)? {
         match one(context, &place) {
-            Ok(true) => ended.push(place.name().to_owned()),
-            Ok(false) => kept.push(place.name().to_owned()),
+            Ok(None) => ended.push(place.name().to_owned()),
+            Ok(Some(_)) => kept.push(place.name().to_owned()),
             Err(failure) => {
                 let failed = Fault { message: failure.message, hint: failure.hint };
                 fault = Some(match fault {
@@ -37,8 +39,7 @@ pub(super) fn reap(context: &Context, now: bool) -> Result<Answer, Failure> {
     if let Some(fault) = fault {
         return Err(fault.into());
     }
-    let text = ended.iter().map(|name| format!("ended the MPS daemon of {name}\n")).collect();
-    Ok(Answer::new(text, json!({ "ended": ended, "kept": kept })))
+    Ok(answer(&ended, &kept))
 }
 
 /// How long a daemon may take for all that it is told.
@@ -57,24 +58,50 @@ fn relimit(context: &Context, place: &Place, seen: &Seen, leases: &[&Lease]) -> 
     limits::set(&tools.front(&pipe, Instant::now() + PATIENCE), limits::for_all(&shares))
 }
 
-/// Whether this one was ended.
-fn one(context: &Context, place: &Place) -> Result<bool, Failure> {
+fn answer(ended: &[String], kept: &[String]) -> Answer {
+    let text = ended.iter().map(|name| format!("ended the MPS daemon of {name}\n")).collect();
+    Answer::new(text, json!({ "ended": ended, "kept": kept }))
+}
+
+/// `mps reap --device`: before a device is used otherwise than by MPS. All that serve it have to end.
+pub(super) fn of_device(context: &Context, device: &str) -> Result<Answer, Failure> {
+    require_root(context, "to end an MPS daemon")?;
+    let mut ended = Vec::new();
+    for place in Place::all(&context.paths.run)? {
+        let journal = look(&place, &context.paths).journal;
+        if place.name() != device && !journal.is_some_and(|j| j.device.as_str() == device) {
+            continue;
+        }
+        let name = place.name().to_owned();
+        if let Some(why) = one(context, &place)? {
+            let message = format!("the MPS daemon of {name} stays: {why}");
+            return Err(Failure::new(Code::IsolationFailed, message)
+                .hint(format!("`gpulease mps stop {name}` ends it")));
+        }
+        ended.push(name);
+    }
+    Ok(answer(&ended, &[]))
+}
+
+/// Ends this one, or says why it stays.
+fn one(context: &Context, place: &Place) -> Result<Option<String>, Failure> {
     let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
     failpoint::hit("mps.reap.locked");
     let seen = look(place, &context.paths);
     let swept = context.survey()?;
     // A record that cannot be read may be of a container that uses it.
-    if !swept.corrupt.is_empty() {
-        return Ok(false);
+    if let Some(corrupt) = swept.corrupt.first() {
+        let container = short_id(corrupt.key.container_id.as_str());
+        return Ok(Some(format!("the lease record of container {container} cannot be read")));
     }
     let leases = users(&swept, place, &seen, &context.paths);
     if !leases.is_empty() {
         relimit(context, place, &seen, &leases)?;
-        return Ok(false);
+        return Ok(Some(format!("it is used by {}", named(&leases))));
     }
     if seen.journal.as_ref().is_some_and(|journal| journal.kept) {
-        return Ok(false);
+        return Ok(Some("it was started by hand".to_owned()));
     }
     tools_to_end(&context.config, &context.paths).stop(place, &seen)?;
-    Ok(true)
+    Ok(None)
 }
