@@ -168,6 +168,9 @@ impl Conflict {
     pub(in super::super) fn reason(self) -> String {
         match self {
             Self::Mode { now, asked } => format!("shared by {now} now, {asked} asked"),
+            Self::Unknown { asked } => {
+                format!("shared in a way that cannot be read now, {asked} asked")
+            }
             Self::User { served, asks: Some(asks) } => {
                 format!("{SERVES_USER} {served} now, and the container's user is {asks}")
             }

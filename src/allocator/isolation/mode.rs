@@ -12,6 +12,8 @@ use crate::model::quantity::MilliGpu;
 pub(in super::super) struct Company {
     /// A bit for each [`Isolation`] among them.
     kinds: u8,
+    /// Of one of them nobody can say how it is made true.
+    unknown: bool,
     /// How many are by MPS, and
     clients: u32,
     /// for which users: the least and the greatest.
@@ -27,6 +29,8 @@ pub(in super::super) struct Company {
 pub(in super::super) enum Conflict {
     /// The device is shared by `now`, and this would be by `asked`.
     Mode { now: Isolation, asked: Isolation },
+    /// It cannot be read how the device is shared, and this would be by `asked`.
+    Unknown { asked: Isolation },
     /// MPS serves this user, and the container's is another.
     User { served: u32, asks: Option<u32> },
     /// As many leases by MPS as the driver serves clients.
@@ -73,10 +77,13 @@ const fn bit(isolation: Isolation) -> u8 {
 }
 
 impl Company {
-    /// Of a record that cannot be read nobody knows how it shares: it rules nothing out.
+    /// Of a record that cannot be read nobody knows how it shares: it may be all that there is.
     pub(in super::super) fn add(&mut self, hold: &Hold) {
-        let Some(isolation) = hold.manner.isolation.filter(|_| hold.sharing == Sharing::Shared)
-        else {
+        if hold.sharing != Sharing::Shared {
+            return;
+        }
+        let Some(isolation) = hold.manner.isolation else {
+            self.unknown = true;
             return;
         };
         self.kinds |= bit(isolation);
@@ -97,6 +104,10 @@ impl Company {
     /// The way in which the device is shared that does not go with this one.
     pub(super) fn against(&self, asked: Isolation) -> Option<Conflict> {
         let other = |now: &&Isolation| self.kinds & bit(**now) != 0 && mode(**now) != mode(asked);
+        // Limits that are one for all, and masks that do not overlap, have to know of each other.
+        if self.unknown && mode(asked) != Mode::Open {
+            return Some(Conflict::Unknown { asked });
+        }
         if self.kinds == 0 {
             return None;
         }

@@ -90,9 +90,20 @@ fn the_first_share_fixes_the_mode() {
             Err(reason) => assert_eq!(taken(answer), reason),
         }
     }
-    // Whoever cannot be read rules nothing out, and whoever is gone has ruled.
-    let unreadable = Hold { manner: Manner::default(), ..held(&nvidia, 300, Mps) };
-    assert_eq!(effective(beside(&[unreadable], &nvidia, &by(TimeSlicing, 300))), TimeSlicing);
+    // Whoever cannot be read may be by MPS or masks, and whoever is gone has ruled.
+    for (device, best) in [(&nvidia, Mps), (&amd, CuMask)] {
+        let unreadable = [Hold { manner: Manner::default(), ..held(device, 300, best) }];
+        for asked in [TimeSlicing, Auto] {
+            assert_eq!(effective(beside(&unreadable, device, &by(asked, 300))), TimeSlicing);
+        }
+        assert_eq!(
+            taken(beside(&unreadable, device, &by(best, 300))),
+            format!("shared in a way that cannot be read now, {best} asked")
+        );
+    }
+    let unreadable = [Hold { manner: Manner::default(), ..held(&nvidia, 300, Mps) }];
+    let with_mps = [unreadable[0].clone(), held(&nvidia, 300, Mps)];
+    assert!(beside(&with_mps, &nvidia, &required(300)).is_err());
     let gone = Hold { grace: true, ..held(&nvidia, 300, TimeSlicing) };
     let gone = std::slice::from_ref(&gone);
     assert_eq!(effective(beside(gone, &nvidia, &by(Auto, 300))), TimeSlicing);
