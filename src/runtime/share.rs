@@ -3,14 +3,14 @@
 
 use super::ask::Asked;
 use super::site::Site;
-use crate::claim::{Ground, release, settle::settle};
+use crate::claim::{DELETE_DEADLINE, Ground, release, settle::settle};
 use crate::failure::{Failure, chain};
 use crate::injection::{Facts, SpecMount};
 use crate::isolation::{Attached, dmem, facilities, mps};
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::facilities::Facilities;
-use crate::model::id::{LeaseKey, Nonce};
+use crate::model::id::{ContainerId, LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState, MpsSeat};
 use crate::model::order;
@@ -332,18 +332,27 @@ pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
         .map_err(|error| Failure::of(Code::IsolationFailed, &error))
 }
 
-/// Lifts the limits, unless the cgroup is gone, as it is as a rule, or another lease's.
+/// Lifts the limits, unless the cgroup is gone, as it is as a rule, or may be another lease's: that of
+/// the next start of the container, as a rule. A lease is recorded before its limits are set.
 fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let (limits, Some(dir)) = (regions(lease), lease.cgroup.as_deref()) else { return Ok(()) };
     if limits.is_empty() || !Path::new(dir).is_dir() {
         return Ok(());
     }
-    let is_of_another = |entry: &Entry| {
-        matches!(entry, Entry::Lease(other) if other.nonce != lease.nonce
-            && other.state != LeaseState::Grace
-            && other.cgroup.as_deref() == Some(dir))
+    let same =
+        |root: &str, id: &ContainerId| root == lease.runtime_root && *id == lease.container_id;
+    let is_of_another = |entry: &Entry| match entry {
+        Entry::Lease(other) if other.nonce != lease.nonce && other.state != LeaseState::Grace => {
+            let place = other.cgroup.as_deref();
+            // Nobody knows yet where one will be that is foretold no place.
+            let anywhere = place.is_none() && other.state == LeaseState::Pending;
+            same(&other.runtime_root, &other.container_id) || place == Some(dir) || anywhere
+        }
+        Entry::Lease(_) => false,
+        Entry::Corrupt(corrupt) => same(&corrupt.key.runtime_root, &corrupt.key.container_id),
     };
-    if ground.store.entries()?.iter().any(is_of_another) {
+    let ledger = ground.store.lock(DELETE_DEADLINE, ground.paths)?;
+    if ledger.entries()?.iter().any(is_of_another) {
         return Ok(());
     }
     dmem::clear(ground.paths, Path::new(dir), limits.keys().map(String::as_str))

@@ -194,6 +194,16 @@ impl Host {
         Lease { cgroup, mps: None, ..lease() }
     }
 
+    fn put(&self, lease: &Lease) {
+        let ledger = self.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
+        ledger.put(lease).unwrap();
+    }
+
+    fn remove(&self, lease: &Lease) {
+        let ledger = self.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
+        ledger.remove(&lease.key().unwrap()).unwrap();
+    }
+
     fn said(&self) -> String {
         fs::read_to_string(self.cgroup.join("dmem.max")).unwrap()
     }
@@ -215,13 +225,44 @@ fn a_bound_container_is_limited_and_let_go() {
 fn the_limit_of_another_lease_in_the_cgroup_stays() {
     let host = host();
     limit(host.ground(), &host.lease()).unwrap();
-    let mut other = host.lease();
-    other.nonce = Nonce::new(&"cd".repeat(16)).unwrap();
-    let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
-    ledger.put(&other).unwrap();
-    drop(ledger);
+    let nonce = Nonce::new(&"cd".repeat(16)).unwrap();
+    let next = Lease { nonce, ..host.lease() };
+    let of = |name: &str| ContainerId::new(name).unwrap();
+    let elsewhere = Some("/sys/fs/cgroup/x".to_owned());
+    let (pending, container_id) = (LeaseState::Pending, of("other"));
+    for other in [
+        // The next start of the container, wherever it is to be; and others, there or nobody knows.
+        Lease { state: pending, cgroup: elsewhere.clone(), ..next.clone() },
+        Lease { container_id: container_id.clone(), ..next.clone() },
+        Lease { container_id: container_id.clone(), state: pending, cgroup: None, ..next.clone() },
+    ] {
+        host.put(&other);
+        end(host.ground(), &host.lease(), Vec::new()).unwrap();
+        assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096", "{other:?}");
+        host.remove(&other);
+    }
+    // An unreadable record of the container may be of its next start.
+    host.put(&next);
+    let record = host.paths.run.join(format!("leases/{}.json", next.key().unwrap().file_stem()));
+    fs::write(&record, "{").unwrap();
     end(host.ground(), &host.lease(), Vec::new()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
+    fs::remove_file(&record).unwrap();
+    // And whoever has another cgroup has no part in this one.
+    host.put(&Lease { container_id, cgroup: elsewhere, ..next });
+    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
+}
+
+#[test]
+fn nothing_is_lifted_while_somebody_decides() {
+    let host = host();
+    limit(host.ground(), &host.lease()).unwrap();
+    let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
+    let failure = end(host.ground(), &host.lease(), Vec::new()).unwrap_err();
+    assert_eq!(failure.code, Code::LockTimeout);
+    assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
+    drop(ledger);
 }
 
 #[test]
@@ -250,10 +291,7 @@ fn a_container_that_cannot_be_limited_does_not_start() {
 fn what_a_release_has_to_take_back_is_known_before_it() {
     let host = host();
     let (lease, key) = (host.lease(), host.lease().key().unwrap());
-    let put = |lease: &Lease| {
-        let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
-        ledger.put(lease).unwrap();
-    };
+    let put = |lease: &Lease| host.put(lease);
     let held = |nonce: &Nonce| held(host.ground(), &key, nonce).is_some();
     assert!(!held(&lease.nonce));
     put(&lease);
