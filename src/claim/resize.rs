@@ -5,7 +5,7 @@
 
 use super::liveness::{self, Holder};
 use super::release::find;
-use super::sweep::sweep;
+use super::sweep::{Swept, sweep};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Asker, Outsiders, Snapshot};
 use crate::injection;
@@ -15,6 +15,8 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::store::{Entry, Ledger};
+use crate::sys::failpoint;
+use crate::sys::lock::Lock;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,15 @@ pub struct Amounts {
 
 /// What changes the limits of running containers. An error is a phrase without a full stop.
 pub trait Hand {
+    /// Takes the lock of the daemon of this place, so that nobody starts, limits or ends it meanwhile.
+    ///
+    /// # Errors
+    /// If it is not had in time.
+    fn hold(&self, seat: &MpsSeat) -> Result<Lock, String>;
+
+    /// Is told that daemons may be left without a lease.
+    fn idle_daemons(&self);
+
     /// What a cgroup's processes use of a region of device memory.
     ///
     /// # Errors
@@ -62,11 +73,12 @@ pub struct Resized {
 }
 
 /// Changes the amounts of the lease with this id or of this container (a unique prefix of either will
-/// do), in the ledger and for the container, or leaves both as they were.
+/// do), in the ledger and for the container, or leaves both as they were. The ledger is not locked
+/// while a daemon is asked.
 ///
 /// # Errors
 /// If there is no such lease, what limits it cannot be changed while it runs, others hold what is
-/// asked, its processes use more than that, or a limit is not taken.
+/// asked, its processes use more than that, a limit is not taken, or it is released meanwhile.
 pub fn resize(
     ground: Ground<'_>,
     node: &Node,
@@ -75,12 +87,18 @@ pub fn resize(
     hand: &dyn Hand,
 ) -> Result<Resized, ClaimError> {
     ground.store.prepare(ground.paths)?;
-    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
-    let mut swept = sweep(&ledger, ground)?;
-    let before = match find(ledger.entries()?, name)? {
-        Entry::Lease(lease) => *lease,
-        Entry::Corrupt(corrupt) => return Err(ClaimError::corrupt(&corrupt)),
+    // Who holds a daemon's lock may ask for the ledger's, and never the other way around: so which
+    // daemon it is has to be known first.
+    let (meant, _, ledger) = look(ground, name, hand)?;
+    drop(ledger);
+    let _daemon = match own_seat(&meant) {
+        Some(seat) => Some(hand.hold(seat).map_err(ClaimError::Limit)?),
+        None => None,
     };
+    let (before, mut swept, ledger) = look(ground, meant.id.as_str(), hand)?;
+    if before.nonce != meant.nonce {
+        return Err(taken_back(&meant));
+    }
     let means = means(&before, amounts, ground)?;
     let lease = with(&before, node, |held| LeasedDevice {
         milli: amounts.milli.unwrap_or(held.milli),
@@ -103,11 +121,38 @@ pub fn resize(
         allocator::resized(&snapshot, device, leased.milli, memory)
             .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
     }
-    let change = Change { ledger: &ledger, node, before: &before, after: &lease, means, hand };
+    let change = Change { ground, node, before: &before, after: &lease, means, hand };
     change.refuse_what_is_used()?;
-    change.make()?;
+    change.make(ledger)?;
     let (dmem, mps) = (change.means.cgroup.is_some(), change.means.seat.is_some());
     Ok(Resized { before, lease, dmem, mps })
+}
+
+/// The lease of this name, among what the living hold.
+fn look<'a>(
+    ground: Ground<'a>,
+    name: &str,
+    hand: &dyn Hand,
+) -> Result<(Lease, Swept, Ledger<'a>), ClaimError> {
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    let swept = sweep(&ledger, ground)?;
+    if swept.left_daemons {
+        hand.idle_daemons();
+    }
+    match find(ledger.entries()?, name)? {
+        Entry::Lease(lease) => Ok((*lease, swept, ledger)),
+        Entry::Corrupt(corrupt) => Err(ClaimError::corrupt(&corrupt)),
+    }
+}
+
+/// Its place at a daemon that serves it alone.
+fn own_seat(lease: &Lease) -> Option<&MpsSeat> {
+    let own = |seat: &&MpsSeat| seat.daemon == lease.id.as_str() && !seat.adopted;
+    lease.mps.as_ref().filter(own).filter(|seat| seat.pipe.is_some())
+}
+
+fn taken_back(lease: &Lease) -> ClaimError {
+    ClaimError::Stale(format!("lease {} was taken back meanwhile", lease.id))
 }
 
 /// What can be changed of a running container.
@@ -138,9 +183,7 @@ fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, C
     }
     let has_dmem = lease.devices.iter().all(|held| held.dmem_region.is_some());
     let cgroup = lease.cgroup.as_ref().filter(|_| has_dmem && amounts.memory.is_some());
-    let own = |seat: &&MpsSeat| seat.daemon == lease.id.as_str() && !seat.adopted;
-    let seat = lease.mps.as_ref().filter(own).filter(|seat| seat.pipe.is_some());
-    let means = Means { cgroup: cgroup.map(PathBuf::from), seat: seat.cloned() };
+    let means = Means { cgroup: cgroup.map(PathBuf::from), seat: own_seat(lease).cloned() };
     if means.seat.is_some() {
         return Ok(means);
     }
@@ -185,7 +228,7 @@ fn with(lease: &Lease, node: &Node, amounts: impl Fn(LeasedDevice) -> LeasedDevi
 
 /// A change that is being made.
 struct Change<'a> {
-    ledger: &'a Ledger<'a>,
+    ground: Ground<'a>,
     node: &'a Node,
     before: &'a Lease,
     after: &'a Lease,
@@ -216,8 +259,9 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Ledger, limits, ledger; and all of it back where one of them fails.
-    fn make(&self) -> Result<(), ClaimError> {
+    /// Ledger and the kernel's limits, then the daemon without the ledger, and the ledger again; all
+    /// of it back where one of them fails.
+    fn make(&self, ledger: Ledger<'_>) -> Result<(), ClaimError> {
         let others = &self.after.devices;
         let larger = with(self.before, self.node, |held| {
             let other = others.iter().find(|other| other.uuid == held.uuid).unwrap_or(&held);
@@ -228,58 +272,103 @@ impl Change<'_> {
             }
         });
         if larger != *self.before {
-            self.ledger.put(&larger)?;
+            ledger.put(&larger)?;
         }
-        let mut done = Vec::new();
-        let result = self
-            .limits(&mut done)
-            .map_err(ClaimError::Limit)
-            .and_then(|()| Ok(self.ledger.put(self.after)?));
-        result.map_err(|error| self.undo(error, &done))
+        let mut limited = 0;
+        if let Err(error) = self.limit_memory(&mut limited) {
+            return Err(self.put_back(&ledger, ClaimError::Limit(error), limited, Vec::new()));
+        }
+        let Some(seat) = &self.means.seat else {
+            let put = ledger.put(self.after);
+            return put.map_err(|error| self.put_back(&ledger, error.into(), limited, Vec::new()));
+        };
+        drop(ledger);
+        failpoint::hit("resize.unlocked");
+        let mut told = 0;
+        let done = self.tell(seat, &mut told).map_err(ClaimError::Limit);
+        match done.and_then(|()| self.relocked()?.put(self.after).map_err(ClaimError::from)) {
+            Err(error) => Err(self.undo(seat, error, limited, told)),
+            Ok(()) => Ok(()),
+        }
     }
 
-    /// Sets each limit, noting what was set.
-    fn limits(&self, done: &mut Vec<usize>) -> Result<(), String> {
-        for (position, (from, to)) in self.pairs().enumerate() {
-            self.limit(from, to)?;
-            done.push(position);
+    /// The ledger again, if the lease is still in it: whoever has its container's cgroup otherwise is
+    /// somebody else.
+    fn relocked(&self) -> Result<Ledger<'_>, ClaimError> {
+        let ledger = self.ground.store.lock(CREATE_DEADLINE, self.ground.paths)?;
+        let key = self.before.key().map_err(|_| taken_back(self.before))?;
+        match ledger.entry(&key)? {
+            Some(Entry::Lease(now))
+                if now.nonce == self.before.nonce && now.state == LeaseState::Bound =>
+            {
+                Ok(ledger)
+            }
+            _ => Err(taken_back(self.before)),
+        }
+    }
+
+    fn pairs(&self) -> Vec<(&LeasedDevice, &LeasedDevice)> {
+        self.before.devices.iter().zip(&self.after.devices).collect()
+    }
+
+    /// Sets the kernel's limits, counting those that were set.
+    fn limit_memory(&self, limited: &mut usize) -> Result<(), String> {
+        for (from, to) in self.pairs() {
+            self.dmem(from, to)?;
+            *limited += 1;
         }
         Ok(())
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (&LeasedDevice, &LeasedDevice)> {
-        self.before.devices.iter().zip(&self.after.devices)
-    }
-
-    /// One device's, all or nothing.
-    fn limit(&self, from: &LeasedDevice, to: &LeasedDevice) -> Result<(), String> {
-        let dmem = |from: &LeasedDevice, to: &LeasedDevice| match (
-            &self.means.cgroup,
-            &to.dmem_region,
-            from.memory_bytes,
-            to.memory_bytes,
-        ) {
+    fn dmem(&self, from: &LeasedDevice, to: &LeasedDevice) -> Result<(), String> {
+        match (&self.means.cgroup, &to.dmem_region, from.memory_bytes, to.memory_bytes) {
             (Some(cgroup), Some(region), Some(from), Some(to)) if from != to => {
                 self.hand.dmem(cgroup, region, from, to)
             }
             _ => Ok(()),
-        };
-        dmem(from, to)?;
-        let Some(seat) = &self.means.seat else { return Ok(()) };
-        let Err(error) = self.hand.mps(seat, to) else { return Ok(()) };
-        let back = [self.hand.mps(seat, from), dmem(to, from)];
-        Err(joined(error, back.into_iter().filter_map(Result::err)))
+        }
     }
 
-    /// Puts back what was done. All that goes wrong is told.
-    fn undo(&self, error: ClaimError, done: &[usize]) -> ClaimError {
-        let pairs: Vec<_> = self.pairs().collect();
-        let set = done.iter().filter_map(|position| pairs.get(*position));
-        let mut faults: Vec<String> =
-            set.filter_map(|(from, to)| self.limit(to, from).err()).collect();
+    /// Tells the daemon, counting what it was told, whether it took it or not.
+    fn tell(&self, seat: &MpsSeat, told: &mut usize) -> Result<(), String> {
+        for (_, to) in self.pairs() {
+            *told += 1;
+            self.hand.mps(seat, to)?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what was done, all with the daemon's lock and the kernel's part with the ledger's. Of
+    /// a lease that is gone there is nothing to put back.
+    fn undo(&self, seat: &MpsSeat, error: ClaimError, limited: usize, told: usize) -> ClaimError {
+        if matches!(error, ClaimError::Stale(_)) {
+            return error;
+        }
+        let back = self.pairs().into_iter().take(told);
+        let faults = back.filter_map(|(from, _)| self.hand.mps(seat, from).err()).collect();
+        match self.relocked() {
+            Ok(ledger) => self.put_back(&ledger, error, limited, faults),
+            // The kernel's limits and the ledger stay as they are: the ledger says no less.
+            Err(other) => ClaimError::Limit(joined(
+                error.to_string(),
+                faults.into_iter().chain([other.to_string()]),
+            )),
+        }
+    }
+
+    /// Puts the kernel's limits and the ledger back. All that goes wrong is told.
+    fn put_back(
+        &self,
+        ledger: &Ledger<'_>,
+        error: ClaimError,
+        limited: usize,
+        mut faults: Vec<String>,
+    ) -> ClaimError {
+        let pairs = self.pairs().into_iter().take(limited);
+        faults.extend(pairs.filter_map(|(from, to)| self.dmem(to, from).err()));
         // If a limit stays larger than it was, so does what the ledger says.
         if faults.is_empty()
-            && let Err(error) = self.ledger.put(self.before)
+            && let Err(error) = ledger.put(self.before)
         {
             faults.push(error.to_string());
         }

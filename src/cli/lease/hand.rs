@@ -6,13 +6,16 @@ use crate::failure::chain;
 use crate::isolation::dmem;
 use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::limits::{Share, for_all, set};
+use crate::isolation::mps::place::Place;
 use crate::model::lease::{LeasedDevice, MpsSeat};
 use crate::model::quantity::Bytes;
+use crate::runtime::share;
+use crate::sys::lock::Lock;
 use crate::sys::proc::{self, Life};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a daemon may take for all that it is told. The ledger is locked meanwhile.
+/// How long a daemon may take for all that it is told.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The kernel's files and the daemons of this host.
@@ -21,6 +24,17 @@ pub(super) struct Live<'a> {
 }
 
 impl Hand for Live<'_> {
+    fn hold(&self, seat: &MpsSeat) -> Result<Lock, String> {
+        let Context { paths, config, .. } = self.context;
+        let place = Place::new(&paths.run, &seat.daemon).map_err(|fault| fault.message)?;
+        place.lock(config.mps.start_timeout, paths).map_err(|fault| fault.message)
+    }
+
+    fn idle_daemons(&self) {
+        // The next one that ends would look after them as well.
+        let _ = share::reap(self.context.own_arguments(), &self.context.paths);
+    }
+
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String> {
         let used = dmem::in_use(&self.context.paths, cgroup, region);
         used.map(Bytes).map_err(|error| chain(&error))
@@ -31,8 +45,6 @@ impl Hand for Live<'_> {
         changed.map_err(|error| chain(&error))
     }
 
-    /// The daemon's own lock is not taken: nobody ends the daemon of a lease that lives, and who
-    /// holds the ledger's lock must not wait for another.
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
         let is_gone = |process| proc::life(process, &self.context.paths) == Life::Gone;
         if seat.process.as_ref().is_some_and(is_gone) {
