@@ -67,7 +67,7 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
             "run the container as user {served}, or give each lease an MPS daemon of its own \
              (`mps.daemon = \"lease\"`)"
         )),
-        Conflict::Clients(_) => None,
+        Conflict::Clients(_) | Conflict::Unknown { .. } => None,
         Conflict::Pinned(most) => Some(format!("ask for at most {most} of compute")),
         Conflict::Larger(least) => Some(format!(
             "ask for at least {least} of compute or without gpulease/enforcement=required"

@@ -311,6 +311,36 @@ fn a_lease_whose_holder_is_dead_keeps_no_daemon() {
     node.assert_nothing_left();
 }
 
+/// systemd ends a unit with all that is in its cgroup: an engine's, or that of a script with `runc`.
+#[test]
+fn who_waits_for_a_daemons_end_is_not_in_the_cgroup_of_its_caller() {
+    needs_root!();
+    let node = Node::with("start_timeout = \"5s\"\nstop_grace = \"1s\"");
+    let roots =
+        cgroup_roots().into_iter().filter(|r| r.parent().unwrap().join("cgroup.procs").exists());
+    let waiting: Vec<_> = roots.map(|root| root.join(".reap")).collect();
+    assert!(!waiting.is_empty(), "no hierarchy that counts");
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    node.release(&lease);
+    let mut reaper = node.command(&["mps", "reap"]).spawn().unwrap();
+    let pid = reaper.id().to_string();
+    for dir in &waiting {
+        let lists = || {
+            let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            procs.lines().any(|line| line == pid)
+        };
+        eventually(lists);
+    }
+    assert!(reaper.wait().unwrap().success());
+    node.assert_nothing_left();
+    // Others may wait there meanwhile.
+    let is_gone = |dir: &std::path::PathBuf| {
+        fs::read_to_string(dir.join("cgroup.procs")).map_or(true, |procs| !procs.is_empty())
+    };
+    eventually(|| waiting.iter().all(is_gone));
+}
+
 #[test]
 fn who_reaps_goes_by_the_lease_directory_of_the_lease() {
     needs_root!();

@@ -377,7 +377,8 @@ fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
         let next = Lease { id: nonce.lease_id(), nonce, ..lease.clone() };
         store.lock(CREATE_DEADLINE, &Paths::default()).unwrap().put(&next).unwrap();
     };
-    let cases: [(fn(&Store, &Lease), bool); 2] = [(released, false), (succeeded, true)];
+    type Change = fn(&Store, &Lease);
+    let cases: [(Change, bool); 2] = [(released, false), (succeeded, true)];
     for (meanwhile, is_there) in cases {
         for fails in [vec![], vec![2]] {
             host.put(&lease);

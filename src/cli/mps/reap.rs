@@ -5,10 +5,10 @@ use crate::claim::sweep::short_id;
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
-use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{Seen, State, look, tools_to_end, trim_log};
 use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
+use crate::isolation::mps::{Fault, cgroup};
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::sys::checked::check_program;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 /// `mps reap`. Waits for as long as a daemon may be idle first, unless it is to be done `now`.
 pub(super) fn reap(context: &Context, now: bool) -> Result<Answer, Failure> {
     require_root(context, "to end an MPS daemon")?;
+    let _away = (!now).then(|| cgroup::leave(&context.paths));
     if !now {
         std::thread::sleep(context.config.mps.stop_grace);
     }
@@ -69,7 +70,7 @@ pub(super) fn of_device(context: &Context, device: &str) -> Result<Answer, Failu
     let mut ended = Vec::new();
     for place in Place::all(&context.paths.run)? {
         let journal = look(&place, &context.paths).journal;
-        if place.name() != device && !journal.is_some_and(|j| j.device.as_str() == device) {
+        if place.name() != device && journal.is_none_or(|j| j.device.as_str() != device) {
             continue;
         }
         let name = place.name().to_owned();

@@ -5,8 +5,9 @@
 //! limit and kill nothing that way, and are left.
 
 use crate::paths::Paths;
+use crate::sys::kernel_file;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The cgroup that all daemons' are in.
 const PARENT: &str = "gpulease-mps";
@@ -55,6 +56,53 @@ pub fn remove(daemon: &str, paths: &Paths) {
         let parent = root.join(PARENT);
         let _ = fs::remove_dir(parent.join(daemon));
         let _ = fs::remove_dir(parent);
+    }
+}
+
+/// The cgroup of those who wait until a daemon may be ended. No daemon has such a name.
+const WAITING: &str = ".reap";
+
+/// This process, out of the cgroups of whoever has started it: where those end (with a unit of
+/// systemd's, or with a container), it would end with them, and nobody else ends the daemon. What it
+/// was moved into is removed when this goes.
+#[derive(Debug)]
+pub struct Away<'a> {
+    paths: &'a Paths,
+    /// The hierarchies' roots, and where in them it was.
+    from: Vec<(PathBuf, Option<PathBuf>)>,
+}
+
+/// Leaves them. A hierarchy in which that cannot be done is left as it is.
+#[must_use]
+pub fn leave(paths: &Paths) -> Away<'_> {
+    let moved = hierarchies(paths).filter_map(|root| {
+        let was = of_self(&root, paths);
+        let dir = root.join(PARENT).join(WAITING);
+        // Another one that ends may remove it in between.
+        let enters = |_| fs::create_dir_all(&dir).is_ok() && enter(&dir);
+        (0..3).any(enters).then_some((root, was))
+    });
+    Away { paths, from: moved.collect() }
+}
+
+fn enter(dir: &Path) -> bool {
+    kernel_file::write(&dir.join("cgroup.procs"), "0").is_ok()
+}
+
+/// Where this process is in a hierarchy: `1:name=systemd:/x`, `0::/x` (cgroups(7)).
+fn of_self(root: &Path, paths: &Paths) -> Option<PathBuf> {
+    let text = fs::read_to_string(paths.proc.join("self/cgroup")).ok()?;
+    let words = if root.ends_with("systemd") { ":name=systemd:/" } else { "0::/" };
+    text.lines().find_map(|line| Some(root.join(line.split_once(words)?.1)))
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        for (root, was) in &self.from {
+            // Back, for the moment that it has; or to the root, where what it was in has gone.
+            let _ = was.as_deref().is_some_and(enter) || enter(root);
+        }
+        remove(WAITING, self.paths);
     }
 }
 

@@ -105,7 +105,8 @@ fn what_the_command_says_is_told_once_and_with_its_own_hint() {
         Failure::new(Code::IsolationFailed, format!("no place: {what}")).hint("look there")
     };
     let said = |text: &str| {
-        let failure = told(text, &fault);
+        let complaint = Complaint::told(text);
+        let failure = complaint.onto(fault(&complaint.message));
         (failure.message, failure.hint.unwrap())
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
