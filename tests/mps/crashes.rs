@@ -185,6 +185,66 @@ fn servers_that_outlive_their_daemon_are_in_the_way_until_they_are_gone() {
     node.release(&lease);
 }
 
+/// Whoever is on the host can start a process that calls itself whatever he likes.
+#[test]
+fn who_only_calls_himself_a_server_or_a_daemon_is_in_nobodys_way() {
+    needs_root!();
+    let node = Node::new();
+    let pretend = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).env("CUDA_MPS_PIPE_DIRECTORY", node.place().join("pipe"));
+        command.env("CUDA_VISIBLE_DEVICES", &node.uuid).spawn().unwrap()
+    };
+    let mut forged = vec![
+        pretend("exec -a nvidia-cuda-mps-server sleep 60"),
+        pretend("exec -a nvidia-cuda-mps-control tail -f /dev/null"),
+    ];
+    // One by the program itself, before the first start: then there is no cgroup to be in.
+    forged.push(server(&node));
+    let lease = node.lease("a", 250, 1024);
+    assert_eq!(node.attached(&lease)["adopted"], false);
+    let row = &node.rows()[0];
+    assert_eq!((&row["state"], &row["servers"]), (&json!("running"), &json!([])));
+    assert_eq!(row["pid"].as_i64(), Some(node.daemon_pid().into()));
+    node.release(&lease);
+    ok(node.cli(&["mps", "reap", "--now"]));
+    assert!(!node.place().exists());
+    for mut child in forged {
+        assert!(child.try_wait().unwrap().is_none(), "nobody has killed it");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// Where no cgroup can be made, or the daemon cannot be moved there.
+#[test]
+fn servers_are_known_by_the_daemons_mount_namespace_too() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    let pid = node.daemon_pid();
+    drop(server(&node).kill());
+    // As the daemon starts one, but outside of its cgroup.
+    let mut orphan = Command::new("nsenter")
+        .args(["-m", "-t", &pid.to_string()])
+        .arg(node.path("nvidia-cuda-mps-server"))
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let orphan_pid = i32::try_from(orphan.id()).unwrap();
+    let exe = format!("/proc/{orphan_pid}/exe");
+    eventually(|| fs::read_link(&exe).is_ok_and(|exe| exe.ends_with("nvidia-cuda-mps-server")));
+    kill(pid);
+    eventually(|| node.processes().is_empty());
+    let text = node.refused(&lease);
+    assert!(text.contains(&format!("process {orphan_pid}")), "{text}");
+    ok(node.cli(&["mps", "stop", &node.uuid, "--force"]));
+    assert!(!orphan.wait().unwrap().success());
+    node.assert_nothing_left();
+    node.release(&lease);
+}
+
 #[test]
 fn random_kills_leave_nothing() {
     needs_root!();

@@ -118,16 +118,15 @@ fn share(lease: &Lease) -> Option<Share> {
     Some(Share { milli: device.milli, memory: device.memory_bytes, pinned })
 }
 
-/// The daemons that somebody else runs.
+/// The daemons that somebody else runs as root.
 fn foreign(context: &Context) -> Vec<Control> {
     let mps = context.paths.run.join("mps");
     controls(&context.paths).into_iter().filter(|control| !control.pipe.starts_with(&mps)).collect()
 }
 
-/// One of root's among them that serves this device.
+/// One among them that serves this device.
 fn foreign_of(context: &Context, device: &Target<'_>) -> Option<Control> {
-    let found: Vec<Control> =
-        foreign(context).into_iter().filter(|control| control.is_root).collect();
+    let found: Vec<Control> = foreign(context);
     if found.is_empty() {
         return None;
     }

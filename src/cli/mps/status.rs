@@ -191,10 +191,10 @@ fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
     }
 }
 
-/// Somebody else's. Only one of root's that is seen from here is asked.
+/// Somebody else's. Only one that is seen from here is asked.
 fn of_others(control: &Control, swept: &Swept, tools: Option<&Tools<'_>>) -> Row {
     let said = tools
-        .filter(|tools| control.is_root && control.is_reachable(tools.paths).is_ok())
+        .filter(|tools| control.is_reachable(tools.paths).is_ok())
         .and_then(|tools| asked(&tools.front(&control.pipe, Instant::now() + PATIENCE)));
     Row {
         name: control.visible.as_deref().map_or_else(|| "all devices".to_owned(), shown),

@@ -38,16 +38,16 @@ pub fn of(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
     dirs.filter(|dir| dir.is_dir()).collect()
 }
 
-/// Whether a process is in one of the daemon's cgroups; of a daemon that has none, whether it could be.
+/// Whether a process is in one of the daemon's cgroups. A daemon that has none has nothing there.
 #[must_use]
 pub fn has(daemon: &str, pid: i32, paths: &Paths) -> bool {
     let dirs = of(daemon, paths);
     let pid = pid.to_string();
     let lists = |dir: &PathBuf| {
-        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        let procs = kernel_file::read(&dir.join("cgroup.procs")).unwrap_or_default();
         procs.lines().any(|line| line == pid)
     };
-    dirs.is_empty() || dirs.iter().any(lists)
+    dirs.iter().any(lists)
 }
 
 /// Removes them. One that still has a process stays, for the next who looks.
@@ -115,7 +115,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths { sys: dir.path().to_owned(), ..Paths::default() };
         assert!(make("GPU-a", &paths).is_empty());
-        assert!(has("GPU-a", 1, &paths), "without a cgroup, everybody could be meant");
+        assert!(!has("GPU-a", 1, &paths), "nobody is in a cgroup that is not there");
         for name in ["systemd", "unified", "memory"] {
             let root = dir.path().join("fs/cgroup").join(name);
             fs::create_dir_all(&root).unwrap();

@@ -108,17 +108,22 @@ pub fn look(place: &Place, paths: &Paths) -> Seen {
 /// A control daemon of root's on this pipe directory.
 fn unrecorded(place: &Place, paths: &Paths) -> Option<Owner> {
     let pipe = place.pipe();
-    let is_it = |control: &Control| control.is_root && control.pipe == pipe;
+    let is_it = |control: &Control| control.pipe == pipe;
     let control = processes::controls(paths).into_iter().find(is_it)?;
     proc::describe(control.pid, paths).ok()
 }
 
-/// Servers of a daemon, which may have outlived it. Where it has a cgroup of its own they are in it:
-/// anybody can start a process that says it was one.
+/// Servers of a daemon, which may have outlived it: in its cgroup, or in the mount namespace that it
+/// was started with. Nobody but root can put a process into either, whatever that says of itself.
 #[must_use]
 pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
-    let found = processes::servers(&place.pipe(), paths).into_iter();
-    found.filter(|pid| cgroup::has(place.name(), *pid, paths)).collect()
+    let namespace = match Journal::read(&place.journal()) {
+        Found::Journal(journal) => journal.mount_namespace,
+        Found::Garbage(_) | Found::None => None,
+    };
+    let is_in = |pid| namespace.is_some() && processes::mount_namespace(pid, paths) == namespace;
+    let found = processes::servers(paths).into_iter();
+    found.filter(|pid| cgroup::has(place.name(), *pid, paths) || is_in(*pid)).collect()
 }
 
 impl Tools<'_> {
@@ -136,7 +141,7 @@ impl Tools<'_> {
     pub fn start(&self, place: &Place, journal: &mut Journal, until: Instant) -> Result<(), Fault> {
         check_program(&self.control)?;
         place.make()?;
-        journal.process = None;
+        (journal.process, journal.mount_namespace) = (None, None);
         journal.write(&place.journal())?;
         failpoint::hit("mps.journalled");
         place.furnish()?;
@@ -163,6 +168,7 @@ impl Tools<'_> {
         let pid = i32::try_from(child.id()).unwrap_or_default();
         let owner = proc::describe(pid, self.paths)?;
         journal.process = Some(owner.clone());
+        journal.mount_namespace = processes::mount_namespace(pid, self.paths);
         journal.write(&place.journal())?;
         failpoint::hit("mps.recorded");
         self.await_answer(place, &owner, until)?;

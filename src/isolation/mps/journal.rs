@@ -73,6 +73,10 @@ mod whole {
         pub boot_id: String,
         /// The control daemon; null before it was started.
         pub process: Option<Owner>,
+        /// The mount namespace that the control daemon and its servers are in, and nobody else. As long
+        /// as one of them lives, the number is no other's.
+        #[serde(default)]
+        pub mount_namespace: Option<u64>,
         /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what is
         /// to be restored.
         pub prior_compute_mode: Option<String>,
@@ -102,6 +106,7 @@ mod whole {
                 per_lease: false,
                 boot_id,
                 process: None,
+                mount_namespace: None,
                 prior_compute_mode: None,
                 kept: false,
             }

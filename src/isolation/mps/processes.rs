@@ -1,10 +1,12 @@
-//! MPS processes as procfs shows them. Whatever a process says of itself is its own word: only those
-//! of root count as daemons.
+//! MPS processes as procfs shows them. Arguments and environment are a process's own word, and reading
+//! them makes whoever reads wait as long as the process likes. What a process is tell the kernel's words:
+//! its pid namespace, which is no container's, the program that it executes, and its user.
 
 use super::front::PIPE_VARIABLE;
 use crate::model::id::DeviceId;
 use crate::paths::Paths;
 use crate::sys::checked::check_way;
+use crate::sys::{identity, kernel_file};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -27,8 +29,6 @@ const BYTES_MAX: u64 = 1 << 18;
 pub struct Control {
     /// Its pid.
     pub pid: i32,
-    /// All its user ids are root's.
-    pub is_root: bool,
     /// Its pipe directory, as it names it.
     pub pipe: PathBuf,
     /// `CUDA_VISIBLE_DEVICES` (untrusted); all devices without it.
@@ -48,16 +48,20 @@ pub struct Target<'a> {
     pub simulated: bool,
 }
 
-/// The control daemons that run.
+/// Root's control daemons that run. One of another user's can have its GPUs from nobody but root, and is
+/// no daemon to anybody here.
 #[must_use]
 pub fn controls(paths: &Paths) -> Vec<Control> {
-    pids(paths).filter_map(|pid| control(pid, paths)).collect()
+    executing(CONTROL, paths).into_iter().filter_map(|pid| control(pid, paths)).collect()
 }
 
 fn control(pid: i32, paths: &Paths) -> Option<Control> {
     let dir = paths.proc.join(pid.to_string());
+    if !is_root(&dir) {
+        return None;
+    }
     let words = strings(&dir.join("cmdline"))?;
-    if !is_called(&words, &dir, CONTROL) || !words.iter().skip(1).any(is_daemon_flag) {
+    if !words.iter().skip(1).any(is_daemon_flag) {
         return None;
     }
     let mut variables = variables(&dir)?;
@@ -66,37 +70,43 @@ fn control(pid: i32, paths: &Paths) -> Option<Control> {
     let order = text(variables.remove("CUDA_DEVICE_ORDER"));
     Some(Control {
         pid,
-        is_root: is_root(&dir),
         pipe: pipe.map_or_else(|| DEFAULT_PIPE.into(), PathBuf::from),
         visible: text(variables.remove("CUDA_VISIBLE_DEVICES")),
         by_bus: order.as_deref() == Some("PCI_BUS_ID"),
     })
 }
 
-/// The servers of the daemon with this pipe directory.
+/// All that execute NVIDIA's server program, of whichever daemon.
 #[must_use]
-pub fn servers(pipe: &Path, paths: &Paths) -> Vec<i32> {
-    let is_one = |pid: &i32| {
+pub fn servers(paths: &Paths) -> Vec<i32> {
+    executing(SERVER, paths)
+}
+
+/// The mount namespace of a process.
+#[must_use]
+pub fn mount_namespace(pid: i32, paths: &Paths) -> Option<u64> {
+    let path = paths.proc.join(pid.to_string()).join("ns/mnt");
+    fs::metadata(path).ok().map(|namespace| namespace.ino())
+}
+
+/// The processes of this pid namespace that execute a program of this name; the name in `comm` is too
+/// short to tell NVIDIA's two apart. A zombie executes nothing.
+fn executing(name: &str, paths: &Paths) -> Vec<i32> {
+    let Ok(here) = identity::pid_namespace(paths) else { return Vec::new() };
+    let is_it = |pid: &i32| {
         let dir = paths.proc.join(pid.to_string());
-        let is_server = strings(&dir.join("cmdline")).is_some_and(|w| is_called(&w, &dir, SERVER));
-        is_server
-            && variables(&dir)
-                .is_some_and(|v| v.get(PIPE_VARIABLE).is_some_and(|theirs| theirs == pipe))
+        let Ok(exe) = fs::read_link(dir.join("exe")) else { return false };
+        // The kernel's addition where the file was replaced, as by an update.
+        let file = exe.file_name().unwrap_or_default().as_bytes();
+        file.strip_suffix(b" (deleted)").unwrap_or(file) == name.as_bytes()
+            && fs::metadata(dir.join("ns/pid")).is_ok_and(|namespace| namespace.ino() == here)
     };
-    pids(paths).filter(is_one).collect()
+    pids(paths).filter(is_it).collect()
 }
 
 fn pids(paths: &Paths) -> impl Iterator<Item = i32> {
     let entries = fs::read_dir(&paths.proc).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// By argv[0] or by the program itself; the name in `comm` is too short to tell the two apart. A
-/// zombie has neither.
-fn is_called(words: &[OsString], dir: &Path, name: &str) -> bool {
-    let is = |path: &Path| path.file_name().is_some_and(|file| file == name);
-    words.first().is_some_and(|word| is(Path::new(word)))
-        || (!words.is_empty() && fs::read_link(dir.join("exe")).is_ok_and(|exe| is(&exe)))
 }
 
 /// `-d` and `-f`, alone or among other letters; without them it is a front end.
@@ -106,7 +116,7 @@ fn is_daemon_flag(word: &OsString) -> bool {
 }
 
 fn is_root(dir: &Path) -> bool {
-    let status = fs::read_to_string(dir.join("status")).unwrap_or_default();
+    let status = kernel_file::read(&dir.join("status")).unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uids.is_some_and(|uids| uids.split_whitespace().all(|uid| uid == "0"))
 }

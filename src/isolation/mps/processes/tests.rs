@@ -5,22 +5,33 @@ struct Proc {
     paths: Paths,
 }
 
+/// A container's pid namespace.
+const ELSEWHERE: &str = "elsewhere";
+
 impl Proc {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("self/ns")).unwrap();
+        fs::write(dir.path().join("self/ns/pid"), "").unwrap();
+        fs::write(dir.path().join(ELSEWHERE), "").unwrap();
         let paths = Paths { proc: dir.path().to_owned(), ..Paths::default() };
         Self { dir, paths }
     }
 
-    fn add(&self, pid: i32, uid: u32, argv: &[&str], environ: &[&str]) {
+    fn add(&self, pid: i32, uid: u32, exe: &str, argv: &[&str], environ: &[&str]) -> PathBuf {
         let dir = self.dir.path().join(pid.to_string());
-        fs::create_dir(&dir).unwrap();
+        fs::create_dir_all(dir.join("ns")).unwrap();
         let joined =
             |words: &[&str]| words.iter().map(|word| format!("{word}\0")).collect::<String>();
         fs::write(dir.join("cmdline"), joined(argv)).unwrap();
         fs::write(dir.join("environ"), joined(environ)).unwrap();
         fs::write(dir.join("status"), format!("Name:\tx\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n"))
             .unwrap();
+        fs::hard_link(self.dir.path().join("self/ns/pid"), dir.join("ns/pid")).unwrap();
+        if !exe.is_empty() {
+            std::os::unix::fs::symlink(exe, dir.join("exe")).unwrap();
+        }
+        dir
     }
 }
 
@@ -28,28 +39,46 @@ impl Proc {
 fn daemons_are_told_from_front_ends_and_servers() {
     let proc = Proc::new();
     let pipe = "CUDA_MPS_PIPE_DIRECTORY=/run/a";
-    proc.add(
-        10,
-        0,
-        &["/usr/bin/nvidia-cuda-mps-control", "-d"],
-        &[pipe, "CUDA_VISIBLE_DEVICES=GPU-a"],
-    );
-    proc.add(11, 0, &["nvidia-cuda-mps-control", "-S", "-f"], &["CUDA_DEVICE_ORDER=PCI_BUS_ID"]);
-    proc.add(12, 0, &["nvidia-cuda-mps-control"], &[pipe]);
-    proc.add(13, 1000, &["nvidia-cuda-mps-control", "-d"], &[]);
-    proc.add(14, 1000, &["nvidia-cuda-mps-server"], &[pipe, "CUDA_MPS_PIPE_DIRECTORY=/run/b"]);
-    proc.add(15, 0, &["cat", "nvidia-cuda-mps-control", "-d"], &[]);
+    let (control, server) = ("/usr/bin/nvidia-cuda-mps-control", "/x/nvidia-cuda-mps-server");
+    let visible = "CUDA_VISIBLE_DEVICES=GPU-a";
+    proc.add(10, 0, control, &["x", "-d"], &[pipe, "CUDA_MPS_PIPE_DIRECTORY=/b", visible]);
+    let updated = format!("{control} (deleted)");
+    proc.add(11, 0, &updated, &["y", "-S", "-f"], &["CUDA_DEVICE_ORDER=PCI_BUS_ID"]);
+    proc.add(12, 0, control, &["nvidia-cuda-mps-control"], &[pipe]);
+    proc.add(13, 1000, control, &["nvidia-cuda-mps-control", "-d"], &[]);
+    proc.add(14, 1000, server, &["nvidia-cuda-mps-server"], &[pipe]);
+    proc.add(15, 0, "/bin/cat", &["cat", "nvidia-cuda-mps-control", "-d"], &[]);
     // A zombie.
-    proc.add(16, 0, &[], &[]);
+    proc.add(16, 0, "", &[], &[]);
+    // One that only says so.
+    proc.add(17, 0, "/bin/tail", &["nvidia-cuda-mps-control", "-f"], &[pipe]);
+    proc.add(18, 0, "/bin/sleep", &["nvidia-cuda-mps-server"], &[pipe]);
+    // In a container; what it says would keep its reader waiting.
+    for (pid, exe) in [(19, control), (20, server)] {
+        let dir = proc.add(pid, 0, exe, &["nvidia-cuda-mps-control", "-d"], &[pipe]);
+        fs::remove_file(dir.join("ns/pid")).unwrap();
+        fs::hard_link(proc.dir.path().join(ELSEWHERE), dir.join("ns/pid")).unwrap();
+    }
     let mut found = controls(&proc.paths);
     found.sort_by_key(|control| control.pid);
-    let pids: Vec<_> = found.iter().map(|c| (c.pid, c.is_root, c.by_bus)).collect();
-    assert_eq!(pids, [(10, true, false), (11, true, true), (13, false, false)]);
+    let pids: Vec<_> = found.iter().map(|c| (c.pid, c.by_bus)).collect();
+    assert_eq!(pids, [(10, false), (11, true)]);
     assert_eq!(found[0].pipe, Path::new("/run/a"));
     assert_eq!((found[0].visible.as_deref(), found[1].visible.as_deref()), (Some("GPU-a"), None));
     assert_eq!(found[1].pipe, Path::new("/tmp/nvidia-mps"));
-    assert_eq!(servers(Path::new("/run/a"), &proc.paths), [14]);
-    assert!(servers(Path::new("/run/b"), &proc.paths).is_empty());
+    assert_eq!(servers(&proc.paths), [14]);
+}
+
+#[test]
+fn a_process_of_another_user_is_not_even_read() {
+    let proc = Proc::new();
+    let dir = proc.add(10, 1000, "/usr/bin/nvidia-cuda-mps-control", &[], &[]);
+    for name in ["cmdline", "environ"] {
+        fs::remove_file(dir.join(name)).unwrap();
+        // Whoever opens it to read waits for a writer.
+        nix::unistd::mkfifo(&dir.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    assert!(controls(&proc.paths).is_empty());
 }
 
 #[test]
@@ -60,7 +89,6 @@ fn which_device_is_served_is_told_only_where_it_is_sure() {
     let (first, second, ghost) = (device(0, 0, false), device(1, 1, false), device(2, 0, true));
     let control = |visible: Option<&str>, by_bus: bool| Control {
         pid: 1,
-        is_root: true,
         pipe: "/p".into(),
         visible: visible.map(str::to_owned),
         by_bus,
