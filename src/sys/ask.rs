@@ -1,6 +1,6 @@
 //! Asking a program that may crash, hang or talk without end.
 
-use super::exec::{Sigchld, alone, ends_within, pid_of};
+use super::exec::{Sigchld, alone, close_at_exec, ends_within, pid_of};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use std::ffi::OsStr;
@@ -46,7 +46,7 @@ pub enum AskError {
 
 /// Runs `program` with nothing but a PATH for environment and reads at most `max` bytes of its
 /// stdout. When the deadline has passed it is killed with all that it started, and not waited for.
-/// It dies with this thread, and leaves no core dump.
+/// It dies with this thread, leaves no core dump, and has none of our files open.
 ///
 /// # Errors
 /// See [`AskError`]. That it ended badly is none: [`Asked::status`] says so.
@@ -113,6 +113,7 @@ fn asked(
             if nix::unistd::getppid() != parent {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
+            close_at_exec();
             Ok(())
         });
     }
@@ -315,5 +316,11 @@ mod tests {
         let asked = told("ulimit -c; env | grep -c CARGO; exit 3", 9000, 100).unwrap();
         assert_eq!(asked.status.code(), Some(3));
         assert_eq!(asked.stdout, b"0\n0\n");
+        use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: a new descriptor, which is inherited.
+        let inherited = unsafe { OwnedFd::from_raw_fd(libc::dup(file.as_raw_fd())) };
+        let look = format!("[ -e /proc/$$/fd/{} ] || echo closed", inherited.as_raw_fd());
+        assert_eq!(told(&look, 9000, 100).unwrap().stdout, b"closed\n");
     }
 }

@@ -1,8 +1,8 @@
 //! Starting a daemon that has nothing of whoever needed it first: not its session, its cgroups, its
-//! mounts, its open files, its signals or its end.
+//! mounts, its open files, its limits, its signals or its end.
 
 use super::PathError;
-use super::exec::alone;
+use super::exec::{alone, close_at_exec};
 use super::mount::c_path;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -32,7 +32,30 @@ struct Prepared {
     shm: CString,
     log: CString,
     procs: Vec<CString>,
+    limits: Vec<(Resource, libc::rlimit)>,
 }
+
+/// What `setrlimit` takes for a resource, which is another type in each C library.
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
+/// The limits that a caller may have for its own sake: an engine has more files open than any other,
+/// and its shims the limits of their containers.
+const LIMITED: [Resource; 8] = [
+    libc::RLIMIT_AS,
+    libc::RLIMIT_CPU,
+    libc::RLIMIT_DATA,
+    libc::RLIMIT_FSIZE,
+    libc::RLIMIT_MEMLOCK,
+    libc::RLIMIT_NOFILE,
+    libc::RLIMIT_NPROC,
+    libc::RLIMIT_STACK,
+];
+
+/// systemd's for a service's open files, where those of pid 1 cannot be read.
+const FILES: libc::rlimit = libc::rlimit { rlim_cur: 1024, rlim_max: 524_288 };
 
 /// Starts it: in a session and a mount namespace of its own, and in its cgroups before its first
 /// instruction. It is a child of this process until that ends.
@@ -56,7 +79,22 @@ pub fn spawn(daemon: &Daemon<'_>) -> Result<Child, PathError> {
 fn prepare(daemon: &Daemon<'_>) -> Result<Prepared, std::ffi::NulError> {
     let procs = daemon.cgroups.iter().map(|dir| c_path(&dir.join("cgroup.procs")));
     let procs = procs.collect::<Result<_, _>>()?;
-    Ok(Prepared { shm: c_path(daemon.shm)?, log: c_path(daemon.log)?, procs })
+    let (shm, log) = (c_path(daemon.shm)?, c_path(daemon.log)?);
+    Ok(Prepared { shm, log, procs, limits: limits() })
+}
+
+/// Those of pid 1, which are what the host gives a daemon; and no core dumps.
+fn limits() -> Vec<(Resource, libc::rlimit)> {
+    let of_init = LIMITED.iter().filter_map(|resource| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a system call that writes to a place of ours.
+        let done = unsafe { libc::prlimit(1, *resource, std::ptr::null(), &raw mut limit) };
+        match done {
+            0 => Some((*resource, limit)),
+            _ => (*resource == libc::RLIMIT_NOFILE).then_some((*resource, FILES)),
+        }
+    });
+    of_init.chain([(libc::RLIMIT_CORE, libc::rlimit { rlim_cur: 0, rlim_max: 0 })]).collect()
 }
 
 fn detach(prepared: &Prepared) -> io::Result<()> {
@@ -72,6 +110,10 @@ fn detach(prepared: &Prepared) -> io::Result<()> {
         libc::umask(0o022);
         check(libc::setsid())?;
         check(libc::prctl(libc::PR_SET_PDEATHSIG, 0))?;
+        for (resource, limit) in &prepared.limits {
+            set_limit(*resource, *limit);
+        }
+        close_at_exec();
     }
     // A shim may have the score of its container's; that it stays is no reason to fail.
     let _ = write_zero(c"/proc/self/oom_score_adj");
@@ -80,6 +122,22 @@ fn detach(prepared: &Prepared) -> io::Result<()> {
     }
     own_shm(&prepared.shm)?;
     log_to(&prepared.log)
+}
+
+/// Where the hard limit may not be raised (`CAP_SYS_RESOURCE`), up to that.
+fn set_limit(resource: Resource, limit: libc::rlimit) {
+    // SAFETY: plain system calls with a structure of ours.
+    unsafe {
+        let mut own = limit;
+        if libc::setrlimit(resource, &raw const limit) == 0
+            || libc::getrlimit(resource, &raw mut own) != 0
+        {
+            return;
+        }
+        own.rlim_max = own.rlim_max.min(limit.rlim_max);
+        own.rlim_cur = limit.rlim_cur.min(own.rlim_max);
+        libc::setrlimit(resource, &raw const own);
+    }
 }
 
 /// Mounts that others take away go here, too, where the host's mounts are shared; where they are not,

@@ -44,7 +44,7 @@ pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
 ///
 /// # Safety
 /// Only for a process that is about to execute a program.
-unsafe fn close_at_exec() {
+pub(super) unsafe fn close_at_exec() {
     // SAFETY: system calls on numbers; a descriptor that is not open is an error of no consequence.
     unsafe {
         let flag = libc::CLOSE_RANGE_CLOEXEC;

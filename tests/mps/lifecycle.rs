@@ -148,6 +148,39 @@ fn a_daemon_has_nothing_of_who_started_it() {
 }
 
 #[test]
+fn a_daemon_has_neither_the_files_nor_the_limits_of_who_started_it() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 500, 1024);
+    let attach = node.attach_command(&lease);
+    let script = "ulimit -S -n 2000 && ulimit -S -c unlimited && ulimit -S -f 100000 &&
+                  exec 9</dev/zero 1234</dev/zero \"$0\" \"$@\"";
+    let mut caller = std::process::Command::new("bash");
+    caller.args(["-c", script]).arg(attach.get_program()).args(attach.get_args());
+    ok(caller.output().unwrap());
+    let pid = node.daemon_pid();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    assert!(open.len() >= 3 && !open.contains(&"/dev/zero".into()), "{open:?}");
+    let limit = |pid: i32, name: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.trim_start_matches(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for name in ["Max open files", "Max file size", "Max locked memory", "Max processes"] {
+        let (own, init) = (limit(pid, name), limit(1, name));
+        // Who may not raise the hard limit goes up to that.
+        assert!(own[0] == init[0] || own[0] == own[1], "{name}: {own:?} {init:?}");
+    }
+    let files = limit(pid, "Max open files");
+    assert_ne!(files[0], "2000");
+    let core = limit(pid, "Max core file size");
+    assert_eq!(core[..2], ["0", "0"]);
+    node.release(&lease);
+    node.reap();
+}
+
+#[test]
 fn two_that_race_for_the_first_start_have_one_daemon() {
     needs_root!();
     let node = Node::new();
