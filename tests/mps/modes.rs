@@ -14,12 +14,15 @@ case "$3" in
     --query-gpu=compute_mode) cat "$dir/mode" ;;
     -c)
         [ ! -e "$dir/refuse" ] || { echo "Insufficient Permissions" >&2; exit 4; }
+        [ ! -e "$dir/lie" ] || exit 0
         echo "$4" >>"$dir/set"
         case "$4" in
             EXCLUSIVE_PROCESS) echo Exclusive_Process ;;
             DEFAULT) echo Default ;;
             PROHIBITED) echo Prohibited ;;
-        esac >"$dir/mode" ;;
+        esac >"$dir/mode"
+        # As one that is killed because the driver takes too long afterwards.
+        [ ! -e "$dir/late" ] || { touch "$dir/refuse"; exit 9; } ;;
 esac
 "#;
 
@@ -112,7 +115,7 @@ fn without_the_mode_there_is_a_daemon_but_no_promise() {
     node.assert_nothing_left();
     let preferred = lease(&node, false);
     node.attached(&preferred);
-    assert_eq!(node.journal()["prior_compute_mode"], serde_json::Value::Null);
+    assert_eq!(mode(&node), "Default");
     // Who is promised something later has it set for a daemon that runs.
     fs::remove_file(node.path("host/refuse")).unwrap();
     let promised = lease(&node, true);
@@ -143,6 +146,48 @@ fn a_mode_that_cannot_be_restored_is_not_forgotten() {
     fs::remove_file(node.path("host/refuse")).unwrap();
     ok(node.cli(&["mps", "reap", "--now"]));
     assert_eq!(mode(&node), "Default");
+}
+
+#[test]
+fn what_the_mode_was_is_never_forgotten() {
+    needs_root!();
+    let node = node("Default");
+    let lease = lease(&node, true);
+    // It fails when it has done it, and from then on.
+    fs::write(node.path("host/late"), "").unwrap();
+    let text = node.refused(&lease);
+    assert!(text.contains("still EXCLUSIVE_PROCESS") && text.contains("-c DEFAULT"), "{text}");
+    assert_eq!(mode(&node), "Exclusive_Process");
+    assert_eq!(node.journal()["prior_compute_mode"], "DEFAULT");
+    fs::remove_file(node.path("host/late")).unwrap();
+    fs::remove_file(node.path("host/refuse")).unwrap();
+    node.attached(&lease);
+    assert_eq!(node.journal()["prior_compute_mode"], "DEFAULT");
+    node.release(&lease);
+    node.reap();
+    assert_eq!(mode(&node), "Default");
+}
+
+#[test]
+fn a_promise_is_kept_by_the_mode_that_is_there() {
+    needs_root!();
+    let node = node("Default");
+    let lease = lease(&node, true);
+    fs::write(node.path("host/lie"), "").unwrap();
+    let text = node.refused(&lease);
+    assert!(text.contains("and it is DEFAULT"), "{text}");
+    node.assert_nothing_left();
+    fs::remove_file(node.path("host/lie")).unwrap();
+    node.attached(&lease);
+    // Somebody has opened the GPU meanwhile.
+    fs::write(node.path("host/mode"), "Default\n").unwrap();
+    node.attached(&lease);
+    assert_eq!(mode(&node), "Exclusive_Process");
+    // Somebody's own will is left alone.
+    fs::write(node.path("host/mode"), "Prohibited\n").unwrap();
+    node.release(&lease);
+    node.reap();
+    assert_eq!(mode(&node), "Prohibited");
 }
 
 #[test]

@@ -141,7 +141,10 @@ impl Work<'_> {
                 journal.process = Some(owner.clone());
                 journal.write(&self.place.journal())?;
             }
-            self.close(&mut journal)?;
+            // Asking takes long, and is for those who are promised something.
+            if self.order.pinned || journal.prior_compute_mode.is_none() {
+                self.close(&mut journal)?;
+            }
             self.limit(limits)?;
             trim_log(self.place);
             return Ok(self.ours(owner.clone()));

@@ -274,30 +274,37 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Closes the GPU to all but the MPS server, noting what it was before.
+    /// Closes the GPU to all but the MPS server, noting what it was before the first time.
     ///
     /// # Errors
-    /// If there is no `nvidia-smi`, or it fails.
+    /// If there is no `nvidia-smi`, it fails, or the mode is another one afterwards.
     pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Fault> {
-        if journal.prior_compute_mode.is_some() {
-            return Ok(());
-        }
         let Some(smi) = &self.smi else {
             return Err(Fault::new("nvidia-smi, which sets the compute mode, is not installed"));
         };
-        let prior = compute_mode::read(smi, &journal.device)?;
-        journal.prior_compute_mode = Some(prior.to_owned());
-        place.make()?;
-        journal.write(&place.journal())?;
-        failpoint::hit("mps.mode-journalled");
-        let set = compute_mode::set(smi, &journal.device, compute_mode::EXCLUSIVE);
-        if set.is_err() {
-            journal.prior_compute_mode = None;
+        // Somebody may have set another one since.
+        let now = compute_mode::read(smi, &journal.device)?;
+        if journal.prior_compute_mode.is_none() {
+            journal.prior_compute_mode = Some(now.to_owned());
+            place.make()?;
             journal.write(&place.journal())?;
         }
-        set?;
+        failpoint::hit("mps.mode-journalled");
+        if now == compute_mode::EXCLUSIVE {
+            return Ok(());
+        }
+        // A program that fails, or is killed because it takes too long, may have set it: what was
+        // before stays in the journal.
+        compute_mode::set(smi, &journal.device, compute_mode::EXCLUSIVE)?;
         failpoint::hit("mps.mode-set");
-        Ok(())
+        match compute_mode::read(smi, &journal.device)? {
+            compute_mode::EXCLUSIVE => Ok(()),
+            other => Err(Fault::new(format!(
+                "nvidia-smi has set the compute mode of {} to {}, and it is {other}",
+                journal.device,
+                compute_mode::EXCLUSIVE
+            ))),
+        }
     }
 
     fn restore(&self, journal: Option<&Journal>) -> Result<(), Fault> {
@@ -309,6 +316,10 @@ impl Tools<'_> {
         let Some(smi) = &self.smi else {
             return Err(left_closed(device, mode, "nvidia-smi is not installed any more"));
         };
+        // Another one is somebody's own will, or it was never set.
+        if compute_mode::read(smi, device).is_ok_and(|now| now != compute_mode::EXCLUSIVE) {
+            return Ok(());
+        }
         compute_mode::set(smi, device, mode)
             .map_err(|fault| left_closed(device, mode, &fault.message))
     }
