@@ -1,7 +1,7 @@
 //! The compute mode around a daemon's life. `nvidia-smi` is a vendor's tool that does nothing without
 //! its driver: what answers here is a script that keeps a mode in a file.
 
-use crate::node::{Node, kill};
+use crate::node::{Node, control, kill};
 use crate::support::{needs_root, ok, stderr};
 use gpulease::model::lease::Lease;
 use std::fs;
@@ -26,6 +26,21 @@ case "$3" in
 esac
 "#;
 
+/// The real control program, whose servers cannot run without a GPU: they are played.
+const CONTROL: &str = r#"#!/bin/sh
+dir=$(dirname "$0")/host
+[ $# = 0 ] || { rm -f "$dir/server" "$dir/percent"; exec "$REAL" "$@"; }
+read -r command
+case "$command" in
+    start_server*) echo "$command" >>"$dir/server" ;;
+    get_server_list) [ ! -e "$dir/server" ] || echo 4242 ;;
+    "get_server_status 4242") echo ACTIVE ;;
+    "get_active_thread_percentage 4242") cat "$dir/percent" 2>/dev/null || echo 100.0 ;;
+    "set_active_thread_percentage 4242 "*) echo "${command##* }.0" >"$dir/percent" ;;
+    *) echo "$command" | "$REAL" ;;
+esac
+"#;
+
 /// With a GPU in this mode. Its device is no simulated one, as far as the leases go.
 fn node(mode: &str) -> Node {
     let node = Node::new();
@@ -33,6 +48,11 @@ fn node(mode: &str) -> Node {
     let smi = node.path("host/usr/bin/nvidia-smi");
     fs::write(&smi, SMI).unwrap();
     fs::set_permissions(&smi, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = node.path("nvidia-cuda-mps-control");
+    fs::write(&program, CONTROL.replace("$REAL", control().to_str().unwrap())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let keys = "start_timeout = \"5s\"\nstop_grace = \"0s\"";
+    node.configure(&format!("control = {program:?}\n{keys}"));
     fs::write(node.path("host/gpu"), format!("{}\n", node.uuid)).unwrap();
     fs::write(node.path("host/mode"), format!("{mode}\n")).unwrap();
     node
@@ -188,6 +208,49 @@ fn a_promise_is_kept_by_the_mode_that_is_there() {
     node.release(&lease);
     node.reap();
     assert_eq!(mode(&node), "Prohibited");
+}
+
+#[test]
+fn who_is_promised_a_limit_finds_a_server_that_has_it() {
+    needs_root!();
+    let node = node("Default");
+    let read = |name: &str| fs::read_to_string(node.path("host").join(name)).unwrap_or_default();
+    let preferred = lease(&node, false);
+    node.attached(&preferred);
+    assert_eq!(read("server"), "", "the first client starts one");
+    node.release(&preferred);
+    let mut promised = lease(&node, true);
+    promised.mps.as_mut().unwrap().uid = 1000;
+    node.put(&promised);
+    node.attached(&promised);
+    assert_eq!(read("server"), "start_server -uid 1000\n");
+    assert_eq!(read("percent"), "25.0\n");
+    // And no second one.
+    node.attached(&promised);
+    assert_eq!(read("server"), "start_server -uid 1000\n");
+    node.release(&promised);
+    node.reap();
+}
+
+/// Without a GPU, NVIDIA's own server ends at once.
+#[test]
+fn without_a_server_there_is_no_promise() {
+    needs_root!();
+    let node = node("Default");
+    node.configure("start_timeout = \"5s\"\nstop_grace = \"0s\"");
+    let promised = lease(&node, true);
+    let text = node.refused(&promised);
+    assert!(text.contains("the MPS server of user 0 does not run"), "{text}");
+    assert!(text.contains("exited with status 1"), "{text}");
+    assert_eq!(mode(&node), "Default");
+    node.assert_nothing_left();
+    // Nor is one looked for where the device does not exist.
+    let mut simulated = promised;
+    simulated.devices[0].simulated = true;
+    node.put(&simulated);
+    node.attached(&simulated);
+    node.release(&simulated);
+    node.reap();
 }
 
 #[test]

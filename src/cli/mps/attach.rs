@@ -74,6 +74,8 @@ pub(super) struct Order {
     pub(super) per_lease: bool,
     /// Nobody may get past the daemon, nor have more than its limits.
     pub(super) pinned: bool,
+    /// Whose processes its server serves.
+    pub(super) uid: u32,
 }
 
 fn order(lease: &Lease) -> Result<Order, Fault> {
@@ -102,6 +104,7 @@ fn order(lease: &Lease) -> Result<Order, Fault> {
         simulated: device.simulated,
         per_lease,
         pinned: seat.pinned,
+        uid: seat.uid,
     })
 }
 
@@ -325,8 +328,16 @@ impl Work<'_> {
         }
     }
 
+    /// Until the first client there is no server, and a GPU that is closed to all but one process is
+    /// open to the first: that has to be the server, with the limits, where they are promised.
     fn limit(&self, limits: Limits) -> Result<(), Fault> {
         let pipe = self.place.pipe();
-        limits::set(&self.tools.front(&pipe, self.until), limits)
+        let front = self.tools.front(&pipe, self.until);
+        limits::set(&front, limits)?;
+        if !self.order.pinned || self.order.per_lease || self.order.simulated {
+            return Ok(());
+        }
+        self.tools.serve(self.place, &front, self.order.uid)?;
+        limits::set(&front, limits)
     }
 }

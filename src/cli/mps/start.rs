@@ -41,6 +41,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
         per_lease: false,
         // That the mode could not be set is worth knowing, where a person has asked.
         pinned: leases.iter().any(is_pinned),
+        uid: leases.iter().find_map(|lease| Some(lease.mps.as_ref()?.uid)).unwrap_or_default(),
     };
     let until = Instant::now() + timeout;
     let work =

@@ -2,6 +2,8 @@
 
 use super::front::{Front, PIPE_VARIABLE};
 use super::journal::{Found, Journal};
+use super::log::last_words;
+pub use super::log::trim as trim_log;
 use super::place::Place;
 use super::processes::{self, Control};
 use super::{Fault, cgroup, compute_mode};
@@ -24,8 +26,6 @@ use std::time::{Duration, Instant};
 const QUITTING: Duration = Duration::from_secs(3);
 /// How long a process may take to be gone after a signal.
 const DYING: Duration = Duration::from_secs(2);
-/// A log that is longer is emptied: it lies in memory.
-const LOG_MAX: u64 = 1 << 20;
 
 /// What daemons are worked with.
 #[derive(Debug, Clone)]
@@ -182,6 +182,7 @@ impl Tools<'_> {
     /// If it ends, or the time is over.
     pub fn await_answer(&self, place: &Place, owner: &Owner, until: Instant) -> Result<(), Fault> {
         let pipe = place.pipe();
+        let is_line = |line: &str| !line.trim().is_empty();
         loop {
             let now = Instant::now();
             // Half of what is left, and not for long: one that is just binding its socket may leave
@@ -191,7 +192,7 @@ impl Tools<'_> {
                 return Ok(());
             }
             if proc::life(owner, self.paths) == Life::Gone {
-                let message = format!("the MPS daemon has ended{}", last_words(place));
+                let message = format!("the MPS daemon has ended{}", last_words(place, is_line));
                 return Err(Fault::new(message).hint(format!(
                     "see whether `{}` is nvidia-cuda-mps-control and fits the driver: `mps.control` \
                      in the configuration names another",
@@ -201,7 +202,7 @@ impl Tools<'_> {
             if Instant::now() >= until {
                 return Err(Fault::new(format!(
                     "the MPS daemon does not answer{}",
-                    last_words(place)
+                    last_words(place, is_line)
                 ))
                 .hint("`mps.start_timeout` says how long it may take"));
             }
@@ -331,22 +332,4 @@ fn left_closed(device: &DeviceId, mode: &str, why: &str) -> Fault {
             "`nvidia-smi -i {device} -c {}`, then `gpulease mps reap --now`",
             shown_line(mode)
         ))
-}
-
-/// The last line of the daemon's log.
-fn last_words(place: &Place) -> String {
-    let text = std::fs::read(place.log().join("control.log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("; it last said: {}", shown_line(line)),
-        None => String::new(),
-    }
-}
-
-/// Empties a log that has grown long: the daemon writes a line for each question.
-pub fn trim_log(place: &Place) {
-    let path = place.log().join("control.log");
-    if std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() > LOG_MAX) {
-        let _ = nix::unistd::truncate(&path, 0);
-    }
 }

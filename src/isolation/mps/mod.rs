@@ -25,11 +25,15 @@ pub mod journal;
 #[cfg(feature = "cli")]
 pub mod limits;
 #[cfg(feature = "cli")]
+pub mod log;
+#[cfg(feature = "cli")]
 pub mod place;
 #[cfg(feature = "cli")]
 pub mod processes;
 
 #[cfg(feature = "cli")]
 mod fault;
+#[cfg(feature = "cli")]
+mod server;
 #[cfg(feature = "cli")]
 pub use fault::Fault;
