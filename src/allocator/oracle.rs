@@ -209,7 +209,8 @@ fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     let kinds: Vec<u8> = firm.iter().filter_map(|h| h.manner.isolation.map(apart)).collect();
     let goes = |way: &u8| {
         let strangers = firm.iter().any(|hold| hold.manner.uid.is_some_and(|uid| uid != 0));
-        kinds.iter().all(|kind| kind == way) && (*way != 1 || !strangers)
+        let unknown = firm.iter().any(|hold| hold.manner.isolation.is_none());
+        kinds.iter().all(|kind| kind == way) && (*way != 1 || !strangers) && (*way == 0 || !unknown)
     };
     ways.iter().any(goes)
 }

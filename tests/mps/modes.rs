@@ -95,6 +95,8 @@ fn the_mode_is_restored_whenever_the_start_was_killed() {
     needs_root!();
     for point in ["mps.mode-journalled", "mps.mode-set", "mps.journalled", "mps.spawned"] {
         let node = node("Default");
+        // Itself and not by a script: it is found by what is executed, whenever its starter is killed.
+        node.configure("start_timeout = \"5s\"\nstop_grace = \"0s\"");
         let lease = lease(&node, false);
         node.attach_killed_at(&lease, point);
         node.attached(&lease);

@@ -5,6 +5,7 @@ use crate::support::{eventually, needs_root, ok, stderr};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn a_journal_that_cannot_be_read_keeps_nobody_from_anything() {
@@ -214,6 +215,65 @@ fn only_the_start_that_recorded_a_lease_attaches_it() {
     node.release(&lease);
     assert!(stderr(&attach(&key, lease.nonce.as_str())).contains("stale-hook"));
     node.assert_nothing_left();
+}
+
+#[test]
+fn whom_an_unreadable_record_is_of_is_not_forgotten() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 250, 1024);
+    node.attached(&lease);
+    let pid = node.daemon_pid();
+    let other = node.lease("other", 300, 1024);
+    let record =
+        node.run().join("leases").join(format!("{}.json", other.key().unwrap().file_stem()));
+    assert!(record.exists());
+    fs::write(&record, "{").unwrap();
+    // It may have been promised that nobody has more.
+    let larger = node.lease("b", 505, 1024);
+    let text = node.refused(&larger);
+    assert!(text.contains("may serve container other, whose lease record"), "{text}");
+    assert_eq!(node.limits().0, "25.0");
+    assert_eq!(node.cli(&["mps", "start", "0"]).status.code(), Some(5));
+    node.release(&lease);
+    node.release(&larger);
+    node.reap();
+    let stop = node.cli(&["mps", "stop", "0"]);
+    let text = stderr(&stop);
+    assert!(text.contains("may be used by container other"), "{text}");
+    assert_eq!((stop.status.code(), node.processes()), (Some(7), vec![pid]));
+    ok(node.cli(&["mps", "stop", "0", "--force"]));
+    node.assert_nothing_left();
+    // A lease with a daemon of its own shares it with nobody.
+    let mut own = node.lease("own", 250, 1024);
+    own.mps.as_mut().unwrap().daemon = own.id.to_string();
+    node.put(&own);
+    node.attached(&own);
+    node.release(&own);
+    fs::remove_file(&record).unwrap();
+    node.reap();
+}
+
+/// A record that is just being replaced by one of another name is in neither's place for a moment.
+#[test]
+fn who_decides_by_the_leases_waits_for_whoever_changes_them() {
+    needs_root!();
+    let node = Node::new();
+    let lease = node.lease("a", 250, 1024);
+    let (paths, store) = (node.paths(), node.store());
+    let waits = |command: &mut Command| {
+        let ledger = store.lock(Duration::from_secs(10), &paths).unwrap();
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "it has not waited: {command:?}");
+        drop(ledger);
+        assert!(child.wait().unwrap().success(), "{command:?}");
+    };
+    waits(&mut node.attach_command(&lease));
+    waits(&mut node.command(&["mps", "start", "0"]));
+    waits(&mut node.command(&["mps", "reap", "--now"]));
+    waits(&mut node.command(&["mps", "stop", "0", "--force"]));
+    node.release(&lease);
 }
 
 #[test]

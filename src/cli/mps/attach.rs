@@ -1,6 +1,8 @@
 //! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
 
-use super::{foreign_of, is_cut_off, leases_of, named, require_root, share, tools_of};
+use super::{
+    foreign_of, is_cut_off, leases_of, named, refuse_unread, require_root, settled, share, tools_of,
+};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::ComputeMode;
@@ -31,7 +33,10 @@ pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer
     let _lock = place.lock(timeout, &context.paths)?;
     failpoint::hit("mps.locked");
     // Under the lock: whoever is recorded later attaches later, and sets the limits again.
-    let swept = context.survey()?;
+    let swept = settled(context)?;
+    if !order.per_lease {
+        refuse_unread(context, &swept, &order.device)?;
+    }
     let others: Vec<&Lease> = leases_of(&swept, &order.daemon);
     let others: Vec<&Lease> = others.into_iter().filter(|other| other.id != lease.id).collect();
     let until = Instant::now() + timeout;

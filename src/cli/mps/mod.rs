@@ -1,8 +1,9 @@
 //! `gpulease mps`: the daemons that make shares of NVIDIA's GPUs true.
 //!
-//! A daemon's lock is held while anything is done with it, and never together with the ledger's: the
-//! leases are looked at without that. A lease is recorded before it is attached, so that whoever ends
-//! daemons without leases sees it.
+//! A daemon's lock is held while anything is done with it. The ledger's is taken after it, for as long
+//! as the leases are looked at and no longer: without it a record that is just being replaced by one of
+//! another name could be missed. A lease is recorded before it is attached, so that whoever ends daemons
+//! without leases sees it.
 
 mod args;
 mod attach;
@@ -17,7 +18,8 @@ pub(super) use status::{Condition, Seat, seats};
 use super::failure::needs_root;
 use super::node::Context;
 use super::output::{Answer, Output};
-use crate::claim::sweep::{Swept, describe};
+use crate::claim::sweep::{Swept, describe, short_id};
+use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{Seen, State, Tools, tools};
@@ -26,9 +28,11 @@ use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::{Control, Target, controls};
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
+use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::paths::Paths;
+use crate::store::Corrupt;
 use crate::sys::identity;
 use crate::sys::proc::{self, Life};
 
@@ -67,6 +71,36 @@ fn require_root(context: &Context, what: &str) -> Result<(), Failure> {
 
 fn tools_of(context: &Context) -> Result<Tools<'_>, Fault> {
     tools(&context.config, &context.paths)
+}
+
+/// The leases, all of one moment: for who decides by them. With the daemon's lock held.
+fn settled(context: &Context) -> Result<Swept, Failure> {
+    let store = &context.store;
+    // Where nothing was ever leased there is nothing to lock.
+    let is_there = context.paths.run.exists();
+    let locked = is_there.then(|| store.lock(CREATE_DEADLINE, &context.paths)).transpose();
+    let _ledger = locked.map_err(ClaimError::from)?;
+    context.survey()
+}
+
+/// The container of a record that cannot be read, if that may have a place at a daemon of this device:
+/// its bundle's record names the device, or there is none. What it was promised nobody knows.
+fn unread(context: &Context, swept: &Swept, device: &str) -> Option<String> {
+    let may_have = |corrupt: &&Corrupt| {
+        let bundles = context.store.bundles_of(&corrupt.key);
+        let mut devices = bundles.iter().flat_map(|bundle| &bundle.devices).peekable();
+        devices.peek().is_none() || devices.any(|leased| leased.uuid.as_str() == device)
+    };
+    let corrupt = swept.corrupt.iter().find(may_have)?;
+    let container = short_id(corrupt.key.container_id.as_str());
+    Some(format!("container {container}, whose lease record cannot be read"))
+}
+
+/// Limits are not set without knowing of all whom they are for.
+fn refuse_unread(context: &Context, swept: &Swept, device: &DeviceId) -> Result<(), Fault> {
+    let Some(container) = unread(context, swept, device.as_str()) else { return Ok(()) };
+    Err(Fault::new(format!("the MPS daemon of {device} may serve {container}"))
+        .hint("stop that container; `gpulease doctor` shows the record"))
 }
 
 /// Those of them that the control daemon serves which runs now.

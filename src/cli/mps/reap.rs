@@ -1,6 +1,6 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
-use super::{named, require_root, share, tools_of, users};
+use super::{named, require_root, settled, share, tools_of, users};
 use crate::claim::sweep::short_id;
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
@@ -89,7 +89,7 @@ fn one(context: &Context, place: &Place) -> Result<Option<String>, Failure> {
     let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
     failpoint::hit("mps.reap.locked");
     let seen = look(place, &context.paths);
-    let swept = context.survey()?;
+    let swept = settled(context)?;
     // A record that cannot be read may be of a container that uses it.
     if let Some(corrupt) = swept.corrupt.first() {
         let container = short_id(corrupt.key.container_id.as_str());

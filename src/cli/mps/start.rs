@@ -1,7 +1,7 @@
 //! `gpulease mps start`: a daemon by hand.
 
 use super::attach::{Order, Work};
-use super::{device_named, foreign_of, leases_of, require_root, tools_of};
+use super::{device_named, foreign_of, leases_of, refuse_unread, require_root, settled, tools_of};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
@@ -30,7 +30,8 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     let timeout = context.config.mps.start_timeout;
     let _lock = place.lock(timeout, &context.paths)?;
     refuse_foreign(context, &device)?;
-    let swept = context.survey()?;
+    let swept = settled(context)?;
+    refuse_unread(context, &swept, &device.uuid)?;
     let leases = leases_of(&swept, place.name());
     let is_pinned = |lease: &&Lease| lease.mps.as_ref().is_some_and(|seat| seat.pinned);
     let order = Order {

@@ -1,6 +1,6 @@
 //! `gpulease mps stop`: ending daemons by hand.
 
-use super::{device_named, foreign, named, require_root, users};
+use super::{device_named, foreign, named, require_root, settled, unread, users};
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
@@ -77,13 +77,19 @@ fn after(stopped: &[&str], failure: Failure) -> Failure {
 
 /// What is there of a daemon, if it may be stopped.
 fn check(context: &Context, place: &Place, force: bool) -> Result<Seen, Failure> {
-    let swept = context.survey()?;
+    let swept = settled(context)?;
     let seen = look(place, &context.paths);
     let leases = users(&swept, place, &seen, &context.paths);
-    if !leases.is_empty() && !force {
+    let device = seen.journal.as_ref().map_or(place.name(), |journal| journal.device.as_str());
+    let unread = unread(context, &swept, device);
+    if !force && (!leases.is_empty() || unread.is_some()) {
+        let by = match unread {
+            Some(container) if leases.is_empty() => format!("may be used by {container}"),
+            _ => format!("is used by {}", named(&leases)),
+        };
         return Err(Failure::new(
             Code::HolderAlive,
-            format!("the MPS daemon of {} is used by {}", place.name(), named(&leases)),
+            format!("the MPS daemon of {} {by}", place.name()),
         )
         .hint("stop the containers; --force ends it, and what computes by it fails"));
     }
