@@ -1,0 +1,86 @@
+//! What others do while a daemon is asked.
+
+use super::*;
+
+/// Others use the ledger while the daemon is asked, and are never given what is not given back.
+#[test]
+fn the_ledger_is_free_while_a_daemon_is_asked() {
+    let host = Host::new();
+    let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
+    host.put(&lease);
+    for (milli, gib, fails) in
+        [(500, 8, vec![]), (100, 2, vec![]), (800, 9, vec![2]), (50, 1, vec![2, 3])]
+    {
+        host.put(&lease);
+        let hand =
+            Fake { host: Some((host.store.clone(), lease.clone())), ..Fake::failing(&fails) };
+        let amounts = Amounts { milli: Some(MilliGpu(milli)), memory: Some(Bytes(gib * GIB)) };
+        assert_eq!(host.resize("web", amounts, &hand).is_ok(), fails.is_empty());
+        assert_eq!((hand.held.get(), hand.idle.get()), (1, 0));
+    }
+    // Without a daemon of its own there is none to lock.
+    let plain = host.lease("plain", &["GPU-b"], 250, 4);
+    host.put(&plain);
+    let hand = Fake { host: Some((host.store.clone(), plain)), ..Fake::default() };
+    host.resize("plain", memory(5), &hand).unwrap();
+    assert_eq!(hand.held.get(), 0);
+}
+
+#[test]
+fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
+    let host = Host::new();
+    let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
+    let released = |store: &Store, lease: &Lease| {
+        store
+            .lock(CREATE_DEADLINE, &Paths::default())
+            .unwrap()
+            .remove(&lease.key().unwrap())
+            .unwrap();
+    };
+    let succeeded = |store: &Store, lease: &Lease| {
+        let nonce = Nonce::new(&"f".repeat(32)).unwrap();
+        let next = Lease { id: nonce.lease_id(), nonce, ..lease.clone() };
+        store.lock(CREATE_DEADLINE, &Paths::default()).unwrap().put(&next).unwrap();
+    };
+    let cases: [(Meanwhile, bool); 2] = [(released, false), (succeeded, true)];
+    for (meanwhile, is_there) in cases {
+        for fails in [vec![], vec![2]] {
+            host.put(&lease);
+            let hand = Fake {
+                host: Some((host.store.clone(), lease.clone())),
+                meanwhile: Some(meanwhile),
+                ..Fake::failing(&fails)
+            };
+            let amounts = Amounts { milli: Some(MilliGpu(500)), memory: Some(Bytes(8 * GIB)) };
+            let error = host.resize("web", amounts, &hand).unwrap_err().to_string();
+            assert!(error.contains("was taken back meanwhile"), "{error}");
+            assert_eq!(error.contains("deed 2 failed"), !fails.is_empty(), "{error}");
+            let dmem = hand.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")).count();
+            assert_eq!(dmem, 1, "the limit of the next one is not touched");
+            let now = host.store.entry(&lease.key().unwrap()).unwrap();
+            assert_eq!(now.is_some(), is_there);
+            if let Some(Entry::Lease(next)) = now {
+                assert_ne!(next.nonce, lease.nonce);
+                assert_eq!(next.devices, lease.devices);
+                host.store
+                    .lock(CREATE_DEADLINE, &host.paths)
+                    .unwrap()
+                    .remove(&next.key().unwrap())
+                    .unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn daemons_of_the_dead_are_told_of() {
+    let host = Host::new();
+    host.put(&host.lease("web", &["GPU-a"], 250, 4));
+    let mut dead = with_daemon(host.lease("dead", &["GPU-b"], 250, 4));
+    dead.cgroup = None;
+    dead.owner.boot_id = "another".into();
+    host.put(&dead);
+    let hand = Fake::default();
+    assert!(host.resize("web", memory(100), &hand).is_err());
+    assert_eq!(hand.idle.get(), 1, "whether it is resized or not");
+}
