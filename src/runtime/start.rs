@@ -355,7 +355,9 @@ impl<'a> Start<'a> {
         driver::add(&mut injection, &wanted, way)?;
         if let Some(seat) = &lease.mps {
             share::permit_shm(seat, &self.facts)?;
-            injection.mounts.extend(injection::mps_mounts(seat, |path| path.exists()));
+            // On a directory of that name no device can be mounted.
+            let is_file = |path: &Path| path.metadata().is_ok_and(|found| !found.is_dir());
+            injection.mounts.extend(injection::mps_mounts(seat, is_file));
         }
         injection.gids.extend(nodes::gids(&injection.nodes));
         Ok(injection)
