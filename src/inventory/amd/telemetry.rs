@@ -51,7 +51,7 @@ pub struct Reading {
     pub busy_percent: Option<u32>,
 }
 
-/// [`activity::usage`], with what `gpulease-rocm` can add to it.
+/// What sysfs and procfs tell, with what `gpulease-rocm` can add to it.
 #[must_use]
 pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     let mut usage = activity::usage(paths, devices);
