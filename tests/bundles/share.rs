@@ -345,7 +345,7 @@ pub fn a_foreign_daemon_serves_who_has_the_hosts_shm(place: Place) {
     });
     let script = format!(
         r#"{DAEMONS}
-        mkdir "$RUN_DIR/foreign" "$RUN_DIR/foreign-log"
+        mkdir -p "$RUN_DIR/foreign" "$RUN_DIR/foreign-log"
         CUDA_MPS_PIPE_DIRECTORY=$RUN_DIR/foreign CUDA_MPS_LOG_DIRECTORY=$RUN_DIR/foreign-log \
             CUDA_VISIBLE_DEVICES={uuid} {} -f >/dev/null 2>&1 </dev/null &
         has_socket() {{ [ -S "$RUN_DIR/foreign/control" ]; }}
