@@ -397,6 +397,8 @@ fn by_hand_a_daemon_is_kept_until_it_is_stopped() {
     needs_root!();
     let node = Node::new();
     assert!(stderr(&node.cli(&["mps", "start", "7"])).contains("there is no device `7`"));
+    // On a node that has had no lease since it was booted.
+    fs::remove_dir_all(node.run()).unwrap();
     ok(node.cli(&["mps", "start", "0"]));
     assert_eq!(node.limits().0, "100.0");
     node.reap();

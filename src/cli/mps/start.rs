@@ -26,6 +26,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     }
     let device = gpu(context, name)?;
     let tools = tools_of(context)?;
+    context.store.prepare(&context.paths)?;
     let place = Place::new(&context.paths.run, device.uuid.as_str())?;
     let timeout = context.config.mps.start_timeout;
     let _lock = place.lock(timeout, &context.paths)?;
