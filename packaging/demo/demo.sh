@@ -304,8 +304,12 @@ expect 'which is not that of the first container' \
     test "$(gpus_of infer-a)" != "$(gpus_of train)"
 show "gpulease leases --json |
     jq '.leases[] | select(.container_id == \"infer-a\").isolation'"
-expect 'isolation: `mps` recorded as requested, `none` as effective' same \
-    "$(jq -r '"\(.requested) \(.effective)"' "$out")" 'mps none'
+way=time-slicing
+for dir in /usr/bin /bin /usr/local/bin /opt/bin; do
+    [ ! -f "$dir/nvidia-cuda-mps-control" ] || way=mps
+done
+expect "isolation: \`mps\` recorded as requested, \`$way\` as effective, which is what this host has" same \
+    "$(jq -r '"\(.requested) \(.effective) \(.compute_enforcement)"' "$out")" "mps $way advisory"
 say '' 'This version accounts for shares and starts no MPS daemon: nothing but the' \
     'ledger holds these two to their halves, and the lease says so.'
 
