@@ -310,8 +310,13 @@ for dir in /usr/bin /bin /usr/local/bin /opt/bin; do
 done
 expect "isolation: \`mps\` recorded as requested, \`$way\` as effective, which is what this host has" same \
     "$(jq -r '"\(.requested) \(.effective) \(.compute_enforcement)"' "$out")" "mps $way advisory"
-say '' 'This version accounts for shares and starts no MPS daemon: nothing but the' \
-    'ledger holds these two to their halves, and the lease says so.'
+if [ "$way" = mps ]; then
+    say '' 'An MPS daemon of NVIDIA'\''s serves both and limits each. What the workload can' \
+        'undo of that the lease calls advisory.'
+else
+    say '' 'This host has no MPS, so the driver lets the two take turns, and nothing but the' \
+        'ledger holds them to their halves. The lease says so, and what is lacking.'
+fi
 
 heading 'Two AMD GPUs, and the node is full'
 bundle pair '{"gpulease/count": "2", "gpulease/vendor": "amd"}'
