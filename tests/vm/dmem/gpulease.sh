@@ -40,7 +40,7 @@ would_be() {
 }
 check "the inventory is made" gpulease inventory refresh
 check "a share's memory is held by the kernel" would_be kernel devices=0 memory=2Gi
-check "that is said in words" says 'memory enforced by the kernel' gpulease explain memory=2Gi
+check "that is said in words" says 'enforced by the kernel' gpulease explain memory=2Gi
 check "so it can be required" would_be kernel memory=2Gi enforcement=required
 check "compute cannot" refused enforcement-unmet \
     gpulease explain memory=2Gi compute=0.5 enforcement=required
