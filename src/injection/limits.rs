@@ -9,7 +9,7 @@ use super::visibility::{ROCR_VISIBLE, amd_in_container_order};
 use crate::model::device::{Device, Vendor};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Isolation};
 use crate::model::lease::{Lease, LeasedDevice, MpsSeat};
-use crate::model::quantity::MilliGpu;
+use crate::model::quantity::{Bytes, MilliGpu};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -97,15 +97,19 @@ fn mps(env: &mut BTreeMap<String, Option<String>>, lease: &Lease) {
 /// Of 100, rounded down, and never nothing.
 #[must_use]
 pub fn percentage(share: MilliGpu) -> u32 {
-    (share.0 / 10).max(1)
+    (share.0 / 10).clamp(1, 100)
 }
 
-/// A memory limit as MPS reads it: whole MiB, rounded down. `None` where nobody knows how much
-/// that is.
+/// A memory limit as MPS takes it, in whole MiB: rounded down, and never nothing, which would be no
+/// limit.
 #[must_use]
-pub fn mps_memory(device: &LeasedDevice) -> Option<String> {
-    let mib = device.memory_bytes?.0 >> 20;
-    Some(format!("{}M", mib.max(1)))
+pub fn whole_mib(memory: Bytes) -> u64 {
+    memory.mib().max(1)
+}
+
+/// The same as a variable has it. `None` where nobody knows how much it is.
+fn mps_memory(device: &LeasedDevice) -> Option<String> {
+    Some(format!("{}M", whole_mib(device.memory_bytes?)))
 }
 
 /// `0:0-31;1:32-63`: of each device that has a mask, its position as the container counts, and its

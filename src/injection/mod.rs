@@ -27,7 +27,7 @@ pub use apply::{EditError, apply};
 pub use chained::{amd_id, chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
-pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_memory, mps_mounts, percentage};
+pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_mounts, percentage, whole_mib};
 pub use spec_reader::VENDOR_HOOKS;
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,

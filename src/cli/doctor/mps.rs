@@ -8,6 +8,7 @@ use crate::cli::mps::{Condition, Seat, cut_off, seats};
 use crate::cli::words;
 use crate::config::MpsDaemon;
 use crate::isolation::facilities;
+use crate::isolation::mps::journal::DIRECTORY;
 use crate::isolation::mps::place::Place;
 use crate::model::text::shown;
 use std::path::Path;
@@ -48,7 +49,7 @@ pub(super) fn check_means(subject: &Subject, found: &mut Findings) {
 
 /// Nothing is said where the leases cannot be read: another check says that.
 pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    let dir = subject.config.run_dir.join("mps");
+    let dir = subject.config.run_dir.join(DIRECTORY);
     if !dir.is_dir() {
         return;
     }

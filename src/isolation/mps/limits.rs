@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::front::Front;
+use crate::injection::{self, whole_mib};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown_line;
 
@@ -35,7 +36,7 @@ pub fn for_all(shares: &[Share]) -> Limits {
     // One that has no limit of memory has all of it.
     let memory: Option<Vec<Bytes>> = shares.iter().map(|share| share.memory).collect();
     Limits {
-        percent: (milli.0 / 10).clamp(1, 100),
+        percent: injection::percentage(milli),
         memory: memory.unwrap_or_default().into_iter().max(),
     }
 }
@@ -117,11 +118,6 @@ fn lift(front: &Front<'_>) -> Result<(), Fault> {
     front.say(set)?;
     let answer = front.say(GET_MEMORY)?;
     if is_amount(&answer) { Err(not_taken(set, &answer)) } else { Ok(()) }
-}
-
-/// Rounded down, and never nothing: that would be no limit.
-fn whole_mib(memory: Bytes) -> u64 {
-    memory.mib().max(1)
 }
 
 /// How a daemon tells a limit of so many MiB: whole GiB from 1024 MiB on, rounded down, although it
