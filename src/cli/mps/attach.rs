@@ -295,14 +295,17 @@ impl Work<'_> {
     fn start(&self, seen: &Seen, limits: Limits) -> Result<Attached, Fault> {
         let mut journal = self.journal_of(seen)?;
         let started = self.end_hanging(seen).and_then(|()| {
-            self.close(&mut journal)?;
-            self.tools.start(self.place, &mut journal, self.until)?;
-            self.limit(limits)?;
+            // What hung has taken the time in which the next one has to start.
+            let until = Instant::now() + self.context.config.mps.start_timeout;
+            let fresh = Work { until, ..*self };
+            fresh.close(&mut journal)?;
+            fresh.tools.start(fresh.place, &mut journal, fresh.until)?;
+            fresh.limit(limits)?;
             failpoint::hit("mps.limited");
             journal
                 .process
                 .clone()
-                .map(|process| self.ours(process))
+                .map(|process| fresh.ours(process))
                 .ok_or_else(|| Fault::new("the MPS daemon was started, and is not recorded"))
         });
         started.map_err(|fault| {
