@@ -37,6 +37,7 @@ pub mod sys;
 
 pub mod claim;
 pub mod failure;
+pub(crate) mod host;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -17,7 +17,8 @@ const LAYERS: &[&str] = &[
     "inventory",
     "store",
     "isolation", // machine
-    "claim",     // transaction
+    "host",
+    "claim", // transaction
     "runtime",
     "hook",
     "cli",

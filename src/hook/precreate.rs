@@ -9,6 +9,7 @@ use super::args::Precreate;
 use super::container;
 use crate::claim::{Ground, precreate};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::injection::Facts;
 use crate::model::code::Code;
 use crate::model::id::LeaseKey;
@@ -17,7 +18,6 @@ use crate::paths::Paths;
 use crate::runtime::bundle::MAX_BYTES;
 use crate::runtime::lowlevel::Kind;
 use crate::runtime::report::one_line;
-use crate::runtime::site::Site;
 use crate::runtime::start::{self, Caller, Outcome};
 use crate::sys::{exec::Capability, exec::drop_privileges_but, failpoint, proc, stdio, syslog};
 use nix::unistd::getppid;
@@ -50,18 +50,18 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let dropped = drop_privileges_but(&kept).map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
     });
-    let (site, lenient) = Site::look(call.config.as_deref());
+    let (host, lenient) = Host::look(call.config.as_deref());
     let hook = Hook {
         call,
         dir: dir.unwrap_or(Path::new("")),
         runtime: Kind::likely(lenient.runtime.as_deref()),
-        podman: dropped.and_then(|()| podman(parent, &site.paths)),
+        podman: dropped.and_then(|()| podman(parent, &host.paths)),
     };
-    match start::prepare(&site, &hook, spec, facts)? {
+    match start::prepare(&host, &hook, spec, facts)? {
         Outcome::Untouched(spec) => hand_on(&spec)?,
         Outcome::Cleaned => {}
         // Podman says nothing when a container is gone, so nobody else would.
-        Outcome::Granted(_) => site.store().forget_gone_bundles(),
+        Outcome::Granted(_) => host.store().forget_gone_bundles(),
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! Does this container ask for a GPU, and may it?
 
 use super::permit::{self, denied};
-use super::site::Site;
 use super::start::Caller;
 use super::{driver, injected, inventory};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::injection::{self, Facts, SpecDevice};
 use crate::inventory::Inventory;
 use crate::model::code::Code;
@@ -59,7 +59,7 @@ fn has_hosts_nodes(facts: &Facts) -> bool {
 
 /// What the container asks for; `None` if nothing.
 pub(super) fn request(
-    site: &Site,
+    host: &Host,
     caller: &dyn Caller,
     facts: &Facts,
 ) -> Result<Option<Asked>, Failure> {
@@ -70,27 +70,27 @@ pub(super) fn request(
     if !certain && !may_ask(facts) {
         return Ok(None);
     }
-    let config = match site.config() {
+    let config = match host.config() {
         Ok(config) => config,
         Err(_) if !certain => return Ok(None),
         // What a user namespace cannot read is not at fault.
-        Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
+        Err(failure) => return Err(refuse_rootless(host).err().unwrap_or(failure)),
     };
     let asked = in_words(facts, &config)?;
     if asked.is_some() {
-        refuse_rootless(site)?;
+        refuse_rootless(host)?;
     }
     let injected = may_be_injected(facts) && config.policy.injected != Injected::Ignore;
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let inventory = match inventory::load(site, &config) {
+    let inventory = match inventory::load(host, &config) {
         Ok(inventory) => inventory,
         Err(_) if !certain && asked.is_none() => return Ok(None),
-        Err(failure) => return Err(refuse_rootless(site).err().unwrap_or(failure)),
+        Err(failure) => return Err(refuse_rootless(host).err().unwrap_or(failure)),
     };
     let injected = if injected {
-        injected::request(facts, &inventory.node, &config.policy, &site.paths)?
+        injected::request(facts, &inventory.node, &config.policy, &host.paths)?
     } else {
         None
     };
@@ -103,7 +103,7 @@ pub(super) fn request(
     }
     let Some(request) = asked.or(injected) else { return Ok(None) };
     let asked = Asked { request, config, inventory };
-    permit(site, caller, facts, &asked)?;
+    permit(host, caller, facts, &asked)?;
     Ok(Some(asked))
 }
 
@@ -129,8 +129,8 @@ fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Fa
     Ok(())
 }
 
-fn refuse_rootless(site: &Site) -> Result<(), Failure> {
-    if identity::is_host_root(&site.paths) {
+fn refuse_rootless(host: &Host) -> Result<(), Failure> {
+    if identity::is_host_root(&host.paths) {
         return Ok(());
     }
     let text = "a lease cannot be had from a rootless engine or a user namespace";
@@ -138,12 +138,12 @@ fn refuse_rootless(site: &Site) -> Result<(), Failure> {
 }
 
 /// What the design and the administrator rule out before anything is allocated.
-fn permit(site: &Site, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
-    refuse_rootless(site)?;
+fn permit(host: &Host, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
+    refuse_rootless(host)?;
     if let Some(fault) = caller.fault() {
         return Err(fault);
     }
     driver::permit(&asked.config, caller.vendor(), &caller.runtime())?;
     let node = &asked.inventory.node;
-    permit::permit(facts, &asked.request, &asked.config.policy, node, &site.paths)
+    permit::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)
 }

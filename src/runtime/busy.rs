@@ -4,10 +4,10 @@
 //! nothing: every start with a request comes through here.
 
 use super::ask::Asked;
-use super::site::Site;
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;
+use crate::host::Host;
 use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::request::Source;
@@ -26,31 +26,31 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The processes that count for this request: none where the policy does not look, for what the
 /// engine has given away by itself, and on devices that do not exist.
-pub(super) fn users(site: &Site, asked: &Asked) -> Vec<User> {
+pub(super) fn users(host: &Host, asked: &Asked) -> Vec<User> {
     let counts = asked.config.policy.busy != Busy::Ignore
         && asked.request.source != Source::Injected
         && asked.inventory.node.devices.iter().any(|device| !device.simulated);
     if !counts {
         return Vec::new();
     }
-    let users = gpu_users::look(&asked.inventory.node, &site.paths);
-    if !has_outsider_on_nvidia(&users, site, asked) {
+    let users = gpu_users::look(&asked.inventory.node, &host.paths);
+    if !has_outsider_on_nvidia(&users, host, asked) {
         return users;
     }
     match programs::command() {
-        Some(program) => refined(users, &asked.inventory.node, &program, &site.own_arguments()),
+        Some(program) => refined(users, &asked.inventory.node, &program, &host.own_arguments()),
         None => users,
     }
 }
 
 /// Whether the driver's answer could change anything. The leases are looked at without their lock:
 /// the decision is made under it, by the same rule.
-fn has_outsider_on_nvidia(users: &[User], site: &Site, asked: &Asked) -> bool {
+fn has_outsider_on_nvidia(users: &[User], host: &Host, asked: &Asked) -> bool {
     if users.is_empty() {
         return false;
     }
-    let store = site.store();
-    let ground = Ground { paths: &site.paths, store: &store };
+    let store = host.store();
+    let ground = Ground { paths: &host.paths, store: &store };
     let crowd = Crowd { users, policy: asked.config.policy.busy };
     let on = match survey(ground) {
         Ok(swept) => swept.outsiders(crowd, ground).on,

@@ -27,7 +27,7 @@ pub(super) fn prepare<'a>(shim: &'a Shim<'a>) -> Result<Option<Leased<'a>>, Fail
     };
     let create = Create { shim, bundle };
     let Some(facts) = start::concerns_us(&bytes, create.vendor())? else { return Ok(None) };
-    match start::prepare(&shim.site, &create, bytes, facts)? {
+    match start::prepare(&shim.host, &create, bytes, facts)? {
         Outcome::Granted(prepared) => {
             remember_runtime(shim);
             Ok(Some(Leased { create, prepared }))
@@ -46,12 +46,12 @@ impl Leased<'_> {
     /// The runtime could not be executed: puts everything back.
     pub(super) fn take_back(&self) -> Result<(), Failure> {
         let Create { shim, bundle } = &self.create;
-        let store = shim.site.store();
+        let store = shim.host.store();
         atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
-        let ground = Ground { paths: &shim.site.paths, store: &store };
+        let ground = Ground { paths: &shim.host.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
         if share::may_leave_daemon(&self.prepared.lease) {
-            share::reap(shim.site.own_arguments(), &shim.site.paths)?;
+            share::reap(shim.host.own_arguments(), &shim.host.paths)?;
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ fn engine(shim: &Shim<'_>, facts: &Facts) -> &'static str {
 /// Keeps the choice of a runtime that just served, for the day on which the configuration does
 /// not parse. Losing it is no reason to fail a start.
 fn remember_runtime(shim: &Shim<'_>) {
-    let path = shim.site.store().last_runtime_path();
+    let path = shim.host.store().last_runtime_path();
     let text = format!("{}\n", shim.runtime.display());
     if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return;

@@ -23,8 +23,8 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
     let status =
         run_child(&shim.runtime, &shim.call.forwarded).map_err(|error| shim.cannot_run(&error))?;
     failpoint::hit("delete.after-runtime");
-    let store = shim.site.store();
-    let ground = Ground { paths: &shim.site.paths, store: &store };
+    let store = shim.host.store();
+    let ground = Ground { paths: &shim.host.paths, store: &store };
     // Whatever failed here, the next sweep does; the engine must hear of its container.
     if let Err(failure) = let_go(shim, ground, &lease) {
         let _ = writeln!(io::stderr(), "{}", one_line(&failure));
@@ -39,7 +39,7 @@ fn let_go(shim: &Shim<'_>, ground: Ground<'_>, lease: &Lease) -> Result<(), Fail
     let held = share::held(ground, &key, &lease.nonce);
     match (release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {
         (release::Outcome::Released, Some(held)) => {
-            share::end(ground, &held, shim.site.own_arguments())
+            share::end(ground, &held, shim.host.own_arguments())
         }
         _ => Ok(()),
     }

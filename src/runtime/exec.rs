@@ -16,7 +16,7 @@ pub(super) fn prepare(shim: &Shim<'_>) -> Result<(), Failure> {
     // A record may be left of a container that is gone; this one of its id may have no lease.
     let is_held = |lease: &Lease| {
         lease.state != LeaseState::Grace
-            && liveness::holder(lease, &shim.site.paths) != Holder::Dead
+            && liveness::holder(lease, &shim.host.paths) != Holder::Dead
     };
     let Some(lease) = shim.lease().filter(is_held) else { return Ok(()) };
     if lease.env.is_empty() {

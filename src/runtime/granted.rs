@@ -1,9 +1,9 @@
 //! What a grant writes into the spec besides nodes and variables: annotations that say what was
 //! granted, and the hooks that tie the lease to the container.
 
-use super::site::Site;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::injection::{self, HOOK_NAME, HookEntry, HookStage};
 use crate::model::code::Code;
 use crate::model::lease::{Lease, LeasedDevice};
@@ -57,7 +57,7 @@ fn hook_path(config: &Config) -> Result<String, Failure> {
 
 /// The two hooks of this start.
 pub(super) fn hooks(
-    site: &Site,
+    host: &Host,
     config: &Config,
     lease: &Lease,
 ) -> Result<Vec<HookEntry>, Failure> {
@@ -65,11 +65,11 @@ pub(super) fn hooks(
     let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
     let hook = |stage, verb: &str| {
         let mut args = vec![HOOK_NAME.to_owned(), verb.to_owned()];
-        args.extend(["--run-dir".to_owned(), site.paths.run.display().to_string()]);
+        args.extend(["--run-dir".to_owned(), host.paths.run.display().to_string()]);
         args.extend(["--key".to_owned(), key.file_stem()]);
         args.extend(["--nonce".to_owned(), lease.nonce.to_string()]);
-        if site.config_is_explicit {
-            let config = site.config_path.display().to_string();
+        if host.config_is_explicit {
+            let config = host.config_path.display().to_string();
             args.extend(["--gpulease-config".to_owned(), config]);
         }
         let mut env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];

@@ -1,9 +1,9 @@
 //! The inventory as the shim sees it: a file that somebody else made. If it is not of this boot
 //! and this configuration, `gpulease inventory refresh` is run once.
 
-use super::site::Site;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::{self, Inventory, Look};
 use crate::model::code::Code;
 use crate::sys::ask::{Finished, run_bounded};
@@ -18,21 +18,21 @@ use std::time::Duration;
 const FILES: Duration = Duration::from_secs(5);
 const PROBES_MAX: u32 = 2;
 
-pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
-    if let Ok(inventory) = cached(site, config) {
+pub(super) fn load(host: &Host, config: &Config) -> Result<Inventory, Failure> {
+    if let Ok(inventory) = cached(host, config) {
         return Ok(inventory);
     }
     let deadline = config.probe_timeout.saturating_mul(PROBES_MAX).saturating_add(FILES);
     // After a reboot many containers start at once: one of them looks, the others go by what it saw.
-    let _turn = turn(site, deadline)?;
-    if let Ok(inventory) = cached(site, config) {
+    let _turn = turn(host, deadline)?;
+    if let Ok(inventory) = cached(host, config) {
         return Ok(inventory);
     }
-    refresh(site, deadline)?;
+    refresh(host, deadline)?;
     // What this refresh could not look at is for the next start to look at.
-    let made = read(site).and_then(|mut made| {
+    let made = read(host).and_then(|mut made| {
         made.stamps.retain(|stamp| stamp.look != Look::Unknown);
-        fresh(made, site, config)
+        fresh(made, host, config)
     });
     made.map_err(|why| {
         Failure::new(
@@ -43,36 +43,36 @@ pub(super) fn load(site: &Site, config: &Config) -> Result<Inventory, Failure> {
     })
 }
 
-fn turn(site: &Site, deadline: Duration) -> Result<Lock, Failure> {
-    let store = site.store();
-    store.prepare(&site.paths)?;
-    Ok(store.refresh_turn(deadline, &site.paths)?)
+fn turn(host: &Host, deadline: Duration) -> Result<Lock, Failure> {
+    let store = host.store();
+    store.prepare(&host.paths)?;
+    Ok(store.refresh_turn(deadline, &host.paths)?)
 }
 
-fn cached(site: &Site, config: &Config) -> Result<Inventory, String> {
-    fresh(read(site)?, site, config)
+fn cached(host: &Host, config: &Config) -> Result<Inventory, String> {
+    fresh(read(host)?, host, config)
 }
 
-fn read(site: &Site) -> Result<Inventory, String> {
-    site.store().check().map_err(|error| error.to_string())?;
-    let path = site.store().inventory_path();
+fn read(host: &Host) -> Result<Inventory, String> {
+    host.store().check().map_err(|error| error.to_string())?;
+    let path = host.store().inventory_path();
     let bytes = fs::read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     inventory::decode(&bytes).map_err(|error| error.to_string())
 }
 
-fn fresh(inventory: Inventory, site: &Site, config: &Config) -> Result<Inventory, String> {
-    inventory::freshness(&inventory, &site.paths, config).map_err(|stale| stale.to_string())?;
+fn fresh(inventory: Inventory, host: &Host, config: &Config) -> Result<Inventory, String> {
+    inventory::freshness(&inventory, &host.paths, config).map_err(|stale| stale.to_string())?;
     Ok(inventory)
 }
 
-fn refresh(site: &Site, deadline: Duration) -> Result<(), Failure> {
+fn refresh(host: &Host, deadline: Duration) -> Result<(), Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
             .hint("run `gpulease inventory refresh` and see what it says")
     };
     let program = programs::command()
         .ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
-    let mut args: Vec<OsString> = site.own_arguments();
+    let mut args: Vec<OsString> = host.own_arguments();
     args.extend(["inventory".into(), "refresh".into()]);
     match run_bounded(&program, &args, deadline) {
         Ok(Finished { success: true, .. }) => Ok(()),

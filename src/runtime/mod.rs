@@ -20,10 +20,10 @@ pub mod nodes;
 pub mod permit;
 pub mod report;
 pub(crate) mod share;
-pub(crate) mod site;
 pub(crate) mod start;
 
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
@@ -32,7 +32,6 @@ use crate::store::{Entry, Store};
 use crate::sys::exec::{become_program, run_child};
 use args::{Invocation, Verb};
 use report::{one_line, report};
-use site::Site;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -51,7 +50,7 @@ pub fn main() -> ExitCode {
 /// What a call works with: known after the first look at the configuration.
 struct Shim<'a> {
     call: &'a Invocation,
-    site: Site,
+    host: Host,
     runtime: PathBuf,
     /// What is wrong with the configured runtime: it is not the one in use then.
     runtime_fault: Option<Failure>,
@@ -78,13 +77,13 @@ fn run(call: &Invocation) -> Result<ExitCode, Failure> {
 
 impl<'a> Shim<'a> {
     fn new(call: &'a Invocation) -> Result<Self, Failure> {
-        let (site, lenient) = Site::look(call.config.as_deref());
+        let (host, lenient) = Host::look(call.config.as_deref());
         // A file that cannot be understood says nothing; then the last choice that worked stands.
         let doubtful = lenient.wants_last_good_choice();
-        let remembered = || last_runtime(&site.paths);
+        let remembered = || last_runtime(&host.paths);
         let choice = lowlevel::choose(call, lenient.runtime.as_deref(), doubtful, &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
-        Ok(Self { call, site, runtime, runtime_fault })
+        Ok(Self { call, host, runtime, runtime_fault })
     }
 
     fn become_runtime(&self) -> Result<ExitCode, Failure> {
@@ -122,7 +121,7 @@ impl<'a> Shim<'a> {
 
     /// The lease that is recorded for the container, whoever holds it.
     fn lease(&self) -> Option<Lease> {
-        let store = self.site.store();
+        let store = self.host.store();
         store.check().ok()?;
         match store.entry(&self.key().ok()?) {
             Ok(Some(Entry::Lease(lease))) => Some(*lease),

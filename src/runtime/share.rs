@@ -2,9 +2,9 @@
 //! and the kernel's limit of its cgroup. What is set here is taken back here.
 
 use super::ask::Asked;
-use super::site::Site;
 use crate::claim::{DELETE_DEADLINE, Ground, release, settle::settle};
 use crate::failure::{Failure, chain};
+use crate::host::Host;
 use crate::injection::{Facts, SpecMount};
 use crate::isolation::{Attached, dmem, facilities, mps};
 use crate::model::code::Code;
@@ -35,10 +35,10 @@ const ANSWER_MAX: usize = 1 << 16;
 
 /// What shares can be made true with. A whole device needs nothing to be held to it, so nothing is
 /// looked for.
-pub(super) fn means(asked: &Asked, site: &Site) -> Facilities {
+pub(super) fn means(asked: &Asked, host: &Host) -> Facilities {
     match asked.request.amount {
         Amount::Whole => Facilities::none("nothing was looked for"),
-        Amount::Share { .. } => facilities(&asked.config, &site.paths),
+        Amount::Share { .. } => facilities(&asked.config, &host.paths),
     }
 }
 
@@ -50,18 +50,18 @@ pub(super) fn means(asked: &Asked, site: &Site) -> Facilities {
 /// `isolation-failed` if there is no daemon for it, or one in its way, and `enforcement-unmet` if the
 /// daemon is somebody else's and the request wants to be held. The lease is still recorded then.
 pub(super) fn attach(
-    site: &Site,
+    host: &Host,
     ground: Ground<'_>,
     asked: &Asked,
     lease: Lease,
 ) -> Result<Lease, Failure> {
     let Some(seat) = &lease.mps else {
-        return open(site, &lease, asked.config.mps.start_timeout).map(|()| lease);
+        return open(host, &lease, asked.config.mps.start_timeout).map(|()| lease);
     };
     if seat.pipe.is_some() {
         return Ok(lease);
     }
-    let attached = ask(site, &lease, asked.config.mps.start_timeout)?;
+    let attached = ask(host, &lease, asked.config.mps.start_timeout)?;
     if attached.adopted && wants_to_be_held(&asked.request) {
         return Err(Failure::new(
             Code::EnforcementUnmet,
@@ -130,8 +130,8 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
 /// Ends the daemons that earlier leases have left on devices that are not to be used by MPS now: a
 /// server keeps memory, and the compute mode may let nobody else compute. On a node without MPS this
 /// looks for one directory.
-fn open(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
-    let mps = site.paths.run.join(mps::journal::DIRECTORY);
+fn open(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
+    let mps = host.paths.run.join(mps::journal::DIRECTORY);
     if !mps.exists() {
         return Ok(());
     }
@@ -140,9 +140,9 @@ fn open(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<(), Failu
         if !mps.join(gpu.as_str()).exists() {
             continue;
         }
-        let run_dir = site.paths.run.as_os_str();
+        let run_dir = host.paths.run.as_os_str();
         let words = ["mps", "reap", "--device", gpu.as_str(), "--run-dir"].map(OsStr::new);
-        tell(site, &[&words[..], &[run_dir]].concat(), start_timeout).map_err(|complaint| {
+        tell(host, &[&words[..], &[run_dir]].concat(), start_timeout).map_err(|complaint| {
             let message = format!("an MPS daemon is in the way: {}", complaint.message);
             Failure::new(Code::IsolationFailed, message)
                 .hint(format!("`gpulease mps stop {gpu}` ends it; `gpulease mps status` shows it"))
@@ -151,7 +151,7 @@ fn open(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<(), Failu
     Ok(())
 }
 
-fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, Failure> {
+fn ask(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<Attached, Failure> {
     let fault = |what: &str| {
         Failure::new(Code::IsolationFailed, format!("no place at an MPS daemon: {what}")).hint(
             "`gpulease mps status` shows the daemons; their logs are below `mps/` in `run_dir`",
@@ -159,7 +159,7 @@ fn ask(site: &Site, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     };
     let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
     let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
-    let answer = tell(site, &words.map(OsStr::new), start_timeout)
+    let answer = tell(host, &words.map(OsStr::new), start_timeout)
         .map_err(|complaint| complaint.onto(fault(&complaint.message)))?;
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
 }
@@ -201,10 +201,10 @@ impl Complaint {
 }
 
 /// What the `gpulease` command answers to these words. What it does is done under a daemon's lock.
-fn tell(site: &Site, words: &[&OsStr], start_timeout: Duration) -> Result<Vec<u8>, Complaint> {
+fn tell(host: &Host, words: &[&OsStr], start_timeout: Duration) -> Result<Vec<u8>, Complaint> {
     let program = programs::command()
         .ok_or_else(|| Complaint::new("the `gpulease` command is not installed"))?;
-    let own = site.own_arguments();
+    let own = host.own_arguments();
     let args: Vec<&OsStr> =
         own.iter().map(OsString::as_os_str).chain(words.iter().copied()).collect();
     let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
@@ -236,9 +236,9 @@ fn parse(answer: &[u8]) -> Option<Attached> {
 
 /// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
 /// one was. Whatever fails of that is told as well; the lease then ends with this process.
-pub(super) fn undo(site: &Site, lease: &Lease, failure: Failure) -> Failure {
-    let store = site.store();
-    let ground = Ground { paths: &site.paths, store: &store };
+pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
+    let store = host.store();
+    let ground = Ground { paths: &host.paths, store: &store };
     let failure = match release::abandon(ground, lease) {
         Ok(()) => failure,
         Err(error) => {
@@ -248,7 +248,7 @@ pub(super) fn undo(site: &Site, lease: &Lease, failure: Failure) -> Failure {
     if !may_leave_daemon(lease) {
         return failure;
     }
-    match reap(site.own_arguments(), &site.paths) {
+    match reap(host.own_arguments(), &host.paths) {
         Ok(()) => failure,
         Err(error) => failure.and(&error.message),
     }

@@ -3,11 +3,11 @@
 
 use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
-use super::site::Site;
 use super::{busy, granted, nodes, permit, share};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
+use crate::host::Host;
 use crate::injection::{
     self, Document, Facts, GRANTED_PREFIX, Injection, SpecHook, apply, revert, strip_granted,
     strip_our_hooks,
@@ -112,13 +112,13 @@ pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option
 /// # Errors
 /// If what is asked for cannot be had; nothing is left behind then.
 pub(crate) fn prepare(
-    site: &Site,
+    host: &Host,
     caller: &dyn Caller,
     spec: Vec<u8>,
     facts: Facts,
 ) -> Result<Outcome, Failure> {
-    let mut start = Start::begin(site, caller, spec, facts)?;
-    match ask::request(site, caller, &start.facts)? {
+    let mut start = Start::begin(host, caller, spec, facts)?;
+    match ask::request(host, caller, &start.facts)? {
         Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
         None => {
             start.close();
@@ -136,7 +136,7 @@ fn is_edited(facts: &Facts) -> bool {
 
 /// One start of a container that may have something to do with us.
 struct Start<'a> {
-    site: &'a Site,
+    host: &'a Host,
     caller: &'a dyn Caller,
     bytes: Vec<u8>,
     facts: Facts,
@@ -152,14 +152,14 @@ struct Start<'a> {
 
 impl<'a> Start<'a> {
     fn begin(
-        site: &'a Site,
+        host: &'a Host,
         caller: &'a dyn Caller,
         bytes: Vec<u8>,
         facts: Facts,
     ) -> Result<Self, Failure> {
         let nonces = facts.our_nonces();
         let mut start = Self {
-            site,
+            host,
             caller,
             bytes,
             facts,
@@ -193,7 +193,7 @@ impl<'a> Start<'a> {
     /// but nobody can tell mounts of driver files, masked paths and what CDI specs brought from the
     /// author's own.
     fn undo_earlier_edits(&mut self) -> Result<(), Failure> {
-        let (store, dir) = (self.site.store(), self.caller.bundle());
+        let (store, dir) = (self.host.store(), self.caller.bundle());
         // Podman's hook only knows the directory by its real name.
         let real = || store.bundle(&dir.canonicalize().ok()?);
         let record = store.bundle(dir).or_else(real);
@@ -243,11 +243,11 @@ impl<'a> Start<'a> {
 
     /// Leases, edits, and leaves nothing behind where that fails.
     fn lease(&mut self, asked: &Asked) -> Result<Prepared, Failure> {
-        let store = self.site.store();
-        let ground = Ground { paths: &self.site.paths, store: &store };
+        let store = self.host.store();
+        let ground = Ground { paths: &self.host.paths, store: &store };
         let key = self.caller.key(&self.facts)?;
         self.caller.make_way(ground, &key)?;
-        let users = busy::users(self.site, asked);
+        let users = busy::users(self.host, asked);
         let claimant = Claimant {
             key,
             engine: self.caller.engine(&self.facts),
@@ -262,10 +262,10 @@ impl<'a> Start<'a> {
                 &self.facts,
                 &asked.request,
                 &asked.inventory.node,
-                &self.site.paths,
+                &self.host.paths,
             ),
             uid: self.facts.uid,
-            facilities: share::means(asked, self.site),
+            facilities: share::means(asked, self.host),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
             idle_daemons: &Cell::new(false),
@@ -273,12 +273,12 @@ impl<'a> Start<'a> {
         let created = create::create(ground, &asked.inventory.node, &asked.request, &claimant);
         if claimant.idle_daemons.get() {
             // The next one that ends would look after them as well.
-            let _ = share::reap(self.site.own_arguments(), &self.site.paths);
+            let _ = share::reap(self.host.own_arguments(), &self.host.paths);
         }
         let recorded = created?;
-        let attached = share::attach(self.site, ground, asked, recorded.clone());
+        let attached = share::attach(self.host, ground, asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(asked, &lease).map(|()| lease));
-        let lease = edited.map_err(|failure| share::undo(self.site, &recorded, failure))?;
+        let lease = edited.map_err(|failure| share::undo(self.host, &recorded, failure))?;
         // This process has no more to do in a moment: to take the tree apart would be for nothing.
         std::mem::forget(self.edited.take());
         Ok(Prepared { lease, before: std::mem::take(&mut self.bytes) })
@@ -298,7 +298,7 @@ impl<'a> Start<'a> {
             undo,
             earlier: self.earlier.take(),
         };
-        let store = self.site.store();
+        let store = self.host.store();
         store.put_bundle(&record)?;
         self.edited = Some(document);
         if let Err(failure) = self.write(Some(lease)) {
@@ -315,10 +315,10 @@ impl<'a> Start<'a> {
     fn injection(&self, asked: &Asked, lease: &Lease) -> Result<Injection, Failure> {
         let mut injection = Injection {
             annotations: granted::annotations(lease),
-            hooks: granted::hooks(self.site, &asked.config, lease)?,
+            hooks: granted::hooks(self.host, &asked.config, lease)?,
             ..Injection::default()
         };
-        let paths = &self.site.paths;
+        let paths = &self.host.paths;
         let (node, chained) = (&asked.inventory.node, self.caller.vendor());
         // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
         // a container could make for itself, is not part of that.
@@ -364,7 +364,7 @@ impl<'a> Start<'a> {
     }
 
     fn expected_cgroup(&self) -> Option<String> {
-        let path = cgroup::expected(self.facts.cgroups_path.as_deref()?, &self.site.paths)?;
+        let path = cgroup::expected(self.facts.cgroups_path.as_deref()?, &self.host.paths)?;
         Some(path.display().to_string())
     }
 
@@ -372,8 +372,8 @@ impl<'a> Start<'a> {
     fn write(&self, lease: Option<&Lease>) -> Result<(), Failure> {
         let Some(document) = &self.edited else { return Ok(()) };
         failpoint::hit("create.before-edit");
-        let store = self.site.store();
-        let ground = Ground { paths: &self.site.paths, store: &store };
+        let store = self.host.store();
+        let ground = Ground { paths: &self.host.paths, store: &store };
         self.caller.write(ground, lease, &document.to_bytes())
     }
 }

@@ -8,15 +8,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Known after the first look at the configuration, which cannot fail.
-pub(crate) struct Site {
-    pub(super) config_path: PathBuf,
-    pub(super) config_is_explicit: bool,
+pub(crate) struct Host {
+    pub(crate) config_path: PathBuf,
+    pub(crate) config_is_explicit: bool,
     /// If there is a file without a mistake.
     config: Option<Config>,
     pub(crate) paths: Paths,
 }
 
-impl Site {
+impl Host {
     /// With the configuration file that was named, if one was, and what of it can be said even if
     /// it has a mistake.
     pub(crate) fn look(named: Option<&Path>) -> (Self, Lenient) {
@@ -31,7 +31,7 @@ impl Site {
     }
 
     /// The configuration, read strictly: only for containers that ask for a GPU.
-    pub(super) fn config(&self) -> Result<Config, Failure> {
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
         match &self.config {
             Some(config) => Ok(config.clone()),
             None => Ok(config::load(&self.config_path)?),
@@ -39,7 +39,7 @@ impl Site {
     }
 
     /// What the `gpulease` command has to be told to see the same as we do.
-    pub(super) fn own_arguments(&self) -> Vec<OsString> {
+    pub(crate) fn own_arguments(&self) -> Vec<OsString> {
         if !self.config_is_explicit {
             return Vec::new();
         }
