@@ -12,10 +12,8 @@ use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::code::Code;
 use crate::model::text::shown;
 use crate::sys::atomic::{self, Durability};
-use crate::sys::{PathError, identity};
+use crate::sys::identity;
 use serde_json::{Value, json};
-use std::fs;
-use std::io::ErrorKind;
 use std::time::SystemTime;
 
 /// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
@@ -66,14 +64,10 @@ fn sources(inventory: &Inventory) -> Vec<String> {
 /// `inventory show`.
 pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure> {
     let path = context.store.inventory_path();
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let text = format!("there is no inventory `{}` yet", path.display());
-            return Err(Failure::new(Code::StaleInventory, text)
-                .hint("run `gpulease inventory refresh` as root, or start a container"));
-        }
-        Err(error) => return Err(PathError::new("read", &path)(error).into()),
+    let Some(bytes) = context.store.inventory()? else {
+        let text = format!("there is no inventory `{}` yet", path.display());
+        return Err(Failure::new(Code::StaleInventory, text)
+            .hint("run `gpulease inventory refresh` as root, or start a container"));
     };
     let inventory = match inventory::decode(&bytes) {
         Ok(inventory) => inventory,

@@ -73,7 +73,7 @@ impl Context {
     /// The inventory that the next container start would go by: the cache, or, where that is
     /// missing or out of date, what a refresh would find. Nothing is written.
     pub(super) fn inventory(&self) -> Result<Inventory, Failure> {
-        let bytes = std::fs::read(self.store.inventory_path()).ok();
+        let bytes = self.store.inventory().ok().flatten();
         let cached = bytes.and_then(|bytes| inventory::decode(&bytes).ok());
         match cached {
             Some(cached) if inventory::freshness(&cached, &self.paths, &self.config).is_ok() => {

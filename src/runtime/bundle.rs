@@ -4,8 +4,8 @@ use super::args::Invocation;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
-use std::fs::File;
-use std::io::{self, Read};
+use crate::sys::checked::read_foreign;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
@@ -38,19 +38,13 @@ impl Bundle {
     }
 }
 
-/// Reads a file that an engine wrote, but no more than a sane one has.
+/// Reads a file that an engine wrote, but no more than a sane one has, and nothing that has to be
+/// waited for.
 ///
 /// # Errors
-/// If it cannot be read, or is larger.
+/// If it is not there, is no regular file, cannot be read, or is larger.
 pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
-    let mut bytes = Vec::with_capacity(32 << 10);
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(count) if u64::try_from(count).unwrap_or(u64::MAX) > MAX_BYTES => {
-            let text = format!("it is larger than {} MiB", MAX_BYTES >> 20);
-            Err(PathError::new("read", path)(io::Error::new(io::ErrorKind::FileTooLarge, text)))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(PathError::new("read", path)(error)),
-    }
+    let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
+    let missing = || PathError::new("read", path)(io::ErrorKind::NotFound.into());
+    bytes.ok_or_else(missing)
 }

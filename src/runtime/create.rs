@@ -29,7 +29,7 @@ pub(super) fn prepare<'a>(shim: &'a Shim<'a>) -> Result<Option<Leased<'a>>, Fail
     let Some(facts) = start::concerns_us(&bytes, create.vendor())? else { return Ok(None) };
     match start::prepare(&shim.host, &create, bytes, facts)? {
         Outcome::Granted(prepared) => {
-            remember_runtime(shim);
+            shim.host.store().remember_runtime(&shim.runtime);
             Ok(Some(Leased { create, prepared }))
         }
         Outcome::Untouched(_) | Outcome::Cleaned => Ok(None),
@@ -132,15 +132,4 @@ fn engine(shim: &Shim<'_>, facts: &Facts) -> &'static str {
             lowlevel::Kind::Runc => "runc",
         }
     }
-}
-
-/// Keeps the choice of a runtime that just served, for the day on which the configuration does
-/// not parse. Losing it is no reason to fail a start.
-fn remember_runtime(shim: &Shim<'_>) {
-    let path = shim.host.store().last_runtime_path();
-    let text = format!("{}\n", shim.runtime.display());
-    if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
-        return;
-    }
-    let _ = atomic::replace(&path, text.as_bytes(), atomic::Durability::Renamed);
 }

@@ -2,7 +2,7 @@
 //! and this configuration, `gpulease inventory refresh` is run once.
 
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::host::Host;
 use crate::inventory::{self, Inventory, Look};
 use crate::model::code::Code;
@@ -10,7 +10,6 @@ use crate::sys::ask::{Finished, run_bounded};
 use crate::sys::lock::Lock;
 use crate::sys::programs;
 use std::ffi::OsString;
-use std::fs;
 use std::time::Duration;
 
 /// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
@@ -55,8 +54,8 @@ fn cached(host: &Host, config: &Config) -> Result<Inventory, String> {
 
 fn read(host: &Host) -> Result<Inventory, String> {
     host.store().check().map_err(|error| error.to_string())?;
-    let path = host.store().inventory_path();
-    let bytes = fs::read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let bytes = host.store().inventory().map_err(|error| chain(&error))?;
+    let bytes = bytes.ok_or("there is none")?;
     inventory::decode(&bytes).map_err(|error| error.to_string())
 }
 

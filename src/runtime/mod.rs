@@ -27,14 +27,12 @@ use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
-use crate::paths::Paths;
-use crate::store::{Entry, Store};
+use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
 use args::{Invocation, Verb};
 use report::{one_line, report};
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs the shim.
@@ -80,7 +78,7 @@ impl<'a> Shim<'a> {
         let (host, lenient) = Host::look(call.config.as_deref());
         // A file that cannot be understood says nothing; then the last choice that worked stands.
         let doubtful = lenient.wants_last_good_choice();
-        let remembered = || last_runtime(&host.paths);
+        let remembered = || host.store().last_runtime();
         let choice = lowlevel::choose(call, lenient.runtime.as_deref(), doubtful, &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
         Ok(Self { call, host, runtime, runtime_fault })
@@ -128,12 +126,4 @@ impl<'a> Shim<'a> {
             _ => None,
         }
     }
-}
-
-/// The choice that worked when a lease was last recorded.
-fn last_runtime(paths: &Paths) -> Option<PathBuf> {
-    let store = Store::at(&paths.run);
-    store.check().ok()?;
-    let text = fs::read_to_string(store.last_runtime_path()).ok()?;
-    Some(Path::new(text.trim()).to_owned()).filter(|path| path.is_absolute() && path.is_file())
 }

@@ -2,11 +2,12 @@
 //! from what its author wrote. Kept here and not in the file's annotations, which anyone who can
 //! write a bundle can forge.
 
-use super::{Store, StoreError, record};
+use super::{Store, StoreError};
 use crate::injection::Undo;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::LeasedDevice;
 use crate::sys::atomic::{self, Durability};
+use crate::sys::checked::read_own;
 use crate::sys::{PathError, failpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -153,11 +154,11 @@ struct Place {
 }
 
 fn read_place(path: &Path) -> Option<Place> {
-    serde_json::from_slice(&record::read(path, MAX_BYTES).ok()?).ok()
+    serde_json::from_slice(&read_own(path, MAX_BYTES).ok()??).ok()
 }
 
 fn read_bundle(path: &Path) -> Option<BundleRecord> {
-    serde_json::from_slice(&record::read(path, MAX_BYTES).ok()?).ok()
+    serde_json::from_slice(&read_own(path, MAX_BYTES).ok()??).ok()
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): a file name, not a secret.

@@ -5,7 +5,7 @@ use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::Lock;
-use crate::sys::{PathError, failpoint};
+use crate::sys::{PathError, clock, failpoint};
 use std::fs;
 use std::io;
 
@@ -74,8 +74,16 @@ impl<'a> Ledger<'a> {
     pub fn set_aside(&self, key: &LeaseKey) -> Result<(), StoreError> {
         let from = self.store.lease_path(key);
         let to = self.store.run.join("corrupt").join(format!("{}.json", key.file_stem()));
-        fs::rename(&from, &to).map_err(PathError::new("move aside", &from))?;
-        Ok(())
+        let moved = match fs::rename(&from, &to) {
+            // A file and a directory cannot take each other's place, nor one that is not empty any.
+            Err(error)
+                if error.kind() != io::ErrorKind::NotFound && to.symlink_metadata().is_ok() =>
+            {
+                fs::rename(&from, to.with_extension(format!("{}.json", clock::boottime_ms())))
+            }
+            moved => moved,
+        };
+        Ok(moved.map_err(PathError::new("move aside", &from))?)
     }
 
     /// The store, for its unlocked parts.

@@ -25,6 +25,7 @@ pub use record::{Corrupt, Entry};
 use crate::model::id::LeaseKey;
 use crate::model::order;
 use crate::paths::Paths;
+use crate::sys::checked::read_own;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::{PathError, atomic, identity, lock};
 use std::fs::{self, DirBuilder, Permissions};
@@ -33,6 +34,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+
+/// More than an inventory of the most devices.
+const INVENTORY_MAX: u64 = 16 << 20;
+
+/// A path and a line's end.
+const LAST_RUNTIME_MAX: u64 = 4097;
 
 /// Who runs what, and with which devices, is for nobody else to read.
 const INNER_MODE: u32 = 0o700;
@@ -159,12 +166,7 @@ impl Store {
     /// # Errors
     /// If the file is there and cannot be read.
     pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
-        let path = self.lease_path(key);
-        match record::read(&path, record::MAX_BYTES) {
-            Ok(bytes) => Ok(Some(record::decode(&bytes, key, &path))),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(record::read(&self.lease_path(key), key)?)
     }
 
     fn leases_dir(&self) -> PathBuf {
@@ -181,11 +183,36 @@ impl Store {
         self.run.join("inventory.json")
     }
 
-    /// Where the last good choice of a low-level runtime is kept, for the day on which the
+    /// The inventory's cache; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read, or is no file of root's.
+    pub fn inventory(&self) -> Result<Option<Vec<u8>>, PathError> {
+        let path = self.inventory_path();
+        read_own(&path, INVENTORY_MAX).map_err(PathError::new("read", &path))
+    }
+
+    fn last_runtime_path(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
+
+    /// The low-level runtime that served when a lease was last recorded: for the day on which the
     /// configuration does not parse.
     #[must_use]
-    pub fn last_runtime_path(&self) -> PathBuf {
-        self.run.join("runtime")
+    pub fn last_runtime(&self) -> Option<PathBuf> {
+        self.check().ok()?;
+        let text = read_own(&self.last_runtime_path(), LAST_RUNTIME_MAX).ok()??;
+        let path = PathBuf::from(std::str::from_utf8(&text).ok()?.trim());
+        (path.is_absolute() && path.is_file()).then_some(path)
+    }
+
+    /// Keeps the low-level runtime that just served. Losing it is no reason to fail a start.
+    pub fn remember_runtime(&self, runtime: &Path) {
+        let (path, text) = (self.last_runtime_path(), format!("{}\n", runtime.display()));
+        let known = read_own(&path, LAST_RUNTIME_MAX);
+        if !known.is_ok_and(|known| known.as_deref() == Some(text.as_bytes())) {
+            let _ = atomic::replace(&path, text.as_bytes(), atomic::Durability::Renamed);
+        }
     }
 }
 

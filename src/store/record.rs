@@ -4,8 +4,8 @@
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, RECORD_VERSION};
 use crate::sys::PathError;
-use std::fs::{self, File};
-use std::io::Read;
+use crate::sys::checked::read_own;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -34,26 +34,25 @@ pub enum Entry {
     Corrupt(Corrupt),
 }
 
-/// A file of at most `max` bytes; more is cut, and then unreadable.
-pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, PathError> {
-    // Room for a whole record, or it is read in a dozen steps; every create reads all of them.
-    let mut bytes = Vec::with_capacity(4096);
-    File::open(path)
-        .and_then(|file| file.take(max).read_to_end(&mut bytes))
-        .map_err(PathError::new("read", path))?;
-    Ok(bytes)
+/// What lies at the path of a container's record.
+pub(super) fn read(path: &Path, key: &LeaseKey) -> Result<Option<Entry>, PathError> {
+    match read_own(path, MAX_BYTES).map_err(PathError::new("read", path)) {
+        Ok(bytes) => Ok(bytes.map(|bytes| decode(&bytes, key, path))),
+        Err(error) if error.is_damage() => Ok(Some(corrupt(error.source.to_string(), key, path))),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn decode(bytes: &[u8], key: &LeaseKey, path: &Path) -> Entry {
     match decode_lease(bytes, key) {
         Ok(lease) => Entry::Lease(Box::new(lease)),
-        Err(why) => Entry::Corrupt(Corrupt {
-            key: key.clone(),
-            path: path.to_owned(),
-            why,
-            modified: fs::metadata(path).and_then(|m| m.modified()).ok(),
-        }),
+        Err(why) => corrupt(why, key, path),
     }
+}
+
+fn corrupt(why: String, key: &LeaseKey, path: &Path) -> Entry {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok();
+    Entry::Corrupt(Corrupt { key: key.clone(), path: path.to_owned(), why, modified })
 }
 
 fn decode_lease(bytes: &[u8], key: &LeaseKey) -> Result<Lease, String> {

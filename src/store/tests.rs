@@ -118,6 +118,34 @@ fn damage_is_an_entry_of_its_own_and_foreign_files_are_none() {
 }
 
 #[test]
+fn what_is_no_file_of_ours_is_damage_not_an_error() {
+    let (_dir, store, paths) = store();
+    let path = |name: &str| store.leases_dir().join(format!("{name}@run!runc.json"));
+    let good = record::encode(&lease("linked", "/run/runc")).unwrap();
+    fs::write(store.run.join("elsewhere"), good).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", path("linked")).unwrap();
+    nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    fs::write(path("directory").join("inside"), "x").unwrap();
+    fs::File::create(path("sparse")).unwrap().set_len(3 << 30).unwrap();
+    let ledger = store.lock(Duration::ZERO, &paths).unwrap();
+    for round in 0..2 {
+        let entries = ledger.entries().unwrap();
+        assert_eq!(entries.len(), 4, "{round}: {entries:?}");
+        for entry in entries {
+            let Entry::Corrupt(corrupt) = entry else { panic!("{entry:?}") };
+            // The second time there is one of that name in `corrupt/` already.
+            ledger.set_aside(&corrupt.key).unwrap();
+        }
+        assert_eq!(ledger.entries().unwrap(), []);
+        fs::write(path("directory"), "now a file").unwrap();
+        fs::create_dir(path("pipe")).unwrap();
+        fs::create_dir(path("linked")).unwrap();
+        fs::create_dir(path("sparse")).unwrap();
+    }
+}
+
+#[test]
 fn a_directory_that_others_can_write_is_refused() {
     let (_dir, store, paths) = store();
     fs::set_permissions(&store.run, fs::Permissions::from_mode(0o777)).unwrap();

@@ -99,15 +99,13 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     let facts = Facts::of(&metadata);
     judge_file(facts, effective_user())
         .map_err(|fault| FileError::Insecure { path: path.into(), fault })?;
-    if metadata.len() > FILE_MAX {
-        return Err(FileError::TooLarge { path: path.into() });
+    match read_at_most(&file, &metadata, FILE_MAX) {
+        Ok(bytes) => Ok(Some(CheckedFile { bytes, metadata })),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(FileError::TooLarge { path: path.into() })
+        }
+        Err(error) => Err(failed("read")(error)),
     }
-    let bytes = read_at_most(file).map_err(failed("read"))?;
-    // It may have grown since.
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(FileError::TooLarge { path: path.into() });
-    }
-    Ok(Some(CheckedFile { bytes, metadata }))
 }
 
 /// Whether a program could have been replaced by anybody but root or the effective user, by the
@@ -124,38 +122,81 @@ pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     }
 }
 
-/// The bytes of a regular file that belongs to somebody else and decides nothing: whoever may
-/// write it. At most `max` bytes; a pipe or a device is refused without being waited for. `None`
-/// if there is no such file.
+/// The bytes of a regular file that others may have put there and that decides nothing: a
+/// symbolic link is followed. `None` if there is no such file.
 ///
 /// # Errors
-/// If there is something else, or more, or it is unreadable.
+/// As [`read_own`], but for the owner.
 pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    read_regular(path, max, 0, |_| None)
+}
+
+/// The bytes of a regular file of root's or the effective user's: a symbolic link or a file of
+/// another user is damage. `None` if there is no such file.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] for what is not such a file, [`io::ErrorKind::FileTooLarge`] for
+/// more than `max` bytes; else the system's. A pipe or a device is not waited for.
+pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let foreign = |metadata: &Metadata| {
+        judge_owner(Facts::of(metadata), effective_user()).err().map(|fault| fault.to_string())
+    };
+    read_regular(path, max, libc::O_NOFOLLOW, foreign)
+}
+
+/// Opens without waiting, looks at what was opened, and reads no more than `max` bytes: whatever
+/// lies at the path, this ends soon.
+fn read_regular(
+    path: &Path,
+    max: u64,
+    flags: i32,
+    fault: impl FnOnce(&Metadata) -> Option<String>,
+) -> io::Result<Option<Vec<u8>>> {
+    let damage = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let opened = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | flags)
         .open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ELOOP) if flags & libc::O_NOFOLLOW != 0 => {
+                    damage("it is a symbolic link".to_owned())
+                }
+                // A socket, or a device without a driver.
+                Some(libc::ENXIO) => damage(NOT_REGULAR.to_owned()),
+                _ => Err(error),
+            };
+        }
     };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return damage(NOT_REGULAR.to_owned());
     }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max {
-        return Err(io::Error::other(format!("it is larger than {max} bytes")));
+    if let Some(fault) = fault(&metadata) {
+        return damage(fault);
     }
-    Ok(Some(bytes))
+    read_at_most(&file, &metadata, max).map(Some)
 }
 
-fn read_at_most(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(4096);
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// All bytes of a regular file, which may have grown since it was looked at.
+fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8>> {
+    let too_large = || {
+        let what = format!("it is larger than {max} bytes");
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, what))
+    };
+    if metadata.len() > max {
+        return too_large();
+    }
+    // One byte more than there is: a file that has not grown is read in one go.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { too_large() } else { Ok(bytes) }
 }
+
+const NOT_REGULAR: &str = "it is not a regular file";
 
 /// Whether nobody else can replace, or put in the way, a file of this path: by the rules of
 /// [`read_checked`], for one that is only about to be made.
@@ -230,94 +271,4 @@ const fn judge_owner(facts: Facts, user: u32) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn judgement() {
-        use Fault::{NotDirectory, NotRegular, Owner, Writable};
-        let file = |mode, owner| judge_file(Facts { mode, owner }, 1000);
-        assert_eq!(file(0o100_644, 0), Ok(()));
-        assert_eq!(file(0o100_600, 1000), Ok(()));
-        assert_eq!(file(0o100_644, 1001), Err(Owner(1001)));
-        assert_eq!(file(0o100_664, 0), Err(Writable(0o664)));
-        assert_eq!(file(0o100_646, 0), Err(Writable(0o646)));
-        assert_eq!(file(0o010_644, 0), Err(NotRegular));
-        let directory = |mode, owner| judge_directory(Facts { mode, owner }, 1000);
-        assert_eq!(directory(0o040_755, 0), Ok(()));
-        assert_eq!(directory(0o041_777, 0), Ok(()));
-        assert_eq!(directory(0o040_777, 0), Err(Writable(0o777)));
-        assert_eq!(directory(0o040_755, 1001), Err(Owner(1001)));
-        assert_eq!(directory(0o100_755, 0), Err(NotDirectory));
-    }
-
-    fn put(path: &Path, text: &[u8], mode: u32) {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    fn fault(path: &Path) -> Fault {
-        match read_checked(path) {
-            Err(FileError::Insecure { fault, .. }) => fault,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn files_on_disk() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("f");
-        assert!(read_checked(&path).unwrap().is_none());
-        put(&path, b"hello", 0o644);
-        assert_eq!(read_checked(&path).unwrap().unwrap().bytes, b"hello");
-        put(&path, b"hello", 0o664);
-        assert_eq!(fault(&path), Fault::Writable(0o664));
-        assert_eq!(fault(root.path()), Fault::NotRegular);
-        put(&path, &vec![b'#'; (FILE_MAX + 1) as usize], 0o644);
-        assert!(matches!(read_checked(&path), Err(FileError::TooLarge { .. })));
-        let below = path.join("x");
-        let error = read_checked(&below).unwrap_err();
-        assert!(error.to_string().contains(below.to_str().unwrap()), "{error}");
-    }
-
-    #[test]
-    fn a_pipe_is_refused_and_not_waited_for() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert_eq!(fault(&path), Fault::NotRegular);
-    }
-
-    #[test]
-    fn both_ends_of_a_link_are_checked() {
-        let root = tempfile::tempdir().unwrap();
-        let (safe, open) = (root.path().join("safe"), root.path().join("open"));
-        for directory in [&safe, &open] {
-            fs::create_dir(directory).unwrap();
-        }
-        put(&safe.join("real"), b"x", 0o644);
-        put(&open.join("real"), b"x", 0o644);
-        symlink(safe.join("real"), safe.join("good")).unwrap();
-        symlink(open.join("real"), safe.join("out")).unwrap();
-        symlink(safe.join("none"), safe.join("dangling")).unwrap();
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(read_checked(&safe.join("good")).unwrap().is_some());
-        assert_eq!(fault(&safe.join("out")), Fault::Writable(0o777));
-        assert_eq!(fault(&open.join("real")), Fault::Writable(0o777));
-        // A link to nothing is a mistake, not an absent file.
-        assert!(matches!(read_checked(&safe.join("dangling")), Err(FileError::Io(_))));
-    }
-
-    #[test]
-    fn another_users_file_is_refused() {
-        if effective_user() != 0 {
-            return;
-        }
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("f");
-        put(&path, b"x", 0o644);
-        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
-        assert_eq!(fault(&path), Fault::Owner(12345));
-    }
-}
+mod tests;

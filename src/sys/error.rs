@@ -23,10 +23,10 @@ impl PathError {
         move |source| Self { action, path, source }
     }
 
-    /// Whether the file is there but larger than a sane one.
+    /// Whether what lies at the path is not what belongs there, whoever looks and whenever.
     #[must_use]
-    pub fn is_oversized(&self) -> bool {
-        self.source.kind() == io::ErrorKind::FileTooLarge
+    pub fn is_damage(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
     }
 
     /// Whether the path is simply not there.

@@ -4,13 +4,9 @@ use crate::config::{self, Config, ConfigError, LenientState};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::paths::Paths;
 use crate::store::Store;
-use crate::sys::checked::read_foreign;
 use crate::sys::identity;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// More than an inventory of the most devices.
-const INVENTORY_MAX: u64 = 16 << 20;
 
 /// How much of the configuration is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +72,7 @@ impl Subject {
 
     /// `inventory.json`, with the paths of its sources as they are found from here.
     pub(super) fn cached_inventory(&self) -> io::Result<Option<Result<Inventory, InventoryError>>> {
-        let bytes = read_foreign(&self.store.inventory_path(), INVENTORY_MAX)?;
+        let bytes = self.store.inventory().map_err(|error| error.source)?;
         Ok(bytes.map(|bytes| {
             Ok(inventory::decode(&bytes)?.with_paths(|path| self.paths.on_host(path)))
         }))

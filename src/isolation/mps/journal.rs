@@ -1,9 +1,8 @@
 //! What is known of a daemon: written before it is started, and read by whoever comes next.
 
 use crate::model::lease::Owner;
+use crate::sys::checked::read_own;
 use serde::Deserialize;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 #[cfg(feature = "cli")]
@@ -35,13 +34,7 @@ struct Started {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    // Only root writes there; a pipe in its place would have whoever opens it wait.
-    if !std::fs::symlink_metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    read_own(path, BYTES_MAX).ok()?
 }
 
 #[cfg(feature = "cli")]
