@@ -9,6 +9,9 @@
     reason = "a test"
 )]
 
+#[path = "edges/vendor_hooks.rs"]
+mod vendor_hooks;
+
 mod support;
 
 use serde_json::{Value, json};

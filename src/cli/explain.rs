@@ -171,7 +171,8 @@ fn read(bundle: &Path) -> Result<Facts, Failure> {
 
 fn no_request(facts: &Facts) -> Answer {
     let mut text = "no request: the container would start without a lease, untouched\n".to_owned();
-    let injected = !facts.privileged && (facts.vendor_hook || !facts.device_paths.is_empty());
+    let injected =
+        !facts.privileged && (facts.vendor_hooks.give_any() || !facts.device_paths.is_empty());
     if injected {
         text.push_str(&words::wrapped(
             "note: ",

@@ -8,6 +8,7 @@ use super::document::DocumentError;
 use super::lenient::Object;
 use super::spec_reader::Spec;
 use super::types::SpecMount;
+use super::vendor_hook::VendorHooks;
 use super::{HOOK_NAME, file_name};
 use crate::model::id::Nonce;
 use std::collections::BTreeMap;
@@ -91,8 +92,8 @@ pub struct Facts {
     pub is_sandbox: bool,
     /// There are annotations under [`super::GRANTED_PREFIX`], by us or by somebody who pretends.
     pub granted_keys: bool,
-    /// NVIDIA's toolkit has put in the hook that injects what the container's variables say.
-    pub vendor_hook: bool,
+    /// What the hooks of NVIDIA's tools give.
+    pub vendor_hooks: VendorHooks,
     /// Devices that are named to a vendor's runtime in other ways than by variables and the hook.
     /// It is for the shim to look for them, where there is such a runtime.
     pub named: Vec<String>,

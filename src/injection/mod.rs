@@ -20,6 +20,7 @@ mod spec_user;
 mod target;
 pub mod types;
 pub mod undo;
+mod vendor_hook;
 pub mod visibility;
 mod withhold;
 
@@ -28,12 +29,12 @@ pub use chained::{amd_id, chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_mounts, percentage, whole_mib};
-pub use spec_reader::VENDOR_HOOKS;
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,
     ResolvedNode, SpecMount,
 };
 pub use undo::{Undo, revert, strip_granted, strip_our_hooks};
+pub use vendor_hook::{VendorHooks, is_vendor_hook};
 pub use visibility::{process_env, visibility};
 
 /// The hook program's file name, by which our hooks are known in a spec.

@@ -2,17 +2,12 @@
 
 use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
-use super::file_name;
 use super::lenient::{Leaf, List, Members, Object, skip};
 use super::spec_user::{User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
+use super::vendor_hook::VendorHooks;
 use serde::de::MapAccess;
 use std::collections::BTreeMap;
-
-/// File names of the hook that injects what the container's variables say, which no other part of
-/// the spec shows: NVIDIA's, by its present and its former name (nvidia-container-toolkit). The
-/// hooks that CDI specs bring read no variables, and the devices stand in the spec beside them.
-pub const VENDOR_HOOKS: [&str; 2] = ["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
 
 /// Whether the key is a request to us: `gpulease/…` or `<container>.gpulease/…`.
 fn is_request_key(key: &str) -> bool {
@@ -126,7 +121,7 @@ impl Spec {
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
             uid,
             granted_keys,
-            vendor_hook: hooks.iter().any(|hook| VENDOR_HOOKS.contains(&file_name(&hook.path))),
+            vendor_hooks: VendorHooks::of(&hooks),
             hooks,
             named: Vec::new(),
         })

@@ -37,7 +37,7 @@ fn asks_in_words(facts: &Facts) -> bool {
 
 /// Whether the engine has put devices in that may be the inventory's.
 fn may_be_injected(facts: &Facts) -> bool {
-    facts.vendor_hook
+    facts.vendor_hooks.give_any()
         || !facts.named.is_empty()
         || (!facts.device_paths.is_empty() && !has_hosts_nodes(facts))
 }
@@ -45,7 +45,7 @@ fn may_be_injected(facts: &Facts) -> bool {
 /// Whether some of them are GPUs by their very names.
 fn looks_injected(facts: &Facts) -> bool {
     let is_gpu = |device: &SpecDevice| injection::is_gpu_node_path(&device.path);
-    let asked_for = facts.vendor_hook || !facts.named.is_empty();
+    let asked_for = facts.vendor_hooks.give_any() || !facts.named.is_empty();
     may_be_injected(facts) && (asked_for || facts.device_paths.iter().any(is_gpu))
 }
 
@@ -95,9 +95,11 @@ pub(super) fn request(
         None
     };
     permit_injected(injected.as_ref(), &config)?;
-    if asked.is_some() && !facts.named.is_empty() {
+    let hooks = &facts.vendor_hooks;
+    let named = !facts.named.is_empty() || !hooks.named.is_empty() || hooks.unclear.is_some();
+    if asked.is_some() && named {
         return Err(denied(
-            "the container asks gpulease for GPUs, and NVIDIA's runtime too, by a `cdi.k8s.io/` annotation or a mount in /var/run/nvidia-container-devices",
+            "the container asks gpulease for GPUs, and NVIDIA's tools too, by a `cdi.k8s.io/` annotation, a mount in /var/run/nvidia-container-devices or a hook that runs `nvidia-container-cli`",
             "ask by `gpulease/…` annotations alone",
         ));
     }

@@ -4,14 +4,15 @@
 use crate::allocator::{self, Snapshot};
 use crate::claim::ClaimError;
 use crate::failure::Failure;
-use crate::injection::Facts;
-use crate::model::device::{Device, Node, Vendor};
+use crate::injection::{Facts, VendorHooks};
+use crate::model::device::{Device, Node, PciAddress, Vendor};
 use crate::model::order;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
 use crate::runtime::permit::denied;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 /// The request that the spec's own GPU nodes and the vendor's hook amount to. Devices that the
 /// inventory does not have are not gpulease's to lease, and make no request.
@@ -22,14 +23,26 @@ pub(super) fn request(
     paths: &Paths,
 ) -> Result<Option<Request>, Failure> {
     let has_nvidia = node.devices.iter().any(|device| device.vendor == Vendor::Nvidia);
-    let by_hook = if facts.vendor_hook && has_nvidia { by_hook(facts, policy)? } else { None };
+    let hooks = if has_nvidia { &facts.vendor_hooks } else { &VendorHooks::default() };
+    if let Some(words) = &hooks.unclear {
+        return Err(unclear(words));
+    }
+    let by_hook = if hooks.by_variables { by_hook(facts, policy)? } else { None };
+    let asked = by_hook.iter().flat_map(|request| &request.devices);
+    for selector in asked {
+        match selector {
+            Selector::Index(gpu) => permit_index(&gpu.to_string(), node, paths)?,
+            Selector::Instance(gpu, one) => permit_index(&format!("{gpu}:{one}"), node, paths)?,
+            _ => {}
+        }
+    }
     let found = devices(facts, node, paths);
-    if found.is_empty() && facts.named.is_empty() {
+    if found.is_empty() && facts.named.is_empty() && hooks.named.is_empty() {
         return Ok(by_hook);
     }
     let mut uuids = order::set(found.iter().map(|d| d.uuid.to_string()));
-    for name in &facts.named {
-        uuids.extend(by_name(name, node)?);
+    for name in facts.named.iter().chain(&hooks.named) {
+        uuids.extend(by_name(name, node, paths)?);
     }
     if let Some(request) = by_hook {
         uuids.extend(named(&request, node)?);
@@ -79,10 +92,24 @@ fn devices<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> 
     node.devices.iter().filter(is_there).collect()
 }
 
-/// The devices that a name is to NVIDIA's runtime: an index among NVIDIA's, `GPU:INSTANCE`, a UUID,
-/// or `all`, after the kind if it is a qualified CDI name.
-fn by_name(name: &str, node: &Node) -> Result<Vec<String>, Failure> {
+/// A hook runs NVIDIA's command with words that say nothing to us.
+fn unclear(words: &str) -> Failure {
+    let text = format!(
+        "a hook of the container runs NVIDIA's tools, and which GPUs it gives cannot be told: `{}`",
+        shown(words)
+    );
+    denied(text, "let it run `nvidia-container-cli … configure --device=LIST …` by itself")
+}
+
+/// The devices that a name is to NVIDIA's runtime and to its command: an index among NVIDIA's,
+/// `GPU:INSTANCE`, a UUID, a PCI address, or `all`, after the kind if it is a qualified CDI name.
+fn by_name(name: &str, node: &Node, paths: &Paths) -> Result<Vec<String>, Failure> {
     let short = name.rsplit_once('=').map_or(name, |(_, device)| device);
+    let address = PciAddress::parse(short);
+    let is_index = short.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    if is_index && address.is_none() {
+        permit_index(short, node, paths)?;
+    }
     let mut gpus = 0..;
     let mut gpu = 0;
     let mut found = Vec::new();
@@ -95,8 +122,10 @@ fn by_name(name: &str, node: &Node) -> Result<Vec<String>, Failure> {
             }
         };
         // All of a GPU in MIG mode are its instances.
-        let by_all = short == "all" && !device.is_in_mig_mode();
-        if by_all || short == index || short == device.uuid.as_str() {
+        let by_all = short.eq_ignore_ascii_case("all") && !device.is_in_mig_mode();
+        let by_address = address == Some(device.pci) && device.instance().is_none();
+        let by_uuid = device.uuid.as_str().eq_ignore_ascii_case(short);
+        if by_all || by_address || by_uuid || short == index {
             found.push(device.uuid.to_string());
         }
     }
@@ -108,6 +137,25 @@ fn by_name(name: &str, node: &Node) -> Result<Vec<String>, Failure> {
         return Err(denied(text, "`gpulease devices` lists what there is"));
     }
     Ok(found)
+}
+
+/// An index means the same to the inventory and to NVIDIA's tools only where the inventory has each
+/// of NVIDIA's GPUs. Without a driver there are none to count, and where none of ours exists, none
+/// of ours can be meant.
+fn permit_index(index: &str, node: &Node, paths: &Paths) -> Result<(), Failure> {
+    let ours = node.devices.iter().filter(|device| {
+        device.vendor == Vendor::Nvidia && !device.simulated && device.instance().is_none()
+    });
+    let ours = ours.count();
+    let theirs = fs::read_dir(paths.proc.join("driver/nvidia/gpus")).map_or(0, Iterator::count);
+    if theirs == 0 || ours == 0 || theirs == ours {
+        return Ok(());
+    }
+    let text = format!(
+        "NVIDIA's tools are asked for GPU `{}` by its index, and they count GPUs that the inventory does not have",
+        shown(index)
+    );
+    Err(denied(text, "name the GPU by its UUID, or list every GPU in the devices file"))
 }
 
 /// NVIDIA's prestart hook injects what `NVIDIA_VISIBLE_DEVICES` says; where that is not set, all

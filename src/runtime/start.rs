@@ -325,7 +325,7 @@ impl<'a> Start<'a> {
         if asked.request.source == Source::Injected {
             injection.withhold = nodes::withheld_from(lease, node, paths);
             // What a vendor's runtime would give by the image's variables is not part of it either.
-            if let Some(vendor) = chained.filter(|_| !self.facts.vendor_hook) {
+            if let Some(vendor) = chained.filter(|_| !self.facts.vendor_hooks.by_variables) {
                 injection.env = injection::closed(vendor, &self.facts.env);
             }
             return Ok(injection);

@@ -6,6 +6,7 @@ use crate::lab::{ALL, Lab, ONE};
 use crate::support::engine::{is_dead, stdout, wait_for};
 use crate::support::{kill, ok, stderr};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_run_gets_a_gpu_and_exec_shows_the_same() {
@@ -44,6 +45,26 @@ fn one_too_many_is_told_who_holds_what() {
     lab.assert_held(&["late"]);
     lab.remove("late");
     lab.assert_all_free(4);
+}
+
+#[test]
+fn ctrs_own_gpus_are_leased() {
+    let Some(lab) = Lab::new("h100x8") else { return };
+    // Of NVIDIA's command ctr wants to find the program; containerd's hook runs it.
+    let cli = lab.path("/usr/bin/nvidia-container-cli");
+    fs::write(&cli, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&cli, fs::Permissions::from_mode(0o755)).unwrap();
+    lab.start("one", &["--gpus", "3"]);
+    assert_eq!(lab.device("one"), 3);
+    let output = lab.run("late", &["--gpus", "3"]);
+    let text = stderr(&output);
+    assert!(!output.status.success() && text.contains("no-capacity"), "{text}");
+    lab.start("other", &["--gpus", "4"]);
+    lab.assert_held(&["one", "other"]);
+    lab.remove("one");
+    lab.remove("other");
+    lab.remove("late");
+    lab.assert_all_free(8);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::finding::{Findings, plain, quoted};
 use super::programs;
 use super::subject::Subject;
 use crate::cli::install::precreate::{DIR_NAME, calls};
-use crate::injection::{HOOK_NAME, VENDOR_HOOKS};
+use crate::injection::{HOOK_NAME, is_vendor_hook};
 use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -91,9 +91,13 @@ fn one_file(file: &Path, place: &Place, subject: &Subject, found: &mut Findings)
         }
     };
     let program = hook.get("hook").and_then(|hook| hook.get("path")?.as_str()).unwrap_or_default();
-    let stages =
-        hook.get("stages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let has = |stage: &str| stages.iter().any(|value| value.as_str() == Some(stage));
+    let texts = |list: Option<&Value>| -> Vec<String> {
+        let list = list.and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let args = texts(hook.get("hook").and_then(|hook| hook.get("args")));
+    let stages = texts(hook.get("stages"));
+    let has = |stage: &str| stages.iter().any(|value| value == stage);
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == HOOK_NAME {
         if has("precreate") && place.is_shared {
@@ -137,7 +141,7 @@ fn one_file(file: &Path, place: &Place, subject: &Subject, found: &mut Findings)
                 format!("install {HOOK_NAME} at that path, or remove `{}`", plain(file)),
             );
         }
-    } else if VENDOR_HOOKS.contains(&name) && (has("prestart") || has("createRuntime")) {
+    } else if is_vendor_hook(program, &args) && (has("prestart") || has("createRuntime")) {
         found.warning(
             "hooks-vendor",
             format!(

@@ -25,7 +25,7 @@ fn a_container_is_read() {
     assert_eq!(facts.env, [pair("A", "1=2"), pair("B", ""), pair("A", "3")]);
     assert_eq!(facts.hooks.len(), 2);
     assert!(facts.hooks.iter().any(|h| h.stage == "poststop" && h.args == ["h", "poststop"]));
-    assert!(facts.vendor_hook && facts.user_namespace && facts.system_admin);
+    assert!(facts.vendor_hooks.by_variables && facts.user_namespace && facts.system_admin);
     let other = r#"{"process":{"capabilities":{"bounding":["CAP_KILL"],"ambient":null}}}"#;
     assert!(!read(other).system_admin);
     let binds: Vec<_> = facts.mounts.iter().map(|m| (m.destination.as_str(), m.bind)).collect();
