@@ -221,6 +221,9 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             let most = most.unwrap_or_default();
             format!("gpulease/min-memory {counts} devices; the largest of them has {most}")
         }
+        Exclusion::Ambiguous => {
+            format!("having no twin {counts} devices; see \"gpulease devices\"")
+        }
         Exclusion::Unqueryable => {
             format!("answering for itself {counts} devices; see \"gpulease devices\"")
         }

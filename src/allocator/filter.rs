@@ -27,6 +27,8 @@ pub(super) enum Exclusion {
     Partition,
     /// Its capacity is below the request's minimum.
     MinMemory,
+    /// Something that names it names another device as well.
+    Ambiguous,
     /// Its driver does not answer for it.
     Unqueryable,
     /// A source says that it is broken.
@@ -47,7 +49,7 @@ pub(super) enum Exclusion {
 
 impl Exclusion {
     /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::NotNamed,
         Self::Vendor,
         Self::Model,
@@ -55,6 +57,7 @@ impl Exclusion {
         Self::Profile,
         Self::Partition,
         Self::MinMemory,
+        Self::Ambiguous,
         Self::Unqueryable,
         Self::Unhealthy,
         Self::Cordoned,
@@ -115,6 +118,7 @@ pub(super) fn exclusion(
             let least = request.min_memory.zip(device.memory_total_bytes);
             least.is_some_and(|(least, total)| total < least)
         }
+        Exclusion::Ambiguous => device.details.ambiguous.is_some(),
         Exclusion::Unqueryable => device.details.fault.is_some(),
         Exclusion::Unhealthy => device.healthy == Some(false),
         Exclusion::Cordoned => standing.cordoned,

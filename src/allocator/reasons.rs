@@ -62,6 +62,10 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             let (has, least) = apart(total, request.min_memory.unwrap_or_default());
             format!("has {has} of memory, at least {least} asked")
         }
+        Exclusion::Ambiguous => {
+            let why = assessed.device.details.ambiguous.as_deref().unwrap_or("?");
+            format!("cannot be told from another device: {}", shown(why))
+        }
         Exclusion::Unqueryable => match &assessed.device.details.fault {
             Some(fault) => format!("its driver does not answer for it: {}", shown(fault)),
             None => "its driver does not answer for it".to_owned(),

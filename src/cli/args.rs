@@ -74,8 +74,8 @@ pub(super) enum Command {
     /// FREE is the compute (1000m is a whole device) and the memory that nobody holds. MEMORY is
     /// what can be leased: all but the driver's own reserve. Dead holders do not count, and
     /// neither do leases in their grace: the next start may have what they had. STATE says why a
-    /// device is not granted: its driver does not answer for it (unqueryable), it is broken
-    /// (unhealthy), or processes without a lease compute on it (busy).
+    /// device is not granted: another has its UUID or its place (ambiguous), its driver does not
+    /// answer for it (unqueryable), it is broken (unhealthy), or processes without a lease compute on it (busy).
     #[command(after_help = DEVICES_AFTER)]
     Devices {
         /// All columns and whole UUIDs, however wide

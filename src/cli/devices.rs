@@ -114,6 +114,7 @@ impl Seen<'_> {
             "numa_node": numa_node,
             "mig_mode": self.device.is_in_mig_mode(),
             "mig": self.device.instance(),
+            "ambiguous": details.ambiguous,
             "queryable": details.fault.is_none(),
             "fault": details.fault,
             "healthy": healthy,

@@ -37,6 +37,7 @@ impl Column {
 const MARKED: &[(&str, Paint)] = &[
     ("dead", Paint::Red),
     ("unhealthy", Paint::Red),
+    ("ambiguous", Paint::Red),
     ("unqueryable", Paint::Red),
     ("busy", Paint::Yellow),
     ("outside", Paint::Yellow),

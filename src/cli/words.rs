@@ -83,10 +83,11 @@ pub(super) fn state(device: &Device) -> String {
         None => word.to_owned(),
     };
     let details = &device.details;
-    let fault = match (&details.fault, device.healthy) {
-        (Some(_), _) => Some(because("unqueryable", &details.fault)),
-        (None, Some(false)) => Some(because("unhealthy", &details.ailment)),
-        (None, _) => None,
+    let fault = match (&details.ambiguous, &details.fault, device.healthy) {
+        (Some(_), _, _) => Some(because("ambiguous", &details.ambiguous)),
+        (None, Some(_), _) => Some(because("unqueryable", &details.fault)),
+        (None, None, Some(false)) => Some(because("unhealthy", &details.ailment)),
+        (None, None, _) => None,
     };
     match (fault, device.simulated, device.healthy) {
         (Some(fault), true, _) => format!("simulated, {fault}"),

@@ -10,6 +10,9 @@ pub struct Details {
     /// Why its driver does not answer for it: a device that cannot be queried is not leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Why it cannot be told from another device: one with a twin is not leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ambiguous: Option<String>,
     /// Why it is not healthy, in the driver's terms: an XID, an uncorrectable ECC error, a RAS count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ailment: Option<String>,

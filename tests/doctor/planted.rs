@@ -1,7 +1,7 @@
 //! Planted faults: exactly the expected finding comes, and its fix names what to touch.
 
 use super::node::{CONTAINERD, Node, codes};
-use gpulease::inventory::{profiles, static_file};
+use gpulease::inventory::{INVENTORY_VERSION, profiles, static_file};
 use std::fs;
 use std::fs::File;
 
@@ -204,7 +204,7 @@ const ROWS: &[Row] = &[
         node.write("proc/sys/kernel/random/boot_id", "00000000-0000-4000-8000-000000000000\n");
     }),
     warning("inventory-damaged", "gpulease inventory refresh", |node| {
-        node.write("run/gpulease/inventory.json", "{\"v\": 3}");
+        node.write("run/gpulease/inventory.json", format!("{{\"v\": {INVENTORY_VERSION}}}"));
     }),
     fault("devices-file-insecure", "devices.toml", true, |node| node.chmod(DEVICES, 0o666)),
     fault("devices-file-invalid", "devices.toml", true, |node| node.write(DEVICES, "[[device]]\n")),
@@ -239,6 +239,15 @@ const ROWS: &[Row] = &[
     fault("nvidia-nodes-missing", "`nvidia-modprobe -u -c=0`", false, |node| {
         real(node);
         nvidia_module(node);
+        node.refresh();
+    }),
+    warning("device-ambiguous", "a UUID each", |node| {
+        real(node);
+        let of_driver = "Model: \t\t M\nGPU UUID: \t GPU-2\nDevice Minor: \t 0\n";
+        node.write("proc/driver/nvidia/gpus/0000:02:00.0/information", of_driver);
+        for control in ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"] {
+            node.device(&format!("dev/{control}"));
+        }
         node.refresh();
     }),
     warning("device-unhealthy", "`dmesg`", |node| {
@@ -408,7 +417,7 @@ fn each_planted_fault_is_found_and_nothing_else() {
             codes.retain(|code| code != "inventory-stale");
         }
         // A scan says in its own words what it did not find of a driver.
-        if row.code.starts_with("nvidia-") {
+        if row.code.starts_with("nvidia-") || row.code == "device-ambiguous" {
             codes.retain(|code| code != "inventory-note");
         }
         assert_eq!(codes, Vec::<String>::new(), "{shown}");

@@ -27,6 +27,7 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
         return;
     }
     let before = found.list.len();
+    told_apart(node, found);
     queryable(node, found);
     healthy(node, found);
     busy(node, subject, found);
@@ -60,6 +61,19 @@ fn listed<'a>(devices: &[&'a Device], why: impl Fn(&'a Device) -> Option<String>
         None => format!("GPU {}", device.place()),
     };
     devices.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn told_apart(node: &Node, found: &mut Findings) {
+    let twins = real(node, |device| device.details.ambiguous.is_some());
+    if !twins.is_empty() {
+        let which = listed(&twins, |device| device.details.ambiguous.clone());
+        found.warning(
+            "device-ambiguous",
+            format!("cannot be told from another device: {which}; neither of them is granted"),
+            "see `gpulease devices --json`; cloned virtual GPUs need a UUID each, and devices in \
+             the devices file the nodes that are theirs; then `gpulease inventory refresh`",
+        );
+    }
 }
 
 fn queryable(node: &Node, found: &mut Findings) {
@@ -272,6 +286,18 @@ mod tests {
         assert!(message.contains("GPU 1 (XID 79: GPU has fallen\\u{1b}off"), "{message}");
         node.devices[1].simulated = true;
         assert!(told(|found| queryable(&node, found)).is_empty());
+    }
+
+    #[test]
+    fn devices_that_cannot_be_told_apart_are_told() {
+        let mut node = node();
+        assert!(told(|found| told_apart(&node, found)).is_empty());
+        for device in &mut node.devices[..2] {
+            device.details.ambiguous = Some("it has a twin".into());
+        }
+        let all = told(|found| told_apart(&node, found));
+        let [("device-ambiguous", message)] = &all[..] else { panic!("{all:?}") };
+        assert!(message.contains("GPU 0 (it has a twin), GPU 1 (it has a twin)"), "{message}");
     }
 
     #[test]

@@ -145,19 +145,17 @@ fn huge_values_are_kept_or_not_known_and_never_wrapped() {
 }
 
 #[test]
-fn a_render_node_that_is_missing_or_another_ones_is_no_device() {
+fn a_render_node_that_is_missing_makes_no_device() {
     let sys = mi210x8();
     sys.edit(&properties(2), "drm_render_minor 128", "drm_render_minor 0");
     sys.edit(&properties(3), "drm_render_minor 129", "drm_render_minor 250");
-    sys.edit(&properties(5), "drm_render_minor 131", "drm_render_minor 130");
     let found = sys.found();
-    assert_eq!(found.devices.len(), 5);
+    assert_eq!(found.devices.len(), 6);
     assert_eq!(
         found.notes,
         [
             "AMD GPU 0000:03:00.0 (KFD node 2) cannot be leased: KFD names no render node of it",
             "AMD GPU 0000:06:00.0 (KFD node 3) cannot be leased: there is no renderD250",
-            "AMD GPU 0000:46:00.0 (KFD node 5) cannot be leased with renderD130: another KFD node has it, too",
         ]
     );
 }

@@ -86,11 +86,6 @@ fn joined(topology: &Topology, sys: &Path, notes: &mut Vec<String>) -> Vec<AmdGp
             notes.push(format!("{} cannot be leased: there is no renderD{minor}", whose()));
             continue;
         };
-        if gpus.iter().any(|gpu| gpu.render_minor == minor) {
-            let other = "another KFD node has it, too";
-            notes.push(format!("{} cannot be leased with renderD{minor}: {other}", whose()));
-            continue;
-        }
         let fault = drm.fault.clone();
         let mut gpu = AmdGpu {
             kfd: Some(node.clone()),

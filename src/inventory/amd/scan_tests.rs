@@ -37,6 +37,18 @@ fn a_machine_is_numbered_in_pci_order_and_its_partitions_in_theirs() {
 }
 
 #[test]
+fn of_two_kfd_nodes_with_one_render_node_neither_is_leased() {
+    let sys = mi210x8();
+    let properties = format!("{TOPOLOGY}/nodes/5/properties");
+    sys.edit(&properties, "drm_render_minor 131", "drm_render_minor 130");
+    let devices = scanned(&sys).node.devices;
+    assert_eq!(devices.len(), 8);
+    let marked = devices.iter().filter(|device| device.details.ambiguous.is_some());
+    let nodes: Vec<&str> = marked.map(|device| device.nodes[0].path.as_str()).collect();
+    assert_eq!(nodes, ["/dev/dri/renderD130"; 2]);
+}
+
+#[test]
 fn what_changes_the_gpus_makes_it_stale() {
     let stale = |sys: &Sys, path: &Path, change: &dyn Fn(&Sys)| {
         let inventory = scanned(sys);

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The version of the format that this build writes and reads. Another one is no loss: the
-/// inventory is made anew.
-pub const INVENTORY_VERSION: u32 = 3;
+/// inventory is made anew. Since 4 a device that has a twin is marked.
+pub const INVENTORY_VERSION: u32 = 4;
 
 /// The result of a scan, as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,8 +30,9 @@ const WITH_ANNOTATIONS: &str = "0.6.0";
 const WITH_GROUPS: &str = "0.7.0";
 
 /// The spec of a vendor's devices, with `all` for all of them; none where the node has none. GPUs
-/// in MIG mode are left out, as nothing can compute on them but their instances. Numbers of nodes
-/// are left out too: whoever applies the spec reads them from the host, where they may change.
+/// in MIG mode are left out, as nothing can compute on them but their instances, and devices with a
+/// twin: no spec has one name twice. Numbers of nodes are left out too: whoever applies the spec reads
+/// them from the host, where they may change.
 #[must_use]
 pub fn generate(
     inventory: &Inventory,
@@ -40,7 +41,10 @@ pub fn generate(
     paths: &Paths,
 ) -> Option<Spec> {
     let node = &inventory.node;
-    let usable = |device: &&Device| device.vendor == vendor && !device.is_in_mig_mode();
+    let usable = |device: &&Device| {
+        let has_name = device.details.ambiguous.is_none();
+        device.vendor == vendor && !device.is_in_mig_mode() && has_name
+    };
     let own: Vec<&Device> = node.devices.iter().filter(usable).collect();
     if own.is_empty() {
         return None;

@@ -34,12 +34,19 @@ pub(super) fn devices(known: &Known<'_>) -> (Vec<Device>, Vec<String>) {
     let (mut devices, mut notes) = (Vec::new(), Vec::new());
     for pci in known.addresses() {
         let of_kernel = known.kernel.iter().find(|gpu| gpu.pci == pci);
-        let of_nvml = known.answer.and_then(|answer| answer.gpus.iter().find(|gpu| gpu.pci == pci));
-        let Some(gpu) = device(known, pci, of_kernel, of_nvml) else { continue };
-        let parts = of_nvml.map(|told| instances::devices(known, &gpu, told)).unwrap_or_default();
-        devices.push(gpu);
-        devices.extend(parts.devices);
-        notes.extend(parts.notes);
+        let all = known.answer.map(|answer| answer.gpus.as_slice()).unwrap_or_default();
+        let mut told: Vec<Option<&Gpu>> = all.iter().filter(|g| g.pci == pci).map(Some).collect();
+        if told.is_empty() {
+            told.push(None);
+        }
+        for of_nvml in told {
+            let Some(gpu) = device(known, pci, of_kernel, of_nvml) else { continue };
+            let parts = of_nvml.map(|told| instances::devices(known, &gpu, told));
+            let parts = parts.unwrap_or_default();
+            devices.push(gpu);
+            devices.extend(parts.devices);
+            notes.extend(parts.notes);
+        }
     }
     (devices, notes)
 }

@@ -2,12 +2,14 @@
 //! tests/nvml.rs.
 
 use super::find;
+use crate::allocator::{Snapshot, allocate};
 use crate::config::{Config, Source};
 use crate::inventory::scan::Reach;
 use crate::inventory::{Inventory, StaleReason, freshness, scan};
 use crate::model::device::Vendor;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
+use crate::request::{Request, Selector, Source as Asker, Strategy};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -121,6 +123,48 @@ fn without_nvml_the_kernel_tells_what_it_knows() {
         "{note}"
     );
     assert!(note.contains("leased whole"), "{note}");
+}
+
+/// As clones of a virtual GPU's profile are: the kernel module tells one UUID for both.
+#[test]
+fn of_two_gpus_with_one_uuid_neither_is_leased() {
+    let fake = Fake::new();
+    fake.load(3);
+    let information = "proc/driver/nvidia/gpus/0000:01:00.0/information";
+    let text = fs::read_to_string(fake.path(information)).unwrap();
+    fake.put(information, &text.replace("GPU-aaaa0001", "GPU-aaaa0000"));
+    let node = fake.scan().node;
+    let snapshot = Snapshot::idle(&node);
+    let mut request = Request::one(Strategy::FirstFit, Asker::Annotations);
+    let grant = allocate(&snapshot, &request).unwrap();
+    assert_eq!(grant.devices[0].uuid, node.devices[2].uuid);
+    for index in [0, 1] {
+        request.devices = vec![Selector::Index(index)];
+        let refusal = allocate(&snapshot, &request).unwrap_err();
+        let why = format!(
+            "cannot be told from another device: GPU {0} at 0000:0{0}:00.0 has the same UUID",
+            1 - index
+        );
+        assert!(refusal.one_line().contains(&why), "{}", refusal.one_line());
+    }
+}
+
+/// A devices file of before the GPUs were put into other slots.
+#[test]
+fn a_node_of_the_file_and_of_the_driver_is_nobodys() {
+    let fake = Fake::new();
+    fake.load(2);
+    let config = Config { sources: [Source::Static, Source::Nvidia].into(), ..fake.config.clone() };
+    let file = "[[device]]\nuuid = 'GPU-f'\nvendor = 'nvidia'\nmodel = 'A100'\n\
+                memory_mib = 40960\npci = '0000:07:00.0'\nnodes = ['/dev/nvidia1']\n";
+    fs::create_dir_all(config.devices_file.parent().unwrap()).unwrap();
+    fs::write(&config.devices_file, file).unwrap();
+    let node = scan(&fake.paths, &config).unwrap().node;
+    let marks: Vec<Option<&str>> =
+        node.devices.iter().map(|device| device.details.ambiguous.as_deref()).collect();
+    let has = |place: &str| format!("GPU {place} has the same node `/dev/nvidia1`");
+    let (one, other) = (has("2 at 0000:07:00.0"), has("1 at 0000:01:00.0"));
+    assert_eq!(marks, [None, Some(one.as_str()), Some(other.as_str())]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Looking for what the node has, in all places that the configuration names.
 
 mod merge;
+mod twins;
 
 use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
 use super::error::InventoryError;
@@ -88,6 +89,7 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
         links: std::mem::take(&mut found.links),
     };
     node.number();
+    twins::mark(&mut node);
     let cdi = read_cdi(paths, config, &node, &mut found.stamps, &mut found.notes, &found.drivers);
     let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     Ok(Inventory {
