@@ -29,6 +29,8 @@ mod life;
 mod lowlevel;
 #[path = "bundles/mig.rs"]
 mod mig;
+#[path = "bundles/opened.rs"]
+mod opened;
 #[path = "bundles/shapes.rs"]
 mod shapes;
 #[path = "bundles/share.rs"]
@@ -58,6 +60,11 @@ everywhere! {
     lowlevel::a_container_stays_with_the_runtime_that_made_it,
     mig::instances_of_a_gpu_go_to_different_containers,
     mig::an_injected_gpu_in_mig_mode_excludes_its_instances,
+    opened::a_rule_that_opens_a_device_is_a_lease,
+    opened::a_mount_that_no_rule_closes_is_a_lease,
+    opened::a_rule_that_opens_others_too_stops_a_request,
+    opened::a_known_device_is_refused_without_an_inventory,
+    opened::rules_of_engines_need_nothing_of_gpulease,
     mig::whoever_is_not_confined_is_not_kept_apart,
     shapes::nerdctls_hooks_stay_and_come_before_ours,
     shapes::of_crios_pod_only_the_container_that_asks_gets_one,

@@ -171,13 +171,12 @@ fn read(bundle: &Path) -> Result<Facts, Failure> {
 
 fn no_request(facts: &Facts) -> Answer {
     let mut text = "no request: the container would start without a lease, untouched\n".to_owned();
-    let injected =
-        !facts.privileged && (facts.vendor_hooks.give_any() || !facts.device_paths.is_empty());
+    let injected = facts.may_be_injected();
     if injected {
         text.push_str(&words::wrapped(
             "note: ",
-            "the engine has put device nodes or a vendor's hook into the spec; GPUs among them are \
-             treated as `policy.injected` says",
+            "the engine has put device nodes, device rules, mounts or a vendor's hook into the spec; \
+             GPUs among them are treated as `policy.injected` says",
         ));
     }
     Answer::new(text, json!({ "request": null, "injected": injected }))

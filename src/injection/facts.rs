@@ -6,6 +6,7 @@
 
 use super::document::DocumentError;
 use super::lenient::Object;
+use super::rules::Rules;
 use super::spec_reader::Spec;
 use super::types::SpecMount;
 use super::vendor_hook::VendorHooks;
@@ -25,6 +26,17 @@ pub struct SpecDevice {
     pub major: Option<i64>,
     /// Minor number.
     pub minor: Option<i64>,
+}
+
+impl SpecDevice {
+    /// Its numbers, if it is a character device. The type `u` means `c` (config-linux.md,
+    /// "Devices").
+    #[must_use]
+    pub fn numbers(&self) -> Option<(u32, u32)> {
+        let number = |number: Option<i64>| u32::try_from(number?).ok();
+        let is_character = matches!(self.kind.as_str(), "" | "c" | "u");
+        number(self.major).zip(number(self.minor)).filter(|_| is_character)
+    }
 }
 
 /// A hook that is already in the spec (config.md, "POSIX-platform Hooks").
@@ -61,9 +73,8 @@ pub struct Facts {
     pub device_paths: Vec<SpecDevice>,
     /// The hooks of all stages.
     pub hooks: Vec<SpecHook>,
-    /// A rule of `linux.resources.devices` opens character devices of every driver, as engines
-    /// write it for `--privileged`. Whether a later rule takes it back is not weighed: privileged
-    /// is the stricter reading.
+    /// A rule of `linux.resources.devices` opens character devices of every driver, as for
+    /// `--privileged`.
     pub privileged: bool,
     /// It has `CAP_SYS_ADMIN`, to which NVIDIA's driver gives every capability there is: with a
     /// GPU's node, all MIG instances of the GPU.
@@ -76,8 +87,8 @@ pub struct Facts {
     pub traces: bool,
     /// It sees the processes of a new pid namespace alone.
     pub own_pids: bool,
-    /// Majors of which a rule opens every minor (`--device-cgroup-rule 'c 195:* rw'`).
-    pub open_majors: Vec<i64>,
+    /// What the rules of `linux.resources.devices` open.
+    pub rules: Rules,
     /// The container is in a user namespace of its own or is put into one.
     pub user_namespace: bool,
     /// The host's id of the user that its process is: `process.user.uid`, through

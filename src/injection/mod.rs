@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod apply;
 mod chained;
 pub mod document;
@@ -13,6 +14,7 @@ pub mod facts;
 pub mod fragments;
 mod lenient;
 mod limits;
+mod rules;
 mod skim;
 mod spec_mount;
 mod spec_reader;
@@ -24,11 +26,13 @@ mod vendor_hook;
 pub mod visibility;
 mod withhold;
 
+pub use access::Access;
 pub use apply::{EditError, apply};
 pub use chained::{amd_id, chained, close, closed};
 pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_mounts, percentage, whole_mib};
+pub use rules::{Numbers, Rules};
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,
     ResolvedNode, SpecMount,

@@ -15,10 +15,12 @@ impl<'de> Members<'de> for SpecMount {
                 let kind = text(map)?;
                 self.bind |= is_bind(&kind);
                 self.cgroups = matches!(kind.as_str(), "cgroup" | "cgroup2");
+                self.devices = kind == "devtmpfs";
             }
             "options" => {
                 let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
                 (self.read_only, self.all_read_only) = (false, false);
+                (self.closes_devices, self.closes_all_devices) = (false, false);
                 for option in options.filter_map(Leaf::text) {
                     // Of opposites, the last one counts for the runtimes.
                     match &*option {
@@ -26,6 +28,10 @@ impl<'de> Members<'de> for SpecMount {
                         "rw" => self.read_only = false,
                         "rro" => self.all_read_only = true,
                         "rrw" => self.all_read_only = false,
+                        "nodev" => self.closes_devices = true,
+                        "dev" => self.closes_devices = false,
+                        "rnodev" => self.closes_all_devices = true,
+                        "rdev" => self.closes_all_devices = false,
                         option => self.bind |= is_bind(option),
                     }
                 }

@@ -3,6 +3,7 @@
 use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
 use super::lenient::{Leaf, List, Members, Object, skip};
+use super::rules::Rules;
 use super::spec_user::{User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use super::vendor_hook::VendorHooks;
@@ -62,17 +63,7 @@ struct Linux {
 
 #[derive(Default)]
 struct Resources {
-    privileged: bool,
-    open_majors: Vec<i64>,
-}
-
-#[derive(Default)]
-struct Rule {
-    allow: bool,
-    kind: String,
-    major: Option<i64>,
-    minor: Option<i64>,
-    access: String,
+    rules: Rules,
 }
 
 #[derive(Default)]
@@ -111,12 +102,12 @@ impl Spec {
             root: self.root.path,
             mounts: self.mounts,
             device_paths: self.linux.devices,
-            privileged: self.linux.resources.privileged,
+            privileged: self.linux.resources.rules.open_everything(),
             system_admin: self.process.capabilities.system_admin,
             host_files: self.process.capabilities.host_files,
             traces: self.process.capabilities.traces,
             own_pids: self.linux.own_pids,
-            open_majors: self.linux.resources.open_majors,
+            rules: self.linux.resources.rules,
             user_namespace: self.linux.users.is_apart,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
             uid,
@@ -274,60 +265,7 @@ impl<'de> Members<'de> for Linux {
 impl<'de> Members<'de> for Resources {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
-            "devices" => {
-                for rule in objects::<Rule, A>(map)? {
-                    match rule.opens() {
-                        Opens::Everything => self.privileged = true,
-                        Opens::Major(major) => self.open_majors.push(major),
-                        Opens::Little => {}
-                    }
-                }
-            }
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-}
-
-/// What a rule opens of the host's character devices.
-enum Opens {
-    /// All of them, or one of each driver.
-    Everything,
-    /// All of this major.
-    Major(i64),
-    /// One, or none.
-    Little,
-}
-
-impl Rule {
-    fn opens(&self) -> Opens {
-        if !self.allow {
-            return Opens::Little;
-        }
-        // Of a rule of this type, runc and crun regard neither the numbers nor the access.
-        if matches!(self.kind.as_str(), "" | "a") {
-            return Opens::Everything;
-        }
-        // Engines let every container make nodes, `c *:* m`, which opens none.
-        let opens = ['r', 'w'].into_iter().any(|access| self.access.contains(access));
-        match (self.kind.as_str(), self.major, self.minor) {
-            ("c" | "u", None, _) if opens => Opens::Everything,
-            ("c" | "u", Some(major), None) if opens => Opens::Major(major),
-            _ => Opens::Little,
-        }
-    }
-}
-
-impl<'de> Members<'de> for Rule {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any".
-        let number = |leaf: Leaf<'_>| leaf.integer().filter(|number| *number >= 0);
-        match key {
-            "allow" => self.allow = matches!(map.next_value::<Leaf<'_>>()?, Leaf::Bool(true)),
-            "access" => self.access = text(map)?,
-            "type" => self.kind = text(map)?,
-            "major" => self.major = number(map.next_value()?),
-            "minor" => self.minor = number(map.next_value()?),
+            "devices" => self.rules = Rules::new(objects(map)?),
             _ => skip(map)?,
         }
         Ok(())

@@ -42,6 +42,12 @@ pub struct SpecMount {
     pub read_only: bool,
     /// Nothing can be written below that either.
     pub all_read_only: bool,
+    /// It is a file system of the host's device nodes.
+    pub devices: bool,
+    /// No device can be opened by a node in it, except below what else is mounted in it.
+    pub closes_devices: bool,
+    /// None below that either.
+    pub closes_all_devices: bool,
 }
 
 /// What a granted node may be used for, unless somebody wants less: see `fragments::rule`.

@@ -2,11 +2,11 @@
 
 use super::permit::{self, denied};
 use super::start::Caller;
-use super::{driver, injected, inventory};
+use super::{driver, injected, inventory, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::injection::{self, Facts, SpecDevice};
+use crate::injection::Facts;
 use crate::inventory::Inventory;
 use crate::model::code::Code;
 use crate::request::policy::{Injected, is_admissible};
@@ -20,11 +20,15 @@ pub(super) struct Asked {
     pub inventory: Inventory,
 }
 
+/// Why a failure that has nothing to do with a container keeps it from starting.
+const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open what the kernel or a lease \
+     knows as a GPU";
+
 /// Whether the container could be asking for a GPU at all. Environment variables do not count
 /// here unless one of the names that an administrator can admit is there.
 pub(super) fn may_ask(facts: &Facts) -> bool {
     asks_in_words(facts)
-        || may_be_injected(facts)
+        || facts.may_be_injected()
         || facts.env.iter().any(|(name, _)| is_admissible(name))
 }
 
@@ -35,62 +39,51 @@ fn asks_in_words(facts: &Facts) -> bool {
     !facts.is_sandbox && request::mentions_request(keys, facts.container_name.as_deref())
 }
 
-/// Whether the engine has put devices in that may be the inventory's.
-fn may_be_injected(facts: &Facts) -> bool {
-    facts.vendor_hooks.give_any()
-        || !facts.named.is_empty()
-        || (!facts.device_paths.is_empty() && !has_hosts_nodes(facts))
-}
-
-/// Whether some of them are GPUs by their very names.
-fn looks_injected(facts: &Facts) -> bool {
-    let is_gpu = |device: &SpecDevice| injection::is_gpu_node_path(&device.path);
-    let asked_for = facts.vendor_hooks.give_any() || !facts.named.is_empty();
-    may_be_injected(facts) && (asked_for || facts.device_paths.iter().any(is_gpu))
-}
-
-/// Whether the spec's list of nodes is all that the host has, as for `--privileged`: it says
-/// nothing about what was asked for. A list of GPUs and little else was asked for, whatever rule
-/// stands beside it.
-fn has_hosts_nodes(facts: &Facts) -> bool {
-    let others = facts.device_paths.iter().filter(|d| !injection::is_gpu_node_path(&d.path));
-    facts.privileged && others.count() >= 8
-}
-
 /// What the container asks for; `None` if nothing.
 pub(super) fn request(
     host: &Host,
     caller: &dyn Caller,
     facts: &Facts,
 ) -> Result<Option<Asked>, Failure> {
-    // Only words and GPU nodes are a request whatever the configuration says. A variable counts
-    // if it says so, another node if the inventory does: if these cannot be read, such a container
-    // starts as it is.
-    let certain = asks_in_words(facts) || looks_injected(facts);
-    if !certain && !may_ask(facts) {
+    if !may_ask(facts) {
         return Ok(None);
     }
+    let access = mounted::access(facts, &host.paths);
+    let by_vendor = facts.vendor_hooks.give_any() || !facts.named.is_empty();
+    // Only words and a vendor's own ways are a request whatever the configuration says. A variable
+    // counts if it says so; a node, a rule or a mount if the inventory has the device. Without
+    // these, a variable is nothing, and a device is what the kernel knows it for.
+    let in_any_case = asks_in_words(facts) || by_vendor;
+    let without = |failure: Failure| {
+        if !in_any_case && !known::opens_gpu(&access, &host.paths, &host.store()) {
+            return None;
+        }
+        // What a user namespace cannot read is not at fault.
+        let failure = refuse_rootless(host).err().unwrap_or(failure);
+        Some(if in_any_case { failure } else { failure.and(OPENS_GPU) })
+    };
     let config = match host.config() {
         Ok(config) => config,
-        Err(_) if !certain => return Ok(None),
-        // What a user namespace cannot read is not at fault.
-        Err(failure) => return Err(refuse_rootless(host).err().unwrap_or(failure)),
+        Err(failure) => return without(failure).map_or(Ok(None), Err),
     };
     let asked = in_words(facts, &config)?;
     if asked.is_some() {
         refuse_rootless(host)?;
     }
-    let injected = may_be_injected(facts) && config.policy.injected != Injected::Ignore;
+    let injected = by_vendor || !access.is_empty();
+    let injected = injected && config.policy.injected != Injected::Ignore;
     if asked.is_none() && !injected {
         return Ok(None);
     }
     let inventory = match inventory::load(host, &config) {
         Ok(inventory) => inventory,
-        Err(_) if !certain && asked.is_none() => return Ok(None),
-        Err(failure) => return Err(refuse_rootless(host).err().unwrap_or(failure)),
+        Err(failure) if asked.is_some() => {
+            return Err(refuse_rootless(host).err().unwrap_or(failure));
+        }
+        Err(failure) => return without(failure).map_or(Ok(None), Err),
     };
     let injected = if injected {
-        injected::request(facts, &inventory.node, &config.policy, &host.paths)?
+        injected::request(facts, &access, &inventory.node, &config.policy, &host.paths)?
     } else {
         None
     };
@@ -124,7 +117,7 @@ fn in_words(facts: &Facts, config: &Config) -> Result<Option<Request>, Failure> 
 fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Failure> {
     if injected.is_some() && config.policy.injected == Injected::Refuse {
         return Err(denied(
-            "the engine injects GPU nodes (--gpus, --device, CDI), and `policy.injected` is `refuse`",
+            "the engine gives the container GPUs (--gpus, --device, --device-cgroup-rule, CDI), and `policy.injected` is `refuse`",
             "ask for GPUs by `gpulease/…` annotations instead",
         ));
     }

@@ -4,7 +4,7 @@
 use crate::allocator::{self, Snapshot};
 use crate::claim::ClaimError;
 use crate::failure::Failure;
-use crate::injection::{Facts, VendorHooks};
+use crate::injection::{Access, Facts, VendorHooks};
 use crate::model::device::{Device, Node, PciAddress, Vendor};
 use crate::model::order;
 use crate::model::text::shown;
@@ -14,10 +14,11 @@ use crate::runtime::permit::denied;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// The request that the spec's own GPU nodes and the vendor's hook amount to. Devices that the
+/// The request that the spec's own ways to GPUs and the vendor's hook amount to. Devices that the
 /// inventory does not have are not gpulease's to lease, and make no request.
 pub(super) fn request(
     facts: &Facts,
+    access: &Access,
     node: &Node,
     policy: &Policy,
     paths: &Paths,
@@ -36,7 +37,7 @@ pub(super) fn request(
             _ => {}
         }
     }
-    let found = devices(facts, node, paths);
+    let found = devices(access, node, paths);
     if found.is_empty() && facts.named.is_empty() && hooks.named.is_empty() {
         return Ok(by_hook);
     }
@@ -75,19 +76,18 @@ fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }
 
-/// The devices of the inventory whose own nodes are in the spec, or their nodes for displays.
-fn devices<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
+/// The devices that the container's mounts bring, which cannot be taken out.
+pub(super) fn mounted<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
+    let nodes = super::mounted::nodes(&Access::of(facts).mounts, paths);
+    devices(&Access { nodes, ..Access::default() }, node, paths)
+}
+
+/// The devices of the inventory whose own nodes can be opened, or their nodes for displays.
+fn devices<'a>(access: &Access, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
     let is_there = |device: &&Device| {
-        device.nodes.iter().chain(&device.card_node()).any(|own| {
-            let numbers = super::nodes::numbers(own, paths);
-            let numbers = numbers.map(|(major, minor)| (i64::from(major), i64::from(minor)));
-            facts.device_paths.iter().any(|there| {
-                // The type `u` means `c` (config-linux.md, "Devices").
-                let is_character = matches!(there.kind.as_str(), "" | "c" | "u");
-                let is_same = numbers.is_some() && there.major.zip(there.minor) == numbers;
-                there.path == own.path || (is_character && is_same)
-            })
-        })
+        let card = device.card_node();
+        let mut own = device.nodes.iter().chain(&card);
+        own.any(|own| access.opens(&own.path, super::nodes::numbers(own, paths)))
     };
     node.devices.iter().filter(is_there).collect()
 }

@@ -9,6 +9,7 @@ use crate::model::device::{Device, DeviceNode, Node};
 use crate::model::lease::Lease;
 use crate::model::order;
 use crate::paths::Paths;
+use crate::sys::char_drivers;
 use nix::sys::stat::{major, minor};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -121,7 +122,23 @@ pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<
         .collect()
 }
 
-/// The numbers of a node, if it is there.
+/// The numbers of a node, if it is there or will be once it is made.
 pub(super) fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
-    resolve(node, paths).ok().map(|node| (node.major, node.minor))
+    let made = resolve(node, paths).ok().map(|node| (node.major, node.minor));
+    made.or_else(|| to_be_made(node, paths))
+}
+
+/// NVIDIA's nodes are made by programs, maybe the container's own.
+fn to_be_made(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
+    if node.simulated.is_some() {
+        return None;
+    }
+    let minor = |prefix| node.path.strip_prefix(prefix)?.parse().ok();
+    let (minor, names): (u32, &[&str]) = match minor("/dev/nvidia") {
+        Some(minor) => (minor, &["nvidia", "nvidia-frontend"]),
+        None => (minor("/dev/nvidia-caps/nvidia-cap")?, &["nvidia-caps"]),
+    };
+    let drivers = char_drivers::registered(paths).ok()?;
+    let driver = drivers.iter().find(|driver| names.contains(&driver.name.as_str()))?;
+    Some((driver.major, minor))
 }

@@ -1,9 +1,9 @@
 //! What is ruled out by the container's spec, whatever devices are free: the same for a start and
 //! for `gpulease explain`.
 
-use super::nodes;
+use super::{injected, nodes};
 use crate::failure::Failure;
-use crate::injection::{Facts, SpecMount};
+use crate::injection::{Facts, Numbers, SpecMount};
 use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::paths::Paths;
@@ -25,15 +25,27 @@ pub fn permit(
     if let Some(fault) = privileged {
         return Err(denied(fault, "run the container without --privileged"));
     }
-    match open_major(facts, node, paths) {
-        Some(major) => Err(denied(
-            format!(
-                "a device rule of the container opens every device of major {major}, and with it GPUs that it is not granted"
-            ),
-            "leave out --device-cgroup-rule: each granted device has a rule of its own",
-        )),
-        None => Ok(()),
+    // What the engine injected is all that its rules and mounts open.
+    if request.source == Source::Injected {
+        return Ok(());
     }
+    if let Some(device) = injected::mounted(facts, node, paths).first() {
+        return Err(denied(
+            format!("a mount of the container opens GPU {}, granted or not", device.place()),
+            "leave out the mount: each granted device brings its own nodes",
+        ));
+    }
+    let Some(rule) = wide_rule(facts, node, paths) else { return Ok(()) };
+    let which = match rule.major {
+        Some(major) => format!("every device of major {major}"),
+        None => "devices of every major".to_owned(),
+    };
+    Err(denied(
+        format!(
+            "a device rule of the container opens {which}, and with it GPUs that it is not granted"
+        ),
+        "leave out --device-cgroup-rule: each granted device has a rule of its own",
+    ))
 }
 
 /// Whether the container's device rules and its want of capabilities and mounts hold it to the
@@ -42,7 +54,7 @@ pub fn permit(
 #[must_use]
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
     let admin = facts.privileged || facts.system_admin || facts.host_files;
-    let by_rules = request.source != Source::Injected || open_major(facts, node, paths).is_none();
+    let by_rules = request.source != Source::Injected || wide_rule(facts, node, paths).is_none();
     !admin
         && by_rules
         && (facts.own_pids || !facts.traces)
@@ -76,14 +88,16 @@ pub(super) fn denied(text: impl Into<String>, hint: &str) -> Failure {
     Failure::new(Code::PolicyDenied, text).hint(hint)
 }
 
-/// A major of GPUs of which a rule opens every minor.
-fn open_major(facts: &Facts, node: &Node, paths: &Paths) -> Option<u32> {
-    if facts.open_majors.is_empty() {
+/// A rule that opens more than one device, and GPUs among them.
+fn wide_rule(facts: &Facts, node: &Node, paths: &Paths) -> Option<Numbers> {
+    let rules = &facts.rules.opened;
+    if rules.iter().all(Numbers::are_one) {
         return None;
     }
     let own = node.devices.iter().flat_map(|device| &device.nodes);
-    let mut majors = own.filter_map(|node| Some(nodes::numbers(node, paths)?.0));
-    majors.find(|major| facts.open_majors.contains(&i64::from(*major)))
+    let numbers: Vec<_> = own.filter_map(|node| nodes::numbers(node, paths)).collect();
+    let is_wide = |rule: &&Numbers| !rule.are_one() && numbers.iter().any(|pair| rule.cover(*pair));
+    rules.iter().find(is_wide).copied()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod atomic;
 pub mod cgroup;
+pub(crate) mod char_drivers;
 pub mod checked;
 pub mod clock;
 #[cfg(feature = "cli")]

@@ -160,7 +160,7 @@ fn read_static(text: &str, path: &Path, paths: &Paths) -> Result<Node, Inventory
     let node = static_file::parse(text)
         .map_err(|problem| InventoryError::Invalid { path: path.into(), problem })?;
     let existing = static_file::simulated_numbers_exist(&node, &paths.sys)
-        .or_else(|| static_file::simulated_majors_registered(&node, &paths.proc));
+        .or_else(|| static_file::simulated_majors_registered(&node, paths));
     match existing {
         Some(number) => Err(InventoryError::NumberExists { path: path.into(), number }),
         None => Ok(node),

@@ -2,6 +2,8 @@
 //! device.
 
 use crate::model::device::{DeviceNode, Node, NodeNumbers};
+use crate::paths::Paths;
+use crate::sys::char_drivers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,16 +37,16 @@ pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber
 /// The first simulated node whose major number a driver has registered, per `<proc>/devices`.
 /// The file does not say which minors are in use, so any use of the major counts.
 #[must_use]
-pub fn simulated_majors_registered(node: &Node, proc: &Path) -> Option<ExistingNumber> {
+pub fn simulated_majors_registered(node: &Node, paths: &Paths) -> Option<ExistingNumber> {
     simulated(node).next()?;
-    let seen_in = proc.join("devices");
-    let registered = character_majors(&fs::read_to_string(&seen_in).ok()?);
-    simulated(node).find(|(_, numbers)| registered.contains(&numbers.major)).map(
+    let registered = char_drivers::registered(paths).ok()?;
+    let is_registered = |major| registered.iter().any(|driver| driver.major == major);
+    simulated(node).find(|(_, numbers)| is_registered(numbers.major)).map(
         |(path, NodeNumbers { major, minor })| ExistingNumber {
             path: path.to_owned(),
             major,
             minor,
-            seen_in,
+            seen_in: paths.proc.join("devices"),
         },
     )
 }
@@ -55,15 +57,6 @@ fn simulated(node: &Node) -> impl Iterator<Item = (&str, NodeNumbers)> {
     of_devices
         .chain(of_vendors)
         .filter_map(|DeviceNode { path, simulated }| Some((path.as_str(), (*simulated)?)))
-}
-
-/// The majors in the first section of `/proc/devices`; the second lists block devices.
-fn character_majors(text: &str) -> Vec<u32> {
-    text.lines()
-        .skip_while(|line| !line.starts_with("Character devices:"))
-        .skip(1)
-        .map_while(|line| line.split_whitespace().next()?.parse().ok())
-        .collect()
 }
 
 #[cfg(test)]
@@ -109,11 +102,12 @@ mod tests {
     fn majors_in_procfs_are_found() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("devices");
-        assert_eq!(simulated_majors_registered(&node(), root.path()), None);
+        let paths = Paths { proc: root.path().to_owned(), ..Paths::default() };
+        assert_eq!(simulated_majors_registered(&node(), &paths), None);
         fs::write(&path, "Character devices:\n  1 mem\n511 x\n\nBlock devices:\n195 y\n").unwrap();
-        assert_eq!(simulated_majors_registered(&node(), root.path()), None);
+        assert_eq!(simulated_majors_registered(&node(), &paths), None);
         fs::write(&path, "Character devices:\n  1 mem\n195 nvidia\n\nBlock devices:\n").unwrap();
-        let found = simulated_majors_registered(&node(), root.path()).unwrap();
+        let found = simulated_majors_registered(&node(), &paths).unwrap();
         assert_eq!((found.path.as_str(), found.seen_in), ("/dev/nvidia0", path));
     }
 }

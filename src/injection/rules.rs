@@ -1,0 +1,133 @@
+//! The device rules of a spec (config-linux.md, "Allowed Device list").
+
+use super::lenient::{Leaf, Members, skip};
+use super::spec_reader::text;
+use serde::de::MapAccess;
+
+/// Character devices by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// `None` for every major.
+    pub major: Option<i64>,
+    /// `None` for every minor.
+    pub minor: Option<i64>,
+}
+
+impl Numbers {
+    /// Whether a device is one of these.
+    #[must_use]
+    pub fn cover(&self, (major, minor): (u32, u32)) -> bool {
+        self.has_major(major) && self.minor.is_none_or(|own| own == i64::from(minor))
+    }
+
+    /// Whether devices of this major are among these.
+    #[must_use]
+    pub fn has_major(&self, major: u32) -> bool {
+        self.major.is_none_or(|own| own == i64::from(major))
+    }
+
+    /// Whether they are those of one device. A rule for it can be taken out.
+    #[must_use]
+    pub const fn are_one(&self) -> bool {
+        self.major.is_some() && self.minor.is_some()
+    }
+
+    /// Whether every container may open these: `null`, `zero`, `full`, `random` and `urandom`, the
+    /// terminals, `tun`. Engines write rules for them, and runc has its own.
+    const fn are_usual(self) -> bool {
+        matches!(
+            (self.major, self.minor),
+            (Some(1), Some(3 | 5 | 7 | 8 | 9)) | (Some(5 | 136..=143), _) | (Some(10), Some(200))
+        )
+    }
+}
+
+impl From<(u32, u32)> for Numbers {
+    fn from((major, minor): (u32, u32)) -> Self {
+        Self { major: Some(major.into()), minor: Some(minor.into()) }
+    }
+}
+
+/// What all rules together come to. Whether a later rule takes back what an earlier one opens is
+/// not weighed: open is the stricter reading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What they open beyond what every container may.
+    pub opened: Vec<Numbers>,
+    /// One opens everything as engines write it for `--privileged`, without a type: what a user
+    /// writes by `--device-cgroup-rule` has one.
+    pub privileged: bool,
+    /// One closes everything, so that only what others open is open.
+    pub closed: bool,
+}
+
+impl Rules {
+    pub(super) fn new(rules: impl Iterator<Item = Rule>) -> Self {
+        let mut all = Self::default();
+        for rule in rules {
+            match rule.numbers() {
+                Some(_) if !rule.allow => all.closed |= rule.has_no_number() || rule.has_no_type(),
+                Some(_) if rule.kind.is_empty() && rule.has_no_number() => all.privileged = true,
+                Some(numbers) if !numbers.are_usual() => all.opened.push(numbers),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// Whether one opens character devices of every driver.
+    pub(super) fn open_everything(&self) -> bool {
+        self.privileged || self.opened.iter().any(|numbers| numbers.major.is_none())
+    }
+}
+
+/// A rule.
+#[derive(Default)]
+pub(super) struct Rule {
+    allow: bool,
+    kind: String,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: String,
+}
+
+impl Rule {
+    /// The character devices whose reading or writing it is about. Engines let every container make
+    /// nodes, `c *:* m`, which opens none.
+    fn numbers(&self) -> Option<Numbers> {
+        let (reads, writes) = (self.access.contains('r'), self.access.contains('w'));
+        // To close one of the two is to leave the other open.
+        let counts = if self.allow { reads || writes } else { reads && writes };
+        match self.kind.as_str() {
+            _ if self.has_no_type() => Some(Numbers { major: None, minor: None }),
+            // The type `u` means `c` (config-linux.md, "Devices").
+            "c" | "u" if counts => Some(Numbers { major: self.major, minor: self.minor }),
+            _ => None,
+        }
+    }
+
+    /// Of such a rule, runc and crun regard neither the numbers nor the access.
+    fn has_no_type(&self) -> bool {
+        matches!(self.kind.as_str(), "" | "a")
+    }
+
+    const fn has_no_number(&self) -> bool {
+        self.major.is_none() && self.minor.is_none()
+    }
+}
+
+impl<'de> Members<'de> for Rule {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any".
+        let number = |leaf: Leaf<'_>| leaf.integer().filter(|number| *number >= 0);
+        match key {
+            "allow" => self.allow = matches!(map.next_value::<Leaf<'_>>()?, Leaf::Bool(true)),
+            "access" => self.access = text(map)?,
+            "type" => self.kind = text(map)?,
+            "major" => self.major = number(map.next_value()?),
+            "minor" => self.minor = number(map.next_value()?),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}

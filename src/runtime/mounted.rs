@@ -1,0 +1,78 @@
+//! The host's device nodes that a container gets by mounts of it.
+
+use crate::injection::{Access, Facts, SpecDevice, SpecMount};
+use crate::paths::Paths;
+use nix::sys::stat::{major, minor};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// How many files are looked at, and how deep below a mount's source. A host's `/dev` has some
+/// hundreds, of which GPUs' lie two deep at most.
+const FILES_MAX: usize = 20_000;
+const DEPTH_MAX: u32 = 3;
+
+/// What a spec lets its container open, with what its mounts bring.
+pub(super) fn access(facts: &Facts, paths: &Paths) -> Access {
+    let mut access = Access::of(facts);
+    let mounts = std::mem::take(&mut access.mounts);
+    access.nodes.extend(nodes(&mounts, paths));
+    access
+}
+
+/// The character devices among what these mounts show, under the host's paths.
+pub(super) fn nodes(mounts: &[SpecMount], paths: &Paths) -> Vec<SpecDevice> {
+    let mut found = Vec::new();
+    for mount in mounts {
+        let source = if mount.devices { paths.dev.clone() } else { real(&mount.source) };
+        // What is mounted below the source does not become closed with it.
+        if mount.closes_devices && source.starts_with(&paths.dev) {
+            continue;
+        }
+        let mut left = FILES_MAX;
+        // The way from `/` to `/dev` is long, and known.
+        let top = if paths.dev.starts_with(&source) { &paths.dev } else { &source };
+        look(top, DEPTH_MAX, &mut left, &mut |path| found.extend(node(path, paths)));
+    }
+    found
+}
+
+/// Engines pass on what a user wrote, which may lead over links.
+fn real(source: &str) -> PathBuf {
+    Path::new(source).canonicalize().unwrap_or_else(|_| source.into())
+}
+
+/// Calls for each character device. A file that is none costs nothing but its name, and a link
+/// leads nowhere else in the container than to what it finds there.
+fn look(path: &Path, depth: u32, left: &mut usize, found: &mut dyn FnMut(&Path)) {
+    let Ok(kind) = fs::symlink_metadata(path).map(|metadata| metadata.file_type()) else { return };
+    if kind.is_char_device() {
+        found(path);
+    }
+    if !kind.is_dir() || depth == 0 {
+        return;
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let Some(less) = left.checked_sub(1) else { return };
+        *left = less;
+        match entry.file_type() {
+            Ok(kind) if kind.is_char_device() => found(&entry.path()),
+            Ok(kind) if kind.is_dir() => look(&entry.path(), depth - 1, left, found),
+            _ => {}
+        }
+    }
+}
+
+fn node(path: &Path, paths: &Paths) -> Option<SpecDevice> {
+    let number = fs::symlink_metadata(path).ok()?.rdev();
+    let in_dev = path.strip_prefix(&paths.dev).ok().map(|rest| Path::new("/dev").join(rest));
+    Some(SpecDevice {
+        path: in_dev.as_deref().unwrap_or(path).to_str().unwrap_or_default().to_owned(),
+        kind: "c".to_owned(),
+        major: i64::try_from(major(number)).ok(),
+        minor: i64::try_from(minor(number)).ok(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! The drivers of character devices, in the first section of `/proc/devices`; the second lists
+//! block devices.
+
+use super::PathError;
+use crate::paths::Paths;
+use std::fs;
+
+/// A driver with its major number, of which it may have several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Driver {
+    pub(crate) major: u32,
+    pub(crate) name: String,
+}
+
+/// All that are registered.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn registered(paths: &Paths) -> Result<Vec<Driver>, PathError> {
+    let path = paths.proc.join("devices");
+    let text = fs::read_to_string(&path).map_err(PathError::new("read", &path))?;
+    let lines = text.lines().skip_while(|line| !line.starts_with("Character devices:")).skip(1);
+    let driver = |line: &str| {
+        let (major, name) = line.trim_start().split_once(' ')?;
+        Some(Driver { major: major.parse().ok()?, name: name.trim().to_owned() })
+    };
+    Ok(lines.map_while(driver).collect())
+}
