@@ -19,6 +19,8 @@ mod lab;
 mod access;
 #[path = "bundles/amd.rs"]
 mod amd;
+#[path = "bundles/caller.rs"]
+mod caller;
 #[path = "bundles/cdi.rs"]
 mod cdi;
 #[path = "bundles/chain.rs"]
@@ -50,6 +52,8 @@ everywhere! {
     access::what_was_injected_beside_a_grant_is_taken_out,
     access::a_group_that_owns_the_node_is_enough,
     amd::a_partition_is_leased_with_its_node_and_kfd_alone,
+    caller::a_process_file_stays_as_it_was,
+    caller::preserved_descriptors_are_the_callers,
     cdi::what_the_specs_say_comes_with_the_granted_device,
     life::a_lease_hangs_on_the_containers_init,
     life::the_end_of_a_foreground_run_releases,

@@ -132,8 +132,8 @@ fn env_of_exec(host: &Host, container: &str) -> Value {
     fs::write(&file, r#"{"args":["sh"],"env":["A=b"]}"#).unwrap();
     let mut exec = host.shim();
     exec.args(["exec", "--process"]).arg(&file).arg(container);
-    ok(exec.output().unwrap());
-    serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["env"].clone()
+    let said = ok(exec.output().unwrap());
+    serde_json::from_slice::<Value>(&said.stdout).unwrap()["env"].clone()
 }
 
 #[test]

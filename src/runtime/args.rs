@@ -3,8 +3,8 @@
 //! …) and crun; whatever is not understood is theirs.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// What the runtime is asked to do, as far as it concerns us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub enum Verb {
     Other,
     /// No verb, or one that is about no container: `features`, `list`, `spec`.
     None,
+}
+
+/// A file that was named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// What was named.
+    pub path: PathBuf,
+    /// Which of the forwarded words names it, and from which byte on.
+    pub place: (usize, usize),
 }
 
 /// One call of the shim.
@@ -49,7 +58,9 @@ pub struct Invocation {
     /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
     /// `exec --process`.
-    pub process: Option<PathBuf>,
+    pub process: Option<Given>,
+    /// `--preserve-fds`.
+    pub preserved: u32,
     /// The container.
     pub id: Option<String>,
 }
@@ -174,6 +185,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
         config_file: None,
         pid_file: None,
         process: None,
+        preserved: 0,
         id: None,
     };
     let mut args = args.into_iter();
@@ -204,18 +216,38 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
         } else {
             GLOBAL_VALUES.contains(&name.as_str())
         };
+        let length = word_length(&call);
+        let from = inline.as_ref().map_or(0, |value| length.saturating_sub(value.len()));
         let value = match inline {
             Some(value) => Some(value),
             None if wants_value => args.next().inspect(|next| call.forwarded.push(next.clone())),
             None => None,
         };
-        call.note(&name, value, in_verb);
+        call.note(&name, value, in_verb, from);
     }
     call
 }
 
+fn word_length(call: &Invocation) -> usize {
+    call.forwarded.last().map_or(0, |word| word.len())
+}
+
 impl Invocation {
-    fn note(&mut self, name: &str, value: Option<OsString>, in_verb: bool) {
+    /// The forwarded words with another file in the place of one that was given.
+    #[must_use]
+    pub fn with(&self, given: &Given, path: &Path) -> Vec<OsString> {
+        let mut words = self.forwarded.clone();
+        let (at, from) = given.place;
+        if let Some(word) = words.get_mut(at) {
+            let mut bytes = std::mem::take(word).into_vec();
+            bytes.truncate(from);
+            bytes.extend_from_slice(path.as_os_str().as_bytes());
+            *word = OsString::from_vec(bytes);
+        }
+        words
+    }
+
+    fn note(&mut self, name: &str, value: Option<OsString>, in_verb: bool, from: usize) {
         if !in_verb {
             match (name, value) {
                 ("root", value) => {
@@ -238,10 +270,18 @@ impl Invocation {
             "b" | "bundle" if makes => self.bundle = path,
             "f" | "config" if makes => self.config_file = path,
             "pid-file" if makes => self.pid_file = path,
-            "p" | "process" if self.verb == Verb::Exec => self.process = path,
+            "p" | "process" if self.verb == Verb::Exec => {
+                let place = (self.forwarded.len().saturating_sub(1), from);
+                self.process = path.map(|path| Given { path, place });
+            }
+            "preserve-fds" => self.preserved = number(path.as_deref()),
             _ => {}
         }
     }
+}
+
+fn number(text: Option<&Path>) -> u32 {
+    text.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -285,7 +325,7 @@ mod tests {
     #[test]
     fn exec_stops_at_the_id() {
         let call = call("exec --process /tmp/p --detach --pid-file /f -u 1:2 c1 --process /other");
-        assert_eq!(call.process, Some("/tmp/p".into()));
+        assert_eq!(call.process.map(|given| given.path), Some("/tmp/p".into()));
         assert_eq!(call.id.as_deref(), Some("c1"));
         assert_eq!(call.pid_file, None);
     }

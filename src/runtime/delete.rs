@@ -17,7 +17,7 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
     // The nonce is read before the container is removed: afterwards the same id may start again.
     let lease = match shim.lease() {
         Some(lease) if lease.state != LeaseState::Grace => lease,
-        _ => return shim.become_runtime(),
+        _ => return shim.become_runtime(None),
     };
     failpoint::hit("delete.before-runtime");
     let status =

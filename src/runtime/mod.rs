@@ -33,6 +33,7 @@ use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
 use args::{Invocation, Verb};
 use report::{one_line, report};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,18 +62,21 @@ fn run(call: &Invocation) -> Result<ExitCode, Failure> {
     match call.verb {
         Verb::Create | Verb::Run | Verb::Restore => {
             let leased = create::prepare(&shim)?;
-            let Err(failure) = shim.become_runtime() else { return Ok(ExitCode::FAILURE) };
+            let Err(failure) = shim.become_runtime(None) else { return Ok(ExitCode::FAILURE) };
             return Err(match leased.map(|leased| leased.take_back()) {
                 Some(Err(error)) => failure.hint(one_line(&error)),
                 _ => failure,
             });
         }
         Verb::Delete => return delete::delete(&shim),
-        Verb::Exec => exec::prepare(&shim)?,
+        Verb::Exec => {
+            let words = exec::prepare(&shim)?;
+            return shim.become_runtime(words);
+        }
         Verb::Version => return shim.version(),
         Verb::Other | Verb::None => {}
     }
-    shim.become_runtime()
+    shim.become_runtime(None)
 }
 
 impl<'a> Shim<'a> {
@@ -86,8 +90,10 @@ impl<'a> Shim<'a> {
         Ok(Self { call, host, runtime, runtime_fault })
     }
 
-    fn become_runtime(&self) -> Result<ExitCode, Failure> {
-        let error = match become_program(&self.runtime, &self.call.forwarded) {
+    /// With the engine's words, or with those in which a file has another one in its place.
+    fn become_runtime(&self, words: Option<Vec<OsString>>) -> Result<ExitCode, Failure> {
+        let words = words.as_ref().unwrap_or(&self.call.forwarded);
+        let error = match become_program(&self.runtime, words) {
             Ok(never) => match never {},
             Err(error) => error,
         };

@@ -131,6 +131,17 @@ pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     read_regular(path, max, 0, |_| None)
 }
 
+/// What the caller named by its path, read as the program would read it for which it was meant: a
+/// pipe to its end, which is waited for. Never under the lock.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] for more than `max` bytes; else the system's.
+pub fn read_stream(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open(path)?;
+    read_at_most(&file, &file.metadata()?, max)
+}
+
 /// The bytes of a regular file of root's or the effective user's: a symbolic link or a file of
 /// another user is damage. `None` if there is no such file.
 ///
@@ -181,7 +192,7 @@ fn read_regular(
     read_at_most(&file, &metadata, max).map(Some)
 }
 
-/// All bytes of a regular file, which may have grown since it was looked at.
+/// All bytes of a file, which may have grown since it was looked at.
 fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8>> {
     let too_large = || {
         let what = format!("it is larger than {max} bytes");

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exec;
 pub mod failpoint;
 pub mod gpu_users;
+pub mod handed;
 pub mod identity;
 pub mod in_root;
 pub mod kernel_file;

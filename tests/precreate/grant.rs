@@ -96,8 +96,8 @@ fn a_shim_takes_the_grant_over() {
         assert_eq!(host.records().len(), 1);
         // Its exec and its delete know the container.
         fs::write(web.path("process.json"), r#"{"env":["CUDA_VISIBLE_DEVICES=all"]}"#).unwrap();
-        shim(&["exec", "--process", "process.json"]);
-        let process = web.spec("process.json").to_string();
+        let process = shim(&["exec", "--process", "process.json"]).stdout;
+        let process = String::from_utf8(process).unwrap();
         assert!(process.contains(lease.devices[0].uuid.as_str()), "{process}");
         shim(&["delete", "--force"]);
         assert!(host.leases().is_empty());
