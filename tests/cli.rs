@@ -122,7 +122,7 @@ fn devices_are_listed_with_what_is_free_of_them() {
     let keys: Vec<&str> = devices[0].as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "uuid index vendor model memory_total_bytes memory_reserved_bytes \
                     memory_capacity_bytes memory_free_bytes milli_free pci numa_node mig_mode \
-                    mig queryable fault healthy ailment busy arch brand compute_units xccs \
+                    mig ambiguous queryable fault healthy ailment busy arch brand compute_units xccs \
                     partition persistence compute_mode ecc simulated leases";
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(devices[0]["milli_free"], 0);

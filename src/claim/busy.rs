@@ -8,7 +8,7 @@ use crate::isolation::mps;
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState, Owner};
 use crate::request::policy::Busy;
-use crate::store::Corrupt;
+use crate::store::{Corrupt, Witness};
 use crate::sys::gpu_users::User;
 use crate::sys::identity::Here;
 use crate::sys::proc::{self, Life};
@@ -39,7 +39,7 @@ impl Swept {
             return Outsiders::default();
         }
         let daemons = Daemons::look(crowd.users, ground);
-        let is_outside = |user: &&User| !self.has(user, ground) && !daemons.have(user);
+        let is_outside = |user: &&User| !self.has(user) && !daemons.have(user);
         for user in crowd.users.iter().filter(is_outside) {
             for device in user.devices.keys() {
                 let outsider = Outsider { pid: user.pid, name: user.name.clone() };
@@ -55,8 +55,10 @@ impl Swept {
         self.leases.iter().find(|lease| is_inside(user, lease, self.pid_namespace))
     }
 
-    fn has(&self, user: &User, ground: Ground<'_>) -> bool {
-        let unreadable = |corrupt: &Corrupt| is_inside_unreadable(user, corrupt, ground);
+    fn has(&self, user: &User) -> bool {
+        // Of a lease that cannot be read only the bundle's record is left.
+        let is_inside = |witness: &Witness| is_in(user, witness.cgroup.as_deref());
+        let unreadable = |c: &Corrupt| self.witnesses.of(&c.key).iter().any(is_inside);
         self.lease_of(user).is_some() || self.corrupt.iter().any(unreadable)
     }
 }
@@ -99,12 +101,6 @@ fn is_inside(user: &User, lease: &Lease, ours: Option<u64>) -> bool {
         && ours == Some(owner.pid_namespace)
         && user.ancestors.contains(&owner.pid);
     lease.state != LeaseState::Grace && (descends || is_in(user, lease.cgroup.as_deref()))
-}
-
-/// The same for a lease of which only the bundle's record is left.
-fn is_inside_unreadable(user: &User, corrupt: &Corrupt, ground: Ground<'_>) -> bool {
-    let bundles = ground.store.bundles_of(&corrupt.key);
-    bundles.iter().any(|bundle| is_in(user, bundle.cgroup.as_deref()))
 }
 
 fn is_in(user: &User, cgroup: Option<&str>) -> bool {

@@ -79,7 +79,7 @@ pub fn create(
     refuse_if_alive(&swept, &claimant.key)?;
     let snapshot = Snapshot {
         node,
-        holds: swept.holds(Some(&claimant.key), node, ground),
+        holds: swept.holds(Some(&claimant.key), node),
         prefer,
         cordoned: BTreeSet::new(),
         outsiders: swept.outsiders(claimant.crowd, ground),

@@ -1,11 +1,10 @@
 //! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
 //! empty; whatever cannot be judged is alive.
 
-use super::Ground;
 use super::evidence::{self, Evidence};
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
 use crate::paths::Paths;
-use crate::store::Corrupt;
+use crate::store::{Corrupt, Witnesses};
 use crate::sys::identity::Here;
 use crate::sys::proc::{self, Life};
 use crate::sys::{cgroup, clock};
@@ -96,13 +95,19 @@ fn cgroup_is_empty(lease: &Lease) -> bool {
 /// Judges the container of a record that cannot be read, by what else is known of it: the low-level
 /// runtime's state, and the cgroup that we noted when we edited its bundle.
 #[must_use]
-pub fn holder_of_corrupt(corrupt: &Corrupt, now: SystemTime, ground: Ground<'_>) -> Holder {
+pub fn holder_of_corrupt(
+    corrupt: &Corrupt,
+    now: SystemTime,
+    witnesses: &Witnesses,
+    paths: &Paths,
+) -> Holder {
     let in_cgroup = || {
-        let bundles = ground.store.bundles_of(&corrupt.key);
-        let mut cgroups = bundles.iter().filter_map(|bundle| bundle.cgroup.as_deref());
+        let known = witnesses.of(&corrupt.key).iter();
+        let mut cgroups = known.filter_map(|witness| witness.cgroup.as_deref());
         cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
     };
-    if evidence::is_alive_or_unreadable(&corrupt.key, ground.paths) || in_cgroup() {
+    let alive = evidence::is_alive_or_unreadable(&corrupt.key, paths) || in_cgroup();
+    if alive || witnesses.is_cut_off() {
         return Holder::Alive;
     }
     let age = corrupt.modified.and_then(|modified| now.duration_since(modified).ok());

@@ -143,7 +143,9 @@ pub fn release_by_name(
         }
         Entry::Corrupt(corrupt) => {
             let now = SystemTime::now();
-            if !force && alive(liveness::holder_of_corrupt(corrupt, now, ground)) {
+            let known = ground.store.witnesses([&entry]);
+            let holder = liveness::holder_of_corrupt(corrupt, now, &known, ground.paths);
+            if !force && alive(holder) {
                 return Err(ClaimError::corrupt(corrupt));
             }
             ledger.set_aside(&corrupt.key)?;

@@ -108,7 +108,7 @@ pub fn resize(
     swept.leases.retain(|other| other.nonce != before.nonce);
     let snapshot = Snapshot {
         node,
-        holds: swept.holds(None, node, ground),
+        holds: swept.holds(None, node),
         prefer: BTreeSet::new(),
         cordoned: BTreeSet::new(),
         outsiders: Outsiders::default(),

@@ -10,7 +10,7 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text;
-use crate::store::{Corrupt, Entry, Ledger};
+use crate::store::{Corrupt, Entry, Ledger, Witnesses};
 use crate::sys::cgroup;
 use crate::sys::identity::Here;
 use std::time::SystemTime;
@@ -22,6 +22,8 @@ pub struct Swept {
     pub leases: Vec<Lease>,
     /// Unreadable records whose container may be alive.
     pub corrupt: Vec<Corrupt>,
+    /// What else is known of their containers.
+    pub witnesses: Witnesses,
     /// The dead, of whose leases nothing is left.
     pub dead: Vec<Lease>,
     /// Among those that were taken back, a grace of theirs left or not, were some with a place at an
@@ -76,7 +78,8 @@ fn judge(
     mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, ClaimError>,
 ) -> Result<Swept, ClaimError> {
     let here = Here::look(ground.paths);
-    let mut swept = Swept { pid_namespace: here.pid_namespace, ..Swept::default() };
+    let witnesses = ground.store.witnesses(&entries);
+    let mut swept = Swept { pid_namespace: here.pid_namespace, witnesses, ..Swept::default() };
     for entry in entries {
         match entry {
             Entry::Lease(lease) => match liveness::holder_here(&lease, &here, ground.paths) {
@@ -96,7 +99,9 @@ fn judge(
                 }
             },
             Entry::Corrupt(corrupt) => {
-                match liveness::holder_of_corrupt(&corrupt, SystemTime::now(), ground) {
+                let now = SystemTime::now();
+                let witnesses = &swept.witnesses;
+                match liveness::holder_of_corrupt(&corrupt, now, witnesses, ground.paths) {
                     Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
                     Holder::Alive | Holder::AliveAs(_) => swept.corrupt.push(corrupt),
                 }
@@ -126,7 +131,7 @@ impl Swept {
     /// What is held, as the allocator wants it. The grace of `key` itself does not count: those
     /// are its own devices.
     #[must_use]
-    pub fn holds(&self, key: Option<&LeaseKey>, node: &Node, ground: Ground<'_>) -> Vec<Hold> {
+    pub fn holds(&self, key: Option<&LeaseKey>, node: &Node) -> Vec<Hold> {
         let mut holds = Vec::new();
         for lease in &self.leases {
             let own = key.is_some() && lease.key().ok().as_ref() == key;
@@ -138,9 +143,36 @@ impl Swept {
             let manner = |leased: &LeasedDevice| manner(lease, leased);
             holds.extend(holds_of(&lease.devices, node, &holder, grace, manner));
         }
+        holds.extend(self.holds_of_corrupt(node));
+        holds
+    }
+
+    /// Records that cannot be read still hold their devices: those that the bundles' records name,
+    /// or, where that is not certain either, every device of the node, which one hold of each is
+    /// enough for. Giving one away that is in use is worse than refusing a start.
+    fn holds_of_corrupt(&self, node: &Node) -> Vec<Hold> {
+        let mut holds = Vec::new();
+        let mut unknown: Vec<&Corrupt> = Vec::new();
         for corrupt in &self.corrupt {
-            holds.extend(holds_of_corrupt(corrupt, node, ground));
+            let devices = self.witnesses.devices_of(&corrupt.key).unwrap_or_default();
+            let holder = describe_corrupt(corrupt, 0);
+            let before = holds.len();
+            holds.extend(holds_of(devices, node, &holder, false, |_| Manner::default()));
+            if holds.len() == before {
+                unknown.push(corrupt);
+            }
         }
+        let Some((first, others)) = unknown.split_first() else { return holds };
+        let holder = describe_corrupt(first, others.len());
+        holds.extend(node.devices.iter().map(|device| Hold {
+            device: device.uuid.clone(),
+            milli: MilliGpu::WHOLE,
+            memory: Bytes(u64::MAX),
+            sharing: Sharing::Exclusive,
+            holder: holder.clone(),
+            grace: false,
+            manner: Manner::default(),
+        }));
         holds
     }
 }
@@ -161,15 +193,15 @@ fn manner(lease: &Lease, leased: &LeasedDevice) -> Manner {
 
 /// What leased devices hold of the devices that the inventory has now. A device that is in the
 /// inventory under another name is held all the same.
-fn holds_of(
-    leased: &[LeasedDevice],
+fn holds_of<'l>(
+    leased: impl IntoIterator<Item = &'l LeasedDevice>,
     node: &Node,
     holder: &str,
     grace: bool,
     manner: impl Fn(&LeasedDevice) -> Manner,
 ) -> Vec<Hold> {
     let pairs = leased
-        .iter()
+        .into_iter()
         .flat_map(|leased| leased.among(&node.devices).map(move |device| (leased, device)));
     pairs
         .map(|(leased, device)| Hold {
@@ -184,33 +216,15 @@ fn holds_of(
         .collect()
 }
 
-/// A record that cannot be read still holds its devices: those that the bundle's record names,
-/// or, if that is lost too, every device of the node. Giving one away that is in use is worse
-/// than refusing a start.
-fn holds_of_corrupt(corrupt: &Corrupt, node: &Node, ground: Ground<'_>) -> Vec<Hold> {
-    let holder = format!(
-        "the unreadable lease record of container {} (corrupt-lease)",
-        short_id(corrupt.key.container_id.as_str())
-    );
-    let known: Vec<Hold> = ground
-        .store
-        .bundles_of(&corrupt.key)
-        .iter()
-        .flat_map(|bundle| holds_of(&bundle.devices, node, &holder, false, |_| Manner::default()))
-        .collect();
-    if !known.is_empty() {
-        return known;
+/// `the unreadable lease record of container web (corrupt-lease)`, or of it and others.
+fn describe_corrupt(corrupt: &Corrupt, others: usize) -> String {
+    let container = short_id(corrupt.key.container_id.as_str());
+    match others {
+        0 => format!("the unreadable lease record of container {container} (corrupt-lease)"),
+        _ => format!(
+            "the unreadable lease records of container {container} and {others} more (corrupt-lease)"
+        ),
     }
-    let all = node.devices.iter().map(|device| Hold {
-        device: device.uuid.clone(),
-        milli: MilliGpu::WHOLE,
-        memory: Bytes(u64::MAX),
-        sharing: Sharing::Exclusive,
-        holder: holder.clone(),
-        grace: false,
-        manner: Manner::default(),
-    });
-    all.collect()
 }
 
 /// A lease in a refusal: `lease l-5f1c09ab77de of container web (docker) since 2026-…`.
@@ -230,4 +244,75 @@ pub fn describe(lease: &Lease) -> String {
 pub fn short_id(id: &str) -> &str {
     let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::busy::Crowd;
+    use crate::model::device::Vendor;
+    use crate::model::fixtures::device;
+    use crate::model::id::{ContainerId, Nonce};
+    use crate::request::policy::Busy;
+    use crate::store::tests::{lease, store};
+    use crate::store::{BundleRecord, READS};
+    use crate::sys::gpu_users::User;
+    use std::fs;
+
+    const CORRUPT: usize = 30;
+    const BUNDLES: usize = 50;
+
+    #[test]
+    fn bundles_are_read_once_for_all_damaged_records() {
+        let (dir, store, paths) = store();
+        let key = |id: usize| {
+            LeaseKey::new("/run/none", ContainerId::new(&format!("c{id}")).unwrap()).unwrap()
+        };
+        for id in 0..BUNDLES {
+            let record = BundleRecord {
+                nonce: Nonce::new(&"ab".repeat(16)).unwrap(),
+                key: key(id),
+                bundle: format!("/b/{id}"),
+                devices: lease("web", "/run/none").devices,
+                cgroup: None,
+                undo: serde_json::from_str("{}").unwrap(),
+                earlier: None,
+            };
+            store.put_bundle(&record).unwrap();
+        }
+        for id in 0..CORRUPT {
+            let file = format!("{}.json", key(id).file_stem());
+            fs::write(dir.path().join("gpulease/leases").join(file), "{").unwrap();
+        }
+        let mut devices = ["GPU-1", "GPU-2"].map(|uuid| device(uuid, Vendor::Nvidia));
+        devices[1].pci.bus = 2;
+        let node = Node { devices: devices.to_vec(), ..Node::default() };
+        let user = User {
+            pid: 1,
+            name: None,
+            devices: [(node.devices[0].uuid.clone(), None)].into(),
+            cgroup: Some("/x".into()),
+            ancestors: vec![1],
+        };
+        let ground = Ground { paths: &paths, store: &store };
+        let read = |what: &dyn Fn() -> Swept| {
+            READS.set(0);
+            let swept = what();
+            assert_eq!(swept.corrupt.len(), CORRUPT);
+            let holds = swept.holds(None, &node);
+            let crowd = Crowd { users: std::slice::from_ref(&user), policy: Busy::Avoid };
+            assert_eq!(swept.outsiders(crowd, ground).on.len(), 1);
+            assert!(holds.iter().all(|hold| hold.device.as_str() == "GPU-1"));
+            assert_eq!((holds.len(), READS.get()), (CORRUPT, BUNDLES));
+        };
+        read(&|| sweep(&store.lock(std::time::Duration::ZERO, &paths).unwrap(), ground).unwrap());
+        read(&|| survey(ground).unwrap());
+
+        // Where nothing is known of them, one hold of each device does for all.
+        fs::remove_dir_all(dir.path().join("gpulease/bundles")).unwrap();
+        let holds = survey(ground).unwrap().holds(None, &node);
+        let held: Vec<&str> = holds.iter().map(|hold| hold.device.as_str()).collect();
+        assert_eq!(held, ["GPU-1", "GPU-2"]);
+        assert!(holds[0].holder.contains(" of container c0 and 29 more"), "{}", holds[0].holder);
+    }
 }

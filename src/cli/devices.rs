@@ -64,7 +64,7 @@ pub(super) fn snapshot<'a>(
     let crowd = Crowd { users: &users.list, policy: context.config.policy.busy };
     Snapshot {
         node,
-        holds: swept.holds(None, node, ground),
+        holds: swept.holds(None, node),
         outsiders: swept.outsiders(crowd, ground),
         ..Snapshot::idle(node)
     }

@@ -13,7 +13,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
-use crate::store::{Corrupt, Entry};
+use crate::store::{Corrupt, Entry, Witnesses};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -27,7 +27,9 @@ pub(super) fn leases(
 ) -> Result<Answer, Failure> {
     let mut leases = Vec::new();
     let mut corrupt = Vec::new();
-    for entry in context.entries()? {
+    let entries = context.entries()?;
+    let witnesses = context.store.witnesses(&entries);
+    for entry in entries {
         match entry {
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
@@ -44,7 +46,7 @@ pub(super) fn leases(
     });
     let json = json!({
         "leases": leases.iter().map(Seen::json).collect::<Vec<_>>(),
-        "corrupt": corrupt.iter().map(|record| corrupt_json(record, context)).collect::<Vec<_>>(),
+        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, context)).collect::<Vec<_>>(),
     });
     let mut text =
         if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
@@ -117,8 +119,9 @@ impl Seen {
     }
 }
 
-fn corrupt_json(record: &Corrupt, context: &Context) -> Value {
-    let holder = liveness::holder_of_corrupt(record, SystemTime::now(), context.ground());
+fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, context: &Context) -> Value {
+    let now = SystemTime::now();
+    let holder = liveness::holder_of_corrupt(record, now, witnesses, &context.paths);
     json!({
         "container_id": record.key.container_id,
         "runtime_root": record.key.runtime_root,

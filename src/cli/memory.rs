@@ -31,7 +31,7 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
         .zip(free)
         .map(|(device, (_, free))| Row {
             device,
-            leased: leased(device, &swept, &node, context),
+            leased: leased(device, &swept, &node),
             usage: usage.get(&device.uuid),
             // What a GPU in MIG mode has is its instances'.
             free: device.capacity().filter(|_| !device.is_in_mig_mode()).map(|_| free),
@@ -82,9 +82,9 @@ impl Row<'_> {
 }
 
 /// The sum of the leases on the device itself; those in their grace hold nothing.
-fn leased(device: &Device, swept: &Swept, node: &Node, context: &Context) -> Option<Bytes> {
+fn leased(device: &Device, swept: &Swept, node: &Node) -> Option<Bytes> {
     let capacity = device.capacity()?;
-    let holds = swept.holds(None, node, context.ground());
+    let holds = swept.holds(None, node);
     let here = holds.iter().filter(|hold| hold.device == device.uuid && !hold.grace);
     let sum = here.map(|hold| hold.memory).fold(Bytes(0), Bytes::saturating_add);
     // An unreadable record holds all that there is.

@@ -65,7 +65,7 @@ const MAX_BYTES: u64 = 65 << 20;
 const FORGETTING: Duration = Duration::from_millis(20);
 
 impl Store {
-    fn bundles_dir(&self) -> PathBuf {
+    pub(super) fn bundles_dir(&self) -> PathBuf {
         self.run.join("bundles")
     }
 
@@ -111,18 +111,11 @@ impl Store {
         }
     }
 
-    /// Every record of a container's bundles.
-    #[must_use]
-    pub fn bundles_of(&self, key: &LeaseKey) -> Vec<BundleRecord> {
-        let records = self.bundle_files().filter_map(|path| read_bundle(&path));
-        records.filter(|record| record.key == *key).collect()
-    }
-
     /// Forgets the bundles that are gone from disk. Engines make a bundle directory per container,
     /// so this is what keeps `bundles/` small.
     pub fn forget_gone_bundles(&self) {
         let start = Instant::now();
-        for path in self.bundle_files() {
+        for path in self.bundle_files().into_iter().flatten().flatten() {
             if start.elapsed() > FORGETTING {
                 return;
             }
@@ -133,11 +126,17 @@ impl Store {
         }
     }
 
-    fn bundle_files(&self) -> impl Iterator<Item = PathBuf> {
-        let listing = fs::read_dir(self.bundles_dir()).into_iter().flatten().flatten();
-        listing
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+    pub(super) fn bundle_files(
+        &self,
+    ) -> io::Result<impl Iterator<Item = io::Result<PathBuf>> + use<>> {
+        let listing = match fs::read_dir(self.bundles_dir()) {
+            Ok(listing) => Some(listing),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let paths = listing.into_iter().flatten().map(|entry| Ok(entry?.path()));
+        let is_record = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
+        Ok(paths.filter(move |path| path.as_ref().map_or(true, is_record)))
     }
 }
 

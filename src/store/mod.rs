@@ -17,10 +17,12 @@
 pub mod bundles;
 mod ledger;
 mod record;
+mod witnesses;
 
 pub use bundles::{BundleRecord, Edit};
 pub use ledger::Ledger;
 pub use record::{Corrupt, Entry};
+pub use witnesses::{Witness, Witnesses};
 
 use crate::model::id::LeaseKey;
 use crate::model::order;
@@ -246,6 +248,9 @@ fn check_owner(dir: &Path) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) use witnesses::READS;
 
 #[cfg(test)]
 pub(crate) mod tests;

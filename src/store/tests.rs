@@ -54,7 +54,7 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
     }
 }
 
-fn store() -> (tempfile::TempDir, Store, Paths) {
+pub(crate) fn store() -> (tempfile::TempDir, Store, Paths) {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("gpulease");
     fs::create_dir(&run).unwrap();

@@ -3,7 +3,6 @@
 use super::finding::{Findings, plain, quoted};
 use super::limits;
 use super::subject::Subject;
-use crate::claim::Ground;
 use crate::claim::liveness::{self, Holder};
 use crate::claim::sweep::short_id;
 use crate::cli::words;
@@ -54,7 +53,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
 
 fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
     let here = Here::look(&subject.paths);
-    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let witnesses = subject.store.witnesses(&entries);
     let mut dead = 0;
     for entry in entries {
         match entry {
@@ -63,7 +62,8 @@ fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
                 Holder::Alive | Holder::AliveAs(_) => limits::check(&lease, subject, found),
             },
             Entry::Corrupt(record) => {
-                let judged = liveness::holder_of_corrupt(&record, SystemTime::now(), ground);
+                let now = SystemTime::now();
+                let judged = liveness::holder_of_corrupt(&record, now, &witnesses, &subject.paths);
                 // What the low-level runtime knows of it can be asked only on the host itself.
                 let is_here = subject.paths.root == Path::new("/");
                 let consequence = if judged == Holder::Dead && is_here {

@@ -72,7 +72,7 @@ pub(super) fn find(
 ) -> Result<Vec<Target>, Failure> {
     let node = context.inventory()?.node;
     let holds = match context.survey() {
-        Ok(swept) => swept.holds(None, &node, context.ground()),
+        Ok(swept) => swept.holds(None, &node),
         // Only to warn; but what is destroyed has to be known not to be leased.
         Err(failure) if replace => return Err(failure),
         Err(_) => Vec::new(),

@@ -35,7 +35,7 @@ pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer
     // Under the lock: whoever is recorded later attaches later, and sets the limits again.
     let swept = settled(context)?;
     if !order.per_lease {
-        refuse_unread(context, &swept, &order.device)?;
+        refuse_unread(&swept, &order.device)?;
     }
     let others: Vec<&Lease> = leases_of(&swept, &order.daemon);
     let others: Vec<&Lease> = others.into_iter().filter(|other| other.id != lease.id).collect();

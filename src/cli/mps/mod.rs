@@ -85,11 +85,10 @@ fn settled(context: &Context) -> Result<Swept, Failure> {
 
 /// The container of a record that cannot be read, if that may have a place at a daemon of this device:
 /// its bundle's record names the device, or there is none. What it was promised nobody knows.
-fn unread(context: &Context, swept: &Swept, device: &str) -> Option<String> {
+fn unread(swept: &Swept, device: &str) -> Option<String> {
     let may_have = |corrupt: &&Corrupt| {
-        let bundles = context.store.bundles_of(&corrupt.key);
-        let mut devices = bundles.iter().flat_map(|bundle| &bundle.devices).peekable();
-        devices.peek().is_none() || devices.any(|leased| leased.uuid.as_str() == device)
+        let devices = swept.witnesses.devices_of(&corrupt.key);
+        devices.is_none_or(|all| all.iter().any(|leased| leased.uuid.as_str() == device))
     };
     let corrupt = swept.corrupt.iter().find(may_have)?;
     let container = short_id(corrupt.key.container_id.as_str());
@@ -97,8 +96,8 @@ fn unread(context: &Context, swept: &Swept, device: &str) -> Option<String> {
 }
 
 /// Limits are not set without knowing of all whom they are for.
-fn refuse_unread(context: &Context, swept: &Swept, device: &DeviceId) -> Result<(), Fault> {
-    let Some(container) = unread(context, swept, device.as_str()) else { return Ok(()) };
+fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Fault> {
+    let Some(container) = unread(swept, device.as_str()) else { return Ok(()) };
     Err(Fault::new(format!("the MPS daemon of {device} may serve {container}"))
         .hint("stop that container; `gpulease doctor` shows the record"))
 }

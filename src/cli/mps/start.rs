@@ -32,7 +32,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     let _lock = place.lock(timeout, &context.paths)?;
     refuse_foreign(context, &device)?;
     let swept = settled(context)?;
-    refuse_unread(context, &swept, &device.uuid)?;
+    refuse_unread(&swept, &device.uuid)?;
     let leases = leases_of(&swept, place.name());
     let is_pinned = |lease: &&Lease| lease.mps.as_ref().is_some_and(|seat| seat.pinned);
     let order = Order {

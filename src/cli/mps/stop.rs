@@ -81,7 +81,7 @@ fn check(context: &Context, place: &Place, force: bool) -> Result<Seen, Failure>
     let seen = look(place, &context.paths);
     let leases = users(&swept, place, &seen, &context.paths);
     let device = seen.journal.as_ref().map_or(place.name(), |journal| journal.device.as_str());
-    let unread = unread(context, &swept, device);
+    let unread = unread(&swept, device);
     if !force && (!leases.is_empty() || unread.is_some()) {
         let by = match unread {
             Some(container) if leases.is_empty() => format!("may be used by {container}"),
