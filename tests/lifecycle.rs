@@ -160,6 +160,26 @@ fn a_container_that_nobody_bound_is_found_alive() {
     ok(host.start("next", ALL));
 }
 
+/// As a runtime leaves them that runs containers in the foreground: it deletes them without us.
+#[test]
+fn grants_forget_bundles_that_no_delete_forgot() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    ok(host.start("web", WHOLE));
+    let records = host.run_dir().join("bundles");
+    let all = || fs::read_dir(&records).unwrap().flatten().map(|entry| entry.path());
+    let record = fs::read_to_string(all().next().unwrap()).unwrap();
+    let bundle = host.path("bundles/web").display().to_string();
+    for number in 0..100 {
+        let gone = record.replace(&bundle, &format!("/gone/{number}"));
+        fs::write(records.join(format!("{number:016x}.json")), gone).unwrap();
+    }
+    ok(host.start("next", WHOLE));
+    // Web's may be among those that were looked at.
+    let left = all().count();
+    assert!((94..=95).contains(&left), "{left}");
+}
+
 #[test]
 fn the_same_bundle_twice_carries_only_the_second_grant() {
     needs_root!();

@@ -59,9 +59,7 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     };
     match start::prepare(&host, &hook, spec, facts)? {
         Outcome::Untouched(spec) => hand_on(&spec)?,
-        Outcome::Cleaned => {}
-        // Podman says nothing when a container is gone, so nobody else would.
-        Outcome::Granted(_) => host.store().forget_gone_bundles(),
+        Outcome::Cleaned | Outcome::Granted(_) => {}
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
     if let Err(failure) = let_go(shim, ground, &lease) {
         let _ = writeln!(io::stderr(), "{}", one_line(&failure));
     }
-    store.forget_gone_bundles();
+    store.forget_bundles();
     Ok(exit_code(status))
 }
 

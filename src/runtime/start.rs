@@ -309,6 +309,7 @@ impl<'a> Start<'a> {
             });
         }
         failpoint::hit("create.edited");
+        store.forget_some_bundles(&lease.nonce);
         Ok(())
     }
 

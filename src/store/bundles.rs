@@ -64,6 +64,16 @@ const MAX_BYTES: u64 = 65 << 20;
 /// The most time that a delete spends on forgetting: the rest waits for the next.
 const FORGETTING: Duration = Duration::from_millis(20);
 
+/// Up to these no grant looks at what it could forget.
+const FEW: usize = 64;
+
+/// Of more than these, only those of containers with a lease stay. A bundle that lies there and is
+/// forgotten is started again as after a reboot.
+const MANY: usize = 1024;
+
+/// As many a grant looks at: it makes one.
+const LOOKS: usize = 8;
+
 impl Store {
     pub(super) fn bundles_dir(&self) -> PathBuf {
         self.run.join("bundles")
@@ -113,17 +123,43 @@ impl Store {
 
     /// Forgets the bundles that are gone from disk. Engines make a bundle directory per container,
     /// so this is what keeps `bundles/` small.
-    pub fn forget_gone_bundles(&self) {
+    pub fn forget_bundles(&self) {
         let start = Instant::now();
-        for path in self.bundle_files().into_iter().flatten().flatten() {
-            if start.elapsed() > FORGETTING {
-                return;
-            }
-            if read_place(&path).is_some_and(|place| is_gone(Path::new(&place.bundle))) {
-                // What stays is found again at the next deletion.
-                let _ = atomic::remove(&path);
+        let files = self.all_bundle_files();
+        let in_time = |_: &&PathBuf| start.elapsed() <= FORGETTING;
+        self.forget(files.iter().take_while(in_time), files.len());
+    }
+
+    /// The same for some of them, at a grant: no `delete` may ever come, as of a runtime that runs
+    /// a container in the foreground. Which ones, the grant's nonce says, so that it is the turn of
+    /// each at some time.
+    pub fn forget_some_bundles(&self, nonce: &Nonce) {
+        let files = self.all_bundle_files();
+        if files.len() <= FEW {
+            return;
+        }
+        let count = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let first = fnv1a(nonce.as_str().as_bytes()).checked_rem(count).unwrap_or_default();
+        let turn = files.iter().cycle().skip(usize::try_from(first).unwrap_or_default());
+        self.forget(turn.take(LOOKS), files.len());
+    }
+
+    /// Needs no lock. A bundle that is started anew between a look and the removal is treated as
+    /// after a reboot, too.
+    fn forget<'p>(&self, files: impl Iterator<Item = &'p PathBuf>, mut left: usize) {
+        for path in files {
+            let Some(place) = read_place(path) else { continue };
+            let has_lease = || !matches!(self.entry(&place.key), Ok(None));
+            let is_over = is_gone(Path::new(&place.bundle)) || (left > MANY && !has_lease());
+            // What stays is found again.
+            if is_over && atomic::remove(path).is_ok() {
+                left = left.saturating_sub(1);
             }
         }
+    }
+
+    fn all_bundle_files(&self) -> Vec<PathBuf> {
+        self.bundle_files().into_iter().flatten().flatten().collect()
     }
 
     pub(super) fn bundle_files(
@@ -149,6 +185,7 @@ fn is_gone(dir: &Path) -> bool {
 /// The part of a [`BundleRecord`] that says whether it is still needed.
 #[derive(Deserialize)]
 struct Place {
+    key: LeaseKey,
     bundle: String,
 }
 
@@ -165,4 +202,72 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{lease, store};
+
+    fn put(store: &Store, id: &str, bundle: &Path) {
+        let lease = lease(id, "/run/runc");
+        let record = BundleRecord {
+            nonce: lease.nonce.clone(),
+            key: lease.key().unwrap(),
+            bundle: bundle.display().to_string(),
+            devices: Vec::new(),
+            cgroup: None,
+            undo: Undo::default(),
+            earlier: None,
+        };
+        store.put_bundle(&record).unwrap();
+    }
+
+    fn nonce(number: usize) -> Nonce {
+        Nonce::new(&format!("{number:032x}")).unwrap()
+    }
+
+    fn count(store: &Store) -> usize {
+        store.all_bundle_files().len()
+    }
+
+    #[test]
+    fn grants_forget_more_than_they_make() {
+        let (_dir, store, _) = store();
+        for grant in 0..3 * FEW {
+            put(&store, "web", Path::new(&format!("/gone/{grant}")));
+            store.forget_some_bundles(&nonce(grant));
+            assert!(count(&store) <= FEW, "{grant}");
+        }
+        assert!(count(&store) > FEW - LOOKS);
+        store.forget_bundles();
+        assert_eq!(count(&store), 0);
+    }
+
+    #[test]
+    fn a_bundle_that_lies_there_is_forgotten_only_of_many() {
+        let (dir, store, paths) = store();
+        let held = lease("held", "/run/runc");
+        store.lock(Duration::ZERO, &paths).unwrap().put(&held).unwrap();
+        let bundle = |number: usize| {
+            let bundle = dir.path().join(number.to_string());
+            fs::create_dir_all(&bundle).unwrap();
+            bundle
+        };
+        for number in 0..MANY {
+            put(&store, if number % 2 == 0 { "held" } else { "ended" }, &bundle(number));
+        }
+        store.forget_some_bundles(&nonce(0));
+        assert_eq!(count(&store), MANY);
+        put(&store, "ended", &bundle(MANY));
+        put(&store, "held", &bundle(MANY + 1));
+        for grant in 0..20 {
+            store.forget_some_bundles(&nonce(grant));
+        }
+        store.forget_bundles();
+        let left = store.all_bundle_files();
+        assert_eq!(left.len(), MANY, "as many as may lie there");
+        let of = |path: &&PathBuf| read_bundle(path).unwrap().key.container_id.as_str() == "held";
+        assert_eq!(left.iter().filter(of).count(), MANY / 2 + 1);
+    }
 }
