@@ -39,6 +39,8 @@ mod shapes;
 mod share;
 #[path = "bundles/untouched.rs"]
 mod untouched;
+#[path = "bundles/userns.rs"]
+mod userns;
 
 use lab::{Place, everywhere};
 
@@ -83,6 +85,8 @@ everywhere! {
     share::masks_of_compute_units_do_not_overlap,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
+    userns::a_host_group_is_only_given_where_it_is_mapped,
+    userns::an_adopted_node_must_have_the_hosts_number,
 }
 
 // The vendors' runtimes stand for runc to whoever reads a container's state.

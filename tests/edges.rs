@@ -9,6 +9,8 @@
     reason = "a test"
 )]
 
+#[path = "edges/adopted.rs"]
+mod adopted;
 #[path = "edges/vendor_hooks.rs"]
 mod vendor_hooks;
 

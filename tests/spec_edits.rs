@@ -27,8 +27,8 @@ fn node(path: &str, major: u32, minor: u32, gid: u32) -> ResolvedNode {
         major,
         minor,
         file_mode: 0o660,
-        uid: 0,
-        gid,
+        uid: Some(0),
+        gid: Some(gid),
         access: READ_WRITE.to_owned(),
     }
 }

@@ -19,6 +19,7 @@ use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
 use crate::runtime::nodes::of_devices;
 use crate::runtime::permit::{confines, permit};
+use crate::runtime::userns;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -108,7 +109,8 @@ pub(super) fn explain(
             let devices: Vec<&Device> =
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
-            of_devices(&devices, &node, &context.paths)?;
+            let nodes = of_devices(&devices, &node, &context.paths)?;
+            userns::permit(&nodes, &facts, &context.paths)?;
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
             let answer = granted(&request, &grant, &node, is_assumed && by_user, output);
             Ok(with_user(answer, asker.uid))

@@ -8,6 +8,7 @@ use super::document::DocumentError;
 use super::lenient::Object;
 use super::rules::Rules;
 use super::spec_reader::Spec;
+use super::spec_user::{User, Users};
 use super::types::SpecMount;
 use super::vendor_hook::VendorHooks;
 use super::{HOOK_NAME, file_name};
@@ -89,8 +90,14 @@ pub struct Facts {
     pub own_pids: bool,
     /// What the rules of `linux.resources.devices` open.
     pub rules: Rules,
+    /// It has `CAP_DAC_OVERRIDE`: whoever a file belongs to, it may be opened.
+    pub overrides: bool,
     /// The container is in a user namespace of its own or is put into one.
     pub user_namespace: bool,
+    /// Who its process is, as the container counts.
+    pub user: User,
+    /// What its user namespace makes of ids.
+    pub users: Users,
     /// The host's id of the user that its process is: `process.user.uid`, through
     /// `linux.uidMappings` where it is put into a user namespace. `None` where that cannot be
     /// told, as of a namespace that is there already.

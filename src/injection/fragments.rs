@@ -7,15 +7,18 @@ use serde_json::{Map, Value};
 /// An entry of `linux.devices` (config-linux.md, "Devices").
 #[must_use]
 pub fn device(node: &ResolvedNode) -> Value {
-    object([
+    let mut value = object([
         ("path", node.path.clone().into()),
         ("type", "c".into()),
         ("major", node.major.into()),
         ("minor", node.minor.into()),
         ("fileMode", node.file_mode.into()),
-        ("uid", node.uid.into()),
-        ("gid", node.gid.into()),
-    ])
+    ]);
+    if let Value::Object(members) = &mut value {
+        let owners = [("uid", node.uid), ("gid", node.gid)].into_iter();
+        members.extend(owners.filter_map(|(key, id)| Some((key.to_owned(), id?.into()))));
+    }
+    value
 }
 
 /// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). Never with `m`:

@@ -33,6 +33,7 @@ pub use document::{Document, DocumentError, Kind};
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
 pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_mounts, percentage, whole_mib};
 pub use rules::{Numbers, Rules};
+pub use spec_user::{IdMap, User, Users};
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,
     ResolvedNode, SpecMount,

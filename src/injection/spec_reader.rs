@@ -4,7 +4,7 @@ use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
 use super::lenient::{Leaf, List, Members, Object, skip};
 use super::rules::Rules;
-use super::spec_user::{User, Users};
+use super::spec_user::{IdMap, User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use super::vendor_hook::VendorHooks;
 use serde::de::MapAccess;
@@ -40,6 +40,7 @@ struct Process {
 #[derive(Default)]
 struct Capabilities {
     system_admin: bool,
+    overrides: bool,
     host_files: bool,
     traces: bool,
 }
@@ -104,11 +105,14 @@ impl Spec {
             device_paths: self.linux.devices,
             privileged: self.linux.resources.rules.open_everything(),
             system_admin: self.process.capabilities.system_admin,
+            overrides: self.process.capabilities.overrides,
             host_files: self.process.capabilities.host_files,
             traces: self.process.capabilities.traces,
             own_pids: self.linux.own_pids,
             rules: self.linux.resources.rules,
             user_namespace: self.linux.users.is_apart,
+            user: self.process.user,
+            users: self.linux.users,
             cgroups_path: self.linux.cgroups_path.filter(|path| !path.is_empty()),
             uid,
             granted_keys,
@@ -194,6 +198,7 @@ impl<'de> Members<'de> for Capabilities {
         for name in map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text) {
             match &*name {
                 "CAP_SYS_ADMIN" => self.system_admin = true,
+                "CAP_DAC_OVERRIDE" => self.overrides = true,
                 "CAP_DAC_READ_SEARCH" | "CAP_SYS_MODULE" | "CAP_SYS_RAWIO" => {
                     self.host_files = true;
                 }
@@ -244,7 +249,9 @@ impl<'de> Members<'de> for Linux {
                     match namespace.kind.as_str() {
                         "user" => {
                             self.users.is_apart = true;
-                            self.users.is_there |= !is_new;
+                            if !is_new {
+                                self.users.joined = Some(namespace.path);
+                            }
                         }
                         // One that is there already may be the host's.
                         "pid" => self.own_pids = is_new,
@@ -252,7 +259,8 @@ impl<'de> Members<'de> for Linux {
                     }
                 }
             }
-            "uidMappings" => self.users.uids = objects(map)?.collect(),
+            "uidMappings" => self.users.uids = IdMap(objects(map)?.collect()),
+            "gidMappings" => self.users.gids = IdMap(objects(map)?.collect()),
             "cgroupsPath" => {
                 self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
             }

@@ -1,27 +1,39 @@
-//! Who a container's process is, as the host counts.
+//! Who a container's process is, and what its user namespace makes of the host's ids.
 
-use super::lenient::{Leaf, Members, skip};
+use super::lenient::{Leaf, List, Members, skip};
 use serde::de::MapAccess;
 
 /// `process.user` (config.md, "POSIX-platform User").
-#[derive(Default)]
-pub(super) struct User {
-    pub(super) uid: Option<i64>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// `uid`.
+    pub uid: Option<i64>,
+    /// `gid`.
+    pub gid: Option<i64>,
+    /// `additionalGids`.
+    pub groups: Vec<i64>,
 }
 
 /// What a spec says of the container's user namespace.
-#[derive(Default)]
-pub(super) struct Users {
-    /// It has one of its own.
-    pub(super) is_apart: bool,
-    /// One that is there already, and nothing in the spec says how that maps.
-    pub(super) is_there: bool,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    /// It has one of its own, or is put into one.
+    pub is_apart: bool,
+    /// The file of the one that it is put into. How that maps, the spec does not say: Podman writes
+    /// a mapping beside it that only keeps runc from complaining.
+    pub joined: Option<String>,
     /// `linux.uidMappings`.
-    pub(super) uids: Vec<Mapping>,
+    pub uids: IdMap,
+    /// `linux.gidMappings`.
+    pub gids: IdMap,
 }
 
+/// Which ids of a user namespace are which of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdMap(pub(super) Vec<Mapping>);
+
 /// An element of `linux.uidMappings` (config-linux.md, "User namespace mappings").
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Mapping {
     container: Option<i64>,
     host: Option<i64>,
@@ -32,24 +44,53 @@ impl Users {
     /// What the host calls this user of the container; `None` for one that does not exist there.
     pub(super) fn host_uid(&self, uid: Option<i64>) -> Option<u32> {
         let uid = uid.filter(|uid| *uid >= 0)?;
-        let host = if !self.is_apart {
-            uid
-        } else if self.is_there {
-            return None;
+        if !self.is_apart {
+            id(uid)
+        } else if self.joined.is_some() {
+            None
         } else {
-            self.uids.iter().find_map(|mapping| mapping.of(uid))?
-        };
-        // The last number means "no user" to the kernel.
-        u32::try_from(host).ok().filter(|uid| *uid != u32::MAX)
+            self.uids.host(uid)
+        }
     }
 }
 
+impl IdMap {
+    /// Reads a map as the kernel shows it: `/proc/PID/uid_map` (user_namespaces(7)).
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().map(|line| {
+            let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
+            let mut next = || numbers.next().flatten();
+            Mapping { container: next(), host: next(), size: next() }
+        });
+        Self(lines.collect())
+    }
+
+    /// What the host calls an id of the container.
+    #[must_use]
+    pub fn host(&self, container: i64) -> Option<u32> {
+        let mut mappings = self.0.iter();
+        id(mappings.find_map(|m| m.shifted(container, m.container?, m.host?))?)
+    }
+
+    /// What the container calls an id of the host.
+    #[must_use]
+    pub fn container(&self, host: u32) -> Option<u32> {
+        let mut mappings = self.0.iter();
+        id(mappings.find_map(|m| m.shifted(host.into(), m.host?, m.container?))?)
+    }
+}
+
+/// The last number means "none" to the kernel.
+fn id(number: i64) -> Option<u32> {
+    u32::try_from(number).ok().filter(|id| *id != u32::MAX)
+}
+
 impl Mapping {
-    fn of(&self, uid: i64) -> Option<i64> {
-        let offset = uid.checked_sub(self.container.filter(|first| *first >= 0)?)?;
-        let host = self.host.filter(|first| *first >= 0)?;
-        let is_in = offset >= 0 && offset < self.size?;
-        host.checked_add(offset).filter(|_| is_in)
+    fn shifted(&self, id: i64, from: i64, to: i64) -> Option<i64> {
+        let offset = id.checked_sub(from)?;
+        let is_in = from >= 0 && to >= 0 && offset >= 0 && offset < self.size?;
+        to.checked_add(offset).filter(|_| is_in)
     }
 }
 
@@ -57,6 +98,11 @@ impl<'de> Members<'de> for User {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
+            "gid" => self.gid = map.next_value::<Leaf<'_>>()?.integer(),
+            "additionalGids" => {
+                let groups = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                self.groups = groups.filter_map(|group| group.integer()).collect();
+            }
             _ => skip(map)?,
         }
         Ok(())

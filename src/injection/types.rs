@@ -19,10 +19,11 @@ pub struct ResolvedNode {
     pub minor: u32,
     /// Permission bits, e.g. 0o660.
     pub file_mode: u32,
-    /// Owning user in the container.
-    pub uid: u32,
-    /// Owning group in the container: the host's, so that group access carries over.
-    pub gid: u32,
+    /// Owning user in the container; null where that has no such user.
+    pub uid: Option<u32>,
+    /// Owning group in the container: the host's, so that group access carries over; null where the
+    /// container has no such group.
+    pub gid: Option<u32>,
     /// What the device cgroup is to allow: letters of `rw`. Without any there is no rule.
     pub access: String,
 }

@@ -228,8 +228,8 @@ mod tests {
             major: 195,
             minor,
             file_mode: 0o660,
-            uid: 0,
-            gid: 44,
+            uid: Some(0),
+            gid: Some(44),
             access: text("rw"),
         };
         Injection {

@@ -2,7 +2,7 @@
 
 use super::permit::{self, denied};
 use super::start::Caller;
-use super::{driver, injected, inventory, known, mounted};
+use super::{adopted, driver, injected, inventory, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -10,7 +10,7 @@ use crate::injection::Facts;
 use crate::inventory::Inventory;
 use crate::model::code::Code;
 use crate::request::policy::{Injected, is_admissible};
-use crate::request::{self, Input, Request};
+use crate::request::{self, Input, Request, Source};
 use crate::sys::identity;
 
 /// A request, with what is needed to grant it.
@@ -97,6 +97,9 @@ pub(super) fn request(
         ));
     }
     let Some(request) = asked.or(injected) else { return Ok(None) };
+    if request.source == Source::Injected {
+        adopted::check(facts, &inventory.node, &host.paths)?;
+    }
     let asked = Asked { request, config, inventory };
     permit(host, caller, facts, &asked)?;
     Ok(Some(asked))

@@ -4,6 +4,7 @@
 //! container's variables into the new process; all else — and every container that asks for no
 //! GPU — becomes the real runtime by one `execve`, untouched.
 
+mod adopted;
 pub mod args;
 mod ask;
 pub mod bundle;
@@ -23,6 +24,7 @@ pub mod permit;
 pub mod report;
 pub(crate) mod share;
 pub(crate) mod start;
+pub mod userns;
 
 use crate::failure::Failure;
 use crate::host::Host;

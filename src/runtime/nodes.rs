@@ -57,8 +57,8 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
         major: numbers.major,
         minor: numbers.minor,
         file_mode: 0o666,
-        uid: 0,
-        gid: 0,
+        uid: Some(0),
+        gid: Some(0),
         access: READ_WRITE.to_owned(),
     })
 }
@@ -81,16 +81,16 @@ pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Fai
         major: number(major(metadata.rdev())),
         minor: number(minor(metadata.rdev())),
         file_mode: metadata.mode() & 0o777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
+        uid: Some(metadata.uid()),
+        gid: Some(metadata.gid()),
         access: READ_WRITE.to_owned(),
     })
 }
 
 /// Groups that own a node which the world cannot write: the container's user needs them.
 pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
-    let needed = nodes.iter().filter(|n| n.file_mode & 0o006 != 0o006 && n.gid != 0);
-    let mut gids: Vec<u32> = needed.map(|n| n.gid).collect();
+    let needed = nodes.iter().filter(|node| node.file_mode & 0o006 != 0o006);
+    let mut gids: Vec<u32> = needed.filter_map(|node| node.gid.filter(|gid| *gid != 0)).collect();
     order::sort(&mut gids);
     gids.dedup();
     gids
@@ -122,10 +122,18 @@ pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<
         .collect()
 }
 
-/// The numbers of a node, if it is there or will be once it is made.
+/// The numbers of a node as they are now, or will be once it is made.
+///
+/// # Errors
+/// If it is not there, and nobody knows what it will be.
+pub(super) fn current(node: &DeviceNode, paths: &Paths) -> Result<(u32, u32), Failure> {
+    let made = resolve(node, paths).map(|node| (node.major, node.minor));
+    made.or_else(|failure| to_be_made(node, paths).ok_or(failure))
+}
+
+/// The same; `None` where there are none.
 pub(super) fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
-    let made = resolve(node, paths).ok().map(|node| (node.major, node.minor));
-    made.or_else(|| to_be_made(node, paths))
+    current(node, paths).ok()
 }
 
 /// NVIDIA's nodes are made by programs, maybe the container's own.

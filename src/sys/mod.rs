@@ -11,6 +11,7 @@ pub mod detached;
 pub mod error;
 pub mod exec;
 pub mod failpoint;
+pub mod file_rights;
 pub mod gpu_users;
 pub mod handed;
 pub mod identity;

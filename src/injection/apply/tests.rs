@@ -13,8 +13,8 @@ fn node(path: &str, minor: u32) -> ResolvedNode {
         major: 195,
         minor,
         file_mode: 0o666,
-        uid: 0,
-        gid: 0,
+        uid: Some(0),
+        gid: Some(0),
         access,
     }
 }

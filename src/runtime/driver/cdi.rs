@@ -185,6 +185,15 @@ fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
     let device = metadata.as_ref().ok().filter(|metadata| metadata.file_type().is_char_device());
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let here = device.map(|m| (number(major(m.rdev())), number(minor(m.rdev()))));
+    // The file may be of a time before the driver was loaded anew.
+    if let (Some(said), Some(here)) = (edit.numbers(), here)
+        && said != here
+    {
+        return Err(format!(
+            "has the number {}:{} there, and {}:{} on this host",
+            said.0, said.1, here.0, here.1
+        ));
+    }
     let numbers = match (edit.numbers().or(here), &metadata) {
         (Some(numbers), _) => numbers,
         (None, Ok(_)) => return Err("is no character device on the host".to_owned()),
@@ -195,8 +204,8 @@ fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
         major: numbers.0,
         minor: numbers.1,
         file_mode: edit.file_mode.or(device.map(MetadataExt::mode)).unwrap_or(0o666) & 0o777,
-        uid: edit.uid.or(device.map(MetadataExt::uid)).unwrap_or(0),
-        gid: edit.gid.or(device.map(MetadataExt::gid)).unwrap_or(0),
+        uid: Some(edit.uid.or(device.map(MetadataExt::uid)).unwrap_or(0)),
+        gid: Some(edit.gid.or(device.map(MetadataExt::gid)).unwrap_or(0)),
         access: access(edit.permissions.as_deref().unwrap_or_default()),
     })
 }

@@ -73,8 +73,8 @@ fn before() -> Injection {
             major: 1,
             minor: 3,
             file_mode: 0o666,
-            uid: 0,
-            gid: 0,
+            uid: Some(0),
+            gid: Some(0),
             access: READ_WRITE.to_owned(),
         }],
         env: [("HIP_VISIBLE_DEVICES".to_owned(), Some("0".to_owned()))].into(),
@@ -105,10 +105,10 @@ fn nodes_are_the_hosts_with_no_more_than_the_spec_allows() {
         .map(|n| (n.path.as_str(), n.major, n.minor, n.file_mode, n.uid, n.access.as_str()))
         .collect();
     let expected = [
-        (OWN, 1, 3, 0o666, 0, "r"),
-        ("/dev/alias", 1, 3, 0o600, 7, "rw"),
-        (CONTROL, 1, 7, 0o666, 0, ""),
-        ("/dev/absent", 240, 9, 0o660, 0, "rw"),
+        (OWN, 1, 3, 0o666, Some(0), "r"),
+        ("/dev/alias", 1, 3, 0o600, Some(7), "rw"),
+        (CONTROL, 1, 7, 0o666, Some(0), ""),
+        ("/dev/absent", 240, 9, 0o660, Some(0), "rw"),
     ];
     assert_eq!(nodes, expected);
     assert_eq!(injection.gids, [44], "the group that may use a node comes with it");
@@ -135,7 +135,8 @@ fn what_cannot_be_is_refused_with_its_place() {
         (json!({"path": "/dev/sda", "type": "b", "major": 8}), "no character device"),
         (json!({"path": "/dev/absent-node"}), "cannot be used"),
         (json!({"path": "/etc/passwd"}), "no character device"),
-        (json!({"path": OWN, "type": "c", "major": 240, "minor": 1}), "the granted node has 1:3"),
+        (json!({"path": OWN, "type": "c", "major": 240, "minor": 1}), "1:3 on this host"),
+        (json!({"path": CONTROL, "type": "c", "major": 240, "minor": 1}), "1:7 on this host"),
     ] {
         let failure = added(&json!({"deviceNodes": [node]}), &json!({})).unwrap_err();
         assert!(failure.message.contains(part), "{}", failure.message);

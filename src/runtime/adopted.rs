@@ -1,0 +1,49 @@
+//! GPUs that the engine has put in are leased as they stand, so the numbers of their nodes must be
+//! this host's. An engine may keep those of the container's creation, and a driver that is loaded
+//! anew, at a reboot for instance, may have others.
+
+use super::nodes;
+use crate::failure::Failure;
+use crate::injection::{Facts, SpecDevice, is_gpu_node_path};
+use crate::model::code::Code;
+use crate::model::device::{DeviceNode, Node};
+use crate::paths::Paths;
+
+/// Holds each GPU node of a spec against the host.
+///
+/// # Errors
+/// `stale-inventory` if one has another number, or is not there.
+pub(super) fn check(facts: &Facts, node: &Node, paths: &Paths) -> Result<(), Failure> {
+    facts.device_paths.iter().try_for_each(|device| check_one(device, node, paths))
+}
+
+fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Failure> {
+    // What the spec leaves out is zero to runc and crun.
+    let is = (device.major.unwrap_or(0), device.minor.unwrap_or(0));
+    let wide = |(major, minor): (u32, u32)| (i64::from(major), i64::from(minor));
+    let of_devices = || node.devices.iter().flat_map(|device| &device.nodes);
+    let control = node.control.iter().flat_map(|control| &control.nodes);
+    let known = of_devices().chain(control).find(|known| known.path == device.path);
+    let host = match known {
+        Some(known) => nodes::current(known, paths)?,
+        None if is_gpu_node_path(&device.path) => {
+            let unlisted = DeviceNode { path: device.path.clone(), simulated: None };
+            match nodes::numbers(&unlisted, paths) {
+                Some(numbers) => numbers,
+                None => return Ok(()),
+            }
+        }
+        None => return Ok(()),
+    };
+    // `--device /dev/nvidia1:/dev/nvidia0` is a GPU under the name of another one.
+    let is_another = || of_devices().any(|o| nodes::numbers(o, paths).map(wide) == Some(is));
+    if wide(host) == is || (of_devices().any(|own| own.path == device.path) && is_another()) {
+        return Ok(());
+    }
+    let text = format!(
+        "the node `{}` has the number {}:{} in config.json, and {}:{} on this host: its driver was loaded anew since the container was made",
+        device.path, is.0, is.1, host.0, host.1
+    );
+    Err(Failure::new(Code::StaleInventory, text)
+        .hint("make the container anew: its engine keeps the numbers of the first time"))
+}

@@ -1,0 +1,127 @@
+//! A container in a user namespace: ids that are written into its spec are its own, and a node is
+//! the host's, which the runtime mounts as it is. Its owners on the host decide who opens it. (crun
+//! 1.8 makes a node of its own, with the owners of the spec.)
+
+use crate::failure::Failure;
+use crate::injection::{Facts, IdMap, Injection, ResolvedNode};
+use crate::model::code::Code;
+use crate::paths::Paths;
+use crate::sys::file_rights::rights;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// Makes the ids of an injection those of the container: groups and owners that its namespace does
+/// not have are left out.
+///
+/// # Errors
+/// If the container's user could not open one of the nodes then.
+pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Result<(), Failure> {
+    if !facts.user_namespace {
+        return Ok(());
+    }
+    let ids = Ids::of(facts, paths);
+    injection.gids = ids.own_groups(&injection.gids);
+    for node in &mut injection.nodes {
+        ids.permit(node, &injection.gids, facts, paths)?;
+        node.uid = node.uid.and_then(|uid| ids.uids.container(uid));
+        node.gid = node.gid.and_then(|gid| ids.gids.container(gid));
+    }
+    Ok(())
+}
+
+/// Whether the container's user could open these nodes, with the groups that they bring.
+///
+/// # Errors
+/// If not.
+pub fn permit(nodes: &[ResolvedNode], facts: &Facts, paths: &Paths) -> Result<(), Failure> {
+    let gids = super::nodes::gids(nodes);
+    fit(&mut Injection { nodes: nodes.to_vec(), gids, ..Injection::default() }, facts, paths)
+}
+
+/// What the container's namespace makes of ids. Empty maps where that cannot be told.
+struct Ids {
+    uids: IdMap,
+    gids: IdMap,
+    is_known: bool,
+}
+
+impl Ids {
+    fn of(facts: &Facts, paths: &Paths) -> Self {
+        let users = &facts.users;
+        let Some(joined) = &users.joined else {
+            return Self { uids: users.uids.clone(), gids: users.gids.clone(), is_known: true };
+        };
+        // Engines join a namespace by its file in procfs; beside it lie its maps.
+        let dir = joined.strip_prefix("/proc/").and_then(|path| path.strip_suffix("/ns/user"));
+        let pid = dir.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()));
+        let map = |name: &str| {
+            let text = fs::read_to_string(paths.proc.join(pid?).join(name)).ok()?;
+            Some(IdMap::parse(&text))
+        };
+        match (map("uid_map"), map("gid_map")) {
+            (Some(uids), Some(gids)) => Self { uids, gids, is_known: true },
+            _ => Self { uids: IdMap::default(), gids: IdMap::default(), is_known: false },
+        }
+    }
+
+    /// Those of the host's groups that the container can be in, as it counts. Root's is given to
+    /// nobody, neither the host's nor its own.
+    fn own_groups(&self, gids: &[u32]) -> Vec<u32> {
+        let gids = gids.iter().filter(|gid| **gid != 0);
+        gids.filter_map(|gid| self.gids.container(*gid)).filter(|gid| *gid != 0).collect()
+    }
+
+    /// `gids` are the container's groups for its nodes, as it counts.
+    fn permit(
+        &self,
+        node: &ResolvedNode,
+        gids: &[u32],
+        facts: &Facts,
+        paths: &Paths,
+    ) -> Result<(), Failure> {
+        let name = node.path.strip_prefix("/dev/").unwrap_or(&node.path);
+        let host = paths.dev.join(name.trim_start_matches('/'));
+        // Without it the runtime has nothing to mount, and says so.
+        let Ok(found) = fs::metadata(&host) else { return Ok(()) };
+        let user = &facts.user;
+        let uid = user.uid.and_then(|uid| self.uids.host(uid));
+        let own = user.gid.iter().chain(&user.groups).copied();
+        let groups = own.chain(gids.iter().map(|gid| i64::from(*gid)));
+        let groups: Vec<u32> = groups.filter_map(|gid| self.gids.host(gid)).collect();
+        // A capability holds where the namespace has both of the owners (user_namespaces(7)).
+        let has_owners = self.uids.container(found.uid()).is_some()
+            && self.gids.container(found.gid()).is_some();
+        if facts.overrides && has_owners {
+            return Ok(());
+        }
+        let bits = rights(&host, &found, uid, &groups);
+        let access = node.access.as_str();
+        let wanted =
+            [('r', 0o4), ('w', 0o2)].into_iter().filter(|(word, _)| access.contains(*word));
+        if wanted.map(|(_, bit)| bit).all(|bit| bits & bit != 0) {
+            return Ok(());
+        }
+        Err(self.refusal(node, &found))
+    }
+
+    fn refusal(&self, node: &ResolvedNode, found: &fs::Metadata) -> Failure {
+        let (mode, uid, gid) = (found.mode() & 0o777, found.uid(), found.gid());
+        let why = if !self.is_known {
+            "how the user namespace that it joins maps ids cannot be told".to_owned()
+        } else if self.gids.container(gid).is_none() {
+            format!("its user namespace does not have the host's group {gid}")
+        } else {
+            "it is neither that user nor in that group".to_owned()
+        };
+        let text = format!(
+            "the container could not open `{}`, which is {mode:04o} {uid}:{gid} on the host: {why}",
+            node.path
+        );
+        Failure::new(Code::BadRequest, text).hint(
+            "map the group into the namespace (`--gidmap`), run the container without one, or have udev open the node to all",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
