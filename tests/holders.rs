@@ -47,6 +47,29 @@ fn assert_held(host: &Host, why: &str) {
     assert!(text.contains("no-capacity"), "{why}: {text}");
 }
 
+/// A container whose runtime died in its create: the lease is pending, and its owner is gone.
+fn died_in_create(host: &Host) {
+    host.bundle("web", ALL);
+    host.create_command("web").env("STUB_FAIL", "create").output().unwrap();
+    assert_eq!(host.lease("web").unwrap().state, LeaseState::Pending);
+}
+
+/// A process that began after what was recorded before.
+struct Later(Child);
+
+impl Later {
+    fn new() -> Self {
+        Self(std::process::Command::new("sleep").arg("600").spawn().unwrap())
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A cgroup, faked by its one file.
 fn cgroup(host: &Host, procs: &str) -> PathBuf {
     let dir = host.path("cgroup");
@@ -81,6 +104,65 @@ fn a_pending_lease_is_held_by_its_cgroup_too() {
     edit_record(&host, "web", |record| record["cgroup"] = json!(dir));
     assert_held(&host, "the runtime is gone, what it had begun is not");
     cgroup(&host, "");
+    ok(host.start("next", ALL));
+}
+
+/// The engine's pid file may lie in a directory where users write.
+#[test]
+fn pid_files_of_others_are_not_believed() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let path = host.path("bundles/web/pid");
+    let later = Later::new();
+    let pid = later.0.id().to_string();
+    let pipe = || nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let endless = || fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
+    let link = || {
+        fs::write(host.path("elsewhere"), &pid).unwrap();
+        std::os::unix::fs::symlink(host.path("elsewhere"), &path).unwrap();
+    };
+    let users = || {
+        fs::write(&path, &pid).unwrap();
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+    };
+    let elsewhere = || {
+        fs::write(&path, &pid).unwrap();
+        let dir = cgroup(&host, "");
+        edit_record(&host, "web", |record| record["cgroup"] = json!(dir));
+    };
+    let cases: [(&str, &dyn Fn()); 5] = [
+        ("a pipe", &pipe),
+        ("3 GB", &endless),
+        ("a link", &link),
+        ("a user's own", &users),
+        ("a process outside of the container's cgroup", &elsewhere),
+    ];
+    for (what, put) in cases {
+        died_in_create(&host);
+        edit_record(&host, "web", |record| record["owner"]["start_time"] = json!(1));
+        put();
+        host.bundle("next", ALL);
+        let create = host.create_command("next");
+        let mut soon = std::process::Command::new("timeout");
+        let text = soon.arg("20").arg(create.get_program()).args(create.get_args()).output();
+        assert!(text.as_ref().unwrap().status.success(), "{what}: {}", stderr(&text.unwrap()));
+        host.kill("next");
+        ok(host.delete("next"));
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_pipe_as_a_runtimes_state_is_not_waited_for() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    died_in_create(&host);
+    let state = host.root().join("web");
+    fs::create_dir_all(&state).unwrap();
+    let path = state.join("state.json");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_held(&host, "what cannot be read may be alive");
+    fs::remove_file(&path).unwrap();
     ok(host.start("next", ALL));
 }
 

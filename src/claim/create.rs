@@ -1,8 +1,9 @@
 //! From request to recorded lease.
 
 use super::busy::Crowd;
-use super::liveness::{self, Holder};
+use super::liveness::{Holder, holder_by};
 use super::sweep::{Swept, sweep};
+use super::testimony::{Testimony, with_ledger};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Asker, Grant, Snapshot};
 use crate::injection;
@@ -14,6 +15,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECOR
 use crate::model::order;
 use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
+use crate::sys::identity::Here;
 use crate::sys::{clock, failpoint, proc, random};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,15 +69,33 @@ pub fn create(
     claimant: &Claimant<'_>,
 ) -> Result<Lease, ClaimError> {
     ground.store.prepare(ground.paths)?;
-    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
-    failpoint::hit("create.locked");
-    if let Some(lease) = adopt(&ledger, ground, node, claimant)? {
-        failpoint::hit("create.recorded");
+    with_ledger(
+        ground,
+        CREATE_DEADLINE,
+        |_| true,
+        |ledger, known| {
+            failpoint::hit("create.locked");
+            let lease = create_locked(&ledger, known, ground, node, request, claimant)?;
+            failpoint::hit("create.recorded");
+            Ok(lease)
+        },
+    )
+}
+
+fn create_locked(
+    ledger: &Ledger<'_>,
+    known: &Testimony,
+    ground: Ground<'_>,
+    node: &Node,
+    request: &Request,
+    claimant: &Claimant<'_>,
+) -> Result<Lease, ClaimError> {
+    if let Some(lease) = adopt(ledger, known, ground, node, claimant)? {
         return Ok(lease);
     }
-    let prefer = former_devices(&ledger, &claimant.key)?;
-    let swept = sweep(&ledger, ground)?;
-    claimant.idle_daemons.set(swept.left_daemons);
+    let prefer = former_devices(ledger, &claimant.key)?;
+    let swept = sweep(ledger, known, ground)?;
+    claimant.idle_daemons.set(claimant.idle_daemons.get() || swept.left_daemons);
     refuse_if_alive(&swept, &claimant.key)?;
     let snapshot = Snapshot {
         node,
@@ -90,7 +110,6 @@ pub fn create(
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
     let lease = record(ground, node, request, claimant, &grant)?;
     ledger.put(&lease)?;
-    failpoint::hit("create.recorded");
     Ok(lease)
 }
 
@@ -99,6 +118,7 @@ pub fn create(
 /// nonce, which was in no other bundle. Whether its podman still lives does not matter: we do.
 fn adopt(
     ledger: &Ledger<'_>,
+    known: &Testimony,
     ground: Ground<'_>,
     node: &Node,
     claimant: &Claimant<'_>,
@@ -132,7 +152,7 @@ fn adopt(
     };
     if former.is_some() {
         // Another root than the hook could know of. What somebody has there is not overwritten.
-        refuse_if_in_the_way(ledger.entry(&claimant.key)?, ground)?;
+        refuse_if_in_the_way(ledger.entry(&claimant.key)?, known, ground)?;
     }
     ledger.put(&lease)?;
     if let Some(former) = former {
@@ -141,12 +161,19 @@ fn adopt(
     Ok(Some(lease))
 }
 
-fn refuse_if_in_the_way(entry: Option<Entry>, ground: Ground<'_>) -> Result<(), ClaimError> {
+fn refuse_if_in_the_way(
+    entry: Option<Entry>,
+    known: &Testimony,
+    ground: Ground<'_>,
+) -> Result<(), ClaimError> {
+    let holder = |lease: &Lease| {
+        let here = Here::look(ground.paths);
+        holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease))
+    };
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
-            let is_free = other.state == LeaseState::Grace
-                || liveness::holder(&other, ground.paths) == Holder::Dead;
+            let is_free = other.state == LeaseState::Grace || holder(&other) == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other)) }
         }
         Some(Entry::Corrupt(corrupt)) => Err(ClaimError::corrupt(&corrupt)),

@@ -4,11 +4,16 @@
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, Owner};
 use crate::paths::Paths;
+use crate::sys::cgroup;
+use crate::sys::checked::{is_damage, read_own};
 use crate::sys::proc::{self, Life};
 use serde_json::Value;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
+
+/// More than any state: runc's has the container's whole configuration in it.
+const STATE_MAX: u64 = 16 << 20;
+/// More than any number.
+const PID_FILE_MAX: u64 = 64;
 
 /// runc's `state.json` and crun's `status` name the container's init and when it started.
 const STATE_FILES: &[(&str, &str, &str)] = &[
@@ -27,10 +32,20 @@ pub enum Evidence {
     Unclear,
 }
 
+/// What there is of a container whose start is not seen through any more. Reads files of others:
+/// never to be called while the ledger is locked.
+#[must_use]
+pub fn of_lease(lease: &Lease, paths: &Paths) -> Evidence {
+    match (of_runtime_state(lease, paths), of_pid_file(lease, paths)) {
+        (Evidence::Init(owner), _) | (_, Evidence::Init(owner)) => Evidence::Init(owner),
+        (Evidence::None, Evidence::None) => Evidence::None,
+        _ => Evidence::Unclear,
+    }
+}
+
 /// What the runtime's own state knows of this start's init process. The state may be that of
 /// another container of the same id, because of which this start failed.
-#[must_use]
-pub fn of_runtime_state(lease: &Lease, paths: &Paths) -> Evidence {
+fn of_runtime_state(lease: &Lease, paths: &Paths) -> Evidence {
     let Ok(key) = lease.key() else { return Evidence::Unclear };
     let mut found = Evidence::None;
     for state in states(&key) {
@@ -78,9 +93,8 @@ fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> + 
         STATE_FILES.iter().map(move |(file, pid, start)| (dir.join(file), pid, start))
     });
     files.filter_map(|(file, pid_key, start_key)| {
-        let text = match fs::read(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        let text = match read_own(&file, STATE_MAX) {
+            Ok(text) => text?,
             Err(_) => return Some(None),
         };
         let state: Option<Value> = serde_json::from_slice(&text).ok();
@@ -99,11 +113,30 @@ fn live(pid: i32, start: Option<u64>, paths: &Paths) -> Option<Owner> {
 }
 
 /// The live process that the engine's pid file names. A pid file may be older than this start of
-/// the container and its pid reused.
-#[must_use]
-pub fn of_pid_file(lease: &Lease, paths: &Paths) -> Option<Owner> {
-    let text = fs::read_to_string(lease.pid_file.as_deref()?).ok()?;
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 0)?;
-    let owner = proc::describe(pid, paths).ok()?;
-    (is_of_this_start(&owner, lease) && proc::life(&owner, paths) == Life::Alive).then_some(owner)
+/// the container and its pid reused; and it may lie where others write, so it counts only if it is
+/// root's, and its process is in the cgroup that the container was to get.
+fn of_pid_file(lease: &Lease, paths: &Paths) -> Evidence {
+    let Some(path) = lease.pid_file.as_deref() else { return Evidence::None };
+    let text = match read_own(Path::new(path), PID_FILE_MAX) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Evidence::None,
+        // Something that no runtime of root's has written there says nothing of the container.
+        Err(error) if is_damage(&error) => return Evidence::None,
+        Err(_) => return Evidence::Unclear,
+    };
+    let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+    let owner = pid.filter(|pid| *pid > 0).and_then(|pid| proc::describe(pid, paths).ok());
+    let is_live =
+        |owner: &Owner| is_of_this_start(owner, lease) && proc::life(owner, paths) == Life::Alive;
+    match owner.filter(is_live) {
+        Some(owner) if is_in_its_cgroup(&owner, lease, paths) => Evidence::Init(owner),
+        _ => Evidence::None,
+    }
+}
+
+/// Whether a process is in the cgroup that was foretold, if one was.
+fn is_in_its_cgroup(owner: &Owner, lease: &Lease, paths: &Paths) -> bool {
+    let Some(foretold) = lease.cgroup.as_deref() else { return true };
+    let place = cgroup::of_process(&owner.pid.to_string(), paths);
+    place.is_some_and(|place| place.starts_with(foretold))
 }

@@ -27,7 +27,10 @@ pub enum Holder {
     AliveAs(Owner),
 }
 
-/// Judges the holder of a lease.
+/// Tells whether the container of a lease lives whose start is not seen through any more.
+pub(super) type Told<'a> = &'a dyn Fn(&Lease) -> Evidence;
+
+/// Judges the holder of a lease. Never with the ledger locked: it reads files of others.
 #[must_use]
 pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
     holder_here(lease, &Here::look(paths), paths)
@@ -36,6 +39,11 @@ pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
 /// [`holder`] for many leases: what is the same for all of them is looked at once.
 #[must_use]
 pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
+    holder_by(lease, here, paths, &|lease| evidence::of_lease(lease, paths))
+}
+
+/// [`holder_here`], by what is told of the container.
+pub(super) fn holder_by(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_>) -> Holder {
     if here.boot_id.as_ref().is_some_and(|boot_id| *boot_id != lease.owner.boot_id) {
         return Holder::Dead;
     }
@@ -49,43 +57,39 @@ pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
             let gone = life == Life::Gone && cgroup_is_empty(lease);
             if gone { Holder::Dead } else { Holder::Alive }
         }
-        LeaseState::Pending => pending(lease, here, paths),
+        LeaseState::Pending => pending(lease, here, paths, told),
     }
 }
 
 /// The owner of a pending lease is the shim, which became the low-level runtime. When that ends,
 /// the container may exist all the same: its hook may not have been run, or not by this runtime.
 /// Where it is a podman, which may be a service, it counts for a while only.
-fn pending(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
+fn pending(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_>) -> Holder {
     let in_time = |precreate: &Precreate| clock::boottime_ms() < precreate.until_ms;
     let counts = lease.precreate.as_ref().is_none_or(in_time);
     if counts && proc::life_here(&lease.owner, here, paths) == Life::Alive {
         return Holder::Alive;
     }
-    container(lease, paths)
+    container(lease, paths, told)
 }
 
 /// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman that
 /// it was handed to by `precreate` does not count any more: it lives on after a start that failed.
-#[must_use]
-pub fn holder_at_end(lease: &Lease, paths: &Paths) -> Holder {
+pub(super) fn holder_at_end(lease: &Lease, paths: &Paths, told: Told<'_>) -> Holder {
     match (lease.state, &lease.precreate) {
-        (LeaseState::Pending, Some(_)) => container(lease, paths),
-        _ => holder(lease, paths),
+        (LeaseState::Pending, Some(_)) => container(lease, paths, told),
+        _ => holder_by(lease, &Here::look(paths), paths, told),
     }
 }
 
-/// What a container whose start nobody sees through any more has left.
-fn container(lease: &Lease, paths: &Paths) -> Holder {
-    let known = match evidence::of_runtime_state(lease, paths) {
-        Evidence::Init(owner) => return Holder::AliveAs(owner),
-        other => other,
-    };
-    if let Some(owner) = evidence::of_pid_file(lease, paths) {
-        return Holder::AliveAs(owner);
+/// What is left of a container whose start is not seen through any more.
+fn container(lease: &Lease, paths: &Paths, told: Told<'_>) -> Holder {
+    match told(lease) {
+        // It may have ended since it was asked for.
+        Evidence::Init(owner) if proc::life(&owner, paths) == Life::Alive => Holder::AliveAs(owner),
+        Evidence::Init(_) | Evidence::None if cgroup_is_empty(lease) => Holder::Dead,
+        _ => Holder::Alive,
     }
-    let is_dead = known == Evidence::None && cgroup_is_empty(lease);
-    if is_dead { Holder::Dead } else { Holder::Alive }
 }
 
 fn cgroup_is_empty(lease: &Lease) -> bool {
@@ -93,7 +97,8 @@ fn cgroup_is_empty(lease: &Lease) -> bool {
 }
 
 /// Judges the container of a record that cannot be read, by what else is known of it: the low-level
-/// runtime's state, and the cgroup that we noted when we edited its bundle.
+/// runtime's state, and the cgroup that we noted when we edited its bundle. Never with the ledger
+/// locked: it reads files of others.
 #[must_use]
 pub fn holder_of_corrupt(
     corrupt: &Corrupt,
@@ -101,13 +106,23 @@ pub fn holder_of_corrupt(
     witnesses: &Witnesses,
     paths: &Paths,
 ) -> Holder {
+    let told = |record: &Corrupt| evidence::is_alive_or_unreadable(&record.key, paths);
+    corrupt_holder_by(corrupt, now, witnesses, &told)
+}
+
+/// [`holder_of_corrupt`], by what is told of the low-level runtime's state.
+pub(super) fn corrupt_holder_by(
+    corrupt: &Corrupt,
+    now: SystemTime,
+    witnesses: &Witnesses,
+    is_alive_or_unreadable: &dyn Fn(&Corrupt) -> bool,
+) -> Holder {
     let in_cgroup = || {
         let known = witnesses.of(&corrupt.key).iter();
         let mut cgroups = known.filter_map(|witness| witness.cgroup.as_deref());
         cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
     };
-    let alive = evidence::is_alive_or_unreadable(&corrupt.key, paths) || in_cgroup();
-    if alive || witnesses.is_cut_off() {
+    if is_alive_or_unreadable(corrupt) || in_cgroup() || witnesses.is_cut_off() {
         return Holder::Alive;
     }
     let age = corrupt.modified.and_then(|modified| now.duration_since(modified).ok());

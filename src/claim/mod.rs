@@ -27,6 +27,7 @@ pub mod release;
 pub mod resize;
 pub mod settle;
 pub mod sweep;
+mod testimony;
 
 pub use error::ClaimError;
 

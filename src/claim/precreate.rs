@@ -3,7 +3,8 @@
 //! hook binds the lease, it hangs on the podman that asked, and on a deadline, since that podman
 //! may be a service that outlives any number of failed starts.
 
-use super::liveness::{self, CREATE_TIME, Holder};
+use super::liveness::{CREATE_TIME, Holder, holder_at_end};
+use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
@@ -26,13 +27,21 @@ pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(
     if ground.store.check().is_err() || handed(ground.store.entry(key)?).is_none() {
         return Ok(());
     }
-    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
-    let Some(lease) = handed(ledger.entry(key)?) else { return Ok(()) };
-    refuse_if_gone(podman, ground)?;
-    if liveness::holder_at_end(&lease, ground.paths) == Holder::Dead {
-        ledger.remove(key)?;
-    }
-    Ok(())
+    with_ledger(
+        ground,
+        CREATE_DEADLINE,
+        |is_over| *is_over,
+        |ledger, known| {
+            let Some(lease) = handed(ledger.entry(key)?) else { return Ok(true) };
+            refuse_if_gone(podman, ground)?;
+            let holder = holder_at_end(&lease, ground.paths, &|lease| known.of_lease(lease));
+            if holder == Holder::Dead {
+                ledger.remove(key)?;
+            }
+            Ok(holder == Holder::Dead)
+        },
+    )
+    .map(drop)
 }
 
 fn is_handed(lease: &Lease) -> bool {

@@ -1,11 +1,14 @@
 //! Letting go.
 
-use super::liveness::{self, Holder};
+use super::evidence;
+use super::liveness::{Holder, corrupt_holder_by, holder_at_end, holder_by};
+use super::testimony::{Testimony, with_ledger};
 use super::{ClaimError, Ground};
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
 use crate::paths::Paths;
-use crate::store::{Entry, Ledger};
+use crate::store::{Corrupt, Entry, Ledger};
+use crate::sys::identity::Here;
 use crate::sys::proc::{self, Life};
 use crate::sys::{clock, failpoint, identity};
 use std::time::{Duration, Instant, SystemTime};
@@ -39,17 +42,21 @@ pub fn release_if_dead(
     if lease.state != LeaseState::Grace {
         wait_for_end(&lease, deadline * 2 / 3, ground.paths);
     }
-    let ledger = ground.store.lock(deadline.saturating_sub(start.elapsed()), ground.paths)?;
-    failpoint::hit("release.locked");
-    let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
-    match (lease.state, liveness::holder_at_end(&lease, ground.paths)) {
-        (LeaseState::Grace, _) => Ok(Outcome::Released),
-        (_, Holder::Dead) => {
-            let_go(&ledger, lease, ground.paths)?;
-            Ok(Outcome::Released)
+    let left = deadline.saturating_sub(start.elapsed());
+    let is_done = |outcome: &Outcome| *outcome != Outcome::StillAlive;
+    with_ledger(ground, left, is_done, |ledger, known| {
+        failpoint::hit("release.locked");
+        let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
+        let holder = holder_at_end(&lease, ground.paths, &|lease| known.of_lease(lease));
+        match (lease.state, holder) {
+            (LeaseState::Grace, _) => Ok(Outcome::Released),
+            (_, Holder::Dead) => {
+                let_go(&ledger, lease, ground.paths)?;
+                Ok(Outcome::Released)
+            }
+            (_, Holder::Alive | Holder::AliveAs(_)) => Ok(Outcome::StillAlive),
         }
-        (_, Holder::Alive | Holder::AliveAs(_)) => Ok(Outcome::StillAlive),
-    }
+    })
 }
 
 /// Waits for the holder to be gone, with whatever is in its cgroup. Where a runtime was killed in
@@ -60,7 +67,8 @@ fn wait_for_end(lease: &Lease, patience: Duration, paths: &Paths) {
     if lease.precreate.is_none() && proc::life_after(&lease.owner, patience, paths) == Life::Alive {
         return;
     }
-    while liveness::holder_at_end(lease, paths) != Holder::Dead && start.elapsed() < patience {
+    let told = |lease: &Lease| evidence::of_lease(lease, paths);
+    while holder_at_end(lease, paths, &told) != Holder::Dead && start.elapsed() < patience {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -124,13 +132,29 @@ pub fn release_by_name(
     deadline: Duration,
 ) -> Result<Entry, ClaimError> {
     ground.store.prepare(ground.paths)?;
-    let ledger = ground.store.lock(deadline, ground.paths)?;
+    with_ledger(
+        ground,
+        deadline,
+        |_| true,
+        |ledger, known| release_locked(&ledger, known, ground, name, force),
+    )
+}
+
+fn release_locked(
+    ledger: &Ledger<'_>,
+    known: &Testimony,
+    ground: Ground<'_>,
+    name: &str,
+    force: bool,
+) -> Result<Entry, ClaimError> {
     let entry = find(ledger.entries()?, name)?;
     let alive = |holder| holder != Holder::Dead;
     match &entry {
         Entry::Lease(lease) => {
             let free = lease.state == LeaseState::Grace;
-            if !force && !free && alive(liveness::holder(lease, ground.paths)) {
+            let here = Here::look(ground.paths);
+            let holder = || holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease));
+            if !force && !free && alive(holder()) {
                 return Err(ClaimError::HolderAlive {
                     lease: lease.id.to_string(),
                     container: lease.container_id.to_string(),
@@ -143,9 +167,9 @@ pub fn release_by_name(
         }
         Entry::Corrupt(corrupt) => {
             let now = SystemTime::now();
-            let known = ground.store.witnesses([&entry]);
-            let holder = liveness::holder_of_corrupt(corrupt, now, &known, ground.paths);
-            if !force && alive(holder) {
+            let witnesses = ground.store.witnesses([&entry]);
+            let told = |record: &Corrupt| known.of_corrupt(record);
+            if !force && alive(corrupt_holder_by(corrupt, now, &witnesses, &told)) {
                 return Err(ClaimError::corrupt(corrupt));
             }
             ledger.set_aside(&corrupt.key)?;

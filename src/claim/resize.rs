@@ -6,6 +6,7 @@
 use super::liveness::{self, Holder};
 use super::release::find;
 use super::sweep::{Swept, sweep};
+use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::allocator::{self, Asker, Outsiders, Snapshot};
 use crate::injection;
@@ -134,15 +135,21 @@ fn look<'a>(
     name: &str,
     hand: &dyn Hand,
 ) -> Result<(Lease, Swept, Ledger<'a>), ClaimError> {
-    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
-    let swept = sweep(&ledger, ground)?;
-    if swept.left_daemons {
-        hand.idle_daemons();
-    }
-    match find(ledger.entries()?, name)? {
-        Entry::Lease(lease) => Ok((*lease, swept, ledger)),
-        Entry::Corrupt(corrupt) => Err(ClaimError::corrupt(&corrupt)),
-    }
+    with_ledger(
+        ground,
+        CREATE_DEADLINE,
+        |_| false,
+        |ledger, known| {
+            let swept = sweep(&ledger, known, ground)?;
+            if swept.left_daemons {
+                hand.idle_daemons();
+            }
+            match find(ledger.entries()?, name)? {
+                Entry::Lease(lease) => Ok((*lease, swept, ledger)),
+                Entry::Corrupt(corrupt) => Err(ClaimError::corrupt(&corrupt)),
+            }
+        },
+    )
 }
 
 /// Its place at a daemon that serves it alone.

@@ -1,7 +1,9 @@
 //! Going through the ledger: who lives, who is dead, and what is held.
 
-use super::liveness::{self, Holder};
+use super::evidence;
+use super::liveness::{Holder, Told, corrupt_holder_by, holder_by};
 use super::release;
+use super::testimony::Testimony;
 use super::{ClaimError, Ground};
 use crate::allocator::{Hold, Manner};
 use crate::model::device::Node;
@@ -41,8 +43,16 @@ pub struct Swept {
 ///
 /// # Errors
 /// If the ledger cannot be read or written.
-pub fn sweep(ledger: &Ledger<'_>, ground: Ground<'_>) -> Result<Swept, ClaimError> {
-    judge(ledger.entries()?, ground, |change| {
+pub(super) fn sweep(
+    ledger: &Ledger<'_>,
+    known: &Testimony,
+    ground: Ground<'_>,
+) -> Result<Swept, ClaimError> {
+    let answers = Answers {
+        lease: &|lease| known.of_lease(lease),
+        corrupt: &|record| known.of_corrupt(record),
+    };
+    judge(ledger.entries()?, ground, answers, |change| {
         match change {
             Change::Bind(bound) => ledger.put(bound)?,
             Change::TakeBack(lease) => return release::let_go(ledger, lease.clone(), ground.paths),
@@ -58,7 +68,17 @@ pub fn sweep(ledger: &Ledger<'_>, ground: Ground<'_>) -> Result<Swept, ClaimErro
 /// # Errors
 /// If the records cannot be read.
 pub fn survey(ground: Ground<'_>) -> Result<Swept, ClaimError> {
-    judge(ground.store.entries()?, ground, |_| Ok(None))
+    let answers = Answers {
+        lease: &|lease| evidence::of_lease(lease, ground.paths),
+        corrupt: &|record| evidence::is_alive_or_unreadable(&record.key, ground.paths),
+    };
+    judge(ground.store.entries()?, ground, answers, |_| Ok(None))
+}
+
+/// What tells of containers that the ledger alone does not know enough of.
+struct Answers<'a> {
+    lease: Told<'a>,
+    corrupt: &'a dyn Fn(&Corrupt) -> bool,
 }
 
 /// What a sweep does to a record.
@@ -74,6 +94,7 @@ enum Change<'a> {
 fn judge(
     entries: Vec<Entry>,
     ground: Ground<'_>,
+    told: Answers<'_>,
     // Gives back what is left of a lease that was taken back: its grace.
     mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, ClaimError>,
 ) -> Result<Swept, ClaimError> {
@@ -82,7 +103,7 @@ fn judge(
     let mut swept = Swept { pid_namespace: here.pid_namespace, witnesses, ..Swept::default() };
     for entry in entries {
         match entry {
-            Entry::Lease(lease) => match liveness::holder_here(&lease, &here, ground.paths) {
+            Entry::Lease(lease) => match holder_by(&lease, &here, ground.paths, told.lease) {
                 Holder::Alive => swept.leases.push(*lease),
                 Holder::AliveAs(owner) => {
                     let bound = found_alive(owner, *lease, ground);
@@ -99,9 +120,8 @@ fn judge(
                 }
             },
             Entry::Corrupt(corrupt) => {
-                let now = SystemTime::now();
-                let witnesses = &swept.witnesses;
-                match liveness::holder_of_corrupt(&corrupt, now, witnesses, ground.paths) {
+                let (now, bundles) = (SystemTime::now(), &swept.witnesses);
+                match corrupt_holder_by(&corrupt, now, bundles, told.corrupt) {
                     Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
                     Holder::Alive | Holder::AliveAs(_) => swept.corrupt.push(corrupt),
                 }
@@ -305,7 +325,14 @@ mod tests {
             assert!(holds.iter().all(|hold| hold.device.as_str() == "GPU-1"));
             assert_eq!((holds.len(), READS.get()), (CORRUPT, BUNDLES));
         };
-        read(&|| sweep(&store.lock(std::time::Duration::ZERO, &paths).unwrap(), ground).unwrap());
+        read(&|| {
+            sweep(
+                &store.lock(std::time::Duration::ZERO, &paths).unwrap(),
+                &Testimony::default(),
+                ground,
+            )
+            .unwrap()
+        });
         read(&|| survey(ground).unwrap());
 
         // Where nothing is known of them, one hold of each device does for all.

@@ -4,7 +4,7 @@
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, RECORD_VERSION};
 use crate::sys::PathError;
-use crate::sys::checked::read_own;
+use crate::sys::checked::{is_damage, read_own};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -36,10 +36,10 @@ pub enum Entry {
 
 /// What lies at the path of a container's record.
 pub(super) fn read(path: &Path, key: &LeaseKey) -> Result<Option<Entry>, PathError> {
-    match read_own(path, MAX_BYTES).map_err(PathError::new("read", path)) {
+    match read_own(path, MAX_BYTES) {
         Ok(bytes) => Ok(bytes.map(|bytes| decode(&bytes, key, path))),
-        Err(error) if error.is_damage() => Ok(Some(corrupt(error.source.to_string(), key, path))),
-        Err(error) => Err(error),
+        Err(error) if is_damage(&error) => Ok(Some(corrupt(error.to_string(), key, path))),
+        Err(error) => Err(PathError::new("read", path)(error)),
     }
 }
 

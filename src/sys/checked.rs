@@ -155,6 +155,12 @@ pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     read_regular(path, max, libc::O_NOFOLLOW, foreign)
 }
 
+/// Whether a reader found something else than what belongs at the path, as it will next time.
+#[must_use]
+pub fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
+}
+
 /// Opens without waiting, looks at what was opened, and reads no more than `max` bytes: whatever
 /// lies at the path, this ends soon.
 fn read_regular(

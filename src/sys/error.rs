@@ -23,12 +23,6 @@ impl PathError {
         move |source| Self { action, path, source }
     }
 
-    /// Whether what lies at the path is not what belongs there, whoever looks and whenever.
-    #[must_use]
-    pub fn is_damage(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
-    }
-
     /// Whether the path is simply not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {

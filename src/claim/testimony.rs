@@ -1,0 +1,152 @@
+//! What files of others say of containers, for decisions under the lock.
+//!
+//! A low-level runtime's state and an engine's pid file lie where gpulease does not say who writes,
+//! on file systems that may be slow or gone. So none of them is read while the ledger is locked: a
+//! decision that would need one takes the holder for alive and notes the question; the questions
+//! are answered without the lock, and the decision is made once more.
+
+use super::evidence::{self, Evidence};
+use super::{ClaimError, Ground};
+use crate::model::id::{LeaseKey, Nonce};
+use crate::model::lease::Lease;
+use crate::store::{Corrupt, Ledger};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Once with what is known, once with what was asked for.
+const ROUNDS: u32 = 2;
+
+/// The answers so far, and the questions.
+#[derive(Debug, Default)]
+pub(super) struct Testimony {
+    leases: BTreeMap<Nonce, Evidence>,
+    /// Whether the container of an unreadable record may be alive.
+    corrupt: BTreeMap<LeaseKey, bool>,
+    questions: RefCell<Vec<Question>>,
+}
+
+#[derive(Debug)]
+enum Question {
+    Lease(Box<Lease>),
+    Corrupt(LeaseKey),
+}
+
+impl Testimony {
+    /// What is known of the container of a lease; [`Evidence::Unclear`] until that was asked.
+    pub(super) fn of_lease(&self, lease: &Lease) -> Evidence {
+        self.leases.get(&lease.nonce).cloned().unwrap_or_else(|| {
+            self.questions.borrow_mut().push(Question::Lease(Box::new(lease.clone())));
+            Evidence::Unclear
+        })
+    }
+
+    /// Whether the container of an unreadable record may be alive; so it is until that was asked.
+    pub(super) fn of_corrupt(&self, record: &Corrupt) -> bool {
+        self.corrupt.get(&record.key).copied().unwrap_or_else(|| {
+            self.questions.borrow_mut().push(Question::Corrupt(record.key.clone()));
+            true
+        })
+    }
+
+    fn has_questions(&self) -> bool {
+        !self.questions.borrow().is_empty()
+    }
+
+    /// Reads what was asked for.
+    fn ask(&mut self, ground: Ground<'_>) {
+        for question in self.questions.take() {
+            match question {
+                Question::Lease(lease) => {
+                    let evidence = evidence::of_lease(&lease, ground.paths);
+                    self.leases.insert(lease.nonce, evidence);
+                }
+                Question::Corrupt(key) => {
+                    let alive = evidence::is_alive_or_unreadable(&key, ground.paths);
+                    self.corrupt.insert(key, alive);
+                }
+            }
+        }
+    }
+}
+
+/// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not,
+/// for want of testimony.
+///
+/// # Errors
+/// If the ledger is not had within `deadline`, and those of `act`.
+pub(super) fn with_ledger<'a, T>(
+    ground: Ground<'a>,
+    deadline: Duration,
+    is_done: impl Fn(&T) -> bool,
+    mut act: impl FnMut(Ledger<'a>, &Testimony) -> Result<T, ClaimError>,
+) -> Result<T, ClaimError> {
+    let mut known = Testimony::default();
+    let mut round = 1;
+    loop {
+        let ledger = ground.store.lock(deadline, ground.paths)?;
+        let result = act(ledger, &known);
+        let is_settled = result.as_ref().is_ok_and(&is_done) || round == ROUNDS;
+        if is_settled || !known.has_questions() {
+            return result;
+        }
+        // The ledger may be part of it.
+        drop(result);
+        known.ask(ground);
+        round += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Paths;
+    use crate::store::{Entry, Store};
+
+    #[test]
+    fn questions_are_answered_without_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, store) = (Paths::default(), Store::at(dir.path()));
+        store.prepare(&paths).unwrap();
+        let lease = crate::store::tests::lease("web", "/nonexistent/root");
+        let path = dir.path().join("leases/bad@nonexistent!root.json");
+        std::fs::write(path, "{").unwrap();
+        let ground = Ground { paths: &paths, store: &store };
+        let mut heard = Vec::new();
+        let kept = with_ledger(
+            ground,
+            Duration::from_secs(5),
+            |_| false,
+            |ledger, known| {
+                let entries = ledger.entries()?;
+                let Some(Entry::Corrupt(corrupt)) = entries.first() else { panic!("{entries:?}") };
+                heard.push((known.of_lease(&lease), known.of_corrupt(corrupt)));
+                Ok(ledger)
+            },
+        );
+        // It would wait for itself if the ledger were still locked when the second round begins.
+        drop(kept.unwrap());
+        assert_eq!(heard, [(Evidence::Unclear, true), (Evidence::None, false)]);
+    }
+
+    #[test]
+    fn a_decision_without_questions_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, store) = (Paths::default(), Store::at(dir.path()));
+        store.prepare(&paths).unwrap();
+        let ground = Ground { paths: &paths, store: &store };
+        let lease = crate::store::tests::lease("web", "/nonexistent/root");
+        for (asks, is_done, times) in [(false, false, 1), (true, true, 1), (true, false, 2)] {
+            let mut count = 0;
+            let act = |_: Ledger<'_>, known: &Testimony| {
+                count += 1;
+                if asks {
+                    let _ = known.of_lease(&lease);
+                }
+                Ok(())
+            };
+            with_ledger(ground, Duration::ZERO, |()| is_done, act).unwrap();
+            assert_eq!(count, times, "{asks} {is_done}");
+        }
+    }
+}
