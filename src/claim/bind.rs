@@ -35,7 +35,7 @@ pub fn bind(
             lease.id, lease.state
         )));
     }
-    let bound = bound_to(owner, lease, ground);
+    let bound = bound_to(owner, lease, ground)?;
     failpoint::hit("bind.described");
     ledger.put(&bound)?;
     failpoint::hit("bind.recorded");

@@ -8,6 +8,7 @@ use crate::sys::cgroup;
 use crate::sys::checked::{is_damage, read_own};
 use crate::sys::proc::{self, Life};
 use serde_json::Value;
+use std::io;
 use std::path::Path;
 
 /// More than any state: runc's has the container's whole configuration in it.
@@ -128,15 +129,17 @@ fn of_pid_file(lease: &Lease, paths: &Paths) -> Evidence {
     let owner = pid.filter(|pid| *pid > 0).and_then(|pid| proc::describe(pid, paths).ok());
     let is_live =
         |owner: &Owner| is_of_this_start(owner, lease) && proc::life(owner, paths) == Life::Alive;
-    match owner.filter(is_live) {
-        Some(owner) if is_in_its_cgroup(&owner, lease, paths) => Evidence::Init(owner),
-        _ => Evidence::None,
+    let Some(owner) = owner.filter(is_live) else { return Evidence::None };
+    match is_in_its_cgroup(&owner, lease, paths) {
+        Ok(true) => Evidence::Init(owner),
+        Ok(false) => Evidence::None,
+        Err(_) => Evidence::Unclear,
     }
 }
 
 /// Whether a process is in the cgroup that was foretold, if one was.
-fn is_in_its_cgroup(owner: &Owner, lease: &Lease, paths: &Paths) -> bool {
-    let Some(foretold) = lease.cgroup.as_deref() else { return true };
-    let place = cgroup::of_process(&owner.pid.to_string(), paths);
-    place.is_some_and(|place| place.starts_with(foretold))
+fn is_in_its_cgroup(owner: &Owner, lease: &Lease, paths: &Paths) -> io::Result<bool> {
+    let Some(foretold) = lease.cgroup.as_deref() else { return Ok(true) };
+    let place = cgroup::of_process(&owner.pid.to_string(), paths)?;
+    Ok(place.is_some_and(|place| place.starts_with(foretold)))
 }

@@ -13,8 +13,8 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text;
 use crate::store::{Corrupt, Entry, Ledger, Witnesses};
-use crate::sys::cgroup;
 use crate::sys::identity::Here;
+use crate::sys::{PathError, cgroup};
 use std::time::SystemTime;
 
 /// The ledger after a sweep, or, after a [`survey`], as a sweep would leave it.
@@ -135,15 +135,22 @@ fn judge(
 /// the one that was foretold: which one the container's caller was in, only the caller knew.
 fn found_alive(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
     let foretold = lease.cgroup.clone();
-    let bound = bound_to(owner, lease, ground);
+    let bound = bound_to(owner.clone(), lease.clone(), ground);
+    // Where it cannot be seen, the one that was foretold stands.
+    let Ok(bound) = bound else { return bound_in(foretold, owner, lease) };
     let cgroup = bound.cgroup.clone().filter(|dir| Some(dir) == foretold.as_ref());
     Lease { cgroup, ..bound }
 }
 
 /// The lease, now bound to the container's init.
-pub(super) fn bound_to(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
-    let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ground.paths);
-    let cgroup = own_cgroup.map(|dir| dir.display().to_string());
+pub(super) fn bound_to(owner: Owner, lease: Lease, ground: Ground<'_>) -> Result<Lease, PathError> {
+    let place = ground.paths.proc.join(owner.pid.to_string()).join("cgroup");
+    let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ground.paths)
+        .map_err(PathError::new("tell the container's cgroup by", &place))?;
+    Ok(bound_in(own_cgroup.map(|dir| dir.display().to_string()), owner, lease))
+}
+
+fn bound_in(cgroup: Option<String>, owner: Owner, lease: Lease) -> Lease {
     Lease { state: LeaseState::Bound, cgroup, owner, precreate: None, ..lease }
 }
 

@@ -19,7 +19,7 @@ use crate::model::lease::Lease;
 use crate::request::Source;
 use crate::request::policy::Injected;
 use crate::store::{BundleRecord, Edit};
-use crate::sys::{cgroup, failpoint};
+use crate::sys::{PathError, cgroup, failpoint};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -254,7 +254,7 @@ impl<'a> Start<'a> {
             runtime: &self.caller.runtime(),
             bundle: &self.caller.bundle().display().to_string(),
             pid_file: self.caller.pid_file(),
-            expected_cgroup: self.expected_cgroup(),
+            expected_cgroup: self.expected_cgroup()?,
             env: &self.facts.env,
             adopt: &self.nonces,
             chained: self.caller.vendor(),
@@ -365,9 +365,11 @@ impl<'a> Start<'a> {
         Ok(injection)
     }
 
-    fn expected_cgroup(&self) -> Option<String> {
-        let path = cgroup::expected(self.facts.cgroups_path.as_deref()?, &self.host.paths)?;
-        Some(path.display().to_string())
+    fn expected_cgroup(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = self.facts.cgroups_path.as_deref() else { return Ok(None) };
+        let place = cgroup::expected(path, &self.host.paths)
+            .map_err(PathError::new("tell the container's cgroup by", &self.host.paths.sys))?;
+        Ok(place.map(|place| place.display().to_string()))
     }
 
     /// Hands the spec on if anything in it was changed.

@@ -3,7 +3,7 @@
 
 use crate::paths::Paths;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The v1 hierarchies to look in, best first: the device controller is the one that a runtime
@@ -15,39 +15,74 @@ fn mount(paths: &Paths) -> PathBuf {
     paths.sys.join("fs/cgroup")
 }
 
-fn is_unified(paths: &Paths) -> bool {
-    mount(paths).join("cgroup.controllers").exists()
+/// The hierarchy that containers are looked for in. It is chosen once for each decision: of two
+/// processes seen in two hierarchies, nothing can be said.
+struct Hierarchy {
+    root: PathBuf,
+    /// The name of its line in `/proc/<pid>/cgroup` (cgroups(7)); empty for version 2.
+    name: &'static str,
 }
 
-/// The directory of the hierarchy that we go by, and the name of its line in
-/// `/proc/<pid>/cgroup` (cgroups(7)).
-fn hierarchy(paths: &Paths) -> Option<(PathBuf, &'static str)> {
-    if is_unified(paths) {
-        return Some((mount(paths), ""));
+impl Hierarchy {
+    /// `None` where no cgroups are mounted.
+    fn choose(paths: &Paths) -> io::Result<Option<Self>> {
+        let mount = mount(paths);
+        if mount.join("cgroup.controllers").try_exists()? {
+            return Ok(Some(Self { root: mount, name: "" }));
+        }
+        for name in V1_HIERARCHIES {
+            let root = mount.join(name);
+            if root.try_exists()? {
+                return Ok(Some(Self { root, name }));
+            }
+        }
+        Ok(None)
     }
-    V1_HIERARCHIES.iter().map(|name| (mount(paths).join(name), *name)).find(|(dir, _)| dir.is_dir())
+
+    /// See [`of_process`].
+    fn of_process(&self, process: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
+        let text = match fs::read_to_string(paths.proc.join(process).join("cgroup")) {
+            Ok(text) => text,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(path) = path_in(&text, self.name) else { return Ok(None) };
+        let own = std::process::id().to_string();
+        let pid = if process == "self" { &own } else { process };
+        let plain = below(&self.root, path);
+        if lists(&plain, pid)? {
+            return Ok(Some(plain));
+        }
+        let mountinfo = fs::read_to_string(paths.proc.join("self/mountinfo"))?;
+        let shown = mount_root(&mountinfo, &self.root).and_then(|root| path.strip_prefix(root));
+        let Some(shown) = shown.map(|shown| below(&self.root, shown)) else { return Ok(None) };
+        Ok(lists(&shown, pid)?.then_some(shown))
+    }
 }
 
 /// The cgroup of a process (`self` or a pid) as an absolute directory, if that can be told for
 /// sure: the directory must list the process. (In a container that runs an engine, the mount may
-/// show only a part of the hierarchy; then its root in mountinfo is taken off the path.)
-#[must_use]
-pub fn of_process(process: &str, paths: &Paths) -> Option<PathBuf> {
-    let (root, name) = hierarchy(paths)?;
-    let text = fs::read_to_string(paths.proc.join(process).join("cgroup")).ok()?;
-    let path = path_in(&text, name)?;
-    let pid = if process == "self" { std::process::id().to_string() } else { process.to_owned() };
-    let plain = below(&root, path);
-    if lists(&plain, &pid) {
-        return Some(plain);
+/// show only a part of the hierarchy; then its root in mountinfo is taken off the path.) `None`
+/// also for a process that is gone.
+///
+/// # Errors
+/// If the kernel does not let it be seen: that is not the same as having none.
+pub fn of_process(process: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
+    match Hierarchy::choose(paths)? {
+        Some(hierarchy) => hierarchy.of_process(process, paths),
+        None => Ok(None),
     }
-    let mountinfo = fs::read_to_string(paths.proc.join("self/mountinfo")).ok()?;
-    let shown = path.strip_prefix(mount_root(&mountinfo, &root)?)?;
-    Some(below(&root, shown)).filter(|dir| lists(dir, &pid))
 }
 
-fn lists(dir: &Path, pid: &str) -> bool {
-    fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|procs| procs.lines().any(|p| p == pid))
+fn lists(dir: &Path, pid: &str) -> io::Result<bool> {
+    match fs::read_to_string(dir.join("cgroup.procs")) {
+        Ok(procs) => Ok(procs.lines().any(|listed| listed == pid)),
+        // A threaded cgroup lists no processes (cgroups(7)).
+        Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The part of the hierarchy that is mounted at `mount` (proc_pid_mountinfo(5), field 4).
@@ -79,31 +114,38 @@ fn below(root: &Path, path: &str) -> PathBuf {
 
 /// The cgroup that belongs to the container of process `pid` alone: `None` where it shares its
 /// caller's (no `cgroupsPath`, or a parent of ours), since that is never empty while we look.
-#[must_use]
-pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> Option<PathBuf> {
-    let theirs = of_process(&pid.to_string(), paths)?;
-    let ours = of_process("self", paths)?;
-    (!ours.starts_with(&theirs)).then_some(theirs)
+///
+/// # Errors
+/// As [`of_process`].
+pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> io::Result<Option<PathBuf>> {
+    let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
+    let theirs = hierarchy.of_process(&pid.to_string(), paths)?;
+    let ours = hierarchy.of_process("self", paths)?;
+    let (Some(theirs), Some(ours)) = (theirs, ours) else { return Ok(None) };
+    Ok((!ours.starts_with(&theirs)).then_some(theirs))
 }
 
 /// Where a runtime will put a container with this `linux.cgroupsPath`: an absolute path for the
 /// cgroupfs driver, `slice:prefix:name` for systemd's (runc, docs/systemd.md). `None` for a
 /// relative or missing path, whose place only the runtime knows, and for one that we are in
 /// ourselves.
-#[must_use]
-pub fn expected(cgroups_path: &str, paths: &Paths) -> Option<PathBuf> {
-    let theirs = place(cgroups_path, paths)?;
-    let shared = of_process("self", paths).is_some_and(|ours| ours.starts_with(&theirs));
-    (!shared).then_some(theirs)
+///
+/// # Errors
+/// As [`of_process`].
+pub fn expected(cgroups_path: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
+    let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
+    let Some(theirs) = place(cgroups_path, &hierarchy.root) else { return Ok(None) };
+    let ours = hierarchy.of_process("self", paths)?;
+    let shared = ours.is_some_and(|ours| ours.starts_with(&theirs));
+    Ok((!shared).then_some(theirs))
 }
 
-fn place(cgroups_path: &str, paths: &Paths) -> Option<PathBuf> {
+fn place(cgroups_path: &str, root: &Path) -> Option<PathBuf> {
     if cgroups_path.split('/').any(|part| part == "..") {
         return None;
     }
-    let (root, _) = hierarchy(paths)?;
     if cgroups_path.starts_with('/') {
-        return Some(below(&root, cgroups_path));
+        return Some(below(root, cgroups_path));
     }
     let mut parts = cgroups_path.split(':');
     let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -151,9 +193,11 @@ pub fn is_empty(dir: &Path) -> bool {
     is_subtree_empty(dir)
 }
 
-/// `ENODEV` is what a cgroup file says once its directory was removed.
-fn is_gone(error: &std::io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+/// `ENODEV` is what a cgroup file says once its directory was removed, `ESRCH` what a process's says
+/// once that is gone.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+        || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ESRCH))
 }
 
 fn is_subtree_empty(dir: &Path) -> bool {
@@ -221,7 +265,8 @@ mod tests {
             ("/docker/x", true),
         ] {
             fs::write(paths.proc.join("7/cgroup"), format!("0::{theirs}\n")).unwrap();
-            assert_eq!(own_cgroup_of_container(7, &paths).is_some(), own, "{theirs}");
+            let found = own_cgroup_of_container(7, &paths).unwrap();
+            assert_eq!(found.is_some(), own, "{theirs}");
         }
     }
 
@@ -231,31 +276,60 @@ mod tests {
         let root = paths.sys.join("fs/cgroup/devices");
         fs::write(paths.proc.join("7/cgroup"), "4:devices:/docker/outer/docker/inner\n").unwrap();
         fs::write(paths.proc.join("self/mountinfo"), "").unwrap();
-        assert_eq!(of_process("7", &paths), None);
+        assert_eq!(of_process("7", &paths).unwrap(), None);
         // The view from within a container: the hierarchy begins at its own cgroup.
         let line = format!("30 20 0:26 /docker/outer {} rw - cgroup cgroup rw\n", root.display());
         fs::write(paths.proc.join("self/mountinfo"), line).unwrap();
         fs::create_dir_all(root.join("docker/inner")).unwrap();
         fs::write(root.join("docker/inner/cgroup.procs"), "7\n").unwrap();
-        assert_eq!(of_process("7", &paths), Some(root.join("docker/inner")));
+        assert_eq!(of_process("7", &paths).unwrap(), Some(root.join("docker/inner")));
     }
 
     #[test]
     fn the_place_of_a_container_is_known_beforehand() {
         let (_dir, paths) = fake(false);
         let root = paths.sys.join("fs/cgroup/devices");
-        assert_eq!(expected("/docker/abc", &paths), Some(root.join("docker/abc")));
+        let expected = |path: &str| super::expected(path, &paths).unwrap();
+        assert_eq!(expected("/docker/abc"), Some(root.join("docker/abc")));
         assert_eq!(
-            expected("machine-a.slice:libpod:abc", &paths),
+            expected("machine-a.slice:libpod:abc"),
             Some(root.join("machine.slice/machine-a.slice/libpod-abc.scope"))
         );
-        assert_eq!(expected("relative", &paths), None);
-        assert_eq!(expected("/a/../../b", &paths), None);
+        assert_eq!(expected("relative"), None);
+        assert_eq!(expected("/a/../../b"), None);
         let me = std::process::id().to_string();
         fs::write(paths.proc.join("self/cgroup"), "4:devices:/a/b\n").unwrap();
         fs::create_dir_all(root.join("a/b")).unwrap();
         fs::write(root.join("a/b/cgroup.procs"), me).unwrap();
-        assert_eq!(expected("/a", &paths), None, "we are in it");
+        assert_eq!(expected("/a"), None, "we are in it");
+    }
+
+    /// A look that fails is not the same as nothing there: taken for that, it would choose another
+    /// hierarchy for one process than for the other.
+    #[test]
+    fn a_failed_look_is_an_error_and_not_absence() {
+        let (dir, paths) = fake(false);
+        let root = paths.sys.join("fs/cgroup");
+        let circle = |path: PathBuf| std::os::unix::fs::symlink(&path, &path).unwrap();
+        let text = "4:devices:/a\n3:memory:/b\n";
+        for process in ["self", "7"] {
+            fs::write(paths.proc.join(process).join("cgroup"), text).unwrap();
+        }
+        fs::create_dir_all(root.join("memory/b")).unwrap();
+        fs::remove_dir(root.join("devices")).unwrap();
+        circle(root.join("devices"));
+        let fails = |paths: &Paths| {
+            [
+                of_process("7", paths).is_err(),
+                own_cgroup_of_container(7, paths).is_err(),
+                super::expected("/a", paths).is_err(),
+            ]
+        };
+        assert_eq!(fails(&paths), [true; 3]);
+        fs::remove_file(root.join("devices")).unwrap();
+        fs::create_dir_all(root.join("devices/a/cgroup.procs")).unwrap();
+        assert_eq!(fails(&paths), [true; 3], "a list that cannot be read");
+        drop(dir);
     }
 
     #[test]

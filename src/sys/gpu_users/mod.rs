@@ -80,7 +80,7 @@ pub fn describe(
         pid,
         name: small(&dir.join("comm")).filter(|name| !name.is_empty()),
         devices,
-        cgroup: cgroup::of_process(&pid.to_string(), paths),
+        cgroup: cgroup::of_process(&pid.to_string(), paths).ok().flatten(),
         ancestors: ancestors(pid, paths),
     })
 }
