@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::injection::Facts;
 use crate::inventory::Inventory;
 use crate::model::code::Code;
+use crate::model::text::shown;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request, Source};
 use crate::sys::identity;
@@ -83,7 +84,11 @@ pub(super) fn request(
         Err(failure) => return without(failure).map_or(Ok(None), Err),
     };
     let injected = if injected {
-        injected::request(facts, &access, &inventory.node, &config.policy, &host.paths)?
+        let node = &inventory.node;
+        if let Some(path) = known::opens_forgotten(&access, node, &host.paths, &host.store()) {
+            return Err(forgotten(&path));
+        }
+        injected::request(facts, &access, node, &config.policy, &host.paths)?
     } else {
         None
     };
@@ -125,6 +130,15 @@ fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Fa
         ));
     }
     Ok(())
+}
+
+fn forgotten(path: &str) -> Failure {
+    let text = format!(
+        "the container could open `{}`, which is leased and no longer in the inventory",
+        shown(path)
+    );
+    Failure::new(Code::StaleInventory, text)
+        .hint("see `gpulease leases`; is the devices file right?")
 }
 
 fn refuse_rootless(host: &Host) -> Result<(), Failure> {

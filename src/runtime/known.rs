@@ -3,7 +3,7 @@
 
 use super::{mounted, nodes};
 use crate::injection::{Access, Numbers, SpecDevice, SpecMount, is_gpu_node_path};
-use crate::model::device::DeviceNode;
+use crate::model::device::{DeviceNode, Node};
 use crate::paths::Paths;
 use crate::store::{Entry, Store};
 use crate::sys::{char_drivers, kernel_file};
@@ -26,6 +26,23 @@ pub(super) fn opens_gpu(access: &Access, paths: &Paths, store: &Store) -> bool {
         || access.rules.iter().copied().any(by_number)
         || hosts_nodes(paths).iter().any(|node| access.opens(&node.path, node.numbers()))
         || leased_nodes(store).iter().any(|n| access.opens(&n.path, nodes::numbers(n, paths)))
+}
+
+/// The path of a leased device's node that the container could open, if the inventory does not have
+/// it: as where the devices file was changed since.
+pub(super) fn opens_forgotten(
+    access: &Access,
+    node: &Node,
+    paths: &Paths,
+    store: &Store,
+) -> Option<String> {
+    if access.is_empty() {
+        return None;
+    }
+    let own = || node.devices.iter().flat_map(|device| &device.nodes);
+    let is_forgotten = |leased: &DeviceNode| !own().any(|node| node.path == leased.path);
+    let mut leased = leased_nodes(store).into_iter().filter(is_forgotten);
+    leased.find(|n| access.opens(&n.path, nodes::numbers(n, paths))).map(|node| node.path)
 }
 
 /// By the names in `/proc/devices`: `nvidia`, `nvidia-frontend`, `nvidia-caps`, `kfd`, `drm`.

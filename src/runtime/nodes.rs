@@ -150,3 +150,26 @@ fn to_be_made(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
     let driver = drivers.iter().find(|driver| names.contains(&driver.name.as_str()))?;
     Some((driver.major, minor))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_not_made_yet_has_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        fs::create_dir_all(&paths.proc).unwrap();
+        let number =
+            |path: &str| numbers(&DeviceNode { path: path.to_owned(), simulated: None }, &paths);
+        assert_eq!(number("/dev/nvidia3"), None);
+        let drivers = "Character devices:\n  1 mem\n195 nvidia-frontend\n235 nvidia-caps\n\
+                       508 nvidia-uvm\n\nBlock devices:\n195 nvidia\n";
+        fs::write(paths.proc.join("devices"), drivers).unwrap();
+        assert_eq!(number("/dev/nvidia3"), Some((195, 3)));
+        assert_eq!(number("/dev/nvidia-caps/nvidia-cap66"), Some((235, 66)));
+        for other in ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/dri/card0", "/dev/nvidia"] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+}

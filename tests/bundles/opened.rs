@@ -164,11 +164,13 @@ pub fn a_known_device_is_refused_without_an_inventory(place: Place) {
     let bare = lab.host.path("bare.toml");
     fs::write(lab.host.path("etc/bad.toml"), "[[device]]\n").unwrap();
     fs::write(&bare, good.replace("devices.toml", "bad.toml")).unwrap();
+    let gone = lab.host.path("gone.toml");
+    fs::write(&gone, good.replace("devices.toml", "missing.toml")).unwrap();
     let script = format!(
         r#"
         make holder run holder --detach
         until_ says holder END
-        for config in {} {}; do
+        for config in {} {} {}; do
             CONFIG=$config
             for name in renamed ruled other else; do
                 make "$(basename "$config" .toml)-$name" run "$name"
@@ -176,13 +178,17 @@ pub fn a_known_device_is_refused_without_an_inventory(place: Place) {
         done
         "#,
         broken.display(),
-        bare.display()
+        bare.display(),
+        gone.display()
     );
     let Some(steps) = lab.run(&script) else { return };
-    for (config, code) in [("broken", "bad-config"), ("bare", "stale-inventory")] {
+    for (config, code) in
+        [("broken", "bad-config"), ("bare", "stale-inventory"), ("gone", "stale-inventory")]
+    {
         for name in ["renamed", "ruled"] {
             let text = steps.refused(&format!("{config}-{name}"), code);
-            assert!(text.contains("knows as a GPU"), "{text}");
+            let said = if config == "gone" { "no longer in the" } else { "knows as a GPU" };
+            assert!(text.contains(said), "{text}");
         }
         for name in ["other", "else"] {
             has_line(&steps.ok(&format!("{config}-{name}")), "END");

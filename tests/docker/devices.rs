@@ -115,3 +115,83 @@ fn a_privileged_container_is_leased_whole_devices_only() {
     lab.ok(&["rm", "-f", "whole", "plain", "share"]);
     lab.assert_all_free(2);
 }
+
+/// The ways to `/dev/fuse` beside its node, and how a process of the container then opens it.
+const WAYS: [(&[&str], &str); 4] = [
+    (&["--device-cgroup-rule", "c 10:229 rwm"], "mknod /tmp/x c 10 229 && exec 3<>/tmp/x"),
+    (&["--device-cgroup-rule", "c 10:229 rwm", "-v", "/dev/fuse:/dev/fuse"], "exec 3<>/dev/fuse"),
+    (&["--device-cgroup-rule", "c 10:* rmw", "-v", "/dev:/host"], "exec 3<>/host/fuse"),
+    (&["--device", "/dev/fuse:/dev/else"], "exec 3<>/dev/else"),
+];
+
+#[test]
+fn a_held_device_is_not_opened_in_any_way() {
+    let Some(lab) = Lab::with(REAL, true) else { return };
+    lab.start("holder", &[&ONE[..], &FUSE].concat());
+    for (options, _) in WAYS {
+        let text = lab.refused("thief", options);
+        let holder = format!("of container {}", &lab.id("holder")[..12]);
+        assert!(text.contains("no-capacity") && text.contains(&holder), "{options:?}: {text}");
+        lab.ok(&["rm", "thief"]);
+    }
+    // What the kernel closes costs nothing.
+    for options in [&["-v", "/dev:/host"][..], &["--device-cgroup-rule", "c 42:* rmw"]] {
+        lab.start("other", options);
+        assert!(lab.lease("other").is_none(), "{options:?}");
+        let script = "[ -e /host/fuse ] || mknod /host/fuse c 10 229; exec 3<>/host/fuse";
+        let output = lab.exec("other", &format!("mkdir -p /host; {script}"));
+        assert!(stderr(&output).contains("Operation not permitted"), "{}", stderr(&output));
+        lab.ok(&["rm", "-f", "other"]);
+    }
+    lab.ok(&["rm", "-f", "holder"]);
+    for (options, script) in WAYS {
+        lab.start("holder", options);
+        assert_eq!(lab.device("holder"), 0, "{options:?}");
+        ok(lab.exec("holder", script));
+        assert!(lab.refused("late", &[&ONE[..], &FUSE].concat()).contains("no-capacity"));
+        lab.ok(&["rm", "-f", "holder", "late"]);
+    }
+    lab.assert_all_free(2);
+}
+
+/// A node of NVIDIA's number without a driver.
+const STAND_IN: &str = r#"
+[[device]]
+uuid = "GPU-00000000-0000-0000-0000-000000000195"
+vendor = "nvidia"
+model = "STAND-IN"
+memory_mib = 1000
+pci = "0000:01:00.0"
+healthy = true
+nodes = ["/dev/nvidia0"]
+"#;
+
+#[test]
+fn a_gpu_under_another_name_needs_a_configuration() {
+    let Some(lab) = Lab::with(STAND_IN, true) else { return };
+    ok(lab.command("mknod").args(["/dev/nvidia0", "c", "195", "0"]).output().unwrap());
+    let renamed = ["--device", "/dev/nvidia0:/dev/x"];
+    let ruled = ["--device-cgroup-rule", "c 195:* rmw"];
+    let mounted = ["--device-cgroup-rule", "c 195:0 rw", "-v", "/dev/nvidia0:/dev/x"];
+    lab.start("holder", &ONE);
+    lab.configure("] broken");
+    for options in [&renamed[..], &ruled, &mounted] {
+        let text = lab.refused("thief", options);
+        assert!(text.contains("bad-config") && text.contains("knows as a GPU"), "{text}");
+        lab.ok(&["rm", "thief"]);
+    }
+    for options in [&["--device", "/dev/fuse:/dev/x"][..], &["--device-cgroup-rule", "c 42:* rmw"]]
+    {
+        lab.start("other", options);
+        lab.ok(&["rm", "-f", "other"]);
+    }
+    lab.configure("");
+    assert!(lab.refused("thief", &renamed).contains("no-capacity"));
+    lab.ok(&["rm", "-f", "holder", "thief"]);
+    for options in [&renamed[..], &ruled, &mounted] {
+        lab.start("thief", options);
+        assert_eq!(lab.device("thief"), 0, "{options:?}");
+        lab.ok(&["rm", "-f", "thief"]);
+    }
+    lab.assert_all_free(1);
+}
