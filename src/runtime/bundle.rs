@@ -1,10 +1,12 @@
 //! The bundle: a directory with a `config.json` (runtime-spec, bundle.md).
 
-use super::args::Invocation;
+use super::args::{Given, Invocation};
+use super::lowlevel::Kind;
 use crate::failure::Failure;
 use crate::model::code::Code;
-use crate::sys::checked::{read_foreign, read_stream};
+use crate::sys::checked::{Stream, read_foreign, read_stream};
 use crate::sys::{PathError, handed};
+use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -18,30 +20,80 @@ pub(crate) const MAX_BYTES: u64 = 64 << 20;
 pub(super) struct Bundle {
     /// The directory, absolute.
     pub dir: PathBuf,
-    /// Its `config.json`.
+    /// Its `config.json`, or the file that `--config` names.
     pub config: PathBuf,
+    /// That option.
+    pub given: Option<Given>,
+}
+
+/// How the runtime can be given another configuration than lies there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By a file in its place: it is the bundle's own.
+    InPlace,
+    /// By a copy that it is pointed to.
+    Copy,
+    /// By none: it reads `config.json` alone, and that is a link.
+    Fixed,
 }
 
 impl Bundle {
     /// From `--bundle`, or the current directory, as runc takes it.
-    pub(super) fn of(call: &Invocation) -> Result<Self, Failure> {
-        let named = call.bundle.clone().unwrap_or_default();
-        let dir = if named.is_absolute() {
-            named
-        } else {
-            let cwd = std::env::current_dir().map_err(|error| {
-                Failure::new(Code::BadBundle, format!("cannot tell the current directory: {error}"))
-            })?;
-            if named.as_os_str().is_empty() { cwd } else { cwd.join(named) }
+    pub(super) fn of(call: &Invocation, kind: Kind) -> Result<Self, Failure> {
+        let cwd = current_dir()?;
+        let dir = within(&cwd, call.bundle.as_deref().unwrap_or(Path::new("")));
+        // crun takes this one name for that of the bundle's own.
+        let is_own = |given: &Given| kind == Kind::Crun && given.path == Path::new(CONFIG);
+        let given = call.config_file.clone().filter(|given| !is_own(given));
+        let config = match &given {
+            Some(given) => within(&cwd, &given.path),
+            None => dir.join(CONFIG),
         };
-        let config = dir.join(call.config_file.as_deref().unwrap_or(Path::new("config.json")));
-        Ok(Self { dir, config })
+        Ok(Self { dir, config, given })
     }
+
+    /// Reads the configuration. What can be read once is read by us then.
+    pub(super) fn read(&self, kind: Kind) -> Result<(Stream, Way), PathError> {
+        let is_own = self.given.is_none();
+        let is_regular = || fs::symlink_metadata(&self.config).is_ok_and(|found| found.is_file());
+        if is_own && (kind == Kind::Runc || is_regular()) {
+            let bytes = read_limited(&self.config)?;
+            let way = if is_regular() { Way::InPlace } else { Way::Fixed };
+            return Ok((Stream { bytes, is_regular: true }, way));
+        }
+        Ok((read_given(&self.config)?, Way::Copy))
+    }
+
+    /// Every configuration that could be meant, if that is not certain.
+    pub(super) fn likely(call: &Invocation) -> Result<Vec<PathBuf>, Failure> {
+        let cwd = current_dir()?;
+        let dirs: Vec<_> = call.likely_bundles().iter().map(|dir| within(&cwd, dir)).collect();
+        let mut likely: Vec<_> = dirs.iter().map(|dir| dir.join(CONFIG)).collect();
+        for config in call.likely_configs() {
+            likely.push(within(&cwd, &config));
+            likely.extend(dirs.iter().map(|dir| dir.join(&config)));
+        }
+        Ok(likely)
+    }
+}
+
+/// The name of a bundle's own configuration.
+const CONFIG: &str = "config.json";
+
+fn current_dir() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| {
+        Failure::new(Code::BadBundle, format!("cannot tell the current directory: {error}"))
+    })
+}
+
+/// A path as it is from `cwd`; an empty one is `cwd`.
+fn within(cwd: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { cwd.to_owned() } else { cwd.join(path) }
 }
 
 /// Reads a file that the caller named, whatever it is, but no more than a sane one has: all of a
 /// pipe, as the runtime would. Once only.
-pub(super) fn read_given(path: &Path) -> Result<Vec<u8>, PathError> {
+pub(super) fn read_given(path: &Path) -> Result<Stream, PathError> {
     read_stream(path, MAX_BYTES).map_err(PathError::new("read", path))
 }
 

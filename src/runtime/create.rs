@@ -1,7 +1,7 @@
 //! `create` and `run`: the bundle's `config.json`, leased and edited in its place.
 
 use super::args::Verb;
-use super::bundle::{Bundle, read_limited};
+use super::bundle::{self, Bundle, Way, read_limited};
 use super::start::{self, Caller, Outcome, Prepared, bad_bundle};
 use super::{Shim, lowlevel, share};
 use crate::claim::{Ground, release};
@@ -12,28 +12,72 @@ use crate::model::device::Vendor;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::sys::atomic;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 
 /// Does all that has to be done before the low-level runtime sees the bundle. A container that
 /// asks for no GPU leaves here with nothing read but its own `config.json`.
-pub(super) fn prepare<'a>(shim: &'a Shim<'a>) -> Result<Option<Leased<'a>>, Failure> {
-    let bundle = Bundle::of(shim.call)?;
-    let bytes = match read_limited(&bundle.config) {
-        Ok(bytes) => bytes,
+pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
+    if let Some(why) = shim.doubt() {
+        return rule_out(shim, &why).map(|()| Ready::default());
+    }
+    let bundle = Bundle::of(&shim.call, shim.kind())?;
+    let (read, way) = match bundle.read(shim.kind()) {
+        Ok(found) => found,
         // Not there: the runtime says so better, and nothing is leased.
-        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) if error.is_missing() => return Ok(Ready::default()),
         // There, and we cannot see whether it asks for a GPU.
         Err(error) => return Err(bad_bundle(&error)),
     };
-    let create = Create { shim, bundle };
-    let Some(facts) = start::concerns_us(&bytes, create.vendor())? else { return Ok(None) };
-    match start::prepare(&shim.host, &create, bytes, facts)? {
-        Outcome::Granted(prepared) => {
-            shim.host.store().remember_runtime(&shim.runtime);
-            Ok(Some(Leased { create, prepared }))
-        }
-        Outcome::Untouched(_) | Outcome::Cleaned => Ok(None),
+    let create = Create { shim, bundle, way, words: RefCell::default() };
+    let vendor = create.vendor();
+    if let Some(vendor) = vendor.filter(|_| way == Way::Copy) {
+        let text = format!("{}'s runtime reads the bundle's config.json alone", vendor.name());
+        return Err(Failure::new(Code::BadBundle, text).hint("leave out `--config`"));
     }
+    let spec = match start::concerns_us(&read.bytes, vendor)? {
+        None => read.bytes,
+        Some(facts) => match start::prepare(&shim.host, &create, read.bytes, facts)? {
+            Outcome::Granted(prepared) => {
+                shim.host.store().remember_runtime(&shim.runtime);
+                let words = create.words.take();
+                return Ok(Ready { words, leased: Some(Leased { create, prepared }) });
+            }
+            Outcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
+            Outcome::Untouched(spec) => spec,
+        },
+    };
+    // A pipe is empty now, and the runtime has to have what was in it.
+    if !read.is_regular {
+        create.hand_on(&spec)?;
+    }
+    Ok(Ready { words: create.words.take(), leased: None })
+}
+
+/// It is not certain which container is meant: then it must be none that has to do with GPUs.
+fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
+    for config in Bundle::likely(&shim.call)? {
+        if !fs::metadata(&config).is_ok_and(|found| !found.is_dir()) {
+            continue;
+        }
+        let spec = read_limited(&config).map_err(|error| bad_bundle(&error))?;
+        if start::concerns_us(&spec, lowlevel::vendor_of(&shim.runtime))?.is_some() {
+            let text = format!("cannot tell which container is to be made: {why}");
+            let hint = "write `--bundle DIR` in full, and the container behind all options";
+            return Err(Failure::new(Code::BadRequest, text).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// What the low-level runtime is to be called with.
+#[derive(Default)]
+pub(super) struct Ready<'a> {
+    /// Other words than the engine's.
+    pub words: Option<Vec<OsString>>,
+    pub leased: Option<Leased<'a>>,
 }
 
 /// A container that is leased and edited, and not yet handed to the runtime.
@@ -45,9 +89,11 @@ pub(super) struct Leased<'a> {
 impl Leased<'_> {
     /// The runtime could not be executed: puts everything back.
     pub(super) fn take_back(&self) -> Result<(), Failure> {
-        let Create { shim, bundle } = &self.create;
+        let Create { shim, bundle, way, .. } = &self.create;
         let store = shim.host.store();
-        atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
+        if *way == Way::InPlace {
+            atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
+        }
         let ground = Ground { paths: &shim.host.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
         if share::may_leave_daemon(&self.prepared.lease) {
@@ -59,8 +105,34 @@ impl Leased<'_> {
 
 /// A call of `create`, `run` or `restore`.
 struct Create<'a> {
-    shim: &'a Shim<'a>,
+    shim: &'a Shim,
     bundle: Bundle,
+    way: Way,
+    /// Other words than the engine's, once there is a copy.
+    words: RefCell<Option<Vec<OsString>>>,
+}
+
+impl Create<'_> {
+    /// Points the runtime to a copy.
+    fn hand_on(&self, spec: &[u8]) -> Result<(), Failure> {
+        let call = &self.shim.call;
+        let copy = bundle::hand_on(call, &self.bundle.config, spec)?;
+        let words = match &self.bundle.given {
+            Some(given) => call.with(given, &copy),
+            None => call.with_config(&copy),
+        };
+        self.words.replace(Some(words));
+        Ok(())
+    }
+
+    fn cannot_edit(&self) -> Failure {
+        let text = format!(
+            "`{}` is a link, and neither it nor what it leads to is gpulease's to change",
+            self.bundle.config.display()
+        );
+        Failure::new(Code::BadBundle, text)
+            .hint("put the file itself into the bundle, or start the container by crun")
+    }
 }
 
 impl Caller for Create<'_> {
@@ -98,6 +170,9 @@ impl Caller for Create<'_> {
         if let Some(fault) = &self.shim.runtime_fault {
             return Some(fault.clone());
         }
+        if self.way == Way::Fixed {
+            return Some(self.cannot_edit());
+        }
         // Both vendors' only look at `create`.
         let vendor = self.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
         let text = format!("{}'s runtime gives no GPU to a container by `run`", vendor.name());
@@ -107,12 +182,17 @@ impl Caller for Create<'_> {
     }
 
     fn write(&self, _: Ground<'_>, _: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
-        atomic::replace_keeping_owner(&self.bundle.config, spec).map_err(|error| bad_bundle(&error))
+        match self.way {
+            Way::InPlace => atomic::replace_keeping_owner(&self.bundle.config, spec)
+                .map_err(|error| bad_bundle(&error)),
+            Way::Copy => self.hand_on(spec),
+            Way::Fixed => Err(self.cannot_edit()),
+        }
     }
 }
 
 /// Who called, by what only that engine does. For display.
-fn engine(shim: &Shim<'_>, facts: &Facts) -> &'static str {
+fn engine(shim: &Shim, facts: &Facts) -> &'static str {
     let has = |key: &str| facts.annotations.contains_key(key);
     let has_prefix = |prefix: &str| facts.annotations.keys().any(|key| key.starts_with(prefix));
     let root = shim.call.root.as_deref().unwrap_or_default();
@@ -127,7 +207,7 @@ fn engine(shim: &Shim<'_>, facts: &Facts) -> &'static str {
     } else if root.contains("containerd") || has_prefix("io.kubernetes.cri.") {
         "containerd"
     } else {
-        match lowlevel::Kind::of(&shim.runtime) {
+        match shim.kind() {
             lowlevel::Kind::Crun => "crun",
             lowlevel::Kind::Runc => "runc",
         }

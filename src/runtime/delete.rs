@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
-pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
+pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
     // The nonce is read before the container is removed: afterwards the same id may start again.
     let lease = match shim.lease() {
         Some(lease) if lease.state != LeaseState::Grace => lease,
@@ -34,7 +34,7 @@ pub(super) fn delete(shim: &Shim<'_>) -> Result<ExitCode, Failure> {
 }
 
 /// Releases the lease, and takes back what it set, unless its poststop hook has done so.
-fn let_go(shim: &Shim<'_>, ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+fn let_go(shim: &Shim, ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
     let held = share::held(ground, &key, &lease.nonce);
     match (release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {

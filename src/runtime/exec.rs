@@ -13,20 +13,35 @@ use std::ffi::OsString;
 
 /// The words for the low-level runtime. The caller's file stays as it is: it may be a pipe, which
 /// can be read once, a link, or on a read-only file system. What the runtime reads is a copy.
-pub(super) fn prepare(shim: &Shim<'_>) -> Result<Option<Vec<OsString>>, Failure> {
-    let Some(given) = &shim.call.process else { return Ok(None) };
-    // A record may be left of a container that is gone; this one of its id may have no lease.
-    let is_held = |lease: &Lease| {
-        lease.state != LeaseState::Grace
-            && liveness::holder(lease, &shim.host.paths) != Holder::Dead
-    };
-    let Some(lease) = shim.lease().filter(is_held) else { return Ok(None) };
-    if lease.env.is_empty() {
-        return Ok(None);
+pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
+    if let Some(why) = shim.doubt() {
+        return rule_out(shim, &why).map(|()| None);
     }
+    let (Some(given), Some(id)) = (&shim.call.process, &shim.call.id) else { return Ok(None) };
+    let Some(lease) = held(shim, id) else { return Ok(None) };
     let bad = |error: &dyn std::error::Error| Failure::of(Code::BadBundle, error);
-    let bytes = read_given(&given.path).map_err(|error| bad(&error))?;
-    let edited = injection::process_env(&bytes, &lease.env).map_err(|error| bad(&error))?;
-    let copy = hand_on(shim.call, &given.path, &edited)?;
+    let read = read_given(&given.path).map_err(|error| bad(&error))?;
+    let edited = injection::process_env(&read.bytes, &lease.env).map_err(|error| bad(&error))?;
+    let copy = hand_on(&shim.call, &given.path, &edited)?;
     Ok(Some(shim.call.with(given, &copy)))
+}
+
+/// The lease of a container that lives, if it has anything to say to a new process. A record may be
+/// left of a container that is gone; this one of its id may have no lease.
+fn held(shim: &Shim, id: &str) -> Option<Lease> {
+    shim.lease_of(id).filter(|lease| {
+        lease.state != LeaseState::Grace
+            && !lease.env.is_empty()
+            && liveness::holder(lease, &shim.host.paths) != Holder::Dead
+    })
+}
+
+/// It is not certain which container or which file is meant: then it must be none with a lease.
+fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
+    if !shim.call.may_have_process() || !shim.call.likely_ids().any(|id| held(shim, id).is_some()) {
+        return Ok(());
+    }
+    let text = format!("cannot tell which process `exec` is to start: {why}");
+    Err(Failure::new(Code::BadRequest, text)
+        .hint("write `--process FILE` in full, and the container behind all options"))
 }

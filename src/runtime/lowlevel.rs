@@ -1,6 +1,6 @@
 //! Which low-level runtime does the work.
 
-use super::args::{Invocation, Verb};
+use super::args::{Invocation, Verb, Words};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
@@ -106,7 +106,7 @@ pub struct Choice {
 /// # Errors
 /// If there is none.
 pub fn choose(
-    call: &Invocation,
+    words: &Words,
     configured: Option<&Path>,
     doubtful: bool,
     remembered: &dyn Fn() -> Option<PathBuf>,
@@ -118,7 +118,7 @@ pub fn choose(
         None if doubtful => (remembered().or_else(default), None),
         None => (default(), None),
     };
-    let home = home_of_existing(call, path.as_deref().map(Kind::of));
+    let home = home_of_existing(words, path.as_deref().map(Kind::of));
     match (home.or(path), fault) {
         (Some(path), fault) => Ok(Choice { path, fault }),
         (None, Some(fault)) => Err(fault),
@@ -128,20 +128,27 @@ pub fn choose(
 
 /// For a container that exists in the state directory of another runtime than the preferred one:
 /// that other runtime.
-fn home_of_existing(call: &Invocation, preferred: Option<Kind>) -> Option<PathBuf> {
-    let exists_already = matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Other);
-    let id = call.id.as_deref().filter(|_| exists_already)?;
-    // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
-    if id.contains('/') || id == "." || id == ".." {
-        return None;
-    }
-    let has =
-        |kind: Kind| Path::new(&root_of(call, kind)).join(id).join(kind.state_file()).exists();
+fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
+    // Each finds the id in the words in its own way.
+    let has = |kind: Kind| {
+        let call = words.read(kind);
+        let exists_already = matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Other);
+        // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
+        let id = call.id.as_deref().filter(|id| !id.contains('/') && *id != "." && *id != "..");
+        let state = |id: &str| Path::new(&root_of(&call, kind)).join(id).join(kind.state_file());
+        id.filter(|_| exists_already).is_some_and(|id| state(id).exists())
+    };
     if preferred.is_some_and(has) {
         return None;
     }
     let others = [Kind::Runc, Kind::Crun].into_iter().filter(|kind| Some(*kind) != preferred);
     others.filter(|kind| has(*kind)).find_map(installed)
+}
+
+/// Whether it is runc or crun itself by its name, and no program that calls one.
+#[must_use]
+pub fn is_itself(program: &Path) -> bool {
+    program.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
 fn installed(kind: Kind) -> Option<PathBuf> {

@@ -33,7 +33,7 @@ use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
 use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
-use args::{Invocation, Verb};
+use args::{Certainty, Invocation, Verb, Words};
 use report::{one_line, report};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -43,58 +43,64 @@ use std::process::ExitCode;
 /// Runs the shim.
 #[must_use]
 pub fn main() -> ExitCode {
-    let call = args::parse(std::env::args_os().skip(1));
-    match run(&call) {
+    let words = args::parse(std::env::args_os().skip(1));
+    let shim = match Shim::new(&words) {
+        Ok(shim) => shim,
+        // Which runtime it would have been is not known, and the words for the log are the same.
+        Err(failure) => return report(&failure, &words.read(lowlevel::Kind::Runc)),
+    };
+    match run(&shim) {
         Ok(code) => code,
-        Err(failure) => report(&failure, &call),
+        Err(failure) => report(&failure, &shim.call),
     }
 }
 
 /// What a call works with: known after the first look at the configuration.
-struct Shim<'a> {
-    call: &'a Invocation,
+struct Shim {
+    call: Invocation,
     host: Host,
     runtime: PathBuf,
     /// What is wrong with the configured runtime: it is not the one in use then.
     runtime_fault: Option<Failure>,
 }
 
-fn run(call: &Invocation) -> Result<ExitCode, Failure> {
-    let shim = Shim::new(call)?;
-    match call.verb {
+fn run(shim: &Shim) -> Result<ExitCode, Failure> {
+    match shim.call.verb {
         Verb::Create | Verb::Run | Verb::Restore => {
-            let leased = create::prepare(&shim)?;
-            let Err(failure) = shim.become_runtime(None) else { return Ok(ExitCode::FAILURE) };
-            return Err(match leased.map(|leased| leased.take_back()) {
+            let ready = create::prepare(shim)?;
+            let Err(failure) = shim.become_runtime(ready.words.as_deref()) else {
+                return Ok(ExitCode::FAILURE);
+            };
+            Err(match ready.leased.map(|leased| leased.take_back()) {
                 Some(Err(error)) => failure.hint(one_line(&error)),
                 _ => failure,
-            });
+            })
         }
-        Verb::Delete => return delete::delete(&shim),
+        Verb::Delete => delete::delete(shim),
         Verb::Exec => {
-            let words = exec::prepare(&shim)?;
-            return shim.become_runtime(words);
+            let words = exec::prepare(shim)?;
+            shim.become_runtime(words.as_deref())
         }
-        Verb::Version => return shim.version(),
-        Verb::Other | Verb::None => {}
+        Verb::Version => shim.version(),
+        Verb::Other | Verb::None => shim.become_runtime(None),
     }
-    shim.become_runtime(None)
 }
 
-impl<'a> Shim<'a> {
-    fn new(call: &'a Invocation) -> Result<Self, Failure> {
-        let (host, lenient) = Host::look(call.config.as_deref());
+impl Shim {
+    fn new(words: &Words) -> Result<Self, Failure> {
+        let (host, lenient) = Host::look(words.config.as_deref());
         // A file that cannot be understood says nothing; then the last choice that worked stands.
         let doubtful = lenient.wants_last_good_choice();
         let remembered = || host.store().last_runtime();
-        let choice = lowlevel::choose(call, lenient.runtime.as_deref(), doubtful, &remembered)?;
+        let choice = lowlevel::choose(words, lenient.runtime.as_deref(), doubtful, &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
+        let call = words.read(lowlevel::Kind::of(&runtime));
         Ok(Self { call, host, runtime, runtime_fault })
     }
 
     /// With the engine's words, or with those in which a file has another one in its place.
-    fn become_runtime(&self, words: Option<Vec<OsString>>) -> Result<ExitCode, Failure> {
-        let words = words.as_ref().unwrap_or(&self.call.forwarded);
+    fn become_runtime(&self, words: Option<&[OsString]>) -> Result<ExitCode, Failure> {
+        let words = words.unwrap_or(&self.call.forwarded);
         let error = match become_program(&self.runtime, words) {
             Ok(never) => match never {},
             Err(error) => error,
@@ -118,10 +124,28 @@ impl<'a> Shim<'a> {
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn kind(&self) -> lowlevel::Kind {
+        lowlevel::Kind::of(&self.runtime)
+    }
+
+    /// Why it is not certain what the runtime will make of its words. That runc or crun refuse them
+    /// is certain; a program that calls one may put others in their place.
+    fn doubt(&self) -> Option<String> {
+        match &self.call.certainty {
+            Certainty::Sure => None,
+            Certainty::Wrong if lowlevel::is_itself(&self.runtime) => None,
+            Certainty::Wrong => Some(format!("{} takes no such options", self.kind().name())),
+            Certainty::Unsure(why) => Some(why.clone()),
+        }
+    }
+
     /// The container's key.
     fn key(&self) -> Result<LeaseKey, Failure> {
-        let id = self.call.id.as_deref().unwrap_or_default();
-        let root = lowlevel::root_of(self.call, lowlevel::Kind::of(&self.runtime));
+        self.key_of(self.call.id.as_deref().unwrap_or_default())
+    }
+
+    fn key_of(&self, id: &str) -> Result<LeaseKey, Failure> {
+        let root = lowlevel::root_of(&self.call, self.kind());
         ContainerId::new(id)
             .and_then(|id| LeaseKey::new(&root, id))
             .map_err(|error| Failure::of(Code::BadRequest, &error))
@@ -129,9 +153,13 @@ impl<'a> Shim<'a> {
 
     /// The lease that is recorded for the container, whoever holds it.
     fn lease(&self) -> Option<Lease> {
+        self.lease_of(self.call.id.as_deref().unwrap_or_default())
+    }
+
+    fn lease_of(&self, id: &str) -> Option<Lease> {
         let store = self.host.store();
         store.check().ok()?;
-        match store.entry(&self.key().ok()?) {
+        match store.entry(&self.key_of(id).ok()?) {
             Ok(Some(Entry::Lease(lease))) => Some(*lease),
             _ => None,
         }

@@ -85,9 +85,11 @@ fn write_log(log: &Path, json: bool, message: &str) -> io::Result<()> {
     } else {
         format!("time=\"{time}\" level=error msg={}", serde_json::Value::from(message))
     };
-    // Others take the last line, and a log may be anybody's: it is appended to.
+    // Others take the last line, and a log may be anybody's: it is appended to. It may be a pipe that
+    // is not read, which must not keep us.
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o644);
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
     let mut file = options.open(log)?;
     if json && log.file_name().is_some_and(|name| name == PODMANS_LOG) {
         file.set_len(0)?;
@@ -117,6 +119,14 @@ mod tests {
         }
         assert!(sober(&"ü".repeat(3000)).len() <= MAX_BYTES + '…'.len_utf8());
     }
+    #[test]
+    fn a_log_without_a_reader_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("oci-log");
+        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(write_log(&log, true, "refused").is_err());
+    }
+
     #[test]
     fn podmans_log_is_one_object_and_others_keep_what_they_have() {
         let dir = tempfile::tempdir().unwrap();

@@ -25,10 +25,16 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), 
 }
 
 /// Replaces `path`, keeping the permissions and the owner that it has, but not setuid and its like.
+/// What is no regular file, a link for instance, is not replaced by one.
 ///
 /// # Errors
 /// As [`replace`].
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    let old = fs::symlink_metadata(path).map_err(PathError::new("read", path))?;
+    if !old.is_file() {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(PathError::new("write", path)(error));
+    }
     keeping_owner(path, bytes, Durability::Renamed, |_| Ok(()))
 }
 
@@ -174,6 +180,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_not_replaced_by_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let error = replace_keeping_owner(&link, b"new").unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(fs::read_link(&link).unwrap(), target);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
     }
 
     #[cfg(feature = "cli")]

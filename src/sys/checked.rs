@@ -136,10 +136,21 @@ pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] for more than `max` bytes; else the system's.
-pub fn read_stream(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub fn read_stream(path: &Path, max: u64) -> io::Result<Stream> {
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open(path)?;
-    read_at_most(&file, &file.metadata()?, max)
+    let metadata = file.metadata()?;
+    let bytes = read_at_most(&file, &metadata, max)?;
+    Ok(Stream { bytes, is_regular: metadata.is_file() })
+}
+
+/// What [`read_stream`] read.
+#[derive(Debug)]
+pub struct Stream {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Whether the next one who reads gets it too.
+    pub is_regular: bool,
 }
 
 /// The bytes of a regular file of root's or the effective user's: a symbolic link or a file of

@@ -176,9 +176,9 @@ fn the_options_of_the_hooks_are_those_that_are_read() {
 
 #[test]
 fn the_runtime_has_one_option_of_its_own() {
-    let source = include_str!("../../runtime/args.rs");
-    assert_eq!(source.matches("name == \"gpulease-").count(), 1);
-    assert!(source.contains("name == \"gpulease-config\""));
+    let source = include_str!("../../runtime/args/mod.rs");
+    assert_eq!(source.matches("name == b\"gpulease-").count(), 1);
+    assert!(source.contains("name == b\"gpulease-config\""));
     let tags = items(section(RUNTIME_8, "OPTIONS"));
     assert_eq!(tags.len(), 1);
     assert_eq!(tags[0].0, "--gpulease-config FILE");

@@ -1,0 +1,96 @@
+//! crun's command line: argp(3) of glibc, in the order of the words. Long options may be abbreviated,
+//! letters joined (`-db/DIR`), and options end at the first word that is none.
+
+use super::reading::{Guess, Said, Stop, Word};
+use super::table::{Opt, Options, Takes};
+use crate::runtime::lowlevel::Kind;
+
+/// # Errors
+/// If crun would refuse, or what it would do cannot be told. What was understood until then stays.
+pub(super) fn read(words: &[Word<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
+    let rest = options(words, Options::global(Kind::Crun), said, guess)?;
+    let Some((verb, words)) = rest.split_first() else { return Ok(()) };
+    said.set_verb(*verb);
+    let own = Options::of(Kind::Crun, said.verb, verb.bytes);
+    let positional = options(words, own, said, guess)?;
+    said.set_positional(positional)
+}
+
+/// Takes the options in; gives the words behind them.
+fn options<'s, 'a>(
+    mut words: &'s [Word<'a>],
+    options: Options,
+    said: &mut Said,
+    guess: &mut Guess,
+) -> Result<&'s [Word<'a>], Stop> {
+    while let Some((word, rest)) = words.split_first() {
+        if word.bytes == b"--" {
+            return Ok(rest);
+        }
+        if word.bytes.len() < 2 || !word.bytes.starts_with(b"-") {
+            break;
+        }
+        words = rest;
+        let next = if word.bytes.starts_with(b"--") {
+            let (name, value) = word.from(2).split_at_equals();
+            match long(options, name.bytes, *word)? {
+                Some(opt) => take(opt, value, said)?,
+                None => guess.takes_value(*word, value.is_some(), options)?.then_some(""),
+            }
+        } else {
+            letters(options, word.from(1), *word, said)?
+        };
+        if let Some(name) = next {
+            let (value, rest) = words.split_first().ok_or(Stop::Wrong)?;
+            said.note(name, Some(*value));
+            words = rest;
+        }
+    }
+    Ok(words)
+}
+
+/// The option of a name or of the beginning of one.
+fn long(options: Options, name: &[u8], word: Word<'_>) -> Result<Option<&'static Opt>, Stop> {
+    if let Some(opt) = options.named(name) {
+        return Ok(Some(opt));
+    }
+    let mut all = options.beginning(name);
+    match (all.next(), all.next()) {
+        // A version that has but one of them takes it.
+        (Some(_), Some(_)) => Err(Stop::unclear(word, "may be more than one option")),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Notes an option, or gives its name if the next word is its value.
+fn take(
+    opt: &'static Opt,
+    value: Option<Word<'_>>,
+    said: &mut Said,
+) -> Result<Option<&'static str>, Stop> {
+    match (opt.takes, value) {
+        (Takes::Nothing, Some(_)) => Err(Stop::Wrong),
+        (Takes::Value, None) => Ok(Some(opt.name)),
+        (_, value) => Ok(said.note(opt.name, value)),
+    }
+}
+
+/// Joined letters, of which the first that takes a value has the rest of the word.
+fn letters(
+    options: Options,
+    mut letters: Word<'_>,
+    word: Word<'_>,
+    said: &mut Said,
+) -> Result<Option<&'static str>, Stop> {
+    while let Some((letter, _)) = letters.bytes.split_first() {
+        let Some(opt) = options.lettered(*letter) else {
+            return Err(Stop::unclear(word, "is not known to gpulease"));
+        };
+        letters = letters.from(1);
+        if opt.takes != Takes::Nothing {
+            return take(opt, Some(letters).filter(|rest| !rest.bytes.is_empty()), said);
+        }
+        said.note(opt.name, None);
+    }
+    Ok(None)
+}

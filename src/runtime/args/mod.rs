@@ -1,0 +1,336 @@
+//! The engine's command line, as the low-level runtime that gets it reads it. We look for the few
+//! words that concern us and pass everything on as it came.
+//!
+//! Versions of a runtime read differently, and later ones have options that we do not know. So a
+//! command line is read in all of these ways. If those that the runtime takes agree, it is certain
+//! what is meant; if it takes none, the error is the runtime's to tell; else [`Certainty::Unsure`]
+//! says why, and nothing that may be meant is given a GPU.
+
+mod argp;
+mod go;
+mod reading;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use super::lowlevel::Kind;
+use reading::{Guess, Said, Stop, UNKNOWN, Word};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// What the runtime is asked to do, as far as it concerns us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verb {
+    /// Make a container.
+    Create,
+    /// Make a container and start it.
+    Run,
+    /// Make a container from a checkpoint.
+    Restore,
+    /// Start a process in a container.
+    Exec,
+    /// Remove a container.
+    Delete,
+    /// `--version` without a verb.
+    Version,
+    /// Anything about a container that exists: `start`, `kill`, `state`, …
+    Other,
+    /// No verb, or one that is about no container: `features`, `list`, `spec`.
+    #[default]
+    None,
+}
+
+impl Verb {
+    fn of(word: &[u8]) -> Self {
+        match word {
+            b"create" => Self::Create,
+            b"run" => Self::Run,
+            b"restore" => Self::Restore,
+            b"exec" => Self::Exec,
+            b"delete" => Self::Delete,
+            b"features" | b"list" | b"spec" | b"help" | b"h" | b"completion" => Self::None,
+            _ => Self::Other,
+        }
+    }
+
+    /// How much it matters what its words mean: most if a container is made.
+    const fn weight(self) -> u8 {
+        match self {
+            Self::Create | Self::Run | Self::Restore => 2,
+            Self::Exec => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// A file that was named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// What was named.
+    pub path: PathBuf,
+    /// Which of the forwarded words names it, and from which byte on.
+    place: (usize, usize),
+}
+
+/// Whether it is certain what the runtime will make of its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is.
+    Sure,
+    /// It will refuse them.
+    Wrong,
+    /// It is not, for this reason.
+    Unsure(String),
+}
+
+/// The words of one call of the shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// Our own option, `--gpulease-config`.
+    pub config: Option<PathBuf>,
+    /// All arguments but our own, in their order.
+    pub forwarded: Vec<OsString>,
+}
+
+/// What a runtime makes of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// All arguments but our own, in their order.
+    pub forwarded: Vec<OsString>,
+    /// Whether the rest is certain.
+    pub certainty: Certainty,
+    /// What to do.
+    pub verb: Verb,
+    /// `--root`.
+    pub root: Option<String>,
+    /// `--log`, if that is a file.
+    pub log: Option<PathBuf>,
+    /// `--log-format json`.
+    pub log_json: bool,
+    /// `--bundle`.
+    pub bundle: Option<PathBuf>,
+    /// `--config`: another file than the bundle's `config.json`.
+    pub config_file: Option<Given>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `exec --process`.
+    pub process: Option<Given>,
+    /// `--preserve-fds`.
+    pub preserved: u32,
+    /// The container.
+    pub id: Option<String>,
+    verb_at: Option<usize>,
+}
+
+/// Takes our own option out of the arguments after `argv[0]`. It may stand anywhere before the verb.
+#[must_use]
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
+    let mut words = Words { config: None, forwarded: Vec::new() };
+    let mut args = args.into_iter();
+    while let Some(word) = args.next() {
+        let bytes = word.as_bytes();
+        let option = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"));
+        let Some(option) = option.filter(|option| !option.is_empty()) else {
+            words.forwarded.push(word);
+            break;
+        };
+        let mut parts = option.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next().unwrap_or_default(), parts.next());
+        if name == b"gpulease-config" {
+            let value = value.map(|value| OsStr::from_bytes(value).to_owned());
+            words.config = value.or_else(|| args.next()).map(PathBuf::from);
+            continue;
+        }
+        let takes_next = value.is_none() && table::global_takes_value(name);
+        words.forwarded.push(word);
+        words.forwarded.extend(takes_next.then(|| args.next()).flatten());
+    }
+    words.forwarded.extend(args);
+    words
+}
+
+impl Words {
+    /// As a runtime of this kind reads them.
+    #[must_use]
+    pub fn read(&self, kind: Kind) -> Invocation {
+        let words = Word::all(&self.forwarded);
+        let mut readings = Readings::default();
+        match kind {
+            Kind::Crun => readings.of(|said, guess| argp::read(&words, said, guess)),
+            Kind::Runc => {
+                for flavor in go::FLAVORS {
+                    readings.of(|said, guess| go::read(&words, flavor, said, guess));
+                }
+            }
+        }
+        let certainty = readings.certainty();
+        let mut said = readings.said();
+        if said.verb_at.is_none() && certainty != Certainty::Sure {
+            said.verb = self.likely_verb();
+        }
+        let verb = said.deed();
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        Invocation {
+            forwarded: self.forwarded.clone(),
+            certainty,
+            verb,
+            root: said.root.map(text),
+            log: said.log.and_then(|log| log_file(&log, kind)),
+            log_json: said.log_json,
+            bundle: said.bundle,
+            config_file: said.config,
+            pid_file: said.pid_file,
+            process: said.process,
+            preserved: said.preserved,
+            id: said.id.map(text),
+            verb_at: said.verb_at,
+        }
+    }
+
+    /// The weightiest of the words that could be the verb.
+    fn likely_verb(&self) -> Verb {
+        let verbs = self.forwarded.iter().map(|word| Verb::of(word.as_bytes()));
+        verbs.max_by_key(|verb| verb.weight()).unwrap_or_default()
+    }
+}
+
+/// All ways to read a command line.
+#[derive(Default)]
+struct Readings {
+    /// Those that the runtime takes.
+    valid: Vec<Said>,
+    /// What was understood of the others.
+    broken: Vec<Said>,
+    unclear: Option<String>,
+    /// The first option that is not known.
+    unknown: Option<String>,
+}
+
+impl Readings {
+    fn of(&mut self, read: impl Fn(&mut Said, &mut Guess) -> Result<(), Stop>) {
+        let (mut bits, mut ways) = (0u8, 1u8);
+        while bits < ways {
+            let (mut said, mut guess) = (Said::default(), Guess::new(bits));
+            match read(&mut said, &mut guess) {
+                Ok(()) if self.valid.contains(&said) => {}
+                Ok(()) => self.valid.push(said),
+                Err(stop) => {
+                    self.broken.push(said);
+                    if let Stop::Unclear(why) = stop {
+                        self.unclear.get_or_insert(why);
+                    }
+                }
+            }
+            ways = ways.max(1 << guess.asked);
+            self.unknown = self.unknown.take().or(guess.word);
+            bits += 1;
+        }
+    }
+
+    fn certainty(&self) -> Certainty {
+        if let Some(why) = &self.unclear {
+            return Certainty::Unsure(why.clone());
+        }
+        match (self.valid.len(), &self.unknown) {
+            (0, _) => Certainty::Wrong,
+            (1, _) => Certainty::Sure,
+            (_, Some(option)) => Certainty::Unsure(format!("{option} {UNKNOWN}")),
+            _ => Certainty::Unsure("versions of runc read its options differently".to_owned()),
+        }
+    }
+
+    /// The one that matters most.
+    fn said(self) -> Said {
+        let of = |all: Vec<Said>| all.into_iter().max_by_key(|said| said.deed().weight());
+        let (valid, broken) = (of(self.valid), of(self.broken));
+        valid.or(broken).unwrap_or_default()
+    }
+}
+
+/// crun takes `file:PATH` as well, and places that are no files.
+fn log_file(log: &OsStr, kind: Kind) -> Option<PathBuf> {
+    let bytes = log.as_bytes();
+    let is_place = [&b"journald:"[..], b"syslog:"].iter().any(|place| bytes.starts_with(place));
+    match bytes.strip_prefix(b"file:") {
+        _ if kind == Kind::Runc => Some(log.into()),
+        Some(path) => Some(OsStr::from_bytes(path).into()),
+        None => Some(log.into()).filter(|_| !is_place),
+    }
+}
+
+impl Invocation {
+    /// The forwarded words with another file in the place of one that was given.
+    #[must_use]
+    pub fn with(&self, given: &Given, path: &Path) -> Vec<OsString> {
+        let mut words = self.forwarded.clone();
+        let (at, from) = given.place;
+        if let Some(word) = words.get_mut(at) {
+            let mut bytes = std::mem::take(word).into_vec();
+            bytes.truncate(from);
+            bytes.extend_from_slice(path.as_os_str().as_bytes());
+            *word = OsString::from_vec(bytes);
+        }
+        words
+    }
+
+    /// The forwarded words with a configuration of its own for the container.
+    #[must_use]
+    pub fn with_config(&self, path: &Path) -> Vec<OsString> {
+        let mut words = self.forwarded.clone();
+        let mut option = OsString::from("--config=");
+        option.push(path);
+        words.insert(self.verb_at.map_or(words.len(), |at| at + 1).min(words.len()), option);
+        words
+    }
+
+    /// Every bundle that could be meant, if it is not certain which: also that of no option.
+    pub(super) fn likely_bundles(&self) -> Vec<PathBuf> {
+        let mut likely = self.likely("bundle", b'b');
+        likely.push(PathBuf::new());
+        likely
+    }
+
+    /// Every file that could be meant for the configuration, beside that of a bundle.
+    pub(super) fn likely_configs(&self) -> Vec<PathBuf> {
+        self.likely("config", b'f')
+    }
+
+    /// Whether a file could be meant for the process of an exec.
+    pub(super) fn may_have_process(&self) -> bool {
+        !self.likely("process", b'p').is_empty()
+    }
+
+    /// Every word that could be the container.
+    pub(super) fn likely_ids(&self) -> impl Iterator<Item = &str> {
+        let words = self.forwarded.iter().filter_map(|word| word.to_str());
+        words.filter(|word| !word.starts_with('-'))
+    }
+
+    /// The values of an option in every way in which a runtime could read them.
+    fn likely(&self, name: &str, letter: u8) -> Vec<PathBuf> {
+        let mut likely = Vec::new();
+        let mut words = self.forwarded.iter().map(|word| word.as_bytes().trim_ascii()).peekable();
+        while let Some(word) = words.next() {
+            let Some(option) = word.strip_prefix(b"-") else { continue };
+            let mut push = |value: &[u8]| likely.push(PathBuf::from(OsStr::from_bytes(value)));
+            let long = option.strip_prefix(b"-").unwrap_or(option);
+            let mut parts = long.splitn(2, |byte| *byte == b'=');
+            let begin = parts.next().unwrap_or_default();
+            if !begin.is_empty() && name.as_bytes().starts_with(begin) {
+                parts.next().into_iter().chain(words.peek().copied()).for_each(&mut push);
+            }
+            if let Some(at) = option
+                .iter()
+                .position(|byte| *byte == letter)
+                .filter(|_| option.first() != Some(&b'-'))
+            {
+                let rest = option.get(at + 1..).unwrap_or_default();
+                push(rest);
+                words.peek().copied().into_iter().for_each(&mut push);
+            }
+        }
+        likely.retain(|path| !path.as_os_str().is_empty());
+        likely
+    }
+}

@@ -1,0 +1,234 @@
+//! The options of runc and crun, of all their versions together: `runc VERB --help`, `crun VERB
+//! --help`, and their sources. An option that the version at hand does not have is an error there, so
+//! it does no harm here.
+
+use super::super::lowlevel::Kind;
+use super::Verb;
+
+/// What follows an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Nothing: a switch. runc's take `=true` and `=false`.
+    Nothing,
+    /// A value: behind `=`, or the next word.
+    Value,
+    /// A value behind `=` or in the same word, or none.
+    Attached,
+}
+
+/// Which runtimes have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Both,
+    Runc,
+    Crun,
+}
+use Takes::{Attached, Nothing, Value};
+use Whose::{Both, Crun, Runc};
+
+/// One option.
+#[derive(Debug)]
+pub(super) struct Opt {
+    pub name: &'static str,
+    /// Its letters.
+    pub short: &'static str,
+    pub takes: Takes,
+    whose: Whose,
+}
+
+const fn opt(name: &'static str, short: &'static str, takes: Takes, whose: Whose) -> Opt {
+    Opt { name, short, takes, whose }
+}
+
+/// Before the verb.
+const GLOBAL: &[Opt] = &[
+    opt("cgroup-manager", "", Value, Crun),
+    opt("criu", "", Value, Runc),
+    opt("debug", "", Nothing, Both),
+    opt("log", "", Value, Both),
+    opt("log-format", "", Value, Both),
+    opt("log-level", "", Value, Crun),
+    opt("root", "", Value, Both),
+    // Another word for `--root` to crun up to 1.21, later ignored.
+    opt("rootless", "", Value, Both),
+    opt("systemd-cgroup", "", Nothing, Both),
+    opt("version", "v", Nothing, Runc),
+    opt("version", "vV", Nothing, Crun),
+];
+
+/// Everywhere. argp(3) has some of its own, two of them hidden.
+const ALWAYS: &[Opt] = &[
+    opt("help", "h", Nothing, Runc),
+    opt("help", "?", Nothing, Crun),
+    opt("usage", "", Nothing, Crun),
+    opt("program-name", "", Value, Crun),
+    opt("HANG", "", Attached, Crun),
+];
+
+/// Of `create`, `run` and `restore`.
+const MAKE: &[Opt] = &[
+    opt("auto-dedup", "", Nothing, Runc),
+    opt("bundle", "b", Value, Both),
+    opt("config", "", Value, Runc),
+    opt("config", "f", Value, Crun),
+    opt("console-socket", "", Value, Both),
+    opt("detach", "d", Nothing, Both),
+    opt("empty-ns", "", Value, Runc),
+    opt("ext-unix-sk", "", Nothing, Both),
+    opt("file-locks", "", Nothing, Both),
+    opt("image-path", "", Value, Both),
+    opt("keep", "", Nothing, Both),
+    opt("lazy-pages", "", Nothing, Runc),
+    opt("lsm-mount-context", "", Value, Both),
+    opt("lsm-profile", "", Value, Both),
+    opt("manage-cgroups-mode", "", Value, Both),
+    // crun's help knows of no value, and it takes the next word.
+    opt("network-lock", "", Value, Crun),
+    opt("no-new-keyring", "", Nothing, Both),
+    opt("no-pivot", "", Nothing, Both),
+    opt("no-subreaper", "", Nothing, Both),
+    opt("pid-file", "", Value, Both),
+    opt("pidfd-socket", "", Value, Runc),
+    opt("preserve-fds", "", Value, Both),
+    opt("shell-job", "", Nothing, Both),
+    opt("tcp-established", "", Nothing, Both),
+    opt("work-path", "", Value, Both),
+];
+
+const EXEC: &[Opt] = &[
+    opt("additional-gids", "g", Value, Runc),
+    opt("apparmor", "", Value, Both),
+    opt("cap", "c", Value, Both),
+    opt("cgroup", "", Value, Both),
+    opt("console-socket", "", Value, Both),
+    opt("cwd", "", Value, Both),
+    opt("detach", "d", Nothing, Both),
+    opt("env", "e", Value, Both),
+    opt("ignore-paused", "", Nothing, Runc),
+    opt("no-new-privs", "", Nothing, Both),
+    opt("no-subreaper", "", Nothing, Runc),
+    opt("pid-file", "", Value, Both),
+    opt("pidfd-socket", "", Value, Runc),
+    opt("preserve-fds", "", Value, Both),
+    opt("process", "p", Value, Both),
+    opt("process-label", "", Value, Both),
+    opt("tty", "t", Nothing, Runc),
+    opt("tty", "t", Attached, Crun),
+    opt("user", "u", Value, Both),
+];
+
+/// Of `delete` and `kill`.
+const END: &[Opt] = &[
+    opt("all", "a", Nothing, Both),
+    opt("force", "f", Nothing, Both),
+    opt("regex", "r", Nothing, Crun),
+];
+
+const UPDATE: &[Opt] = &[
+    opt("blkio-weight", "", Value, Both),
+    opt("cpu-burst", "", Value, Runc),
+    opt("cpu-idle", "", Value, Runc),
+    opt("cpu-period", "", Value, Both),
+    opt("cpu-quota", "", Value, Both),
+    opt("cpu-rt-period", "", Value, Both),
+    opt("cpu-rt-runtime", "", Value, Both),
+    opt("cpu-share", "", Value, Both),
+    opt("cpuset-cpus", "", Value, Both),
+    opt("cpuset-mems", "", Value, Both),
+    opt("kernel-memory", "", Value, Both),
+    opt("kernel-memory-tcp", "", Value, Both),
+    opt("l3-cache-schema", "", Value, Both),
+    opt("mem-bw-schema", "", Value, Both),
+    opt("memory", "", Value, Both),
+    opt("memory-reservation", "", Value, Both),
+    opt("memory-swap", "", Value, Both),
+    opt("pids-limit", "", Value, Both),
+    opt("resources", "r", Value, Both),
+];
+
+/// Of `checkpoint`, `events`, `list`, `ps`, `spec` and those that have none.
+const OTHER: &[Opt] = &[
+    opt("auto-dedup", "", Nothing, Runc),
+    opt("bundle", "b", Value, Both),
+    opt("empty-ns", "", Value, Runc),
+    opt("ext-unix-sk", "", Nothing, Both),
+    opt("file-locks", "", Nothing, Both),
+    opt("format", "f", Value, Both),
+    opt("image-path", "", Value, Both),
+    opt("interval", "", Value, Runc),
+    opt("lazy-pages", "", Nothing, Runc),
+    opt("leave-running", "", Nothing, Both),
+    opt("manage-cgroups-mode", "", Value, Both),
+    opt("network-lock", "", Value, Crun),
+    opt("page-server", "", Value, Runc),
+    opt("parent-path", "", Value, Both),
+    opt("pre-dump", "", Nothing, Both),
+    opt("quiet", "q", Nothing, Both),
+    opt("rootless", "", Nothing, Both),
+    opt("shell-job", "", Nothing, Both),
+    opt("stats", "", Nothing, Runc),
+    opt("status-fd", "", Value, Runc),
+    opt("tcp-established", "", Nothing, Both),
+    opt("work-path", "", Value, Both),
+];
+
+/// The options that one runtime has at one place of its command line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    kind: Kind,
+    lists: [&'static [Opt]; 3],
+}
+
+impl Options {
+    /// Before the verb.
+    pub(super) const fn global(kind: Kind) -> Self {
+        Self { kind, lists: [GLOBAL, ALWAYS, &[]] }
+    }
+
+    /// After it.
+    pub(super) fn of(kind: Kind, verb: Verb, word: &[u8]) -> Self {
+        let own = match (verb, word) {
+            (Verb::Create | Verb::Run | Verb::Restore, _) => MAKE,
+            (Verb::Exec, _) => EXEC,
+            (Verb::Delete, _) | (_, b"kill") => END,
+            (_, b"update") => UPDATE,
+            _ => OTHER,
+        };
+        Self { kind, lists: [own, ALWAYS, &[]] }
+    }
+
+    /// And the global ones there too, as newer versions of runc have it.
+    pub(super) const fn with_global(self) -> Self {
+        let [own, always, _] = self.lists;
+        Self { lists: [own, always, GLOBAL], ..self }
+    }
+
+    fn all(self) -> impl Iterator<Item = &'static Opt> {
+        let own = match self.kind {
+            Kind::Runc => Runc,
+            Kind::Crun => Crun,
+        };
+        let all = self.lists.into_iter().flatten();
+        all.filter(move |opt| opt.whose == Both || opt.whose == own)
+    }
+
+    /// By its whole name.
+    pub(super) fn named(self, name: &[u8]) -> Option<&'static Opt> {
+        self.all().find(|opt| opt.name.as_bytes() == name)
+    }
+
+    /// By its letter.
+    pub(super) fn lettered(self, letter: u8) -> Option<&'static Opt> {
+        self.all().find(|opt| opt.short.as_bytes().contains(&letter))
+    }
+
+    /// All whose names begin like this.
+    pub(super) fn beginning(self, name: &[u8]) -> impl Iterator<Item = &'static Opt> {
+        self.all().filter(move |opt| opt.name.as_bytes().starts_with(name))
+    }
+}
+
+/// Whether one of the options before the verb takes the next word, in either runtime.
+pub(super) fn global_takes_value(name: &[u8]) -> bool {
+    GLOBAL.iter().any(|opt| opt.name.as_bytes() == name && opt.takes == Value)
+}
