@@ -18,7 +18,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
+.PHONY: help build demo man packages test test-faults test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -60,6 +60,16 @@ else
 	umask 022 && cargo test --locked --features failpoints --tests --lib
 endif
 	cargo test --locked --doc
+
+test-faults: is-root ## Let every system call of a start and an end fail, one at a time (as root)
+	tests/lab/setup.sh --bare
+	cargo build --locked --features failpoints
+ifneq ($(NEXTEST),)
+	umask 022 && GPULEASE_FAULTS=all cargo nextest run --locked --features failpoints \
+		--no-fail-fast --test faults
+else
+	umask 022 && GPULEASE_FAULTS=all cargo test --locked --features failpoints --test faults
+endif
 
 test-vm: is-root build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin
