@@ -93,5 +93,5 @@ everywhere! {
 }
 
 // The vendors' runtimes stand for runc to whoever reads a container's state.
-everywhere!(@ chain_v1 "runc" "v1": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu,);
-everywhere!(@ chain_v2 "runc" "v2": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu,);
+everywhere!(@ chain_v1 "runc" "v1": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu, chain::a_rule_is_for_a_gpu_over_a_vendors_runtime_too,);
+everywhere!(@ chain_v2 "runc" "v2": chain::the_vendors_runtime_is_told_the_lease, chain::a_container_without_a_lease_gets_no_gpu, chain::a_rule_is_for_a_gpu_over_a_vendors_runtime_too,);

@@ -61,6 +61,16 @@ pub(super) fn request(
     Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
 }
 
+/// A refusal, with who asked: of devices that no annotation names, few would know.
+pub(super) fn refusal(failure: Failure, request: &Request) -> Failure {
+    if request.source != Source::Injected {
+        return failure;
+    }
+    failure.and(
+        "the devices are asked for by the container's own device nodes, device rules, mounts or hooks",
+    )
+}
+
 /// The GPUs of the MIG instances among these. Beside the nodes of an instance the GPU's is there for
 /// the instance; alone it is taken for the whole GPU.
 fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {

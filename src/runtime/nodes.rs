@@ -136,16 +136,20 @@ pub(super) fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
     current(node, paths).ok()
 }
 
-/// NVIDIA's nodes are made by programs, maybe the container's own.
+/// NVIDIA's nodes are made by programs, maybe the container's own. The others' are the kernel's,
+/// whose names do not change either.
 fn to_be_made(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
+    const NAMES: [(&str, &[&str]); 4] = [
+        ("/dev/nvidia", &["nvidia", "nvidia-frontend"]),
+        ("/dev/nvidia-caps/nvidia-cap", &["nvidia-caps"]),
+        ("/dev/dri/card", &["drm"]),
+        ("/dev/dri/renderD", &["drm"]),
+    ];
     if node.simulated.is_some() {
         return None;
     }
     let minor = |prefix| node.path.strip_prefix(prefix)?.parse().ok();
-    let (minor, names): (u32, &[&str]) = match minor("/dev/nvidia") {
-        Some(minor) => (minor, &["nvidia", "nvidia-frontend"]),
-        None => (minor("/dev/nvidia-caps/nvidia-cap")?, &["nvidia-caps"]),
-    };
+    let (minor, names) = NAMES.iter().find_map(|(prefix, names)| Some((minor(prefix)?, *names)))?;
     let drivers = char_drivers::registered(paths).ok()?;
     let driver = drivers.iter().find(|driver| names.contains(&driver.name.as_str()))?;
     Some((driver.major, minor))
@@ -164,11 +168,12 @@ mod tests {
             |path: &str| numbers(&DeviceNode { path: path.to_owned(), simulated: None }, &paths);
         assert_eq!(number("/dev/nvidia3"), None);
         let drivers = "Character devices:\n  1 mem\n195 nvidia-frontend\n235 nvidia-caps\n\
-                       508 nvidia-uvm\n\nBlock devices:\n195 nvidia\n";
+                       226 drm\n508 nvidia-uvm\n\nBlock devices:\n195 nvidia\n";
         fs::write(paths.proc.join("devices"), drivers).unwrap();
         assert_eq!(number("/dev/nvidia3"), Some((195, 3)));
         assert_eq!(number("/dev/nvidia-caps/nvidia-cap66"), Some((235, 66)));
-        for other in ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/dri/card0", "/dev/nvidia"] {
+        assert_eq!(number("/dev/dri/renderD129"), Some((226, 129)));
+        for other in ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/dri/by-path", "/dev/nvidia"] {
             assert_eq!(number(other), None, "{other}");
         }
     }

@@ -3,7 +3,7 @@
 
 use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
-use super::{busy, granted, nodes, permit, share, userns};
+use super::{busy, granted, injected, nodes, permit, share, userns};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
@@ -275,7 +275,7 @@ impl<'a> Start<'a> {
             // The next one that ends would look after them as well.
             let _ = share::reap(self.host.own_arguments(), &self.host.paths);
         }
-        let recorded = created?;
+        let recorded = created.map_err(|error| injected::refusal(error.into(), &asked.request))?;
         let attached = share::attach(self.host, ground, asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(asked, &lease).map(|()| lease));
         let lease = edited.map_err(|failure| share::undo(self.host, &recorded, failure))?;

@@ -159,6 +159,46 @@ pub fn the_vendors_runtime_is_told_the_lease(place: Place) {
     assert!(steps.leases("end").is_empty());
 }
 
+pub fn a_rule_is_for_a_gpu_over_a_vendors_runtime_too(place: Place) {
+    let lab = lab(place, "nvidia-container-runtime", REAL, "driver = \"chain\"");
+    let rule = |minor: Option<u32>| {
+        json!({ "allow": true, "type": "c", "major": 10, "minor": minor,
+        "access": "rwm" })
+    };
+    let ruled = |name: &str, annotations: &[(&str, &str)], rules: &[Value]| {
+        let mut spec = bundle(&lab, name, annotations, &["NVIDIA_VISIBLE_DEVICES=all"]);
+        spec["linux"]["resources"]["devices"].as_array_mut().unwrap().extend_from_slice(rules);
+        fs::write(lab.config_json(name), spec.to_string()).unwrap();
+    };
+    ruled("asks", &[("gpulease/devices", "1")], &[rule(Some(229)), rule(Some(237))]);
+    ruled("wide", &[("gpulease/devices", "1")], &[rule(None)]);
+    ruled("ruled", &[], &[rule(Some(229))]);
+    ruled("rival", &[], &[rule(None)]);
+    let script = r#"
+        make asks create asks
+        make wide create wide
+        make ruled create ruled
+        make rival create rival
+        leases held
+        step delete gl delete --force "$P-asks"
+        step delete2 gl delete --force "$P-ruled"
+        "#;
+    let Some(steps) = lab.run(script) else { return };
+    for step in ["asks", "ruled", "delete", "delete2"] {
+        steps.ok(step);
+    }
+    steps.refused("wide", "policy-denied");
+    steps.refused("rival", "no-capacity");
+    let rules = |name: &str| seen(&lab, name)["linux"]["resources"]["devices"].clone();
+    let has = |name: &str, minor| rules(name).as_array().unwrap().contains(&rule(Some(minor)));
+    assert!(!has("asks", 229) && has("asks", 237), "{}", rules("asks"));
+    assert!(has("ruled", 229), "leased as it stands");
+    let held: Vec<_> = steps.leases("held").iter().map(|lease| uuids(lease).concat()).collect();
+    assert!(held.len() == 2 && held.contains(&FUSE.to_owned()), "{held:?}");
+    let env = seen(&lab, "ruled")["process"]["env"].to_string();
+    assert!(env.contains("NVIDIA_VISIBLE_DEVICES=void"), "{env}");
+}
+
 pub fn a_container_without_a_lease_gets_no_gpu(place: Place) {
     // A broken configuration below a `runtime` that can be read, an inventory that cannot be made.
     let broken = "driver = \"chain\"\nno_such_key = 1";

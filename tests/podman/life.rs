@@ -57,9 +57,16 @@ fn the_kernel_lets_only_the_holder_open_the_device() {
         assert!(stderr(&output).contains("Operation not permitted"), "{}", stderr(&output));
     }
     // What Podman is told to give is leased as it stands, or refused.
-    let text = stderr(&lab.run("second", &["--device", "/dev/fuse"]));
-    assert!(text.contains("no-capacity"), "{text}");
-    lab.remove(&["holder", "second"]);
+    for options in [["--device", "/dev/fuse"], ["--device-cgroup-rule", "c 10:229 rwm"]] {
+        let text = stderr(&lab.run("second", &options));
+        assert!(text.contains("no-capacity"), "{options:?}: {text}");
+        lab.remove(&["second"]);
+    }
+    lab.remove(&["holder"]);
+    lab.start("ruled", &[&mknod[..], &["--device-cgroup-rule", "c 10:229 rwm"]].concat());
+    assert_eq!(lab.device("ruled"), 0);
+    ok(lab.exec("ruled", "mknod /tmp/x c 10 229 && exec 3<>/tmp/x"));
+    lab.remove(&["ruled"]);
     lab.start("second", &["--device", "/dev/fuse"]);
     assert_eq!(lab.device("second"), 0);
     ok(lab.exec("second", "exec 3<>/dev/fuse"));
