@@ -31,6 +31,8 @@ mod life;
 mod lowlevel;
 #[path = "bundles/mig.rs"]
 mod mig;
+#[path = "bundles/nested.rs"]
+mod nested;
 #[path = "bundles/opened.rs"]
 mod opened;
 #[path = "bundles/shapes.rs"]
@@ -75,6 +77,8 @@ everywhere! {
     opened::a_known_device_is_refused_without_an_inventory,
     opened::rules_of_engines_need_nothing_of_gpulease,
     mig::whoever_is_not_confined_is_not_kept_apart,
+    nested::the_host_frees_what_a_dead_engine_held,
+    nested::a_nested_engine_keeps_what_the_host_holds,
     shapes::nerdctls_hooks_stay_and_come_before_ours,
     shapes::of_crios_pod_only_the_container_that_asks_gets_one,
     share::clients_of_one_gpu_have_one_daemon_and_each_its_limits,

@@ -380,9 +380,12 @@ fn an_unreadable_record_of_a_live_container_keeps_its_devices() {
     assert!(refused.contains("corrupt-lease"), "{refused}");
     ok(host.start("polite", &[("gpulease/devices", "0")]));
     // Without that, every device may be it.
-    fs::remove_dir_all(host.run_dir().join("bundles")).unwrap();
+    let (bundles, away) = (host.run_dir().join("bundles"), host.run_dir().join("away"));
+    fs::rename(&bundles, &away).unwrap();
     let refused = stderr(&host.start("next", &[("gpulease/devices", "2")]));
     assert!(refused.contains("corrupt-lease"), "{refused}");
+    fs::remove_dir_all(&bundles).unwrap();
+    fs::rename(&away, &bundles).unwrap();
     // Dead, it is moved aside, never deleted.
     host.kill("web");
     let old = SystemTime::now() - Duration::from_secs(3600);

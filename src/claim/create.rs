@@ -1,7 +1,7 @@
 //! From request to recorded lease.
 
 use super::busy::Crowd;
-use super::liveness::{Holder, holder_by};
+use super::liveness::{Holder, Unjudged, holder_by};
 use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, with_ledger};
 use super::{CREATE_DEADLINE, ClaimError, Ground};
@@ -173,18 +173,20 @@ fn refuse_if_in_the_way(
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
-            let is_free = other.state == LeaseState::Grace || holder(&other) == Holder::Dead;
-            if is_free { Ok(()) } else { Err(already_leased(&other)) }
+            let holder = holder(&other);
+            let is_free = other.state == LeaseState::Grace || holder == Holder::Dead;
+            if is_free { Ok(()) } else { Err(already_leased(&other, holder.unjudged())) }
         }
         Some(Entry::Corrupt(corrupt)) => Err(ClaimError::corrupt(&corrupt)),
     }
 }
 
-fn already_leased(lease: &Lease) -> ClaimError {
+fn already_leased(lease: &Lease, unjudged: Option<&Unjudged>) -> ClaimError {
+    let alive = || format!("its process {} or another in its cgroup is alive", lease.owner.pid);
     ClaimError::AlreadyLeased {
         container: lease.container_id.to_string(),
         lease: lease.id.to_string(),
-        pid: lease.owner.pid,
+        state: unjudged.map_or_else(alive, |why| format!("its holder {why}")),
     }
 }
 
@@ -216,7 +218,9 @@ fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
     }
     let own = swept.leases.iter().find(|lease| lease.key().ok().as_ref() == Some(key));
     match own {
-        Some(lease) if lease.state != LeaseState::Grace => Err(already_leased(lease)),
+        Some(lease) if lease.state != LeaseState::Grace => {
+            Err(already_leased(lease, swept.unjudged.get(&lease.id)))
+        }
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in a transaction.
 
+use super::liveness::Unjudged;
 use crate::allocator::Refusal;
 use crate::model::code::Code;
 use crate::store::{Corrupt, StoreError};
@@ -15,16 +16,14 @@ pub enum ClaimError {
     #[error("{}", .0.one_line())]
     Refused(Box<Refusal>),
     /// A container of this id runs and holds a lease.
-    #[error(
-        "container {container} already holds lease {lease}, and its process {pid} or another in its cgroup is alive"
-    )]
+    #[error("container {container} already holds lease {lease}, and {state}")]
     AlreadyLeased {
         /// The container.
         container: String,
         /// Its lease.
         lease: String,
-        /// The process that holds it.
-        pid: i32,
+        /// What is known of the holder.
+        state: String,
     },
     /// The record of this very container cannot be read, and it may be alive.
     #[error(
@@ -81,6 +80,16 @@ pub enum ClaimError {
         /// The process.
         pid: i32,
     },
+    /// Whether the holder of a lease that was to be released lives, is not known.
+    #[error("lease {lease} is held by container {container}, which {why}")]
+    HolderUnknown {
+        /// The lease.
+        lease: String,
+        /// The container.
+        container: String,
+        /// Why not.
+        why: Unjudged,
+    },
 }
 
 impl ClaimError {
@@ -97,6 +106,7 @@ impl ClaimError {
             Self::Stale(_) => Code::StaleHook,
             Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
             Self::HolderAlive { .. } => Code::HolderAlive,
+            Self::HolderUnknown { .. } => Code::HolderUnknown,
             #[cfg(feature = "cli")]
             Self::Unresizable { .. } => Code::ResizeUnsupported,
             #[cfg(feature = "cli")]
@@ -134,6 +144,9 @@ impl ClaimError {
             }
             Self::HolderAlive { .. } => {
                 "stop the container; --force drops the lease and leaves the container running with its devices"
+            }
+            Self::HolderUnknown { .. } => {
+                "release it where it was recorded; where that is gone for good, --assume-dead takes it back"
             }
             Self::Unknown(_) => "`gpulease leases --all` lists them",
             Self::Ambiguous(_) => "give more of the id",

@@ -1,14 +1,17 @@
 //! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
-//! empty; whatever cannot be judged is alive.
+//! empty; what cannot be judged is kept as if it were alive, and is said to be so.
 
 use super::evidence::{self, Evidence};
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
 use crate::paths::Paths;
-use crate::store::{Corrupt, Witnesses};
+use crate::store::{Corrupt, Witness, Witnesses};
+use crate::sys::cgroup_of_others::Found;
 use crate::sys::identity::Here;
+use crate::sys::namespaces::Seen;
 use crate::sys::proc::{self, Life};
 use crate::sys::{cgroup, clock};
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A record that cannot be read and is younger than this may be of a container that is just
@@ -25,6 +28,124 @@ pub enum Holder {
     Dead,
     /// The shim is gone, but the container lives: nobody told the lease, so the sweep does.
     AliveAs(Owner),
+    /// That cannot be told from here, so its lease is kept.
+    Unjudged(Unjudged),
+}
+
+/// Why a holder cannot be judged: it was recorded in another pid namespace, as by an engine that
+/// runs in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unjudged {
+    /// And this is not the host, which alone sees into it.
+    Elsewhere,
+    /// Or which one that was is not known, and this is not the host.
+    Nowhere,
+    /// Which is in use.
+    InUse,
+    /// And something hides who is in it.
+    Hidden(String),
+    /// Which is empty, but this cgroup, which may be the holder's, is not.
+    Cgroup(PathBuf),
+    /// Which is empty, but this cgroup of the holder's is in no hierarchy that is seen from here.
+    NoCgroup(PathBuf),
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot be judged from here: ")?;
+        match self {
+            Self::Elsewhere => f.write_str(
+                "it was recorded in another pid namespace, and this one is not the host's",
+            ),
+            Self::Nowhere => f.write_str(
+                "in which pid namespace it was recorded is not known, and this one is not the host's",
+            ),
+            Self::InUse => {
+                f.write_str("it was recorded in another pid namespace, which has processes")
+            }
+            Self::Hidden(why) => write!(f, "it was recorded in another pid namespace, and {why}"),
+            Self::Cgroup(dir) => write!(
+                f,
+                "its pid namespace is gone, and `{}`, which may be its cgroup, has processes",
+                dir.display()
+            ),
+            Self::NoCgroup(dir) => write!(
+                f,
+                "its pid namespace is gone, and its cgroup `{}` is in no hierarchy that is seen here",
+                dir.display()
+            ),
+        }
+    }
+}
+
+/// How it stands with a lease, in the one word that all have for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its container is being made.
+    Pending,
+    /// Its container runs.
+    Bound,
+    /// Its container has ended and may have the devices back for a while.
+    Grace,
+    /// That while is over.
+    Over,
+    /// Its holder is dead.
+    Dead,
+    /// Its holder cannot be judged from here.
+    Unjudged,
+}
+
+impl Standing {
+    /// Of a lease whose holder was judged so.
+    #[must_use]
+    pub const fn of(lease: &Lease, holder: &Holder) -> Self {
+        match (lease.state, holder) {
+            (LeaseState::Grace, Holder::Dead) => Self::Over,
+            (LeaseState::Grace, _) => Self::Grace,
+            (_, Holder::Dead) => Self::Dead,
+            (_, Holder::Unjudged(_)) => Self::Unjudged,
+            (LeaseState::Pending, _) => Self::Pending,
+            (LeaseState::Bound, _) => Self::Bound,
+        }
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Bound => "bound",
+            Self::Grace => "grace",
+            Self::Over => "over",
+            Self::Dead => "dead",
+            Self::Unjudged => "unjudged",
+        }
+    }
+
+    /// What there is of a holder: in its grace there is none, for its container is gone.
+    #[must_use]
+    pub const fn holder(self) -> &'static str {
+        match self {
+            Self::Pending | Self::Bound => "alive",
+            Self::Grace => "gone",
+            Self::Over | Self::Dead => "dead",
+            Self::Unjudged => "unknown",
+        }
+    }
+
+    /// Whether the next start takes what it holds.
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        matches!(self, Self::Over | Self::Dead)
+    }
+}
+
+impl Holder {
+    /// Why it cannot be judged, if so.
+    #[must_use]
+    pub const fn unjudged(&self) -> Option<&Unjudged> {
+        if let Self::Unjudged(why) = self { Some(why) } else { None }
+    }
 }
 
 /// Tells whether the container of a lease lives whose start is not seen through any more.
@@ -52,6 +173,12 @@ pub(super) fn holder_by(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_
             let over = lease.grace_until_ms.is_none_or(|until| clock::boottime_ms() >= until);
             if over { Holder::Dead } else { Holder::Alive }
         }
+        LeaseState::Pending | LeaseState::Bound
+            if here.pid_namespace != Some(lease.owner.pid_namespace) =>
+        {
+            let seen = here.namespace_of(&lease.owner, paths);
+            elsewhere(seen, lease.cgroup.as_deref(), here, paths)
+        }
         LeaseState::Bound => {
             let life = proc::life_here(&lease.owner, here, paths);
             let gone = life == Life::Gone && cgroup_is_empty(lease);
@@ -76,10 +203,31 @@ fn pending(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_>) -> Holder 
 /// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman that
 /// it was handed to by `precreate` does not count any more: it lives on after a start that failed.
 pub(super) fn holder_at_end(lease: &Lease, paths: &Paths, told: Told<'_>) -> Holder {
+    let here = Here::look(paths);
+    let is_ours = here.pid_namespace == Some(lease.owner.pid_namespace);
     match (lease.state, &lease.precreate) {
-        (LeaseState::Pending, Some(_)) => container(lease, paths, told),
-        _ => holder_by(lease, &Here::look(paths), paths, told),
+        (LeaseState::Pending, Some(_)) if is_ours => container(lease, paths, told),
+        _ => holder_by(lease, &here, paths, told),
     }
+}
+
+/// Judges what was recorded in another pid namespace. Its pids, its runtimes' state and its paths
+/// mean nothing here, and it is not asked whether the container runs yet: once the namespace is
+/// empty, it does not run.
+fn elsewhere(seen: Seen, cgroup: Option<&str>, here: &Here, paths: &Paths) -> Holder {
+    Holder::Unjudged(match seen {
+        Seen::Empty => {
+            let Some(dir) = cgroup.map(Path::new) else { return Holder::Dead };
+            match here.cgroups.find(dir, paths) {
+                Found::Empty => return Holder::Dead,
+                Found::Populated(dir) => Unjudged::Cgroup(dir),
+                Found::NotSeen => Unjudged::NoCgroup(dir.to_owned()),
+            }
+        }
+        Seen::Populated => Unjudged::InUse,
+        Seen::Unclear(why) => Unjudged::Hidden(why),
+        Seen::Ours | Seen::NotFromHere => Unjudged::Elsewhere,
+    })
 }
 
 /// What is left of a container whose start is not seen through any more.
@@ -104,10 +252,11 @@ pub fn holder_of_corrupt(
     corrupt: &Corrupt,
     now: SystemTime,
     witnesses: &Witnesses,
+    here: &Here,
     paths: &Paths,
 ) -> Holder {
     let told = |record: &Corrupt| evidence::is_alive_or_unreadable(&record.key, paths);
-    corrupt_holder_by(corrupt, now, witnesses, &told)
+    corrupt_holder_by(corrupt, now, witnesses, here, paths, &told)
 }
 
 /// [`holder_of_corrupt`], by what is told of the low-level runtime's state.
@@ -115,11 +264,16 @@ pub(super) fn corrupt_holder_by(
     corrupt: &Corrupt,
     now: SystemTime,
     witnesses: &Witnesses,
+    here: &Here,
+    paths: &Paths,
     is_alive_or_unreadable: &dyn Fn(&Corrupt) -> bool,
 ) -> Holder {
+    let known = witnesses.of(&corrupt.key);
+    if let Some(unjudged) = recorded_elsewhere(known, here, paths) {
+        return Holder::Unjudged(unjudged);
+    }
     let in_cgroup = || {
-        let known = witnesses.of(&corrupt.key).iter();
-        let mut cgroups = known.filter_map(|witness| witness.cgroup.as_deref());
+        let mut cgroups = known.iter().filter_map(|witness| witness.cgroup.as_deref());
         cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
     };
     if is_alive_or_unreadable(corrupt) || in_cgroup() || witnesses.is_cut_off() {
@@ -128,3 +282,23 @@ pub(super) fn corrupt_holder_by(
     let age = corrupt.modified.and_then(|modified| now.duration_since(modified).ok());
     if age.is_some_and(|age| age >= CREATE_TIME) { Holder::Dead } else { Holder::Alive }
 }
+
+/// Why a record that cannot be read is not to be judged from here, if so.
+fn recorded_elsewhere(known: &[Witness], here: &Here, paths: &Paths) -> Option<Unjudged> {
+    let mut namespaces = known.iter().filter_map(|witness| witness.pid_namespace);
+    if namespaces.next().is_none() && !here.is_in_initial_pid_namespace() {
+        return Some(Unjudged::Nowhere);
+    }
+    known.iter().find_map(|witness| {
+        let namespace = witness.pid_namespace?;
+        if here.pid_namespace == Some(namespace) {
+            return None;
+        }
+        // Of when it was made nothing is known.
+        let seen = here.namespace(namespace, u64::MAX, paths);
+        elsewhere(seen, witness.cgroup.as_deref(), here, paths).unjudged().cloned()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub fn release_if_dead(
                 let_go(&ledger, lease, ground.paths)?;
                 Ok(Outcome::Released)
             }
-            (_, Holder::Alive | Holder::AliveAs(_)) => Ok(Outcome::StillAlive),
+            (_, _) => Ok(Outcome::StillAlive),
         }
     })
 }
@@ -119,24 +119,36 @@ pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), ClaimError> {
     Ok(())
 }
 
+/// What an administrator says of the holder of a lease that is to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insistence {
+    /// Nothing: only the lease of a holder that is known to be dead is released.
+    None,
+    /// That one is dead which cannot be judged.
+    AssumeDead,
+    /// That it does not matter: a container that lives keeps its device nodes, and the devices are
+    /// given to others all the same.
+    Force,
+}
+
 /// Releases, for an administrator, the lease with this id or of this container (a unique prefix
-/// of either will do). With `force` even if the holder lives: the container keeps its device
-/// nodes, and the devices are given to others all the same.
+/// of either will do), and says what its holder was found to be.
 ///
 /// # Errors
-/// If there is no such lease, several fit, or the holder lives and `force` is not set.
+/// If there is no such lease, several fit, or the holder is not known to be dead and `insistence`
+/// does not make up for that.
 pub fn release_by_name(
     ground: Ground<'_>,
     name: &str,
-    force: bool,
+    insistence: Insistence,
     deadline: Duration,
-) -> Result<Entry, ClaimError> {
+) -> Result<(Entry, Holder), ClaimError> {
     ground.store.prepare(ground.paths)?;
     with_ledger(
         ground,
         deadline,
         |_| true,
-        |ledger, known| release_locked(&ledger, known, ground, name, force),
+        |ledger, known| release_locked(&ledger, known, ground, name, insistence),
     )
 }
 
@@ -145,37 +157,52 @@ fn release_locked(
     known: &Testimony,
     ground: Ground<'_>,
     name: &str,
-    force: bool,
-) -> Result<Entry, ClaimError> {
+    insistence: Insistence,
+) -> Result<(Entry, Holder), ClaimError> {
     let entry = find(ledger.entries()?, name)?;
-    let alive = |holder| holder != Holder::Dead;
-    match &entry {
+    let may = |holder: &Holder| match (holder, insistence) {
+        (Holder::Dead, _) | (_, Insistence::Force) => true,
+        (Holder::Unjudged(_), Insistence::AssumeDead) => true,
+        (Holder::Alive | Holder::AliveAs(_) | Holder::Unjudged(_), _) => false,
+    };
+    let holder = match &entry {
         Entry::Lease(lease) => {
-            let free = lease.state == LeaseState::Grace;
             let here = Here::look(ground.paths);
-            let holder = || holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease));
-            if !force && !free && alive(holder()) {
-                return Err(ClaimError::HolderAlive {
-                    lease: lease.id.to_string(),
-                    container: lease.container_id.to_string(),
-                    pid: lease.owner.pid,
-                });
+            let holder = match lease.state {
+                // Its container has ended.
+                LeaseState::Grace => Holder::Dead,
+                _ => holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease)),
+            };
+            if !may(&holder) {
+                return Err(not_released(lease, holder));
             }
             if let Ok(key) = lease.key() {
                 ledger.remove(&key)?;
             }
+            holder
         }
         Entry::Corrupt(corrupt) => {
-            let now = SystemTime::now();
+            let (now, here) = (SystemTime::now(), Here::look(ground.paths));
             let witnesses = ground.store.witnesses([&entry]);
             let told = |record: &Corrupt| known.of_corrupt(record);
-            if !force && alive(corrupt_holder_by(corrupt, now, &witnesses, &told)) {
+            let holder = corrupt_holder_by(corrupt, now, &witnesses, &here, ground.paths, &told);
+            if !may(&holder) {
                 return Err(ClaimError::corrupt(corrupt));
             }
             ledger.set_aside(&corrupt.key)?;
+            holder
         }
+    };
+    Ok((entry, holder))
+}
+
+fn not_released(lease: &Lease, holder: Holder) -> ClaimError {
+    let (lease, container, pid) =
+        (lease.id.to_string(), lease.container_id.to_string(), lease.owner.pid);
+    match holder {
+        Holder::Unjudged(why) => ClaimError::HolderUnknown { lease, container, why },
+        _ => ClaimError::HolderAlive { lease, container, pid },
     }
-    Ok(entry)
 }
 
 /// The one entry of this lease id or container id, or whose id begins so.

@@ -180,10 +180,10 @@ fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, C
             hint: ANEW,
         })
     };
-    let runs =
-        lease.state == LeaseState::Bound && liveness::holder(lease, ground.paths) != Holder::Dead;
-    if !runs {
-        return no("its container does not run");
+    match liveness::holder(lease, ground.paths) {
+        Holder::Unjudged(why) => return no(&format!("its holder {why}")),
+        Holder::Alive | Holder::AliveAs(_) if lease.state == LeaseState::Bound => {}
+        _ => return no("its container does not run"),
     }
     if lease.devices.iter().any(|held| held.sharing == Sharing::Exclusive) {
         return no("it is of whole devices, not of shares");

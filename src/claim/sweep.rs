@@ -1,13 +1,13 @@
 //! Going through the ledger: who lives, who is dead, and what is held.
 
 use super::evidence;
-use super::liveness::{Holder, Told, corrupt_holder_by, holder_by};
+use super::liveness::{Holder, Told, Unjudged, corrupt_holder_by, holder_by};
 use super::release;
 use super::testimony::Testimony;
 use super::{ClaimError, Ground};
 use crate::allocator::{Hold, Manner};
 use crate::model::device::Node;
-use crate::model::id::LeaseKey;
+use crate::model::id::{LeaseId, LeaseKey};
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -15,13 +15,16 @@ use crate::model::text;
 use crate::store::{Corrupt, Entry, Ledger, Witnesses};
 use crate::sys::identity::Here;
 use crate::sys::{PathError, cgroup};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// The ledger after a sweep, or, after a [`survey`], as a sweep would leave it.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Leases of the living, and those in their grace.
+    /// Leases of the living, of those who cannot be judged, and those in their grace.
     pub leases: Vec<Lease>,
+    /// Whose holders cannot be judged from here, and why.
+    pub unjudged: BTreeMap<LeaseId, Unjudged>,
     /// Unreadable records whose container may be alive.
     pub corrupt: Vec<Corrupt>,
     /// What else is known of their containers.
@@ -105,6 +108,10 @@ fn judge(
         match entry {
             Entry::Lease(lease) => match holder_by(&lease, &here, ground.paths, told.lease) {
                 Holder::Alive => swept.leases.push(*lease),
+                Holder::Unjudged(why) => {
+                    swept.unjudged.insert(lease.id.clone(), why);
+                    swept.leases.push(*lease);
+                }
                 Holder::AliveAs(owner) => {
                     let bound = found_alive(owner, *lease, ground);
                     apply(Change::Bind(&bound))?;
@@ -120,10 +127,11 @@ fn judge(
                 }
             },
             Entry::Corrupt(corrupt) => {
-                let (now, bundles) = (SystemTime::now(), &swept.witnesses);
-                match corrupt_holder_by(&corrupt, now, bundles, told.corrupt) {
+                let (now, known) = (SystemTime::now(), &swept.witnesses);
+                let told = told.corrupt;
+                match corrupt_holder_by(&corrupt, now, known, &here, ground.paths, told) {
                     Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
-                    Holder::Alive | Holder::AliveAs(_) => swept.corrupt.push(corrupt),
+                    _ => swept.corrupt.push(corrupt),
                 }
             }
         }
@@ -165,7 +173,7 @@ impl Swept {
             if own && lease.state == LeaseState::Grace {
                 continue;
             }
-            let holder = describe(lease);
+            let holder = self.described(lease);
             let grace = lease.state == LeaseState::Grace;
             let manner = |leased: &LeasedDevice| manner(lease, leased);
             holds.extend(holds_of(&lease.devices, node, &holder, grace, manner));
@@ -201,6 +209,15 @@ impl Swept {
             manner: Manner::default(),
         }));
         holds
+    }
+
+    /// [`describe`], and that its holder cannot be judged, if so.
+    fn described(&self, lease: &Lease) -> String {
+        let lease_of = describe(lease);
+        match self.unjudged.get(&lease.id) {
+            Some(why) => format!("{lease_of} ({why})"),
+            None => lease_of,
+        }
     }
 }
 
@@ -302,6 +319,7 @@ mod tests {
                 bundle: format!("/b/{id}"),
                 devices: lease("web", "/run/none").devices,
                 cgroup: None,
+                pid_namespace: None,
                 undo: serde_json::from_str("{}").unwrap(),
                 earlier: None,
             };

@@ -115,8 +115,9 @@ pub(super) enum Command {
     /// Show who holds what
     ///
     /// A lease is `pending` until its container's process exists, then `bound` to it. A lease
-    /// whose holder is gone is shown as `dead`; the next container start takes its devices.
-    /// This command takes nothing away.
+    /// whose holder is gone is shown as `dead`; the next container start takes its devices. One
+    /// that another pid namespace recorded, as an engine in a container has, is `unjudged` where
+    /// its holder cannot be judged from here. This command takes nothing away.
     #[command(after_help = LEASES_AFTER)]
     Leases {
         /// Also released leases in their grace, in which the same container may have its
@@ -158,7 +159,8 @@ pub(super) enum Command {
     ///
     /// Needed only where nothing else does it: a container's end releases its lease, and the
     /// next start takes what dead holders left. A lease whose holder is alive is not released,
-    /// unless with --force. Ends a grace too. Needs root.
+    /// unless with --force; one whose holder cannot be judged from here, unless with
+    /// --assume-dead. Ends a grace too. Needs root.
     #[command(after_help = RELEASE_AFTER)]
     Release {
         /// The id of a lease or of a container, or an unambiguous beginning of one
@@ -170,6 +172,12 @@ pub(super) enum Command {
         /// unknowingly
         #[arg(long)]
         force: bool,
+
+        /// Release if the holder cannot be judged from here: it was recorded in another pid
+        /// namespace, as by an engine in a container, and that is gone for good. One that is
+        /// known to be alive is not released. The system's log is told
+        #[arg(long, conflicts_with = "force")]
+        assume_dead: bool,
     },
 
     /// Change a lease while its container runs

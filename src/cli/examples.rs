@@ -122,7 +122,8 @@ Examples:
 pub(super) const RELEASE_AFTER: &str = "\
 Examples:
   gpulease release l-5f1c09ab77de
-  gpulease release web --force";
+  gpulease release web --force
+  gpulease release web --assume-dead";
 
 pub(super) const DOCTOR_AFTER: &str = "\
 A fault refuses containers with a request, or gives them what they should not

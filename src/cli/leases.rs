@@ -5,8 +5,8 @@ use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::words;
-use crate::claim::liveness::{self, Holder};
-use crate::claim::sweep::short_id;
+use crate::claim::liveness::{self, Holder, Standing, Unjudged};
+use crate::claim::sweep::{describe, short_id};
 use crate::failure::Failure;
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice};
@@ -14,6 +14,7 @@ use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
 use crate::store::{Corrupt, Entry, Witnesses};
+use crate::sys::identity::Here;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -25,6 +26,7 @@ pub(super) fn leases(
     wide: bool,
     output: &Output,
 ) -> Result<Answer, Failure> {
+    let here = Here::look(&context.paths);
     let mut leases = Vec::new();
     let mut corrupt = Vec::new();
     let entries = context.entries()?;
@@ -33,9 +35,11 @@ pub(super) fn leases(
         match entry {
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
-                let dead = liveness::holder(&lease, &context.paths) == Holder::Dead;
-                let cut_off = !dead && is_cut_off(&lease, &context.paths);
-                leases.push(Seen { lease: *lease, dead, cut_off });
+                let holder = liveness::holder_here(&lease, &here, &context.paths);
+                let standing = Standing::of(&lease, &holder);
+                let cut_off = !standing.is_free() && is_cut_off(&lease, &context.paths);
+                let unjudged = holder.unjudged().cloned();
+                leases.push(Seen { lease: *lease, standing, unjudged, cut_off });
             }
             Entry::Corrupt(record) => corrupt.push(record),
         }
@@ -46,7 +50,7 @@ pub(super) fn leases(
     });
     let json = json!({
         "leases": leases.iter().map(Seen::json).collect::<Vec<_>>(),
-        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, context)).collect::<Vec<_>>(),
+        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, &here, context)).collect::<Vec<_>>(),
     });
     let mut text =
         if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
@@ -57,6 +61,11 @@ pub(super) fn leases(
     for seen in leases.iter().filter(|seen| seen.cut_off) {
         let word = output.paint(Paint::Red, "warning:");
         text.push_str(&format!("\n{word} {}\n", words::cut_off(&seen.lease)));
+    }
+    for seen in &leases {
+        let Some(why) = &seen.unjudged else { continue };
+        let word = output.paint(Paint::Yellow, "unjudged:");
+        text.push_str(&format!("\n{word} {} {why}\n", describe(&seen.lease)));
     }
     for record in &corrupt {
         let word = output.paint(Paint::Red, "warning:");
@@ -72,38 +81,22 @@ pub(super) fn leases(
 
 struct Seen {
     lease: Lease,
-    dead: bool,
+    standing: Standing,
+    /// Why its holder cannot be judged, if so.
+    unjudged: Option<Unjudged>,
     /// Its MPS daemon is gone.
     cut_off: bool,
 }
 
 impl Seen {
-    const fn state(&self) -> &'static str {
-        match (self.lease.state, self.dead) {
-            (LeaseState::Grace, true) => "over",
-            (LeaseState::Grace, false) => "grace",
-            (_, true) => "dead",
-            (LeaseState::Pending, false) => "pending",
-            (LeaseState::Bound, false) => "bound",
-        }
-    }
-
-    /// In its grace it has none: the container is gone, and may come back.
-    const fn holder(&self) -> &'static str {
-        match (self.lease.state, self.dead) {
-            (LeaseState::Grace, false) => "gone",
-            (_, true) => "dead",
-            (LeaseState::Pending | LeaseState::Bound, false) => "alive",
-        }
-    }
-
     /// Field by field: the nonce and the environment are nobody's business.
     fn json(&self) -> Value {
         let lease = &self.lease;
         json!({
             "id": lease.id,
             "state": lease.state,
-            "holder": self.holder(),
+            "holder": self.standing.holder(),
+            "unjudged": self.unjudged.as_ref().map(Unjudged::to_string),
             "container_id": lease.container_id,
             "runtime_root": lease.runtime_root,
             "engine": lease.engine,
@@ -119,15 +112,20 @@ impl Seen {
     }
 }
 
-fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, context: &Context) -> Value {
+fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, here: &Here, context: &Context) -> Value {
     let now = SystemTime::now();
-    let holder = liveness::holder_of_corrupt(record, now, witnesses, &context.paths);
+    let holder = liveness::holder_of_corrupt(record, now, witnesses, here, &context.paths);
     json!({
         "container_id": record.key.container_id,
         "runtime_root": record.key.runtime_root,
         "path": record.path.display().to_string(),
         "why": record.why,
-        "holder": if holder == Holder::Dead { "dead" } else { "alive" },
+        "holder": match &holder {
+            Holder::Dead => "dead",
+            Holder::Unjudged(_) => "unknown",
+            Holder::Alive | Holder::AliveAs(_) => "alive",
+        },
+        "unjudged": holder.unjudged().map(Unjudged::to_string),
     })
 }
 
@@ -153,7 +151,7 @@ fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
             lease.id.to_string(),
             shown(if wide { id } else { short_id(id) }),
             shown(&lease.engine),
-            seen.state().to_owned(),
+            seen.standing.as_str().to_owned(),
             shares(&lease.devices),
             words::memory_if_known(memory.map(sum)),
             if seen.cut_off { "mps lost".to_owned() } else { isolated(lease) },

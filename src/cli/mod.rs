@@ -33,6 +33,7 @@ mod topology;
 mod users;
 mod words;
 
+use crate::claim::release::Insistence;
 use crate::failure::Failure;
 use crate::inventory::nvidia::probe;
 use crate::model::code::Code;
@@ -99,7 +100,14 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         Command::Explain { words, bundle, user } => {
             explain::explain(&context()?, words, bundle.as_deref(), *user, output)
         }
-        Command::Release { id, force } => release::release(&context()?, id, *force),
+        Command::Release { id, force, assume_dead } => {
+            let insistence = match (force, assume_dead) {
+                (true, _) => Insistence::Force,
+                (false, true) => Insistence::AssumeDead,
+                (false, false) => Insistence::None,
+            };
+            release::release(&context()?, id, insistence)
+        }
         Command::Lease { action } => lease::run(&context()?, action, output),
         Command::Doctor { verbose, root } => {
             Ok(doctor::doctor(cli.gpulease_config.as_deref(), root.as_deref(), *verbose, output))

@@ -4,25 +4,35 @@ use super::failure::needs_root;
 use super::leases::shares;
 use super::node::Context;
 use super::output::Answer;
-use crate::claim::liveness::{self, Holder};
-use crate::claim::release::release_by_name;
+use crate::claim::liveness::{Holder, Standing, Unjudged};
+use crate::claim::release::{Insistence, release_by_name};
 use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::runtime::share;
 use crate::store::{Corrupt, Entry};
-use crate::sys::identity;
+use crate::sys::{identity, syslog};
 use serde_json::json;
 
+/// The tag in the system's log.
+const TAG: &str = "gpulease";
+
 /// `release`.
-pub(super) fn release(context: &Context, id: &str, force: bool) -> Result<Answer, Failure> {
+pub(super) fn release(
+    context: &Context,
+    id: &str,
+    insistence: Insistence,
+) -> Result<Answer, Failure> {
     if !identity::is_host_root(&context.paths) {
         return Err(needs_root("to release a lease"));
     }
-    match release_by_name(context.ground(), id, force, CREATE_DEADLINE) {
-        Ok(Entry::Lease(lease)) => released(context, &lease, force),
-        Ok(Entry::Corrupt(corrupt)) => Ok(set_aside(context, &corrupt, force)),
+    match release_by_name(context.ground(), id, insistence, CREATE_DEADLINE) {
+        Ok((Entry::Lease(lease), holder)) => released(context, &lease, &holder, insistence),
+        Ok((Entry::Corrupt(corrupt), holder)) => {
+            write_down(context, &corrupt_text(&corrupt), &holder, insistence);
+            Ok(set_aside(context, &corrupt, insistence))
+        }
         Err(error @ ClaimError::Corrupt { .. }) => Err(Failure::from(error).hint(
             "stop the container; --force moves the record aside, and the devices that it stood \
              for can be given to others",
@@ -31,32 +41,53 @@ pub(super) fn release(context: &Context, id: &str, force: bool) -> Result<Answer
     }
 }
 
-fn released(context: &Context, lease: &Lease, force: bool) -> Result<Answer, Failure> {
-    let in_grace = lease.state == LeaseState::Grace;
-    // After the fact, and only to tell what was done: whoever was released alive, was by force.
-    let alive = !in_grace && liveness::holder(lease, &context.paths) != Holder::Dead;
-    // What a container that goes on running is held by stays.
-    if !alive && !in_grace {
-        share::end(context.ground(), lease, context.own_arguments())?;
-    }
+/// Tells the system's log of a lease that was taken from a holder who is not known to be dead:
+/// whatever comes of that, here is who did it.
+fn write_down(context: &Context, what: &str, holder: &Holder, insistence: Insistence) {
+    let why = match (holder, insistence) {
+        (Holder::Dead, _) => return,
+        (Holder::Unjudged(why), Insistence::AssumeDead) => {
+            format!("assumed dead by --assume-dead: it {why}")
+        }
+        (Holder::Unjudged(why), _) => format!("released by --force: it {why}"),
+        (Holder::Alive | Holder::AliveAs(_), _) => "released by --force: it is alive".to_owned(),
+    };
+    let line = format!("{what}: its holder was {why}");
+    syslog::warning(&context.paths.dev.join("log"), TAG, &line);
+}
+
+fn released(
+    context: &Context,
+    lease: &Lease,
+    holder: &Holder,
+    insistence: Insistence,
+) -> Result<Answer, Failure> {
+    let standing = Standing::of(lease, holder);
+    let is_alive = matches!(holder, Holder::Alive | Holder::AliveAs(_));
     let container = shown(lease.container_id.as_str());
-    let mut text = format!(
-        "released lease {} of container {container} ({}): GPU {}\n",
+    let what = format!(
+        "released lease {} of container {container} ({}): GPU {}",
         lease.id,
         shown(&lease.engine),
         shares(&lease.devices),
     );
-    if alive {
+    write_down(context, &what, holder, insistence);
+    // What a container that goes on running is held by stays.
+    if !is_alive && lease.state != LeaseState::Grace {
+        share::end(context.ground(), lease, context.own_arguments())?;
+    }
+    let mut text = format!("{what}\n");
+    if is_alive {
         text.push_str(&format!(
             "warning: container {container} (process {}) still runs and keeps its device nodes\n",
             lease.owner.pid
         ));
     }
-    let holder = match (alive, in_grace) {
-        (true, _) => "alive",
-        (false, true) => "gone",
-        (false, false) => "dead",
-    };
+    if let Some(why) = holder.unjudged() {
+        text.push_str(&format!(
+            "warning: container {container} {why}; if it runs, it keeps its device nodes\n"
+        ));
+    }
     let json = json!({
         "released": {
             "id": lease.id,
@@ -64,14 +95,21 @@ fn released(context: &Context, lease: &Lease, force: bool) -> Result<Answer, Fai
             "runtime_root": lease.runtime_root,
             "state": lease.state,
             "devices": lease.devices,
-            "holder": holder,
-            "forced": force,
+            "holder": if lease.state == LeaseState::Grace { "gone" } else { standing.holder() },
+            "unjudged": holder.unjudged().map(Unjudged::to_string),
+            "forced": insistence == Insistence::Force,
+            "assumed_dead": insistence == Insistence::AssumeDead,
         }
     });
     Ok(Answer::new(text, json))
 }
 
-fn set_aside(context: &Context, corrupt: &Corrupt, force: bool) -> Answer {
+fn corrupt_text(corrupt: &Corrupt) -> String {
+    let container = shown(corrupt.key.container_id.as_str());
+    format!("moved the unreadable lease record of container {container} aside")
+}
+
+fn set_aside(context: &Context, corrupt: &Corrupt, insistence: Insistence) -> Answer {
     let container = shown(corrupt.key.container_id.as_str());
     let text = format!(
         "moved the unreadable lease record of container {container} into {}\n",
@@ -83,7 +121,8 @@ fn set_aside(context: &Context, corrupt: &Corrupt, force: bool) -> Answer {
             "runtime_root": corrupt.key.runtime_root,
             "path": corrupt.path.display().to_string(),
             "why": corrupt.why,
-            "forced": force,
+            "forced": insistence == Insistence::Force,
+            "assumed_dead": insistence == Insistence::AssumeDead,
         }
     });
     Answer::new(text, json)

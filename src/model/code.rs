@@ -54,6 +54,8 @@ pub enum Code {
     UnknownLease,
     /// The lease's holder is alive.
     HolderAlive,
+    /// Whether the lease's holder is alive cannot be told from here.
+    HolderUnknown,
     /// A hook was called for a lease that is gone or belongs to a later start.
     StaleHook,
 }
@@ -84,6 +86,7 @@ impl Code {
         Self::NoRuntime,
         Self::UnknownLease,
         Self::HolderAlive,
+        Self::HolderUnknown,
         Self::StaleHook,
     ];
 
@@ -114,6 +117,7 @@ impl Code {
             Self::NoRuntime => "no-runtime",
             Self::UnknownLease => "unknown-lease",
             Self::HolderAlive => "holder-alive",
+            Self::HolderUnknown => "holder-unknown",
             Self::StaleHook => "stale-hook",
         }
     }
@@ -134,7 +138,7 @@ impl Code {
             | Self::CorruptLease
             | Self::IsolationFailed => 5,
             Self::UnknownLease => 6,
-            Self::HolderAlive | Self::AlreadyLeased => 7,
+            Self::HolderAlive | Self::HolderUnknown | Self::AlreadyLeased => 7,
             Self::BadBundle
             | Self::LibcMismatch
             | Self::RootlessUnsupported

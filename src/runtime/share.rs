@@ -20,7 +20,7 @@ use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
 use crate::sys::ask::{AskError, ask_killable};
 use crate::sys::exec::start_detached;
-use crate::sys::programs;
+use crate::sys::{identity, programs};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -337,6 +337,10 @@ pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
 fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let (limits, Some(dir)) = (regions(lease), lease.cgroup.as_deref()) else { return Ok(()) };
     if limits.is_empty() || !Path::new(dir).is_dir() {
+        return Ok(());
+    }
+    // What was recorded in another pid namespace may have been seen with other cgroups, too.
+    if identity::pid_namespace(ground.paths).ok() != Some(lease.owner.pid_namespace) {
         return Ok(());
     }
     let same =

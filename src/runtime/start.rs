@@ -295,6 +295,7 @@ impl<'a> Start<'a> {
             bundle: self.caller.bundle().display().to_string(),
             devices: lease.devices.clone(),
             cgroup: lease.cgroup.clone(),
+            pid_namespace: Some(lease.owner.pid_namespace),
             undo,
             earlier: self.earlier.take(),
         };

@@ -30,6 +30,9 @@ pub struct BundleRecord {
     /// Where its processes are, where that could be foretold: for the same case.
     #[serde(default)]
     pub cgroup: Option<String>,
+    /// The pid namespace in which that was done, as in its lease's owner: for the same case.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
     /// How to take our edits out again.
     pub undo: Undo,
     /// The edit that was in the bundle before this one, in case we die before the file is
@@ -217,6 +220,7 @@ mod tests {
             bundle: bundle.display().to_string(),
             devices: Vec::new(),
             cgroup: None,
+            pid_namespace: None,
             undo: Undo::default(),
             earlier: None,
         };

@@ -21,6 +21,9 @@ pub struct Witness {
     /// Where its processes are, where that could be foretold.
     #[serde(default)]
     pub cgroup: Option<String>,
+    /// The pid namespace in which that was written, as in a lease's owner.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
 }
 
 /// What all of them say of the containers that were asked for.
@@ -156,6 +159,7 @@ mod tests {
             bundle: bundle.to_owned(),
             devices: lease(id, "/run/runc").devices,
             cgroup: Some(format!("/sys/fs/cgroup/{id}")),
+            pid_namespace: None,
             undo: serde_json::from_str("{}").unwrap(),
             earlier: None,
         };

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// The v1 hierarchies to look in, best first: the device controller is the one that a runtime
 /// always uses for a container with devices.
-const V1_HIERARCHIES: &[&str] = &["devices", "memory", "pids", "systemd"];
+pub(super) const V1_HIERARCHIES: &[&str] = &["devices", "memory", "pids", "systemd"];
 
 /// Where cgroups are mounted.
-fn mount(paths: &Paths) -> PathBuf {
+pub(super) fn mount(paths: &Paths) -> PathBuf {
     paths.sys.join("fs/cgroup")
 }
 

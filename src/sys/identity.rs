@@ -1,9 +1,11 @@
 //! Who we are: root on the host, or something that only looks like it.
 
 use super::PathError;
+use super::cgroup_of_others::Cgroups;
+use super::namespaces::{self, Census};
 use crate::paths::Paths;
+use std::cell::OnceCell;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -34,7 +36,7 @@ pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
 /// If procfs cannot be read.
 pub fn pid_namespace(paths: &Paths) -> Result<u64, PathError> {
     let path = paths.proc.join("self/ns/pid");
-    Ok(fs::metadata(&path).map_err(PathError::new("read", &path))?.ino())
+    namespaces::inode(&path).map_err(PathError::new("read", &path))
 }
 
 /// Where and when we are: what a recorded pid has to agree with to mean anything.
@@ -44,13 +46,22 @@ pub struct Here {
     pub boot_id: Option<String>,
     /// See [`pid_namespace`]; `None` if procfs does not tell.
     pub pid_namespace: Option<u64>,
+    /// Who is in the other pid namespaces, once that was asked.
+    pub(super) census: OnceCell<Result<Census, String>>,
+    /// The cgroups that others may have seen otherwise.
+    pub(crate) cgroups: Cgroups,
 }
 
 impl Here {
     /// Looks once, for judging many processes.
     #[must_use]
     pub fn look(paths: &Paths) -> Self {
-        Self { boot_id: boot_id(paths).ok(), pid_namespace: pid_namespace(paths).ok() }
+        Self {
+            boot_id: boot_id(paths).ok(),
+            pid_namespace: pid_namespace(paths).ok(),
+            census: OnceCell::new(),
+            cgroups: Cgroups::default(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod atomic;
 pub mod cgroup;
+pub(crate) mod cgroup_of_others;
 pub(crate) mod char_drivers;
 pub mod checked;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod kernel_file;
 pub mod kmsg;
 pub mod lock;
 pub mod mount;
+pub(crate) mod namespaces;
 #[cfg(feature = "cli")]
 pub mod nvml;
 pub mod proc;

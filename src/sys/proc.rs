@@ -2,6 +2,7 @@
 
 use super::PathError;
 use super::identity::{self, Here};
+use super::namespaces::Seen;
 use crate::model::lease::Owner;
 use crate::paths::Paths;
 use std::fs::{self, File};
@@ -74,8 +75,8 @@ pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
     field(read_stat(&path, &mut [0; STAT_BYTES]).ok()?, 4)
 }
 
-/// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, an
-/// unreadable stat (`hidepid`), a refusing kernel.
+/// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, but for one
+/// that the host sees to be empty, an unreadable stat (`hidepid`), a refusing kernel.
 #[must_use]
 pub fn life(owner: &Owner, paths: &Paths) -> Life {
     life_here(owner, &Here::look(paths), paths)
@@ -88,8 +89,10 @@ pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
     if *boot_id != owner.boot_id {
         return Life::Gone;
     }
-    if here.pid_namespace != Some(owner.pid_namespace) {
-        return Life::Alive;
+    match here.namespace_of(owner, paths) {
+        Seen::Ours => {}
+        Seen::Empty => return Life::Gone,
+        Seen::Populated | Seen::NotFromHere | Seen::Unclear(_) => return Life::Alive,
     }
     let path = paths.proc.join(owner.pid.to_string()).join("stat");
     let mut buffer = [0; STAT_BYTES];
@@ -129,11 +132,29 @@ fn by_stat(owner: &Owner, paths: &Paths) -> Life {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Life::Gone,
         Err(_) => return Life::Alive,
     };
-    let threads = || fs::read_dir(dir.join("task")).map_or(2, Iterator::count);
-    match (start_time(stat), state(stat)) {
-        (Some(start), _) if start != owner.start_time => Life::Gone,
-        (Some(_), Some('Z' | 'X')) if threads() <= 1 => Life::Gone,
+    match start_time(stat) {
+        Some(start) if start != owner.start_time => Life::Gone,
+        Some(_) if has_ended(stat, &dir) => Life::Gone,
         _ => Life::Alive,
+    }
+}
+
+/// Whether it is a zombie without threads, which only waits for its parent to take notice.
+fn has_ended(stat: &[u8], dir: &Path) -> bool {
+    let threads = || fs::read_dir(dir.join("task")).map_or(2, Iterator::count);
+    matches!(state(stat), Some('Z' | 'X')) && threads() <= 1
+}
+
+/// When the process of this directory in procfs started, unless it has ended. One that does not tell
+/// started before all others.
+pub(super) fn start_of_living(dir: &Path) -> Option<u64> {
+    let mut buffer = [0; STAT_BYTES];
+    match read_stat(&dir.join("stat"), &mut buffer) {
+        Ok(stat) if has_ended(stat, dir) => None,
+        Ok(stat) => Some(start_time(stat).unwrap_or(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+        Err(_) => Some(0),
     }
 }
 
@@ -233,7 +254,8 @@ mod tests {
         let reused = Owner { start_time: me.start_time + 1, ..me.clone() };
         assert_eq!(life(&reused, &paths), Life::Gone);
         let elsewhere = Owner { pid_namespace: 1, pid: 999_999_999, ..me.clone() };
-        assert_eq!(life(&elsewhere, &paths), Life::Alive);
+        let container = Here { pid_namespace: Some(2), ..Here::look(&paths) };
+        assert_eq!(life_here(&elsewhere, &container, &paths), Life::Alive);
         let last_boot = Owner { boot_id: "other".into(), ..me.clone() };
         assert_eq!(life(&last_boot, &paths), Life::Gone);
         assert_eq!(life(&me, &paths), Life::Alive);

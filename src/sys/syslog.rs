@@ -4,7 +4,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 /// `LOG_DAEMON | LOG_ERR` (syslog(3)).
-const PRIORITY: u8 = 3 << 3 | 3;
+const ERROR: u8 = 3 << 3 | 3;
+/// `LOG_DAEMON | LOG_WARNING`.
+#[cfg(feature = "cli")]
+const WARNING: u8 = 3 << 3 | 4;
 
 /// More than any line of ours, and less than what journald and rsyslog take.
 const MAX_BYTES: usize = 4096;
@@ -13,15 +16,25 @@ const MAX_BYTES: usize = 4096;
 /// time. Best effort: where nobody listens, or the listener is behind, it is lost, and nobody
 /// waits.
 pub fn error(socket: &Path, tag: &str, line: &str) {
+    send(socket, ERROR, tag, line);
+}
+
+/// The same of what is no error and worth to be found again.
+#[cfg(feature = "cli")]
+pub fn warning(socket: &Path, tag: &str, line: &str) {
+    send(socket, WARNING, tag, line);
+}
+
+fn send(socket: &Path, priority: u8, tag: &str, line: &str) {
     let Ok(sender) = UnixDatagram::unbound() else { return };
     if sender.set_nonblocking(true).is_ok() {
-        let _ = sender.send_to(message(tag, line).as_bytes(), socket);
+        let _ = sender.send_to(message(priority, tag, line).as_bytes(), socket);
     }
 }
 
-fn message(tag: &str, line: &str) -> String {
+fn message(priority: u8, tag: &str, line: &str) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut text = format!("<{PRIORITY}>{tag}[{}]: {line}", std::process::id());
+    let mut text = format!("<{priority}>{tag}[{}]: {line}", std::process::id());
     let mut end = text.len().min(MAX_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -36,10 +49,10 @@ mod tests {
 
     #[test]
     fn a_message_is_one_bounded_line() {
-        let text = message("gpulease-hook", "a\nb\0c\u{1b}[31m");
+        let text = message(ERROR, "gpulease-hook", "a\nb\0c\u{1b}[31m");
         let pid = std::process::id();
         assert_eq!(text, format!("<27>gpulease-hook[{pid}]: a b c [31m"));
-        let long = message("t", &"ü".repeat(5000));
+        let long = message(WARNING, "t", &"ü".repeat(5000));
         assert!(long.len() <= MAX_BYTES && long.ends_with('ü'));
     }
 

@@ -164,11 +164,34 @@ impl Node {
         self.lease("another", None);
     }
 
-    /// A lease of somebody who lives in another pid namespace, with a limit of its device memory, and
-    /// its cgroup, which says this of it.
+    /// A lease of a live holder, with a limit of its device memory, and its cgroup, which says this
+    /// of it.
     pub fn limited_lease(&self, dmem_max: &str) {
+        self.pid_namespace(1);
+        self.write("proc/1/stat", format!("1 (init) S {}1 0\n", "0 ".repeat(18)));
         self.lease("5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1", Some("drm/0000:01:00.0/vram"));
         self.write("sys/fs/cgroup/docker/web/dmem.max", dmem_max);
+    }
+
+    /// That in which the node is looked at: the leases are of the first.
+    fn pid_namespace(&self, inode: u64) {
+        symlink(format!("pid:[{inode}]"), self.path("proc/self/ns/pid")).unwrap();
+    }
+
+    /// A lease that another pid namespace recorded.
+    pub fn nested_lease(&self) {
+        self.pid_namespace(2);
+        self.lease("5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1", None);
+    }
+
+    /// A lease that was released, and whose grace is over.
+    pub fn lease_that_is_over(&self) {
+        self.lease("5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1", None);
+        let leases = self.dir.path().join("run/gpulease/leases");
+        let file = fs::read_dir(leases).unwrap().next().unwrap().unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.replace("\"state\":\"bound\"", "\"state\":\"grace\"");
+        fs::write(&file, text).unwrap();
     }
 
     fn lease(&self, boot_id: &str, region: Option<&str>) {

@@ -167,6 +167,8 @@ const ROWS: &[Row] = &[
         node.write("run/gpulease/leases/web@run!runc.json", "{\"v\": 1,");
     }),
     note("leases-dead", "gpulease leases", Node::dead_lease),
+    note("leases-dead", "gpulease leases", Node::lease_that_is_over),
+    warning("leases-unjudged", "--assume-dead", Node::nested_lease),
     fault("limit-lost", "start the container anew", false, |node| {
         node.limited_lease("drm/0000:01:00.0/vram max\n");
     }),

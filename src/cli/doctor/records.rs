@@ -3,8 +3,8 @@
 use super::finding::{Findings, plain, quoted};
 use super::limits;
 use super::subject::Subject;
-use crate::claim::liveness::{self, Holder};
-use crate::claim::sweep::short_id;
+use crate::claim::liveness::{self, Holder, Standing};
+use crate::claim::sweep::{describe, short_id};
 use crate::cli::words;
 use crate::failure::Failure;
 use crate::model::text::shown;
@@ -54,16 +54,22 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
 fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
     let here = Here::look(&subject.paths);
     let witnesses = subject.store.witnesses(&entries);
-    let mut dead = 0;
+    let (mut dead, mut over, mut unjudged) = (0, 0, Vec::new());
     for entry in entries {
         match entry {
-            Entry::Lease(lease) => match liveness::holder_here(&lease, &here, &subject.paths) {
-                Holder::Dead => dead += 1,
-                Holder::Alive | Holder::AliveAs(_) => limits::check(&lease, subject, found),
-            },
+            Entry::Lease(lease) => {
+                let holder = liveness::holder_here(&lease, &here, &subject.paths);
+                match (Standing::of(&lease, &holder), holder.unjudged()) {
+                    (Standing::Dead, _) => dead += 1,
+                    (Standing::Over, _) => over += 1,
+                    (_, Some(why)) => unjudged.push(format!("{} {why}", describe(&lease))),
+                    _ => limits::check(&lease, subject, found),
+                }
+            }
             Entry::Corrupt(record) => {
                 let now = SystemTime::now();
-                let judged = liveness::holder_of_corrupt(&record, now, &witnesses, &subject.paths);
+                let judged =
+                    liveness::holder_of_corrupt(&record, now, &witnesses, &here, &subject.paths);
                 // What the low-level runtime knows of it can be asked only on the host itself.
                 let is_here = subject.paths.root == Path::new("/");
                 let consequence = if judged == Holder::Dead && is_here {
@@ -87,11 +93,31 @@ fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
             }
         }
     }
-    if dead > 0 {
+    let free = [(dead, Standing::Dead), (over, Standing::Over)].into_iter();
+    let free: Vec<String> = free
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, standing)| format!("{count} {}", standing.as_str()))
+        .collect();
+    if !free.is_empty() {
         found.note(
             "leases-dead",
-            format!("{} of dead holders; the next start takes what they hold", words::count(dead, "lease")),
+            format!(
+                "{} without a live holder ({}); the next start takes what they hold",
+                words::count(dead + over, "lease"),
+                free.join(", ")
+            ),
             "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends one",
+        );
+    }
+    if let Some(first) = unjudged.first() {
+        found.warning(
+            "leases-unjudged",
+            format!(
+                "{} that cannot be judged from here, and kept: {first}",
+                words::count(unjudged.len(), "lease")
+            ),
+            "judge it where it was recorded; where that is gone for good, `gpulease release ID \
+             --assume-dead` takes it back",
         );
     }
 }

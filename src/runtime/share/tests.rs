@@ -6,6 +6,7 @@ use crate::paths::Paths;
 use crate::request::Source;
 use crate::request::Strategy;
 use crate::store::Store;
+use crate::sys::identity;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,6 +16,7 @@ const REGION: &str = "drm/0000:01:00.0/vram";
 fn lease() -> Lease {
     let mut lease = crate::store::tests::lease("web", "/run/runc");
     lease.state = LeaseState::Bound;
+    lease.owner.pid_namespace = identity::pid_namespace(&Paths::default()).unwrap();
     lease.isolation.effective = Isolation::Mps;
     lease.isolation.compute_enforcement = Enforcement::Driver;
     lease.isolation.memory_enforcement = Enforcement::Kernel;
@@ -217,6 +219,12 @@ fn a_bound_container_is_limited_and_let_go() {
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     end(host.ground(), &host.lease(), Vec::new()).unwrap();
     assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
+    // What another pid namespace recorded may name another cgroup by the same path.
+    limit(host.ground(), &host.lease()).unwrap();
+    let mut other = host.lease();
+    other.owner.pid_namespace += 1;
+    end(host.ground(), &other, Vec::new()).unwrap();
+    assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     // A cgroup that is gone needs nothing.
     fs::remove_dir_all(&host.cgroup).unwrap();
     end(host.ground(), &host.lease(), Vec::new()).unwrap();

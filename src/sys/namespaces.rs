@@ -1,0 +1,210 @@
+//! What is left of another pid namespace. A pid that was recorded there means nothing here, but once
+//! no process is in a namespace, none that was recorded in it is alive: the end of its first process
+//! ends all others, those of the namespaces below it too, and no process can enter it afterwards
+//! (pid_namespaces(7)). All of that is seen from the initial pid namespace alone.
+
+use super::identity::Here;
+use super::{kernel_file, proc};
+use crate::model::lease::Owner;
+use crate::paths::Paths;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The inodes of the namespaces that the kernel makes at boot: `PROC_PID_INIT_INO` and
+/// `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`).
+const INITIAL_PID: u64 = 0xEFFF_FFFC;
+const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
+
+/// What can be said of the pid namespace in which a process was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It is the one that we are in.
+    Ours,
+    /// No process is left in it, nor in any below it.
+    Empty,
+    /// It has processes. Which of them is the recorded one can be told only there.
+    Populated,
+    /// It is not ours, and only the host sees what is in it.
+    NotFromHere,
+    /// This is the host, and something hides what is in it.
+    Unclear(String),
+}
+
+impl Here {
+    /// Whether we are in the host's pid namespace, from which all processes are seen.
+    #[must_use]
+    pub fn is_in_initial_pid_namespace(&self) -> bool {
+        self.pid_namespace == Some(INITIAL_PID)
+    }
+
+    /// Looks at the namespace in which `owner` was recorded. All processes are looked at, once for
+    /// any number of owners, but only for the first that is not of this namespace.
+    #[must_use]
+    pub fn namespace_of(&self, owner: &Owner, paths: &Paths) -> Seen {
+        self.namespace(owner.pid_namespace, owner.start_time, paths)
+    }
+
+    /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The kernel
+    /// gives the number of one that is gone to the next that is made; all that is in that one is
+    /// younger.
+    #[must_use]
+    pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
+        if self.pid_namespace == Some(inode) {
+            return Seen::Ours;
+        }
+        if !self.is_in_initial_pid_namespace() || !sees_all_cgroups(paths) {
+            return Seen::NotFromHere;
+        }
+        match self.census.get_or_init(|| Census::take(paths)) {
+            Err(why) => Seen::Unclear(why.clone()),
+            Ok(census) => census.namespace(inode, by, paths),
+        }
+    }
+}
+
+/// The processes of the host, by their pid namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// The oldest process of each: its start time and its pid. The first process of a namespace is
+    /// there as long as any other.
+    oldest: BTreeMap<u64, (u64, i32)>,
+    /// The oldest of those that are in another namespace than the initial one and do not tell which.
+    hidden: Option<(u64, i32)>,
+}
+
+impl Census {
+    pub(super) fn take(paths: &Paths) -> Result<Self, String> {
+        if hides_processes(paths) {
+            return Err(format!("`{}` hides processes from this one", paths.proc.display()));
+        }
+        let unread = |error: io::Error| format!("cannot list `{}`: {error}", paths.proc.display());
+        let mut census = Self::default();
+        for entry in fs::read_dir(&paths.proc).map_err(unread)? {
+            let name = entry.map_err(unread)?.file_name();
+            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
+                census.add(pid, paths);
+            }
+        }
+        Ok(census)
+    }
+
+    fn add(&mut self, pid: i32, paths: &Paths) {
+        let dir = paths.proc.join(pid.to_string());
+        let namespace = match inode(&dir.join("ns/pid")) {
+            Ok(INITIAL_PID) => return,
+            Ok(namespace) => Some(namespace),
+            Err(error) if is_over(&error) => return,
+            Err(_) if is_initial(&dir) => return,
+            Err(_) => None,
+        };
+        let Some(start_time) = proc::start_of_living(&dir) else { return };
+        let this = (start_time, pid);
+        match namespace {
+            Some(namespace) => {
+                let oldest = self.oldest.entry(namespace).or_insert(this);
+                *oldest = this.min(*oldest);
+            }
+            None => self.hidden = Some(self.hidden.map_or(this, |oldest| this.min(oldest))),
+        }
+    }
+
+    fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
+        if let Some((start_time, pid)) = self.oldest.get(&inode)
+            && (*start_time <= by || !has_our_clock(*pid, paths))
+        {
+            return Seen::Populated;
+        }
+        match self.hidden {
+            Some((start_time, pid)) if start_time <= by => {
+                Seen::Unclear(format!("process {pid} does not tell its pid namespace"))
+            }
+            _ => Seen::Empty,
+        }
+    }
+}
+
+/// The number in a link of `/proc/<pid>/ns`: `pid:[4026531836]`.
+pub(super) fn inode(link: &Path) -> io::Result<u64> {
+    let number =
+        |target: PathBuf| target.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok();
+    match fs::read_link(link) {
+        Ok(target) => number(target).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        // As something else than the kernel made it.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            fs::metadata(link).map(|metadata| metadata.ino())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the process has ended since it was listed.
+fn is_over(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// By its status, which others may read too: a process has a pid in its own namespace and in each
+/// above it, and the initial one is above all.
+fn is_initial(dir: &Path) -> bool {
+    let status = kernel_file::read(&dir.join("status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    pids.is_some_and(|pids| pids.split_whitespace().count() == 1)
+}
+
+/// Whether a start time means the same to a process as to us (time_namespaces(7)).
+fn has_our_clock(pid: i32, paths: &Paths) -> bool {
+    let time = |process: &str| inode(&paths.proc.join(process).join("ns/time"));
+    match (time("self"), time(&pid.to_string())) {
+        (Ok(ours), Ok(theirs)) => ours == theirs,
+        // Linux before 5.6 has no such namespaces.
+        (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Whether this process sees the cgroups of the whole host, and not of a container only: by its
+/// cgroup namespace, and by what is mounted.
+fn sees_all_cgroups(paths: &Paths) -> bool {
+    if inode(&paths.proc.join("self/ns/cgroup")).ok() != Some(INITIAL_CGROUP) {
+        return false;
+    }
+    let mounts = fs::read_to_string(paths.proc.join("self/mountinfo")).unwrap_or_default();
+    let top = paths.sys.join("fs/cgroup");
+    let mut roots = mounts.lines().filter_map(|line| {
+        let (fields, source) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let is_ours = source.starts_with("cgroup") && Path::new(point).starts_with(&top);
+        is_ours.then_some(root)
+    });
+    let first = roots.next();
+    first == Some("/") && roots.all(|root| root == "/")
+}
+
+/// Whether procfs is mounted with `hidepid` and we are none of those who see all the same.
+fn hides_processes(paths: &Paths) -> bool {
+    let mounts = fs::read_to_string(paths.proc.join("self/mountinfo")).unwrap_or_default();
+    let options = mounts.lines().rev().find_map(|line| {
+        let (fields, source) = line.split_once(" - ")?;
+        let is_it = fields.split(' ').nth(4).is_some_and(|point| Path::new(point) == paths.proc);
+        if is_it { source.split(' ').nth(2) } else { None }
+    });
+    let hidden = options.into_iter().flat_map(|options| options.split(',')).any(|option| {
+        option.strip_prefix("hidepid=").is_some_and(|value| !matches!(value, "0" | "off"))
+    });
+    hidden && !may_trace(paths)
+}
+
+/// Whether we have `CAP_SYS_PTRACE` in effect.
+fn may_trace(paths: &Paths) -> bool {
+    const SYS_PTRACE: u32 = 19;
+    let status = kernel_file::read(&paths.proc.join("self/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> SYS_PTRACE & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests;
