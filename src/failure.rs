@@ -70,16 +70,20 @@ impl From<PathError> for Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        let hint = match &error {
+impl From<&ConfigError> for Failure {
+    fn from(error: &ConfigError) -> Self {
+        let hint = match error {
             ConfigError::File(FileError::Insecure { path, .. }) => {
                 format!("let root own `{}` and nobody else write to it", path.display())
             }
             ConfigError::Missing { .. } => "see --gpulease-config and GPULEASE_CONFIG".to_owned(),
+            ConfigError::Empty { .. } => "where the defaults are meant, remove the file".to_owned(),
+            ConfigError::Unsettled { .. } => {
+                "start the container again once the file is written".to_owned()
+            }
             _ => "gpulease-config(5) describes the file".to_owned(),
         };
-        Self::of(error.code(), &error).hint(hint)
+        Self::of(error.code(), error).hint(hint)
     }
 }
 

@@ -1,44 +1,60 @@
-//! What every start works with, by whomever it is prepared: the configuration and the directories.
+//! What a call works with: the configuration, read once, and the directories.
 
-use crate::config::{self, Config, Lenient};
+use crate::config::{self, Config, Keys, Reading};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::store::Store;
+use crate::store::run_dirs::RunDirs;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Known after the first look at the configuration, which cannot fail.
+/// The host, as the one look at the configuration shows it. Looking cannot fail.
 pub(crate) struct Host {
     pub(crate) config_path: PathBuf,
     pub(crate) config_is_explicit: bool,
-    /// If there is a file without a mistake.
-    config: Option<Config>,
+    reading: Reading,
     pub(crate) paths: Paths,
 }
 
 impl Host {
-    /// With the configuration file that was named, if one was, and what of it can be said even if
-    /// it has a mistake.
-    pub(crate) fn look(named: Option<&Path>) -> (Self, Lenient) {
+    /// By the configuration file that was named, if one was. Where it cannot be understood, leases
+    /// are looked for where one was last granted by it, and none is granted.
+    pub(crate) fn look(named: Option<&Path>) -> Self {
         let config_path = config::locate(named);
         let config_is_explicit = config_path != Path::new(config::DEFAULT_PATH);
-        let (lenient, config) = config::read_once(&config_path);
+        let reading = config::look(&config_path);
         let mut paths = Paths::default();
-        if let Some(run_dir) = &lenient.run_dir {
-            paths.run.clone_from(run_dir);
-        }
-        (Self { config_path, config_is_explicit, config, paths }, lenient)
+        let last = || RunDirs::at(&paths.var).last_of(&config_path);
+        let run_dir = match &reading.config {
+            Ok(config) => Some(config.run_dir.clone()),
+            Err(_) => last().or_else(|| reading.run_dir.clone()),
+        };
+        paths.run = run_dir.unwrap_or(paths.run);
+        Self { config_path, config_is_explicit, reading, paths }
     }
 
-    /// The configuration, read strictly: only for containers that ask for a GPU.
+    /// The configuration, for a container that asks for a GPU.
+    ///
+    /// # Errors
+    /// `bad-config` if the file cannot be understood, or may not be whole.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        match &self.config {
-            Some(config) => Ok(config.clone()),
-            None => Ok(config::load(&self.config_path)?),
-        }
+        let config = self.reading.config.as_ref()?;
+        self.reading.settle(&self.config_path).map_err(|error| Failure::from(&error))?;
+        Ok(config.clone())
     }
 
-    /// What the `gpulease` command has to be told to see the same as we do.
+    /// The low-level runtime that the file names, whatever is wrong elsewhere in it.
+    pub(crate) fn runtime(&self) -> Option<&Path> {
+        self.reading.runtime.as_deref()
+    }
+
+    /// Whether the administrator's choice of a runtime may exist and cannot be told, so that the last
+    /// one that served is a better guess than the default.
+    pub(crate) fn hides_runtime(&self) -> bool {
+        self.reading.keys == Keys::Hidden
+    }
+
+    /// What the `gpulease` command has to be told to see the same.
     pub(crate) fn own_arguments(&self) -> Vec<OsString> {
         if !self.config_is_explicit {
             return Vec::new();

@@ -12,6 +12,8 @@ pub struct Paths {
     pub etc: PathBuf,
     /// Leases and other state, `/run/gpulease`.
     pub run: PathBuf,
+    /// What outlives a reboot, `/var/lib/gpulease`.
+    pub var: PathBuf,
     /// sysfs, `/sys`.
     pub sys: PathBuf,
     /// procfs, `/proc`.
@@ -26,6 +28,7 @@ impl Default for Paths {
             root: "/".into(),
             etc: "/etc/gpulease".into(),
             run: "/run/gpulease".into(),
+            var: "/var/lib/gpulease".into(),
             sys: "/sys".into(),
             proc: "/proc".into(),
             dev: "/dev".into(),
@@ -41,6 +44,7 @@ impl Paths {
         Self {
             etc: host.on_host(&host.etc),
             run: host.on_host(&host.run),
+            var: host.on_host(&host.var),
             sys: host.on_host(&host.sys),
             proc: host.on_host(&host.proc),
             dev: host.on_host(&host.dev),

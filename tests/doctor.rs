@@ -104,7 +104,7 @@ fn nothing_below_another_root_is_executed() {
     for name in ["runc", "crun", "systemctl", "dockerd", "containerd", "podman", "crio"] {
         node.program(&format!("usr/bin/{name}"), &format!("echo {name} >>'{}'", ran.display()));
     }
-    for runtime in ["", "runtime = \"/usr/bin/crun\"\n"] {
+    for runtime in ["# the defaults\n", "runtime = \"/usr/bin/crun\"\n"] {
         node.write("etc/gpulease/config.toml", runtime);
         let (status, checks) = node.doctor();
         assert_eq!((status, codes(&checks)), (0, Vec::new()), "{checks:#?}");

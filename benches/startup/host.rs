@@ -115,6 +115,7 @@ impl Host {
             let root = self.root().display().to_string();
             let claimant = create::Claimant {
                 key: LeaseKey::new(&root, ContainerId::new(&name).unwrap()).unwrap(),
+                config: &self.config(),
                 engine: "docker",
                 runtime: "/usr/sbin/runc",
                 bundle: "/",

@@ -4,7 +4,7 @@ use super::busy::Crowd;
 use super::liveness::{Holder, Unjudged, holder_by};
 use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, with_ledger};
-use super::{CREATE_DEADLINE, ClaimError, Ground};
+use super::{CREATE_DEADLINE, ClaimError, Ground, place};
 use crate::allocator::{self, Asker, Grant, Snapshot};
 use crate::injection;
 use crate::model::device::{Device, Node, Vendor};
@@ -19,6 +19,7 @@ use crate::sys::identity::Here;
 use crate::sys::{clock, failpoint, proc, random};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// Who asks, and from where.
@@ -26,6 +27,8 @@ use std::time::Duration;
 pub struct Claimant<'a> {
     /// The container.
     pub key: LeaseKey,
+    /// The configuration file that rules the grant.
+    pub config: &'a Path,
     /// The engine, as far as can be told.
     pub engine: &'a str,
     /// The low-level runtime that will run the container.
@@ -69,15 +72,38 @@ pub fn create(
     claimant: &Claimant<'_>,
 ) -> Result<Lease, ClaimError> {
     ground.store.prepare(ground.paths)?;
+    for _ in 0..PLACES_MAX {
+        if let Some(lease) = create_here(ground, node, request, claimant)? {
+            return Ok(lease);
+        }
+        place::move_here(ground, claimant.config)?;
+    }
+    let config = claimant.config.display();
+    Err(ClaimError::Stale(format!("`run_dir` in `{config}` is being changed")))
+}
+
+/// How often the lease directory may turn out not to be the one of the last grant.
+const PLACES_MAX: u32 = 3;
+
+/// `None` if this configuration file last granted in another lease directory, or never.
+fn create_here(
+    ground: Ground<'_>,
+    node: &Node,
+    request: &Request,
+    claimant: &Claimant<'_>,
+) -> Result<Option<Lease>, ClaimError> {
     with_ledger(
         ground,
         CREATE_DEADLINE,
         |_| true,
         |ledger, known| {
             failpoint::hit("create.locked");
+            if !place::is_here(ground, claimant.config)? {
+                return Ok(None);
+            }
             let lease = create_locked(&ledger, known, ground, node, request, claimant)?;
             failpoint::hit("create.recorded");
-            Ok(lease)
+            Ok(Some(lease))
         },
     )
 }

@@ -7,6 +7,7 @@ use crate::store::{Corrupt, StoreError};
 use crate::sys::PathError;
 use crate::sys::lock::LockError;
 use std::io;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a transaction did not happen. Nothing is left of it then.
@@ -38,6 +39,21 @@ pub enum ClaimError {
     /// The lease directory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration names another lease directory than the one in which leases are held.
+    #[error(
+        "`run_dir` is `{}` in `{}`, by which {leases} lease{} held in `{}`",
+        to.display(), config.display(), if *leases == 1 { " is" } else { "s are" }, from.display()
+    )]
+    Moved {
+        /// The configuration file.
+        config: PathBuf,
+        /// Where leases are held.
+        from: PathBuf,
+        /// What the file says now.
+        to: PathBuf,
+        /// How many.
+        leases: usize,
+    },
     /// procfs.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -104,6 +120,7 @@ impl ClaimError {
             Self::Store(StoreError::Namespaced(_)) => Code::RootlessUnsupported,
             Self::Store(_) | Self::Path(_) | Self::Random(_) => Code::StateUnavailable,
             Self::Stale(_) => Code::StaleHook,
+            Self::Moved { .. } => Code::BadConfig,
             Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
             Self::HolderAlive { .. } => Code::HolderAlive,
             Self::HolderUnknown { .. } => Code::HolderUnknown,
@@ -147,6 +164,9 @@ impl ClaimError {
             }
             Self::HolderUnknown { .. } => {
                 "release it where it was recorded; where that is gone for good, --assume-dead takes it back"
+            }
+            Self::Moved { .. } => {
+                "set `run_dir` back, or stop the containers that hold these leases first"
             }
             Self::Unknown(_) => "`gpulease leases --all` lists them",
             Self::Ambiguous(_) => "give more of the id",

@@ -21,6 +21,7 @@ pub mod create;
 pub mod error;
 pub mod evidence;
 pub mod liveness;
+pub mod place;
 pub mod precreate;
 pub mod release;
 #[cfg(feature = "cli")]

@@ -24,7 +24,7 @@ impl Context {
     /// Reads the configuration, strictly.
     pub(super) fn new(config: Option<&Path>) -> Result<Self, Failure> {
         let config_path = config::locate(config);
-        let config = config::load(&config_path)?;
+        let config = config::load(&config_path).map_err(|error| Failure::from(&error))?;
         let paths = Paths { run: config.run_dir.clone(), ..Paths::default() };
         let store = Store::at(&config.run_dir);
         Ok(Self { paths, config_path, config, store })

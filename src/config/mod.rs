@@ -1,23 +1,22 @@
 //! The administrator's configuration, `/etc/gpulease/config.toml`.
 //!
-//! It is read in two ways. [`load`] takes the whole file and refuses anything it does not
-//! understand: a container with a GPU request must not start on a misread policy.
-//! [`runtime_leniently`] takes only what a container *without* a request needs, so that a mistake
-//! elsewhere in the file does not stop every container on the host. [`read_once`] is both.
+//! Each call reads it once ([`look`]) and goes by that reading: for a container with a GPU request
+//! the whole file must be understood, and one without a request needs little of it, so that a
+//! mistake elsewhere in the file does not stop every container on the host.
 
-mod lenient;
+mod reading;
 mod toml_text;
 mod tree;
 mod values;
 
-pub use lenient::{Lenient, LenientState, read_once, runtime_leniently};
+pub use reading::{Keys, Reading, look};
 pub use toml_text::{TextProblem, parse as parse_toml, position};
 
 use crate::model::code::Code;
 use crate::model::order;
 use crate::paths::Paths;
 use crate::request::Policy;
-use crate::sys::checked::{FileError, read_checked};
+use crate::sys::checked::FileError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -204,6 +203,18 @@ pub enum ConfigError {
         /// As it was named.
         path: PathBuf,
     },
+    /// Nothing is in the file: a program that rewrites it in place empties it first.
+    #[error("`{}` is empty", path.display())]
+    Empty {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is being changed.
+    #[error("`{}` was changed while it was read", path.display())]
+    Unsettled {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The bytes are not UTF-8.
     #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
     NotText {
@@ -241,29 +252,12 @@ pub fn locate(flag: Option<&Path>) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Reads the configuration at `path`. At [`DEFAULT_PATH`] the file may be absent, which means the
-/// defaults.
+/// The configuration alone.
 ///
 /// # Errors
-/// See [`ConfigError`]; an explicitly named file that does not exist is one.
+/// See [`ConfigError`].
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let base = Config::default();
-    match read(path)? {
-        Some(text) => base.with_text(&text, path),
-        None if path == Path::new(DEFAULT_PATH) => Ok(base),
-        None => Err(ConfigError::Missing { path: path.into() }),
-    }
-}
-
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
-    let Some(file) = read_checked(path)? else { return Ok(None) };
-    match String::from_utf8(file.bytes) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => {
-            let offset = error.utf8_error().valid_up_to();
-            Err(ConfigError::NotText { path: path.into(), offset })
-        }
-    }
+    look(path).config
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::lenient::{both_from_bytes, from_bytes};
+use super::reading::of_bytes;
 use super::*;
 use crate::request::Strategy;
 use crate::request::policy::{Busy, Injected, Privileged};
@@ -210,7 +210,7 @@ fn loading_files() {
     assert!(matches!(error, ConfigError::Missing { .. }));
     assert!(error.to_string().contains("absent.toml"));
 
-    let (_root, path) = file("", 0o666);
+    let (_root, path) = file("#", 0o666);
     let error = load(&path).unwrap_err();
     assert!(matches!(error, ConfigError::File(FileError::Insecure { .. })), "{error:?}");
     let (_root, path) = file("", 0o644);
@@ -230,42 +230,72 @@ fn roots_move_the_defaults() {
     assert_eq!(config.policy.max_wait, Duration::from_secs(3600));
 }
 
-#[test]
-fn lenient_reading_keeps_the_runtime() {
-    let read = |text: &str| {
-        let lenient = from_bytes(text.as_bytes());
-        (lenient.runtime, lenient.run_dir, lenient.state)
-    };
-    let crun = Some(PathBuf::from("/usr/bin/crun"));
-    let wrong = "runtime = \"/usr/bin/crun\"\nrun_dir = \"/r\"\ntypo = 1\n[policy]\nstrategy = 3";
-    assert!(parse(wrong).is_err());
-    assert_eq!(read(wrong), (crun.clone(), Some("/r".into()), LenientState::Read));
-    assert_eq!(read("run_dir = \"r\""), (None, None, LenientState::Read));
-    assert_eq!(read("driver = \"chain\"\nruntime = \"/usr/bin/crun\"").0, crun);
-    assert_eq!(read("runtime = \"/usr/bin/crun\"\noops"), (None, None, LenientState::Unparsable));
-    assert_eq!(read("runtime = \"crun\"").2, LenientState::Unparsable);
-    assert_eq!(read("runtime = 1").2, LenientState::Unparsable);
-    assert_eq!(from_bytes(b"\xff").state, LenientState::Unparsable);
+fn reading(text: &[u8]) -> Reading {
+    of_bytes(text, Path::new("/etc/gpulease/config.toml"))
 }
 
 #[test]
-fn lenient_reading_trusts_no_open_file() {
+fn a_mistake_elsewhere_leaves_the_runtime_known() {
+    let read = |text: &str| {
+        let reading = reading(text.as_bytes());
+        assert!(reading.config.is_err(), "{text}");
+        (reading.runtime, reading.run_dir, reading.keys)
+    };
+    let crun = Some(PathBuf::from("/usr/bin/crun"));
+    let wrong = "runtime = \"/usr/bin/crun\"\nrun_dir = \"/r\"\ntypo = 1\n[policy]\nstrategy = 3";
+    assert_eq!(read(wrong), (crun.clone(), Some("/r".into()), Keys::Read));
+    assert_eq!(read("run_dir = \"r\""), (None, None, Keys::Read));
+    assert_eq!(read("runtime = \"/usr/bin/crun\"\noops"), (None, None, Keys::Hidden));
+    assert_eq!(read("runtime = \"crun\"").2, Keys::Hidden);
+    assert_eq!(read("runtime = 1").2, Keys::Hidden);
+    assert_eq!(reading(b"\xff").keys, Keys::Hidden);
+    let sound = reading(b"driver = \"chain\"\nruntime = \"/usr/bin/crun\"");
+    assert_eq!((sound.runtime, sound.keys), (crun, Keys::Read));
+    assert_eq!(sound.run_dir, Some(Config::default().run_dir), "what is not there is the default");
+}
+
+#[test]
+fn a_file_that_is_not_safe_or_not_there_says_nothing() {
     let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o666);
-    let lenient = runtime_leniently(&path);
-    assert_eq!((lenient.runtime.clone(), lenient.state), (None, LenientState::Insecure));
-    assert!(lenient.wants_last_good_choice());
-    assert_eq!(runtime_leniently(root.path()).state, LenientState::Insecure);
-    let absent = runtime_leniently(&root.path().join("absent"));
-    assert_eq!(absent, Lenient::default());
-    assert!(!absent.wants_last_good_choice());
-    let below_a_file = runtime_leniently(&path.join("x"));
-    assert_eq!(below_a_file.state, LenientState::Unreadable);
+    let read = |path: &Path| {
+        let reading = look(path);
+        assert!(reading.config.is_err(), "{}", path.display());
+        (reading.runtime, reading.keys)
+    };
+    assert_eq!(read(&path), (None, Keys::Hidden));
+    assert_eq!(read(root.path()), (None, Keys::Hidden));
+    assert_eq!(read(&root.path().join("absent")), (None, Keys::Missing));
+    assert_eq!(read(&path.join("below a file")), (None, Keys::Hidden));
+}
+
+#[test]
+fn an_empty_file_is_not_the_defaults() {
+    for text in ["", " \n\n"] {
+        let reading = reading(text.as_bytes());
+        assert!(matches!(reading.config, Err(ConfigError::Empty { .. })), "{text:?}");
+        assert_eq!((reading.run_dir, reading.keys), (None, Keys::Hidden));
+    }
+    assert_eq!(reading(b"# all of it as it is").config.unwrap(), Config::default());
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_gone_by() {
+    let (_root, path) = file("run_dir = \"/run/a\"\n", 0o644);
+    let first = look(&path);
+    first.settle(&path).unwrap();
+    // In place, as an editor or a deployment does: the same file, with more in it.
+    fs::write(&path, "run_dir = \"/run/a\"\n[policy]\ninjected = \"refuse\"\n").unwrap();
+    assert!(matches!(first.settle(&path), Err(ConfigError::Unsettled { .. })));
+    let second = look(&path);
+    second.settle(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(second.settle(&path), Err(ConfigError::Unsettled { .. })));
 }
 
 proptest! {
     #[test]
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = from_bytes(&bytes);
+        let _ = reading(&bytes);
         let text = String::from_utf8_lossy(&bytes);
         if let Err(error) = parse(&text) {
             prop_assert!(!error.to_string().chars().any(char::is_control));
@@ -278,34 +308,9 @@ proptest! {
         let at = at % text.len();
         text.splice(at..at, junk.chars());
         let text: String = text.into_iter().collect();
-        let _ = from_bytes(text.as_bytes());
+        let _ = reading(text.as_bytes());
         if let Err(error) = parse(&text) {
             prop_assert!(!error.to_string().chars().any(char::is_control));
         }
-    }
-}
-
-/// One reading says what two say: the same choices, and the strict one only where it is sound.
-#[test]
-fn one_reading_is_as_good_as_two() {
-    let texts = [
-        "",
-        "runtime = \"/usr/bin/crun\"\nrun_dir = \"/run/x\"",
-        "runtime = \"/usr/bin/crun\"\nunknown = 1",
-        "run_dir = \"/run/x\"\ndriver = \"native\"",
-        "runtime = \"crun\"",
-        "run_dir = \"../x\"\nruntime = \"/usr/bin/runc\"",
-        "runtime = 7",
-        "= no toml",
-        "a = 1\na = 2",
-    ];
-    let path = Path::new("/etc/gpulease/config.toml");
-    for text in texts {
-        let (lenient, config) = both_from_bytes(text.as_bytes(), path);
-        let alone = from_bytes(text.as_bytes());
-        let default = || Some(Config::default().run_dir);
-        assert_eq!(config, parse(text).ok(), "{text}");
-        assert_eq!((&lenient.runtime, lenient.state), (&alone.runtime, alone.state), "{text}");
-        assert_eq!(lenient.run_dir.or_else(default), alone.run_dir.or_else(default), "{text}");
     }
 }

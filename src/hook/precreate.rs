@@ -50,11 +50,11 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let dropped = drop_privileges_but(&kept).map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
     });
-    let (host, lenient) = Host::look(call.config.as_deref());
+    let host = Host::look(call.config.as_deref());
     let hook = Hook {
         call,
         dir: dir.unwrap_or(Path::new("")),
-        runtime: Kind::likely(lenient.runtime.as_deref()),
+        runtime: Kind::likely(host.runtime()),
         podman: dropped.and_then(|()| podman(parent, &host.paths)),
     };
     match start::prepare(&host, &hook, spec, facts)? {

@@ -89,11 +89,9 @@ fn run(shim: &Shim) -> Result<ExitCode, Failure> {
 
 impl Shim {
     fn new(words: &Words) -> Result<Self, Failure> {
-        let (host, lenient) = Host::look(words.config.as_deref());
-        // A file that cannot be understood says nothing; then the last choice that worked stands.
-        let doubtful = lenient.wants_last_good_choice();
+        let host = Host::look(words.config.as_deref());
         let remembered = || host.store().last_runtime();
-        let choice = lowlevel::choose(words, lenient.runtime.as_deref(), doubtful, &remembered)?;
+        let choice = lowlevel::choose(words, host.runtime(), host.hides_runtime(), &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
         let call = words.read(lowlevel::Kind::of(&runtime));
         Ok(Self { call, host, runtime, runtime_fault })

@@ -254,6 +254,7 @@ impl<'a> Start<'a> {
         let users = busy::users(self.host, asked);
         let claimant = Claimant {
             key,
+            config: &self.host.config_path,
             engine: self.caller.engine(&self.facts),
             runtime: &self.caller.runtime(),
             bundle: &self.caller.bundle().display().to_string(),

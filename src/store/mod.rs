@@ -17,6 +17,7 @@
 pub mod bundles;
 mod ledger;
 mod record;
+pub mod run_dirs;
 mod witnesses;
 
 pub use bundles::{BundleRecord, Edit};

@@ -85,6 +85,7 @@ const ROWS: &[Row] = &[
         node.write(CONFIG, "");
         node.chmod(CONFIG, 0o666);
     }),
+    fault("config-empty", "for the defaults", true, |node| node.write(CONFIG, "\n")),
     fault("config-invalid", "config.toml`; gpulease-config(5)", true, |node| {
         node.write(CONFIG, "runtime = [\n");
     }),
@@ -144,6 +145,11 @@ const ROWS: &[Row] = &[
     fault("run-dir-mode", "`chmod 0755 ", true, |node| node.chmod("run/gpulease", 0o777)),
     fault("run-dir-mode", "run/gpulease/leases`", true, |node| {
         node.chmod("run/gpulease/leases", 0o775);
+    }),
+    fault("run-dir-moved", "set `run_dir` back", true, |node| {
+        node.write("run/before/leases/web@run!runc.json", "{");
+        let line = "/etc/gpulease/config.toml\t/run/before\t5f1c09ab-77de-4f4e-a5d7-9d8ba6d3c0b1\n";
+        node.write("var/lib/gpulease/run_dir", line);
     }),
     fault("run-dir-parent", "`chmod go-w ", true, |node| node.chmod("run/", 0o777)),
     warning("run-dir-not-tmpfs", "config.toml", |node| {

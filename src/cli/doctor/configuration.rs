@@ -37,7 +37,14 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
             text,
             "write the file, or correct --gpulease-config or GPULEASE_CONFIG",
         ),
-        ConfigError::NotText { .. } | ConfigError::Invalid { .. } => found.fault(
+        ConfigError::Empty { .. } => found.fault(
+            "config-empty",
+            text,
+            format!("write the settings, or `rm {}` for the defaults", plain(path)),
+        ),
+        ConfigError::NotText { .. }
+        | ConfigError::Invalid { .. }
+        | ConfigError::Unsettled { .. } => found.fault(
             "config-invalid",
             text,
             format!("correct {}; gpulease-config(5) describes it", quoted(path)),

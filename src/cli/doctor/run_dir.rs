@@ -2,6 +2,7 @@
 
 use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
+use crate::claim::{Ground, place};
 use crate::failure::chain;
 use crate::sys::lock::{self, LockError};
 use crate::sys::mount;
@@ -17,6 +18,7 @@ const LOCK_DEADLINE: Duration = Duration::from_millis(300);
 pub(super) fn check(subject: &Subject, found: &mut Findings) {
     let dir = &subject.config.run_dir;
     let before = found.list.len();
+    moved(subject, found);
     if !directory(dir, "run-dir", found) {
         return;
     }
@@ -34,6 +36,37 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
             "run-dir",
             format!("{} is root's alone, on a tmpfs, and its lock is free", quoted(dir)),
         );
+    }
+}
+
+/// Whether leases are held where the configuration does not say any more.
+fn moved(subject: &Subject, found: &mut Findings) {
+    let (paths, path) = (&subject.paths, &subject.config_path);
+    let ground = Ground { paths, store: &subject.store };
+    // As the host's own programs know it.
+    let named = match path.strip_prefix(&paths.root) {
+        Ok(below) => Path::new("/").join(below),
+        Err(_) => path.clone(),
+    };
+    match place::held_elsewhere(ground, &named) {
+        Ok(None) => {}
+        Ok(Some((held_in, leases))) => found.fault(
+            "run-dir-moved",
+            format!(
+                "`run_dir` is {}, and by {} {} held in {}: every start with a request is refused",
+                quoted(subject.store.run_dir()),
+                quoted(path),
+                if leases == 1 { "a lease is".to_owned() } else { format!("{leases} leases are") },
+                quoted(&held_in)
+            ),
+            "set `run_dir` back, or stop the containers that hold these leases",
+        ),
+        Err(error) if error.is_denied() && !subject.is_host_root => {}
+        Err(error) => found.warning(
+            "run-dir-unknown",
+            format!("where leases were granted before cannot be told: {}", chain(&error)),
+            format!("`rm -r {}` while no container holds a GPU", plain(&paths.var.join("run_dir"))),
+        ),
     }
 }
 

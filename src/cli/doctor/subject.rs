@@ -1,6 +1,6 @@
 //! The node that is looked at.
 
-use crate::config::{self, Config, ConfigError, LenientState};
+use crate::config::{self, Config, ConfigError, Keys};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::paths::Paths;
 use crate::store::Store;
@@ -41,12 +41,17 @@ impl Subject {
         let is_default = located == Path::new(config::DEFAULT_PATH);
         // A file that was named is the caller's, the default one is the host's.
         let config_path = if is_default { paths.on_host(&located) } else { located };
-        let (config, known, config_error) = match config::load(&config_path) {
+        let reading = config::look(&config_path);
+        let (config, known, config_error) = match reading.config {
             Ok(config) => (config, Known::All, None),
             Err(ConfigError::Missing { .. }) if is_default => (Config::default(), Known::All, None),
             Err(error) => {
-                let (config, known) = essentials(&config_path);
-                (config, known, Some(error))
+                // The two keys that survive a mistake elsewhere in the file.
+                let is_known = reading.keys == Keys::Read;
+                let known = if is_known { Known::Essentials } else { Known::Nothing };
+                let base = Config::default();
+                let run_dir = reading.run_dir.unwrap_or_else(|| base.run_dir.clone());
+                (Config { runtime: reading.runtime, run_dir, ..base }, known, Some(error))
             }
         };
         let on_host = |path: &PathBuf| paths.on_host(path);
@@ -77,14 +82,4 @@ impl Subject {
             Ok(inventory::decode(&bytes)?.with_paths(|path| self.paths.on_host(path)))
         }))
     }
-}
-
-/// The two keys that survive a mistake elsewhere in the file.
-fn essentials(path: &Path) -> (Config, Known) {
-    let lenient = config::runtime_leniently(path);
-    let known =
-        if lenient.state == LenientState::Read { Known::Essentials } else { Known::Nothing };
-    let base = Config::default();
-    let run_dir = lenient.run_dir.unwrap_or_else(|| base.run_dir.clone());
-    (Config { runtime: lenient.runtime, run_dir, ..base }, known)
 }

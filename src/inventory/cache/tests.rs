@@ -20,6 +20,7 @@ impl Host {
         let at = |name: &str| root.path().join(name);
         let paths = Paths {
             root: at(""),
+            var: at("var"),
             etc: at("etc"),
             run: at("run"),
             sys: at("sys"),

@@ -1,0 +1,84 @@
+//! Where the truth lies: a grant is made only in the lease directory in which its configuration file
+//! last granted, or in another one once nothing is held there any more.
+
+#[cfg(feature = "cli")]
+use super::sweep::survey;
+use super::sweep::{Swept, sweep};
+use super::testimony::with_ledger;
+use super::{CREATE_DEADLINE, ClaimError, Ground};
+use crate::model::lease::LeaseState;
+use crate::paths::Paths;
+use crate::store::Store;
+use crate::store::run_dirs::RunDirs;
+use std::path::Path;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
+
+/// Whether this configuration file grants in this lease directory. To be asked with the leases of
+/// the directory locked: whoever moves it takes that lock as well.
+///
+/// # Errors
+/// If it cannot be told.
+pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, ClaimError> {
+    let place = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
+    Ok(place.as_deref() == Some(ground.store.run_dir()))
+}
+
+/// The lease directory in which this configuration file granted before, and how many leases are held
+/// there, if that keeps it from granting in this one. For display: nothing is locked.
+///
+/// # Errors
+/// If it cannot be told.
+#[cfg(feature = "cli")]
+pub fn held_elsewhere(
+    ground: Ground<'_>,
+    config: &Path,
+) -> Result<Option<(PathBuf, usize)>, ClaimError> {
+    let before = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
+    let before = before.map(|before| ground.paths.on_host(&before));
+    let Some(before) = before.filter(|before| before != ground.store.run_dir()) else {
+        return Ok(None);
+    };
+    let store = Store::at(&before);
+    let swept = survey(Ground { store: &store, ..ground })?;
+    Ok(Some((before, held(&swept))).filter(|(_, leases)| *leases > 0))
+}
+
+/// Leases whose container may run.
+fn held(swept: &Swept) -> usize {
+    let leases = swept.leases.iter().filter(|lease| lease.state != LeaseState::Grace);
+    leases.count() + swept.corrupt.len()
+}
+
+/// Has this configuration file grant in this lease directory from now on.
+///
+/// # Errors
+/// If leases are held in the directory in which it granted before, or that cannot be told.
+pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
+    let run_dirs = RunDirs::at(&ground.paths.var);
+    let changing = run_dirs.lock(CREATE_DEADLINE, ground.paths)?;
+    let record = || run_dirs.record(&changing, config, ground.store.run_dir(), ground.paths);
+    let before = run_dirs.current_of(config, ground.paths)?;
+    match before.filter(|before| before != ground.store.run_dir()) {
+        Some(before) if before.exists() => {
+            let paths = Paths { run: before.clone(), ..ground.paths.clone() };
+            let store = Store::at(&before);
+            let old = Ground { paths: &paths, store: &store };
+            with_ledger(
+                old,
+                CREATE_DEADLINE,
+                |()| true,
+                |ledger, known| match held(&sweep(&ledger, known, old)?) {
+                    0 => Ok(record()?),
+                    leases => Err(ClaimError::Moved {
+                        config: config.to_owned(),
+                        from: before.clone(),
+                        to: ground.store.run_dir().to_owned(),
+                        leases,
+                    }),
+                },
+            )
+        }
+        _ => Ok(record()?),
+    }
+}

@@ -1,0 +1,184 @@
+//! Which lease directory each configuration file named when something was last granted by it.
+//!
+//! A configuration that is edited, torn or gone must not move the place where the leases lie: the
+//! devices that are held by the old place would be granted again in the new one. So the place is
+//! kept outside of the configuration, in `/var/lib/gpulease/run_dir`, and changed only while the
+//! leases of the old place are locked and none of them is held.
+
+use super::{Store, StoreError, check_owner};
+use crate::paths::Paths;
+use crate::sys::atomic::{self, Durability};
+use crate::sys::checked::read_own;
+use crate::sys::lock::{self, Lock};
+use crate::sys::{PathError, identity};
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// More than the lines of a host on which thousands of configuration files were tried.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The file, a line for each configuration file: its path, the lease directory, and the id of the
+/// boot in which it last granted, separated by tabs.
+#[derive(Debug, Clone)]
+pub struct RunDirs {
+    dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    config: PathBuf,
+    run_dir: PathBuf,
+    boot_id: String,
+}
+
+impl RunDirs {
+    /// Those below `/var/lib/gpulease`; nothing is touched yet.
+    #[must_use]
+    pub fn at(var: &Path) -> Self {
+        Self { dir: var.to_owned() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("run_dir")
+    }
+
+    /// Where leases were last granted by this configuration file, in this boot or an earlier one.
+    #[must_use]
+    pub fn last_of(&self, config: &Path) -> Option<PathBuf> {
+        let lines = self.lines().ok()?;
+        lines.into_iter().find(|line| line.config == config).map(|line| line.run_dir)
+    }
+
+    /// Where leases were granted by this configuration file since the host was booted.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read, or is not root's.
+    pub fn current_of(&self, config: &Path, paths: &Paths) -> Result<Option<PathBuf>, StoreError> {
+        let boot_id = identity::boot_id(paths)?;
+        let is_it = |line: &Line| line.config == config && line.boot_id == boot_id;
+        Ok(self.lines()?.into_iter().find(is_it).map(|line| line.run_dir))
+    }
+
+    /// Keeps others from changing the file.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or others can write to it; if the lock is not had in time.
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o755).create(&self.dir);
+        made.map_err(PathError::new("create", &self.dir))?;
+        check_owner(&self.dir)?;
+        Ok(lock::acquire(&self.dir.join("run_dir.lock"), deadline, paths)?)
+    }
+
+    /// Records where this configuration file grants from now on. Lines of earlier boots and of
+    /// directories that are gone say nothing any more.
+    ///
+    /// # Errors
+    /// Names the file; what was recorded before then stays.
+    pub fn record(
+        &self,
+        _: &Lock,
+        config: &Path,
+        run_dir: &Path,
+        paths: &Paths,
+    ) -> Result<(), StoreError> {
+        let boot_id = identity::boot_id(paths)?;
+        let mut lines = self.lines()?;
+        lines.retain(|line| {
+            line.config != config && line.boot_id == boot_id && line.run_dir.is_dir()
+        });
+        lines.push(Line { config: config.to_owned(), run_dir: run_dir.to_owned(), boot_id });
+        let text: Vec<u8> = lines.iter().flat_map(Line::bytes).collect();
+        Ok(atomic::replace(&self.path(), &text, Durability::Synced)?)
+    }
+
+    fn lines(&self) -> Result<Vec<Line>, PathError> {
+        let path = self.path();
+        let bytes = read_own(&path, MAX_BYTES).map_err(PathError::new("read", &path))?;
+        let bytes = bytes.unwrap_or_default();
+        Ok(bytes.split(|byte| *byte == b'\n').filter_map(Line::of).collect())
+    }
+}
+
+impl Line {
+    fn of(line: &[u8]) -> Option<Self> {
+        let mut parts = line.split(|byte| *byte == b'\t');
+        let path = |part: &[u8]| PathBuf::from(OsStr::from_bytes(part));
+        let (config, run_dir) = (path(parts.next()?), path(parts.next()?));
+        let boot_id = std::str::from_utf8(parts.next()?).ok()?.to_owned();
+        Some(Self { config, run_dir, boot_id })
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let (config, run_dir) = (self.config.as_os_str(), self.run_dir.as_os_str());
+        [config.as_bytes(), b"\t", run_dir.as_bytes(), b"\t", self.boot_id.as_bytes(), b"\n"]
+            .concat()
+    }
+}
+
+impl Store {
+    /// The lease directory itself.
+    #[must_use]
+    pub fn run_dir(&self) -> &Path {
+        &self.run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn recorded(var: &Path, config: &str, run_dir: &Path) {
+        let (run_dirs, paths) = (RunDirs::at(var), Paths::default());
+        let lock = run_dirs.lock(Duration::ZERO, &paths).unwrap();
+        run_dirs.record(&lock, Path::new(config), run_dir, &paths).unwrap();
+    }
+
+    #[test]
+    fn each_configuration_file_has_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (var, paths) = (dir.path().join("var/lib/gpulease"), Paths::default());
+        let run_dirs = RunDirs::at(&var);
+        assert_eq!(run_dirs.last_of(Path::new("/etc/a")), None);
+        let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+        fs::create_dir(&one).unwrap();
+        fs::create_dir(&two).unwrap();
+        recorded(&var, "/etc/a", &one);
+        recorded(&var, "/etc/b", &two);
+        recorded(&var, "/etc/b", &one);
+        recorded(&var, "/etc/gone", &dir.path().join("gone"));
+        let current = |config: &str| run_dirs.current_of(Path::new(config), &paths).unwrap();
+        assert_eq!((current("/etc/a"), current("/etc/b")), (Some(one.clone()), Some(one.clone())));
+        assert_eq!(current("/etc/gone"), Some(dir.path().join("gone")));
+        recorded(&var, "/etc/a", &two);
+        assert_eq!((current("/etc/a"), current("/etc/gone")), (Some(two), None));
+        let file = run_dirs.path();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+        // After a reboot all leases are void, and the last place is still a good guess.
+        let text = fs::read_to_string(&file).unwrap();
+        let other = text.replace(&identity::boot_id(&paths).unwrap(), "another-boot");
+        fs::write(&file, other).unwrap();
+        assert_eq!(current("/etc/b"), None);
+        assert_eq!(run_dirs.last_of(Path::new("/etc/b")), Some(one.clone()));
+        recorded(&var, "/etc/a", &one);
+        assert_eq!(run_dirs.last_of(Path::new("/etc/b")), None, "of no use any more");
+    }
+
+    #[test]
+    fn damage_is_an_error_and_never_no_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run_dirs, paths) = (RunDirs::at(dir.path()), Paths::default());
+        fs::create_dir(run_dirs.path()).unwrap();
+        assert!(run_dirs.current_of(Path::new("/etc/a"), &paths).is_err());
+        fs::remove_dir(run_dirs.path()).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(run_dirs.lock(Duration::ZERO, &paths), Err(StoreError::Insecure { .. })));
+    }
+}
