@@ -58,15 +58,16 @@ nodes = ['/dev/dri/renderD129']
 /// Nodes that can be opened, and what the two drivers show of themselves.
 const SETUP: &str = r#"
     set -e
-    mount -t tmpfs none "$1/dev"
-    cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom "$1/dev"
-    mkdir "$1/dev/dri"
-    mknod "$1/dev/nvidia-uvm" c 1 3
-    mknod "$1/dev/nvidia0" c 1 5
-    mknod "$1/dev/nvidia1" c 1 7
-    mknod "$1/dev/dri/renderD128" c 1 8
-    mknod "$1/dev/dri/renderD129" c 1 9
-    mount --move "$1/dev" /dev
+    mount -t tmpfs none /dev
+    for node in null:3 zero:5 full:7 random:8 urandom:9; do
+        mknod -m 666 "/dev/${node%:*}" c 1 "${node#*:}"
+    done
+    mkdir /dev/dri
+    mknod /dev/nvidia-uvm c 1 3
+    mknod /dev/nvidia0 c 1 5
+    mknod /dev/nvidia1 c 1 7
+    mknod /dev/dri/renderD128 c 1 8
+    mknod /dev/dri/renderD129 c 1 9
     mount -t tmpfs none /sys/module
     mkdir /sys/module/nvidia_uvm
     echo 1 >/sys/module/nvidia_uvm/refcnt
@@ -92,10 +93,9 @@ impl Faked {
         let turn = File::create(std::env::temp_dir().join("gpulease-test-busy.lock")).unwrap();
         turn.lock().unwrap();
         let host = Host::with_devices(devices, Path::new(STUB));
-        fs::create_dir(host.path("dev")).unwrap();
         let mut namespace = Command::new("setpriv");
         namespace.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
-        namespace.args(["sh", "-c", SETUP, "sh"]).arg(host.path(""));
+        namespace.args(["sh", "-c", SETUP]);
         let mut namespace = namespace.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(namespace.stdout.take().unwrap()).read_line(&mut line).unwrap();

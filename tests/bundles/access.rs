@@ -253,25 +253,15 @@ pub fn what_was_injected_beside_a_grant_is_taken_out(place: Place) {
 
 /// A user other than root, who may open the node because the host's group for it may.
 pub fn a_group_that_owns_the_node_is_enough(place: Place) {
-    // The host's own nodes stay as they are: the scenario has a private view of /dev.
     let lab = Lab::new(place, REAL);
     lab.bundle_with("web", &[("gpulease/devices", "0")], |spec| {
         look(spec, "id -G; try /dev/fuse; try /dev/tty");
         spec["process"]["user"] = json!({ "uid": 65534, "gid": 65534 });
     });
     let script = r#"
-        mkdir "$OUT/.dev"
-        mount -t tmpfs -o mode=755,dev none "$OUT/.dev"
-        cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/loop-control "$OUT/.dev/"
-        mkdir "$OUT/.dev/pts" "$OUT/.dev/shm"
-        mknod "$OUT/.dev/fuse" c 10 229
-        chown 0:4242 "$OUT/.dev/fuse"
-        chmod 0660 "$OUT/.dev/fuse"
-        mount --rbind /dev/pts "$OUT/.dev/pts"
-        mount --rbind "$OUT/.dev" /dev
+        chown 0:4242 /dev/fuse
+        chmod 0660 /dev/fuse
         make web run web
-        umount -R -l /dev
-        umount -R -l "$OUT/.dev"
         "#;
     let Some(steps) = lab.run(script) else { return };
     let text = steps.ok("web");

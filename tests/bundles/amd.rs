@@ -7,35 +7,28 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Puts the tree in the place of /sys, and a /dev with the machine's nodes in that of /dev: KFD is
+/// Puts the tree in the place of /sys, and the machine's nodes into the scenario's /dev: KFD is
 /// FUSE's number and the first partition the loop driver's, which anybody may open. The others have
 /// DRM's own numbers, which nobody has here.
 pub const ENTER: &str = r#"
     mkdir -p "$FIX/fs/cgroup"
     mount --rbind /sys/fs/cgroup "$FIX/fs/cgroup"
     mount --rbind "$FIX" /sys
-    mkdir "$OUT/.dev"
-    mount -t tmpfs -o mode=755,dev none "$OUT/.dev"
-    cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$OUT/.dev/"
-    mkdir "$OUT/.dev/pts" "$OUT/.dev/shm" "$OUT/.dev/dri"
-    mknod -m 0660 "$OUT/.dev/kfd" c 10 229
-    mknod -m 0660 "$OUT/.dev/dri/renderD128" c 10 237
+    mkdir /dev/dri
+    mknod -m 0660 "/dev/kfd" c 10 229
+    mknod -m 0660 "/dev/dri/renderD128" c 10 237
     for _n in 1 2 3 4 5 6 7; do
-        mknod -m 0660 "$OUT/.dev/dri/renderD$((128 + _n))" c 226 $((128 + _n))
+        mknod -m 0660 "/dev/dri/renderD$((128 + _n))" c 226 $((128 + _n))
     done
     for _n in 1 2 3 4 5 6 7 8; do
-        mknod -m 0660 "$OUT/.dev/dri/card$_n" c 226 $_n
-        chgrp 4244 "$OUT/.dev/dri/card$_n"
+        mknod -m 0660 "/dev/dri/card$_n" c 226 $_n
+        chgrp 4244 "/dev/dri/card$_n"
     done
-    chgrp 4242 "$OUT/.dev/dri/renderD"*
-    chgrp 4243 "$OUT/.dev/kfd"
-    mount --rbind /dev/pts "$OUT/.dev/pts"
-    mount --rbind "$OUT/.dev" /dev
+    chgrp 4242 "/dev/dri/renderD"*
+    chgrp 4243 "/dev/kfd"
 "#;
 /// Or files below a mount would be read where they are gone.
 pub const LEAVE: &str = r#"
-    umount -R -l /dev
-    umount -R -l "$OUT/.dev"
     umount -R -l /sys
 "#;
 

@@ -3,21 +3,6 @@
 
 use super::lab::{LOOP, Lab, Place, REAL, has_line, values};
 
-/// A /dev of the scenario's own, so that a test that fails damages nothing. Nothing of the host's is
-/// mounted into it.
-const OWN_DEV: &str = r#"
-mount -t tmpfs -o mode=755,dev none /dev
-mkdir /dev/pts /dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620 none /dev/pts
-ln -s pts/ptmx /dev/ptmx
-ln -s /proc/self/fd /dev/fd
-for _l in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${_l%:*}" "/dev/${_l#*:}"; done
-for _n in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 "/dev/${_n%:*}" c 1 "${_n#*:}"; done
-mknod -m 666 /dev/tty c 5 0
-mknod -m 666 /dev/fuse c 10 229
-mknod -m 666 /dev/loop-control c 10 237
-"#;
-
 /// Every way to name a file, for a container that is leased and for one that is not. `file` is
 /// regular, `link` leads to it, `place` is a directory on a read-only file system.
 const EXECS: &str = r#"
@@ -60,7 +45,7 @@ pub fn a_process_file_stays_as_it_was(place: Place) {
     lab.bundle("web", &[("gpulease/devices", "1")], "echo END; sleep 60");
     lab.bundle("bare", &[], "echo END; sleep 60");
     let script = format!(
-        r#"{OWN_DEV}
+        r#"
         make web run web --detach
         make bare run bare --detach
         until_ says web END

@@ -89,6 +89,22 @@ trap cleanup EXIT
 trap 'exit 1' TERM INT HUP
 "#;
 
+/// A /dev of the scenario's own: the host's nodes may have any group and mode, and a test that fails
+/// damages none of them. Nothing of the host's is mounted into it. A runtime may give a container's standard input to its user.
+const OWN_DEV: &str = r#"
+mount -t tmpfs -o mode=755,dev none /dev
+mkdir /dev/pts
+mkdir -m 1777 /dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 none /dev/pts
+ln -s pts/ptmx /dev/ptmx
+ln -s /proc/self/fd /dev/fd
+for _l in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${_l%:*}" "/dev/${_l#*:}"; done
+for _n in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 "/dev/${_n%:*}" c 1 "${_n#*:}"; done
+mknod -m 666 /dev/tty c 5 0
+mknod -m 666 /dev/fuse c 10 229
+mknod -m 666 /dev/loop-control c 10 237
+"#;
+
 /// A runtime and a version of cgroups.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -163,7 +179,7 @@ impl Lab {
     pub fn run(&self, shell: &str) -> Option<Steps> {
         let out = self.host.path("out");
         let file = self.host.path("scenario.sh");
-        fs::write(&file, format!("{PRELUDE}{shell}\nexit 0\n")).unwrap();
+        fs::write(&file, format!("{OWN_DEV}{PRELUDE}{shell}\nexit 0\n")).unwrap();
         let output = Command::new("timeout")
             .args(["-k", "10", "90"])
             .arg(script("cgroup.sh"))

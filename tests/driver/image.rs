@@ -14,20 +14,14 @@ fn devices() -> String {
     images::DEVICES.replace(r#""/dev/nvidia-uvm"]"#, more)
 }
 
-/// For scenarios: a `/dev` with NVIDIA's nodes, seen by the scenario alone. No driver is behind
-/// them.
+/// For scenarios: NVIDIA's nodes, seen by the scenario alone. No driver is behind them.
 pub const NODES: &str = r#"
-mkdir -p "$B/dev"
-mount -t tmpfs -o mode=755 lab "$B/dev"
-for _d in null zero full random urandom tty; do cp -a "/dev/$_d" "$B/dev"; done
-ln -s /proc/self/fd "$B/dev/fd"
-mknod -m 666 "$B/dev/nvidia0" c 195 0
-mknod -m 666 "$B/dev/nvidia1" c 195 1
-mknod -m 666 "$B/dev/nvidiactl" c 195 255
-mknod -m 666 "$B/dev/nvidia-modeset" c 195 254
-mknod -m 666 "$B/dev/nvidia-uvm" c 511 0
-mknod -m 666 "$B/dev/nvidia-uvm-tools" c 511 1
-mount --move "$B/dev" /dev
+mknod -m 666 "/dev/nvidia0" c 195 0
+mknod -m 666 "/dev/nvidia1" c 195 1
+mknod -m 666 "/dev/nvidiactl" c 195 255
+mknod -m 666 "/dev/nvidia-modeset" c 195 254
+mknod -m 666 "/dev/nvidia-uvm" c 511 0
+mknod -m 666 "/dev/nvidia-uvm-tools" c 511 1
 "#;
 
 /// A lab whose host has the driver's files.

@@ -101,18 +101,12 @@ v2_sweep() {
 }
 
 v2_outer() {
-    local lab child rc again controller controllers=()
+    local lab child rc again
     v2_mount || cannot v2 "cgroup2 cannot be mounted"
     lab=$mnt/$prefix.$$
     v2_sweep
     mkdir "$lab" 2>/dev/null || cannot v2 "no cgroup can be made"
     mkdir "$lab/run"
-    # Device rules need no controller: hand on those that the host gives to the
-    # children of its root, on a hybrid host mostly none.
-    read -r -a controllers <"$lab/cgroup.controllers" || true
-    for controller in "${controllers[@]}"; do
-        echo "+$controller" 2>/dev/null >"$lab/cgroup.subtree_control" || true
-    done
 
     # A shell gives a background process no stdin and has it ignore SIGINT and
     # SIGQUIT: undo both. Should this process be killed outright, CMD goes too.
@@ -143,10 +137,18 @@ v2_member() { # LAB CMD...
 }
 
 v2_inner() {
+    local controller controllers=()
     v2_mount || cannot v2 "cgroup2 cannot be mounted in a cgroup namespace"
     # Only leaves may hold processes, or containers next to this one could get
     # no controllers.
     echo 0 >"$mnt/run/cgroup.procs"
+    # Device rules need no controller: hand on those that the host gives to the
+    # children of its root, on a hybrid host mostly none. Not before the lab's
+    # own cgroup is empty: one that hands on controllers takes no process.
+    read -r -a controllers <"$mnt/cgroup.controllers" || true
+    for controller in "${controllers[@]}"; do
+        echo "+$controller" 2>/dev/null >"$mnt/cgroup.subtree_control" || true
+    done
     exec "$@"
 }
 

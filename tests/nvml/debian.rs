@@ -8,10 +8,10 @@ use std::process::Command;
 /// Runs the rest of the arguments with a `/dev` of their own.
 const OWN_DEV: &str = r#"
     set -e
-    mkdir "$1/dev"
-    cp -a /dev/null /dev/zero /dev/random /dev/urandom "$1/dev"
-    mount --bind "$1/dev" /dev
-    shift
+    mount -t tmpfs none /dev
+    for node in null:3 zero:5 random:8 urandom:9; do
+        mknod -m 666 "/dev/${node%:*}" c 1 "${node#*:}"
+    done
     exec "$@"
 "#;
 
@@ -35,7 +35,7 @@ fn the_real_library_without_a_driver() {
     // The library makes /dev/nvidiactl where there is none: not in this host's /dev.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", OWN_DEV, "sh"]);
-    command.arg(dir.path()).arg(CLI).arg("--gpulease-config").arg(&config);
+    command.arg(CLI).arg("--gpulease-config").arg(&config);
     ok(command.args(["inventory", "refresh"]).output().unwrap());
     let text = fs::read_to_string(run.join("inventory.json")).unwrap();
     let inventory: serde_json::Value = serde_json::from_str(&text).unwrap();
