@@ -104,4 +104,4 @@ bench: is-root build ## Measure the shim beside the plain low-level runtime
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf dist
+	rm -rf --one-file-system dist

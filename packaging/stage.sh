@@ -26,7 +26,7 @@ zipped() { gzip -9n | install -D -m 0644 /dev/stdin "$root/$1"; }
 # The package's programs are in /usr/bin, what is built by hand in /usr/local/bin.
 packaged() { sed 's,/usr/local/bin/gpulease,/usr/bin/gpulease,g' "$1"; }
 
-rm -rf "$root"
+rm -rf --one-file-system "$root"
 for program in gpulease gpulease-runtime gpulease-hook; do
     [ -x "dist/bin/$program" ] || die "dist/bin/$program is not there: run \`make build\`"
     put 0755 "dist/bin/$program" "usr/bin/$program"

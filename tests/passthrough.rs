@@ -29,7 +29,7 @@ use support::{Host, SHIM, STUB, needs_root, ok, stderr};
 /// the status that it finds in a file.
 const RECORDER: &str = r#"#!/bin/sh
 r=$(dirname "$0")/record
-rm -rf "$r"
+rm -rf --one-file-system "$r"
 mkdir "$r"
 echo $$ >"$r/pid"
 pwd -P >"$r/cwd"

@@ -187,7 +187,8 @@ mod tests {
     /// The pids of those who are outside of the lease, on GPU-b.
     fn outside(lease: Lease, users: &[User], policy: Busy) -> Vec<i32> {
         let dir = tempfile::tempdir().unwrap();
-        let (paths, store) = (Paths::default(), Store::at(dir.path()));
+        let paths = Paths { run: dir.path().to_owned(), ..Paths::default() };
+        let store = Store::at(dir.path());
         let swept = Swept { leases: vec![lease], pid_namespace: Some(1), ..Swept::default() };
         let ground = Ground { paths: &paths, store: &store };
         let outsiders = swept.outsiders(Crowd { users, policy }, ground);

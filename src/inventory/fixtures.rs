@@ -11,15 +11,38 @@ use crate::config::Config;
 use crate::inventory::scan::Found;
 use crate::paths::Paths;
 use crate::request::{self, Input, Policy};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 impl Sys {
+    /// Of a host that has this `/sys`, has been booted, and has nothing else.
     pub fn paths(&self) -> Paths {
-        Paths { sys: self.root.clone(), ..Paths::default() }
+        self.write("host/proc/sys/kernel/random/boot_id", "77a3c1a0-3c1e-4f0e-9d43-2b6f6a1c2d3e");
+        Paths { sys: self.root.clone(), ..Paths::below(&self.path("host")) }
     }
 
     pub fn found(&self) -> Found {
         crate::inventory::amd::find(&self.paths(), &Config::default())
     }
+}
+
+/// Waits until a change of this file would have another time: file systems and kernels tell times in
+/// steps of their own.
+pub fn tick(path: &Path) {
+    let time = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let probe = path.with_extension("tick");
+    loop {
+        fs::write(&probe, "").unwrap();
+        if time(&probe) > time(path) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::remove_file(probe).unwrap();
 }
 
 /// Whether a user can name it: an id from a place is one of those that a request may hold.

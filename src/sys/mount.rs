@@ -36,19 +36,57 @@ pub fn of(path: &Path) -> Result<Mount, PathError> {
     })
 }
 
-/// Whether something is mounted on this very directory, as this process sees it.
+/// Whether something is mounted on this very directory, as this process sees it: another place of the
+/// same file system, too, where the kernel tells (since 5.8).
 ///
 /// # Errors
 /// If it is not there, or may not be looked at.
 #[cfg(feature = "cli")]
 pub fn is_mount_point(dir: &Path) -> Result<bool, PathError> {
     use std::os::unix::fs::MetadataExt;
+    let failed = PathError::new("look at", dir);
+    let Ok(path) = c_path(dir) else { return Err(failed(io::ErrorKind::InvalidInput.into())) };
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path ends with NUL, the buffer is one of the kernel's, and both outlive the call.
+    let result = unsafe {
+        libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW, 0, found.as_mut_ptr())
+    };
+    if result == 0 {
+        // SAFETY: all of it is zero where the kernel wrote nothing, which is a value of each field.
+        let found = unsafe { found.assume_init() };
+        let root = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
+        if found.stx_attributes_mask & root != 0 {
+            return Ok(found.stx_attributes & root != 0);
+        }
+    }
     let device = |path: &Path| {
         let metadata = std::fs::symlink_metadata(path);
         metadata.map(|metadata| metadata.dev()).map_err(PathError::new("look at", path))
     };
     let parent = dir.parent().unwrap_or(dir);
     Ok(device(dir)? != device(parent)?)
+}
+
+/// A directory in this one, however far below, that something else is mounted on.
+///
+/// # Errors
+/// If one may not be looked at.
+#[cfg(feature = "cli")]
+pub fn mounted_below(dir: &Path) -> Result<Option<std::path::PathBuf>, PathError> {
+    for entry in std::fs::read_dir(dir).map_err(PathError::new("look at", dir))? {
+        let entry = entry.map_err(PathError::new("look at", dir))?;
+        let path = entry.path();
+        if !entry.file_type().map_err(PathError::new("look at", &path))?.is_dir() {
+            continue;
+        }
+        if is_mount_point(&path)? {
+            return Ok(Some(path));
+        }
+        if let Some(below) = mounted_below(&path)? {
+            return Ok(Some(below));
+        }
+    }
+    Ok(None)
 }
 
 /// Mounts a tmpfs that holds neither devices nor programs, with these options of its own (tmpfs(5)).
@@ -108,6 +146,23 @@ mod tests {
         assert!(!is_mount_point(dir.path()).unwrap());
         assert!(is_mount_point(&dir.path().join("none")).is_err());
         assert!(unmount(&dir.path().join("none")).is_err());
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn mounts_are_found_however_far_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let far = dir.path().join("a/b");
+        std::fs::create_dir_all(&far).unwrap();
+        std::os::unix::fs::symlink("/proc", far.join("link")).unwrap();
+        assert_eq!(mounted_below(dir.path()).unwrap(), None);
+        // As long as it is root's to mount; elsewhere nothing can lie below.
+        if mount_tmpfs(&far, "size=64k").is_ok() {
+            let found = mounted_below(dir.path());
+            unmount(&far).unwrap();
+            assert_eq!(found.unwrap(), Some(far));
+        }
+        assert!(!is_mount_point(&dir.path().join("a/b/link")).unwrap());
     }
 
     #[test]

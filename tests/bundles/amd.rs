@@ -88,7 +88,7 @@ pub fn a_partition_is_leased_with_its_node_and_kfd_alone(place: Place) {
         make late run late
         leases whole
         step delete2 gl delete --force "$P-whole"
-        rm -r "/sys/{TOPOLOGY}/nodes/9"
+        rm -r --one-file-system "/sys/{TOPOLOGY}/nodes/9"
         echo 81 >/sys/{TOPOLOGY}/generation_id
         make gone run gone
         {LEAVE}"#,

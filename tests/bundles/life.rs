@@ -141,7 +141,7 @@ pub fn a_runtime_killed_while_it_creates_leaks_nothing(place: Place) {
         step delete-old gl delete --force "$P-old"
         leases old-deleted
         step delete gl delete --force "$P-new"
-        rm -rf "$ROOT/$P-old"
+        rm -rf --one-file-system "$ROOT/$P-old"
         find /sys/fs/cgroup -depth -type d -name "$P-old" -exec rmdir {} + 2>/dev/null
         make again run old --detach
         until_ says again END

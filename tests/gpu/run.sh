@@ -22,9 +22,9 @@ bin=$(readlink -f "$1")
 out=${2:-$(mktemp -d)}
 mkdir -p "$out"
 work=/run/gpulease-gpu-check
-rm -rf "$work"
+rm -rf --one-file-system "$work"
 mkdir -m 0755 "$work"
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf --one-file-system "$work"' EXIT
 
 root=${GPU_CHECK_DRIVER_ROOT:-/}
 cat >"$work/config.toml" <<EOF

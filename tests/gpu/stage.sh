@@ -8,7 +8,7 @@ set -euo pipefail
 bin=$1 examples=$2 dir=$3
 PATH=$PATH:/usr/sbin:/sbin
 
-rm -rf "$dir"
+rm -rf --one-file-system "$dir"
 mkdir -p "$dir/lib"
 install -m 0755 "$bin"/gpulease* "$examples/cuda-check" "$examples/cuda-share" tests/gpu/run.sh "$(command -v runc)" /bin/busybox "$dir/"
 # runc's own libraries but for the C library, which every machine has.

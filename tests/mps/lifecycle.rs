@@ -283,12 +283,17 @@ fn of_several_daemons_all_are_stopped_or_none() {
         assert_eq!(node.processes().len(), 2, "{args:?}");
     }
     // What only turns out later is said together with what was done until then: here a directory that
-    // cannot be removed.
+    // cannot be removed, since somebody has mounted one in it that is theirs.
     let run = |program: &str, args: &[&Path]| {
         ok(std::process::Command::new(program).args(args).output().unwrap());
     };
-    let shm = node.run().join("mps").join(by_name[1].id.as_str()).join("shm");
-    run("mount", &[Path::new("--bind"), &node.run().join("mps/locks"), &shm]);
+    let theirs = node.path("theirs");
+    let inner = node.run().join("mps").join(by_name[1].id.as_str()).join("inner");
+    for dir in [&theirs, &inner] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::write(theirs.join("precious"), "").unwrap();
+    run("mount", &[Path::new("--bind"), &theirs, &inner]);
     node.release(by_name[1]);
     let failed = node.cli(&["mps", "stop", "--all", "--json"]);
     assert_eq!(failed.status.code(), Some(5), "{}", stderr(&failed));
@@ -296,7 +301,8 @@ fn of_several_daemons_all_are_stopped_or_none() {
     let json: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
     assert!(json["error"]["message"].as_str().unwrap().ends_with(&done), "{json}");
     assert!(stderr(&failed).contains(&done), "{}", stderr(&failed));
-    run("umount", &[&shm]);
+    run("umount", &[&inner]);
+    assert!(theirs.join("precious").exists());
     let output = ok(node.cli(&["mps", "stop", "--all", "--json"]));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["stopped"], serde_json::json!([by_name[1].id]));

@@ -26,7 +26,7 @@ lab_begin() {
     lab_name=${line##*name=}
     lab=/proc/$lab_pid/root
     in_lab busybox umount /opt/gpulease/bin /etc/gpulease
-    in_lab rm -r /opt/gpulease /etc/gpulease
+    in_lab rm -r --one-file-system /opt/gpulease /etc/gpulease
     # mmdebstrap keeps its root small; a host has manual pages and examples.
     rm -f "$lab/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 }
@@ -144,13 +144,13 @@ docker_life() {
     check "the administrator's file is there" in_lab test -s /etc/gpulease/devices.toml
 
     title "apt-get purge leaves the administrator's files, and nothing else"
-    rm -r "$lab/usr/bin/systemctl" "$lab/run/systemd"
+    rm -r --one-file-system "$lab/usr/bin/systemctl" "$lab/run/systemd"
     said=$(apt gpulease purge) || not_ok "apt-get purge fails: $said"
     same "it is purged" "" "$(state)"
     same "the root is as before" "$before" \
         "$(listing | grep -v -e ' /etc/gpulease -> \?$' -e ' /etc/gpulease$' -e '/etc/gpulease/devices.toml')"
     check "the administrator's file is there" in_lab test -s /etc/gpulease/devices.toml
-    in_lab rm -r /etc/gpulease
+    in_lab rm -r --one-file-system /etc/gpulease
 
     title "in and out at once, and engines that were set by hand"
     apt "$file" install >/dev/null
@@ -173,7 +173,7 @@ docker_life() {
     in_lab touch /usr/local/bin/gpulease-runtime
     check "beside another gpulease, it is purged" apt gpulease purge
     check "and that one keeps its leases" in_lab test -d /run/gpulease
-    in_lab rm -r /usr/local/bin/gpulease-runtime /run/gpulease /var/lib/gpulease /etc/gpulease
+    in_lab rm -r --one-file-system /usr/local/bin/gpulease-runtime /run/gpulease /var/lib/gpulease /etc/gpulease
     same "the root is as before" "$before" "$(listing)"
     lab_end
 }

@@ -22,7 +22,7 @@ leave() {
     end "$qemu"
     end "$tail"
     # Logs of a failure stay.
-    [ -z "$work" ] || [ -e "$work/failed" ] || rm -rf "$work"
+    [ -z "$work" ] || [ -e "$work/failed" ] || rm -rf --one-file-system "$work"
 }
 
 # What both tests begin with: root, on a machine that it can be run on, and the programs.

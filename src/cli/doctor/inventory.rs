@@ -107,7 +107,11 @@ fn cache(subject: &Subject, found: &mut Findings) {
         }
         Err(error) => {
             let text = format!("{} cannot be read: {error}", quoted(&path));
-            return found.fault("inventory-unreadable", text, format!("`rm -r {}`", plain(&path)));
+            return found.fault(
+                "inventory-unreadable",
+                text,
+                format!("`rm -r --one-file-system {}`", plain(&path)),
+            );
         }
     };
     match inventory::freshness(&inventory, &subject.paths, &subject.config) {

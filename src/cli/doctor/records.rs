@@ -33,7 +33,10 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
             found.fault(
                 "records-strange",
                 format!("{first} in the lease directory is not a regular file"),
-                format!("`rm -r {}`", strange.first().map(|path| plain(path)).unwrap_or_default()),
+                format!(
+                    "`rm -r --one-file-system {}`",
+                    strange.first().map(|path| plain(path)).unwrap_or_default()
+                ),
             );
             return;
         }

@@ -188,7 +188,10 @@ fn the_lock(subject: &Subject, found: &mut Findings) {
         LockError::Path(_) => found.fault(
             "lock-unusable",
             chain(&error),
-            format!("`rm -r {}` while no container starts: it is made anew", plain(&path)),
+            format!(
+                "`rm -r --one-file-system {}` while no container starts: it is made anew",
+                plain(&path)
+            ),
         ),
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::inventory::fixtures::tick;
 use crate::inventory::profiles;
 use crate::inventory::scan;
 use crate::model::code::Code;
@@ -93,8 +94,8 @@ fn every_change_makes_it_stale() {
         ("edit that keeps size and mtime", |path| {
             let times = fs::metadata(path).unwrap();
             let times = FileTimes::new().set_modified(times.modified().unwrap());
-            // Let the kernel's clock tick, or the ctime cannot differ.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            // Or the ctime cannot differ.
+            tick(path);
             let text = fs::read_to_string(path).unwrap().replace("L40S", "L40X");
             fs::write(path, text).unwrap();
             File::options().write(true).open(path).unwrap().set_times(times).unwrap();
@@ -109,7 +110,7 @@ fn every_change_makes_it_stale() {
             File::options().write(true).open(path).unwrap().set_times(times).unwrap();
         }),
         ("mode", |path| {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            tick(path);
             fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
         }),
     ];

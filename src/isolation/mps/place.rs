@@ -186,7 +186,7 @@ impl Place {
     pub fn clear(&self) -> Result<(), Fault> {
         for (dir, _) in self.mounts() {
             // Several, if somebody has mounted something over it. What lies behind a link is not ours.
-            while is_dir(&dir) && mount::is_mount_point(&dir).unwrap_or(false) {
+            while is_dir(&dir) && mount::is_mount_point(&dir)? {
                 mount::unmount(&dir)?;
             }
             remove(&dir)?;
@@ -206,10 +206,15 @@ impl Place {
     }
 }
 
-/// Removes whatever is there, and follows no link.
+/// Removes whatever is there, but follows no link, and removes nothing of what somebody has mounted.
 fn remove(path: &Path) -> Result<(), PathError> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => match mount::mounted_below(path)? {
+            Some(below) => {
+                Err(io::Error::other(format!("something is mounted on `{}`", below.display())))
+            }
+            None => fs::remove_dir_all(path),
+        },
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -287,6 +292,27 @@ mod tests {
         assert!(!place.has_pipe());
         place.remove().unwrap();
         assert!(victim.join("file").exists() && !place.dir().exists());
+    }
+
+    #[test]
+    fn what_is_mounted_in_it_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
+        place.make().unwrap();
+        let inner = place.dir().join("inner/deep");
+        fs::create_dir_all(&inner).unwrap();
+        if mount::mount_tmpfs(&inner, "size=64k").is_err() {
+            return;
+        }
+        fs::write(inner.join("precious"), "").unwrap();
+        let removed = place.remove();
+        let is_there = inner.join("precious").exists();
+        mount::unmount(&inner).unwrap();
+        let fault = removed.unwrap_err();
+        assert!(is_there && fault.message.contains("is mounted on"), "{fault}");
+        place.remove().unwrap();
+        assert!(!place.dir().exists());
     }
 
     #[test]

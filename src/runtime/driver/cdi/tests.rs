@@ -6,11 +6,31 @@ use crate::model::fixtures;
 use crate::model::quantity::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 
-/// Nodes that every Linux has: numbers are known without a driver.
-const OWN: &str = "/dev/null";
-const OTHER: &str = "/dev/zero";
-const CONTROL: &str = "/dev/full";
+const OWN: &str = "/dev/own";
+const OTHER: &str = "/dev/other";
+const CONTROL: &str = "/dev/control";
+
+/// A host with these nodes, whose numbers are the same on every Linux: 1:3, 1:5 and 1:7. Owner, group
+/// and mode are whatever this one has.
+struct Host {
+    _dir: tempfile::TempDir,
+    paths: Paths,
+}
+
+impl Host {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        fs::create_dir_all(&paths.dev).unwrap();
+        for (node, real) in [(OWN, "null"), (OTHER, "zero"), (CONTROL, "full")] {
+            symlink(Path::new("/dev").join(real), dir.path().join(&node[1..])).unwrap();
+        }
+        fs::write(paths.dev.join("file"), "").unwrap();
+        Self { _dir: dir, paths }
+    }
+}
 
 fn device(uuid: &str, bus: u8, node: &str) -> Device {
     Device {
@@ -86,7 +106,7 @@ fn added(edits: &serde_json::Value, common: &serde_json::Value) -> Result<Inject
     let read = |value: &serde_json::Value| serde_json::from_value(value.clone()).unwrap();
     let inventory = inventory(read(edits), read(common));
     let mut injection = before();
-    add(&mut injection, &inventory, &lease("GPU-own"), &Paths::default())?;
+    add(&mut injection, &inventory, &lease("GPU-own"), &Host::new().paths)?;
     Ok(injection)
 }
 
@@ -94,8 +114,9 @@ fn added(edits: &serde_json::Value, common: &serde_json::Value) -> Result<Inject
 fn nodes_are_the_hosts_with_no_more_than_the_spec_allows() {
     let edits = json!({"deviceNodes": [
         {"path": OWN, "permissions": "r"},
-        {"path": "/dev/alias", "hostPath": OWN, "permissions": "rwm", "fileMode": 0o600, "uid": 7},
-        {"path": CONTROL, "permissions": "none"},
+        {"path": "/dev/alias", "hostPath": OWN, "permissions": "rwm", "fileMode": 0o600,
+            "uid": 7, "gid": 0},
+        {"path": CONTROL, "permissions": "none", "fileMode": 0o666, "uid": 8, "gid": 45},
         {"path": "/dev/absent", "type": "c", "major": 240, "minor": 9, "gid": 44, "fileMode": 0o660},
     ]});
     let injection = added(&edits, &json!({})).unwrap();
@@ -107,11 +128,21 @@ fn nodes_are_the_hosts_with_no_more_than_the_spec_allows() {
     let expected = [
         (OWN, 1, 3, 0o666, Some(0), "r"),
         ("/dev/alias", 1, 3, 0o600, Some(7), "rw"),
-        (CONTROL, 1, 7, 0o666, Some(0), ""),
+        (CONTROL, 1, 7, 0o666, Some(8), ""),
         ("/dev/absent", 240, 9, 0o660, Some(0), "rw"),
     ];
     assert_eq!(nodes, expected);
     assert_eq!(injection.gids, [44], "the group that may use a node comes with it");
+}
+
+#[test]
+fn owner_and_mode_are_the_hosts_where_the_spec_says_none() {
+    let injection = added(&json!({"deviceNodes": [{"path": CONTROL}]}), &json!({})).unwrap();
+    let node = injection.nodes.iter().find(|node| node.path == CONTROL).unwrap();
+    let host = fs::metadata("/dev/full").unwrap();
+    let expected = (host.mode() & 0o777, Some(host.uid()), Some(host.gid()));
+    assert_eq!((node.file_mode, node.uid, node.gid), expected);
+    assert_eq!(injection.gids, nodes::gids(std::slice::from_ref(node)));
 }
 
 #[test]
@@ -134,7 +165,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (node, part) in [
         (json!({"path": "/dev/sda", "type": "b", "major": 8}), "no character device"),
         (json!({"path": "/dev/absent-node"}), "cannot be used"),
-        (json!({"path": "/etc/passwd"}), "no character device"),
+        (json!({"path": "/dev/file"}), "no character device"),
         (json!({"path": OWN, "type": "c", "major": 240, "minor": 1}), "1:3 on this host"),
         (json!({"path": CONTROL, "type": "c", "major": 240, "minor": 1}), "1:7 on this host"),
     ] {
@@ -144,7 +175,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     }
     let inventory = inventory(Edits::default(), Edits::default());
     let missing =
-        add(&mut before(), &inventory, &lease("GPU-other"), &Paths::default()).unwrap_err();
+        add(&mut before(), &inventory, &lease("GPU-other"), &Host::new().paths).unwrap_err();
     assert_eq!(missing.code, Code::BadInventory);
     assert!(missing.message.contains("GPU-other"), "{}", missing.message);
     assert!(missing.hint.unwrap().contains("gpulease cdi list"));
