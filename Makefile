@@ -18,7 +18,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test test-faults test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
+.PHONY: help build demo man packages test test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -70,6 +70,14 @@ ifneq ($(NEXTEST),)
 else
 	umask 022 && GPULEASE_FAULTS=all cargo test --locked --features failpoints --test faults
 endif
+
+# What needs no engine: an engine's root is a host of its own.
+ODD = --lib $(addprefix --test ,cli lifecycle errors edges passthrough precreate holders crash doctor nvml cdi busy)
+test-odd-host: is-root has-cargo ## Run the tests without engines where the host is an odd one (as root)
+	tests/lab/setup.sh --bare
+	cargo build --locked --features failpoints
+	umask 022 && tests/lab/odd-host.sh cargo $(if $(NEXTEST),nextest run,test) --locked \
+		--features failpoints --no-fail-fast $(ODD)
 
 test-vm: is-root build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin

@@ -52,7 +52,7 @@ fn given(path: &str, minor: u32) -> Value {
 pub fn a_partition_is_leased_with_its_node_and_kfd_alone(place: Place) {
     let sys = mi300x_cpx(1);
     let lab = Lab::new(place, "");
-    fs::remove_file(lab.host.path("etc/devices.toml")).unwrap();
+    lab.host.configure(&place.program(), "sources = [\"amd\"]");
     let first = [("gpulease/devices", "GPU-e3aa140f9a5f9e31-0")];
     // Beside the grant: the card of another partition and its render node, under other names.
     let script = "id -G; ls -ln /dev /dev/dri; env; try /dev/kfd; try /dev/dri/renderD128";

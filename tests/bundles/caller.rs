@@ -143,7 +143,7 @@ pub fn a_configuration_stays_as_it_was(place: Place) {
     lab.bundle("bare", &[], "env; echo END");
     let is_crun = place.runtime == "crun";
     let names = if is_crun { "yes" } else { "no" };
-    let script = format!("{OWN_DEV}\nNAMES={names}\n{CONFIGS}");
+    let script = format!("NAMES={names}\n{CONFIGS}");
     let Some(steps) = lab.run(&script) else { return };
     let mut spellings = vec!["own-link", "own-fifo"];
     if is_crun {

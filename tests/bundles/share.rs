@@ -427,7 +427,7 @@ pub fn a_shim_killed_after_its_daemon_came_leaves_none_to_the_next(place: Place)
 pub fn masks_of_compute_units_do_not_overlap(place: Place) {
     let sys = mi300x_spx();
     let lab = Lab::new(place, "");
-    fs::remove_file(lab.host.path("etc/devices.toml")).unwrap();
+    lab.host.configure(&place.program(), "sources = [\"amd\"]");
     let words = |part: &'static str| {
         let first = ("gpulease/devices", "renderD128");
         [first, ("gpulease/compute", part), ("gpulease/isolation", "cu-mask")]

@@ -133,7 +133,7 @@ fn a_container_that_fills_the_pipe_directory_keeps_nobody_from_a_lease() {
     let fill = || {
         // In the same mount namespace, as nobody in particular.
         let script = "cd \"$0\" && for f in *; do [ -f $f ] || continue
-                      head -c 100000000 /dev/zero >$f; done; touch x; df . | tail -1";
+                      yes | head -c 100000000 >$f; done; touch x; df . | tail -1";
         let mut command = Command::new("setpriv");
         command.args(["--reuid=12345", "--regid=12345", "--clear-groups", "sh", "-c", script]);
         let output = command.arg(&pipe).output().unwrap();

@@ -92,10 +92,12 @@ impl Host {
         host
     }
 
-    /// Writes the configuration; `more` is appended to it.
+    /// Writes the configuration; `more` is appended to it. GPUs of the host that the test runs on are
+    /// looked for only where it says so.
     pub fn configure(&self, runtime: &Path, more: &str) {
+        let sources = if more.contains("sources") { "" } else { "sources = [\"static\"]\n" };
         let text = format!(
-            "runtime = {:?}\nrun_dir = {:?}\ndevices_file = {:?}\nhook = {HOOK:?}\n{more}\n",
+            "runtime = {:?}\nrun_dir = {:?}\ndevices_file = {:?}\nhook = {HOOK:?}\n{sources}{more}\n",
             runtime,
             self.run_dir(),
             self.path("etc/devices.toml"),
