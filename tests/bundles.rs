@@ -27,6 +27,8 @@ mod cdi;
 mod chain;
 #[path = "bundles/life.rs"]
 mod life;
+#[path = "bundles/lock.rs"]
+mod lock;
 #[path = "bundles/lowlevel.rs"]
 mod lowlevel;
 #[path = "bundles/mig.rs"]
@@ -39,8 +41,6 @@ mod opened;
 mod shapes;
 #[path = "bundles/share.rs"]
 mod share;
-#[path = "bundles/spellings.rs"]
-mod spellings;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 #[path = "bundles/userns.rs"]
@@ -70,6 +70,7 @@ everywhere! {
     life::a_runtime_killed_while_it_creates_leaks_nothing,
     life::a_start_that_fails_leaves_no_lease,
     life::a_create_under_a_live_id_does_not_touch_its_lease,
+    lock::a_container_that_sits_on_the_lock_is_named,
     lowlevel::a_container_stays_with_the_runtime_that_made_it,
     mig::instances_of_a_gpu_go_to_different_containers,
     mig::an_injected_gpu_in_mig_mode_excludes_its_instances,
@@ -92,7 +93,6 @@ everywhere! {
     share::a_hook_that_fails_leaves_no_daemon,
     share::a_shim_killed_after_its_daemon_came_leaves_none_to_the_next,
     share::masks_of_compute_units_do_not_overlap,
-    spellings::no_spelling_opens_what_another_one_holds,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
     userns::a_host_group_is_only_given_where_it_is_mapped,

@@ -16,6 +16,8 @@ mod healthy;
 mod lab;
 #[path = "docker/life.rs"]
 mod life;
+#[path = "docker/lock.rs"]
+mod lock;
 #[path = "docker/nested.rs"]
 mod nested;
 #[path = "docker/refuse.rs"]

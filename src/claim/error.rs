@@ -151,6 +151,9 @@ impl ClaimError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Store(StoreError::Lock(LockError::Timeout { holders, .. })) => {
+                return holders.way_out();
+            }
             Self::AlreadyLeased { .. } => "delete the container first",
             Self::Corrupt { .. } => "stop the container, then start it again",
             Self::Store(StoreError::Insecure { .. }) => {

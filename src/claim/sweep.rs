@@ -7,7 +7,7 @@ use super::testimony::Testimony;
 use super::{ClaimError, Ground};
 use crate::allocator::{Hold, Manner};
 use crate::model::device::Node;
-use crate::model::id::{LeaseId, LeaseKey};
+use crate::model::id::{LeaseId, LeaseKey, short_id};
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -281,13 +281,6 @@ pub fn describe(lease: &Lease) -> String {
         text::shown(&lease.engine),
         text::shown(&lease.created_at),
     )
-}
-
-/// Engines that give 64 hex digits show twelve.
-#[must_use]
-pub fn short_id(id: &str) -> &str {
-    let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Who a container's process is, and what its user namespace makes of the host's ids.
 
-use super::doubt::Reader;
 use super::lenient::{Leaf, List, Members, skip};
 use serde::de::MapAccess;
 
@@ -96,15 +95,7 @@ impl Mapping {
 }
 
 impl<'de> Members<'de> for User {
-    const PLACE: &'static str = "process.user";
-    const KEYS: &'static [&'static str] = &["uid", "gid", "additionalGids"];
-
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
             "gid" => self.gid = map.next_value::<Leaf<'_>>()?.integer(),
@@ -119,15 +110,7 @@ impl<'de> Members<'de> for User {
 }
 
 impl<'de> Members<'de> for Mapping {
-    const PLACE: &'static str = "the mappings of ids";
-    const KEYS: &'static [&'static str] = &["containerID", "hostID", "size"];
-
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let field = match key {
             "containerID" => &mut self.container,
             "hostID" => &mut self.host,

@@ -156,6 +156,13 @@ impl ContainerId {
     }
 }
 
+/// Engines that give 64 hex digits show twelve.
+#[must_use]
+pub fn short_id(id: &str) -> &str {
+    let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
+}
+
 impl Nonce {
     /// From 16 random bytes.
     #[must_use]

@@ -14,7 +14,6 @@ mod delete;
 mod driver;
 mod exec;
 mod granted;
-pub(crate) mod in_doubt;
 mod injected;
 mod inventory;
 mod known;

@@ -1,11 +1,15 @@
 //! The ledger's lock: `flock(2)` with a deadline. The kernel drops it when its holder dies, and
 //! `O_CLOEXEC` drops it at `execve`, so that no crash can leave it locked.
 
+mod holders;
+
+pub use holders::{LockHolder, LockHolders};
+
 use super::PathError;
 use crate::paths::Paths;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -19,14 +23,14 @@ pub enum LockError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// Another process held it for the whole time.
-    #[error("the lock `{path}` was not free within {waited:?}; it is held by {holder}")]
+    #[error("the lock `{path}` was not free within {waited:?}; it is held by {holders}")]
     Timeout {
         /// The lock file.
         path: String,
         /// How long we waited.
         waited: Duration,
-        /// Pid and name of the holder, or that it is unknown.
-        holder: String,
+        /// Who does.
+        holders: LockHolders,
     },
 }
 
@@ -57,10 +61,9 @@ pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, L
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(error)) => return Err(PathError::new("lock", path)(error).into()),
     }
-    let inode = file.metadata().map(|metadata| metadata.ino()).ok();
     match wait_in_line(file, deadline) {
         Some(locked) => Ok(Lock { _file: locked.map_err(PathError::new("lock", path))? }),
-        None => Err(timeout(path, deadline, inode, paths)),
+        None => Err(timeout(path, deadline, paths)),
     }
 }
 
@@ -92,8 +95,7 @@ pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, Loc
             }
         }
     }
-    let inode = file.metadata().map(|metadata| metadata.ino()).ok();
-    Err(timeout(path, deadline, inode, paths))
+    Err(timeout(path, deadline, paths))
 }
 
 /// Waits in the kernel's queue, where whoever came first is served first: with polling, a burst
@@ -115,26 +117,9 @@ fn wait_in_line(file: File, deadline: Duration) -> Option<io::Result<File>> {
     }
 }
 
-fn timeout(path: &Path, waited: Duration, inode: Option<u64>, paths: &Paths) -> LockError {
-    LockError::Timeout { path: path.display().to_string(), waited, holder: holder(inode, paths) }
-}
-
-/// Who holds the lock, from `/proc/locks` (proc(5)): `1: FLOCK ADVISORY WRITE 4711 fe:00:12 0 EOF`.
-fn holder(inode: Option<u64>, paths: &Paths) -> String {
-    let unknown = || "an unknown process".to_owned();
-    let Some(inode) = inode else { return unknown() };
-    let Ok(locks) = fs::read_to_string(paths.proc.join("locks")) else { return unknown() };
-    let suffix = format!(":{inode}");
-    for line in locks.lines() {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if let [_, "FLOCK", _, "WRITE", pid, place, ..] = fields.as_slice()
-            && place.ends_with(&suffix)
-        {
-            let comm = fs::read_to_string(paths.proc.join(pid).join("comm")).unwrap_or_default();
-            return format!("process {pid} ({})", crate::model::text::shown(comm.trim()));
-        }
-    }
-    unknown()
+fn timeout(path: &Path, waited: Duration, paths: &Paths) -> LockError {
+    let holders = LockHolders::of(path, paths);
+    LockError::Timeout { path: path.display().to_string(), waited, holders }
 }
 
 #[cfg(test)]

@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 /// Where packages put them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
 
+/// All of them.
+const OURS: &[&str] = &["gpulease", "gpulease-runtime", "gpulease-hook", "gpulease-rocm"];
+
+/// Whether a program of this name is one of them.
+#[must_use]
+pub fn is_of_gpulease(name: &str) -> bool {
+    OURS.contains(&name)
+}
+
 /// Where a program of this name lies if it is beside this one.
 #[must_use]
 pub fn beside(name: &str) -> Option<PathBuf> {

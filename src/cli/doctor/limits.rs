@@ -3,8 +3,8 @@
 
 use super::finding::Findings;
 use super::subject::Subject;
-use crate::claim::sweep::short_id;
 use crate::isolation::dmem;
+use crate::model::id::short_id;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use std::path::Path;

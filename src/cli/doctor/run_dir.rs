@@ -4,13 +4,13 @@ use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
 use crate::claim::{Ground, place};
 use crate::failure::chain;
-use crate::sys::lock::{self, LockError};
+use crate::sys::lock::{self, LockError, LockHolders};
 use crate::sys::mount;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A create holds the lock for about a millisecond; 64 of them at once still less than this.
 const LOCK_DEADLINE: Duration = Duration::from_millis(300);
@@ -168,18 +168,13 @@ fn file_system(dir: &Path, subject: &Subject, found: &mut Findings) {
 fn the_lock(subject: &Subject, found: &mut Findings) {
     let path = subject.config.run_dir.join("lock");
     let error = match lock::probe(&path, LOCK_DEADLINE, &subject.paths) {
-        Ok(_) => return,
+        // Others who hold it as this look did were not in its way. They are in that of starts.
+        Ok(true) => return sharers(&path, subject, found),
+        Ok(false) => return,
         Err(error) => error,
     };
     match &error {
-        LockError::Timeout { holder, .. } => found.fault(
-            "lock-held",
-            format!(
-                "the lock {} is held by {holder}, for longer than a start holds it",
-                quoted(&path)
-            ),
-            format!("find out what it waits for: `fuser -v {}`; starts wait for it", plain(&path)),
-        ),
+        LockError::Timeout { holders, .. } => held(&path, holders, found),
         LockError::Path(error)
             if error.source.kind() == ErrorKind::PermissionDenied && !subject.is_host_root =>
         {
@@ -192,6 +187,33 @@ fn the_lock(subject: &Subject, found: &mut Findings) {
                 "`rm -r --one-file-system {}` while no container starts: it is made anew",
                 plain(&path)
             ),
+        ),
+    }
+}
+
+fn sharers(path: &Path, subject: &Subject, found: &mut Findings) {
+    let start = Instant::now();
+    loop {
+        let holders = LockHolders::of_shared(path, &subject.paths);
+        if holders.foreign().next().is_none() {
+            return;
+        }
+        if start.elapsed() >= LOCK_DEADLINE {
+            return held(path, &holders, found);
+        }
+        std::thread::sleep(LOCK_DEADLINE / 30);
+    }
+}
+
+fn held(path: &Path, holders: &LockHolders, found: &mut Findings) {
+    let message =
+        format!("the lock {} is held by {holders}, for longer than a start holds it", quoted(path));
+    match holders.way_out() {
+        Some(way_out) => found.fault("lock-foreign", message, way_out),
+        None => found.fault(
+            "lock-held",
+            message,
+            format!("find out what it waits for: `fuser -v {}`; starts wait for it", plain(path)),
         ),
     }
 }

@@ -1,7 +1,6 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
 use super::{named, require_root, settled, share, tools_of, users};
-use crate::claim::sweep::short_id;
 use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
@@ -10,6 +9,7 @@ use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::{Fault, cgroup};
 use crate::model::code::Code;
+use crate::model::id::short_id;
 use crate::model::lease::Lease;
 use crate::sys::checked::check_program;
 use crate::sys::failpoint;

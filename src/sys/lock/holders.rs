@@ -1,0 +1,236 @@
+//! Who holds a lock, for the message of one who did not get it.
+//!
+//! The kernel lists locks with the process that took each (`/proc/locks`, proc(5)): for a lock that
+//! was handed down, as a shell's `exec 9<FILE; flock 9` does, that is one which has ended. So the
+//! open files of all processes are asked, too (`/proc/<pid>/fdinfo`), where that tells nothing.
+
+use crate::model::id::{ContainerId, short_id};
+use crate::model::text::shown;
+use crate::paths::Paths;
+use crate::sys::identity::Here;
+use crate::sys::namespaces::inode;
+use crate::sys::{cgroup, kernel_file, proc, programs};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// So many are named; the others are counted.
+const NAMED: usize = 3;
+
+/// As long is looked through open files. Who asks has waited for the lock already.
+const SEARCH: Duration = Duration::from_millis(300);
+
+/// A process that holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LockHolder {
+    /// Its number.
+    pub pid: i32,
+    /// The name of its program.
+    pub program: String,
+    /// Whether that is one of gpulease.
+    pub is_ours: bool,
+    /// The container that it is in, if one.
+    pub container: Option<String>,
+    /// It lets others hold the lock as well who take it so, and gpulease does not.
+    pub is_shared: bool,
+}
+
+impl LockHolder {
+    /// What there is to be ended.
+    fn place(&self) -> String {
+        match &self.container {
+            Some(container) => format!("container {}", shown(container)),
+            None => format!("process {}", self.pid),
+        }
+    }
+}
+
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ({})", self.pid, shown(&self.program))?;
+        if let Some(container) = &self.container {
+            write!(f, " of container {}", shown(container))?;
+        }
+        if self.is_shared { f.write_str(", shared") } else { Ok(()) }
+    }
+}
+
+/// All that hold a lock, as far as can be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockHolders {
+    /// They, by their pids.
+    pub list: Vec<LockHolder>,
+    /// Not all processes are seen from here: this is not the host's pid namespace.
+    pub is_nested: bool,
+}
+
+impl LockHolders {
+    /// Looks who holds a lock on the file at `path`.
+    #[must_use]
+    pub fn of(path: &Path, paths: &Paths) -> Self {
+        let is_nested = !Here::look(paths).is_in_initial_pid_namespace();
+        let Some((file, taken)) = taken(path, paths) else {
+            return Self { list: Vec::new(), is_nested };
+        };
+        let is_there = |pid: &i32| is_alive(*pid, paths);
+        let all = if taken.is_empty() || !taken.keys().all(is_there) {
+            let open = file.opened_by(paths);
+            taken.into_iter().filter(|(pid, _)| is_there(pid)).chain(open).collect()
+        } else {
+            taken
+        };
+        let list = all.into_iter().map(|(pid, is_shared)| describe(pid, is_shared, paths));
+        Self { list: list.collect(), is_nested }
+    }
+
+    /// The same of a lock that may not be held at all, and then no open files are looked through.
+    #[must_use]
+    pub fn of_shared(path: &Path, paths: &Paths) -> Self {
+        match taken(path, paths) {
+            Some((_, taken)) if !taken.is_empty() => Self::of(path, paths),
+            _ => Self::default(),
+        }
+    }
+
+    /// What to do about those that are no programs of gpulease, if there are any.
+    #[must_use]
+    pub fn way_out(&self) -> Option<String> {
+        let all: Vec<String> = self.foreign().take(NAMED).map(LockHolder::place).collect();
+        let who = all.join(" and ");
+        (!all.is_empty()).then(|| {
+            format!(
+                "end {who}: what is no program of gpulease has nothing to lock there, and no \
+                 container with a request starts while it does"
+            )
+        })
+    }
+
+    /// Those that are no programs of gpulease.
+    pub fn foreign(&self) -> impl Iterator<Item = &LockHolder> {
+        self.list.iter().filter(|holder| !holder.is_ours)
+    }
+}
+
+impl fmt::Display for LockHolders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.list.is_empty() {
+            return f.write_str(match self.is_nested {
+                true => "a process that is not seen from this pid namespace",
+                false => "an unknown process",
+            });
+        }
+        for (position, holder) in self.list.iter().take(NAMED).enumerate() {
+            let between = if position == 0 { "" } else { " and " };
+            write!(f, "{between}{holder}")?;
+        }
+        match self.list.len().checked_sub(NAMED) {
+            Some(rest) if rest > 0 => write!(f, " and {rest} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The file, and who has taken a lock on it, by the kernel's list.
+fn taken(path: &Path, paths: &Paths) -> Option<(File, BTreeMap<i32, bool>)> {
+    let metadata = fs::metadata(path).ok()?;
+    let file = File { device: metadata.dev(), inode: metadata.ino() };
+    let locks = fs::read_to_string(paths.proc.join("locks")).ok()?;
+    let taken = file.taken_by(locks.lines());
+    Some((file, taken))
+}
+
+/// A locked file, as the kernel's lists name it: `1: FLOCK ADVISORY WRITE 4711 fe:00:12 0 EOF`.
+struct File {
+    device: u64,
+    inode: u64,
+}
+
+impl File {
+    /// The processes in these lines, and whether each lets others hold the lock as well. Who waits
+    /// for a lock is listed with an arrow.
+    fn taken_by<'a>(&self, lines: impl Iterator<Item = &'a str>) -> BTreeMap<i32, bool> {
+        let found = lines.filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, kind, pid, place, ..] = fields.as_slice() else { return None };
+            self.is(place).then_some((pid.parse().ok()?, *kind == "READ"))
+        });
+        found.collect()
+    }
+
+    /// Some file systems number their devices otherwise there than for stat(2), but not the tmpfs
+    /// that the lock lies on.
+    fn is(&self, place: &str) -> bool {
+        let (major, minor) = (libc::major(self.device), libc::minor(self.device));
+        place == format!("{major:02x}:{minor:02x}:{}", self.inode)
+    }
+
+    /// The processes that have the file open by which a lock on it is held.
+    fn opened_by(&self, paths: &Paths) -> BTreeMap<i32, bool> {
+        let start = Instant::now();
+        let mut found = BTreeMap::new();
+        let processes = fs::read_dir(&paths.proc).into_iter().flatten().flatten();
+        for process in processes.take_while(|_| start.elapsed() < SEARCH) {
+            let Some(pid) = process.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+                continue;
+            };
+            let files = fs::read_dir(process.path().join("fdinfo")).into_iter().flatten().flatten();
+            for file in files {
+                let info = kernel_file::read(&file.path()).unwrap_or_default();
+                let locks = info.lines().filter_map(|line| line.strip_prefix("lock:"));
+                if let Some(is_shared) = self.taken_by(locks).into_values().next() {
+                    found.insert(pid, is_shared);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn is_alive(pid: i32, paths: &Paths) -> bool {
+    pid > 0 && proc::start_of_living(&paths.proc.join(pid.to_string())).is_some()
+}
+
+fn describe(pid: i32, is_shared: bool, paths: &Paths) -> LockHolder {
+    let dir = paths.proc.join(pid.to_string());
+    let name = kernel_file::read(&dir.join("comm")).unwrap_or_default().trim().to_owned();
+    // What a process calls itself is its own affair; which file it executes is not.
+    let exe = fs::read_link(dir.join("exe")).ok();
+    let file = exe.as_deref().and_then(Path::file_name).map(|file| file.to_string_lossy());
+    let file = file.as_deref().map(|file| file.strip_suffix(" (deleted)").unwrap_or(file));
+    LockHolder {
+        pid,
+        is_ours: programs::is_of_gpulease(file.unwrap_or(&name)),
+        program: name,
+        container: container_of(pid, paths),
+        is_shared,
+    }
+}
+
+/// The container that a process is in, by its cgroup: engines name that after their ids, and a
+/// low-level runtime by itself after what it was told. Whether it is in one shows in its mounts.
+fn container_of(pid: i32, paths: &Paths) -> Option<String> {
+    let mounts = |process: &str| inode(&paths.proc.join(process).join("ns/mnt")).ok();
+    let process = pid.to_string();
+    if mounts(&process) == mounts("self") {
+        return None;
+    }
+    let text = kernel_file::read(&paths.proc.join(&process).join("cgroup")).ok()?;
+    let ids = text
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .flat_map(|path| path.rsplit('/').map(|part| part.strip_suffix(".scope").unwrap_or(part)));
+    let mut random = ids.filter_map(|part| ContainerId::new(part.rsplit(['-', ':']).next()?).ok());
+    if let Some(id) = random.find(ContainerId::is_random) {
+        return Some(short_id(id.as_str()).to_owned());
+    }
+    let path = cgroup::of_process(&process, paths).ok()??;
+    let own = cgroup::of_process("self", paths).ok()?;
+    let name = path.file_name()?.to_str()?.to_owned();
+    (own != Some(path)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests;
