@@ -201,6 +201,19 @@ fn the_json_has_four_fields_for_each_check() {
 }
 
 #[test]
+fn every_command_has_the_same_word_for_a_lease() {
+    let node = Node::healthy();
+    node.lease_that_is_over();
+    let (_, checks) = node.doctor();
+    let found = checks.iter().find(|check| check["code"] == "leases-dead").unwrap();
+    let message = found["message"].as_str().unwrap();
+    assert_eq!(
+        message,
+        "1 lease without a live holder (1 over); the next start takes what it holds"
+    );
+}
+
+#[test]
 fn it_works_for_any_user_and_says_what_it_could_not_see() {
     if !nix::unistd::geteuid().is_root() {
         return; // Then all of these tests show it.
@@ -216,7 +229,16 @@ fn it_works_for_any_user_and_says_what_it_could_not_see() {
         asked.env_remove("GPULEASE_CONFIG").uid(65534).gid(65534).output().unwrap()
     };
     // What could not be seen is no fault, and is not called healthy either.
-    assert_eq!(ask("health").status.code(), Some(1));
+    let health = ask("health");
+    let said: serde_json::Value = serde_json::from_slice(&health.stdout).unwrap();
+    assert_eq!(health.status.code(), Some(3), "{said:#}");
+    assert_eq!((&said["health"], said["healthy"].is_null()), (&"unknown".into(), true));
+    // A fault that is seen is one, whatever else is not.
+    node.chmod("run/gpulease", 0o777);
+    let health = ask("health");
+    let said: serde_json::Value = serde_json::from_slice(&health.stdout).unwrap();
+    assert_eq!((health.status.code(), &said["health"]), (Some(1), &"unhealthy".into()), "{said:#}");
+    node.chmod("run/gpulease", 0o755);
     let output = ask("doctor");
     let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = checks["checks"].as_array().unwrap();

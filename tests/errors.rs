@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Instant;
 use support::{Host, STUB, needs_root, ok, stderr};
 
@@ -577,4 +577,23 @@ fn somebody_who_sits_on_the_lock_is_named_in_time() {
     assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
     drop(lock);
     ok(host.create("web"));
+}
+
+#[test]
+fn a_name_that_turns_text_around_is_escaped() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    let name = "\u{202e}gpj.\u{9b}2J";
+    fs::create_dir(host.path(name)).unwrap();
+    let bundle = host.path(name).join("bundle");
+    fs::create_dir_all(bundle.join("config.json")).unwrap();
+    let mut create = host.shim();
+    let output = create.args(["create", "--bundle"]).arg(&bundle).arg("web").output().unwrap();
+    let mut explain = Command::new(support::CLI);
+    explain.arg("--gpulease-config").arg(host.config()).args(["explain", "--bundle"]);
+    let explained = explain.arg(&bundle).output().unwrap();
+    for text in [stderr(&output), stderr(&explained)] {
+        assert!(text.contains("\\u{202e}gpj.\\u{9b}2J"), "{text:?}");
+        assert!(!text.contains('\u{202e}') && !text.contains('\u{9b}'), "{text:?}");
+    }
 }

@@ -111,6 +111,8 @@ fn summary(assessment: &Assessment<'_>) -> String {
         };
     }
     let usable = assessment.reach(|assessed| assessed.is_usable());
+    // So many rows say that they fit, each by itself.
+    let fit = assessment.devices.iter().filter(|assessed| assessed.is_usable()).count();
     let Count::Exactly(count) = assessment.request.count else { return String::new() };
     // On a mixed node the number alone would read wrong: one of each vendor is not two.
     let one_vendor = count > 1
@@ -121,6 +123,11 @@ fn summary(assessment: &Assessment<'_>) -> String {
         asked(assessment.request, Some(count), if one_vendor { " of one vendor" } else { "" });
     match total {
         0 => format!("{count} {asked} asked for, the node has none"),
+        _ if fit > usable => {
+            format!(
+                "{count} {asked} asked for, {fit} of {total} fit, {usable} of them of one vendor"
+            )
+        }
         _ => format!("{count} {asked} asked for, {usable} of {total} can be had"),
     }
 }

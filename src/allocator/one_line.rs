@@ -2,6 +2,7 @@
 
 use super::refusal::{Refusal, Verdict};
 use crate::model::mig::{self, Place};
+use crate::model::text;
 
 /// The most bytes of the line. Engines cut or wrap longer messages, and a cut in the middle
 /// would lose the hint.
@@ -127,10 +128,10 @@ fn cut(text: &str, max: usize) -> String {
     format!("{}{MARK}", text.get(..end).unwrap_or(""))
 }
 
-/// Without line breaks and other control characters, and with [`MISLEADING`] phrases broken up.
-/// Neither makes the line longer.
+/// On one line, and with [`MISLEADING`] phrases broken up. What comes from others in it is escaped
+/// already, so that neither makes it longer.
 fn harmless(line: &str) -> String {
-    let mut line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line = text::one_line(line);
     for phrase in MISLEADING {
         // ASCII lower-casing keeps every byte where it is.
         while let Some(start) = line.to_ascii_lowercase().find(phrase) {

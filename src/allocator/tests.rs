@@ -223,7 +223,13 @@ fn summary_and_hint_say_what_was_asked_and_what_there_is() {
     let summary = |request: &Request| refused(&snapshot, request).summary;
     let nvidia = Request { vendor: Some(Vendor::Nvidia), ..count(2) };
     assert_eq!(summary(&nvidia), "2 NVIDIA devices asked for, 1 of 4 can be had");
-    assert_eq!(summary(&count(2)), "2 devices of one vendor asked for, 1 of 4 can be had");
+    // As many as there are rows that say so, and how many of them go together.
+    assert_eq!(
+        summary(&count(2)),
+        "2 devices of one vendor asked for, 2 of 4 fit, 1 of them of one vendor"
+    );
+    let fits = refused(&snapshot, &count(2)).verdicts.into_iter().filter(|verdict| verdict.fits);
+    assert_eq!(fits.count(), 2);
     assert_eq!(summary(&all()), "all 4 devices asked for, 2 can be had");
     let b200s = Request { model: Some("b200".into()), ..all() };
     assert_eq!(summary(&b200s), "all devices like `b200` asked for, none of 4 matches");

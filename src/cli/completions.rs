@@ -169,5 +169,5 @@ pub(super) fn completions(shell: Shell) -> Answer {
         }
     };
     let json = json!({ "shell": shell.name(), "script": script });
-    Answer::new(script, json)
+    Answer::file(script, json)
 }

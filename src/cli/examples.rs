@@ -137,8 +137,9 @@ Examples:
   gpulease doctor --json | jq -r '.checks[] | select(.level == \"fault\") | .fix'";
 
 pub(super) const HEALTH_AFTER: &str = "\
-Exits with 0 if it is healthy, else with 1; `gpulease doctor` says more. What
-cannot be looked at, as by another user than root, is not called healthy.
+Exits with 0 if it is healthy, with 1 if it is unhealthy, and with 3 if that is
+unknown, because something cannot be looked at, as by another user than root;
+`gpulease doctor` says more.
 
 Examples:
   gpulease health

@@ -312,7 +312,7 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
         text.push_str(&words::wrapped("hint: ", &refusal.hint).replacen("hint:", &word, 1));
     }
     let json = json!({ "request": shown_request::json(request), "refusal": refusal });
-    Answer { text, json, status: refusal.code.exit_status() }
+    Answer { status: refusal.code.exit_status(), ..Answer::new(text, json) }
 }
 
 /// A row for each device that was asked for; the others are counted, by their reasons.

@@ -3,6 +3,7 @@
 use super::args::Color;
 use super::words;
 use crate::failure::Failure;
+use crate::model::text::{is_unsafe, one_line, shown_lines};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -17,12 +18,19 @@ pub(super) struct Answer {
     pub(super) json: Value,
     /// The exit status: other than 0 where the answer is no.
     pub(super) status: u8,
+    /// The text is a file for another program, which is written as it is.
+    pub(super) is_file: bool,
 }
 
 impl Answer {
     /// A yes.
     pub(super) const fn new(text: String, json: Value) -> Self {
-        Self { text, json, status: 0 }
+        Self { text, json, status: 0, is_file: false }
+    }
+
+    /// A yes that is a file for another program.
+    pub(super) const fn file(text: String, json: Value) -> Self {
+        Self { text, json, status: 0, is_file: true }
     }
 }
 
@@ -132,16 +140,41 @@ impl Output {
 
     /// Writes the answer.
     pub(super) fn answer(&self, answer: &Answer) -> ExitCode {
-        let text = if self.json { pretty(&answer.json) } else { answer.text.clone() };
+        let text = match (self.json, answer.is_file) {
+            (true, _) => pretty(&answer.json),
+            (false, true) => answer.text.clone(),
+            (false, false) => self.safe(&answer.text),
+        };
         match print(&text) {
             Ok(()) => answer.status.into(),
             Err(error) => exit(Err(error)),
         }
     }
 
+    /// `text` with whatever a terminal would obey escaped, save the colours that it may have of us.
+    fn safe(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(ESCAPE).filter(|_| self.color) {
+            let (before, from) = rest.split_at(at);
+            out.push_str(&shown_lines(before));
+            let own = PAINTS.iter().find(|sequence| from.starts_with(**sequence));
+            let length = own.map_or(ESCAPE.len_utf8(), |sequence| sequence.len());
+            let (sequence, after) = from.split_at(length);
+            match own {
+                Some(_) => out.push_str(sequence),
+                None => out.push_str(&shown_lines(sequence)),
+            }
+            rest = after;
+        }
+        out.push_str(&shown_lines(rest));
+        out
+    }
+
     /// Says why not: on stderr for people, on stdout too for programs that asked for JSON.
     pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
-        let Failure { code, message, hint } = &in_parts(failure);
+        let Failure { code, message, hint } = in_parts(failure);
+        let (message, hint) = (&one_line(&message), &hint.as_deref().map(one_line));
         let line = |paint, word: &str, what: &str| {
             let text = words::line(self.error_is_terminal, &format!("{word} "), what);
             text.replacen(word, &painted(self.error_color, paint, word), 1)
@@ -169,12 +202,28 @@ fn in_parts(failure: &Failure) -> Failure {
     Failure { message: message.to_owned(), hint, ..failure.clone() }
 }
 
+const ESCAPE: char = '\u{1b}';
+
+/// What [`painted`] puts before a text and behind it.
+const PAINTS: [&str; 5] = ["\u{1b}[1m", "\u{1b}[1;31m", "\u{1b}[33m", "\u{1b}[36m", "\u{1b}[0m"];
+
 fn painted(color: bool, paint: Paint, text: &str) -> String {
     if color { format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()) } else { text.to_owned() }
 }
 
+/// JSON escapes the controls of ASCII alone; the others are written as it would write them, so that
+/// a program reads what there is.
 fn pretty(json: &Value) -> String {
-    format!("{json:#}\n")
+    let mut out = String::new();
+    for c in format!("{json:#}\n").chars() {
+        if is_unsafe(c) && c != '\n' {
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -188,7 +237,7 @@ pub(super) fn raw(answer: &Result<String, String>) -> ExitCode {
     match answer {
         Ok(text) => exit(print(text)),
         Err(why) => {
-            let _ = writeln!(io::stderr(), "gpulease: {why}");
+            let _ = writeln!(io::stderr(), "gpulease: {}", one_line(why));
             ExitCode::FAILURE
         }
     }
@@ -218,6 +267,34 @@ mod tests {
         assert_eq!(of(&["--color", "never", "leases"]).color, Color::Never);
         assert_eq!(of(&["leases", "--color=always"]).color, Color::Always);
         assert_eq!(of(&["--color", "pink"]).color, Color::Auto);
+    }
+
+    #[test]
+    fn only_our_own_colours_reach_a_terminal() {
+        let plain = Output::of_width(None);
+        let colored = Output { color: true, ..Output::of_width(None) };
+        let painted = colored.paint(Paint::Red, "refused:");
+        for paint in [Paint::Bold, Paint::Red, Paint::Yellow, Paint::Cyan] {
+            let text = colored.paint(paint, "x");
+            assert_eq!(colored.safe(&text), text, "{paint:?}");
+        }
+        let text = format!("{painted} `/a/\u{202e}b\u{1b}[2J`\n\tend\u{9b}\n");
+        let escaped = "`/a/\\u{202e}b\\u{1b}[2J`\n\tend\\u{9b}\n";
+        assert_eq!(colored.safe(&text), format!("{painted} {escaped}"));
+        assert_eq!(
+            plain.safe(&text),
+            format!("\\u{{1b}}[1;31mrefused:\\u{{1b}}[0m {escaped}"),
+            "there are none where there is to be no colour"
+        );
+    }
+
+    #[test]
+    fn json_is_safe_to_show_and_reads_as_it_was() {
+        let json = json!({ "a": "/x/\u{202e}\u{1b}\u{9b}\u{e0041}\n", "b": ["ü", "…"] });
+        let text = pretty(&json);
+        assert!(text.chars().all(|c| c == '\n' || !is_unsafe(c)), "{text}");
+        assert!(text.contains("\\u202e") && text.contains("ü"), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::claim::release::Outcome;
 use crate::claim::{self, Ground, bind, release};
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::model::text;
 use crate::paths::Paths;
 use crate::runtime::report::one_line;
 use crate::runtime::share;
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            let _ = writeln!(io::stderr(), "gpulease-hook: {error}");
+            let _ = writeln!(io::stderr(), "gpulease-hook: {}", text::shown_lines(&error));
             // Another version's arguments, after an upgrade under running containers.
             return if is_poststop { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }

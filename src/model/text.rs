@@ -3,21 +3,13 @@
 /// The most characters of an untrusted value that a message repeats.
 pub const SHOWN_CHARS: usize = 80;
 
-/// Makes `text` safe to show: control, bidirectional and zero-width characters are written as
+/// Makes `text` safe to show: control, bidirectional and other format characters are written as
 /// escapes (sudo's CVE-2023-28486 was their absence), and long text is cut.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(SHOWN_CHARS * 2));
-    for (count, c) in text.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            out.push('…');
-            break;
-        }
-        if is_unsafe(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
+    let mut out = escaped(text.chars().take(SHOWN_CHARS), &[]);
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        out.push('…');
     }
     out
 }
@@ -26,15 +18,26 @@ pub fn shown(text: &str) -> String {
 #[must_use]
 pub fn shown_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().take(600).map(|c| if is_unsafe(c) { ' ' } else { c }).collect()
+    escaped(line.chars().take(600), &[])
 }
 
 /// All lines of `text`, made safe as by [`shown`], but whole; tabs are kept.
 #[must_use]
 pub fn shown_lines(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) && !matches!(c, '\n' | '\t') {
+    escaped(text.chars(), &['\n', '\t'])
+}
+
+/// A whole message on one line, made safe as by [`shown`]: what is said last, whatever went into it.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let blank = |c: char| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
+    escaped(text.chars().map(blank), &[])
+}
+
+fn escaped(text: impl Iterator<Item = char>, kept: &[char]) -> String {
+    let mut out = String::new();
+    for c in text {
+        if is_unsafe(c) && !kept.contains(&c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -43,11 +46,18 @@ pub fn shown_lines(text: &str) -> String {
     out
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a terminal, or who reads there, may take a character for something else than itself: the
+/// controls, the separators of lines and paragraphs, and all that Unicode 16 calls format (Cf).
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -58,6 +68,16 @@ mod tests {
     fn controls_are_escaped_and_plain_text_is_kept() {
         assert_eq!(shown("train-7 ü"), "train-7 ü");
         assert_eq!(shown("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_went_into_it() {
+        assert_eq!(one_line("a\nb\tc"), "a b c");
+        for c in ['\u{1b}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200d}', '\u{e0041}', '\0'] {
+            let text = one_line(&format!("`/x/{c}y`"));
+            assert_eq!(text, format!("`/x/{}y`", c.escape_default()));
+            assert_eq!(one_line(&text), text, "once is enough");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use super::args::Invocation;
 use crate::failure::Failure;
+use crate::model::text;
 use crate::sys::clock;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -46,7 +47,7 @@ const MISREAD: &[(&str, &str)] = &[
 ];
 
 fn sober(line: &str) -> String {
-    let mut line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line = text::one_line(line);
     for (word, instead) in MISREAD {
         while let Some(at) = line.to_ascii_lowercase().find(word) {
             line.replace_range(at..at + word.len(), instead);
@@ -110,6 +111,15 @@ mod tests {
             line,
             "gpulease: bad-bundle: cannot read `/x`: there is no such path (os error 2) or access was denied; hint: h"
         );
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let text = "cannot read `/tmp/\u{202e}gpj\u{1b}[2J`\u{9b}";
+        let line = one_line(&Failure::new(Code::BadBundle, text).hint("see \u{2066}x"));
+        let expected = "gpulease: bad-bundle: cannot read `/tmp/\\u{202e}gpj\\u{1b}[2J`\\u{9b}; \
+                        hint: see \\u{2066}x";
+        assert_eq!(line, expected);
     }
 
     #[test]

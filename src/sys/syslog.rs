@@ -1,5 +1,6 @@
 //! One line to the system's log, for a program whose stderr nobody keeps.
 
+use crate::model::text;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
@@ -33,7 +34,7 @@ fn send(socket: &Path, priority: u8, tag: &str, line: &str) {
 }
 
 fn message(priority: u8, tag: &str, line: &str) -> String {
-    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = text::one_line(line);
     let mut text = format!("<{priority}>{tag}[{}]: {line}", std::process::id());
     let mut end = text.len().min(MAX_BYTES);
     while !text.is_char_boundary(end) {
@@ -51,7 +52,7 @@ mod tests {
     fn a_message_is_one_bounded_line() {
         let text = message(ERROR, "gpulease-hook", "a\nb\0c\u{1b}[31m");
         let pid = std::process::id();
-        assert_eq!(text, format!("<27>gpulease-hook[{pid}]: a b c [31m"));
+        assert_eq!(text, format!("<27>gpulease-hook[{pid}]: a b{}c{}[31m", r"\u{0}", r"\u{1b}"));
         let long = message(WARNING, "t", &"ü".repeat(5000));
         assert!(long.len() <= MAX_BYTES && long.ends_with('ü'));
     }

@@ -61,7 +61,7 @@ fn no_file_makes_it_panic_or_hang() {
             assert!(status == 0 || status == 1, "{name} {kind}: {status}");
             assert!(checks.len() > 5, "{name} {kind}: {checks:#?}");
             let (status, _) = node.health();
-            assert!(status == 0 || status == 1, "{name} {kind}: {status}");
+            assert!(matches!(status, 0 | 1 | 3), "{name} {kind}: {status}");
             // Generous: the machine may be busy. A hang would be for good.
             assert!(
                 start.elapsed() < Duration::from_secs(8),

@@ -74,7 +74,7 @@ fn generate(context: &Context, wish: &Generate, output: &Output) -> Result<Answe
         let text = specs.iter().map(|(_, spec)| written(spec, wish.format.unwrap_or(Format::Yaml)));
         let text = text.collect::<Result<String, Failure>>()?;
         let values: Vec<Value> = specs.iter().map(|(_, spec)| value(spec)).collect();
-        return Ok(Answer::new(text, json!({ "specs": values })));
+        return Ok(Answer::file(text, json!({ "specs": values })));
     }
     let mut text = String::new();
     let mut files = Vec::new();

@@ -1,6 +1,6 @@
 //! What a check found.
 
-use crate::model::text::shown_line;
+use crate::model::text::one_line;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -112,10 +112,4 @@ pub(super) fn quoted(path: &Path) -> String {
 /// A path in a command.
 pub(super) fn plain(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// A text on one line, without characters that a terminal obeys: whatever a path or another
-/// program's file brought into it.
-fn one_line(text: &str) -> String {
-    shown_line(&text.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>())
 }

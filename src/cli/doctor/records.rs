@@ -106,9 +106,10 @@ fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
         found.note(
             "leases-dead",
             format!(
-                "{} without a live holder ({}); the next start takes what they hold",
+                "{} without a live holder ({}); the next start takes what {}",
                 words::count(dead + over, "lease"),
-                free.join(", ")
+                free.join(", "),
+                if dead + over == 1 { "it holds" } else { "they hold" }
             ),
             "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends one",
         );

@@ -28,22 +28,70 @@ pub(super) fn doctor(found: &Findings, verbose: bool, output: &Output) -> Answer
     Answer { status: status(found), ..Answer::new(text, json) }
 }
 
+/// What is said of a node's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    Unhealthy,
+    /// Nothing wrong was seen, and not all could be looked at.
+    Unknown,
+}
+
+impl Health {
+    fn of(found: &Findings) -> Self {
+        let is_unseen = |finding: &Finding| finding.code == UNCHECKED;
+        if found.count(Level::Fault) > 0 {
+            Self::Unhealthy
+        } else if found.list.iter().any(is_unseen) {
+            Self::Unknown
+        } else {
+            Self::Healthy
+        }
+    }
+
+    /// The spelling in text and JSON.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Never changes. 2 stands for wrong arguments, as with every command.
+    const fn exit_status(self) -> u8 {
+        match self {
+            Self::Healthy => 0,
+            Self::Unhealthy => 1,
+            Self::Unknown => 3,
+        }
+    }
+}
+
 pub(super) fn health(found: &Findings, subject: &Subject, output: &Output) -> Answer {
-    let faults: Vec<String> = found
-        .list
-        .iter()
-        // What could not be looked at cannot be called healthy.
-        .filter(|finding| finding.level == Level::Fault || finding.code == UNCHECKED)
-        .map(|finding| format!("{}: {}", finding.code, finding.message))
-        .collect();
-    let text = if faults.is_empty() {
-        format!("healthy: {}\n", shown(&plain(&subject.config.run_dir)))
-    } else {
-        let what = format!("{}; see `gpulease doctor`", faults.join("; "));
-        output.line(Paint::Red, "unhealthy:", &what)
+    let health = Health::of(found);
+    let counts = |finding: &&Finding| match health {
+        Health::Unknown => finding.code == UNCHECKED,
+        Health::Healthy | Health::Unhealthy => finding.level == Level::Fault,
     };
-    let json = json!({ "healthy": faults.is_empty(), "checks": checks(found) });
-    Answer { status: u8::from(!faults.is_empty()), ..Answer::new(text, json) }
+    let counted = found.list.iter().filter(counts);
+    let reasons: Vec<String> =
+        counted.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
+    let text = match health {
+        Health::Healthy => format!("healthy: {}\n", shown(&plain(&subject.config.run_dir))),
+        Health::Unhealthy | Health::Unknown => {
+            let paint = if health == Health::Unknown { Paint::Yellow } else { Paint::Red };
+            let what = format!("{}; see `gpulease doctor`", reasons.join("; "));
+            output.line(paint, &format!("{}:", health.as_str()), &what)
+        }
+    };
+    let healthy = (health != Health::Unknown).then_some(health == Health::Healthy);
+    let json = json!({
+        "health": health.as_str(),
+        "healthy": healthy,
+        "checks": checks(found),
+    });
+    Answer { status: health.exit_status(), ..Answer::new(text, json) }
 }
 
 fn status(found: &Findings) -> u8 {
