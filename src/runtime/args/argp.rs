@@ -1,6 +1,7 @@
 //! crun's command line: argp(3) of glibc, in the order of the words. Long options may be abbreviated,
 //! letters joined (`-db/DIR`), and options end at the first word that is none.
 
+use super::Verb;
 use super::reading::{Guess, Said, Stop, Word};
 use super::table::{Opt, Options, Takes};
 use crate::runtime::lowlevel::Kind;
@@ -13,7 +14,10 @@ pub(super) fn read(words: &[Word<'_>], said: &mut Said, guess: &mut Guess) -> Re
     said.set_verb(*verb);
     let own = Options::of(Kind::Crun, said.verb, verb.bytes);
     let positional = options(words, own, said, guess)?;
-    said.set_positional(positional)
+    said.set_positional(positional)?;
+    // Without a file the process is in the words.
+    let has_command = positional.len() > 1 || said.process.is_some();
+    if said.verb == Verb::Exec && !has_command { Err(Stop::Wrong) } else { Ok(()) }
 }
 
 /// Takes the options in; gives the words behind them.

@@ -47,6 +47,11 @@ pub(super) fn read(
     } else {
         flags(&reordered(words, flavor), place, said, guess)?
     };
+    // An option that the version does not have may then be the container: its name is allowed to
+    // begin with `-`.
+    if positional.is_empty() && words.iter().any(|word| word.bytes == b"--") {
+        return Err(Stop::unclear(*verb, "has no container but words behind `--`"));
+    }
     said.set_positional(&positional)
 }
 

@@ -303,34 +303,34 @@ impl Invocation {
 
     /// Every word that could be the container.
     pub(super) fn likely_ids(&self) -> impl Iterator<Item = &str> {
-        let words = self.forwarded.iter().filter_map(|word| word.to_str());
-        words.filter(|word| !word.starts_with('-'))
+        self.forwarded.iter().filter_map(|word| word.to_str()).map(str::trim)
     }
 
-    /// The values of an option in every way in which a runtime could read them.
+    /// The values of an option in every way in which a runtime could read them. One that is not in
+    /// the word of its option may be any other, since runc puts words in another order.
     fn likely(&self, name: &str, letter: u8) -> Vec<PathBuf> {
-        let mut likely = Vec::new();
-        let mut words = self.forwarded.iter().map(|word| word.as_bytes().trim_ascii()).peekable();
-        while let Some(word) = words.next() {
-            let Some(option) = word.strip_prefix(b"-") else { continue };
-            let mut push = |value: &[u8]| likely.push(PathBuf::from(OsStr::from_bytes(value)));
-            let long = option.strip_prefix(b"-").unwrap_or(option);
-            let mut parts = long.splitn(2, |byte| *byte == b'=');
+        let words = self.forwarded.iter().map(|word| word.as_bytes());
+        let words: Vec<&[u8]> = words.flat_map(|word| [word, word.trim_ascii()]).collect();
+        let mut likely: Vec<&[u8]> = Vec::new();
+        let mut is_there = false;
+        for option in words.iter().filter_map(|word| word.strip_prefix(b"-")) {
+            let long = option.strip_prefix(b"-");
+            let mut parts = long.unwrap_or(option).splitn(2, |byte| *byte == b'=');
             let begin = parts.next().unwrap_or_default();
             if !begin.is_empty() && name.as_bytes().starts_with(begin) {
-                parts.next().into_iter().chain(words.peek().copied()).for_each(&mut push);
+                is_there = true;
+                likely.extend(parts.next());
             }
-            if let Some(at) = option
-                .iter()
-                .position(|byte| *byte == letter)
-                .filter(|_| option.first() != Some(&b'-'))
-            {
-                let rest = option.get(at + 1..).unwrap_or_default();
-                push(rest);
-                words.peek().copied().into_iter().for_each(&mut push);
+            let letters = option.iter().enumerate().filter(|_| long.is_none());
+            for (at, _) in letters.filter(|(_, byte)| **byte == letter) {
+                is_there = true;
+                likely.extend(option.get(at + 1..));
             }
         }
-        likely.retain(|path| !path.as_os_str().is_empty());
-        likely
+        if is_there {
+            likely.extend(&words);
+        }
+        likely.retain(|value| !value.is_empty());
+        likely.into_iter().map(|value| PathBuf::from(OsStr::from_bytes(value))).collect()
     }
 }

@@ -180,7 +180,7 @@ impl Said {
         let fits = match self.verb {
             _ if self.help => true,
             Verb::Create | Verb::Run | Verb::Restore | Verb::Delete => words.len() == 1,
-            Verb::Exec => words.len() >= if self.process.is_some() { 1 } else { 2 },
+            Verb::Exec => !words.is_empty(),
             _ => true,
         };
         if fits { Ok(()) } else { Err(Stop::Wrong) }

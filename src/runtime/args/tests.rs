@@ -1,4 +1,5 @@
 use super::*;
+use proptest::strategy::Strategy;
 
 fn words(line: &str) -> Words {
     parse(line.split_whitespace().map(OsString::from))
@@ -117,7 +118,7 @@ fn what_the_runtime_refuses_is_left_to_it() {
         "run c -- --bundle /x",
         "run --bundle",
         "run ---bundle=/x c",
-        "exec c",
+        "exec",
     ] {
         assert_eq!(runc(line).certainty, Certainty::Wrong, "{line}");
     }
@@ -158,6 +159,8 @@ fn unknown_options_are_tried_out() {
         // Nothing hangs on it here.
         assert_eq!(call("state --new c").verb, Verb::Other);
     }
+    // Debian's runc makes a container of the name `--new` of this.
+    assert!(matches!(runc("run --new --detach --").certainty, Certainty::Unsure(_)));
     let ambiguous = crun("run --con x -b /x c");
     assert!(matches!(&ambiguous.certainty, Certainty::Unsure(why) if why.contains("`--con`")));
 }
@@ -251,4 +254,78 @@ fn cruns_log_need_be_no_file() {
     assert_eq!(log("--log /x state c"), Some("/x".into()));
     assert_eq!(log("--log journald:c state c"), None);
     assert_eq!(runc("--log file:/x state c").log, Some("file:/x".into()));
+}
+
+proptest::proptest! {
+    /// Whatever a version of a runtime takes for them is among what is looked at in doubt.
+    #[test]
+    fn what_is_meant_is_among_what_may_be(line in line()) {
+        let words = parse(line.iter().map(OsString::from));
+        let all = Word::all(&words.forwarded);
+        let call = words.read(Kind::Runc);
+        let mut readings = Readings::default();
+        readings.of(|said, guess| argp::read(&all, said, guess));
+        for flavor in go::FLAVORS {
+            readings.of(|said, guess| go::read(&all, flavor, said, guess));
+        }
+        for said in readings.valid {
+            match said.deed() {
+                Verb::Create | Verb::Run | Verb::Restore => {
+                    let bundle = said.bundle.unwrap_or_default();
+                    assert!(call.likely_bundles().contains(&bundle), "{line:?}: {bundle:?}");
+                    let config = said.config.map(|given| given.path);
+                    let likely = call.likely_configs();
+                    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+                    assert!(config.is_none_or(|path| is_empty(&path) || likely.contains(&path)), "{line:?}");
+                }
+                Verb::Exec => {
+                    let process = said.process.filter(|given| !given.path.as_os_str().is_empty());
+                    assert!(process.is_none() || call.may_have_process(), "{line:?}");
+                    let id = said.id.unwrap_or_default();
+                    let id = id.to_str().unwrap().trim();
+                    assert!(id.is_empty() || call.likely_ids().any(|likely| likely == id), "{line:?}");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn line() -> impl Strategy<Value = Vec<String>> {
+    const WORDS: &[&str] = &[
+        "--root",
+        "--debug",
+        "run",
+        "create",
+        "exec",
+        "c",
+        "--",
+        "-",
+        "",
+        "-b",
+        "-b/x",
+        "--bundle",
+        "--bundle=/x",
+        "--bund",
+        "-bundle=/x",
+        " --bundle=/x ",
+        "-db",
+        "--config",
+        "-f/x",
+        "--conf=/x",
+        "-p",
+        "-p/x",
+        "-tp",
+        "--process",
+        "-process=/x",
+        "--new",
+        "--new=1",
+        "-e",
+        "--detach",
+        "-d",
+        "/x",
+        "--help=false",
+    ];
+    proptest::collection::vec(proptest::sample::select(WORDS), 0..9)
+        .prop_map(|words| words.into_iter().map(str::to_owned).collect())
 }
