@@ -65,7 +65,10 @@ fn moved(subject: &Subject, found: &mut Findings) {
         Err(error) => found.warning(
             "run-dir-unknown",
             format!("where leases were granted before cannot be told: {}", chain(&error)),
-            format!("`rm -r {}` while no container holds a GPU", plain(&paths.var.join("run_dir"))),
+            format!(
+                "`rm -r --one-file-system {}` while no container holds a GPU",
+                plain(&paths.var.join("run_dir"))
+            ),
         ),
     }
 }
