@@ -40,13 +40,12 @@ pub(super) enum Way {
 impl Bundle {
     /// From `--bundle`, or the current directory, as runc takes it.
     pub(super) fn of(call: &Invocation, kind: Kind) -> Result<Self, Failure> {
-        let cwd = current_dir()?;
-        let dir = within(&cwd, call.bundle.as_deref().unwrap_or(Path::new("")));
+        let dir = absolute(call.bundle.as_deref().unwrap_or(Path::new("")))?;
         // crun takes this one name for that of the bundle's own.
         let is_own = |given: &Given| kind == Kind::Crun && given.path == Path::new(CONFIG);
         let given = call.config_file.clone().filter(|given| !is_own(given));
         let config = match &given {
-            Some(given) => within(&cwd, &given.path),
+            Some(given) => absolute(&given.path)?,
             None => dir.join(CONFIG),
         };
         Ok(Self { dir, config, given })
@@ -65,30 +64,31 @@ impl Bundle {
     }
 
     /// Every configuration that could be meant, if that is not certain.
-    pub(super) fn likely(call: &Invocation) -> Result<Vec<PathBuf>, Failure> {
-        let cwd = current_dir()?;
-        let dirs: Vec<_> = call.likely_bundles().iter().map(|dir| within(&cwd, dir)).collect();
+    pub(super) fn likely(call: &Invocation) -> Vec<PathBuf> {
+        let bundles = call.likely_bundles();
+        // Without a current directory no path that begins there means anything.
+        let dirs = bundles.iter().filter_map(|dir| absolute(dir).ok()).collect::<Vec<_>>();
         let mut likely: Vec<_> = dirs.iter().map(|dir| dir.join(CONFIG)).collect();
         for config in call.likely_configs() {
-            likely.push(within(&cwd, &config));
+            likely.extend(absolute(&config));
             likely.extend(dirs.iter().map(|dir| dir.join(&config)));
         }
-        Ok(likely)
+        likely
     }
 }
 
 /// The name of a bundle's own configuration.
 const CONFIG: &str = "config.json";
 
-fn current_dir() -> Result<PathBuf, Failure> {
-    std::env::current_dir().map_err(|error| {
+/// A path as it is from the current directory; an empty one is that directory.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    let cwd = std::env::current_dir().map_err(|error| {
         Failure::new(Code::BadBundle, format!("cannot tell the current directory: {error}"))
-    })
-}
-
-/// A path as it is from `cwd`; an empty one is `cwd`.
-fn within(cwd: &Path, path: &Path) -> PathBuf {
-    if path.as_os_str().is_empty() { cwd.to_owned() } else { cwd.join(path) }
+    })?;
+    Ok(if path.as_os_str().is_empty() { cwd } else { cwd.join(path) })
 }
 
 /// Reads a file that the caller named, whatever it is, but no more than a sane one has: all of a

@@ -58,7 +58,7 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
 
 /// It is not certain which container is meant: then it must be none that has to do with GPUs.
 fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
-    for config in Bundle::likely(&shim.call)? {
+    for config in Bundle::likely(&shim.call) {
         if !fs::metadata(&config).is_ok_and(|found| !found.is_dir()) {
             continue;
         }

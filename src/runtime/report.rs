@@ -6,7 +6,7 @@ use super::args::Invocation;
 use crate::failure::Failure;
 use crate::model::text;
 use crate::sys::clock;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -92,7 +92,8 @@ fn write_log(log: &Path, json: bool, message: &str) -> io::Result<()> {
     options.append(true).create(true).mode(0o644);
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
     let mut file = options.open(log)?;
-    if json && log.file_name().is_some_and(|name| name == PODMANS_LOG) {
+    let is_podmans = log.file_name().is_some_and(|name| name == PODMANS_LOG);
+    if json && is_podmans && fs::symlink_metadata(log)?.is_file() {
         file.set_len(0)?;
     }
     writeln!(file, "{entry}")

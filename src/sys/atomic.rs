@@ -30,11 +30,7 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), 
 /// # Errors
 /// As [`replace`].
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
-    let old = fs::symlink_metadata(path).map_err(PathError::new("read", path))?;
-    if !old.is_file() {
-        let error = std::io::Error::other("it is not a regular file");
-        return Err(PathError::new("write", path)(error));
-    }
+    check_is_file(path)?;
     keeping_owner(path, bytes, Durability::Renamed, |_| Ok(()))
 }
 
@@ -82,14 +78,25 @@ fn keeping_owner(
     })
 }
 
-/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut.
+/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut. What is no regular
+/// file, `/dev/stdout` for instance, is not replaced by one.
 ///
 /// # Errors
 /// As [`replace`].
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
+    check_is_file(path)?;
     // The umask may have taken bits away.
     let adjust = |file: &File| file.set_permissions(Permissions::from_mode(mode));
     write_beside(path, bytes, Durability::Synced, 0o600, adjust)
+}
+
+/// Whether what lies at a path that others chose, if anything does, may be replaced by a file.
+fn check_is_file(path: &Path) -> Result<(), PathError> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(PathError::new("write", path)(error));
+    }
+    Ok(())
 }
 
 fn write_beside(
@@ -188,8 +195,11 @@ mod tests {
         let (target, link) = (dir.path().join("file"), dir.path().join("link"));
         fs::write(&target, "old").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        let error = replace_keeping_owner(&link, b"new").unwrap_err();
-        assert!(error.to_string().contains("cannot write"), "{error}");
+        let edited = replace_keeping_owner(&link, b"new").unwrap_err();
+        let made = create(&link, b"new", 0o644).unwrap_err();
+        for error in [edited, made] {
+            assert_eq!(error.source.to_string(), "it is not a regular file");
+        }
         assert_eq!(fs::read_link(&link).unwrap(), target);
         assert_eq!(fs::read(&target).unwrap(), b"old");
     }
