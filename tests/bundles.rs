@@ -41,6 +41,8 @@ mod opened;
 mod shapes;
 #[path = "bundles/share.rs"]
 mod share;
+#[path = "bundles/spellings.rs"]
+mod spellings;
 #[path = "bundles/untouched.rs"]
 mod untouched;
 #[path = "bundles/userns.rs"]
@@ -93,6 +95,7 @@ everywhere! {
     share::a_hook_that_fails_leaves_no_daemon,
     share::a_shim_killed_after_its_daemon_came_leaves_none_to_the_next,
     share::masks_of_compute_units_do_not_overlap,
+    spellings::no_spelling_opens_what_another_one_holds,
     untouched::a_container_without_request_is_as_it_was,
     untouched::a_broken_gpulease_stops_only_who_asks,
     userns::a_host_group_is_only_given_where_it_is_mapped,

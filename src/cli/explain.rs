@@ -17,6 +17,7 @@ use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
+use crate::runtime::in_doubt::refusal;
 use crate::runtime::nodes::of_devices;
 use crate::runtime::permit::{confines, permit};
 use crate::runtime::userns;
@@ -88,6 +89,9 @@ pub(super) fn explain(
     let Some(request) = request::parse(&input, &context.config.policy)? else {
         return Ok(no_request(&facts));
     };
+    if let Some(doubt) = &facts.doubt {
+        return Err(refusal(doubt));
+    }
     let node = context.inventory()?.node;
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;

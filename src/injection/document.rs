@@ -1,15 +1,15 @@
 //! A JSON document that is edited in place and otherwise left as it is.
 //!
 //! The tree is a [`serde_json::Value`] with the order of keys and the spelling of numbers kept,
-//! because a round trip through typed structs loses what those do not know (DESIGN.md §9). Of a
-//! key that occurs twice the last value counts. (The runtimes' parsers may see it otherwise: Go's
-//! merges two objects, and takes a key in any case. No engine writes such a document.) Numbers are
-//! kept by an object with a private key inside serde_json; a document that has that key itself
-//! (`$serde_json::private::…`) does not parse, or has a number in that object's place, which an
-//! edit there refuses.
+//! because a round trip through typed structs loses what those do not know. Of a key that occurs
+//! twice the last value counts; a spec that has such a key where it is read is not edited (see
+//! [`super::Doubt`]). Numbers are kept by an object with a private key inside serde_json; a document
+//! that has that key itself (`$serde_json::private::…`) does not parse, or has a number in that
+//! object's place, which an edit there refuses.
 //!
 //! The seccomp profile, most of the text and never edited, is not in the tree: see `Aside`.
 
+use super::doubt::folds;
 use super::skim;
 use crate::model::text::shown;
 use serde_json::{Map, Value, to_vec, to_vec_pretty};
@@ -34,6 +34,14 @@ pub enum DocumentError {
         expected: Kind,
         /// What is there.
         found: Kind,
+    },
+    /// A key that some runtimes take for another one.
+    #[error("the key `{key}` is `{meant}` to some runtimes")]
+    Spelling {
+        /// The key, safe to show.
+        key: String,
+        /// As the specification spells it.
+        meant: &'static str,
     },
     /// A request of ours that is not a string.
     #[error("annotation `{key}` must be a string")]
@@ -193,6 +201,15 @@ impl Document {
             *place = value;
         }
         root
+    }
+
+    /// Refuses a member of the root that some runtimes take for this one.
+    pub(super) fn refuse_other_spellings(&self, meant: &'static str) -> Result<(), DocumentError> {
+        let mut keys = self.root.as_object().into_iter().flat_map(Map::keys);
+        match keys.find(|key| *key != meant && folds(key, meant)) {
+            Some(key) => Err(DocumentError::Spelling { key: shown(key), meant }),
+            None => Ok(()),
+        }
     }
 
     pub(super) const fn root_mut(&mut self) -> &mut Value {

@@ -5,6 +5,7 @@
 //! request of ours is written so that it cannot be understood.
 
 use super::document::DocumentError;
+use super::doubt::{Doubt, Reader, Reading, repaired};
 use super::lenient::Object;
 use super::rules::Rules;
 use super::spec_reader::Spec;
@@ -13,7 +14,10 @@ use super::types::SpecMount;
 use super::vendor_hook::VendorHooks;
 use super::{HOOK_NAME, file_name};
 use crate::model::id::Nonce;
+use crate::model::text::shown;
+use serde::de::DeserializeSeed;
 use std::collections::BTreeMap;
+use std::iter;
 
 /// A device node that is already in the spec (config-linux.md, "Devices"). Its path is the one
 /// in the container: `--device /dev/nvidia0:/dev/x` shows the GPU only in the numbers.
@@ -115,9 +119,19 @@ pub struct Facts {
     /// Devices that are named to a vendor's runtime in other ways than by variables and the hook.
     /// It is for the shim to look for them, where there is such a runtime.
     pub named: Vec<String>,
+    /// The spec can be read in more than one way. These facts are then of the reading that merges,
+    /// and hold what any part of it says.
+    pub doubt: Option<Doubt>,
+    /// The facts of the other reading, if there is a doubt.
+    pub second: Option<Box<Self>>,
 }
 
 impl Facts {
+    /// What the runtimes may take the spec for: one reading, as a rule.
+    pub fn readings(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(self.second.as_deref())
+    }
+
     /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`.
     /// A spec is not proof: a nonce counts only if a lease has it.
     #[must_use]
@@ -146,17 +160,43 @@ impl Facts {
 /// Reads the facts.
 ///
 /// # Errors
-/// If the file is not JSON, not an object, or one of our own annotations is not a string. A
-/// string that is read and holds a lone surrogate is not JSON either; Go would repair it, but no
-/// engine writes one.
+/// If no runtime takes the file for JSON, if it is not an object, or one of our own annotations is
+/// not a string.
 pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
-    let Object(spec): Object<Spec> =
-        serde_json::from_slice(config_json).map_err(DocumentError::Syntax)?;
-    if first != Some(&b'{') {
-        return Err(DocumentError::NotAnObject);
+    let reader = Reader::new(Reading::Merged);
+    match read(config_json, &reader) {
+        Ok(_) if first != Some(&b'{') => Err(DocumentError::NotAnObject),
+        Ok(spec) => {
+            let facts = spec.into_facts()?;
+            match reader.into_doubt() {
+                Some(doubt) => in_doubt(config_json, facts, doubt),
+                None => Ok(facts),
+            }
+        }
+        Err(error) => {
+            let text = repaired(config_json);
+            match read(&text, &reader) {
+                Ok(spec) if text.trim_ascii_start().starts_with(b"{") => {
+                    in_doubt(&text, spec.into_facts()?, Doubt::NotJson(shown(&error.to_string())))
+                }
+                _ => Err(DocumentError::Syntax(error)),
+            }
+        }
     }
-    spec.into_facts()
+}
+
+fn read(text: &[u8], reader: &Reader) -> Result<Spec, serde_json::Error> {
+    let mut spec = Spec::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    Object { into: &mut spec, reader }.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| spec)
+}
+
+/// With the facts of the other reading.
+fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentError> {
+    let other = read(text, &Reader::new(Reading::First)).map_err(DocumentError::Syntax)?;
+    Ok(Facts { doubt: Some(doubt), second: Some(Box::new(other.into_facts()?)), ..facts })
 }
 
 /// Whether a path is that of a GPU node or of a control node of a GPU driver.
@@ -178,5 +218,7 @@ pub fn is_gpu_node_path(path: &str) -> bool {
     }
 }
 
+#[cfg(test)]
+mod doubt_tests;
 #[cfg(test)]
 mod tests;

@@ -3,19 +3,33 @@
 //! Each type here takes *any* JSON value: one of another kind counts as absent, since whether a
 //! spec is right is the low-level runtime's to say. What nobody asked for is skipped unparsed, so
 //! that its contents (lone surrogates, numbers of any size, any depth) cannot make the reading
-//! fail. A key that occurs twice counts with its last value, as in [`serde_json::Value`].
+//! fail. Where the runtimes differ in what they make of a key, a [`Reader`] says which way is gone,
+//! and keeps the doubt.
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use super::doubt::{Doubt, Reader};
+use crate::model::text::shown;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 /// An object that picks members by name.
 pub(super) trait Members<'de>: Default {
-    /// Reads the value that belongs to `key`, or skips it with [`skip`]. Must read exactly one.
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+    /// Where it is in a spec, as people are told.
+    const PLACE: &'static str;
+    /// The members that it reads. All others are passed over; without any here, none is.
+    const KEYS: &'static [&'static str] = &[];
+
+    /// Reads the value that belongs to `key`, or skips it with [`skip`]. Must read exactly one. Where
+    /// there was one of this key already, the two are merged.
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error>;
 }
 
 /// Passes over one value.
@@ -23,8 +37,58 @@ pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> 
     map.next_value::<IgnoredAny>().map(drop)
 }
 
-/// An object; empty if the value is none.
-pub(super) struct Object<T>(pub T);
+/// Reads an object into one that may have been begun; any other value adds nothing to it.
+pub(super) fn object<'de, T: Members<'de>, A: MapAccess<'de>>(
+    into: &mut T,
+    map: &mut A,
+    reader: &Reader,
+) -> Result<(), A::Error> {
+    map.next_value_seed(Object { into, reader })
+}
+
+/// The same for an array of them. One that is merged with an earlier one does so element by element,
+/// as Go has it; the earlier elements stay at the end.
+pub(super) fn objects<'de, T: Members<'de> + Clone, A: MapAccess<'de>>(
+    into: &mut Vec<T>,
+    map: &mut A,
+    reader: &Reader,
+) -> Result<(), A::Error> {
+    map.next_value_seed(Objects { into, reader })
+}
+
+/// A number of a device, up to this one. Another integer is what is left of it in a node's number;
+/// `None` where there is none.
+pub(super) fn number(
+    leaf: Leaf<'_>,
+    reader: &Reader,
+    (place, key): (&'static str, &'static str),
+    max: i64,
+) -> Option<i64> {
+    let (value, number) = match leaf {
+        Leaf::Null => return None,
+        Leaf::Integer(number) if (0..=max).contains(&number) => return Some(number),
+        Leaf::Integer(number) => (number.to_string(), Some(number & max)),
+        Leaf::Text(text) => (format!("\"{}\"", shown(&text)), text.trim().parse().ok()),
+        Leaf::Bool(_) | Leaf::Other => ("no integer".to_owned(), None),
+    };
+    reader.note(|| Doubt::Number { place, key, value });
+    number
+}
+
+/// The largest numbers that a node can have (makedev(3), and the kernel's `MINORBITS`).
+pub(super) const MAJOR_MAX: i64 = 0xfff;
+pub(super) const MINOR_MAX: i64 = 0xf_ffff;
+
+/// An object that is read into one that may have been begun.
+pub(super) struct Object<'a, T> {
+    pub(super) into: &'a mut T,
+    pub(super) reader: &'a Reader,
+}
+
+struct Objects<'a, T> {
+    into: &'a mut Vec<T>,
+    reader: &'a Reader,
+}
 
 /// An array; empty if the value is none.
 pub(super) struct List<T>(pub Vec<T>);
@@ -101,35 +165,95 @@ fn drain_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
     Ok(())
 }
 
-impl<'de, T: Members<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor<T>(PhantomData<T>);
-        impl<'de, T: Members<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = Object<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<T>, A::Error> {
-                let mut object = T::default();
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        Key::Member(key) => object.member(&key, &mut map)?,
-                        Key::Number => skip(&mut map)?,
-                    }
-                }
-                Ok(Object(object))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Object<T>, A::Error> {
-                drain_list(list).map(|()| Object(T::default()))
-            }
-            fn visit_unit<E>(self) -> Result<Object<T>, E> {
-                Ok(Object(T::default()))
-            }
-            absent!(Object(T::default());
-                visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-        }
-        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+impl<'de, T: Members<'de>> DeserializeSeed<'de> for Object<'_, T> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
+}
+
+impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { into, reader } = self;
+        let mut seen = 0_u32;
+        while let Some(key) = map.next_key()? {
+            let key = match key {
+                Key::Member(key) => key,
+                Key::Number => {
+                    skip(&mut map)?;
+                    continue;
+                }
+            };
+            if T::KEYS.is_empty() {
+                into.member(&key, &mut map, reader)?;
+                continue;
+            }
+            let Some((at, known)) = reader.find(T::PLACE, T::KEYS, &key) else {
+                skip(&mut map)?;
+                continue;
+            };
+            let is_again = seen & (1 << at) != 0;
+            seen |= 1 << at;
+            if is_again {
+                reader.twice(T::PLACE, &key);
+            }
+            if is_again && reader.is_first() {
+                skip(&mut map)?;
+            } else {
+                into.member(known, &mut map, reader)?;
+            }
+        }
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        drain_list(list)
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    absent!((); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+}
+
+impl<'de, T: Members<'de> + Clone> DeserializeSeed<'de> for Objects<'_, T> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Members<'de> + Clone> Visitor<'de> for Objects<'_, T> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { into, reader } = self;
+        let mut earlier = Vec::new();
+        for place in 0.. {
+            let mut element = into.get(place).cloned().unwrap_or_default();
+            if list.next_element_seed(Object { into: &mut element, reader })?.is_none() {
+                break;
+            }
+            match into.get_mut(place) {
+                Some(slot) => earlier.push(std::mem::replace(slot, element)),
+                None => into.push(element),
+            }
+        }
+        into.extend(earlier);
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    absent!((); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
@@ -190,12 +314,20 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Leaf<'de>, A::Error> {
                 drain_list(list).map(|()| Leaf::Other)
             }
-            // An object, or a number under `arbitrary_precision`: `Value` knows them apart.
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Leaf<'de>, A::Error> {
-                match Value::deserialize(MapAccessDeserializer::new(map)).map_err(Error::custom)? {
-                    Value::Number(number) => Ok(number.as_i64().map_or(Leaf::Other, Leaf::Integer)),
-                    _ => Ok(Leaf::Other),
+            // An object, of any depth, or a number under `arbitrary_precision`.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Leaf<'de>, A::Error> {
+                let mut leaf = Leaf::Other;
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Member(_) => skip(&mut map)?,
+                        Key::Number => {
+                            let text = map.next_value::<Leaf<'_>>()?.text();
+                            let number = text.and_then(|text| text.parse().ok());
+                            leaf = number.map_or(Leaf::Other, Leaf::Integer);
+                        }
+                    }
                 }
+                Ok(leaf)
             }
             absent!(Leaf::Other; visit_f64: f64);
         }

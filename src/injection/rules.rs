@@ -1,6 +1,7 @@
 //! The device rules of a spec (config-linux.md, "Allowed Device list").
 
-use super::lenient::{Leaf, Members, skip};
+use super::doubt::Reader;
+use super::lenient::{Leaf, MAJOR_MAX, MINOR_MAX, Members, number, skip};
 use super::spec_reader::text;
 use serde::de::MapAccess;
 
@@ -82,7 +83,7 @@ impl Rules {
 }
 
 /// A rule.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rule {
     allow: bool,
     kind: String,
@@ -117,15 +118,29 @@ impl Rule {
 }
 
 impl<'de> Members<'de> for Rule {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any".
-        let number = |leaf: Leaf<'_>| leaf.integer().filter(|number| *number >= 0);
+    const PLACE: &'static str = "linux.resources.devices";
+    const KEYS: &'static [&'static str] = &["allow", "access", "type", "major", "minor"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
+        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any". crun takes a
+        // number that is a text for a missing one.
+        let of = |leaf: Leaf<'_>, key, max| {
+            let place = (Self::PLACE, key);
+            let is_text = matches!(leaf, Leaf::Text(_));
+            let is_any = matches!(leaf, Leaf::Integer(-1));
+            if is_any { None } else { number(leaf, reader, place, max).filter(|_| !is_text) }
+        };
         match key {
             "allow" => self.allow = matches!(map.next_value::<Leaf<'_>>()?, Leaf::Bool(true)),
             "access" => self.access = text(map)?,
             "type" => self.kind = text(map)?,
-            "major" => self.major = number(map.next_value()?),
-            "minor" => self.minor = number(map.next_value()?),
+            "major" => self.major = of(map.next_value()?, "major", MAJOR_MAX),
+            "minor" => self.minor = of(map.next_value()?, "minor", MINOR_MAX),
             _ => skip(map)?,
         }
         Ok(())

@@ -1,12 +1,21 @@
 //! The members of a mount in a spec (config.md, "Mounts").
 
+use super::doubt::Reader;
 use super::lenient::{Leaf, List, Members, skip};
 use super::spec_reader::text;
 use super::types::SpecMount;
 use serde::de::MapAccess;
 
 impl<'de> Members<'de> for SpecMount {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "mounts";
+    const KEYS: &'static [&'static str] = &["destination", "source", "type", "options"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        _: &Reader,
+    ) -> Result<(), A::Error> {
         let is_bind = |word: &str| matches!(word, "bind" | "rbind");
         match key {
             "destination" => self.destination = text(map)?,

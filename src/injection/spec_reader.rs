@@ -1,10 +1,12 @@
 //! The members of a spec that [`super::facts()`] reads, and what it makes of them.
 
 use super::document::DocumentError;
+use super::doubt::Reader;
 use super::facts::{Facts, SpecDevice, SpecHook};
-use super::lenient::{Leaf, List, Members, Object, skip};
-use super::rules::Rules;
-use super::spec_user::{IdMap, User, Users};
+use super::lenient::{Leaf, List, Members, object, objects, skip};
+use super::rules::{Rule, Rules};
+use super::spec_elements::Namespace;
+use super::spec_user::{User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use super::vendor_hook::VendorHooks;
 use serde::de::MapAccess;
@@ -64,13 +66,7 @@ struct Linux {
 
 #[derive(Default)]
 struct Resources {
-    rules: Rules,
-}
-
-#[derive(Default)]
-struct Namespace {
-    kind: String,
-    path: String,
+    rules: Vec<Rule>,
 }
 
 impl Spec {
@@ -92,6 +88,7 @@ impl Spec {
             }
         }
         let uid = self.linux.users.host_uid(self.process.user.uid);
+        let rules = Rules::new(self.linux.resources.rules.into_iter());
         let hooks: Vec<SpecHook> = self.hooks.0.into_values().flatten().collect();
         let is = |key: &str, value: &str| annotations.get(key).is_some_and(|v| v == value);
         Ok(Facts {
@@ -103,13 +100,13 @@ impl Spec {
             root: self.root.path,
             mounts: self.mounts,
             device_paths: self.linux.devices,
-            privileged: self.linux.resources.rules.open_everything(),
+            privileged: rules.open_everything(),
             system_admin: self.process.capabilities.system_admin,
             overrides: self.process.capabilities.overrides,
             host_files: self.process.capabilities.host_files,
             traces: self.process.capabilities.traces,
             own_pids: self.linux.own_pids,
-            rules: self.linux.resources.rules,
+            rules,
             user_namespace: self.linux.users.is_apart,
             user: self.process.user,
             users: self.linux.users,
@@ -119,6 +116,8 @@ impl Spec {
             vendor_hooks: VendorHooks::of(&hooks),
             hooks,
             named: Vec::new(),
+            doubt: None,
+            second: None,
         })
     }
 }
@@ -135,66 +134,100 @@ fn container_name(annotations: &BTreeMap<String, String>) -> Option<String> {
 }
 
 impl<'de> Members<'de> for Spec {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "config.json";
+    const KEYS: &'static [&'static str] =
+        &["annotations", "process", "root", "mounts", "hooks", "linux"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
         match key {
-            "annotations" => self.annotations = map.next_value::<Object<_>>()?.0,
-            "process" => self.process = map.next_value::<Object<_>>()?.0,
-            "root" => self.root = map.next_value::<Object<_>>()?.0,
-            "mounts" => self.mounts = objects(map)?.collect(),
-            "hooks" => self.hooks = map.next_value::<Object<_>>()?.0,
-            "linux" => self.linux = map.next_value::<Object<_>>()?.0,
-            _ => skip(map)?,
+            "annotations" => object(&mut self.annotations, map, reader),
+            "process" => object(&mut self.process, map, reader),
+            "root" => object(&mut self.root, map, reader),
+            "mounts" => objects(&mut self.mounts, map, reader),
+            "hooks" => object(&mut self.hooks, map, reader),
+            "linux" => object(&mut self.linux, map, reader),
+            _ => skip(map),
         }
-        Ok(())
     }
 }
 
 impl<'de> Members<'de> for Annotations {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "annotations";
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
         let value = map.next_value::<Leaf<'_>>()?.text().map(String::from);
+        if self.0.contains_key(key) {
+            reader.twice(Self::PLACE, key);
+            if reader.is_first() {
+                return Ok(());
+            }
+        }
         self.0.insert(key.to_owned(), value);
         Ok(())
     }
 }
 
 impl<'de> Members<'de> for Process {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "process";
+    const KEYS: &'static [&'static str] = &["env", "capabilities", "user"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
         match key {
-            "env" => {}
-            "capabilities" => {
-                self.capabilities = map.next_value::<Object<_>>()?.0;
-                return Ok(());
+            "env" => {
+                let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                self.env.extend(entries.filter_map(Leaf::text).map(|entry| {
+                    let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+                    (name.to_owned(), value.to_owned())
+                }));
+                Ok(())
             }
-            "user" => {
-                self.user = map.next_value::<Object<_>>()?.0;
-                return Ok(());
-            }
-            _ => return skip(map),
+            "capabilities" => object(&mut self.capabilities, map, reader),
+            "user" => object(&mut self.user, map, reader),
+            _ => skip(map),
         }
-        let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text);
-        self.env = entries
-            .map(|entry| {
-                let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
-                (name.to_owned(), value.to_owned())
-            })
-            .collect();
-        Ok(())
     }
 }
 
 impl<'de> Members<'de> for Root {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "path" => self.path = map.next_value::<Leaf<'_>>()?.text().map(String::from),
-            _ => skip(map)?,
-        }
+    const PLACE: &'static str = "root";
+    const KEYS: &'static [&'static str] = &["path"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        _path: &str,
+        map: &mut A,
+        _: &Reader,
+    ) -> Result<(), A::Error> {
+        self.path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
         Ok(())
     }
 }
 
 /// Whatever set it is in, some process of the container can come to it.
 impl<'de> Members<'de> for Capabilities {
-    fn member<A: MapAccess<'de>>(&mut self, _set: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "process.capabilities";
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        _set: &str,
+        map: &mut A,
+        _: &Reader,
+    ) -> Result<(), A::Error> {
         for name in map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text) {
             match &*name {
                 "CAP_SYS_ADMIN" => self.system_admin = true,
@@ -210,41 +243,60 @@ impl<'de> Members<'de> for Capabilities {
     }
 }
 
-/// Every stage that there is (config.md, "POSIX-platform Hooks").
-const STAGES: [&str; 6] =
-    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
-
+/// The stage is the key, for each that there is (config.md, "POSIX-platform Hooks").
 impl<'de> Members<'de> for Hooks {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let Some(stage) = STAGES.into_iter().find(|stage| *stage == key) else { return skip(map) };
-        let hooks = map.next_value::<List<Object<SpecHook>>>()?.0.into_iter();
-        self.0.insert(stage, hooks.map(|Object(hook)| SpecHook { stage, ..hook }).collect());
-        Ok(())
-    }
-}
+    const PLACE: &'static str = "hooks";
+    const KEYS: &'static [&'static str] = &[
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+    ];
 
-impl<'de> Members<'de> for SpecHook {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "path" => self.path = text(map)?,
-            "args" => {
-                let args = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
-                self.args = args.filter_map(Leaf::text).map(String::from).collect();
-            }
-            _ => skip(map)?,
-        }
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
+        let Some(stage) = Self::KEYS.iter().find(|stage| **stage == key) else { return skip(map) };
+        let hooks = self.0.entry(stage).or_default();
+        objects(hooks, map, reader)?;
+        hooks.iter_mut().for_each(|hook| hook.stage = stage);
         Ok(())
     }
 }
 
 impl<'de> Members<'de> for Linux {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "linux";
+    // The last two are edited or left aside, and read by nobody here.
+    const KEYS: &'static [&'static str] = &[
+        "devices",
+        "resources",
+        "namespaces",
+        "uidMappings",
+        "gidMappings",
+        "cgroupsPath",
+        "maskedPaths",
+        "seccomp",
+    ];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
         match key {
-            "devices" => self.devices = objects(map)?.collect(),
-            "resources" => self.resources = map.next_value::<Object<_>>()?.0,
+            "devices" => objects(&mut self.devices, map, reader)?,
+            "resources" => object(&mut self.resources, map, reader)?,
             "namespaces" => {
+                let mut namespaces: Vec<Namespace> = Vec::new();
+                objects(&mut namespaces, map, reader)?;
                 self.own_pids = false;
-                for namespace in objects::<Namespace, A>(map)? {
+                for namespace in namespaces {
                     let is_new = namespace.path.is_empty();
                     match namespace.kind.as_str() {
                         "user" => {
@@ -259,8 +311,8 @@ impl<'de> Members<'de> for Linux {
                     }
                 }
             }
-            "uidMappings" => self.users.uids = IdMap(objects(map)?.collect()),
-            "gidMappings" => self.users.gids = IdMap(objects(map)?.collect()),
+            "uidMappings" => objects(&mut self.users.uids.0, map, reader)?,
+            "gidMappings" => objects(&mut self.users.gids.0, map, reader)?,
             "cgroupsPath" => {
                 self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
             }
@@ -271,45 +323,19 @@ impl<'de> Members<'de> for Linux {
 }
 
 impl<'de> Members<'de> for Resources {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "devices" => self.rules = Rules::new(objects(map)?),
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-}
+    const PLACE: &'static str = "linux.resources";
+    const KEYS: &'static [&'static str] = &["devices"];
 
-impl<'de> Members<'de> for SpecDevice {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "path" => self.path = text(map)?,
-            "type" => self.kind = text(map)?,
-            "major" => self.major = map.next_value::<Leaf<'_>>()?.integer(),
-            "minor" => self.minor = map.next_value::<Leaf<'_>>()?.integer(),
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Members<'de> for Namespace {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "type" => self.kind = text(map)?,
-            "path" => self.path = text(map)?,
-            _ => skip(map)?,
-        }
-        Ok(())
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        _devices: &str,
+        map: &mut A,
+        reader: &Reader,
+    ) -> Result<(), A::Error> {
+        objects(&mut self.rules, map, reader)
     }
 }
 
 pub(super) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
     Ok(map.next_value::<Leaf<'_>>()?.text().map(String::from).unwrap_or_default())
-}
-
-fn objects<'de, T: Members<'de>, A: MapAccess<'de>>(
-    map: &mut A,
-) -> Result<impl Iterator<Item = T>, A::Error> {
-    Ok(map.next_value::<List<Object<T>>>()?.0.into_iter().map(|Object(object)| object))
 }

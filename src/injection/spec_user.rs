@@ -1,5 +1,6 @@
 //! Who a container's process is, and what its user namespace makes of the host's ids.
 
+use super::doubt::Reader;
 use super::lenient::{Leaf, List, Members, skip};
 use serde::de::MapAccess;
 
@@ -95,7 +96,15 @@ impl Mapping {
 }
 
 impl<'de> Members<'de> for User {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "process.user";
+    const KEYS: &'static [&'static str] = &["uid", "gid", "additionalGids"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        _: &Reader,
+    ) -> Result<(), A::Error> {
         match key {
             "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
             "gid" => self.gid = map.next_value::<Leaf<'_>>()?.integer(),
@@ -110,7 +119,15 @@ impl<'de> Members<'de> for User {
 }
 
 impl<'de> Members<'de> for Mapping {
-    fn member<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    const PLACE: &'static str = "the mappings of ids";
+    const KEYS: &'static [&'static str] = &["containerID", "hostID", "size"];
+
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        _: &Reader,
+    ) -> Result<(), A::Error> {
         let field = match key {
             "containerID" => &mut self.container,
             "hostID" => &mut self.host,

@@ -176,6 +176,7 @@ pub fn process_env(
     env: &BTreeMap<String, Option<String>>,
 ) -> Result<Vec<u8>, DocumentError> {
     let mut process = Document::parse(process_json)?;
+    process.refuse_other_spellings("env")?;
     edit_env(&mut process, Target::BareEnv, env, &mut Undo::default())?;
     Ok(process.to_bytes())
 }

@@ -14,6 +14,7 @@ mod delete;
 mod driver;
 mod exec;
 mod granted;
+pub(crate) mod in_doubt;
 mod injected;
 mod inventory;
 mod known;

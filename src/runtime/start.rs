@@ -3,7 +3,7 @@
 
 use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
-use super::{busy, granted, injected, nodes, permit, share, userns};
+use super::{busy, granted, in_doubt, injected, nodes, permit, share, userns};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
@@ -102,8 +102,8 @@ pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option
     if chained == Some(Vendor::Nvidia) {
         facts.named = driver::chain::named(&facts);
     }
-    let asks = is_edited(&facts) || facts.granted_keys || ask::may_ask(&facts);
-    let ours = asks || chained.is_some();
+    let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || ask::may_ask(facts);
+    let ours = chained.is_some() || facts.readings().any(asks);
     Ok(ours.then_some(facts))
 }
 
@@ -117,6 +117,10 @@ pub(crate) fn prepare(
     spec: Vec<u8>,
     facts: Facts,
 ) -> Result<Outcome, Failure> {
+    if let Some(doubt) = &facts.doubt {
+        in_doubt::permit(host, caller, &facts, doubt)?;
+        return Ok(Outcome::Untouched(spec));
+    }
     let mut start = Start::begin(host, caller, spec, facts)?;
     match ask::request(host, caller, &start.facts)? {
         Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
@@ -130,7 +134,7 @@ pub(crate) fn prepare(
     }
 }
 
-fn is_edited(facts: &Facts) -> bool {
+pub(super) fn is_edited(facts: &Facts) -> bool {
     facts.hooks.iter().any(SpecHook::is_ours)
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::injection::Document;
 use proptest::prelude::*;
 
-fn read(json: &str) -> Facts {
+pub(super) fn read(json: &str) -> Facts {
     facts(json.as_bytes()).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn whatever_is_not_ours_may_be_anything() {
 
 #[test]
 fn only_json_objects_and_only_our_own_requests_are_judged() {
-    for bad in ["", "{", "{} {}", r#"{"a":}"#] {
+    for bad in ["", "{", "{,}", r#"{"a":}"#, "{\"a\":1,}"] {
         assert!(matches!(facts(bad.as_bytes()), Err(DocumentError::Syntax(_))), "{bad}");
     }
     for bad in ["[]", "null", " 3", "\"{\""] {
@@ -72,18 +72,6 @@ fn only_json_objects_and_only_our_own_requests_are_judged() {
         assert_eq!(error.unwrap_err().to_string(), format!("annotation `{key}` must be a string"));
     }
     assert!(read(r#"{"annotations":{"gpulease.granted/devices":1}}"#).granted_keys);
-}
-
-#[test]
-fn the_last_of_equal_keys_counts() {
-    let facts = read(
-        r#"{"annotations":{"gpulease/count":1},"process":{"env":["A=1"],"env":["B=2"]},
-        "annotations":{"gpulease/count":2,"gpulease/count":"3"},"linux":{"cgroupsPath":"x"},
-        "linux":{}}"#,
-    );
-    assert_eq!(facts.annotations.get("gpulease/count").map(String::as_str), Some("3"));
-    assert_eq!(facts.env, [("B".to_owned(), "2".to_owned())]);
-    assert_eq!(facts.cgroups_path, None);
 }
 
 #[test]
@@ -234,7 +222,10 @@ proptest! {
     fn facts_and_document_agree(text in text()) {
         let document = Document::parse(text.as_bytes()).unwrap();
         let direct = facts(text.as_bytes()).unwrap();
-        prop_assert_eq!(direct, facts(&document.to_bytes()).unwrap());
+        // A document has each key once.
+        if direct.doubt.is_none() {
+            prop_assert_eq!(direct, facts(&document.to_bytes()).unwrap());
+        }
     }
 }
 

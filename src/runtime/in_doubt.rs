@@ -1,0 +1,39 @@
+//! A spec that the runtimes read in different ways: nobody can say what its container would get.
+
+use super::ask;
+use super::start::{Caller, is_edited};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::injection::{Doubt, Facts};
+use crate::model::code::Code;
+
+/// Lets a spec pass that has nothing to do with GPUs in any of its readings. To a vendor's runtime
+/// every one has.
+///
+/// # Errors
+/// `bad-bundle` for all others.
+pub(super) fn permit(
+    host: &Host,
+    caller: &dyn Caller,
+    facts: &Facts,
+    doubt: &Doubt,
+) -> Result<(), Failure> {
+    let is_ours = |facts: &Facts| {
+        let asks = || !matches!(ask::request(host, caller, facts), Ok(None));
+        is_edited(facts) || facts.granted_keys || asks()
+    };
+    if caller.vendor().is_some() || facts.readings().any(is_ours) {
+        return Err(refusal(doubt));
+    }
+    Ok(())
+}
+
+/// The refusal of such a spec.
+pub(crate) fn refusal(doubt: &Doubt) -> Failure {
+    let text = format!(
+        "config.json asks for GPUs or opens them, and can be read in more than one way: {doubt}"
+    );
+    Failure::new(Code::BadBundle, text).hint(
+        "write each key once and as the specification spells it, and device numbers as integers",
+    )
+}
