@@ -456,6 +456,16 @@ fn release_takes_from_the_dead_only_unless_forced() {
     assert_eq!(told["released"]["holder"], "gone");
     assert_eq!(told["released"]["devices"].as_array().unwrap().len(), 1);
     assert!(host.records().is_empty());
+    // When that is over, by the word that `leases` has for it.
+    ok(host.start("over", WHOLE));
+    host.kill("over");
+    ok(host.delete("over"));
+    let file = fs::read_dir(host.run_dir().join("leases")).unwrap().next().unwrap().unwrap().path();
+    let mut record: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record["grace_until_ms"] = 1.into();
+    fs::write(&file, record.to_string()).unwrap();
+    let seen = tells(&host, &["leases", "--all"])["leases"][0]["holder"].clone();
+    assert_eq!(tells(&host, &["release", "over"])["released"]["holder"], seen);
 }
 
 #[test]

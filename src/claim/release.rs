@@ -168,12 +168,9 @@ fn release_locked(
     let holder = match &entry {
         Entry::Lease(lease) => {
             let here = Here::look(ground.paths);
-            let holder = match lease.state {
-                // Its container has ended.
-                LeaseState::Grace => Holder::Dead,
-                _ => holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease)),
-            };
-            if !may(&holder) {
+            let holder = holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease));
+            // In its grace it has none: the container has ended.
+            if lease.state != LeaseState::Grace && !may(&holder) {
                 return Err(not_released(lease, holder));
             }
             if let Ok(key) = lease.key() {

@@ -63,7 +63,8 @@ fn released(
     insistence: Insistence,
 ) -> Result<Answer, Failure> {
     let standing = Standing::of(lease, holder);
-    let is_alive = matches!(holder, Holder::Alive | Holder::AliveAs(_));
+    let is_held = lease.state != LeaseState::Grace;
+    let is_alive = is_held && matches!(holder, Holder::Alive | Holder::AliveAs(_));
     let container = shown(lease.container_id.as_str());
     let what = format!(
         "released lease {} of container {container} ({}): GPU {}",
@@ -71,9 +72,11 @@ fn released(
         shown(&lease.engine),
         shares(&lease.devices),
     );
-    write_down(context, &what, holder, insistence);
+    if is_held {
+        write_down(context, &what, holder, insistence);
+    }
     // What a container that goes on running is held by stays.
-    if !is_alive && lease.state != LeaseState::Grace {
+    if is_held && !is_alive {
         share::end(context.ground(), lease, context.own_arguments())?;
     }
     let mut text = format!("{what}\n");
@@ -95,7 +98,7 @@ fn released(
             "runtime_root": lease.runtime_root,
             "state": lease.state,
             "devices": lease.devices,
-            "holder": if lease.state == LeaseState::Grace { "gone" } else { standing.holder() },
+            "holder": standing.holder(),
             "unjudged": holder.unjudged().map(Unjudged::to_string),
             "forced": insistence == Insistence::Force,
             "assumed_dead": insistence == Insistence::AssumeDead,
