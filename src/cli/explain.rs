@@ -18,9 +18,9 @@ use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Input, Request};
 use crate::runtime::bundle::read_limited;
 use crate::runtime::in_doubt::refusal;
+use crate::runtime::namespaces;
 use crate::runtime::nodes::of_devices;
 use crate::runtime::permit::{confines, permit};
-use crate::runtime::userns;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -114,7 +114,7 @@ pub(super) fn explain(
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
             let nodes = of_devices(&devices, &node, &context.paths)?;
-            userns::permit(&nodes, &facts, &context.paths)?;
+            namespaces::permit(&nodes, &facts, &context.paths)?;
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
             let answer = granted(&request, &grant, &node, is_assumed && by_user, output);
             Ok(with_user(answer, asker.uid))

@@ -1,8 +1,9 @@
 //! What the runtimes read in different ways in one text.
 //!
-//! Go's parser, runc's, takes a key in any case, merges what stands twice, and stops behind the
-//! first value. crun's takes the first of two, knows one spelling, stops at a NUL, and passes over
-//! comments. Where a GPU is at stake, nobody can say then what a container gets.
+//! Go's parser, runc's, takes a key in any case, merges what stands twice, and stops behind the first
+//! value. Those of crun know one spelling: yajl takes the first of two, and passes over comments;
+//! json-c, in later ones, takes the last and is lenient in much else. Where a GPU is at stake,
+//! there is no saying then what a container gets.
 
 use crate::model::text::shown;
 use std::cell::RefCell;
@@ -61,8 +62,10 @@ pub(super) enum Reading {
     /// As Go does: keys in any case, and what stands twice is merged. What the second of two would
     /// have replaced stays beside it.
     Merged,
-    /// As crun does: one spelling, and the first of two.
+    /// As yajl does: one spelling, and the first of two.
     First,
+    /// As json-c does: one spelling, and the last of two.
+    Last,
 }
 
 /// A reading, and the first doubt that came up in it.
@@ -76,8 +79,14 @@ impl Reader {
         Self { reading, doubt: RefCell::new(None) }
     }
 
-    pub(super) fn is_first(&self) -> bool {
+    /// Whether the first of two counts.
+    pub(super) fn keeps(&self) -> bool {
         self.reading == Reading::First
+    }
+
+    /// Whether the last of two takes the place of the first.
+    pub(super) fn replaces(&self) -> bool {
+        self.reading == Reading::Last
     }
 
     pub(super) fn note(&self, doubt: impl FnOnce() -> Doubt) {
@@ -105,7 +114,7 @@ impl Reader {
         }
         let (at, meant) = all.find(|(_, known)| folds(key, known))?;
         self.note(|| Doubt::Spelling { place, key: shown(key), meant });
-        (!self.is_first()).then_some((at, meant))
+        (self.reading == Reading::Merged).then_some((at, meant))
     }
 }
 
@@ -123,32 +132,56 @@ pub(super) fn folds(key: &str, known: &str) -> bool {
     key.chars().map(fold).eq(known.chars().map(fold))
 }
 
-/// The text of the first value as the most lenient of the runtimes takes it: without comments, up
-/// to a NUL, and with a sign in the place of each half of a character.
+/// The text of the first value, as strict JSON, of what the most lenient of the runtimes takes for
+/// one: json-c's words in any letters, numbers with zeros before them, strings in single quotes and
+/// with control characters, commas with nothing behind them; comments; half a character; and
+/// whatever follows, as after a NUL.
 pub(super) fn repaired(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     let mut depth = 0_usize;
+    let mut comma = false;
     while let Some((byte, after)) = rest.split_first() {
-        rest = match (*byte, after.first()) {
+        match (*byte, after.first()) {
             (0, _) => break,
-            (b'"', _) => string(rest, &mut out),
-            (b'/', Some(b'/')) => from(rest, b"\n"),
-            (b'/', Some(b'*')) => from(after.get(1..).unwrap_or_default(), b"*/"),
-            _ => {
+            (b'/', Some(b'/')) => {
+                rest = from(after, b"\n");
+                continue;
+            }
+            (b'/', Some(b'*')) => {
+                rest = from(after.get(1..).unwrap_or_default(), b"*/");
+                continue;
+            }
+            (b',', _) => {
+                (comma, rest) = (true, after);
+                continue;
+            }
+            (byte, _) if byte.is_ascii_whitespace() => {
+                out.push(byte);
+                rest = after;
+                continue;
+            }
+            _ => {}
+        }
+        let closes = matches!(byte, b'}' | b']');
+        if std::mem::take(&mut comma) && !closes {
+            out.push(b',');
+        }
+        rest = match byte {
+            b'"' | b'\'' => string(*byte, after, &mut out),
+            b'{' | b'}' | b'[' | b']' | b':' => {
                 out.push(*byte);
                 after
             }
+            _ => word(rest, &mut out),
         };
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    break;
-                }
+        if matches!(byte, b'{' | b'[') {
+            depth += 1;
+        } else if closes {
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                break;
             }
-            _ => {}
         }
     }
     String::from_utf8_lossy(&out).into_owned().into_bytes()
@@ -160,25 +193,49 @@ fn from<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
     at.and_then(|at| text.get(at + end.len()..)).unwrap_or_default()
 }
 
-/// Copies a string, and returns what follows it.
-fn string<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-    let mut rest = text.get(1..).unwrap_or_default();
+/// Copies a word or a number, and returns what follows it. What is neither has no value.
+fn word<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b",:{}[]\"'/\0".contains(byte);
+    // A slash that begins no comment is a word of its own.
+    let length = text.iter().skip(1).position(ends).map_or(text.len(), |at| at + 1);
+    let (word, rest) = text.split_at(length);
+    let lower = word.to_ascii_lowercase();
+    let digits = lower.strip_prefix(b"-").unwrap_or(&lower);
+    let is_number = digits.first().is_some_and(u8::is_ascii_digit);
+    match lower.as_slice() {
+        b"true" | b"false" | b"null" => out.extend(&lower),
+        _ if is_number => {
+            out.extend(lower.strip_suffix(digits).unwrap_or_default());
+            let more = |pair: &[u8]| matches!(pair, [b'0', b'0'..=b'9']);
+            let zeros = digits.windows(2).take_while(|pair| more(pair)).count();
+            out.extend(digits.get(zeros..).unwrap_or_default());
+        }
+        _ => out.extend(b"null"),
+    }
+    rest
+}
+
+/// Copies a string behind its first quote, and returns what follows it.
+fn string<'a>(quote: u8, text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    const NONE: &[u8] = b"\\ufffd";
+    let mut rest = text;
     out.push(b'"');
     while let Some((byte, after)) = rest.split_first() {
-        if *byte == b'\\' {
-            // Whatever is escaped ends no string. Half a character is none to some, and a whole one
-            // is written in two halves; none of ours needs either.
-            let half =
-                matches!(after, [b'u', b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', ..]);
-            let length = if half { 6 } else { 2 };
-            let escape = rest.get(..length).unwrap_or(rest);
-            out.extend(if half { b"\\ufffd".as_slice() } else { escape });
-            rest = rest.get(length..).unwrap_or_default();
-            continue;
-        }
-        out.push(*byte);
-        rest = after;
-        if *byte == b'"' {
+        let (piece, length) = match (*byte, after) {
+            // Half a character is none to some, and a whole one is written in two halves; none of
+            // ours needs either.
+            (b'\\', [b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..]) => (NONE, 6),
+            (b'\\', [b'\'', ..]) => (b"'".as_slice(), 2),
+            // Whatever is escaped ends no string.
+            (b'\\', _) => (rest.get(..2).unwrap_or(rest), 2),
+            (byte, _) if byte == quote => (b"\"".as_slice(), 1),
+            (b'"', _) => (b"\\\"".as_slice(), 1),
+            (0..=0x1f, _) => (NONE, 1),
+            _ => (rest.get(..1).unwrap_or_default(), 1),
+        };
+        out.extend(piece);
+        rest = rest.get(length..).unwrap_or_default();
+        if *byte == quote {
             break;
         }
     }
@@ -212,6 +269,9 @@ mod tests {
             ("{\"a", "{\"a"),
             ("\"\\", "\"\\"),
             ("]", "]"),
+            ("{'a\"':[1,2,],'b':'\\'',}", "{\"a\\\"\":[1,2],\"b\":\"'\"}"),
+            ("[TRUE,Null,0195,-007,00,1.5,NaN,-Infinity]", "[true,null,195,-7,0,1.5,null,null]"),
+            ("{\"a\": \"\t\u{1}\" , }", "{\"a\": \"\\ufffd\\ufffd\"  }"),
         ] {
             assert_eq!(String::from_utf8(repaired(text.as_bytes())).unwrap(), expected, "{text}");
         }
@@ -223,7 +283,7 @@ mod tests {
 
         #[test]
         fn no_text_is_too_strange(bytes in prop::collection::vec(
-            prop::sample::select(b"{}[]\":,\\/*\n\0ud8 \xff1".to_vec()), 0..60,
+            prop::sample::select(b"{}[]\":,\\/*\n\0ud8 \xff10'T-".to_vec()), 0..60,
         )) {
             prop_assert!(String::from_utf8(repaired(&bytes)).is_ok());
         }

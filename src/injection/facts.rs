@@ -38,7 +38,8 @@ impl SpecDevice {
     /// "Devices").
     #[must_use]
     pub fn numbers(&self) -> Option<(u32, u32)> {
-        let number = |number: Option<i64>| u32::try_from(number?).ok();
+        // What the spec leaves out is zero to the runtimes.
+        let number = |number: Option<i64>| u32::try_from(number.unwrap_or(0)).ok();
         let is_character = matches!(self.kind.as_str(), "" | "c" | "u");
         number(self.major).zip(number(self.minor)).filter(|_| is_character)
     }
@@ -92,6 +93,8 @@ pub struct Facts {
     pub traces: bool,
     /// It sees the processes of a new pid namespace alone.
     pub own_pids: bool,
+    /// What is mounted for it is seen in a new mount namespace alone.
+    pub own_mounts: bool,
     /// What the rules of `linux.resources.devices` open.
     pub rules: Rules,
     /// It has `CAP_DAC_OVERRIDE`: whoever a file belongs to, it may be opened.
@@ -122,14 +125,14 @@ pub struct Facts {
     /// The spec can be read in more than one way. These facts are then of the reading that merges,
     /// and hold what any part of it says.
     pub doubt: Option<Doubt>,
-    /// The facts of the other reading, if there is a doubt.
-    pub second: Option<Box<Self>>,
+    /// The facts of the other readings, if there is a doubt.
+    pub others: Vec<Self>,
 }
 
 impl Facts {
     /// What the runtimes may take the spec for: one reading, as a rule.
     pub fn readings(&self) -> impl Iterator<Item = &Self> {
-        iter::once(self).chain(self.second.as_deref())
+        iter::once(self).chain(&self.others)
     }
 
     /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`.
@@ -193,10 +196,13 @@ fn read(text: &[u8], reader: &Reader) -> Result<Spec, serde_json::Error> {
     deserializer.end().map(|()| spec)
 }
 
-/// With the facts of the other reading.
+/// With the facts of the other readings.
 fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentError> {
-    let other = read(text, &Reader::new(Reading::First)).map_err(DocumentError::Syntax)?;
-    Ok(Facts { doubt: Some(doubt), second: Some(Box::new(other.into_facts()?)), ..facts })
+    let others = [Reading::First, Reading::Last].into_iter().map(|reading| {
+        let spec = read(text, &Reader::new(reading)).map_err(DocumentError::Syntax)?;
+        spec.into_facts()
+    });
+    Ok(Facts { doubt: Some(doubt), others: others.collect::<Result<_, _>>()?, ..facts })
 }
 
 /// Whether a path is that of a GPU node or of a control node of a GPU driver.

@@ -43,6 +43,9 @@ pub(super) fn object<'de, T: Members<'de>, A: MapAccess<'de>>(
     map: &mut A,
     reader: &Reader,
 ) -> Result<(), A::Error> {
+    if reader.replaces() {
+        *into = T::default();
+    }
     map.next_value_seed(Object { into, reader })
 }
 
@@ -53,6 +56,9 @@ pub(super) fn objects<'de, T: Members<'de> + Clone, A: MapAccess<'de>>(
     map: &mut A,
     reader: &Reader,
 ) -> Result<(), A::Error> {
+    if reader.replaces() {
+        into.clear();
+    }
     map.next_value_seed(Objects { into, reader })
 }
 
@@ -201,7 +207,7 @@ impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
             if is_again {
                 reader.twice(T::PLACE, &key);
             }
-            if is_again && reader.is_first() {
+            if is_again && reader.keeps() {
                 skip(&mut map)?;
             } else {
                 into.member(known, &mut map, reader)?;

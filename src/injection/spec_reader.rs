@@ -61,6 +61,7 @@ struct Linux {
     resources: Resources,
     users: Users,
     own_pids: bool,
+    own_mounts: bool,
     cgroups_path: Option<String>,
 }
 
@@ -106,6 +107,7 @@ impl Spec {
             host_files: self.process.capabilities.host_files,
             traces: self.process.capabilities.traces,
             own_pids: self.linux.own_pids,
+            own_mounts: self.linux.own_mounts,
             rules,
             user_namespace: self.linux.users.is_apart,
             user: self.process.user,
@@ -117,7 +119,7 @@ impl Spec {
             hooks,
             named: Vec::new(),
             doubt: None,
-            second: None,
+            others: Vec::new(),
         })
     }
 }
@@ -168,7 +170,7 @@ impl<'de> Members<'de> for Annotations {
         let value = map.next_value::<Leaf<'_>>()?.text().map(String::from);
         if self.0.contains_key(key) {
             reader.twice(Self::PLACE, key);
-            if reader.is_first() {
+            if reader.keeps() {
                 return Ok(());
             }
         }
@@ -190,6 +192,9 @@ impl<'de> Members<'de> for Process {
         match key {
             "env" => {
                 let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                if reader.replaces() {
+                    self.env.clear();
+                }
                 self.env.extend(entries.filter_map(Leaf::text).map(|entry| {
                     let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
                     (name.to_owned(), value.to_owned())
@@ -295,7 +300,7 @@ impl<'de> Members<'de> for Linux {
             "namespaces" => {
                 let mut namespaces: Vec<Namespace> = Vec::new();
                 objects(&mut namespaces, map, reader)?;
-                self.own_pids = false;
+                (self.own_pids, self.own_mounts) = (false, false);
                 for namespace in namespaces {
                     let is_new = namespace.path.is_empty();
                     match namespace.kind.as_str() {
@@ -307,6 +312,7 @@ impl<'de> Members<'de> for Linux {
                         }
                         // One that is there already may be the host's.
                         "pid" => self.own_pids = is_new,
+                        "mount" => self.own_mounts = is_new,
                         _ => {}
                     }
                 }

@@ -32,7 +32,7 @@ impl<'a> Withheld<'a> {
     /// (config-linux.md, "Devices").
     pub(super) fn has_device(&self, entry: &Value) -> bool {
         entry.get("path").and_then(Value::as_str).is_some_and(|path| self.paths.contains(&path))
-            || (has_type(entry, &["c", "u"]) && self.has_numbers(entry))
+            || (has_type(entry, &["c", "u"]) && self.has_numbers(entry, Some(0)))
     }
 
     /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly one
@@ -41,11 +41,15 @@ impl<'a> Withheld<'a> {
     pub(super) fn has_rule(&self, rule: &Value) -> bool {
         rule.get("allow") == Some(&Value::Bool(true))
             && has_type(rule, &["c", "u"])
-            && self.has_numbers(rule)
+            && self.has_numbers(rule, None)
     }
 
-    fn has_numbers(&self, entry: &Value) -> bool {
-        let number = |key| u32::try_from(entry.get(key)?.as_u64()?).ok();
+    /// `missing` is what a runtime takes a number for that is not there.
+    fn has_numbers(&self, entry: &Value, missing: Option<u64>) -> bool {
+        let number = |key| {
+            let value = entry.get(key).filter(|value| !value.is_null());
+            u32::try_from(value.map_or(missing, Value::as_u64)?).ok()
+        };
         number("major").zip(number("minor")).is_some_and(|pair| self.numbers.contains(&pair))
     }
 }

@@ -20,12 +20,12 @@ mod inventory;
 mod known;
 pub mod lowlevel;
 mod mounted;
+pub mod namespaces;
 pub mod nodes;
 pub mod permit;
 pub mod report;
 pub(crate) mod share;
 pub(crate) mod start;
-pub mod userns;
 
 use crate::failure::Failure;
 use crate::host::Host;

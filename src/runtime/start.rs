@@ -3,7 +3,7 @@
 
 use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
-use super::{busy, granted, in_doubt, injected, nodes, permit, share, userns};
+use super::{busy, granted, in_doubt, injected, namespaces, nodes, permit, share};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
@@ -367,7 +367,7 @@ impl<'a> Start<'a> {
             injection.mounts.extend(injection::mps_mounts(seat, is_file));
         }
         injection.gids.extend(nodes::gids(&injection.nodes));
-        userns::fit(&mut injection, facts, paths)?;
+        namespaces::fit(&mut injection, facts, paths)?;
         Ok(injection)
     }
 

@@ -75,6 +75,10 @@ fn spellings() -> Vec<Spelling> {
         text("half-a-letter", (true, true), |text| {
             text.replacen("\"env\":[", "\"env\":[\"A=\\ud800\",", 1).into_bytes()
         }),
+        // What only json-c takes for JSON, in later versions of crun.
+        text("single-quotes", (false, false), |text| text.replace('"', "'").into_bytes()),
+        text("comma-behind", (false, false), |text| text.replace("]}", "],}").into_bytes()),
+        text("words", (false, false), |text| text.replace("true", "True").into_bytes()),
         text("no-utf-8", (true, false), |text| {
             let (before, after) = text.split_once("\"env\":[").unwrap();
             [before.as_bytes(), b"\"env\":[\"A=\xff\",", after.as_bytes()].concat()

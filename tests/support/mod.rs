@@ -132,7 +132,7 @@ impl Host {
             "process": { "user": { "uid": 0, "gid": 0 }, "args": ["sleep"], "env": ["PATH=/bin"], "cwd": "/" },
             "root": { "path": "rootfs" },
             "annotations": annotations,
-            "linux": { "resources": { "devices": [{ "allow": false, "access": "rwm" }] } },
+            "linux": { "namespaces": [{ "type": "mount" }], "resources": { "devices": [{ "allow": false, "access": "rwm" }] } },
         });
         fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&config).unwrap()).unwrap();
         dir

@@ -7,7 +7,7 @@ fn doubtful(json: &[u8]) -> (String, Facts, Facts) {
     let facts = facts(json).unwrap();
     let text = String::from_utf8_lossy(json).into_owned();
     let doubt = facts.doubt.as_ref().unwrap_or_else(|| panic!("no doubt: {text}")).to_string();
-    let second = *facts.second.clone().unwrap();
+    let second = facts.others[0].clone();
     (doubt, facts, second)
 }
 
@@ -31,6 +31,27 @@ fn of_equal_keys_both_readings_are_kept() {
 }
 
 type Pairs = Vec<Option<(u32, u32)>>;
+
+#[test]
+fn the_last_of_two_takes_the_place_of_the_first() {
+    let facts = facts(
+        br#"{"linux":{"devices":[{"path":"/dev/a","major":195,"minor":7}],"namespaces":[]},
+        "linux":{"devices":[{"path":"/dev/b","major":195}]},"process":{"env":["A=1"],"env":["B=2"]}}"#,
+    )
+    .unwrap();
+    let last = &facts.others[1];
+    let numbers = |facts: &Facts| facts.device_paths.iter().map(SpecDevice::numbers).collect();
+    let found: Pairs = numbers(last);
+    assert_eq!(found, [Some((195, 0))]);
+    assert_eq!(last.env, [("B".to_owned(), "2".to_owned())]);
+    assert_eq!(numbers(&facts), [Some((195, 7)), Some((195, 7))], "merged");
+}
+
+#[test]
+fn a_device_without_numbers_has_zero() {
+    let spec = r#"{"linux":{"devices":[{"path":"/dev/x","type":"c","major":195}]}}"#;
+    assert_eq!(read(spec).device_paths[0].numbers(), Some((195, 0)));
+}
 
 /// The numbers that the devices of a spec have in each reading.
 fn numbers(devices: &str) -> (String, Pairs, Pairs) {
@@ -56,7 +77,7 @@ fn a_device_is_found_in_each_reading() {
         ),
         (r#""devices":[{"major":195,"major":1,"minor":0}]"#.to_owned(), vec![no], vec![yes]),
         (r#""devices":[{"major":1,"major":195,"minor":0}]"#.to_owned(), vec![yes], vec![no]),
-        (r#""devices":[{"Major":195,"minor":0}]"#.to_owned(), vec![yes], vec![None]),
+        (r#""devices":[{"Major":195,"minor":0}]"#.to_owned(), vec![yes], vec![Some((0, 0))]),
     ] {
         let (_, found, second) = numbers(&devices);
         assert_eq!((found, second), (merged, first), "{devices}");
@@ -72,9 +93,10 @@ fn a_number_is_what_is_left_of_it_in_a_node() {
         ("4291", "0", Some((195, 0))),
         ("195", "1048576", Some((195, 0))),
         ("\"195\"", "0", Some((195, 0))),
-        ("195.0", "0", None),
-        ("true", "0", None),
-        ("195", "18446744073709551616", None),
+        // None that is understood is none to crun, and runc does not start.
+        ("195.0", "0", Some((0, 0))),
+        ("true", "0", Some((0, 0))),
+        ("195", "18446744073709551616", Some((195, 0))),
     ] {
         let device = format!(r#""devices":[{{"major":{major},"minor":{minor}}}]"#);
         let (doubt, found, second) = numbers(&device);
@@ -132,6 +154,10 @@ fn what_is_json_to_a_runtime_alone_is_read_and_doubted() {
         format!("{spec} garbage").into_bytes(),
         format!("{spec}\0").into_bytes(),
         format!("/* */{spec}").into_bytes(),
+        spec.replace('"', "'").into_bytes(),
+        spec.replace("]}", "],}").into_bytes(),
+        spec.replace("A=1", "A=\t").into_bytes(),
+        spec.replacen('{', "{\"a\":TRUE,", 1).into_bytes(),
         spec.replace(",\"ann", ", // x\n\"ann").into_bytes(),
         spec.replace("A=1", "A=\\ud800").into_bytes(),
         [b"{\"process\":{\"env\":[\"\xff\"]},".as_slice(), &spec.as_bytes()[1..]].concat(),

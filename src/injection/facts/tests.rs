@@ -61,7 +61,7 @@ fn whatever_is_not_ours_may_be_anything() {
 
 #[test]
 fn only_json_objects_and_only_our_own_requests_are_judged() {
-    for bad in ["", "{", "{,}", r#"{"a":}"#, "{\"a\":1,}"] {
+    for bad in ["", "{", "{x}", r#"{"a":}"#] {
         assert!(matches!(facts(bad.as_bytes()), Err(DocumentError::Syntax(_))), "{bad}");
     }
     for bad in ["[]", "null", " 3", "\"{\""] {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::injection::facts;
+use crate::injection::{MountEntry, facts};
 use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -151,5 +151,52 @@ fn a_namespace_that_is_joined_says_its_maps_itself() {
     for unknown in ["/proc/124/ns/user", "/run/netns/user", "/proc/../proc/123/ns/user"] {
         let failure = join(unknown).unwrap_err();
         assert!(failure.message.contains("cannot be told"), "{}", failure.message);
+    }
+}
+
+#[test]
+fn the_hosts_mounts_stay_as_they_are() {
+    let fit = |namespaces: Value, mounts: usize, stage: Option<HookStage>| {
+        let spec = json!({ "linux": { "namespaces": namespaces } });
+        let facts = facts(spec.to_string().as_bytes()).unwrap();
+        let mount = MountEntry {
+            source: "/usr/lib/libcuda.so.1".to_owned(),
+            destination: "/usr/lib/libcuda.so.1".to_owned(),
+            kind: "bind".to_owned(),
+            options: Vec::new(),
+        };
+        let hook = |stage| HookEntry {
+            stage,
+            path: "/usr/bin/nvidia-cdi-hook".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            timeout: None,
+        };
+        let mut injection = Injection {
+            mounts: vec![mount; mounts],
+            hooks: stage.map(hook).into_iter().collect(),
+            masked: vec!["/proc/driver/nvidia/gpus/0000:02:00.0".to_owned()],
+            ..Injection::default()
+        };
+        fit(&mut injection, &facts, &Paths::default()).map(|()| injection.masked.len())
+    };
+    let own = json!([{ "type": "mount" }]);
+    assert_eq!(fit(own, 1, Some(HookStage::CreateContainer)).unwrap(), 1);
+    for none in [json!([{ "type": "pid" }]), json!([{ "type": "mount", "path": "/proc/1/ns/mnt" }])]
+    {
+        assert_eq!(fit(none.clone(), 0, Some(HookStage::CreateRuntime)).unwrap(), 0);
+        let failure = fit(none.clone(), 1, None).unwrap_err();
+        assert_eq!(failure.code, Code::BadRequest);
+        assert!(
+            failure.message.contains("`/usr/lib/libcuda.so.1` is mounted"),
+            "{}",
+            failure.message
+        );
+        let failure = fit(none, 0, Some(HookStage::StartContainer)).unwrap_err();
+        assert!(
+            failure.message.contains("`/usr/bin/nvidia-cdi-hook` is run"),
+            "{}",
+            failure.message
+        );
     }
 }

@@ -1,21 +1,32 @@
-//! A container in a user namespace: ids that are written into its spec are its own, and a node is
-//! the host's, which the runtime mounts as it is. Its owners on the host decide who opens it. (crun
-//! 1.8 makes a node of its own, with the owners of the spec.)
+//! What a grant's edits presume of the container's namespaces.
+//!
+//! In a user namespace, ids that are written into a spec are the container's, and a node is the
+//! host's, which the runtime mounts as it is. Its owners on the host decide who opens it. (crun 1.8
+//! makes a node of its own, with the owners of the spec.) Without a mount namespace of its own, the
+//! container is in the host's: runc refuses to mask a path there, and both runtimes leave every mount
+//! behind on the host.
 
 use crate::failure::Failure;
-use crate::injection::{Facts, IdMap, Injection, ResolvedNode};
+use crate::injection::{Facts, HookEntry, HookStage, IdMap, Injection, ResolvedNode};
 use crate::model::code::Code;
+use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::file_rights::rights;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Makes the ids of an injection those of the container: groups and owners that its namespace does
-/// not have are left out.
+/// Fits an injection to the container's namespaces: its ids become those of the container, and what
+/// its namespaces do not have is left out.
 ///
 /// # Errors
-/// If the container's user could not open one of the nodes then.
+/// If what is left does not make the grant true: the container's user could not open a node, or a
+/// mount would be the host's.
 pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Result<(), Failure> {
+    if !facts.own_mounts {
+        // They hide what only tells of other GPUs.
+        injection.masked.clear();
+        permit_mounts(injection)?;
+    }
     if !facts.user_namespace {
         return Ok(());
     }
@@ -36,6 +47,23 @@ pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Re
 pub fn permit(nodes: &[ResolvedNode], facts: &Facts, paths: &Paths) -> Result<(), Failure> {
     let gids = super::nodes::gids(nodes);
     fit(&mut Injection { nodes: nodes.to_vec(), gids, ..Injection::default() }, facts, paths)
+}
+
+/// In the host's mount namespace, there must be none, and no hook that works on the container's.
+fn permit_mounts(injection: &Injection) -> Result<(), Failure> {
+    let is_inside = |hook: &&HookEntry| {
+        matches!(hook.stage, HookStage::CreateContainer | HookStage::StartContainer)
+    };
+    let mount = injection.mounts.first().map(|mount| format!("`{}` is mounted", mount.destination));
+    let hook = injection.hooks.iter().find(is_inside);
+    let hook = hook.map(|hook| format!("the hook `{}` is run in it", shown(&hook.path)));
+    let Some(what) = mount.or(hook) else { return Ok(()) };
+    let text = format!(
+        "the container has no mount namespace of its own, and with the GPUs {what}: that would be on the host, and stay there"
+    );
+    Err(Failure::new(Code::BadRequest, text).hint(
+        "run the container with a mount namespace of its own; or bring the driver's files in the image, with `driver = \"none\"`",
+    ))
 }
 
 /// What the container's namespace makes of ids. Empty maps where that cannot be told.
