@@ -154,3 +154,24 @@ fn a_poststop_hook_that_dies_leaves_the_release_to_the_next() {
         ok(host.start("next", ALL));
     }
 }
+
+/// A file that was being written by a killed start lies there until the next one.
+#[test]
+fn what_the_killed_were_writing_is_removed() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    host.bundle("web", ALL);
+    create_killed_at(&host, "create.before-edit");
+    let pid = host.lease("web").unwrap().owner.pid;
+    let place = |name: &str| host.run_dir().join(name);
+    let files = [
+        place(&format!(".runtime.{pid}.tmp")),
+        place(&format!("bundles/.x.json.{pid}.tmp")),
+        host.path(&format!("bundles/web/.config.json.{pid}.tmp")),
+    ];
+    for file in &files {
+        fs::write(file, "half").unwrap();
+    }
+    ok(host.start("next", ALL));
+    assert_eq!(files.each_ref().map(|file| file.exists()), [false; 3]);
+}

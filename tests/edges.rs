@@ -281,6 +281,7 @@ fn a_runtime_that_cannot_be_executed_leaves_nothing() {
     assert!(stderr(&output).contains("no-runtime"), "{}", stderr(&output));
     assert!(host.records().is_empty(), "{:?}", host.records());
     assert_eq!(fs::read(dir.join("config.json")).unwrap(), before);
+    assert_eq!(fs::read_dir(host.run_dir().join("bundles")).unwrap().count(), 0);
     // One that is no program by its mode is seen before anything is leased.
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(stderr(&host.create("web")).contains("no-runtime"));

@@ -423,3 +423,19 @@ fn restarts_leave_one_record_of_the_bundle() {
     let other = host.store().bundle(&host.path("bundles/other"));
     assert!(left.len() == 1 && other.is_some(), "{left:?}");
 }
+
+/// The clock may have been wrong when it was written.
+#[test]
+fn an_unreadable_record_of_the_future_grows_old() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    died_in_create(&host);
+    let path = record_path(&host, "web");
+    fs::write(&path, "{").unwrap();
+    let later = SystemTime::now() + Duration::from_secs(7200);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    assert_held(&host, "it may be of a container that is just being made");
+    assert!(fs::metadata(&path).unwrap().modified().unwrap() < later, "it has an age now");
+    make_old(&path);
+    ok(host.start("next", ALL));
+}

@@ -58,7 +58,13 @@ pub(super) fn sweep(
     judge(ledger.entries()?, ground, answers, |change| {
         match change {
             Change::Bind(bound) => ledger.put(bound)?,
-            Change::TakeBack(lease) => return release::let_go(ledger, lease.clone(), ground.paths),
+            Change::TakeBack(lease) => {
+                if lease.state == LeaseState::Pending {
+                    ledger.remove_leftovers_of(lease);
+                }
+                return release::let_go(ledger, lease.clone(), ground.paths);
+            }
+            Change::DateAnew(corrupt) => ledger.date_anew(&corrupt.key)?,
             Change::SetAside(corrupt) => ledger.set_aside(&corrupt.key)?,
         }
         Ok(None)
@@ -90,6 +96,8 @@ enum Change<'a> {
     Bind(&'a Lease),
     /// Its holder is dead.
     TakeBack(&'a Lease),
+    /// It is unreadable, and dated later than now.
+    DateAnew(&'a Corrupt),
     /// It is unreadable and its container is dead.
     SetAside(&'a Corrupt),
 }
@@ -131,7 +139,12 @@ fn judge(
                 let told = told.corrupt;
                 match corrupt_holder_by(&corrupt, now, known, &here, ground.paths, told) {
                     Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
-                    _ => swept.corrupt.push(corrupt),
+                    _ => {
+                        if corrupt.modified.is_some_and(|modified| modified > now) {
+                            apply(Change::DateAnew(&corrupt))?;
+                        }
+                        swept.corrupt.push(corrupt);
+                    }
                 }
             }
         }

@@ -94,6 +94,7 @@ impl Leased<'_> {
         if *way == Way::InPlace {
             atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
         }
+        store.take_back_bundle(&bundle.dir, &self.prepared.lease.nonce)?;
         let ground = Ground { paths: &shim.host.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
         if share::may_leave_daemon(&self.prepared.lease) {

@@ -309,7 +309,7 @@ impl<'a> Start<'a> {
         self.edited = Some(document);
         if let Err(failure) = self.write(Some(lease)) {
             // The file is as it was, so its record must be too.
-            return Err(match store.take_back_bundle(record) {
+            return Err(match store.take_back_bundle(self.caller.bundle(), &lease.nonce) {
                 Ok(()) => failure,
                 Err(error) => failure.hint(format!("and its record stays: {}", chain(&error))),
             });

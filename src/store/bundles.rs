@@ -111,11 +111,14 @@ impl Store {
         (Path::new(&record.bundle) == bundle).then_some(record)
     }
 
-    /// Takes back the record of an edit that was not made after all.
+    /// Takes back the record of an edit of this start, which was not made after all or is taken out
+    /// again. The edit before that is then the last.
     ///
     /// # Errors
     /// Names the file.
-    pub fn take_back_bundle(&self, record: BundleRecord) -> Result<(), StoreError> {
+    pub fn take_back_bundle(&self, bundle: &Path, nonce: &Nonce) -> Result<(), StoreError> {
+        let own = |record: &BundleRecord| record.nonce == *nonce;
+        let Some(record) = self.bundle(bundle).filter(own) else { return Ok(()) };
         match record.earlier {
             Some(Edit { nonce, undo }) => {
                 self.put_bundle(&BundleRecord { nonce, undo, earlier: None, ..record })

@@ -6,8 +6,12 @@ use crate::model::lease::Lease;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::Lock;
 use crate::sys::{PathError, clock, failpoint};
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// The locked ledger.
 #[derive(Debug)]
@@ -27,7 +31,35 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// As [`Store::entries`].
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        self.store.entries()
+        let (entries, unfinished) = self.store.list()?;
+        // Only who holds the lock writes there, so whoever began them is gone.
+        for path in &unfinished {
+            atomic::remove(path)?;
+        }
+        if !unfinished.is_empty() {
+            self.store.remove_leftovers();
+        }
+        Ok(entries)
+    }
+
+    /// Removes what a start that was killed was writing, its bundle's `config.json` among it.
+    pub fn remove_leftovers_of(&self, lease: &Lease) {
+        self.store.remove_leftovers();
+        let config = Path::new(&lease.bundle).join("config.json");
+        let _ = atomic::remove(&atomic::temporary_of(&config, lease.owner.pid));
+    }
+
+    /// Dates an unreadable record anew that is dated in the future: from now on it has an age.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn date_anew(&self, key: &LeaseKey) -> Result<(), StoreError> {
+        let path = self.store.lease_path(key);
+        let flags = UtimensatFlags::NoFollowSymlink;
+        utimensat(AT_FDCWD, &path, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW, flags)
+            .map_err(io::Error::from)
+            .map_err(PathError::new("date", &path))?;
+        Ok(())
     }
 
     /// One record.

@@ -104,6 +104,7 @@ impl Store {
         ["leases", "bundles", "corrupt"].into_iter().try_for_each(|name| {
             let dir = self.run.join(name);
             atomic::make_dir(&dir, INNER_MODE)?;
+            check_owner(&dir)?;
             close(&dir)
         })
     }
@@ -142,16 +143,25 @@ impl Store {
     /// # Errors
     /// If the directory cannot be listed. A missing one has no records.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        Ok(self.list()?.0)
+    }
+
+    /// The records, and files that were on the way to be one.
+    fn list(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), StoreError> {
         let dir = self.leases_dir();
+        let mut unfinished = Vec::new();
         let listing = match fs::read_dir(&dir) {
             Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
             Err(error) => return Err(PathError::new("list", &dir)(error).into()),
         };
         let mut names = Vec::new();
         for entry in listing {
             let entry = entry.map_err(PathError::new("list", &dir))?;
             let name = entry.file_name();
+            if atomic::pid_of_temporary(&name).is_some() {
+                unfinished.push(entry.path());
+            }
             let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
                 continue;
             };
@@ -161,7 +171,14 @@ impl Store {
             }
         }
         order::sort(&mut names);
-        names.iter().filter_map(|key| self.entry(key).transpose()).collect()
+        let entries = names.iter().filter_map(|key| self.entry(key).transpose());
+        Ok((entries.collect::<Result<_, _>>()?, unfinished))
+    }
+
+    /// Removes what killed processes were writing beside the leases.
+    fn remove_leftovers(&self) {
+        atomic::remove_leftovers(&self.run);
+        atomic::remove_leftovers(&self.bundles_dir());
     }
 
     /// One record, if there is one, without the lock.
@@ -219,12 +236,10 @@ impl Store {
     }
 }
 
-/// Takes reading away from others, who could list the containers by it. A directory that they could
-/// write to stays as it is: what lies in it need not be ours, and `doctor` says so.
+/// Takes reading away from others, who could list the containers by it.
 fn close(dir: &Path) -> Result<(), StoreError> {
     let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
-    let is_ours = metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw();
-    if is_ours && metadata.mode() & 0o077 != 0 && metadata.mode() & 0o022 == 0 {
+    if metadata.mode() & 0o077 != 0 {
         let closed = Permissions::from_mode(INNER_MODE);
         fs::set_permissions(dir, closed).map_err(PathError::new("prepare", dir))?;
     }

@@ -94,6 +94,7 @@ impl RunDirs {
         });
         lines.push(Line { config: config.to_owned(), run_dir: run_dir.to_owned(), boot_id });
         let text: Vec<u8> = lines.iter().flat_map(Line::bytes).collect();
+        atomic::remove_leftovers(&self.dir);
         Ok(atomic::replace(&self.path(), &text, Durability::Synced)?)
     }
 

@@ -146,6 +146,25 @@ fn what_is_no_file_of_ours_is_damage_not_an_error() {
 }
 
 #[test]
+fn what_was_on_its_way_goes_with_the_next_look() {
+    let (_dir, store, paths) = store();
+    let path = |name: &str| store.run.join(name);
+    // Under the lock nothing else is written to `leases/`; elsewhere it may be by the living.
+    let own = format!(".x.json.{}.tmp", std::process::id());
+    let dead = ".x.json.400000000.tmp";
+    let files = [format!("leases/{own}"), format!("bundles/{dead}"), dead.to_owned()];
+    for file in &files {
+        fs::write(path(file), "half").unwrap();
+    }
+    fs::write(path(&format!("bundles/{own}")), "half").unwrap();
+    assert_eq!(store.entries().unwrap(), []);
+    assert!(path(&files[0]).exists(), "a look without the lock changes nothing");
+    assert_eq!(store.lock(Duration::ZERO, &paths).unwrap().entries().unwrap(), []);
+    assert_eq!(files.each_ref().map(|file| path(file).exists()), [false; 3]);
+    assert!(path(&format!("bundles/{own}")).exists());
+}
+
+#[test]
 fn a_directory_that_others_can_write_is_refused() {
     let (_dir, store, paths) = store();
     fs::set_permissions(&store.run, fs::Permissions::from_mode(0o777)).unwrap();
@@ -169,10 +188,22 @@ fn what_lies_inside_is_for_its_owner_alone() {
     set(0o755);
     store.prepare(&paths).unwrap();
     assert_eq!(mode("leases"), 0o700, "what was open is closed");
-    // What others may have put there is not made to look like ours.
-    set(0o775);
-    store.prepare(&paths).unwrap();
-    assert_eq!(mode("leases"), 0o775);
+    // What others may have put there is not believed.
+    let refused = || matches!(store.prepare(&paths), Err(StoreError::Insecure { .. }));
+    for mode in [0o775, 0o777, 0o707] {
+        set(mode);
+        assert!(refused(), "{mode:o}");
+    }
+    set(0o700);
+    let (dir, aside) = (store.run.join("leases"), store.run.join("aside"));
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
+        assert!(refused(), "another user's");
+        std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
+    }
+    fs::rename(&dir, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &dir).unwrap();
+    assert!(refused(), "a link");
 }
 
 proptest! {

@@ -2,6 +2,10 @@
 //! reader sees the old text or the new, never half of either; a full disk leaves the old.
 
 use super::PathError;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
@@ -133,12 +137,38 @@ fn write_beside(
     })
 }
 
-/// `.<name>.<pid>.tmp` in the same directory: no reader takes it for a record.
 fn temporary_name(path: &Path) -> PathBuf {
+    temporary_of(path, i32::try_from(std::process::id()).unwrap_or_default())
+}
+
+/// Where the process `pid` writes what is to become `path`: `.<name>.<pid>.tmp` in the same
+/// directory, which no reader takes for a record.
+#[must_use]
+pub fn temporary_of(path: &Path, pid: i32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // The file name may be up to 255 bytes; the temporary one must fit as well.
     let short: String = name.chars().take(60).collect();
-    path.with_file_name(format!(".{short}.{}.tmp", std::process::id()))
+    path.with_file_name(format!(".{short}.{pid}.tmp"))
+}
+
+/// The pid in the name of a temporary file; `None` for another name.
+#[must_use]
+pub fn pid_of_temporary(name: &OsStr) -> Option<i32> {
+    let middle = name.to_str()?.strip_prefix('.')?.strip_suffix(".tmp")?;
+    middle.rsplit_once('.')?.1.parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Removes the temporary files that killed processes have left in a directory. Where the process
+/// lives after all, in another pid namespace, its write fails and says so. What cannot be removed
+/// stays for the next time.
+pub fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let pid = pid_of_temporary(&entry.file_name()).map(Pid::from_raw);
+        let is_gone = |pid| kill(pid, None) == Err(Errno::ESRCH);
+        if pid.is_some_and(is_gone) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes a file; one that is already gone is as good.
@@ -225,6 +255,23 @@ mod tests {
         let error = replace(&path, b"new", Durability::Synced).unwrap_err();
         assert!(error.to_string().contains("cannot write"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_the_dead_were_writing_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        // No pid is as large as this.
+        let dead = temporary_of(&at("x.json"), 400_000_000);
+        let alive = temporary_name(&at("x.json"));
+        let others = ["x.json", ".x.json.tmp", "x.json.400000000.tmp", ".x.json.400000000.tmp~"];
+        for path in others.map(at).iter().chain([&dead, &alive]) {
+            fs::write(path, "").unwrap();
+        }
+        remove_leftovers(dir.path());
+        assert!(!dead.exists() && alive.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), others.len() + 1);
+        remove_leftovers(&at("nowhere"));
     }
 
     #[test]
