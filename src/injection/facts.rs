@@ -34,15 +34,20 @@ pub struct SpecDevice {
 }
 
 impl SpecDevice {
-    /// Its numbers, if it is a character device. The type `u` means `c` (config-linux.md,
-    /// "Devices").
+    /// Its numbers, if it is a character device.
     #[must_use]
     pub fn numbers(&self) -> Option<(u32, u32)> {
         // What the spec leaves out is zero to the runtimes.
         let number = |number: Option<i64>| u32::try_from(number.unwrap_or(0)).ok();
-        let is_character = matches!(self.kind.as_str(), "" | "c" | "u");
-        number(self.major).zip(number(self.minor)).filter(|_| is_character)
+        number(self.major).zip(number(self.minor)).filter(|_| is_character(&self.kind))
     }
+}
+
+/// Whether a device of this type is a character device: `c` or `u` (config-linux.md, "Devices").
+/// crun looks at the first letter and takes all but a block device and a pipe for one; runc
+/// refuses what it does not know.
+pub(super) fn is_character(kind: &str) -> bool {
+    !kind.starts_with(['b', 'p'])
 }
 
 /// A hook that is already in the spec (config.md, "POSIX-platform Hooks").

@@ -1,6 +1,7 @@
 //! The device rules of a spec (config-linux.md, "Allowed Device list").
 
 use super::doubt::Reader;
+use super::facts::is_character;
 use super::lenient::{Leaf, MAJOR_MAX, MINOR_MAX, Members, number, skip};
 use super::spec_reader::text;
 use serde::de::MapAccess;
@@ -67,7 +68,7 @@ impl Rules {
         let mut all = Self::default();
         for rule in rules {
             match rule.numbers() {
-                Some(_) if !rule.allow => all.closed |= rule.has_no_number() || rule.has_no_type(),
+                _ if !rule.allow => all.closed |= rule.closes_all(),
                 Some(_) if rule.kind.is_empty() && rule.has_no_number() => all.privileged = true,
                 Some(numbers) if !numbers.are_usual() => all.opened.push(numbers),
                 _ => {}
@@ -96,20 +97,25 @@ impl Rule {
     /// The character devices whose reading or writing it is about. Engines let every container make
     /// nodes, `c *:* m`, which opens none.
     fn numbers(&self) -> Option<Numbers> {
-        let (reads, writes) = (self.access.contains('r'), self.access.contains('w'));
-        // To close one of the two is to leave the other open.
-        let counts = if self.allow { reads || writes } else { reads && writes };
+        if self.has_no_type() {
+            return Some(Numbers { major: None, minor: None });
+        }
+        let numbers = Numbers { major: self.major, minor: self.minor };
+        (self.access.contains(['r', 'w']) && is_character(&self.kind)).then_some(numbers)
+    }
+
+    /// Whether nothing is left open, if it closes. To close reading alone leaves writing.
+    fn closes_all(&self) -> bool {
         match self.kind.as_str() {
-            _ if self.has_no_type() => Some(Numbers { major: None, minor: None }),
-            // The type `u` means `c` (config-linux.md, "Devices").
-            "c" | "u" if counts => Some(Numbers { major: self.major, minor: self.minor }),
-            _ => None,
+            "" | "a" => true,
+            "c" => self.has_no_number() && ['r', 'w'].iter().all(|one| self.access.contains(*one)),
+            _ => false,
         }
     }
 
     /// Of such a rule, runc and crun regard neither the numbers nor the access.
     fn has_no_type(&self) -> bool {
-        matches!(self.kind.as_str(), "" | "a")
+        self.kind.is_empty() || self.kind.starts_with('a')
     }
 
     const fn has_no_number(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Which entries of a spec show GPUs that are not granted.
 
+use super::facts::is_character;
 use super::types::{HostNode, ResolvedNode};
 use serde_json::Value;
 
@@ -28,11 +29,10 @@ impl<'a> Withheld<'a> {
     }
 
     /// Whether an entry of `linux.devices` goes: by path whatever it is, and by number whatever it
-    /// is called, since `--device /dev/nvidia1:/dev/x` shows a GPU too. The type `u` means `c`
-    /// (config-linux.md, "Devices").
+    /// is called, since `--device /dev/nvidia1:/dev/x` shows a GPU too.
     pub(super) fn has_device(&self, entry: &Value) -> bool {
         entry.get("path").and_then(Value::as_str).is_some_and(|path| self.paths.contains(&path))
-            || (has_type(entry, &["c", "u"]) && self.has_numbers(entry, Some(0)))
+            || (is_character(kind(entry)) && self.has_numbers(entry, Some(0)))
     }
 
     /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly one
@@ -40,7 +40,9 @@ impl<'a> Withheld<'a> {
     /// nothing away.
     pub(super) fn has_rule(&self, rule: &Value) -> bool {
         rule.get("allow") == Some(&Value::Bool(true))
-            && has_type(rule, &["c", "u"])
+            && !kind(rule).is_empty()
+            && !kind(rule).starts_with('a')
+            && is_character(kind(rule))
             && self.has_numbers(rule, None)
     }
 
@@ -54,6 +56,6 @@ impl<'a> Withheld<'a> {
     }
 }
 
-fn has_type(entry: &Value, types: &[&str]) -> bool {
-    entry.get("type").and_then(Value::as_str).is_some_and(|found| types.contains(&found))
+fn kind(entry: &Value) -> &str {
+    entry.get("type").and_then(Value::as_str).unwrap_or_default()
 }

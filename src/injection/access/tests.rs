@@ -58,6 +58,8 @@ fn a_rule_opens_what_it_covers() {
         json!({ "allow": true, "type": "c", "major": 195, "minor": 3, "access": "rwm" }),
         json!({ "allow": true, "type": "c", "major": 195, "minor": 3, "access": "r" }),
         json!({ "allow": true, "type": "u", "major": 195, "minor": 3, "access": "w" }),
+        json!({ "allow": true, "type": "char", "major": 195, "minor": 3, "access": "rw" }),
+        json!({ "allow": true, "type": "all", "major": 1, "minor": 3, "access": "rw" }),
         json!({ "allow": true, "type": "c", "major": 195, "access": "rw" }),
         json!({ "allow": true, "type": "c", "major": 195, "minor": -1, "access": "rw" }),
         json!({ "allow": true, "type": "c", "major": null, "minor": 3, "access": "rw" }),
@@ -90,7 +92,13 @@ fn a_node_is_known_by_path_or_by_number() {
         let node = json!({ "path": path, "type": kind, "major": 195, "minor": 3 });
         Access::of(&facts(usual(), json!([node]), json!([])))
     };
-    for (path, kind) in [("/dev/x", "c"), ("/dev/x", "u"), ("/dev/nvidia3", "b")] {
+    for (path, kind) in [
+        ("/dev/x", "c"),
+        ("/dev/x", "u"),
+        ("/dev/x", ""),
+        ("/dev/x", "char"),
+        ("/dev/nvidia3", "b"),
+    ] {
         assert!(given(path, kind).opens("/dev/nvidia3", Some((195, 3))), "{path} {kind}");
     }
     assert!(!given("/dev/x", "b").opens("/dev/nvidia3", Some((195, 3))));
@@ -139,6 +147,7 @@ fn a_mount_counts_where_no_rule_closes_it() {
         by_mount(vec![deny], mount("/dev/nvidia0", &["bind"])).is_empty()
     };
     assert!(closing("rwm", Value::Null) && closing("m", "a".into()) && closing("rw", "c".into()));
+    assert!(!closing("rwm", "all".into()) && !closing("rwm", "u".into()));
     assert!(!closing("r", "c".into()) && !closing("m", "c".into()) && !closing("rwm", "b".into()));
     let devtmpfs = json!({ "destination": "/x", "type": "devtmpfs", "source": "devtmpfs" });
     assert_eq!(by_mount(vec![], devtmpfs).mounts.len(), 1);
