@@ -353,3 +353,26 @@ fn the_hook_must_have_the_name_by_which_it_is_known() {
     let text = stderr(&host.start("web", &[("gpulease/count", "1")]));
     assert!(text.contains("bad-config") && text.contains("gpulease-hook"), "{text}");
 }
+
+#[test]
+fn what_a_vendors_runtime_alone_can_read_is_refused() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let runtime = host.path("nvidia-container-runtime");
+    fs::copy("/bin/true", &runtime).unwrap();
+    host.configure(&runtime, "");
+    let dir = host.bundle("web", &[]);
+    let plain = fs::read_to_string(dir.join("config.json")).unwrap();
+    ok(host.create("web"));
+    assert!(host.spec("web").to_string().contains("NVIDIA_VISIBLE_DEVICES=void"));
+    // Go reads these; where nothing is to be edited they are passed over.
+    for odd in [r#""\ud800""#.to_owned(), format!("{}{}", "[".repeat(200), "]".repeat(200))] {
+        let text = plain.replacen('{', &format!("{{\"odd\":{odd},"), 1);
+        fs::write(dir.join("config.json"), &text).unwrap();
+        let refusal = stderr(&host.create("web"));
+        assert!(refusal.contains("bad-bundle"), "{odd}: {refusal}");
+        assert_eq!(fs::read_to_string(dir.join("config.json")).unwrap(), text);
+    }
+    host.configure(Path::new("/bin/true"), "");
+    ok(host.create("web"));
+}

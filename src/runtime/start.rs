@@ -125,7 +125,7 @@ pub(crate) fn prepare(
     match ask::request(host, caller, &start.facts)? {
         Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
         None => {
-            start.close();
+            start.close()?;
             if start.edited.is_none() {
                 return Ok(Outcome::Untouched(start.bytes));
             }
@@ -233,16 +233,15 @@ impl<'a> Start<'a> {
         said.is_some_and(|way| way == "native" || way == "cdi")
     }
 
-    /// Keeps a vendor's runtime from giving GPUs to a container that has no lease. What we cannot
-    /// edit, it cannot read.
-    fn close(&mut self) {
-        let Some(vendor) = self.caller.vendor() else { return };
+    /// Keeps a vendor's runtime, which may read what we cannot edit, from giving GPUs without a lease.
+    fn close(&mut self) -> Result<(), Failure> {
+        let Some(vendor) = self.caller.vendor() else { return Ok(()) };
         let was_edited = self.edited.is_some();
-        let Ok(mut document) = self.document() else { return };
-        let closed = injection::close(&mut document, vendor, &self.facts).unwrap_or_default();
-        if closed || was_edited {
-            self.edited = Some(document);
-        }
+        let mut document = self.document()?;
+        let closed = injection::close(&mut document, vendor, &self.facts);
+        let closed = closed.map_err(|error| bad_bundle(&error))?;
+        self.edited = (closed || was_edited).then_some(document);
+        Ok(())
     }
 
     /// Leases, edits, and leaves nothing behind where that fails.
