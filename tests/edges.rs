@@ -376,3 +376,16 @@ fn what_a_vendors_runtime_alone_can_read_is_refused() {
     host.configure(Path::new("/bin/true"), "");
     ok(host.create("web"));
 }
+
+#[test]
+fn a_sandbox_in_one_reading_alone_is_none() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let dir = host.bundle("web", &[("gpulease/count", "1")]);
+    let path = dir.join("config.json");
+    let sandbox = r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"},"#;
+    let text = fs::read_to_string(&path).unwrap().replacen('{', sandbox, 1);
+    fs::write(&path, text).unwrap();
+    let refusal = stderr(&host.create("web"));
+    assert!(refusal.contains("bad-bundle") && refusal.contains("twice"), "{refusal}");
+}

@@ -53,10 +53,10 @@ impl Facts {
 
 /// Whether the spec's list of nodes is all that the host has, as for `--privileged`: it says
 /// nothing about what was asked for. A list of GPUs and little else was asked for, whatever rule
-/// stands beside it.
+/// stands beside it; and of one that can be read in more than one way it may be a part.
 fn has_hosts_nodes(facts: &Facts) -> bool {
     let others = facts.device_paths.iter().filter(|d| !is_gpu_node_path(&d.path));
-    facts.privileged && others.count() >= 8
+    facts.doubt.is_none() && facts.privileged && others.count() >= 8
 }
 
 /// Where a rule closes all devices, a mount opens none that no other rule opens, and that rule

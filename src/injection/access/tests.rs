@@ -175,3 +175,16 @@ fn dockers_spec_opens_what_was_given() {
         assert_eq!(access.opens(&path, Some((195, minor))), is_open, "{path}");
     }
 }
+
+#[test]
+fn a_list_in_doubt_is_not_all_the_host_has() {
+    let node = |path: String, major: u32, minor: u32| json!({ "path": path, "type": "c", "major": major, "minor": minor });
+    let others = (0..9).map(|n| node(format!("/dev/tty{n}"), 4, n));
+    let devices: Vec<Value> = others.chain([node("/dev/nvidia0".into(), 195, 0)]).collect();
+    let spec = json!({ "devices": devices, "resources": { "devices": privileged() } });
+    let of = |text: String| Access::of(&injection::facts(text.as_bytes()).unwrap());
+    assert!(of(format!(r#"{{"linux":{spec}}}"#)).nodes.is_empty());
+    for more in [r#"{"devices":[{"path":"/dev/x"}]}"#, r#"{"resources":{"devices":[]}}"#] {
+        assert!(!of(format!(r#"{{"linux":{spec},"linux":{more}}}"#)).nodes.is_empty(), "{more}");
+    }
+}
