@@ -18,7 +18,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
+.PHONY: help build demo man packages test fuzz-quick test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -78,6 +78,15 @@ test-odd-host: is-root has-cargo ## Run the tests without engines where the host
 	cargo build --locked --features failpoints
 	umask 022 && tests/lab/odd-host.sh cargo $(if $(NEXTEST),nextest run,test) --locked \
 		--features failpoints --no-fail-fast $(ODD)
+
+fuzz-quick: is-root ## Try 30,000 specs and command lines made from fuzz/seeds (as root)
+	cargo build --locked --features failpoints
+ifneq ($(NEXTEST),)
+	umask 022 && GPULEASE_FUZZ=30000 cargo nextest run --locked --features failpoints \
+		--no-fail-fast --test fuzz
+else
+	umask 022 && GPULEASE_FUZZ=30000 cargo test --locked --features failpoints --test fuzz
+endif
 
 test-vm: is-root build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin
