@@ -159,6 +159,7 @@ pub fn assert_all_free(host: &Host) {
     assert!(host.records().iter().all(Result::is_ok), "{:?}", host.records());
     let violation = fs::read_to_string(host.path("tokens/VIOLATION"));
     assert!(violation.is_err(), "a device was given twice: {violation:?}");
+    assert_no_temporary_file(&host.run_dir());
     kill(host.pid("next").unwrap());
 }
 
