@@ -9,21 +9,46 @@ use crate::sys::{PathError, clock, failpoint};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The locked ledger.
 #[derive(Debug)]
 #[must_use]
 pub struct Ledger<'a> {
     store: &'a Store,
+    // Fields are dropped in this order: it is unlocked first.
     _lock: Lock,
+    leftovers: Leftovers<'a>,
+}
+
+/// What killed processes were writing. It is removed once the ledger is unlocked: a bundle may lie on
+/// a file system that answers late or never.
+#[derive(Debug)]
+struct Leftovers<'a> {
+    store: &'a Store,
+    are_there: Cell<bool>,
+    in_bundles: RefCell<Vec<PathBuf>>,
+}
+
+impl Drop for Leftovers<'_> {
+    fn drop(&mut self) {
+        if self.are_there.get() {
+            self.store.remove_leftovers();
+        }
+        for path in self.in_bundles.take() {
+            let _ = atomic::remove(&path);
+        }
+    }
 }
 
 impl<'a> Ledger<'a> {
     pub(super) fn new(store: &'a Store, lock: Lock) -> Self {
-        Self { store, _lock: lock }
+        let leftovers =
+            Leftovers { store, are_there: Cell::new(false), in_bundles: RefCell::default() };
+        Self { store, _lock: lock, leftovers }
     }
 
     /// All records.
@@ -33,20 +58,21 @@ impl<'a> Ledger<'a> {
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let (entries, unfinished) = self.store.list()?;
         // Only who holds the lock writes there, so whoever began them is gone.
-        for path in &unfinished {
-            atomic::remove(path)?;
-        }
-        if !unfinished.is_empty() {
-            self.store.remove_leftovers();
+        for path in unfinished {
+            // What cannot be removed is no record, and keeps nothing from being one.
+            let _ = atomic::remove(&path);
+            self.leftovers.are_there.set(true);
         }
         Ok(entries)
     }
 
-    /// Removes what a start that was killed was writing, its bundle's `config.json` among it.
+    /// Has removed what a start that was killed was writing, its bundle's `config.json` among it,
+    /// once the ledger is unlocked.
     pub fn remove_leftovers_of(&self, lease: &Lease) {
-        self.store.remove_leftovers();
+        self.leftovers.are_there.set(true);
         let config = Path::new(&lease.bundle).join("config.json");
-        let _ = atomic::remove(&atomic::temporary_of(&config, lease.owner.pid));
+        let unfinished = atomic::temporary_of(&config, lease.owner.pid);
+        self.leftovers.in_bundles.borrow_mut().push(unfinished);
     }
 
     /// Dates an unreadable record anew that is dated in the future: from now on it has an age.

@@ -165,6 +165,28 @@ fn what_was_on_its_way_goes_with_the_next_look() {
 }
 
 #[test]
+fn what_cannot_be_removed_stops_nothing() {
+    let (_dir, store, paths) = store();
+    let unfinished = store.run.join("leases/.x.json.400000000.tmp");
+    fs::create_dir(&unfinished).unwrap();
+    assert_eq!(store.lock(Duration::ZERO, &paths).unwrap().entries().unwrap(), []);
+    assert!(unfinished.exists());
+}
+
+#[test]
+fn a_bundle_is_cleaned_without_the_lock() {
+    let (dir, store, paths) = store();
+    let lease = Lease { bundle: dir.path().display().to_string(), ..lease("web", "/r") };
+    let unfinished = atomic::temporary_of(&dir.path().join("config.json"), lease.owner.pid);
+    fs::write(&unfinished, "half").unwrap();
+    let ledger = store.lock(Duration::ZERO, &paths).unwrap();
+    ledger.remove_leftovers_of(&lease);
+    assert!(unfinished.exists(), "the bundle's file system may be slow");
+    drop(ledger);
+    assert!(!unfinished.exists());
+}
+
+#[test]
 fn a_directory_that_others_can_write_is_refused() {
     let (_dir, store, paths) = store();
     fs::set_permissions(&store.run, fs::Permissions::from_mode(0o777)).unwrap();
