@@ -159,7 +159,7 @@ fn ours(call: &Invocation, kind: Kind, dir: &Path) -> Option<char> {
             };
             letter_of(&config, dir)
         }
-        Verb::Exec | Verb::Delete | Verb::Other => {
+        Verb::Exec | Verb::Delete | Verb::Update | Verb::Other => {
             letter_of(&dir.join("root").join(call.id.as_deref()?).join("status"), dir)
         }
         _ => None,

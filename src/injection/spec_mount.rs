@@ -40,7 +40,8 @@ impl<'de> Members<'de> for SpecMount {
                         "nodev" => self.closes_devices = true,
                         "dev" => self.closes_devices = false,
                         "rnodev" => self.closes_all_devices = true,
-                        "rdev" => self.closes_all_devices = false,
+                        // It is set after all others, below the source and at it.
+                        "rdev" => (self.closes_devices, self.closes_all_devices) = (false, false),
                         option => self.bind |= is_bind(option),
                     }
                 }

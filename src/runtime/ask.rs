@@ -46,6 +46,13 @@ pub(super) fn request(
     caller: &dyn Caller,
     facts: &Facts,
 ) -> Result<Option<Asked>, Failure> {
+    let Some(asked) = unpermitted(host, facts)? else { return Ok(None) };
+    permit(host, caller, facts, &asked)?;
+    Ok(Some(asked))
+}
+
+/// The same, before it is asked whether it may.
+pub(super) fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure> {
     if !may_ask(facts) {
         return Ok(None);
     }
@@ -105,9 +112,7 @@ pub(super) fn request(
     if request.source == Source::Injected {
         adopted::check(facts, &inventory.node, &host.paths)?;
     }
-    let asked = Asked { request, config, inventory };
-    permit(host, caller, facts, &asked)?;
-    Ok(Some(asked))
+    Ok(Some(Asked { request, config, inventory }))
 }
 
 fn in_words(facts: &Facts, config: &Config) -> Result<Option<Request>, Failure> {

@@ -132,7 +132,8 @@ fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
     // Each finds the id in the words in its own way.
     let has = |kind: Kind| {
         let call = words.read(kind);
-        let exists_already = matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Other);
+        let exists_already =
+            matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Update | Verb::Other);
         // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
         let id = call.id.as_deref().filter(|id| !id.contains('/') && *id != "." && *id != "..");
         let state = |id: &str| Path::new(&root_of(&call, kind)).join(id).join(kind.state_file());

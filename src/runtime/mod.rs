@@ -1,7 +1,7 @@
 //! The OCI runtime shim. An engine calls it in place of runc or crun.
 //!
 //! `create` and `run` lease devices and edit the bundle, `delete` releases, `exec` carries the
-//! container's variables into the new process; all else — and every container that asks for no
+//! container's variables into the new process, `update` opens no GPU that is not leased; all else — and every container that asks for no
 //! GPU — becomes the real runtime by one `execve`, untouched.
 
 mod adopted;
@@ -26,6 +26,7 @@ pub mod permit;
 pub mod report;
 pub(crate) mod share;
 pub(crate) mod start;
+mod update;
 
 use crate::failure::Failure;
 use crate::host::Host;
@@ -80,6 +81,10 @@ fn run(shim: &Shim) -> Result<ExitCode, Failure> {
         Verb::Delete => delete::delete(shim),
         Verb::Exec => {
             let words = exec::prepare(shim)?;
+            shim.become_runtime(words.as_deref())
+        }
+        Verb::Update => {
+            let words = update::prepare(shim)?;
             shim.become_runtime(words.as_deref())
         }
         Verb::Version => shim.version(),

@@ -99,9 +99,7 @@ pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option
         Err(error) if mentions_us(spec) => return Err(bad_bundle(&error)),
         Err(_) => return Ok(None),
     };
-    if chained == Some(Vendor::Nvidia) {
-        facts.named = driver::chain::named(&facts);
-    }
+    facts.named = driver::chain::named(&facts, chained);
     let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || ask::may_ask(facts);
     let ours = chained.is_some() || facts.readings().any(asks);
     Ok(ours.then_some(facts))

@@ -160,6 +160,8 @@ fn a_mount_counts_where_no_rule_closes_it() {
     }
     // Of opposites the last one counts.
     assert!(!by_mount(vec![], mount("/dev", &["rbind", "rnodev", "rdev"])).is_empty());
+    let reopened = by_mount(vec![], mount("/dev/nvidia0", &["bind", "nodev", "rdev"]));
+    assert!(reopened.mounts.iter().all(|mount| !mount.closes_devices) && !reopened.is_empty());
 }
 
 #[test]

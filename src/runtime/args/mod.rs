@@ -32,9 +32,11 @@ pub enum Verb {
     Exec,
     /// Remove a container.
     Delete,
+    /// Change the resources of a container.
+    Update,
     /// `--version` without a verb.
     Version,
-    /// Anything about a container that exists: `start`, `kill`, `state`, …
+    /// Anything else about a container that exists: `start`, `kill`, `state`, …
     Other,
     /// No verb, or one that is about no container: `features`, `list`, `spec`.
     #[default]
@@ -49,6 +51,7 @@ impl Verb {
             b"restore" => Self::Restore,
             b"exec" => Self::Exec,
             b"delete" => Self::Delete,
+            b"update" => Self::Update,
             b"features" | b"list" | b"spec" | b"help" | b"h" | b"completion" => Self::None,
             _ => Self::Other,
         }
@@ -58,7 +61,7 @@ impl Verb {
     const fn weight(self) -> u8 {
         match self {
             Self::Create | Self::Run | Self::Restore => 2,
-            Self::Exec => 1,
+            Self::Exec | Self::Update => 1,
             _ => 0,
         }
     }
@@ -116,6 +119,8 @@ pub struct Invocation {
     pub pid_file: Option<PathBuf>,
     /// `exec --process`.
     pub process: Option<Given>,
+    /// `update --resources`.
+    pub resources: Option<Given>,
     /// `--preserve-fds`.
     pub preserved: u32,
     /// The container.
@@ -182,6 +187,7 @@ impl Words {
             config_file: said.config,
             pid_file: said.pid_file,
             process: said.process,
+            resources: said.resources,
             preserved: said.preserved,
             id: said.id.map(text),
             verb_at: said.verb_at,
@@ -299,6 +305,11 @@ impl Invocation {
     /// Whether a file could be meant for the process of an exec.
     pub(super) fn may_have_process(&self) -> bool {
         !self.likely("process", b'p').is_empty()
+    }
+
+    /// Whether a file could be meant for the resources of an update.
+    pub(super) fn may_have_resources(&self) -> bool {
+        !self.likely("resources", b'r').is_empty()
     }
 
     /// Every word that could be the container.

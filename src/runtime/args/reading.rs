@@ -128,6 +128,7 @@ pub(super) struct Said {
     pub config: Option<Given>,
     pub pid_file: Option<PathBuf>,
     pub process: Option<Given>,
+    pub resources: Option<Given>,
     pub preserved: u32,
     pub id: Option<OsString>,
     help: bool,
@@ -151,6 +152,7 @@ impl Said {
             "config" => self.config = Some(value.given()),
             "pid-file" => self.pid_file = Some(value.text().into()),
             "process" => self.process = Some(value.given()),
+            "resources" => self.resources = Some(value.given()),
             "preserve-fds" => {
                 let number = std::str::from_utf8(value.bytes).ok().and_then(|n| n.parse().ok());
                 self.preserved = number.unwrap_or(0);

@@ -191,7 +191,7 @@ impl Options {
             (Verb::Create | Verb::Run | Verb::Restore, _) => MAKE,
             (Verb::Exec, _) => EXEC,
             (Verb::Delete, _) | (_, b"kill") => END,
-            (_, b"update") => UPDATE,
+            (Verb::Update, _) => UPDATE,
             _ => OTHER,
         };
         Self { kind, lists: [own, ALWAYS, &[]] }

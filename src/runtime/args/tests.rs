@@ -329,3 +329,18 @@ fn line() -> impl Strategy<Value = Vec<String>> {
     proptest::collection::vec(proptest::sample::select(WORDS), 0..9)
         .prop_map(|words| words.into_iter().map(str::to_owned).collect())
 }
+
+#[test]
+fn an_update_names_its_resources() {
+    for (line, path) in [
+        ("update --resources - c", "-"),
+        ("update --resources=/r.json c", "/r.json"),
+        ("update -r/r.json c", "/r.json"),
+        ("update --res /r.json c", "/r.json"),
+    ] {
+        let call = crun(line);
+        assert_eq!((call.verb, call.certainty), (Verb::Update, Certainty::Sure), "{line}");
+        assert_eq!(call.resources.unwrap().path, Path::new(path), "{line}");
+        assert_eq!(call.id.as_deref(), Some("c"), "{line}");
+    }
+}

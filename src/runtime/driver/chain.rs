@@ -15,7 +15,7 @@ const CDI_PREFIX: &str = "cdi.k8s.io/";
 
 /// A mount below this directory names a device by the rest of its path (nvidia-container-toolkit,
 /// `internal/config/image`).
-const MOUNTS: &str = "/var/run/nvidia-container-devices/";
+const MOUNTS: [&str; 3] = ["var", "run", "nvidia-container-devices"];
 
 /// Whether the vendor's runtime gives all devices of a lease.
 ///
@@ -58,26 +58,38 @@ pub(super) fn serves(
 }
 
 /// The devices that a spec names to NVIDIA's runtime in other ways than by variables: qualified
-/// CDI names in annotations, and mounts whose destination is a name. Which of them it heeds is its
-/// own configuration's to say; here all count.
-pub(in crate::runtime) fn named(facts: &Facts) -> Vec<String> {
+/// CDI names in annotations, and mounts whose destination is a name. NVIDIA's hook, which another
+/// runtime may run, reads the mounts, and before the variables. Which of them count is for
+/// the configuration of NVIDIA's tools to say; here all do.
+pub(in crate::runtime) fn named(facts: &Facts, chained: Option<Vendor>) -> Vec<String> {
+    let mounted = facts.mounts.iter().filter_map(|mount| mounted_name(&mount.destination));
+    if chained != Some(Vendor::Nvidia) {
+        return mounted.filter(|_| facts.vendor_hooks.by_variables).collect();
+    }
     let annotations = facts.annotations.iter().filter(|(key, _)| key.starts_with(CDI_PREFIX));
     let lists = annotations.flat_map(|(_, value)| value.split(','));
     let mut names: Vec<String> =
         lists.map(|name| name.trim().to_owned()).filter(|name| names_gpus(name)).collect();
-    names.extend(facts.mounts.iter().filter_map(|mount| mounted_name(&mount.destination)));
+    names.extend(mounted);
     names
 }
 
 fn mounted_name(destination: &str) -> Option<String> {
-    let name = destination.strip_prefix(MOUNTS)?;
-    match name.split_once('/') {
-        None => Some(name.to_owned()),
-        Some(("cdi", name)) => {
-            let (kind, device) = name.rsplit_once('/')?;
-            Some(format!("{kind}={device}")).filter(|name| names_gpus(name))
+    // NVIDIA's tools tidy the path up before they look at it.
+    let mut parts = Vec::new();
+    for part in destination.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
         }
-        Some(_) => None,
+    }
+    match parts.strip_prefix(&MOUNTS)? {
+        [name] => Some((*name).to_owned()),
+        ["cdi", kind @ .., device] => {
+            Some(format!("{}={device}", kind.join("/"))).filter(|name| names_gpus(name))
+        }
+        _ => None,
     }
 }
 
@@ -99,12 +111,25 @@ mod tests {
             "mounts":[{"destination":"/var/run/nvidia-container-devices/GPU-1","source":"/dev/null"},
             {"destination":"/var/run/nvidia-container-devices/cdi/nvidia.com/gpu/0:1"},
             {"destination":"/var/run/nvidia-container-devices/imex/0"},
+            {"destination":"//var/./run/x/../nvidia-container-devices/3/"},
+            {"destination":"/var/run/nvidia-container-devices/"},
             {"destination":"/proc"},{}]}"#;
-        let found = named(&facts(spec).unwrap());
+        let found = named(&facts(spec).unwrap(), Some(Vendor::Nvidia));
         let expected =
-            ["nvidia.com/gpu=0", "runtime.nvidia.com/gpu=all", "GPU-1", "nvidia.com/gpu=0:1"];
+            ["nvidia.com/gpu=0", "runtime.nvidia.com/gpu=all", "GPU-1", "nvidia.com/gpu=0:1", "3"];
         assert_eq!(found, expected);
         let odd = br#"{"mounts":7}"#;
-        assert_eq!(named(&facts(odd).unwrap()), Vec::<String>::new());
+        assert_eq!(named(&facts(odd).unwrap(), Some(Vendor::Nvidia)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nvidias_hook_reads_mounts_too() {
+        let mount = r#""annotations":{"cdi.k8s.io/a":"nvidia.com/gpu=0"},
+            "mounts":[{"destination":"/var/run/nvidia-container-devices/1"}]"#;
+        let hook = r#","hooks":{"prestart":[{"path":"/usr/bin/nvidia-container-runtime-hook"}]}"#;
+        let found =
+            |rest: &str| named(&facts(format!("{{{mount}{rest}}}").as_bytes()).unwrap(), None);
+        assert_eq!(found(hook), ["1"]);
+        assert_eq!(found(""), Vec::<String>::new());
     }
 }
