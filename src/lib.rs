@@ -13,6 +13,7 @@
 //!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
 //! * machine: [`sys`] the kernel, [`paths`], [`config`], [`inventory`] what the node has,
 //!   [`store`] leases on disk, [`isolation`] what makes shares true.
+//! * host: `host` — the configuration, read once, and the directories that a call works with.
 //! * transaction: [`claim`] — the only place that changes leases; [`failure`] what users hear.
 //! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.

@@ -63,7 +63,7 @@ fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
             continue;
         }
         let spec = read_limited(&config).map_err(|error| bad_bundle(&error))?;
-        if start::concerns_us(&spec, lowlevel::vendor_of(&shim.runtime))?.is_some() {
+        if start::concerns_us(&spec, shim.vendor())?.is_some() {
             let text = format!("cannot tell which container is to be made: {why}");
             let hint = "write `--bundle DIR` in full, and the container behind all options";
             return Err(Failure::new(Code::BadRequest, text).hint(hint));
@@ -154,7 +154,7 @@ impl Caller for Create<'_> {
     }
 
     fn vendor(&self) -> Option<Vendor> {
-        lowlevel::vendor_of(&self.shim.runtime)
+        self.shim.vendor()
     }
 
     fn pid_file(&self) -> Option<String> {

@@ -31,12 +31,14 @@ mod update;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
+use crate::model::device::Vendor;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
 use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
 use args::{Certainty, Invocation, Verb, Words};
 use report::{one_line, report};
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ struct Shim {
     call: Invocation,
     host: Host,
     runtime: PathBuf,
+    vendor: OnceCell<Option<Vendor>>,
     /// What is wrong with the configured runtime: it is not the one in use then.
     runtime_fault: Option<Failure>,
 }
@@ -99,7 +102,7 @@ impl Shim {
         let choice = lowlevel::choose(words, host.runtime(), host.hides_runtime(), &remembered)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
         let call = words.read(lowlevel::Kind::of(&runtime));
-        Ok(Self { call, host, runtime, runtime_fault })
+        Ok(Self { call, host, runtime, vendor: OnceCell::new(), runtime_fault })
     }
 
     /// With the engine's words, or with those in which a file has another one in its place.
@@ -110,6 +113,12 @@ impl Shim {
             Err(error) => error,
         };
         Err(self.cannot_run(&error))
+    }
+
+    /// The vendor whose own runtime the low-level one is. Looked up once: it may be a link, and one
+    /// start must not take it for two things.
+    fn vendor(&self) -> Option<Vendor> {
+        *self.vendor.get_or_init(|| lowlevel::vendor_of(&self.runtime))
     }
 
     fn cannot_run(&self, error: &io::Error) -> Failure {
