@@ -8,6 +8,7 @@ use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::LeasedDevice;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::checked::read_own;
+use crate::sys::patience::within;
 use crate::sys::{PathError, failpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -66,6 +67,9 @@ const MAX_BYTES: u64 = 65 << 20;
 
 /// The most time that a delete spends on forgetting: the rest waits for the next.
 const FORGETTING: Duration = Duration::from_millis(20);
+
+/// The most that is waited for a bundle's file system. An engine's whole clean-up has 5 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Up to these no grant looks at what it could forget.
 const FEW: usize = 64;
@@ -183,9 +187,11 @@ impl Store {
 }
 
 /// Whether a directory is certainly not there. One that may not be looked at, as by a hook that has
-/// dropped its privileges, may well be in use.
+/// dropped its privileges, may well be in use; so may one on a file system that does not answer.
 fn is_gone(dir: &Path) -> bool {
-    fs::symlink_metadata(dir).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    let dir = dir.to_owned();
+    let look = || fs::symlink_metadata(dir).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    within(PATIENCE, look).is_ok_and(|answer| answer == Some(true))
 }
 
 /// The part of a [`BundleRecord`] that says whether it is still needed.

@@ -1,10 +1,12 @@
 //! The ledger while its lock is held: the only way to change a lease.
 
+use super::bundles::PATIENCE;
 use super::{Entry, Store, StoreError, record};
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::Lock;
+use crate::sys::patience::within;
 use crate::sys::{PathError, clock, failpoint};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -38,8 +40,11 @@ impl Drop for Leftovers<'_> {
         if self.are_there.get() {
             self.store.remove_leftovers();
         }
-        for path in self.in_bundles.take() {
-            let _ = atomic::remove(&path);
+        let in_bundles = self.in_bundles.take();
+        if !in_bundles.is_empty() {
+            let _ = within(PATIENCE, move || {
+                in_bundles.iter().for_each(|path| drop(atomic::remove(path)));
+            });
         }
     }
 }

@@ -6,12 +6,12 @@ mod holders;
 pub use holders::{LockHolder, LockHolders};
 
 use super::PathError;
+use super::patience::within;
 use crate::paths::Paths;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -105,16 +105,8 @@ fn wait_in_line(file: File, deadline: Duration) -> Option<io::Result<File>> {
     if deadline.is_zero() {
         return None;
     }
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let waiting = thread::Builder::new().stack_size(64 << 10).spawn(move || {
-        let locked = file.lock().map(|()| file);
-        // If nobody listens any more the file comes back in the error, and is closed.
-        drop(sender.send(locked));
-    });
-    match waiting {
-        Ok(_) => receiver.recv_timeout(deadline).ok(),
-        Err(error) => Some(Err(error)),
-    }
+    // If it is given up on, the file is closed with the answer.
+    within(deadline, move || file.lock().map(|()| file)).unwrap_or_else(|error| Some(Err(error)))
 }
 
 fn timeout(path: &Path, waited: Duration, paths: &Paths) -> LockError {

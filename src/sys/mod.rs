@@ -25,6 +25,7 @@ pub mod mount;
 pub(crate) mod namespaces;
 #[cfg(feature = "cli")]
 pub mod nvml;
+pub mod patience;
 pub mod proc;
 pub mod programs;
 pub mod random;

@@ -1,0 +1,33 @@
+//! What may never come back, as a look at a file system of others, with an end to the waiting.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Has a thread do it, and waits no longer than this for its answer. One that is given up on ends
+/// with the process; its answer is dropped.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub fn within<T: Send + 'static>(
+    patience: Duration,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new().stack_size(64 << 10).spawn(move || drop(sender.send(act())))?;
+    Ok(receiver.recv_timeout(patience).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_answers_is_given_up_on() {
+        let (_open, never) = mpsc::channel::<()>();
+        let waited = within(Duration::from_millis(1), move || never.recv().is_ok());
+        assert_eq!(waited.unwrap(), None);
+        assert_eq!(within(Duration::from_secs(60), || 7).unwrap(), Some(7));
+    }
+}
