@@ -204,7 +204,8 @@ pub fn spec_of(words: &[String], grammar: Grammar, cwd: &Path) -> Option<PathBuf
     Some(bundle.join(value("config").unwrap_or_else(|| "config.json".to_owned())))
 }
 
-/// Words that are put anywhere.
+/// Words that are put anywhere. Our own option is not among them: with another configuration, the
+/// host's own runtime would be called.
 const WORDS: &[&str] = &[
     "--",
     "-",
@@ -253,7 +254,6 @@ const WORDS: &[&str] = &[
     "run",
     "restore",
     "exec",
-    "--gpulease-config",
     "--root=x",
     "-root",
     "--rootless=true",

@@ -208,7 +208,8 @@ impl Reader {
                     'r' => '\r',
                     'b' => '\u{8}',
                     'f' => '\u{c}',
-                    other => other,
+                    other if matches!(other, '"' | '\\' | '/') => other,
+                    _ => return None,
                 },
                 other => other,
             };
