@@ -6,10 +6,12 @@ use crate::model::lease::{Lease, Owner};
 use crate::paths::Paths;
 use crate::sys::cgroup;
 use crate::sys::checked::{is_damage, read_own};
+use crate::sys::patience::within;
 use crate::sys::proc::{self, Life};
 use serde_json::Value;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// More than any state: runc's has the container's whole configuration in it.
 const STATE_MAX: u64 = 16 << 20;
@@ -37,6 +39,15 @@ pub enum Evidence {
 /// never to be called while the ledger is locked.
 #[must_use]
 pub fn of_lease(lease: &Lease, paths: &Paths) -> Evidence {
+    let (lease, paths) = (lease.clone(), paths.clone());
+    let answer = within(PATIENCE, move || of_files(&lease, &paths));
+    answer.ok().flatten().unwrap_or(Evidence::Unclear)
+}
+
+/// The most that is waited for the file system on which they lie.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn of_files(lease: &Lease, paths: &Paths) -> Evidence {
     match (of_runtime_state(lease, paths), of_pid_file(lease, paths)) {
         (Evidence::Init(owner), _) | (_, Evidence::Init(owner)) => Evidence::Init(owner),
         (Evidence::None, Evidence::None) => Evidence::None,
@@ -70,7 +81,12 @@ fn is_of_this_start(owner: &Owner, lease: &Lease) -> bool {
 /// Whether the runtime's state names a live process, or is there and does not say.
 #[must_use]
 pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
-    states(key).any(|state| state.is_none_or(|(pid, start)| live(pid, start, paths).is_some()))
+    let (key, paths) = (key.clone(), paths.clone());
+    let answer = within(PATIENCE, move || {
+        states(&key)
+            .any(|state| state.is_none_or(|(pid, start)| live(pid, start, &paths).is_some()))
+    });
+    answer.ok().flatten().unwrap_or(true)
 }
 
 /// The state directories of the two runtimes that we know, as root uses them by default.
