@@ -41,7 +41,7 @@ pub enum ClaimError {
     Store(#[from] StoreError),
     /// The configuration names another lease directory than the one in which leases are held.
     #[error(
-        "`run_dir` is `{}` in `{}`, by which {leases} lease{} held in `{}`",
+        "`run_dir` is `{}` in `{}`, but {leases} lease{} held in `{}`, where that file granted before",
         to.display(), config.display(), if *leases == 1 { " is" } else { "s are" }, from.display()
     )]
     Moved {
@@ -157,7 +157,7 @@ impl ClaimError {
             Self::AlreadyLeased { .. } => "delete the container first",
             Self::Corrupt { .. } => "stop the container, then start it again",
             Self::Store(StoreError::Insecure { .. }) => {
-                "give the directory to root with mode 0755, or remove it while no lease is held"
+                "give the directory to root and let only root write to it, or remove it while no lease is held"
             }
             Self::Store(StoreError::Path(_)) => {
                 "see whether the file system of the lease directory is full or read-only"

@@ -160,7 +160,7 @@ pub(super) enum Command {
     /// Needed only where nothing else does it: a container's end releases its lease, and the
     /// next start takes what dead holders left. A lease whose holder is alive is not released,
     /// unless with --force; one whose holder cannot be judged from here, unless with
-    /// --assume-dead. Ends a grace too. Needs root.
+    /// --assume-dead or --force. Ends a grace too. Needs root.
     #[command(after_help = RELEASE_AFTER)]
     Release {
         /// The id of a lease or of a container, or an unambiguous beginning of one
@@ -191,7 +191,8 @@ pub(super) enum Command {
     ///
     /// Looks at the configuration, the low-level runtime and its version, gpulease's programs, the
     /// lease directory, the inventory, the GPUs and their drivers, the engines that are installed
-    /// and their hooks, and the cgroups. Changes nothing. What cannot be looked at, as by another user than root, is said.
+    /// and their hooks, and the cgroups. Changes nothing. What cannot be looked at, as by another
+    /// user than root, is said.
     #[command(after_help = DOCTOR_AFTER)]
     Doctor {
         /// Also show the checks that passed

@@ -20,7 +20,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum DocumentError {
     /// Not JSON.
-    #[error("parse the JSON document")]
+    #[error("cannot parse the JSON document")]
     Syntax(#[source] serde_json::Error),
     /// JSON, but not an object.
     #[error("the JSON document is not an object")]

@@ -65,7 +65,8 @@ fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
         let spec = read_limited(&config).map_err(|error| bad_bundle(&error))?;
         if start::concerns_us(&spec, shim.vendor())?.is_some() {
             let text = format!("cannot tell which container is to be made: {why}");
-            let hint = "write `--bundle DIR` in full, and the container behind all options";
+            let hint =
+                "write every option in full, `--bundle DIR` too, and the container behind them";
             return Err(Failure::new(Code::BadRequest, text).hint(hint));
         }
     }

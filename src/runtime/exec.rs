@@ -43,5 +43,5 @@ fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     }
     let text = format!("cannot tell which process `exec` is to start: {why}");
     Err(Failure::new(Code::BadRequest, text)
-        .hint("write `--process FILE` in full, and the container behind all options"))
+        .hint("write every option in full, `--process FILE` too, and the container behind them"))
 }

@@ -82,7 +82,7 @@ fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     }
     let text = format!("cannot tell which resources a container is to have: {why}");
     Err(Failure::new(Code::BadRequest, text)
-        .hint("write `--resources FILE` in full, and the container behind all options"))
+        .hint("write every option in full, `--resources FILE` too, and the container behind them"))
 }
 
 fn bad(error: &dyn std::error::Error) -> Failure {
