@@ -69,6 +69,8 @@ fn another_run_dir_is_refused_while_leases_are_held() {
     for place in ["run/gpulease", "run/other", "etc/config.toml", "1 lease is held"] {
         assert!(text.contains(place), "no {place} in: {text}");
     }
+    let explained = stderr(&host.cli(&["explain", "count=1"]));
+    assert!(explained.contains("bad-config"), "explain says what a start says: {explained}");
     // Another file is another matter: it never granted anything.
     fs::write(host.config(), &good).unwrap();
     assert!(refused(&host, "no-capacity").contains("web"));

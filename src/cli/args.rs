@@ -167,9 +167,9 @@ pub(super) enum Command {
         #[arg(value_name = "ID")]
         id: String,
 
-        /// Release even if the holder is alive: the container keeps its device nodes and goes
-        /// on running, and the devices can be given to others, who then share them with it
-        /// unknowingly
+        /// Release even if the holder is alive or cannot be judged: the container keeps its device
+        /// nodes and goes on running, and the devices can be given to others, who then share them
+        /// with it unknowingly
         #[arg(long)]
         force: bool,
 

@@ -95,6 +95,7 @@ pub(super) fn explain(
     let node = context.inventory()?.node;
     permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
     let swept = context.survey()?;
+    context.refuse_moved()?;
     let users = context.users_that_count(&node);
     let known = if bundle.is_some() { facts.uid } else { None };
     let is_assumed = bundle.is_none() && user.is_none();

@@ -1,7 +1,7 @@
 //! What the commands look at: configuration, inventory, leases. Reading only, without the lock.
 
 use crate::claim::sweep::{Swept, survey};
-use crate::claim::{ClaimError, Ground};
+use crate::claim::{ClaimError, Ground, place};
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::inventory::{self, Inventory};
@@ -55,6 +55,18 @@ impl Context {
     /// The leases as the next container start would find them.
     pub(super) fn survey(&self) -> Result<Swept, Failure> {
         survey(self.ground()).map_err(|error| self.unread(error))
+    }
+
+    /// A start is refused where leases are held in another lease directory than the configured one.
+    pub(super) fn refuse_moved(&self) -> Result<(), Failure> {
+        match place::held_elsewhere(self.ground(), &self.config_path) {
+            Ok(None) => Ok(()),
+            Ok(Some((from, leases))) => {
+                let (config, to) = (self.config_path.clone(), self.config.run_dir.clone());
+                Err(ClaimError::Moved { config, from, to, leases }.into())
+            }
+            Err(error) => Err(self.unread(error)),
+        }
     }
 
     /// Why the records cannot be read: for all but root, that is because they are root's.

@@ -34,6 +34,6 @@ pub(crate) fn refusal(doubt: &Doubt) -> Failure {
         "config.json asks for GPUs or opens them, and can be read in more than one way: {doubt}"
     );
     Failure::new(Code::BadBundle, text).hint(
-        "write each key once and as the specification spells it, and device numbers as integers",
+        "write plain JSON: each key once and as the specification spells it, device numbers as integers, no comment, nothing behind the object",
     )
 }
