@@ -76,7 +76,7 @@ pub(super) fn explain(
     user: Option<u32>,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let facts = bundle.map(read).transpose()?.unwrap_or_default();
+    let facts = bundle.map(read).transpose()?.unwrap_or_else(Facts::usual);
     // A pod's sandbox carries its pod's annotations and gets no device for them.
     let mut annotations =
         if facts.is_sandbox { BTreeMap::new() } else { facts.annotations.clone() };

@@ -135,6 +135,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Of a container of which nothing is known but that an engine makes it: engines close devices.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self { rules: Rules { closed: true, ..Rules::default() }, ..Self::default() }
+    }
+
     /// What the runtimes may take the spec for: one reading, as a rule.
     pub fn readings(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(&self.others)

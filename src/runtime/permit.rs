@@ -54,7 +54,9 @@ pub fn permit(
 #[must_use]
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
     let admin = facts.privileged || facts.system_admin || facts.host_files;
-    let by_rules = request.source != Source::Injected || wide_rule(facts, node, paths).is_none();
+    // Without a rule that closes devices, crun leaves all of them open; runc closes them all the same.
+    let by_rules = facts.rules.closed
+        && (request.source != Source::Injected || wide_rule(facts, node, paths).is_none());
     !admin
         && by_rules
         && (facts.own_pids || !facts.traces)

@@ -117,3 +117,13 @@ fn capabilities_that_reach_the_host_confine_nobody() {
     let of_host = with("bind", "/proc", &["rbind", "ro"]);
     assert!(confined(&of_host, &paths) && !confined(&able(of_host, "CAP_SYS_PTRACE"), &paths));
 }
+
+/// crun then closes none, and a container that may make nodes opens what it likes.
+#[test]
+fn without_a_rule_that_closes_devices_none_is_held() {
+    let mut spec = docker();
+    spec["linux"]["resources"]["devices"] = json!([]);
+    assert!(!confined(&spec, &Paths::default()));
+    spec["linux"]["resources"]["devices"] = json!([{ "allow": false, "access": "rwm" }]);
+    assert!(confined(&spec, &Paths::default()));
+}
