@@ -195,7 +195,7 @@ fn make(dir: &Path) {
     }
 }
 
-/// Lines that nobody thought of, the same ones each time.
+/// Made-up lines, the same ones each time.
 fn made_up(count: usize) -> Vec<String> {
     const BEFORE: &[&str] =
         &["--debug", "-debug=false", "--", "--log /dev/null", "--deb", "--help=0"];

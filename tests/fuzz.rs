@@ -1,4 +1,4 @@
-//! Inputs that nobody thought of: specs and command lines made from the seeds in `fuzz/seeds`, by
+//! Made-up inputs: specs and command lines made from the seeds in `fuzz/seeds`, by
 //! their numbers. None makes a program panic or hang, and none gets a container at a GPU without a
 //! lease. What would be at a GPU is said by a model of the runtimes that shares nothing with ours.
 //!

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Whether this configuration file grants in this lease directory. To be asked with the leases of
-/// the directory locked: whoever moves it takes that lock as well.
+/// the directory locked: a move takes that lock as well.
 ///
 /// # Errors
 /// If it cannot be told.

@@ -102,7 +102,7 @@ pub struct Facts {
     pub own_mounts: bool,
     /// What the rules of `linux.resources.devices` open.
     pub rules: Rules,
-    /// It has `CAP_DAC_OVERRIDE`: whoever a file belongs to, it may be opened.
+    /// It has `CAP_DAC_OVERRIDE`: it may open a file of any owner.
     pub overrides: bool,
     /// The container is in a user namespace of its own or is put into one.
     pub user_namespace: bool,

@@ -276,7 +276,7 @@ impl<'de> Members<'de> for Hooks {
 
 impl<'de> Members<'de> for Linux {
     const PLACE: &'static str = "linux";
-    // The last two are edited or left aside, and read by nobody here.
+    // The last two are edited or left aside, and not read here.
     const KEYS: &'static [&'static str] = &[
         "devices",
         "resources",

@@ -118,7 +118,7 @@ fn named<S: AsRef<str>>(args: &[S]) -> Option<Gives> {
         } else if arg == "--" {
             break;
         } else if is_short(arg) && arg.contains('d') {
-            // `-d0`, `-d 0`, and `-cud0`, of which nobody can say where the value begins.
+            // `-d0`, `-d 0`, and `-cud0`, in which the place of the value cannot be told.
             match arg.strip_prefix("-d") {
                 Some("") => args.next().unwrap_or_default(),
                 Some(value) => value,

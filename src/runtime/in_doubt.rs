@@ -1,4 +1,4 @@
-//! A spec that the runtimes read in different ways: nobody can say what its container would get.
+//! A spec that the runtimes read in different ways: what its container would get cannot be told.
 
 use super::ask;
 use super::start::{Caller, is_edited};

@@ -92,8 +92,8 @@ impl Ids {
         }
     }
 
-    /// Those of the host's groups that the container can be in, as it counts. Root's is given to
-    /// nobody, neither the host's nor its own.
+    /// Those of the host's groups that the container can be in, as it counts. Root's group is never
+    /// given, neither the host's nor the container's own.
     fn own_groups(&self, gids: &[u32]) -> Vec<u32> {
         let gids = gids.iter().filter(|gid| **gid != 0);
         gids.filter_map(|gid| self.gids.container(*gid)).filter(|gid| *gid != 0).collect()

@@ -125,7 +125,7 @@ pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<
 /// The numbers of a node as they are now, or will be once it is made.
 ///
 /// # Errors
-/// If it is not there, and nobody knows what it will be.
+/// If it is not there, and what it will be is not known.
 pub(super) fn current(node: &DeviceNode, paths: &Paths) -> Result<(u32, u32), Failure> {
     let made = resolve(node, paths).map(|node| (node.major, node.minor));
     made.or_else(|failure| to_be_made(node, paths).ok_or(failure))

@@ -62,7 +62,7 @@ impl<'a> Ledger<'a> {
     /// As [`Store::entries`].
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let (entries, unfinished) = self.store.list()?;
-        // Only who holds the lock writes there, so whoever began them is gone.
+        // Only the holder of the lock writes there, so the process that began them is gone.
         for path in unfinished {
             // What cannot be removed is no record, and keeps nothing from being one.
             let _ = atomic::remove(&path);

@@ -181,7 +181,7 @@ mod tests {
         let heard = heard(&store, "web", LIMITS);
         assert_eq!(heard.of(&key("web")).len(), 2);
         assert_eq!(heard.of(&key("web"))[0].cgroup.as_deref(), Some("/sys/fs/cgroup/web"));
-        assert_eq!(heard.of(&key("other")), [], "nobody asked");
+        assert_eq!(heard.of(&key("other")), [], "not asked for");
         assert_eq!(heard.devices_of(&key("web")).unwrap().len(), 2);
         assert_eq!(heard.devices_of(&key("other")), None);
     }

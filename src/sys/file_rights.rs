@@ -15,7 +15,7 @@ pub fn rights(path: &Path, found: &Metadata, uid: Option<u32>, groups: &[u32]) -
     acl.rights(found.mode(), (found.uid(), found.gid()), uid, groups)
 }
 
-/// The entries of a list that name somebody, and the mask that bounds them.
+/// The entries of a list that name a user or a group, and the mask that bounds them.
 #[derive(Debug, Default)]
 struct Acl {
     users: Vec<(u32, u32)>,

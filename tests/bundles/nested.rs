@@ -34,7 +34,7 @@ next() {
 }
 "#;
 
-/// Whether this is a host, or a container in which the tests run and which may judge nobody else.
+/// Whether this is a host, or a container in which the tests run and which may judge no other.
 fn is_host() -> bool {
     let is = |kind: &str, inode: &str| {
         let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();

@@ -1,5 +1,5 @@
 //! One spec, read by runc and crun in different ways: what each makes of a spelling, and that no
-//! spelling opens a device that somebody else holds.
+//! spelling opens a device that another container holds.
 
 use super::lab::{Lab, PROBES, Place, REAL};
 use serde_json::{Value, json};

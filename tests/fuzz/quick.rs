@@ -55,7 +55,7 @@ fn lines() -> Vec<Vec<String>> {
     texts.flat_map(|text| text.lines().map(words).collect::<Vec<_>>()).collect()
 }
 
-/// A node whose first GPU somebody holds, and runtimes that take everything.
+/// A node whose first GPU is held, and runtimes that take everything.
 struct Range {
     host: Host,
 }

@@ -283,7 +283,7 @@ fn of_several_daemons_all_are_stopped_or_none() {
         assert_eq!(node.processes().len(), 2, "{args:?}");
     }
     // What only turns out later is said together with what was done until then: here a directory that
-    // cannot be removed, since somebody has mounted one in it that is theirs.
+    // cannot be removed, since a user has mounted one of theirs in it.
     let run = |program: &str, args: &[&Path]| {
         ok(std::process::Command::new(program).args(args).output().unwrap());
     };

@@ -148,7 +148,7 @@ fn every_key_that_is_read_is_known_in_other_letters() {
 }
 
 #[test]
-fn what_is_json_to_a_runtime_alone_is_read_and_doubted() {
+fn what_only_a_runtime_reads_as_json_is_doubted() {
     let spec = r#"{"process":{"env":["A=1"]},"annotations":{"gpulease/count":"1"}}"#;
     for text in [
         format!("{spec} garbage").into_bytes(),

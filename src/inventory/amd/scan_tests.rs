@@ -37,7 +37,7 @@ fn a_machine_is_numbered_in_pci_order_and_its_partitions_in_theirs() {
 }
 
 #[test]
-fn of_two_kfd_nodes_with_one_render_node_neither_is_leased() {
+fn kfd_nodes_with_one_render_node_are_not_leased() {
     let sys = mi210x8();
     let properties = format!("{TOPOLOGY}/nodes/5/properties");
     sys.edit(&properties, "drm_render_minor 131", "drm_render_minor 130");

@@ -151,7 +151,7 @@ fn of_two_gpus_with_one_uuid_neither_is_leased() {
 
 /// A devices file of before the GPUs were put into other slots.
 #[test]
-fn a_node_of_the_file_and_of_the_driver_is_nobodys() {
+fn a_node_of_file_and_driver_belongs_to_none() {
     let fake = Fake::new();
     fake.load(2);
     let config = Config { sources: [Source::Static, Source::Nvidia].into(), ..fake.config.clone() };

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_with_identities_of_their_own_are_not_marked() {
+    fn distinct_devices_are_not_marked() {
         for profile in profiles::PROFILES {
             let node = static_file::parse(profile.toml).unwrap();
             assert_eq!(marked(node, |_| ()), [], "{}", profile.name);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_identity_that_two_devices_share_is_told_of_both() {
+    fn a_shared_identity_is_told_of_both_devices() {
         type Change = fn(&mut Node);
         let changes: [(&str, &str, Change); 5] = [
             ("h100x8", "UUID", |node| {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_every_container_gets_is_nobodys_own() {
+    fn a_node_that_all_containers_get_belongs_to_none() {
         let found = marked(profile("h100x8"), |node| {
             let path = node.devices[3].nodes[0].path.clone();
             let nodes = vec![DeviceNode { path, simulated: None }];

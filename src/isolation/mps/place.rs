@@ -206,7 +206,7 @@ impl Place {
     }
 }
 
-/// Removes whatever is there, but follows no link, and removes nothing of what somebody has mounted.
+/// Removes what is there, but follows no link, and removes nothing of what is mounted there.
 fn remove(path: &Path) -> Result<(), PathError> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => match mount::mounted_below(path)? {

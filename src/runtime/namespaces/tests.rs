@@ -28,7 +28,7 @@ impl Fake {
         Paths::below(self.dir.path())
     }
 
-    /// What becomes of the node and the groups; the group is the node's and one that nobody has.
+    /// What becomes of the node and the groups; the group is the node's and one that no process has.
     fn fit(&self, spec: &Value) -> Result<(ResolvedNode, Vec<u32>), Failure> {
         let facts = facts(spec.to_string().as_bytes()).unwrap();
         let node = ResolvedNode {
@@ -88,7 +88,7 @@ fn a_mapped_group_is_the_containers_own() {
     let (node, gids) = host.fit(&spec(apart(), with(5044, host.gid))).unwrap();
     assert_eq!((node.uid, node.gid, gids), (None, Some(5044), vec![5044]));
     let own = spec(apart(), json!([{ "containerID": 0, "hostID": host.gid, "size": 1 }]));
-    assert!(host.fit(&own).is_err(), "the container's root group is given to nobody");
+    assert!(host.fit(&own).is_err(), "the container's root group is not given away");
 }
 
 #[test]

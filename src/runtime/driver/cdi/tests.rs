@@ -136,7 +136,7 @@ fn nodes_are_the_hosts_with_no_more_than_the_spec_allows() {
 }
 
 #[test]
-fn owner_and_mode_are_the_hosts_where_the_spec_says_none() {
+fn owner_and_mode_default_to_the_hosts() {
     let injection = added(&json!({"deviceNodes": [{"path": CONTROL}]}), &json!({})).unwrap();
     let node = injection.nodes.iter().find(|node| node.path == CONTROL).unwrap();
     let host = fs::metadata("/dev/full").unwrap();

@@ -27,7 +27,7 @@ fn all_who_share_the_lock_are_named() {
     drop(acquire(&path, Duration::ZERO, &paths).unwrap());
     let own = StdFile::open(&path).unwrap();
     own.lock_shared().unwrap();
-    // Whoever took it there has ended.
+    // The process that took it there has ended.
     let script = "exec 9<\"$0\"; flock -s 9; echo held; exec sleep 60";
     let mut child =
         Command::new("sh").args(["-c", script]).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
