@@ -496,6 +496,18 @@ fn inventory_is_refreshed_and_shown() {
 }
 
 #[test]
+fn a_refresh_removes_what_a_killed_one_wrote() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    fs::create_dir_all(host.run_dir()).unwrap();
+    // No pid is as large as this.
+    let left = host.run_dir().join(".inventory.json.400000000.tmp");
+    fs::write(&left, "half").unwrap();
+    ok(host.cli(&["inventory", "refresh"]));
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_refresh_that_fails_leaves_the_old_inventory() {
     needs_root!();
     let host = Host::new("mixed4");

@@ -25,6 +25,8 @@ pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Fail
     let inventory = inventory::scan(&context.paths, &context.config)?;
     let bytes = inventory::encode(&inventory)?;
     context.store.prepare(&context.paths)?;
+    // A refresh that was killed while it wrote: its start died, and nothing was leased.
+    context.store.remove_leftovers();
     let path = context.store.inventory_path();
     atomic::replace(&path, &bytes, Durability::Synced)?;
     let simulated = simulated(&inventory);

@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// Removes what killed processes were writing beside the leases.
-    fn remove_leftovers(&self) {
+    pub fn remove_leftovers(&self) {
         atomic::remove_leftovers(&self.run);
         atomic::remove_leftovers(&self.bundles_dir());
     }

@@ -1,10 +1,7 @@
 //! The one way in which files are written: a new file beside the old one, renamed over it. A
 //! reader sees the old text or the new, never half of either; a full disk leaves the old.
 
-use super::PathError;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use super::{PathError, proc};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
@@ -163,9 +160,9 @@ pub fn pid_of_temporary(name: &OsStr) -> Option<i32> {
 /// stays for the next time.
 pub fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let pid = pid_of_temporary(&entry.file_name()).map(Pid::from_raw);
-        let is_gone = |pid| kill(pid, None) == Err(Errno::ESRCH);
-        if pid.is_some_and(is_gone) {
+        let writer = pid_of_temporary(&entry.file_name());
+        let place = writer.map(|pid| Path::new("/proc").join(pid.to_string()));
+        if place.is_some_and(|place| proc::start_of_living(&place).is_none()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -261,6 +258,16 @@ mod tests {
     fn what_the_dead_were_writing_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
+        // Of a process that has ended and is not waited for, the number is still there.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = temporary_of(&at("y.json"), i32::try_from(child.id()).unwrap());
+        fs::write(&ended, "").unwrap();
+        let start = std::time::Instant::now();
+        while ended.exists() && start.elapsed() < std::time::Duration::from_secs(20) {
+            remove_leftovers(dir.path());
+        }
+        assert!(!ended.exists());
+        child.wait().unwrap();
         // No pid is as large as this.
         let dead = temporary_of(&at("x.json"), 400_000_000);
         let alive = temporary_name(&at("x.json"));
