@@ -100,7 +100,10 @@ pub struct Call {
 
 impl Call {
     pub fn can(&self, fault: Fault) -> bool {
-        fault == Fault::Kill || !self.lets_go
+        // geteuid(2) never fails, getrandom(2) not in these ways once the system is up, and a close
+        // that fails leaves the descriptor open under strace alone.
+        let is_sure = matches!(self.name.as_str(), "geteuid" | "getrandom" | "close");
+        fault == Fault::Kill || !(self.lets_go || is_sure)
     }
 }
 
