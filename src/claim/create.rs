@@ -1,7 +1,7 @@
 //! From request to recorded lease.
 
 use super::busy::Crowd;
-use super::liveness::{Holder, Unjudged, holder_by};
+use super::liveness::{Holder, Unjudged};
 use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, with_ledger};
 use super::{CREATE_DEADLINE, ClaimError, Ground, place};
@@ -15,7 +15,6 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECOR
 use crate::model::order;
 use crate::request::{Request, Source};
 use crate::store::{Entry, Ledger};
-use crate::sys::identity::Here;
 use crate::sys::{clock, failpoint, proc, random};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,14 +191,10 @@ fn refuse_if_in_the_way(
     known: &Testimony,
     ground: Ground<'_>,
 ) -> Result<(), ClaimError> {
-    let holder = |lease: &Lease| {
-        let here = Here::look(ground.paths);
-        holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease))
-    };
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
-            let holder = holder(&other);
+            let holder = known.holder(&other, ground.paths);
             let is_free = other.state == LeaseState::Grace || holder == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other, holder.unjudged())) }
         }

@@ -11,8 +11,6 @@ use crate::paths::Paths;
 use crate::store::Store;
 use crate::store::run_dirs::RunDirs;
 use std::path::Path;
-#[cfg(feature = "cli")]
-use std::path::PathBuf;
 
 /// Whether this configuration file grants in this lease directory. To be asked with the leases of
 /// the directory locked: a move takes that lock as well.
@@ -24,30 +22,41 @@ pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, ClaimEr
     Ok(place.as_deref() == Some(ground.store.run_dir()))
 }
 
-/// The lease directory in which this configuration file granted before, and how many leases are held
-/// there, if that keeps it from granting in this one. For display: nothing is locked.
+/// Whether nothing keeps this configuration file from granting in this lease directory, as far as can
+/// be told without a lock. For display.
 ///
 /// # Errors
-/// If it cannot be told.
+/// [`ClaimError::Moved`] if leases are held in the directory in which it granted before; others if
+/// that cannot be told.
 #[cfg(feature = "cli")]
-pub fn held_elsewhere(
-    ground: Ground<'_>,
-    config: &Path,
-) -> Result<Option<(PathBuf, usize)>, ClaimError> {
+pub fn check(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
     let before = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
     let before = before.map(|before| ground.paths.on_host(&before));
     let Some(before) = before.filter(|before| before != ground.store.run_dir()) else {
-        return Ok(None);
+        return Ok(());
     };
     let store = Store::at(&before);
     let swept = survey(Ground { store: &store, ..ground })?;
-    Ok(Some((before, held(&swept))).filter(|(_, leases)| *leases > 0))
+    refuse_if_held(&swept, &before, ground, config)
 }
 
-/// Leases whose container may run.
-fn held(swept: &Swept) -> usize {
-    let leases = swept.leases.iter().filter(|lease| lease.state != LeaseState::Grace);
-    leases.count() + swept.corrupt.len()
+/// Refuses to leave a lease directory in which leases are held: their container may run.
+fn refuse_if_held(
+    swept: &Swept,
+    before: &Path,
+    ground: Ground<'_>,
+    config: &Path,
+) -> Result<(), ClaimError> {
+    let held = swept.leases.iter().filter(|lease| lease.state != LeaseState::Grace);
+    match held.count() + swept.corrupt.len() {
+        0 => Ok(()),
+        leases => Err(ClaimError::Moved {
+            config: config.to_owned(),
+            from: before.to_owned(),
+            to: ground.store.run_dir().to_owned(),
+            leases,
+        }),
+    }
 }
 
 /// Has this configuration file grant in this lease directory from now on.
@@ -68,14 +77,9 @@ pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), ClaimEr
                 old,
                 CREATE_DEADLINE,
                 |()| true,
-                |ledger, known| match held(&sweep(&ledger, known, old)?) {
-                    0 => Ok(record()?),
-                    leases => Err(ClaimError::Moved {
-                        config: config.to_owned(),
-                        from: before.clone(),
-                        to: ground.store.run_dir().to_owned(),
-                        leases,
-                    }),
+                |ledger, known| {
+                    refuse_if_held(&sweep(&ledger, known, old)?, &before, ground, config)?;
+                    Ok(record()?)
                 },
             )
         }

@@ -3,7 +3,7 @@
 //! hook binds the lease, it hangs on the podman that asked, and on a deadline, since that podman
 //! may be a service that outlives any number of failed starts.
 
-use super::liveness::{CREATE_TIME, Holder, holder_at_end};
+use super::liveness::{CREATE_TIME, Holder};
 use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, ClaimError, Ground};
 use crate::model::id::LeaseKey;
@@ -34,7 +34,7 @@ pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(
         |ledger, known| {
             let Some(lease) = handed(ledger.entry(key)?) else { return Ok(true) };
             refuse_if_gone(podman, ground)?;
-            let holder = holder_at_end(&lease, ground.paths, &|lease| known.of_lease(lease));
+            let holder = known.holder_at_end(&lease, ground.paths);
             if holder == Holder::Dead {
                 ledger.remove(key)?;
             }

@@ -1,7 +1,7 @@
 //! Letting go.
 
 use super::evidence;
-use super::liveness::{Holder, corrupt_holder_by, holder_at_end, holder_by};
+use super::liveness::{Holder, corrupt_holder_by, holder_at_end};
 use super::testimony::{Testimony, with_ledger};
 use super::{ClaimError, Ground};
 use crate::model::id::{LeaseKey, Nonce};
@@ -47,7 +47,7 @@ pub fn release_if_dead(
     with_ledger(ground, left, is_done, |ledger, known| {
         failpoint::hit("release.locked");
         let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
-        let holder = holder_at_end(&lease, ground.paths, &|lease| known.of_lease(lease));
+        let holder = known.holder_at_end(&lease, ground.paths);
         match (lease.state, holder) {
             (LeaseState::Grace, _) => Ok(Outcome::Released),
             (_, Holder::Dead) => {
@@ -167,8 +167,7 @@ fn release_locked(
     };
     let holder = match &entry {
         Entry::Lease(lease) => {
-            let here = Here::look(ground.paths);
-            let holder = holder_by(lease, &here, ground.paths, &|lease| known.of_lease(lease));
+            let holder = known.holder(lease, ground.paths);
             // In its grace it has none: the container has ended.
             if lease.state != LeaseState::Grace && !may(&holder) {
                 return Err(not_released(lease, holder));

@@ -6,10 +6,13 @@
 //! are answered without the lock, and the decision is made once more.
 
 use super::evidence::{self, Evidence};
+use super::liveness::{self, Holder, holder_by};
 use super::{ClaimError, Ground};
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
+use crate::paths::Paths;
 use crate::store::{Corrupt, Ledger};
+use crate::sys::identity::Here;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,6 +50,16 @@ impl Testimony {
             self.questions.borrow_mut().push(Question::Corrupt(record.key.clone()));
             true
         })
+    }
+
+    /// Judges the holder of a lease, as [`liveness::holder`] does where nothing is locked.
+    pub(super) fn holder(&self, lease: &Lease, paths: &Paths) -> Holder {
+        holder_by(lease, &Here::look(paths), paths, &|lease| self.of_lease(lease))
+    }
+
+    /// The same of a lease whose container is deleted or started anew.
+    pub(super) fn holder_at_end(&self, lease: &Lease, paths: &Paths) -> Holder {
+        liveness::holder_at_end(lease, paths, &|lease| self.of_lease(lease))
     }
 
     fn has_questions(&self) -> bool {
@@ -100,7 +113,6 @@ pub(super) fn with_ledger<'a, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::Paths;
     use crate::store::{Entry, Store};
 
     #[test]

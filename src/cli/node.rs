@@ -59,14 +59,7 @@ impl Context {
 
     /// A start is refused where leases are held in another lease directory than the configured one.
     pub(super) fn refuse_moved(&self) -> Result<(), Failure> {
-        match place::held_elsewhere(self.ground(), &self.config_path) {
-            Ok(None) => Ok(()),
-            Ok(Some((from, leases))) => {
-                let (config, to) = (self.config_path.clone(), self.config.run_dir.clone());
-                Err(ClaimError::Moved { config, from, to, leases }.into())
-            }
-            Err(error) => Err(self.unread(error)),
-        }
+        place::check(self.ground(), &self.config_path).map_err(|error| self.unread(error))
     }
 
     /// Why the records cannot be read: for all but root, that is because they are root's.

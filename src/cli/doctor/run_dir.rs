@@ -2,7 +2,7 @@
 
 use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
-use crate::claim::{Ground, place};
+use crate::claim::{ClaimError, Ground, place};
 use crate::failure::chain;
 use crate::sys::lock::{self, LockError, LockHolders};
 use crate::sys::mount;
@@ -48,18 +48,12 @@ fn moved(subject: &Subject, found: &mut Findings) {
         Ok(below) => Path::new("/").join(below),
         Err(_) => path.clone(),
     };
-    match place::held_elsewhere(ground, &named) {
-        Ok(None) => {}
-        Ok(Some((held_in, leases))) => found.fault(
+    match place::check(ground, &named) {
+        Ok(()) => {}
+        Err(error @ ClaimError::Moved { .. }) => found.fault(
             "run-dir-moved",
-            format!(
-                "`run_dir` is {}, and by {} {} held in {}: every start with a request is refused",
-                quoted(subject.store.run_dir()),
-                quoted(path),
-                if leases == 1 { "a lease is".to_owned() } else { format!("{leases} leases are") },
-                quoted(&held_in)
-            ),
-            "set `run_dir` back, or stop the containers that hold these leases",
+            format!("{error}: every start with a request is refused"),
+            error.hint().unwrap_or_default(),
         ),
         Err(error) if error.is_denied() && !subject.is_host_root => {}
         Err(error) => found.warning(
