@@ -59,7 +59,6 @@ ifneq ($(NEXTEST),)
 else
 	umask 022 && cargo test --locked --features failpoints --tests --lib
 endif
-	cargo test --locked --doc
 
 test-faults: is-root ## Let every system call of a start and an end fail, one at a time (as root)
 	tests/lab/setup.sh --bare
@@ -117,7 +116,7 @@ lint: ## Check form, lints and the hot pair's dependencies
 
 bench: is-root build ## Measure the shim beside the plain low-level runtime
 	tests/lab/setup.sh --bare
-	cargo bench --locked --bench allocate --bench freshness --bench startup
+	cargo bench --locked --features failpoints --bench allocate --bench freshness --bench startup
 
 clean: ## Remove what was built
 	cargo clean

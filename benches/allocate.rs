@@ -9,13 +9,13 @@
     reason = "a bench prints its result and may stop on a mistake of its own"
 )]
 
-use gpulease::allocator::{Hold, Manner, Snapshot, allocate};
-use gpulease::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
-use gpulease::model::id::DeviceId;
-use gpulease::model::lease::Sharing;
-use gpulease::model::mig::{Mig, MigInstance, MigProfile};
-use gpulease::model::quantity::{Bytes, MilliGpu};
-use gpulease::request::{Amount, Count, MigChoice, Request, Source, Strategy};
+use gpulease::door::allocator::{Hold, Manner, Snapshot, allocate};
+use gpulease::door::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
+use gpulease::door::model::id::DeviceId;
+use gpulease::door::model::lease::Sharing;
+use gpulease::door::model::mig::{Mig, MigInstance, MigProfile};
+use gpulease::door::model::quantity::{Bytes, MilliGpu};
+use gpulease::door::request::{Amount, Count, MigChoice, Request, Source, Strategy};
 use std::hint::black_box;
 use std::time::Instant;
 

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 #![allow(clippy::print_stdout, reason = "it says what it measured")]
 
-use gpulease::config::{Config, Source};
-use gpulease::inventory::{self, Inventory, Settings, Stamp};
-use gpulease::model::device::Node;
-use gpulease::paths::Paths;
+use gpulease::door::config::{Config, Source};
+use gpulease::door::inventory::cache::{INVENTORY_VERSION, Settings};
+use gpulease::door::inventory::stamp::Stamp;
+use gpulease::door::inventory::{self, Inventory};
+use gpulease::door::model::device::Node;
+use gpulease::door::paths::Paths;
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -59,14 +61,14 @@ fn measure(what: &str, stamps: Vec<Stamp>) {
     let (paths, config) = (Paths::default(), Config::default());
     let count = stamps.len();
     let inventory = Inventory {
-        v: inventory::INVENTORY_VERSION,
+        v: INVENTORY_VERSION,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned(),
         settings: Settings::of(&config),
         from: Vec::new(),
         stamps,
         node: Node::default(),
         drivers: Vec::new(),
-        cdi: gpulease::model::cdi::Cdi::default(),
+        cdi: gpulease::door::model::cdi::Cdi::default(),
         notes: Vec::new(),
         made_at: String::new(),
     };

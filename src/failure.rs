@@ -12,10 +12,8 @@ use crate::sys::PathError;
 use crate::sys::checked::FileError;
 use std::error::Error;
 
-/// A failure.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// The stable code.
     pub code: Code,
     /// What is wrong, in lower case and without a full stop.
     pub message: String,

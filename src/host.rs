@@ -33,10 +33,8 @@ impl Host {
         Self { config_path, config_is_explicit, reading, paths }
     }
 
-    /// The configuration, for a container that asks for a GPU.
-    ///
-    /// # Errors
-    /// `bad-config` if the file cannot be understood, or may not be whole.
+    /// The configuration, for a container that asks for a GPU. Fails with `bad-config` if the file
+    /// cannot be understood, or may not be whole.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let config = self.reading.config.as_ref()?;
         self.reading.settle(&self.config_path).map_err(|error| Failure::from(&error))?;

@@ -8,45 +8,99 @@
 //!
 //! The modules are layers; each uses only those above it in this list.
 //!
-//! * pure: [`model`] the shared words, [`request`] annotations to requests, [`allocator`]
-//!   requests to grants, [`injection`] grants to spec edits. No I/O, no clock, no chance: clippy's
+//! * pure: `model` the shared words, `request` annotations to requests, `allocator`
+//!   requests to grants, `injection` grants to spec edits. No I/O, no clock, no chance: clippy's
 //!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
-//! * machine: [`sys`] the kernel, [`paths`], [`config`], [`inventory`] what the node has,
-//!   [`store`] leases on disk, [`isolation`] what makes shares true.
+//! * machine: `sys` the kernel, `paths`, `config`, `inventory` what the node has,
+//!   `store` leases on disk, `isolation` what makes shares true.
 //! * host: `host` — the configuration, read once, and the directories that a call works with.
-//! * transaction: [`claim`] — the only place that changes leases; [`failure`] what users hear.
-//! * faces: [`runtime`] the shim, [`hook`] the OCI hooks, `cli` the command line, `rocm` the
+//! * transaction: `claim` — the only place that changes leases; `failure` what users hear.
+//! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.
+
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only the command uses is left out by the linker"
+    )
+)]
 
 // The pure modules may decide, not act.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod allocator;
+mod allocator;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod injection;
+mod injection;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod model;
+mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod request;
+mod request;
 
-pub mod config;
-pub mod inventory;
-pub mod isolation;
-pub mod paths;
-pub mod store;
+mod config;
+mod inventory;
+mod isolation;
+mod paths;
+mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
-pub mod sys;
+mod sys;
 
-pub mod claim;
-pub mod failure;
-pub(crate) mod host;
+mod claim;
+mod failure;
+mod host;
 
 #[cfg(feature = "cli")]
-pub mod cli;
-pub mod hook;
+mod cli;
+mod hook;
 #[cfg(feature = "rocm-smi")]
-pub mod rocm;
-pub mod runtime;
+mod rocm;
+mod runtime;
+
+#[cfg(feature = "cli")]
+pub use cli::main as cli;
+pub use hook::main as hook;
+#[cfg(feature = "rocm-smi")]
+pub use rocm::main as rocm;
+pub use runtime::main as runtime;
 
 /// Version and commit, as every binary prints them: `0.1.0 (commit 1a2b3c4d5e)`.
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");
+
+/// What the tests and benchmarks of this repository use. It is no interface.
+#[cfg(feature = "failpoints")]
+pub mod door {
+    pub mod allocator {
+        pub use crate::allocator::*;
+    }
+    pub mod claim {
+        pub use crate::claim::*;
+    }
+    pub mod config {
+        pub use crate::config::*;
+    }
+    pub mod injection {
+        pub use crate::injection::*;
+    }
+    pub mod inventory {
+        pub use crate::inventory::*;
+    }
+    pub mod model {
+        pub use crate::model::*;
+    }
+    pub mod paths {
+        pub use crate::paths::*;
+    }
+    pub mod request {
+        pub use crate::request::*;
+    }
+    pub mod runtime {
+        pub use crate::runtime::*;
+    }
+    pub mod store {
+        pub use crate::store::*;
+    }
+    pub mod sys {
+        pub use crate::sys::*;
+    }
+}

@@ -8,17 +8,13 @@ use std::path::{Path, PathBuf};
 pub struct Paths {
     /// The file system that all else lies in, `/`: programs, the configuration of engines.
     pub root: PathBuf,
-    /// Configuration, `/etc/gpulease`.
     pub etc: PathBuf,
     /// Leases and other state, `/run/gpulease`.
     pub run: PathBuf,
     /// What outlives a reboot, `/var/lib/gpulease`.
     pub var: PathBuf,
-    /// sysfs, `/sys`.
     pub sys: PathBuf,
-    /// procfs, `/proc`.
     pub proc: PathBuf,
-    /// Device nodes, `/dev`.
     pub dev: PathBuf,
 }
 

@@ -13,8 +13,8 @@
 
 mod support;
 
-use gpulease::runtime::args::{self, Certainty, Invocation, Verb};
-use gpulease::runtime::lowlevel::Kind;
+use gpulease::door::runtime::args::{self, Certainty, Invocation, Verb};
+use gpulease::door::runtime::lowlevel::Kind;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,8 @@
 
 mod support;
 
-use gpulease::inventory::profiles::PROFILES;
-use gpulease::model::lease::{Lease, LeaseState};
+use gpulease::door::inventory::profiles::PROFILES;
+use gpulease::door::model::lease::{Lease, LeaseState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -419,7 +419,7 @@ fn explain_lists_the_annotations_whatever_the_configuration() {
     assert!(text.starts_with("A container asks for devices by these annotations:\n\ngpulease/"));
     assert!(text.contains("\nExample:\n  docker run --runtime gpulease --annotation "), "{text}");
     let told = json(&ok(run(&["explain", "--json"])));
-    let keys = gpulease::request::keys::KEYS;
+    let keys = gpulease::door::request::keys::KEYS;
     assert_eq!(told.as_array().unwrap().len(), keys.len());
     for (key, told) in keys.iter().zip(told.as_array().unwrap()) {
         assert!(text.lines().any(|line| line == key.name), "{}", key.name);

@@ -11,8 +11,8 @@
 
 mod support;
 
-use gpulease::inventory::profiles::PROFILES;
-use gpulease::request::{Input, Policy, keys, parse};
+use gpulease::door::inventory::profiles::PROFILES;
+use gpulease::door::request::{Input, Policy, keys, parse};
 use std::collections::BTreeMap;
 use std::process::Command;
 use support::{CLI, ok};

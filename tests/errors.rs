@@ -12,8 +12,8 @@
 
 mod support;
 
-use gpulease::model::isolation::Enforcement;
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::isolation::Enforcement;
+use gpulease::door::model::lease::LeaseState;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::{Value, json};
 use std::fs;

@@ -12,7 +12,7 @@
 
 mod support;
 
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::lease::LeaseState;
 use nix::sys::signal::{Signal, kill as signal};
 use nix::unistd::Pid;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@
 
 mod support;
 
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::lease::LeaseState;
 use serde_json::Value;
 use std::fs;
 use std::io::Write;

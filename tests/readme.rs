@@ -8,14 +8,14 @@
     reason = "a test may"
 )]
 
-use gpulease::allocator::{Asker, Snapshot, allocate};
-use gpulease::config::Config;
-use gpulease::inventory::profiles::PROFILES;
-use gpulease::inventory::static_file;
-use gpulease::model::code::Code;
-use gpulease::model::device::{Node, Partition, Vendor};
-use gpulease::model::facilities::{Facilities, Mps, MpsDaemons};
-use gpulease::request::{Input, Policy, keys, parse};
+use gpulease::door::allocator::{Asker, Snapshot, allocate};
+use gpulease::door::config::Config;
+use gpulease::door::inventory::profiles::PROFILES;
+use gpulease::door::inventory::static_file;
+use gpulease::door::model::code::Code;
+use gpulease::door::model::device::{Node, Partition, Vendor};
+use gpulease::door::model::facilities::{Facilities, Mps, MpsDaemons};
+use gpulease::door::request::{Input, Policy, keys, parse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -65,11 +65,28 @@ fn native_keys(text: &str) -> BTreeSet<&str> {
     .collect()
 }
 
+fn annotation_table() -> String {
+    let mut out = String::from("| annotation | value | default | meaning |\n|---|---|---|---|\n");
+    for key in keys::KEYS {
+        let mut meaning = key.meaning.to_owned();
+        if let Some(alias) = key.alias {
+            meaning += &format!("; also read from `{}` ({})", alias.name, alias.syntax);
+        }
+        if let Some(note) = key.support.note() {
+            meaning += &format!(" ({note})");
+        }
+        let cells = [&format!("`{}`", key.name), key.syntax, key.default, &meaning]
+            .map(|cell| cell.replace('|', "\\|"));
+        out += &format!("| {} |\n", cells.join(" | "));
+    }
+    out
+}
+
 #[test]
 fn the_annotation_table_is_that_of_the_code() {
     let begin = README.find(BEGIN).expect("the marker of the table's begin") + BEGIN.len();
     let end = README.find(END).expect("the marker of the table's end");
-    let expected = keys::markdown_table();
+    let expected = annotation_table();
     assert!(
         README[begin..end] == expected,
         "put this between the markers of README.md:\n\n{expected}"

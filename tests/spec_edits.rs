@@ -5,7 +5,7 @@
     reason = "clippy permits it in test functions, but not their helpers"
 )]
 
-use gpulease::injection::{
+use gpulease::door::injection::{
     Document, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE, ResolvedNode,
     apply, facts, fragments, revert, strip_granted, strip_our_hooks,
 };
@@ -320,7 +320,7 @@ fn a_second_start_carries_only_the_second_grant() {
         .device_paths
         .iter()
         .map(|device| device.path.as_str())
-        .filter(|path| gpulease::injection::is_gpu_node_path(path))
+        .filter(|path| gpulease::door::injection::is_gpu_node_path(path))
         .collect();
     assert_eq!(gpus, ["/dev/nvidia3", "/dev/nvidiactl"]);
 }

@@ -160,7 +160,9 @@ fn sixty_four_creates_at_once_all_come_out_right() {
     }
     let leases = host.leases();
     assert_eq!(leases.len(), 64);
-    assert!(leases.iter().all(|lease| lease.state == gpulease::model::lease::LeaseState::Bound));
+    assert!(
+        leases.iter().all(|lease| lease.state == gpulease::door::model::lease::LeaseState::Bound)
+    );
     let full = host.start("over", &[("gpulease/compute", "0.1")]);
     assert!(stderr(&full).contains("no-capacity"), "{}", stderr(&full));
 }

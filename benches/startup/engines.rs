@@ -5,7 +5,7 @@ use super::driver::{Call, Case, interleave, rounds};
 use super::host::{NO_REQUEST, WHOLE};
 use super::lab::engine::{Engine, RUNTIME};
 use super::table::Table;
-use gpulease::inventory::profiles;
+use gpulease::door::inventory::profiles;
 
 /// The image of the labs.
 const IMAGE: [&str; 2] = ["busybox:lab", "true"];

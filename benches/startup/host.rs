@@ -1,17 +1,17 @@
 //! A simulated host with eight GPUs, as the tests have it, and leases whose holders live.
 
-use gpulease::claim::{Ground, create};
-use gpulease::config;
-use gpulease::inventory::{self, profiles};
-use gpulease::model::facilities::Facilities;
-use gpulease::model::id::{ContainerId, LeaseKey};
-use gpulease::model::lease::{Lease, LeaseState, Owner, Sharing};
-use gpulease::model::quantity::MilliGpu;
-use gpulease::paths::Paths;
-use gpulease::request::{Amount, Request, Source, Strategy};
-use gpulease::store::{BundleRecord, Entry, Store};
-use gpulease::sys::atomic::{self, Durability};
-use gpulease::sys::proc;
+use gpulease::door::claim::{Ground, create};
+use gpulease::door::config;
+use gpulease::door::inventory::{self, profiles};
+use gpulease::door::model::facilities::Facilities;
+use gpulease::door::model::id::{ContainerId, LeaseKey};
+use gpulease::door::model::lease::{Lease, LeaseState, Owner, Sharing};
+use gpulease::door::model::quantity::MilliGpu;
+use gpulease::door::paths::Paths;
+use gpulease::door::request::{Amount, Request, Source, Strategy};
+use gpulease::door::store::{BundleRecord, Entry, Store};
+use gpulease::door::sys::atomic::{self, Durability};
+use gpulease::door::sys::proc;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -128,7 +128,10 @@ impl Host {
                 uid: Some(0),
                 facilities: Facilities::none("not looked for"),
                 release_grace: Duration::from_secs(10),
-                crowd: gpulease::claim::busy::Crowd::NONE,
+                crowd: gpulease::door::claim::busy::Crowd {
+                    users: &[],
+                    policy: gpulease::door::request::policy::Busy::Ignore,
+                },
                 idle_daemons: &std::cell::Cell::new(false),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };

@@ -5,8 +5,8 @@ use super::driver::{Call, Case, interleave, rounds};
 use super::host::{Bundle, Folders, Host, ID, NO_REQUEST, SHARE, WHOLE};
 use super::table::Table;
 use super::tools::Tools;
-use gpulease::model::lease::{Lease, LeaseState};
-use gpulease::store::BundleRecord;
+use gpulease::door::model::lease::{Lease, LeaseState};
+use gpulease::door::store::BundleRecord;
 use serde_json::json;
 use std::ffi::OsString;
 use std::fs;
@@ -214,7 +214,7 @@ struct Covered(PathBuf);
 
 impl Covered {
     fn runc(noop: &Path) -> Option<Self> {
-        if Path::new(gpulease::config::DEFAULT_PATH).exists() {
+        if Path::new(gpulease::door::config::DEFAULT_PATH).exists() {
             eprintln!("startup: this host has a configuration: NOT MEASURED: calls without one");
             return None;
         }

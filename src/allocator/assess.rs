@@ -56,8 +56,7 @@ pub(super) struct Assessment<'a> {
 }
 
 impl<'a> Assessment<'a> {
-    /// # Errors
-    /// The first selector that does not name exactly one device.
+    /// Fails: the first selector that does not name exactly one device.
     pub(super) fn new(
         snapshot: &'a Snapshot<'a>,
         request: &'a Request,

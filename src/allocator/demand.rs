@@ -8,9 +8,7 @@ use crate::request::{Amount, Request};
 /// The share of one device that a request would get there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Demand {
-    /// Compute.
     pub(super) milli: MilliGpu,
-    /// Memory.
     pub(super) memory: Bytes,
     /// Alone or with others.
     pub(super) sharing: Sharing,

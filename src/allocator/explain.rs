@@ -279,8 +279,8 @@ fn profiles(devices: &[&Device]) -> String {
     }
 }
 
-/// The first check after which too few devices remain; `None` if the node has too few of them to
-/// begin with.
+/// The first check after which too few devices remain; `None` if the node has too few of
+/// them to begin with.
 fn blamed(assessment: &Assessment<'_>) -> Option<Exclusion> {
     let passes = |assessed: &Assessed<'_>, last: Exclusion| {
         assessed.exclusion.is_none_or(|exclusion| exclusion > last)

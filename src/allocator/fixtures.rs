@@ -39,7 +39,6 @@ pub(super) fn h100(index: u32) -> Device {
     }
 }
 
-/// An MI300X.
 pub(super) fn mi300x(index: u32) -> Device {
     let node = |path: String| DeviceNode { path, simulated: None };
     Device {
@@ -70,8 +69,8 @@ pub(super) fn snapshot(node: &Node) -> Snapshot<'_> {
     Snapshot::idle(node)
 }
 
-/// A host with MPS, whose GPUs can be closed to all else, and with a region of dmem for each of these
-/// devices.
+/// A host with MPS, whose GPUs can be closed to all else, and with a region of dmem for
+/// each of these devices.
 pub(super) fn well_equipped(devices: &[Device]) -> Facilities {
     let region = |device: &Device| match device.vendor {
         Vendor::Nvidia => format!("nvidia/{}/vidmem", device.pci),
@@ -131,7 +130,6 @@ pub(super) fn hold(device: &Device, milli: u32, holder: &str) -> Hold {
     }
 }
 
-/// The whole device.
 pub(super) fn hold_whole(device: &Device, holder: &str) -> Hold {
     Hold { sharing: Sharing::Exclusive, ..hold(device, 1000, holder) }
 }

@@ -20,7 +20,6 @@ mod occupancy;
 mod one_line;
 mod reasons;
 pub mod refusal;
-#[cfg(feature = "cli")]
 mod resized;
 mod selectors;
 pub mod snapshot;
@@ -41,6 +40,5 @@ mod tests;
 
 pub use allocate::allocate;
 pub use refusal::{Refusal, Verdict};
-#[cfg(feature = "cli")]
 pub use resized::resized;
 pub use snapshot::{Asker, Grant, GrantedDevice, Hold, Manner, Outsider, Outsiders, Snapshot};

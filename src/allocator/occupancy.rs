@@ -66,7 +66,6 @@ pub(super) enum Fit {
     Free,
     /// Yes, at the cost of leases in their grace.
     TakesGrace,
-    /// No.
     Taken,
 }
 

@@ -12,9 +12,9 @@ const PART_MAX: usize = 400;
 /// No reason is cut below this; rather, devices are left out.
 const REASON_MIN: usize = 120;
 
-/// Engines and their tests recognise errors of the kernel and of the low-level runtime by these
-/// words, and take the wrong branch when a message of ours has them, say through the name of a
-/// container. Lower case.
+/// Engines and their tests recognise errors of the kernel and of the low-level runtime by
+/// these words, and take the wrong branch when a message of ours has them, say through the
+/// name of a container. Lower case.
 const MISLEADING: [&str; 5] = [
     "no such file or directory",
     "permission denied",
@@ -24,9 +24,9 @@ const MISLEADING: [&str; 5] = [
 ];
 
 impl Refusal {
-    /// `<code>: <summary>; GPU 0-3 (<model>): <reason>; GPU 4: …; hint: <hint>`: one line, at most
-    /// 1800 bytes, devices with equal reasons together, and without the phrases by which engines
-    /// classify errors.
+    /// `<code>: <summary>; GPU 0-3 (<model>): <reason>; GPU 4: …; hint: <hint>`: one line,
+    /// at most 1800 bytes, devices with equal reasons together, and without the phrases by
+    /// which engines classify errors.
     #[must_use]
     pub fn one_line(&self) -> String {
         let mut line = format!("{}: {}", self.code, cut(&self.summary, PART_MAX));

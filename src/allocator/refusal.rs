@@ -17,9 +17,7 @@ pub(super) const SERVES_USER: &str = "MPS on it serves user";
 /// Why one device was not (or could not alone be) granted; or that it would fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// Which.
     pub uuid: DeviceId,
-    /// Its index.
     pub index: u32,
     /// A MIG instance's position on its GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,8 +37,8 @@ impl Verdict {
         Place { gpu: self.index, instance: self.mig_index }
     }
 
-    /// Whether the request named devices, and this is none of them: true of most on a large node,
-    /// and no news.
+    /// Whether the request named devices, and this is none of them: true of most on a large
+    /// node, and no news.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
         self.reason == NOT_NAMED || self.reason.starts_with(NOT_MEANT)

@@ -11,10 +11,8 @@ use crate::model::quantity::{Bytes, MilliGpu};
 use std::collections::BTreeSet;
 
 /// Whether a share of `device` can be of this size beside what others hold: `snapshot` is without
-/// the share itself. Leases in their grace give way, as to any request.
-///
-/// # Errors
-/// If it does not fit: [`Code::NoMatch`] if it never could, else [`Code::NoCapacity`].
+/// the share itself. Leases in their grace give way, as to any request. Fails if it does not fit:
+/// [`Code::NoMatch`] if it never could, else [`Code::NoCapacity`].
 pub fn resized(
     snapshot: &Snapshot<'_>,
     device: &DeviceId,

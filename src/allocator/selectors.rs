@@ -10,17 +10,14 @@ use std::collections::BTreeSet;
 /// A selector that does not name exactly one device.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadSelector<'a> {
-    /// Which.
     pub(super) selector: &'a Selector,
     /// Positions of the devices that it might mean: none, or several.
     pub(super) candidates: BTreeSet<usize>,
 }
 
 /// The positions of the devices that the selectors name; `None` if there are no selectors. With
-/// `instances`, a GPU in MIG mode stands for its instances.
-///
-/// # Errors
-/// The first selector that names no device, or more than one.
+/// `instances`, a GPU in MIG mode stands for its instances. Fails: the first selector that names no
+/// device, or more than one.
 pub(super) fn resolve<'a>(
     node: &Node,
     selectors: &'a [Selector],

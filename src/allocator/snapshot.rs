@@ -14,11 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A share of one device that somebody holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Which device.
     pub device: DeviceId,
-    /// Compute held.
     pub milli: MilliGpu,
-    /// Memory held.
     pub memory: Bytes,
     /// Whether the holder tolerates others.
     pub sharing: Sharing,
@@ -50,8 +47,8 @@ pub struct Outsiders {
 }
 
 impl Outsiders {
-    /// Those on a device, or on the GPU that it is a part of. On one that does not exist there is
-    /// nobody.
+    /// Those on a device, or on the GPU that it is a part of. On one that does not
+    /// exist there is nobody.
     #[must_use]
     pub fn of(&self, device: &Device) -> Vec<&Outsider> {
         if device.simulated || self.on.is_empty() {
@@ -90,7 +87,6 @@ pub struct Asker {
 pub struct Snapshot<'a> {
     /// The devices and their links.
     pub node: &'a Node,
-    /// What is held.
     pub holds: Vec<Hold>,
     /// Devices that the same container held a moment ago: taken again if they fit.
     pub prefer: BTreeSet<DeviceId>,
@@ -100,7 +96,6 @@ pub struct Snapshot<'a> {
     pub outsiders: Outsiders,
     /// What shares can be made true with.
     pub facilities: Facilities,
-    /// Who asks.
     pub asker: Asker,
 }
 
@@ -121,19 +116,14 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// One device of a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GrantedDevice {
-    /// Which.
     pub uuid: DeviceId,
-    /// Its index.
     pub index: u32,
     /// A MIG instance's position on its GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig_index: Option<u32>,
-    /// Its vendor.
     pub vendor: Vendor,
-    /// Compute granted.
     pub milli: MilliGpu,
     /// Memory granted; null where nobody knows how much the device has. In JSON `memory_bytes`, as in a lease.
     #[serde(rename = "memory_bytes")]
@@ -159,7 +149,6 @@ impl GrantedDevice {
 /// What a request gets: at least one device, in the order of their places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
-    /// The devices.
     pub devices: Vec<GrantedDevice>,
     /// How the shares are made true, if what is planned comes off.
     pub isolation: IsolationRecord,

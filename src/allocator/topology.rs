@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 /// Of two partitions of one AMD GPU.
 const SAME_GPU: u64 = 150;
 
-/// Up to this many sets are all looked at (every size up to 14 devices); beyond, sets are grown
-/// greedily.
+/// Up to this many sets are all looked at (every size up to 14 devices); beyond,
+/// sets are grown greedily.
 const MOST_SETS: u64 = 5000;
 
 /// The positions in `pool` of the `count` devices that together with `fixed` score highest;

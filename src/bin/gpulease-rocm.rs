@@ -1,4 +1,4 @@
 //! What ROCm's management library measures, as JSON.
 fn main() -> std::process::ExitCode {
-    gpulease::rocm::main()
+    gpulease::rocm()
 }

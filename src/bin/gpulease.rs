@@ -1,4 +1,4 @@
 //! The command line.
 fn main() -> std::process::ExitCode {
-    gpulease::cli::main()
+    gpulease::cli()
 }

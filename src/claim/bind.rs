@@ -10,11 +10,9 @@ use crate::sys::{failpoint, proc};
 /// Hands a pending lease to the container's init process. The bound lease is the answer.
 ///
 /// If this fails the runtime fails the start, so that no container ever runs on a lease that
-/// somebody else may have by now. A record is never made here: one that is gone was swept, and
-/// its devices may have a new holder.
-///
-/// # Errors
-/// If the lease is gone, belongs to a later start, or is not pending; if the ledger is not had.
+/// somebody else may have by now. A record is never made here: one that is gone was swept, and its
+/// devices may have a new holder. Fails if the lease is gone, belongs to a later start, or is not
+/// pending; if the ledger is not had.
 pub fn bind(
     ground: Ground<'_>,
     key: &LeaseKey,
@@ -43,10 +41,7 @@ pub fn bind(
 }
 
 /// Whether this start still has its lease: all that can be done for a runtime that does not tell
-/// the container's process.
-///
-/// # Errors
-/// If the lease is gone or belongs to a later start.
+/// the container's process. Fails if the lease is gone or belongs to a later start.
 pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
     let lease = of_this_start(ground.store.entry(key)?, key, nonce)?;
     match lease.state {

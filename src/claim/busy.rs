@@ -19,15 +19,9 @@ use std::path::Path;
 /// Looked up before the ledger is locked: procfs takes its time.
 #[derive(Debug, Clone, Copy)]
 pub struct Crowd<'a> {
-    /// Who computes.
     pub users: &'a [User],
     /// Whether and how that counts.
     pub policy: Busy,
-}
-
-impl Crowd<'_> {
-    /// Nobody, or nobody who counts.
-    pub const NONE: Self = Self { users: &[], policy: Busy::Ignore };
 }
 
 impl Swept {

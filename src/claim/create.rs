@@ -24,7 +24,6 @@ use std::time::Duration;
 /// Who asks, and from where.
 #[derive(Debug, Clone)]
 pub struct Claimant<'a> {
-    /// The container.
     pub key: LeaseKey,
     /// The configuration file that rules the grant.
     pub config: &'a Path,
@@ -32,7 +31,6 @@ pub struct Claimant<'a> {
     pub engine: &'a str,
     /// The low-level runtime that will run the container.
     pub runtime: &'a str,
-    /// Its bundle.
     pub bundle: &'a str,
     /// Where its pid will be written.
     pub pid_file: Option<String>,
@@ -60,10 +58,8 @@ pub struct Claimant<'a> {
     pub idle_daemons: &'a Cell<bool>,
 }
 
-/// Sweeps, allocates and records a pending lease whose owner is this process.
-///
-/// # Errors
-/// If nothing can be granted or recorded; nothing is left behind then.
+/// Sweeps, allocates and records a pending lease whose owner is this process. Fails if nothing can
+/// be granted or recorded; nothing is left behind then.
 pub fn create(
     ground: Ground<'_>,
     node: &Node,

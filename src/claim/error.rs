@@ -19,9 +19,7 @@ pub enum ClaimError {
     /// A container of this id runs and holds a lease.
     #[error("container {container} already holds lease {lease}, and {state}")]
     AlreadyLeased {
-        /// The container.
         container: String,
-        /// Its lease.
         lease: String,
         /// What is known of the holder.
         state: String,
@@ -31,12 +29,10 @@ pub enum ClaimError {
         "the lease record `{path}` of this container is unreadable ({why}) and the container may be alive"
     )]
     Corrupt {
-        /// The file.
         path: String,
         /// What is wrong with it.
         why: String,
     },
-    /// The lease directory.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The configuration names another lease directory than the one in which leases are held.
@@ -45,19 +41,15 @@ pub enum ClaimError {
         to.display(), config.display(), if *leases == 1 { " is" } else { "s are" }, from.display()
     )]
     Moved {
-        /// The configuration file.
         config: PathBuf,
         /// Where leases are held.
         from: PathBuf,
         /// What the file says now.
         to: PathBuf,
-        /// How many.
         leases: usize,
     },
-    /// procfs.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// No random numbers.
     #[error("the kernel gives no random numbers")]
     Random(#[source] io::Error),
     /// A hook came for a lease that is no longer there.
@@ -70,10 +62,8 @@ pub enum ClaimError {
     #[error("`{0}` is the beginning of the names of several leases")]
     Ambiguous(String),
     /// A lease whose amounts cannot be changed.
-    #[cfg(feature = "cli")]
     #[error("lease {lease} keeps its size: {why}")]
     Unresizable {
-        /// The lease.
         lease: String,
         /// What stands against it.
         why: String,
@@ -81,35 +71,19 @@ pub enum ClaimError {
         hint: &'static str,
     },
     /// A limit of a running container could not be changed. It is as it was, unless more is said.
-    #[cfg(feature = "cli")]
     #[error("{0}")]
     Limit(String),
     /// The holder of a lease that was to be released lives.
     #[error(
         "lease {lease} is held by container {container}, whose process {pid} or cgroup is alive"
     )]
-    HolderAlive {
-        /// The lease.
-        lease: String,
-        /// The container.
-        container: String,
-        /// The process.
-        pid: i32,
-    },
+    HolderAlive { lease: String, container: String, pid: i32 },
     /// Whether the holder of a lease that was to be released lives, is not known.
     #[error("lease {lease} is held by container {container}, which {why}")]
-    HolderUnknown {
-        /// The lease.
-        lease: String,
-        /// The container.
-        container: String,
-        /// Why not.
-        why: Unjudged,
-    },
+    HolderUnknown { lease: String, container: String, why: Unjudged },
 }
 
 impl ClaimError {
-    /// The stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -124,9 +98,7 @@ impl ClaimError {
             Self::Unknown(_) | Self::Ambiguous(_) => Code::UnknownLease,
             Self::HolderAlive { .. } => Code::HolderAlive,
             Self::HolderUnknown { .. } => Code::HolderUnknown,
-            #[cfg(feature = "cli")]
             Self::Unresizable { .. } => Code::ResizeUnsupported,
-            #[cfg(feature = "cli")]
             Self::Limit(_) => Code::IsolationFailed,
         }
     }
@@ -173,9 +145,7 @@ impl ClaimError {
             }
             Self::Unknown(_) => "`gpulease leases --all` lists them",
             Self::Ambiguous(_) => "give more of the id",
-            #[cfg(feature = "cli")]
             Self::Unresizable { hint, .. } => hint,
-            #[cfg(feature = "cli")]
             Self::Limit(_) => "`gpulease doctor` tells what is wrong with what limits the lease",
             _ => return None,
         };

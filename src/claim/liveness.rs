@@ -40,7 +40,6 @@ pub enum Unjudged {
     Elsewhere,
     /// Or which one that was is not known, and this is not the host.
     Nowhere,
-    /// Which is in use.
     InUse,
     /// And something hides who is in it.
     Hidden(String),
@@ -83,7 +82,6 @@ impl fmt::Display for Unjudged {
 pub enum Standing {
     /// Its container is being made.
     Pending,
-    /// Its container runs.
     Bound,
     /// Its container has ended and may have the devices back for a while.
     Grace,
@@ -109,7 +107,6 @@ impl Standing {
         }
     }
 
-    /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

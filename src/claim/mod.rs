@@ -24,7 +24,6 @@ pub mod liveness;
 pub mod place;
 pub mod precreate;
 pub mod release;
-#[cfg(feature = "cli")]
 pub mod resize;
 pub mod settle;
 pub mod sweep;
@@ -47,8 +46,6 @@ pub const DELETE_DEADLINE: Duration = Duration::from_millis(300);
 /// Where a transaction takes place.
 #[derive(Debug, Clone, Copy)]
 pub struct Ground<'a> {
-    /// The host.
     pub paths: &'a Paths,
-    /// The leases.
     pub store: &'a Store,
 }

@@ -1,7 +1,6 @@
 //! Where the truth lies: a grant is made only in the lease directory in which its configuration file
 //! last granted, or in another one once nothing is held there any more.
 
-#[cfg(feature = "cli")]
 use super::sweep::survey;
 use super::sweep::{Swept, sweep};
 use super::testimony::with_ledger;
@@ -13,22 +12,15 @@ use crate::store::run_dirs::RunDirs;
 use std::path::Path;
 
 /// Whether this configuration file grants in this lease directory. To be asked with the leases of
-/// the directory locked: a move takes that lock as well.
-///
-/// # Errors
-/// If it cannot be told.
+/// the directory locked: a move takes that lock as well. Fails if it cannot be told.
 pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, ClaimError> {
     let place = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
     Ok(place.as_deref() == Some(ground.store.run_dir()))
 }
 
-/// Whether nothing keeps this configuration file from granting in this lease directory, as far as can
-/// be told without a lock. For display.
-///
-/// # Errors
-/// [`ClaimError::Moved`] if leases are held in the directory in which it granted before; others if
-/// that cannot be told.
-#[cfg(feature = "cli")]
+/// Whether nothing keeps this configuration file from granting in this lease directory, as far as
+/// can be told without a lock. For display. Fails with [`ClaimError::Moved`] if leases are held in
+/// the directory in which it granted before; others if that cannot be told.
 pub fn check(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
     let before = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
     let before = before.map(|before| ground.paths.on_host(&before));
@@ -59,10 +51,8 @@ fn refuse_if_held(
     }
 }
 
-/// Has this configuration file grant in this lease directory from now on.
-///
-/// # Errors
-/// If leases are held in the directory in which it granted before, or that cannot be told.
+/// Has this configuration file grant in this lease directory from now on. Fails if leases are held
+/// in the directory in which it granted before, or that cannot be told.
 pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
     let run_dirs = RunDirs::at(&ground.paths.var);
     let changing = run_dirs.lock(CREATE_DEADLINE, ground.paths)?;

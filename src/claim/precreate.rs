@@ -14,11 +14,8 @@ use crate::sys::{clock, failpoint};
 
 /// Takes back what an earlier start of this container was handed, if that came to nothing: Podman
 /// locks a container while it starts it, so whoever starts it anew has done with the start before.
-/// Should that be wrong, the earlier start fails when it is to be bound.
-///
-/// # Errors
-/// If the ledger is not had or cannot be written, or `podman` is gone: then this hook is the one
-/// that comes late.
+/// Should that be wrong, the earlier start fails when it is to be bound. Fails if the ledger is not
+/// had or cannot be written, or `podman` is gone: then this hook is the one that comes late.
 pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(), ClaimError> {
     let handed = |entry| match entry {
         Some(Entry::Lease(lease)) if is_handed(&lease) => Some(lease),
@@ -49,10 +46,8 @@ fn is_handed(lease: &Lease) -> bool {
 }
 
 /// Hands a lease that this process has just recorded to the podman that called it. From here on
-/// only the hooks, the shim or the next start of the container can end it before its time.
-///
-/// # Errors
-/// If `podman` is gone, or the lease; if the ledger is not had or cannot be written.
+/// only the hooks, the shim or the next start of the container can end it before its time. Fails if
+/// `podman` is gone, or the lease; if the ledger is not had or cannot be written.
 pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<(), ClaimError> {
     let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
     refuse_if_gone(podman, ground)?;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// What became of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Released.
     Released,
     /// There is no such lease, or it belongs to a later start: nothing was done.
     NotOurs,
@@ -24,12 +23,10 @@ pub enum Outcome {
     StillAlive,
 }
 
-/// Releases the lease of this start of the container if its holder is dead. A bound lease goes
-/// into its grace, a pending one — the container never ran — is gone at once. `deadline` is for
-/// all of it: the wait for the holder's end and the wait for the lock.
-///
-/// # Errors
-/// If the ledger is not had in time or cannot be written; then the next sweep does it.
+/// Releases the lease of this start of the container if its holder is dead. A bound lease goes into
+/// its grace, a pending one — the container never ran — is gone at once. `deadline` is for all of
+/// it: the wait for the holder's end and the wait for the lock. Fails if the ledger is not had in
+/// time or cannot be written; then the next sweep does it.
 pub fn release_if_dead(
     ground: Ground<'_>,
     key: &LeaseKey,
@@ -104,11 +101,9 @@ fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {
     identity::boot_id(paths).is_ok_and(|boot_id| boot_id == lease.owner.boot_id)
 }
 
-/// Takes back a lease that this process has just recorded: the start failed before the runtime
-/// was called.
-///
-/// # Errors
-/// If the ledger is not had; the lease then ends with this process, at the next sweep.
+/// Takes back a lease that this process has just recorded: the start failed before the
+/// runtime was called. Fails if the ledger is not had; the lease then ends with this process,
+/// at the next sweep.
 pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), ClaimError> {
     let Ok(key) = lease.key() else { return Ok(()) };
     let ledger = ground.store.lock(super::CREATE_DEADLINE, ground.paths)?;
@@ -131,12 +126,9 @@ pub enum Insistence {
     Force,
 }
 
-/// Releases, for an administrator, the lease with this id or of this container (a unique prefix
-/// of either will do), and says what its holder was found to be.
-///
-/// # Errors
-/// If there is no such lease, several fit, or the holder is not known to be dead and `insistence`
-/// does not make up for that.
+/// Releases, for an administrator, the lease with this id or of this container (a unique prefix of
+/// either will do), and says what its holder was found to be. Fails if there is no such lease,
+/// several fit, or the holder is not known to be dead and `insistence` does not make up for that.
 pub fn release_by_name(
     ground: Ground<'_>,
     name: &str,

@@ -24,48 +24,34 @@ use std::path::{Path, PathBuf};
 /// What a lease is to have of each of its devices; `None` stays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amounts {
-    /// Compute.
     pub milli: Option<MilliGpu>,
-    /// Memory.
     pub memory: Option<Bytes>,
 }
 
 /// What changes the limits of running containers. An error is a phrase without a full stop.
 pub trait Hand {
-    /// Takes the lock of the daemon of this place, so that nobody starts, limits or ends it meanwhile.
-    ///
-    /// # Errors
-    /// If it is not had in time.
+    /// Takes the lock of the daemon of this place, so that nobody starts, limits or ends it
+    /// meanwhile. Fails if it is not had in time.
     fn hold(&self, seat: &MpsSeat) -> Result<Lock, String>;
 
     /// Is told that daemons may be left without a lease.
     fn idle_daemons(&self);
 
-    /// What a cgroup's processes use of a region of device memory.
-    ///
-    /// # Errors
-    /// If nobody can say.
+    /// What a cgroup's processes use of a region of device memory. Fails if nobody can say.
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String>;
 
-    /// Changes the kernel's limit of a region.
-    ///
-    /// # Errors
-    /// If it is not `from`, or does not become `to`.
+    /// Changes the kernel's limit of a region. Fails if it is not `from`, or does not become `to`.
     fn dmem(&self, cgroup: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String>;
 
-    /// Changes what an MPS daemon holds its clients to, those that come from now on.
-    ///
-    /// # Errors
-    /// If the daemon does not do so.
+    /// Changes what an MPS daemon holds its clients to, those that come from now on. Fails if the
+    /// daemon does not do so.
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String>;
 }
 
 /// By what a lease was given its new amounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resized {
-    /// As it was.
     pub before: Lease,
-    /// As it is.
     pub lease: Lease,
     /// By the kernel's limit of device memory: at once.
     pub dmem: bool,
@@ -73,13 +59,11 @@ pub struct Resized {
     pub mps: bool,
 }
 
-/// Changes the amounts of the lease with this id or of this container (a unique prefix of either will
-/// do), in the ledger and for the container, or leaves both as they were. The ledger is not locked
-/// while a daemon is asked.
-///
-/// # Errors
-/// If there is no such lease, what limits it cannot be changed while it runs, others hold what is
-/// asked, its processes use more than that, a limit is not taken, or it is released meanwhile.
+/// Changes the amounts of the lease with this id or of this container (a unique prefix of either
+/// will do), in the ledger and for the container, or leaves both as they were. The ledger is not
+/// locked while a daemon is asked. Fails if there is no such lease, what limits it cannot be
+/// changed while it runs, others hold what is asked, its processes use more than that, a limit is
+/// not taken, or it is released meanwhile.
 pub fn resize(
     ground: Ground<'_>,
     node: &Node,
@@ -299,8 +283,8 @@ impl Change<'_> {
         }
     }
 
-    /// The ledger again, if the lease is still in it: whoever has its container's cgroup otherwise is
-    /// somebody else.
+    /// The ledger again, if the lease is still in it: whoever has its container's cgroup
+    /// otherwise is somebody else.
     fn relocked(&self) -> Result<Ledger<'_>, ClaimError> {
         let ledger = self.ground.store.lock(CREATE_DEADLINE, self.ground.paths)?;
         let key = self.before.key().map_err(|_| taken_back(self.before))?;

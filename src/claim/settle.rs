@@ -5,11 +5,8 @@ use crate::model::lease::{Lease, LeaseState};
 use crate::store::Entry;
 
 /// Records a lease of this process again, as `change` makes it. It is done before anything goes by
-/// the new record.
-///
-/// # Errors
-/// If the lease is gone, of a later start or not pending any more; if the ledger is not had or
-/// cannot be written.
+/// the new record. Fails if the lease is gone, of a later start or not pending any more; if the
+/// ledger is not had or cannot be written.
 pub fn settle(
     ground: Ground<'_>,
     lease: &Lease,

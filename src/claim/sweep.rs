@@ -41,11 +41,9 @@ pub struct Swept {
 /// Takes the leases of dead holders back, binds those whose container was started without telling
 /// us, and moves the unreadable records of dead containers aside.
 ///
-/// A container whose end is noticed here may have its devices back for a while, as if its engine
-/// had released it: with a restart policy the engine is about to.
-///
-/// # Errors
-/// If the ledger cannot be read or written.
+/// A container whose end is noticed here may have its devices back for a while, as if its
+/// engine had released it: with a restart policy the engine is about to. Fails if the ledger
+/// cannot be read or written.
 pub(super) fn sweep(
     ledger: &Ledger<'_>,
     known: &Testimony,
@@ -72,10 +70,7 @@ pub(super) fn sweep(
 }
 
 /// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
-/// one moment: for display, not for a decision.
-///
-/// # Errors
-/// If the records cannot be read.
+/// one moment: for display, not for a decision. Fails if the records cannot be read.
 pub fn survey(ground: Ground<'_>) -> Result<Swept, ClaimError> {
     let answers = Answers {
         lease: &|lease| evidence::of_lease(lease, ground.paths),

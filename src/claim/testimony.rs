@@ -83,11 +83,8 @@ impl Testimony {
     }
 }
 
-/// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not,
-/// for want of testimony.
-///
-/// # Errors
-/// If the ledger is not had within `deadline`, and those of `act`.
+/// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not, for
+/// want of testimony. Fails if the ledger is not had within `deadline`, and those of `act`.
 pub(super) fn with_ledger<'a, T>(
     ground: Ground<'a>,
     deadline: Duration,

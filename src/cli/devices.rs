@@ -17,7 +17,6 @@ use crate::model::text::shown;
 use crate::request::policy::Busy;
 use serde_json::{Value, json};
 
-/// `devices`.
 pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
     let swept = context.survey()?;
@@ -76,8 +75,8 @@ fn is_looked_at(device: &Device, context: &Context) -> bool {
         || (context.config.policy.busy != Busy::Ignore && device.vendor != Vendor::Intel)
 }
 
-/// The leases that hold a part of the device, a MIG instance's GPU among them. Those in their grace
-/// do not.
+/// The leases that hold a part of the device, a MIG instance's GPU among them. Those in
+/// their grace do not.
 fn holders<'a>(device: &Device, swept: &'a Swept) -> Vec<&'a Lease> {
     let gpu = device.instance().map(|instance| &instance.parent);
     let is_it = |uuid: &DeviceId| *uuid == device.uuid || Some(uuid) == gpu;

@@ -24,7 +24,6 @@ const CAPABILITIES: [Capability; 5] = [
     Capability::Display,
 ];
 
-/// `driver`.
 pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let inventory = context.inventory()?;
     let module = Module::look(&context.paths);

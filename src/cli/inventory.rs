@@ -63,7 +63,6 @@ fn sources(inventory: &Inventory) -> Vec<String> {
     inventory.from.iter().map(|from| shown(from)).collect()
 }
 
-/// `inventory show`.
 pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure> {
     let path = context.store.inventory_path();
     let Some(bytes) = context.store.inventory()? else {
@@ -140,7 +139,6 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
     text
 }
 
-/// `inventory example`.
 pub(super) fn example(name: Option<&str>, output: &Output) -> Result<Answer, Failure> {
     let Some(name) = name else { return Ok(list(output)) };
     let Some(profile) = profiles::find(name) else {

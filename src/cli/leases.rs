@@ -19,8 +19,8 @@ use crate::sys::identity::Here;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
-/// `leases`. Judges each holder and changes nothing, so a dead one is seen until somebody needs
-/// its devices.
+/// `leases`. Judges each holder and changes nothing, so a dead one is seen until
+/// somebody needs its devices.
 pub(super) fn leases(
     context: &Context,
     all: bool,

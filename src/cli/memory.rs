@@ -1,7 +1,7 @@
 //! `gpulease memory`: how much each device has, who has been granted it, and what is in use.
 //!
-//! The devices are asked for all that they measure at once. What has nothing to do with memory is in
-//! the JSON alone.
+//! The devices are asked for all that they measure at once. What has nothing to do with memory is
+//! in the JSON alone.
 
 use super::devices::snapshot;
 use super::node::Context;
@@ -19,7 +19,6 @@ use crate::model::quantity::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// `memory`.
 pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
     let swept = context.survey()?;

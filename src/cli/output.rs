@@ -14,7 +14,6 @@ use std::process::ExitCode;
 pub(super) struct Answer {
     /// For people: whole lines.
     pub(super) text: String,
-    /// For programs.
     pub(super) json: Value,
     /// The exit status: other than 0 where the answer is no.
     pub(super) status: u8,
@@ -23,7 +22,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// A yes.
     pub(super) const fn new(text: String, json: Value) -> Self {
         Self { text, json, status: 0, is_file: false }
     }
@@ -85,7 +83,6 @@ impl Paint {
     }
 }
 
-/// Where answers go.
 #[derive(Debug)]
 pub(super) struct Output {
     json: bool,
@@ -138,7 +135,6 @@ impl Output {
         text.replacen(word, &self.paint(paint, word), 1)
     }
 
-    /// Writes the answer.
     pub(super) fn answer(&self, answer: &Answer) -> ExitCode {
         let text = match (self.json, answer.is_file) {
             (true, _) => pretty(&answer.json),

@@ -25,7 +25,6 @@ use std::os::unix::fs::MetadataExt;
 /// The most bytes of a command line that are read.
 const COMMAND_MAX: u64 = 4096;
 
-/// `processes`.
 pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
     let mut users = context.users(&node);

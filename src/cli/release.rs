@@ -18,7 +18,6 @@ use serde_json::json;
 /// The tag in the system's log.
 const TAG: &str = "gpulease";
 
-/// `release`.
 pub(super) fn release(
     context: &Context,
     id: &str,

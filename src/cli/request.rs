@@ -40,7 +40,6 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     words
 }
 
-/// All of it.
 pub(super) fn json(request: &Request) -> Value {
     let (compute, memory) = match request.amount {
         Amount::Whole => (None, None),

@@ -6,13 +6,12 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 /// The gap between two columns.
 const GAP: usize = 2;
 
-/// One column.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) right: bool,
-    /// Left out where the terminal is too narrow for all columns, those with the highest rank
-    /// first; 0 stays.
+    /// Left out where the terminal is too narrow for all columns, those with the highest
+    /// rank first; 0 stays.
     pub(super) rank: u8,
 }
 

@@ -25,7 +25,6 @@ const LEGEND: &[(&str, &str)] = &[
     ("-", "nobody knows"),
 ];
 
-/// `topology`.
 pub(super) fn topology(context: &Context, output: &Output) -> Result<Answer, Failure> {
     let node = context.inventory()?.node;
     // An instance is where its GPU is.

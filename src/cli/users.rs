@@ -185,7 +185,6 @@ mod tests {
 
     const BOTH: &[&str] = &["GPU-1", "GPU-2"];
 
-    /// Devices and bytes.
     type On = Vec<(String, Option<u64>)>;
 
     fn seen(users: &Users) -> Vec<(i32, On)> {

@@ -45,8 +45,8 @@ pub(super) fn cut_off(lease: &Lease) -> String {
     )
 }
 
-/// Memory in the units of `gpulease/memory`, short and never more than there is: `79.2Gi`,
-/// `191Gi`, `512Mi`.
+/// Memory in the units of `gpulease/memory`, short and never more than there
+/// is: `79.2Gi`, `191Gi`, `512Mi`.
 pub(super) fn memory(bytes: Bytes) -> String {
     const GIB: u64 = 1 << 30;
     let whole = bytes.0 / GIB;

@@ -31,7 +31,6 @@ pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The devices file.
     Static,
     /// NVIDIA's driver: NVML, or procfs without it.
     Nvidia,
@@ -83,7 +82,6 @@ impl fmt::Display for Driver {
     }
 }
 
-/// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The low-level runtime; `None` is the first of runc and crun in fixed system directories.
@@ -104,15 +102,13 @@ pub struct Config {
     pub hook: Option<PathBuf>,
     /// The word on requests.
     pub policy: Policy,
-    /// NVIDIA's Multi-Process Service.
     pub mps: MpsConfig,
 }
 
-/// The `[mps]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MpsConfig {
-    /// The control program; `None` is the first `nvidia-cuda-mps-control` in fixed directories below
-    /// `driver_root`.
+    /// The control program; `None` is the first `nvidia-cuda-mps-control` in
+    /// fixed directories below `driver_root`.
     pub control: Option<PathBuf>,
     /// Whether a daemon serves a device or a lease.
     pub daemon: MpsDaemon,
@@ -142,7 +138,6 @@ impl Default for MpsConfig {
 pub enum MpsDaemon {
     /// All leases on one device.
     Device,
-    /// One lease.
     Lease,
 }
 
@@ -152,7 +147,6 @@ pub enum MpsDaemon {
 pub enum ComputeMode {
     /// `EXCLUSIVE_PROCESS`: nobody but the MPS server. What it was before is restored.
     ExclusiveProcess,
-    /// What it is.
     Keep,
 }
 
@@ -180,10 +174,8 @@ impl Config {
         }
     }
 
-    /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
+    /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages. Fails
+    /// with [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
     pub fn with_text(mut self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         tree::read(text, values::FILE, &mut self)
             .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
@@ -205,20 +197,13 @@ pub enum ConfigError {
     },
     /// Nothing is in the file: a program that rewrites it in place empties it first.
     #[error("`{}` is empty", path.display())]
-    Empty {
-        /// Which file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// The file is being changed.
     #[error("`{}` was changed while it was read", path.display())]
-    Unsettled {
-        /// Which file.
-        path: PathBuf,
-    },
+    Unsettled { path: PathBuf },
     /// The bytes are not UTF-8.
     #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
     NotText {
-        /// Which file.
         path: PathBuf,
         /// How many bytes are good.
         offset: usize,
@@ -226,7 +211,6 @@ pub enum ConfigError {
     /// Not TOML, an unknown key or a value that is not allowed.
     #[error("in `{}`, {problem}", path.display())]
     Invalid {
-        /// Which file.
         path: PathBuf,
         /// What is wrong, and where.
         problem: TextProblem,
@@ -234,7 +218,6 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {
         Code::BadConfig
@@ -252,10 +235,6 @@ pub fn locate(flag: Option<&Path>) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// The configuration alone.
-///
-/// # Errors
-/// See [`ConfigError`].
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     look(path).config
 }

@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime};
 /// empties it first, and is done long before this.
 const AT_REST: Duration = Duration::from_millis(100);
 
-/// What was read.
 #[derive(Debug)]
 pub struct Reading {
     /// The configuration, or why nothing may be granted.
@@ -85,10 +84,8 @@ pub fn look(path: &Path) -> Reading {
 }
 
 impl Reading {
-    /// Makes sure that what was read is the whole file, before anything is granted by it.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unsettled`] if the file is being changed.
+    /// Makes sure that what was read is the whole file, before anything is granted by it. Fails
+    /// with [`ConfigError::Unsettled`] if the file is being changed.
     pub fn settle(&self, path: &Path) -> Result<(), ConfigError> {
         let Some(Seen { bytes, version }) = &self.seen else { return Ok(()) };
         let now = fs::metadata(path).ok();

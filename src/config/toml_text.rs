@@ -10,12 +10,11 @@ const MESSAGE_CHARS: usize = 400;
 /// What is wrong with a TOML text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextProblem {
-    /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The dotted key at fault; `None` where the text is not TOML or the key itself is unknown at
-    /// the top level.
+    /// The dotted key at fault; `None` where the text is not TOML or the key itself is unknown
+    /// at the top level.
     pub key: Option<String>,
     /// What was found and what is allowed, on one line and safe to show.
     pub message: String,
@@ -31,10 +30,8 @@ impl fmt::Display for TextProblem {
     }
 }
 
-/// Reads `text` as a TOML document.
-///
-/// # Errors
-/// Says what is wrong first in the order of the parser: syntax, then unknown keys and values.
+/// Reads `text` as a TOML document. The error says what is wrong first in the order of the parser:
+/// syntax, then unknown keys and values.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TextProblem> {
     toml::from_str(text).map_err(|error| explain(text, error))
 }

@@ -16,10 +16,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 /// The keys of a table, each with what takes its value.
 pub(super) type Keys = &'static [(&'static str, fn(&mut Config, Value<'_>) -> Result<(), Wrong>)];
 
-/// Reads a file of these keys into `config`, whose content is of no use after an error.
-///
-/// # Errors
-/// Says what is wrong first: syntax, then unknown keys and values in the order of the keys.
+/// Reads a file of these keys into `config`, whose content is of no use after an error. Errors:
+/// says what is wrong first: syntax, then unknown keys and values in the order of the keys.
 pub(super) fn read(text: &str, keys: Keys, config: &mut Config) -> Result<(), TextProblem> {
     let table = DeTable::parse(text).map_err(|error| explain(text, error))?.into_inner();
     read_table(table, keys, config).map_err(|wrong| {

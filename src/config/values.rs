@@ -1,5 +1,5 @@
-//! The keys of the file, and their values, each checked as it is read, so that an error has the
-//! value's position.
+//! The keys of the file, and their values, each checked as it is read, so that an error
+//! has the value's position.
 
 use super::Source;
 use super::tree::{Keys, Value, Wrong};
@@ -31,7 +31,6 @@ pub(super) const FILE: Keys = &[
     ("mps", |config, value| value.table(config, MPS)),
 ];
 
-/// The `[policy]` table.
 const POLICY: Keys = &[
     ("strategy", |config, value| value.word().map(|word| config.policy.strategy = word)),
     ("accept_env", |config, value| {
@@ -46,7 +45,6 @@ const POLICY: Keys = &[
     ("max_wait", |config, value| value.checked(duration).map(|wait| config.policy.max_wait = wait)),
 ];
 
-/// The `[mps]` table.
 const MPS: Keys = &[
     ("control", |config, value| value.checked(path).map(|path| config.mps.control = Some(path))),
     ("daemon", |config, value| value.word().map(|word| config.mps.daemon = word)),

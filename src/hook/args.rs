@@ -5,18 +5,14 @@ use crate::model::text::shown;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Which hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
-    /// Bind.
     CreateRuntime,
-    /// Release.
     Poststop,
     /// Release what a start that this very program has made fail leaves: nobody else is called.
     FailedStart,
 }
 
-/// A call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
     pub verb: Verb,

@@ -6,8 +6,8 @@ use crate::model::id::ContainerId;
 use crate::model::text::shown;
 use std::path::{Path, PathBuf};
 
-/// The container whose bundle this directory is: `…/ID/userdata`, where Podman's ids have 64 hex
-/// digits.
+/// The container whose bundle this directory is: `…/ID/userdata`, where Podman's ids
+/// have 64 hex digits.
 pub(super) fn of_bundle(dir: &Path) -> Option<ContainerId> {
     if dir.file_name()? != "userdata" {
         return None;
@@ -23,11 +23,8 @@ fn of_cgroup(path: &str) -> Option<ContainerId> {
     id.is_random().then_some(id)
 }
 
-/// The container of this bundle and this spec.
-///
-/// # Errors
-/// If the directory is not a container's, or the spec is another's: to guess would be to lease to
-/// the wrong one.
+/// The container of this bundle and this spec. Fails if the directory is not a container's, or the
+/// spec is another's: to guess would be to lease to the wrong one.
 pub(super) fn identify(
     dir: Option<&Path>,
     cgroups_path: Option<&str>,

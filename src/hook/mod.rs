@@ -26,7 +26,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Runs a hook.
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<String> =

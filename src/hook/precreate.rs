@@ -82,7 +82,6 @@ fn hand_on(spec: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One call.
 struct Hook<'a> {
     call: &'a Precreate,
     dir: &'a Path,

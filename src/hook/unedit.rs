@@ -14,11 +14,9 @@ use crate::runtime::start::bad_bundle;
 use crate::store::Store;
 use crate::sys::atomic;
 
-/// Takes the edits of this start out of a bundle of Podman's. One that has been written again
-/// since, or of whose edits nothing is known, is left alone.
-///
-/// # Errors
-/// If `config.json` cannot be read or written.
+/// Takes the edits of this start out of a bundle of Podman's. One that has been written
+/// again since, or of whose edits nothing is known, is left alone. Fails if `config.json`
+/// cannot be read or written.
 pub(super) fn unedit(store: &Store, state: &State, nonce: &Nonce) -> Result<(), Failure> {
     let bundle = state.bundle.as_deref().filter(|dir| container::of_bundle(dir).is_some());
     let Some(dir) = bundle else { return Ok(()) };

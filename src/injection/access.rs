@@ -31,8 +31,8 @@ impl Access {
         self.nodes.is_empty() && self.rules.is_empty() && self.mounts.is_empty()
     }
 
-    /// Whether a device of the host with this path and these numbers can be opened, as far as nodes
-    /// and rules go.
+    /// Whether a device of the host with this path and these numbers can be opened, as far as
+    /// nodes and rules go.
     #[must_use]
     pub fn opens(&self, path: &str, numbers: Option<(u32, u32)>) -> bool {
         let is = |node: &SpecDevice| {

@@ -31,11 +31,9 @@ pub enum EditError {
     },
 }
 
-/// Puts an injection into a spec, all of it or nothing, and says what was done.
-///
-/// # Errors
-/// If the spec has a value of the wrong kind where an edit has to be made, or the injection
-/// breaks its own rules. The document is then as it was, to the byte.
+/// Puts an injection into a spec, all of it or nothing, and says what was done. Fails if the spec
+/// has a value of the wrong kind where an edit has to be made, or the injection breaks its own
+/// rules. The document is then as it was, to the byte.
 pub fn apply(document: &mut Document, injection: &Injection) -> Result<Undo, EditError> {
     check(injection)?;
     let mut undo = Undo::default();
@@ -196,8 +194,8 @@ pub(super) fn edit_env(
 }
 
 /// The runtime mounts in the order of the list, and a later one lies on top: of ours each comes
-/// after all that it lies on or in, and before what lies in it, which it would hide. As a rule that
-/// is the end.
+/// after all that it lies on or in, and before what lies in it, which it would hide. As a rule
+/// that is the end.
 fn edit_mounts(
     document: &mut Document,
     mounts: &[MountEntry],

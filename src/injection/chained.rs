@@ -55,8 +55,8 @@ pub fn amd_id(device: &Device) -> Option<String> {
     (is_id && device.details.partition.is_none()).then(|| format!("0x{digits}"))
 }
 
-/// The variables that keep a vendor's runtime from giving anything. Nothing where nothing is to be
-/// changed.
+/// The variables that keep a vendor's runtime from giving anything. Nothing where nothing
+/// is to be changed.
 #[must_use]
 pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, Option<String>> {
     let mut edits = Edits::new(present);
@@ -86,11 +86,8 @@ fn remove_others(edits: &mut Edits<'_>) {
     edits.remove(SIMULATED);
 }
 
-/// Closes a spec to a vendor's runtime. Says whether anything was changed. A spec without a
-/// process has nothing that the runtime would go by.
-///
-/// # Errors
-/// If its environment is of the wrong kind.
+/// Closes a spec to a vendor's runtime. Says whether anything was changed. A spec without a process
+/// has nothing that the runtime would go by. Fails if its environment is of the wrong kind.
 pub fn close(
     document: &mut Document,
     vendor: Vendor,

@@ -19,7 +19,6 @@ use thiserror::Error;
 /// Why a document could not be read or edited.
 #[derive(Debug, Error)]
 pub enum DocumentError {
-    /// Not JSON.
     #[error("cannot parse the JSON document")]
     Syntax(#[source] serde_json::Error),
     /// JSON, but not an object.
@@ -32,7 +31,6 @@ pub enum DocumentError {
         pointer: String,
         /// What the runtime specification wants there.
         expected: Kind,
-        /// What is there.
         found: Kind,
     },
     /// A key that some runtimes take for another one.
@@ -60,17 +58,11 @@ impl DocumentError {
 /// The kinds of JSON values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `null`.
     Null,
-    /// `true` or `false`.
     Boolean,
-    /// Any number.
     Number,
-    /// A string.
     String,
-    /// An array.
     Array,
-    /// An object.
     Object,
 }
 
@@ -102,8 +94,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A JSON object with the look of its file: compact or indented, with or without a newline at the
-/// end.
+/// A JSON object with the look of its file: compact or indented, with or without a
+/// newline at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     root: Value,
@@ -146,10 +138,8 @@ impl Aside {
 
 impl Document {
     /// Reads a document. Of a long seccomp profile only the outermost brackets are looked at.
-    ///
-    /// # Errors
-    /// If it is not JSON (serde_json counts lone surrogates and more than 128 levels among that)
-    /// or not an object.
+    /// Fails if it is not JSON (serde_json counts lone surrogates and more than 128 levels among
+    /// that) or not an object.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         match Aside::take(bytes) {
             Some((aside, rest)) => Ok(Self { aside: Some(aside), ..Self::parse_all(&rest)? }),
@@ -190,7 +180,6 @@ impl Document {
         text
     }
 
-    /// The whole tree.
     #[must_use]
     pub fn tree(&self) -> Value {
         let mut root = self.root.clone();
@@ -216,10 +205,8 @@ impl Document {
         &mut self.root
     }
 
-    /// The array at `path`, or `None` where it or an object on the way is absent or null.
-    ///
-    /// # Errors
-    /// If something on the way is of another kind.
+    /// The array at `path`, or `None` where it or an object on the way is absent or null. Fails if
+    /// something on the way is of another kind.
     pub(super) fn list_mut(
         &mut self,
         path: &[&str],
@@ -248,12 +235,9 @@ impl Document {
         Ok(Some(here))
     }
 
-    /// Creates what is absent or null on the way to `path`, and at `path` an empty array or
-    /// object. `created` hears of each creation, outermost first: its path and whether there
-    /// was a null.
-    ///
-    /// # Errors
-    /// If something on the way is of another kind; then nothing was created.
+    /// Creates what is absent or null on the way to `path`, and at `path` an empty array or object.
+    /// `created` hears of each creation, outermost first: its path and whether there was a null.
+    /// Fails if something on the way is of another kind; then nothing was created.
     pub(super) fn create(
         &mut self,
         path: &[&str],

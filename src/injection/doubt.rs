@@ -14,14 +14,12 @@ use std::fmt;
 pub enum Doubt {
     /// A key stands twice in one object.
     Twice {
-        /// Where.
         place: &'static str,
         /// Which, safe to show.
         key: String,
     },
     /// A key is one that is read, in other letters.
     Spelling {
-        /// Where.
         place: &'static str,
         /// As it stands there, safe to show.
         key: String,
@@ -29,14 +27,7 @@ pub enum Doubt {
         meant: &'static str,
     },
     /// A number of a device that none has.
-    Number {
-        /// Where.
-        place: &'static str,
-        /// Of which key.
-        key: &'static str,
-        /// What stands there.
-        value: String,
-    },
+    Number { place: &'static str, key: &'static str, value: String },
     /// The text is not JSON, and a runtime takes it all the same.
     NotJson(String),
 }

@@ -27,9 +27,7 @@ pub struct SpecDevice {
     pub path: String,
     /// `c`, `u`, `b` or `p`; empty where the spec has none.
     pub kind: String,
-    /// Major number.
     pub major: Option<i64>,
-    /// Minor number.
     pub minor: Option<i64>,
 }
 
@@ -78,14 +76,12 @@ pub struct Facts {
     pub env: Vec<(String, String)>,
     /// `root.path`: the directory of the root file system, absolute or below the bundle.
     pub root: Option<String>,
-    /// `mounts`, in order.
     pub mounts: Vec<SpecMount>,
-    /// `linux.devices`.
     pub device_paths: Vec<SpecDevice>,
     /// The hooks of all stages.
     pub hooks: Vec<SpecHook>,
-    /// A rule of `linux.resources.devices` opens character devices of every driver, as for
-    /// `--privileged`.
+    /// A rule of `linux.resources.devices` opens character devices of every
+    /// driver, as for `--privileged`.
     pub privileged: bool,
     /// It has `CAP_SYS_ADMIN`, to which NVIDIA's driver gives every capability there is: with a
     /// GPU's node, all MIG instances of the GPU.
@@ -93,8 +89,8 @@ pub struct Facts {
     /// It has a capability by which a process comes to the host's files or into the kernel without a
     /// mount: `CAP_DAC_READ_SEARCH` (open_by_handle_at(2)), `CAP_SYS_MODULE`, `CAP_SYS_RAWIO`.
     pub host_files: bool,
-    /// It has `CAP_SYS_PTRACE`: the files of each process that it sees are open to it
-    /// (proc_pid_root(5)).
+    /// It has `CAP_SYS_PTRACE`: the files of each process that it sees are
+    /// open to it (proc_pid_root(5)).
     pub traces: bool,
     /// It sees the processes of a new pid namespace alone.
     pub own_pids: bool,
@@ -114,7 +110,6 @@ pub struct Facts {
     /// `linux.uidMappings` where it is put into a user namespace. `None` where that cannot be
     /// told, as of a namespace that is there already.
     pub uid: Option<u32>,
-    /// `linux.cgroupsPath`, unless empty.
     pub cgroups_path: Option<String>,
     /// The container's name in its pod.
     pub container_name: Option<String>,
@@ -171,11 +166,8 @@ impl Facts {
     }
 }
 
-/// Reads the facts.
-///
-/// # Errors
-/// If no runtime takes the file for JSON, if it is not an object, or one of our own annotations is
-/// not a string.
+/// Reads the facts. Fails if no runtime takes the file for JSON, if it is not an object, or one of
+/// our own annotations is not a string.
 pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
     let reader = Reader::new(Reading::Merged);

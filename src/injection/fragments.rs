@@ -1,5 +1,5 @@
-//! The pieces of JSON that are put into a spec. Each is held against oci-spec's type of the same
-//! name by `tests/spec_edits.rs`.
+//! The pieces of JSON that are put into a spec. Each is held against oci-spec's type of the
+//! same name by `tests/spec_edits.rs`.
 
 use super::types::{HookEntry, MountEntry, ResolvedNode};
 use serde_json::{Map, Value};

@@ -101,15 +101,11 @@ pub(super) struct List<T>(pub Vec<T>);
 
 /// A value without members.
 pub(super) enum Leaf<'de> {
-    /// A string.
     Text(Cow<'de, str>),
     /// A number that is an integer and fits.
     Integer(i64),
-    /// `true` or `false`.
     Bool(bool),
-    /// `null`.
     Null,
-    /// Anything else.
     Other,
 }
 
@@ -125,7 +121,6 @@ impl<'de> Leaf<'de> {
     }
 }
 
-/// An object's key.
 enum Key<'de> {
     /// A key in the text. Read as bytes, because serde_json then lets lone surrogates pass, and
     /// repaired, because such a key is none of ours.

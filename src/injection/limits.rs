@@ -36,8 +36,8 @@ const MPS_OTHERS: &[&str] = &[
 /// What would undo a mask of compute units, or narrow it in a way that ours does not know of.
 const MASK_OTHERS: &[&str] = &["HSA_CU_MASK_SKIP_INIT", "ROC_GLOBAL_CU_MASK"];
 
-/// Where a container finds its MPS daemon. The daemon's side lies below `run_dir`, whose name is
-/// the host's business.
+/// Where a container finds its MPS daemon. The daemon's side lies below `run_dir`, whose name
+/// is the host's business.
 pub const MPS_PIPE_IN_CONTAINER: &str = "/run/gpulease-mps/pipe";
 /// What no client needs of the pipe directory: libcuda connects to `control` alone (seen with
 /// 550.163). By the first, a socket, a daemon takes commands from its own user, and root in the
@@ -100,8 +100,8 @@ pub fn percentage(share: MilliGpu) -> u32 {
     (share.0 / 10).clamp(1, 100)
 }
 
-/// A memory limit as MPS takes it, in whole MiB: rounded down, and never nothing, which would be no
-/// limit.
+/// A memory limit as MPS takes it, in whole MiB: rounded down, and never nothing, which
+/// would be no limit.
 #[must_use]
 pub fn whole_mib(memory: Bytes) -> u64 {
     memory.mib().max(1)

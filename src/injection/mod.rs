@@ -29,14 +29,14 @@ pub mod visibility;
 mod withhold;
 
 pub use access::Access;
-pub use apply::{EditError, apply};
+pub use apply::apply;
 pub use chained::{amd_id, chained, close, closed};
-pub use document::{Document, DocumentError, Kind};
+pub use document::Document;
 pub use doubt::Doubt;
 pub use facts::{Facts, SpecDevice, SpecHook, facts, is_gpu_node_path};
-pub use limits::{MPS_PIPE_IN_CONTAINER, limits, mps_mounts, percentage, whole_mib};
-pub use rules::{Numbers, Rules};
-pub use spec_user::{IdMap, User, Users};
+pub use limits::{limits, mps_mounts, percentage, whole_mib};
+pub use rules::Numbers;
+pub use spec_user::IdMap;
 pub use types::{
     GRANTED_PREFIX, HookEntry, HookStage, HostNode, Injection, MountEntry, READ_WRITE,
     ResolvedNode, SpecMount,

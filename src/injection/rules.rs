@@ -83,7 +83,6 @@ impl Rules {
     }
 }
 
-/// A rule.
 #[derive(Clone, Default)]
 pub(super) struct Rule {
     allow: bool,

@@ -60,7 +60,6 @@ impl Skim<'_> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// With its quotes.
     fn string(&mut self) -> Option<Range<usize>> {
         self.take(b'"')?;
         let start = self.at - 1;

@@ -6,7 +6,6 @@ use super::lenient::{Leaf, List, MAJOR_MAX, MINOR_MAX, Members, number, skip};
 use super::spec_reader::text;
 use serde::de::MapAccess;
 
-/// A namespace.
 #[derive(Clone, Default)]
 pub(super) struct Namespace {
     pub(super) kind: String,

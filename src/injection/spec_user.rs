@@ -7,11 +7,8 @@ use serde::de::MapAccess;
 /// `process.user` (config.md, "POSIX-platform User").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
-    /// `uid`.
     pub uid: Option<i64>,
-    /// `gid`.
     pub gid: Option<i64>,
-    /// `additionalGids`.
     pub groups: Vec<i64>,
 }
 
@@ -23,9 +20,7 @@ pub struct Users {
     /// The file of the one that it is put into. How that maps, the spec does not say: Podman writes
     /// a mapping beside it that only keeps runc from complaining.
     pub joined: Option<String>,
-    /// `linux.uidMappings`.
     pub uids: IdMap,
-    /// `linux.gidMappings`.
     pub gids: IdMap,
 }
 

@@ -10,31 +10,19 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Target {
-    /// `linux.devices`.
     Devices,
-    /// `linux.resources.devices`.
     Rules,
-    /// `process.user.additionalGids`.
     Gids,
-    /// `process.env`.
     Env,
     /// `env` of a bare process, as `exec --process` has it.
     BareEnv,
-    /// `mounts`.
     Mounts,
-    /// `linux.maskedPaths`.
     Masked,
-    /// `hooks.prestart`.
     Prestart,
-    /// `hooks.createRuntime`.
     CreateRuntime,
-    /// `hooks.createContainer`.
     CreateContainer,
-    /// `hooks.startContainer`.
     StartContainer,
-    /// `hooks.poststart`.
     Poststart,
-    /// `hooks.poststop`.
     Poststop,
 }
 
@@ -100,9 +88,7 @@ pub(super) fn variable(element: &Value) -> Option<&str> {
 
 /// What becomes of an element.
 pub(super) enum Fate {
-    /// It stays.
     Keep,
-    /// It goes.
     Remove,
     /// Another takes its place.
     Replace(Value),
@@ -111,11 +97,9 @@ pub(super) enum Fate {
 }
 
 /// Edits a list: `fate` decides on each element, then `append`ed ones follow. The list is created
-/// only if something is to be appended. What was done goes into `undo`.
-///
-/// # Errors
-/// If the list, something on the way to it, or one of its elements is of another kind than the
-/// specification's; then nothing was changed.
+/// only if something is to be appended. What was done goes into `undo`. Fails if the list,
+/// something on the way to it, or one of its elements is of another kind than the specification's;
+/// then nothing was changed.
 pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
     document: &mut Document,
     target: Target,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What we write into a container's annotations is under this prefix; a user's own such keys are
-/// stripped.
+/// What we write into a container's annotations is under this prefix; a user's own
+/// such keys are stripped.
 pub const GRANTED_PREFIX: &str = "gpulease.granted/";
 
 /// A device node with its numbers, ready to go into a spec (runtime-spec, config-linux.md,
@@ -15,7 +15,6 @@ pub struct ResolvedNode {
     pub path: String,
     /// Major number, read from the host now (or the simulated one).
     pub major: u32,
-    /// Minor number.
     pub minor: u32,
     /// Permission bits, e.g. 0o660.
     pub file_mode: u32,
@@ -83,7 +82,6 @@ pub enum HookStage {
 }
 
 impl HookStage {
-    /// Every one.
     pub const ALL: [Self; 6] = [
         Self::Prestart,
         Self::CreateRuntime,
@@ -116,14 +114,12 @@ impl HookStage {
 /// A hook to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookEntry {
-    /// When.
     pub stage: HookStage,
-    /// Absolute path.
     pub path: String,
     /// Arguments, beginning with `argv[0]`.
     pub args: Vec<String>,
-    /// The hook's whole environment: without this key it would get the runtime's or, worse, the
-    /// container's.
+    /// The hook's whole environment: without this key it would get the runtime's
+    /// or, worse, the container's.
     pub env: Vec<String>,
     /// Seconds after which the runtime kills it; null where it may take its time.
     pub timeout: Option<u32>,
@@ -154,12 +150,11 @@ pub struct Injection {
     pub env: BTreeMap<String, Option<String>>,
     /// Mounts to add, parents before children.
     pub mounts: Vec<MountEntry>,
-    /// Paths that the container must not read, such as what procfs shows of other GPUs
-    /// (config-linux.md, "Masked Paths").
+    /// Paths that the container must not read, such as what procfs shows of other
+    /// GPUs (config-linux.md, "Masked Paths").
     pub masked: Vec<String>,
     /// Annotations to set, all under `gpulease.granted/`.
     pub annotations: BTreeMap<String, String>,
-    /// Hooks to append.
     pub hooks: Vec<HookEntry>,
     /// GPU nodes to take out, with the rules that allow exactly them.
     pub withhold: Vec<HostNode>,

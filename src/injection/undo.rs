@@ -1,5 +1,4 @@
-//! Taking an edit back: when a bundle is started a second time, it still has the first grant in
-//! it.
+//! Taking an edit back: when a bundle is started a second time, it still has the first grant in it.
 //!
 //! The record is ours and is not read from the spec. The spec may have been edited since, by the
 //! engine or by a user, so taking back is by value: what we put in goes if it is there unchanged,
@@ -19,7 +18,6 @@ pub struct Undo {
     /// Objects and arrays that were created, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) created: Vec<Created>,
-    /// Edited lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) lists: Vec<ListUndo>,
     /// Annotations that were set.
@@ -28,17 +26,6 @@ pub struct Undo {
     /// Annotations that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) annotations_removed: Vec<PlacedMember>,
-}
-
-impl Undo {
-    /// Whether nothing was changed.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.created.is_empty()
-            && self.lists.is_empty()
-            && self.annotations_set.is_empty()
-            && self.annotations_removed.is_empty()
-    }
 }
 
 /// An object or array that was created.
@@ -59,7 +46,6 @@ impl Created {
 /// The edit of one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ListUndo {
-    /// Which list.
     pub(super) target: Target,
     /// What was put in, with the index in the edited list.
     pub(super) inserted: Vec<Placed>,
@@ -83,7 +69,6 @@ impl ListUndo {
 pub(super) struct Placed {
     /// Index in its list.
     pub(super) index: usize,
-    /// The element.
     pub(super) value: Value,
     /// Of a removed element: how many about the same thing were left in the list. More than
     /// these mean that somebody has put one in since.
@@ -96,9 +81,7 @@ pub(super) struct Placed {
 pub(super) struct PlacedMember {
     /// Index in its object.
     pub(super) index: usize,
-    /// The key.
     pub(super) key: String,
-    /// The value.
     pub(super) value: Value,
 }
 
@@ -283,7 +266,7 @@ mod tests {
     fn an_untouched_document_is_restored_to_the_byte() {
         let (mut document, undo) = applied();
         assert_ne!(document.to_bytes(), SPEC.as_bytes());
-        assert!(!undo.is_empty());
+        assert_ne!(undo, Undo::default());
         revert(&mut document, &undo);
         assert_eq!(document.to_bytes(), SPEC.as_bytes());
     }

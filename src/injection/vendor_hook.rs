@@ -1,10 +1,10 @@
 //! Hooks by which NVIDIA's tools put GPUs into a container, known by what they run.
 //!
-//! dockerd has the vendor's hook read the container's variables. containerd (`ctr --gpus`, nerdctl)
-//! runs the vendor's command itself, through a hook of its own, and names the devices to it:
-//! `containerd oci-hook -- nvidia-container-cli … configure --device=0,1 … {{rootfs}}`. The hooks
-//! that CDI specs bring (`nvidia-cdi-hook`, `nvidia-ctk`) open no device: the devices stand in the
-//! spec beside them.
+//! dockerd has the vendor's hook read the container's variables. containerd (`ctr --gpus`,
+//! nerdctl) runs the vendor's command itself, through a hook of its own, and names the devices to
+//! it: `containerd oci-hook -- nvidia-container-cli … configure --device=0,1 … {{rootfs}}`. The
+//! hooks that CDI specs bring (`nvidia-cdi-hook`, `nvidia-ctk`) open no device: the devices stand
+//! in the spec beside them.
 
 use super::facts::SpecHook;
 use super::file_name;
@@ -21,8 +21,8 @@ const BY_ARGUMENTS: &str = "nvidia-container-cli";
 pub struct VendorHooks {
     /// One injects what the container's variables say.
     pub by_variables: bool,
-    /// What the others name: an index among NVIDIA's GPUs, `GPU:INSTANCE`, a UUID, a PCI address,
-    /// or `all`.
+    /// What the others name: an index among NVIDIA's GPUs, `GPU:INSTANCE`, a UUID, a
+    /// PCI address, or `all`.
     pub named: Vec<String>,
     /// One runs the vendor's command, and which devices it names cannot be told: its words.
     pub unclear: Option<String>,
@@ -60,8 +60,8 @@ impl VendorHooks {
     }
 }
 
-/// Whether a hook with this path and these arguments, which begin with `argv[0]`, puts GPUs into
-/// containers.
+/// Whether a hook with this path and these arguments, which begin with `argv[0]`,
+/// puts GPUs into containers.
 #[must_use]
 pub fn is_vendor_hook<S: AsRef<str>>(path: &str, args: &[S]) -> bool {
     gives(path, args).is_some()
@@ -86,8 +86,8 @@ fn gives<S: AsRef<str>>(path: &str, args: &[S]) -> Option<Gives> {
     (mentions(path) || args.iter().any(|arg| mentions(arg.as_ref()))).then_some(Gives::Unclear)
 }
 
-/// The name of a program. NVIDIA's operator puts a wrapper in the place of each and calls the
-/// program itself `NAME.real`.
+/// The name of a program. NVIDIA's operator puts a wrapper in the place of each and calls
+/// the program itself `NAME.real`.
 fn program(word: &str) -> &str {
     let name = file_name(word);
     name.strip_suffix(".real").unwrap_or(name)

@@ -104,8 +104,8 @@ pub(super) fn set_capabilities(env: &mut Edits<'_>, capabilities: Option<&[Capab
 }
 
 /// The granted AMD devices in the order in which the container numbers them: that of the KFD
-/// topology, whatever the request's order was (ROCm thunk, `topology.c`); PCI order where the
-/// node has none.
+/// topology, whatever the request's order was (ROCm thunk, `topology.c`); PCI order where
+/// the node has none.
 #[must_use]
 pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
     let mut amd: Vec<&Device> =
@@ -137,7 +137,6 @@ fn capability_list(capabilities: &[Capability]) -> String {
 
 /// Variables to set and to remove.
 pub(super) struct Edits<'a> {
-    /// The container's environment.
     pub(super) present: &'a [(String, String)],
     env: BTreeMap<String, Option<String>>,
 }
@@ -167,10 +166,8 @@ impl<'a> Edits<'a> {
 }
 
 /// Makes the edits of `env` in the process of `exec --process FILE` (config.md, "Process"): the
-/// same as in a spec's `process.env`. All else is as it was.
-///
-/// # Errors
-/// If the file is not a JSON object or its `env` is not an array of strings.
+/// same as in a spec's `process.env`. All else is as it was. Fails if the file is not a JSON object
+/// or its `env` is not an array of strings.
 pub fn process_env(
     process_json: &[u8],
     env: &BTreeMap<String, Option<String>>,

@@ -35,9 +35,9 @@ impl<'a> Withheld<'a> {
             || (is_character(kind(entry)) && self.has_numbers(entry, Some(0)))
     }
 
-    /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly one
-    /// character device does: a wildcard is not about GPUs alone, and a rule that denies gives
-    /// nothing away.
+    /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly
+    /// one character device does: a wildcard is not about GPUs alone, and a rule that
+    /// denies gives nothing away.
     pub(super) fn has_rule(&self, rule: &Value) -> bool {
         rule.get("allow") == Some(&Value::Bool(true))
             && !kind(rule).is_empty()

@@ -9,9 +9,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessKind {
-    /// It computes.
     Compute,
-    /// It draws.
     Graphics,
     /// It computes, by an MPS server.
     Mps,
@@ -29,11 +27,9 @@ pub struct Running {
 /// A process that uses a device.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GpuProcess {
-    /// Which.
     pub device: DeviceId,
     /// Its number in the host's first pid namespace.
     pub pid: i32,
-    /// How.
     pub kind: ProcessKind,
     /// What it has of the device's memory; null where nobody can say.
     pub memory: Option<Bytes>,
@@ -42,14 +38,11 @@ pub struct GpuProcess {
 /// How much a device is used. Null is "nobody can say".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Which.
     pub device: DeviceId,
     /// Memory in use, the driver's own included.
     pub used: Option<Bytes>,
     /// The part of the time in which it computed, in percent, as the driver measures it.
     pub busy_percent: Option<u32>,
-    /// In degrees Celsius.
     pub temperature_c: Option<i32>,
-    /// In watts.
     pub power_w: Option<u32>,
 }

@@ -17,7 +17,6 @@ pub enum InventoryError {
     /// The devices file is not UTF-8.
     #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
     NotText {
-        /// Which file.
         path: PathBuf,
         /// How many bytes are good.
         offset: usize,
@@ -25,7 +24,6 @@ pub enum InventoryError {
     /// The devices file says something that is not allowed or cannot be true.
     #[error("in `{}`, {problem}", path.display())]
     Invalid {
-        /// Which file.
         path: PathBuf,
         /// What is wrong, and where.
         problem: StaticFileError,
@@ -36,7 +34,6 @@ pub enum InventoryError {
         path.display(), number.path, number.major, number.minor, number.seen_in.display()
     )]
     NumberExists {
-        /// Which file.
         path: PathBuf,
         /// The number, and where the host has it.
         number: ExistingNumber,
@@ -46,7 +43,6 @@ pub enum InventoryError {
     BootId {
         /// Where it should be.
         path: PathBuf,
-        /// The system's answer.
         source: io::Error,
     },
     /// The boot id is not one.
@@ -140,40 +136,20 @@ pub enum StaleReason {
     },
     /// Another key of the configuration has another value.
     #[error("`{key}` has another value in the configuration since")]
-    Setting {
-        /// Which key.
-        key: &'static str,
-    },
+    Setting { key: &'static str },
     /// A source could not be looked at when the inventory was made.
     #[error("`{}` could not be looked at when it was made", path.display())]
-    Unseen {
-        /// Which file.
-        path: PathBuf,
-    },
+    Unseen { path: PathBuf },
     /// A source was not there.
     #[error("`{}` has appeared since", path.display())]
-    Appeared {
-        /// Which file.
-        path: PathBuf,
-    },
+    Appeared { path: PathBuf },
     /// A source is not there any more.
     #[error("`{}` is gone", path.display())]
-    Gone {
-        /// Which file.
-        path: PathBuf,
-    },
+    Gone { path: PathBuf },
     /// A source is another one, was edited, or says something else.
     #[error("`{}` has changed since", path.display())]
-    Changed {
-        /// Which file.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The system does not say what a source looks like.
     #[error("`{}` cannot be looked at: {fault}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// The system's answer.
-        fault: String,
-    },
+    Unreadable { path: PathBuf, fault: String },
 }

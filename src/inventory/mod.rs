@@ -4,36 +4,31 @@
 //! checks with [`freshness`] that it still tells the truth: same boot, same sources. Looking for
 //! them is the work of the `gpulease` command alone.
 
-#[cfg(feature = "cli")]
 pub mod activity;
 #[cfg(feature = "cli")]
 pub mod amd;
-mod cache;
+pub mod cache;
 #[cfg(feature = "cli")]
 pub mod cdi;
 #[cfg(feature = "cli")]
 mod driver_files;
 #[cfg(feature = "cli")]
 pub mod drm;
-mod error;
+pub mod error;
 #[cfg(test)]
-#[cfg(feature = "cli")]
 mod fixtures;
 #[cfg(feature = "cli")]
 pub mod nvidia;
-#[cfg(feature = "cli")]
 pub mod pcie;
-#[cfg(feature = "cli")]
 pub mod profiles;
 #[cfg(feature = "cli")]
 mod scan;
-mod stamp;
+pub mod stamp;
 pub mod static_file;
-#[cfg(feature = "cli")]
 mod sysfs;
 
-pub use cache::{INVENTORY_VERSION, Inventory, Settings, decode, encode, freshness};
-pub use error::{InventoryError, StaleReason};
+pub use cache::{Inventory, decode, encode, freshness};
+pub use error::InventoryError;
 #[cfg(feature = "cli")]
-pub use scan::{Found, scan, scan_files};
-pub use stamp::{FileLook, Look, Stamp};
+pub use scan::{scan, scan_files};
+pub use stamp::Look;

@@ -1,7 +1,7 @@
-//! How PCI devices reach each other by PCI Express, from the chain of bridges that sysfs shows in
-//! a device's path: `…/pci0000:00/0000:00:01.1/0000:01:00.0/0000:02:00.0/0000:03:00.0` is host
-//! bridge, root port, the two sides of a switch, device. The levels are those of
-//! `nvidia-smi topo -m`.
+//! How PCI devices reach each other by PCI Express, from the chain of bridges that sysfs
+//! shows in a device's path:
+//! `…/pci0000:00/0000:00:01.1/0000:01:00.0/0000:02:00.0/0000:03:00.0` is host bridge, root
+//! port, the two sides of a switch, device. The levels are those of `nvidia-smi topo -m`.
 
 use super::sysfs;
 use crate::model::device::{Device, Link, LinkKind, PciAddress};
@@ -10,16 +10,6 @@ use crate::paths::Paths;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
-
-/// How two devices reach each other; `None` if they hang on different host bridges, if one is not
-/// there, or if they are one.
-#[must_use]
-pub fn level(paths: &Paths, a: PciAddress, b: PciAddress) -> Option<LinkKind> {
-    if a == b {
-        return None;
-    }
-    Chain::of(&paths.sys, a)?.level(&Chain::of(&paths.sys, b)?)
-}
 
 /// The links between all pairs of these devices, but for the parts of one GPU.
 #[must_use]
@@ -70,9 +60,9 @@ impl Chain {
         Some(chain)
     }
 
-    /// A GPU of AMD's or Intel's has a switch of its own on the card: bridges of its maker's right
-    /// above it. They are a part of the device and no way to another one. A root port is not on
-    /// the card.
+    /// A GPU of AMD's or Intel's has a switch of its own on the card: bridges of its maker's
+    /// right above it. They are a part of the device and no way to another one. A root port is
+    /// not on the card.
     fn drop_own_switch(&mut self, device: &Path) {
         let vendor = |dir: &Path| sysfs::text(&dir.join("vendor")).ok().flatten();
         let Some(maker) = vendor(device) else { return };

@@ -4,18 +4,15 @@
 //! nowhere: Linux hands out character majors below 512 only (`CHRDEV_MAJOR_MAX`,
 //! include/linux/fs.h), while `dev_t` has room up to 4095.
 
-/// A simulated node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
     /// Its name on the command line.
     pub name: &'static str,
     /// What it has, for people.
     pub title: &'static str,
-    /// The devices file.
     pub toml: &'static str,
 }
 
-/// All of them.
 pub const PROFILES: &[Profile] = &[
     Profile {
         name: "h100x8",
@@ -39,7 +36,6 @@ pub const PROFILES: &[Profile] = &[
     },
 ];
 
-/// The profile with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Profile> {
     PROFILES.iter().find(|profile| profile.name == name)

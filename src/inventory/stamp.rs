@@ -18,7 +18,6 @@ pub struct Stamp {
     pub source: Source,
     /// The file or directory.
     pub path: PathBuf,
-    /// How it looked.
     pub look: Look,
 }
 
@@ -81,10 +80,7 @@ const fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
 
 impl Stamp {
     /// Of a file or directory on disk, or of a directory in procfs, whose times are of when the
-    /// kernel made it up.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be looked at.
+    /// kernel made it up. Fails if it may be there and cannot be looked at.
     pub fn of_file(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_file(path))
     }
@@ -95,26 +91,18 @@ impl Stamp {
         Self { source, path: path.to_owned(), look: Look::File(metadata.into()) }
     }
 
-    /// Of a small file of the kernel's.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be read.
+    /// Of a small file of the kernel's. Fails if it may be there and cannot be read.
     pub fn of_text(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_text(path))
     }
 
-    /// Of a directory of the kernel's, by its inode.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be looked at.
+    /// Of a directory of the kernel's, by its inode. Fails if it may be there and
+    /// cannot be looked at.
     pub fn of_inode(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_inode(path))
     }
 
-    /// Of the names in a directory of the kernel's.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be read.
+    /// Of the names in a directory of the kernel's. Fails if it may be there and cannot be read.
     pub fn of_entries(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_entries(path))
     }
@@ -129,10 +117,7 @@ impl Stamp {
         Ok(Self { source, path: path.to_owned(), look: or_absent(look)? })
     }
 
-    /// How it looks now, in the same way.
-    ///
-    /// # Errors
-    /// If it may be there and cannot be looked at.
+    /// How it looks now, in the same way. Fails if it may be there and cannot be looked at.
     pub fn now(&self) -> io::Result<Look> {
         or_absent(match &self.look {
             Look::Absent | Look::File(_) | Look::Unknown => look_at_file(&self.path),

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 const MAX: u64 = 64 * 1024;
 
 /// The text of a file without the white space at its ends; `None` if it is not there or empty.
-///
-/// # Errors
-/// If it is there and cannot be read.
+/// Fails if it is there and cannot be read.
 pub fn text(path: &Path) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX).read_to_end(&mut bytes));
@@ -27,10 +25,8 @@ pub fn text(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// A whole number in decimal; `None` also for what is none.
-///
-/// # Errors
-/// If the file is there and cannot be read.
+/// A whole number in decimal; `None` also for what is none. Fails if the file is there
+/// and cannot be read.
 pub fn number(path: &Path) -> io::Result<Option<u64>> {
     Ok(text(path)?.and_then(|text| text.parse().ok()))
 }

@@ -1,5 +1,5 @@
-//! The kernel's dmem controller, which limits a cgroup's device memory: cgroup v2, since Linux 6.14
-//! (Linux, admin-guide/cgroup-v2.rst, "DMEM").
+//! The kernel's dmem controller, which limits a cgroup's device memory: cgroup v2, since Linux
+//! 6.14 (Linux, admin-guide/cgroup-v2.rst, "DMEM").
 //!
 //! The hook sets the limits, not `linux.resources.unified` of the spec: crun enables no controller
 //! that it does not know, and fails the start; runc writes a text of several regions at once, of which
@@ -34,43 +34,27 @@ pub enum DmemError {
     /// A file could not be written.
     #[error("cannot write `{line}` to `{}`", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What was to be written.
         line: String,
-        /// Why not.
         source: io::Error,
     },
     /// The kernel took the value and did not make it the limit.
     #[error("`{}` says `{got}` after `{wrote}` was written", path.display())]
     NotKept {
-        /// The file.
         path: PathBuf,
-        /// What was written.
         wrote: String,
         /// What it says of that region.
         got: String,
     },
     /// The limit that is to be changed is not the one that was set.
-    #[cfg(feature = "cli")]
     #[error("`{}` limits {region} to `{got}`, which is not the lease's {expected}", path.display())]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// Of what.
-        region: String,
-        /// What it says.
-        got: String,
-        /// What was expected.
-        expected: u64,
-    },
+    NotOurs { path: PathBuf, region: String, got: String, expected: u64 },
 }
 
 /// Limits a container's own cgroup: each region to so many bytes. Where the limit is lower already,
 /// because somebody else has set one, it stays. The controller is handed down to the cgroup first.
-///
-/// # Errors
-/// If a limit does not come to be; none of these is left then.
+/// Fails if a limit does not come to be; none of these is left then.
 pub fn set(paths: &Paths, cgroup: &Path, limits: &BTreeMap<String, u64>) -> Result<(), DmemError> {
     hand_down(paths, cgroup)?;
     let result = limits.iter().try_for_each(|(region, bytes)| limit(cgroup, region, *bytes));
@@ -81,10 +65,7 @@ pub fn set(paths: &Paths, cgroup: &Path, limits: &BTreeMap<String, u64>) -> Resu
     result
 }
 
-/// Lifts the limits of these regions.
-///
-/// # Errors
-/// If one stays. The others are lifted all the same.
+/// Lifts the limits of these regions. Fails if one stays. The others are lifted all the same.
 pub fn clear<'a>(
     paths: &Paths,
     cgroup: &Path,
@@ -98,10 +79,8 @@ pub fn clear<'a>(
     each.fold(Ok(()), Result::and)
 }
 
-/// The limits of a cgroup in bytes; null is none.
-///
-/// # Errors
-/// If they cannot be read, because the cgroup is gone or has not been given the controller.
+/// The limits of a cgroup in bytes; null is none. Fails if they cannot be read, because the cgroup
+/// is gone or has not been given the controller.
 pub fn limits(paths: &Paths, cgroup: &Path) -> Result<BTreeMap<String, Option<u64>>, DmemError> {
     inside(paths, cgroup)?;
     let line = |line: &str| {
@@ -112,11 +91,8 @@ pub fn limits(paths: &Paths, cgroup: &Path) -> Result<BTreeMap<String, Option<u6
 }
 
 /// Changes the limit of one region in bytes from what was set before, up or down. Nothing is taken
-/// from processes that use more than that: they are only given no more.
-///
-/// # Errors
-/// If the limit is another one than `from`, or does not come to be.
-#[cfg(feature = "cli")]
+/// from processes that use more than that: they are only given no more. Fails if the limit is
+/// another one than `from`, or does not come to be.
 pub fn change(
     paths: &Paths,
     cgroup: &Path,
@@ -136,11 +112,8 @@ pub fn change(
     if got == to.to_string() { Ok(()) } else { Err(DmemError::NotKept { path, wrote, got }) }
 }
 
-/// What a cgroup's processes use of a region, in bytes.
-///
-/// # Errors
-/// If it cannot be read, as with [`limits`].
-#[cfg(feature = "cli")]
+/// What a cgroup's processes use of a region, in bytes. Fails if it cannot be
+/// read, as with [`limits`].
 pub fn in_use(paths: &Paths, cgroup: &Path, region: &str) -> Result<u64, DmemError> {
     inside(paths, cgroup)?;
     // A region that nothing was ever allocated in need not be listed.
@@ -209,10 +182,8 @@ fn write(path: &Path, line: &str) -> Result<(), DmemError> {
     })
 }
 
-/// The regions that can be limited, with their sizes in bytes.
-///
-/// # Errors
-/// Why there are none, as a phrase.
+/// The regions that can be limited, with their sizes in bytes. Fails: why there are
+/// none, as a phrase.
 pub(super) fn regions(paths: &Paths) -> Result<BTreeMap<String, u64>, String> {
     let root = paths.sys.join("fs/cgroup");
     let controllers = fs::read_to_string(root.join("cgroup.controllers"))

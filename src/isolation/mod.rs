@@ -20,6 +20,5 @@ pub struct Attached {
     pub shm: Option<String>,
     /// The daemon was there before and is somebody else's: none of its own limits are ours.
     pub adopted: bool,
-    /// Its control daemon.
     pub process: Owner,
 }

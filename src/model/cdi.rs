@@ -58,16 +58,12 @@ pub struct CdiDevice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value", rename_all = "camelCase")]
 pub struct Edits {
-    /// Variables, `NAME=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Device nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub device_nodes: Vec<EditNode>,
-    /// Mounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<EditMount>,
-    /// Hooks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<EditHook>,
     /// Groups of the container's user.
@@ -101,7 +97,6 @@ pub struct EditNode {
     /// Minor number; it counts only with a major one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minor: Option<u32>,
-    /// Permission bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_mode: Option<u32>,
     /// What the device cgroup is to allow: letters of `rwm`, or `none`; absent is `rwm`.
@@ -134,14 +129,11 @@ impl EditNode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EditMount {
-    /// Path on the host.
     pub host_path: String,
-    /// Path in the container.
     pub container_path: String,
     /// File system type; absent for a bind mount.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Options of mount(8).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
 }
@@ -152,12 +144,10 @@ pub struct EditMount {
 pub struct EditHook {
     /// The stage, as in the runtime specification.
     pub hook_name: String,
-    /// The program.
     pub path: String,
     /// Arguments, beginning with `argv[0]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// The environment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Seconds after which the runtime kills it.

@@ -61,7 +61,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code, for tables in the man page and for tests.
+    #[cfg(any(test, feature = "failpoints"))]
     pub const ALL: &[Self] = &[
         Self::BadRequest,
         Self::NotSupportedYet,

@@ -37,11 +37,10 @@ pub struct Details {
     /// The partition of an AMD GPU that the device is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// The N of its `/dev/dri/cardN`, the node for displays, which is not needed to compute and not
-    /// given to anyone.
+    /// The N of its `/dev/dri/cardN`, the node for displays, which is not needed to compute and
+    /// not given to anyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<u32>,
-    /// NVIDIA's persistence mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<bool>,
     /// NVIDIA's compute mode as `nvidia-smi -c` spells it: `DEFAULT`, `EXCLUSIVE_PROCESS`, ….

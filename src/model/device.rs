@@ -13,16 +13,12 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Vendor {
-    /// NVIDIA.
     Nvidia,
-    /// AMD.
     Amd,
-    /// Intel.
     Intel,
 }
 
 impl Vendor {
-    /// Every one.
     pub const ALL: [Self; 3] = [Self::Nvidia, Self::Amd, Self::Intel];
 
     /// The spelling in annotations and records.
@@ -56,13 +52,9 @@ impl fmt::Display for Vendor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PciAddress {
-    /// Domain (segment).
     pub domain: u32,
-    /// Bus.
     pub bus: u8,
-    /// Device, 0–31.
     pub device: u8,
-    /// Function, 0–7.
     pub function: u8,
 }
 
@@ -133,21 +125,17 @@ pub struct DeviceNode {
 /// The number of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeNumbers {
-    /// Major number.
     pub major: u32,
-    /// Minor number.
     pub minor: u32,
 }
 
 /// One allocatable GPU or hardware partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Canonical identity.
     pub uuid: DeviceId,
     /// Position of the GPU in PCI order; a MIG instance has its GPU's. For display and as a
     /// selector; it may change between boots.
     pub index: u32,
-    /// Who made it.
     pub vendor: Vendor,
     /// The maker's name for it, e.g. `NVIDIA H100 80GB HBM3`.
     pub model: String,
@@ -156,7 +144,6 @@ pub struct Device {
     /// What the driver keeps for itself, where known. Not granted to anyone.
     #[serde(default)]
     pub memory_reserved_bytes: Option<Bytes>,
-    /// Where it sits.
     pub pci: PciAddress,
     /// The NUMA node it hangs on, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,9 +222,7 @@ impl Device {
 /// `/dev/nvidia-uvm`, `/dev/kfd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlNodes {
-    /// Whose.
     pub vendor: Vendor,
-    /// Which.
     pub nodes: Vec<DeviceNode>,
 }
 
@@ -258,7 +243,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// The device with this UUID.
     #[must_use]
     pub fn device(&self, uuid: &DeviceId) -> Option<&Device> {
         self.devices.iter().find(|device| device.uuid == *uuid)

@@ -7,22 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
-    /// CUDA, OpenCL.
     Compute,
-    /// `nvidia-smi`, NVML.
     Utility,
-    /// OpenGL, Vulkan.
     Graphics,
-    /// Encoding and decoding.
     Video,
-    /// A display.
     Display,
-    /// Everything.
     All,
 }
 
 impl Capability {
-    /// Every one.
     const EACH: [Self; 6] =
         [Self::Compute, Self::Utility, Self::Graphics, Self::Video, Self::Display, Self::All];
 
@@ -49,7 +42,6 @@ impl Capability {
 /// A vendor's driver, as a scan found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// Whose.
     pub vendor: Vendor,
     /// The version of the kernel module; null where none is loaded.
     pub version: Option<String>,
@@ -72,7 +64,6 @@ pub struct Driver {
 pub enum FileKind {
     /// A shared library: goes where the container's own loader looks.
     Library,
-    /// A program.
     Binary,
     /// A configuration file of a loader (Vulkan, EGL, OpenCL).
     Config,
@@ -82,16 +73,14 @@ pub enum FileKind {
     Socket,
 }
 
-/// One file of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverFile {
     /// Where it lies on the host, absolute, links resolved.
     pub path: String,
-    /// What it is.
     pub kind: FileKind,
-    /// The names that it has in a container. Of a library, below the loader's directory: its own,
-    /// its SONAME, and the names that programs open it by (`libcuda.so`, `vdpau/…`). Of all else,
-    /// the absolute path.
+    /// The names that it has in a container. Of a library, below the loader's directory: its
+    /// own, its SONAME, and the names that programs open it by (`libcuda.so`, `vdpau/…`). Of all
+    /// else, the absolute path.
     pub names: Vec<String>,
     /// The features that it belongs to: it is needed if one of them is asked for.
     pub capabilities: Vec<Capability>,

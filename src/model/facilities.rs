@@ -1,5 +1,5 @@
-//! What this host has to make shares true with. Looked up before the allocator decides, which does
-//! no I/O.
+//! What this host has to make shares true with. Looked up before the allocator decides,
+//! which does no I/O.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

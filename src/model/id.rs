@@ -7,7 +7,6 @@ use thiserror::Error;
 /// Why a text is not a valid name.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum IdError {
-    /// Nothing was given.
     #[error("{what} is empty")]
     Empty {
         /// The kind of name.
@@ -18,9 +17,7 @@ pub enum IdError {
     TooLong {
         /// The kind of name.
         what: &'static str,
-        /// Characters found.
         length: usize,
-        /// Characters allowed.
         max: usize,
     },
     /// A character outside the allowed set.
@@ -28,7 +25,6 @@ pub enum IdError {
     Character {
         /// The kind of name.
         what: &'static str,
-        /// The offending character.
         character: char,
         /// Its position, from 0.
         position: usize,
@@ -73,16 +69,13 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
-            /// Checks and wraps.
-            ///
-            /// # Errors
-            /// Says what is wrong with the text: its length, or which character at which place.
+            /// Checks and wraps. The error says what is wrong with the text: its length, or which
+            /// character at which place.
             pub fn new(text: &str) -> Result<Self, IdError> {
                 check($what, text, $max, $allowed, $is)?;
                 Ok(Self(text.to_owned()))
             }
 
-            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -192,10 +185,8 @@ pub struct LeaseKey {
 const ROOT_MAX: usize = 110;
 
 impl LeaseKey {
-    /// Checks the root: absolute, not too long, no `!`, `@` or control characters, no `..`.
-    ///
-    /// # Errors
-    /// Says what is wrong with the root.
+    /// Checks the root: absolute, not too long, no `!`, `@` or control characters, no `..`. Errors:
+    /// says what is wrong with the root.
     pub fn new(runtime_root: &str, container_id: ContainerId) -> Result<Self, IdError> {
         check(
             "runtime root",

@@ -11,13 +11,9 @@ pub enum Isolation {
     None,
     /// The driver's own turns between processes.
     TimeSlicing,
-    /// NVIDIA's Multi-Process Service.
     Mps,
-    /// NVIDIA's Multi-Instance GPU.
     Mig,
-    /// AMD's compute partitions.
     Partition,
-    /// AMD's compute-unit masks.
     CuMask,
     /// The best that the device has.
     Auto,
@@ -62,14 +58,12 @@ impl fmt::Display for Isolation {
 pub enum Enforcement {
     /// Nobody, and nothing could: what the container may do gets it past any limit.
     None,
-    /// Nobody, because the device does not exist; what is in effect would be enforced by one that
-    /// does.
+    /// Nobody, because the device does not exist; what is in effect would be enforced
+    /// by one that does.
     Simulated,
     /// A setting that the workload can undo, or the workload's good will.
     Advisory,
-    /// The vendor's driver.
     Driver,
-    /// The kernel.
     Kernel,
 }
 

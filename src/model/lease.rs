@@ -79,20 +79,16 @@ pub struct Owner {
 /// One device's part of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeasedDevice {
-    /// Which.
     pub uuid: DeviceId,
     /// Its index at grant time, for display.
     pub index: u32,
-    /// Who made it.
     pub vendor: Vendor,
-    /// Its name.
     pub model: String,
     /// Where it sits, and
     pub pci: PciAddress,
     /// the paths of its own nodes: by these a lease holds a device whose UUID the inventory has
     /// since been told anew.
     pub nodes: Vec<String>,
-    /// Compute share.
     pub milli: MilliGpu,
     /// Memory share; null of a whole device of which nobody knows how much it has.
     pub memory_bytes: Option<Bytes>,
@@ -158,8 +154,8 @@ pub struct MpsSeat {
     pub daemon: String,
     /// The host's id of the user that the container's processes are: a server serves one.
     pub uid: u32,
-    /// The daemon's own limit of compute is this lease's share, and no lease on the device may have a
-    /// larger one.
+    /// The daemon's own limit of compute is this lease's share, and no lease on the device may
+    /// have a larger one.
     #[serde(default)]
     pub pinned: bool,
     /// The daemon's pipe directory on the host; null until the lease has been attached to it.
@@ -181,15 +177,12 @@ pub struct MpsSeat {
 /// A lease as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Format version.
     pub v: u32,
-    /// Public id.
     pub id: LeaseId,
     /// Secret of this start of the container: hooks act only with it.
     pub nonce: Nonce,
     /// Where in its life.
     pub state: LeaseState,
-    /// The container.
     pub container_id: ContainerId,
     /// The low-level runtime's state directory.
     pub runtime_root: String,
@@ -197,12 +190,10 @@ pub struct Lease {
     pub engine: String,
     /// The low-level runtime that runs the container.
     pub runtime: String,
-    /// The bundle directory.
     pub bundle: String,
     /// Where the runtime writes the container's pid, if the engine asked for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_file: Option<String>,
-    /// RFC 3339, UTC.
     pub created_at: String,
     /// Whose life the lease hangs on.
     pub owner: Owner,
@@ -213,7 +204,6 @@ pub struct Lease {
     /// an absolute directory, or null where it has none of its own.
     #[serde(default)]
     pub cgroup: Option<String>,
-    /// What is leased.
     pub devices: Vec<LeasedDevice>,
     /// How the shares are made true.
     pub isolation: IsolationRecord,
@@ -223,7 +213,6 @@ pub struct Lease {
     /// Environment that `exec` must see too; null removes a variable.
     #[serde(default)]
     pub env: BTreeMap<String, Option<String>>,
-    /// The request's priority.
     #[serde(default)]
     pub priority: u32,
     /// The request's kind of work.
@@ -238,16 +227,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The key under which the record lies.
-    ///
-    /// # Errors
-    /// If the stored root is not a valid one, i.e. the record was tampered with.
+    /// The key under which the record lies. Fails if the stored root is not a valid one, i.e. the
+    /// record was tampered with.
     pub fn key(&self) -> Result<LeaseKey, super::id::IdError> {
         LeaseKey::new(&self.runtime_root, self.container_id.clone())
     }
 
-    /// When this start of the container began, as [`Owner::start_time`]: what it started is not
-    /// older.
+    /// When this start of the container began, as [`Owner::start_time`]: what it
+    /// started is not older.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)

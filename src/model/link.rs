@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
-    /// NVIDIA NVLink.
     NvLink,
     /// AMD Infinity Fabric (xGMI).
     Xgmi,
@@ -41,9 +40,7 @@ impl LinkKind {
 pub struct Link {
     /// One end: see [`Device::package`](super::device::Device::package).
     pub a: DeviceId,
-    /// The other end.
     pub b: DeviceId,
-    /// What it is.
     pub kind: LinkKind,
     /// Parallel links (NVLink bricks); 1 where the notion does not apply.
     pub lanes: u32,

@@ -8,7 +8,6 @@ pub struct Machine {
     pub multiarch: &'static str,
     /// What musl calls its loader (`/lib/ld-musl-x86_64.so.1`).
     pub musl_loader: &'static str,
-    /// `e_machine` (elf(5)).
     pub elf: u16,
 }
 

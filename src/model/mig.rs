@@ -20,13 +20,11 @@ pub enum Mig {
 pub struct MigInstance {
     /// The GPU that it is a part of.
     pub parent: DeviceId,
-    /// Its size.
     pub profile: MigProfile,
     /// Position among the instances of its GPU: the second number of `2:0`.
     pub index: u32,
     /// GPU instance id, which with the GPU's minor number decides the capability nodes.
     pub gi: u32,
-    /// Compute instance id.
     pub ci: u32,
 }
 
@@ -93,10 +91,7 @@ pub struct MigProfile(String);
 
 impl MigProfile {
     /// Reads a profile. Kubernetes has no `+` in the names of resources, so `1g.5gb.me` is
-    /// `1g.5gb+me`.
-    ///
-    /// # Errors
-    /// The rest of a sentence that begins with the text.
+    /// `1g.5gb+me`. Fails: the rest of a sentence that begins with the text.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         const NOT_ONE: &str = "which is not a MIG profile";
         let (size, attributes) = split(text).ok_or(NOT_ONE)?;
@@ -116,7 +111,6 @@ impl MigProfile {
         if sized && are_attributes(attributes) { Ok(Self(canonical)) } else { Err(NOT_ONE) }
     }
 
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -28,12 +28,10 @@ pub struct Geometry {
     family: &'static str,
     /// Its memory in GiB, rounded, as the driver tells it.
     gib: u64,
-    /// Memory slices.
     pub slots: u32,
-    /// Compute slices.
     pub slices: u32,
-    /// Whether the driver resets the GPU to turn MIG mode on (MIG user guide, "Enable MIG Mode": up to
-    /// the Ampere generation).
+    /// Whether the driver resets the GPU to turn MIG mode on (MIG user guide, "Enable MIG Mode": up
+    /// to the Ampere generation).
     pub needs_reset: bool,
     sizes: &'static [Size],
     /// The names of the sizes.
@@ -113,9 +111,9 @@ const GB200: &[&str; 7] =
 const TOLERANCE: u64 = 2;
 
 impl Geometry {
-    /// That of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. Without the
-    /// memory, as in a plan for a GPU that is not there, the name has to tell it, unless there is only
-    /// one.
+    /// That of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. Without
+    /// the memory, as in a plan for a GPU that is not there, the name has to tell it, unless
+    /// there is only one.
     #[must_use]
     pub fn of(model: &str, gib: Option<u64>) -> Option<&'static Self> {
         let model = model.to_ascii_uppercase();
@@ -156,11 +154,8 @@ impl Geometry {
         self.sizes().find(|(name, _)| *name == profile.as_str()).map(|(_, size)| size)
     }
 
-    /// Where each of the instances can lie, all at once: in the order in which they lie. Those with a
-    /// slot begin there.
-    ///
-    /// # Errors
-    /// Why they cannot.
+    /// Where each of the instances can lie, all at once: in the order in which they lie. Those with
+    /// a slot begin there. Fails: why they cannot.
     pub fn place(&self, profiles: &[(MigProfile, Option<u32>)]) -> Result<Vec<Placed>, Misfit> {
         let mut wanted = Vec::new();
         for (profile, slot) in profiles {
@@ -230,7 +225,6 @@ struct Wanted<'a> {
 /// An instance and the memory slices that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
-    /// Its size.
     pub profile: MigProfile,
     /// The first of its slices.
     pub start: u32,
@@ -286,7 +280,6 @@ fn clash(wanted: &[Wanted<'_>]) -> Misfit {
 pub enum Misfit {
     /// The GPU has no such size.
     Unknown {
-        /// The size.
         profile: MigProfile,
         /// The kind of GPU.
         gpu: &'static str,
@@ -297,16 +290,13 @@ pub enum Misfit {
     Part(MigProfile),
     /// A slot at which no instance of the size begins.
     Start {
-        /// The size.
         profile: MigProfile,
-        /// The slot.
         slot: u32,
         /// Where it can begin.
         starts: &'static [u32],
     },
     /// More of one size than there can be.
     TooMany {
-        /// The size.
         profile: MigProfile,
         /// How many are wanted.
         count: usize,
@@ -316,26 +306,15 @@ pub enum Misfit {
     /// More than one with the GPU's media engines.
     Media(usize),
     /// Not enough memory slices.
-    Slots {
-        /// Wanted.
-        needed: u32,
-        /// On the GPU.
-        there: u32,
-    },
+    Slots { needed: u32, there: u32 },
     /// Not enough compute slices.
-    Slices {
-        /// Wanted.
-        needed: u32,
-        /// On the GPU.
-        there: u32,
-    },
+    Slices { needed: u32, there: u32 },
     /// Enough of both, but not where it would have to begin.
     Clash {
         /// The one without a place.
         profile: MigProfile,
         /// Where it can begin.
         starts: &'static [u32],
-        /// The others.
         beside: Vec<MigProfile>,
     },
 }

@@ -17,7 +17,6 @@ pub mod lease;
 mod link;
 pub mod machine;
 pub mod mig;
-#[cfg(feature = "cli")]
 pub mod mig_layout;
 pub mod order;
 pub mod quantity;

@@ -15,7 +15,6 @@ pub const MIB: u64 = 1 << 20;
 pub struct MilliGpu(pub u32);
 
 impl MilliGpu {
-    /// A whole device.
     pub const WHOLE: Self = Self(1000);
     /// The smallest share that is granted.
     pub const MIN: Self = Self(100);
@@ -32,8 +31,8 @@ impl MilliGpu {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// This share of `total`, rounded down, so that shares that add up to 1000 never need more
-    /// than there is.
+    /// This share of `total`, rounded down, so that shares that add up to 1000 never need
+    /// more than there is.
     #[must_use]
     pub fn of(self, total: Bytes) -> Bytes {
         let part = u128::from(total.0) * u128::from(self.0) / 1000;
@@ -55,7 +54,6 @@ impl fmt::Display for MilliGpu {
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// From whole MiB.
     #[must_use]
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib.saturating_mul(MIB))

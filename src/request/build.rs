@@ -26,10 +26,8 @@ struct Builder<'w, 'a> {
     not_yet: Option<RequestError>,
 }
 
-/// Makes a request of annotations or of our own variables.
-///
-/// # Errors
-/// Wrong values, contradictions, then what is not supported yet.
+/// Makes a request of annotations or of our own variables. Errors: wrong values, contradictions,
+/// then what is not supported yet.
 pub fn from_words(
     words: &[Word<'_>],
     source: Source,
@@ -43,10 +41,8 @@ pub fn from_words(
     builder.not_yet.map_or(Ok(request), Err)
 }
 
-/// Makes a request of a vendor's variable: whole devices.
-///
-/// # Errors
-/// A configured strategy that is not supported yet.
+/// Makes a request of a vendor's variable: whole devices. Fails: a configured strategy that
+/// is not supported yet.
 pub fn from_listed(listed: Listed, policy: &Policy) -> Result<Request, RequestError> {
     let mut request = Request::one(policy.strategy, Source::Environment);
     request.vendor = Some(listed.vendor);
@@ -131,7 +127,6 @@ impl<'w, 'a> Builder<'w, 'a> {
         }
     }
 
-    /// Which devices.
     fn which(&mut self, request: &mut Request) -> Result<(), RequestError> {
         let count = self.one(KeyId::Count, |text, _| values::count(text))?;
         let devices = self.read(KeyId::Devices, |word| {

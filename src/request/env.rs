@@ -22,17 +22,13 @@ const AMD_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of i
 /// Devices of one vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Whose.
     pub vendor: Vendor,
     /// Which; `None` for all.
     pub devices: Option<Vec<Selector>>,
 }
 
-/// Reads the variables that `admits` lets through.
-///
-/// # Errors
-/// Items that are not device names, devices listed twice, long values and lists, and both vendors
-/// at once.
+/// Reads the variables that `admits` lets through. Errors: items that are not device names, devices
+/// listed twice, long values and lists, and both vendors at once.
 pub fn vendor(
     env: &[(String, String)],
     admits: impl Fn(&str) -> bool,

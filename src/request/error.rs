@@ -11,47 +11,29 @@ pub enum RequestError {
     /// A key with our prefix that is not in the table.
     #[error("`{key}` is not a known key")]
     UnknownKey {
-        /// As typed.
         key: String,
         /// The nearest known one, in the same spelling (annotation or variable).
         nearest: Option<&'static str>,
     },
     /// A key for one container of a pod, and no way to tell which container this is.
     #[error("`{key}` is for one container, but the engine does not say which container this is")]
-    NoContainerName {
-        /// As typed.
-        key: String,
-    },
+    NoContainerName { key: String },
     /// A key without a value.
     #[error("`{key}` is empty; allowed is {allowed}")]
     Empty {
-        /// As typed.
         key: String,
         /// What may be there.
         allowed: &'static str,
     },
     /// A value that nobody means.
     #[error("`{key}` has {bytes} bytes, at most {max} are allowed")]
-    TooLong {
-        /// As typed.
-        key: String,
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
+    TooLong { key: String, bytes: usize, max: usize },
     /// A list that nobody means.
     #[error("`{key}` lists more than {max} items")]
-    TooMany {
-        /// As typed.
-        key: String,
-        /// The limit.
-        max: usize,
-    },
+    TooMany { key: String, max: usize },
     /// A value that is not what the key takes.
     #[error("`{key}` is `{value}`, {reason}; allowed is {allowed}")]
     Value {
-        /// As typed.
         key: String,
         /// The value, or the item of the list.
         value: String,
@@ -63,23 +45,13 @@ pub enum RequestError {
     /// An item that a list has twice.
     #[error("`{key}` lists `{item}` twice")]
     Duplicate {
-        /// As typed.
         key: String,
         /// The second of the two.
         item: String,
     },
     /// Two spellings of one thing that say different things.
     #[error("`{first}` is `{first_value}`, but `{second}` is `{second_value}`")]
-    Differ {
-        /// One key.
-        first: String,
-        /// Its value.
-        first_value: String,
-        /// The other key.
-        second: String,
-        /// Its value.
-        second_value: String,
-    },
+    Differ { first: String, first_value: String, second: String, second_value: String },
     /// A device to oneself, but only part of it.
     #[error(
         "`{sharing}` is `{sharing_value}`, which is the whole device, but `{share}` is \
@@ -88,11 +60,9 @@ pub enum RequestError {
     ExclusiveShare {
         /// The key that asks for the whole.
         sharing: String,
-        /// Its value.
         sharing_value: String,
         /// The key that asks for a part.
         share: String,
-        /// Its value.
         share_value: String,
     },
     /// A part of something that is leased whole.
@@ -103,27 +73,19 @@ pub enum RequestError {
     ShareOfInstance {
         /// The key that asks for an instance.
         mig: String,
-        /// Its value.
         mig_value: String,
         /// The key that asks for a part.
         share: String,
-        /// Its value.
         share_value: String,
     },
     /// Sharing without a word on how much.
     #[error("`{key}` is `{value}`, but there is neither a compute nor a memory share")]
-    SharedWithoutShare {
-        /// As typed.
-        key: String,
-        /// Its value.
-        value: String,
-    },
+    SharedWithoutShare { key: String, value: String },
     /// More devices than are listed.
     #[error("`{count}` is `{count_value}`, but `{devices}` lists {listed}")]
     TooFewListed {
         /// The key with the number.
         count: String,
-        /// Its value.
         count_value: String,
         /// The key with the list.
         devices: String,
@@ -132,18 +94,11 @@ pub enum RequestError {
     },
     /// Two vendors' variables at once.
     #[error("`{first}` and `{second}` both ask for devices; a lease has one vendor")]
-    TwoVendors {
-        /// One variable.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
+    TwoVendors { first: &'static str, second: &'static str },
     /// Longer than the administrator lets anyone queue.
     #[error("`{key}` is `{value}`, longer than the {max} that the configuration allows")]
     WaitTooLong {
-        /// As typed.
         key: String,
-        /// Its value.
         value: String,
         /// The longest allowed, as people write it.
         max: String,
@@ -151,7 +106,6 @@ pub enum RequestError {
     /// Understood, but this version has no machinery for it.
     #[error("`{key}` is `{value}`, which is not supported yet")]
     NotSupportedYet {
-        /// As typed.
         key: String,
         /// Its value; a token is not repeated.
         value: String,
@@ -161,7 +115,6 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {

@@ -1,8 +1,6 @@
 //! The one table of request keys: what the parser accepts is what `--help`, the man page and the
 //! README show, because all of them read it here.
 
-use std::fmt::Write as _;
-
 /// What all native keys begin with.
 pub const PREFIX: &str = "gpulease/";
 
@@ -11,7 +9,6 @@ pub const ENV_PREFIX: &str = "GPULEASE_";
 
 /// Which key, for the parser to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is described in `KEYS`")]
 pub enum KeyId {
     Count,
     Devices,
@@ -37,7 +34,6 @@ pub enum KeyId {
 /// Which values this version can honour. The others are understood and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
-    /// All of them.
     Full,
     /// All but these, in canonical spelling.
     Except(&'static [&'static str]),
@@ -75,7 +71,6 @@ fn quoted(values: &[&str]) -> String {
 /// Another project's name for a key, with that project's rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
-    /// The whole key.
     pub name: &'static str,
     /// The values it may have, in words.
     pub syntax: &'static str,
@@ -86,9 +81,7 @@ pub struct Alias {
 /// One key of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// Which one.
     pub id: KeyId,
-    /// The annotation.
     pub name: &'static str,
     /// The environment variable, where the administrator admits `GPULEASE_*`.
     pub env: &'static str,
@@ -372,24 +365,4 @@ pub fn by_alias(name: &str) -> Option<(&'static Key, &'static Alias)> {
     KEYS.iter()
         .filter_map(|key| key.alias.as_ref().map(|alias| (key, alias)))
         .find(|(_, alias)| alias.name == name)
-}
-
-/// The table for README and manual, in Markdown.
-#[must_use]
-pub fn markdown_table() -> String {
-    let mut out = String::from("| annotation | value | default | meaning |\n|---|---|---|---|\n");
-    for key in KEYS {
-        let mut meaning = key.meaning.to_owned();
-        if let Some(alias) = key.alias {
-            // Writing to a string cannot fail.
-            let _ = write!(meaning, "; also read from `{}` ({})", alias.name, alias.syntax);
-        }
-        if let Some(note) = key.support.note() {
-            let _ = write!(meaning, " ({note})");
-        }
-        let cells = [&format!("`{}`", key.name), key.syntax, key.default, &meaning]
-            .map(|cell| cell.replace('|', "\\|"));
-        let _ = writeln!(out, "| {} |", cells.join(" | "));
-    }
-    out
 }

@@ -1,16 +1,5 @@
 //! From untrusted words to a request: annotations, their aliases and admitted environment
 //! variables go in, a [`Request`] or a precise error comes out.
-//!
-//! ```
-//! use gpulease::request::{Count, Input, Policy, parse};
-//! use std::collections::BTreeMap;
-//!
-//! let annotations = BTreeMap::from([("gpulease/count".to_owned(), "2".to_owned())]);
-//! let input = Input { annotations: &annotations, env: &[], container_name: None };
-//! let request = parse(&input, &Policy::default())?;
-//! assert_eq!(request.map(|request| request.count), Some(Count::Exactly(2)));
-//! # Ok::<(), gpulease::request::RequestError>(())
-//! ```
 
 #![forbid(unsafe_code)]
 
@@ -32,7 +21,6 @@ pub use policy::Policy;
 pub use raw::is_request_key;
 pub use types::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Strategy, Topology};
 
-#[cfg(feature = "cli")]
 use crate::model::quantity::{Bytes, MilliGpu};
 use raw::{Collected, Dialect};
 use std::collections::BTreeMap;
@@ -40,7 +28,6 @@ use std::collections::BTreeMap;
 /// What a container comes with. None of it is trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// The spec's annotations.
     pub annotations: &'a BTreeMap<String, String>,
     /// The container's environment, in order.
     pub env: &'a [(String, String)],
@@ -48,9 +35,9 @@ pub struct Input<'a> {
     pub container_name: Option<&'a str>,
 }
 
-/// Whether any of these annotations may be part of the request of the container of this name:
-/// cheap, and never false where [`parse`] would find one in them. (An admitted variable may ask
-/// without them.)
+/// Whether any of these annotations may be part of the request of the container of this
+/// name: cheap, and never false where [`parse`] would find one in them. (An admitted
+/// variable may ask without them.)
 #[must_use]
 pub fn mentions_request<'k>(
     keys: impl IntoIterator<Item = &'k str>,
@@ -59,30 +46,22 @@ pub fn mentions_request<'k>(
     keys.into_iter().any(|key| raw::may_be_of(key, container_name))
 }
 
-/// An amount of compute as in `gpulease/compute`.
-///
-/// # Errors
-/// The rest of a sentence that begins with the text.
-#[cfg(feature = "cli")]
+/// An amount of compute as in `gpulease/compute`. Fails: the rest of a sentence that
+/// begins with the text.
 pub fn compute_of(text: &str) -> Result<MilliGpu, &'static str> {
     values::compute(text, Dialect::Native)
 }
 
-/// An amount of memory as in `gpulease/memory`.
-///
-/// # Errors
-/// The rest of a sentence that begins with the text.
-#[cfg(feature = "cli")]
+/// An amount of memory as in `gpulease/memory`. Fails: the rest of a sentence that
+/// begins with the text.
 pub fn memory_of(text: &str) -> Result<Bytes, &'static str> {
     values::memory(text, Dialect::Native)
 }
 
-/// Reads the request out of what a container comes with. Annotations are taken before variables
-/// and those of ours before the vendors'; the later are not looked at. `None`: there is no request.
-///
-/// # Errors
-/// An unknown key, a wrong value, a contradiction, something that the policy forbids, or, if all
-/// else is right, something that is not supported yet. Each names the key.
+/// Reads the request out of what a container comes with. Annotations are taken before variables and
+/// those of ours before the vendors'; the later are not looked at. `None`: there is no request.
+/// Fails: an unknown key, a wrong value, a contradiction, something that the policy forbids, or, if
+/// all else is right, something that is not supported yet. Each names the key.
 pub fn parse(input: &Input<'_>, policy: &Policy) -> Result<Option<Request>, RequestError> {
     let request = match raw::collect(input, policy)? {
         Collected::Nothing => return Ok(None),

@@ -11,7 +11,6 @@ use std::time::Duration;
 pub enum Injected {
     /// Lease them as they stand, or refuse the start if another lease holds them.
     Adopt,
-    /// Refuse the start.
     Refuse,
     /// Let them pass, unleased.
     Ignore,
@@ -25,7 +24,6 @@ pub enum Busy {
     Avoid,
     /// Grant them to nobody.
     Refuse,
-    /// Do not look.
     Ignore,
 }
 
@@ -35,7 +33,6 @@ pub enum Busy {
 pub enum Privileged {
     /// Lease whole devices; other GPUs' nodes are taken out of its device list.
     Whole,
-    /// Refuse the start.
     Refuse,
 }
 

@@ -22,7 +22,6 @@ pub const OWN_VARIABLES: &str = "GPULEASE_*";
 /// Whose rules a value follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// Ours.
     Native,
     /// kaiwo's, which knows fewer spellings.
     Kaiwo,
@@ -31,7 +30,6 @@ pub enum Dialect {
 /// A key of ours and the value that somebody gave it.
 #[derive(Debug, Clone, Copy)]
 pub struct Word<'a> {
-    /// Which key.
     pub key: &'static Key,
     /// The key as typed. It came from outside: show it through [`shown`] only.
     pub spelled: &'a str,
@@ -95,7 +93,6 @@ pub(super) fn check_length(key: &str, value: &str) -> Result<(), RequestError> {
 /// What there is of a request.
 #[derive(Debug)]
 pub enum Collected<'a> {
-    /// Nothing.
     Nothing,
     /// Annotations: at most one native word and one alias for each key.
     Annotations(Vec<Word<'a>>),
@@ -105,11 +102,8 @@ pub enum Collected<'a> {
     Vendor(Listed),
 }
 
-/// Collects the words that are ours.
-///
-/// # Errors
-/// Unknown keys, keys for one container where the engine names none, empty and overlong values,
-/// and what [`env::vendor`] refuses.
+/// Collects the words that are ours. Errors: unknown keys, keys for one container where the engine
+/// names none, empty and overlong values, and what [`env::vendor`] refuses.
 pub fn collect<'a>(input: &Input<'a>, policy: &Policy) -> Result<Collected<'a>, RequestError> {
     let words = annotations(input)?;
     if !words.is_empty() {

@@ -8,10 +8,8 @@ use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 use serde::{Deserialize, Serialize};
 
-/// How many devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// This many.
     Exactly(u32),
     /// Every matching device that is not cordoned.
     All,
@@ -26,11 +24,8 @@ pub enum Selector {
     Instance(u32, u32),
     /// A UUID or the beginning of one, as typed; compared without regard to case.
     Uuid(String),
-    /// PCI address.
     Pci(PciAddress),
-    /// `/dev/dri/cardN`.
     Card(u32),
-    /// `/dev/dri/renderDN`.
     Render(u32),
 }
 
@@ -48,7 +43,6 @@ pub enum MigChoice {
 /// How much of each device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
-    /// All of it.
     Whole,
     /// Part of it; at least one of the two is given, and what is missing follows in proportion.
     Share {
@@ -92,7 +86,6 @@ impl Strategy {
 /// How much the links between the devices of a set matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topology {
-    /// Not at all.
     None,
     /// The best-linked set among the fitting ones.
     Preferred,
@@ -103,7 +96,6 @@ pub enum Topology {
 /// Where the request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// gpulease's own annotations.
     Annotations,
     /// Only another project's annotations that are read as aliases.
     Alias,
@@ -125,11 +117,9 @@ pub enum Enforce {
 /// What a container asks for. Everything is resolved but the devices themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// How many devices.
     pub count: Count,
     /// Only these, if not empty.
     pub devices: Vec<Selector>,
-    /// Only this vendor.
     pub vendor: Option<Vendor>,
     /// Only models that match: a case-insensitive substring, or a glob if it has `*` or `?`.
     pub model: Option<String>,

@@ -166,7 +166,6 @@ pub fn same_device(one: &Selector, other: &Selector) -> bool {
     }
 }
 
-/// A vendor's name.
 pub fn vendor(text: &str) -> Result<Vendor, Reason> {
     Vendor::ALL.into_iter().find(|v| v.as_str() == text).ok_or(NOT_KNOWN)
 }

@@ -9,10 +9,8 @@ use crate::model::code::Code;
 use crate::model::device::{DeviceNode, Node};
 use crate::paths::Paths;
 
-/// Holds each GPU node of a spec against the host.
-///
-/// # Errors
-/// `stale-inventory` if one has another number, or is not there.
+/// Holds each GPU node of a spec against the host. Fails with `stale-inventory` if one has another
+/// number, or is not there.
 pub(super) fn check(facts: &Facts, node: &Node, paths: &Paths) -> Result<(), Failure> {
     facts.device_paths.iter().try_for_each(|device| check_one(device, node, paths))
 }

@@ -18,11 +18,9 @@ pub(crate) const MAX_BYTES: u64 = 64 << 20;
 /// Where the configuration of this call's bundle lies.
 #[derive(Debug, Clone)]
 pub(super) struct Bundle {
-    /// The directory, absolute.
     pub dir: PathBuf,
     /// Its `config.json`, or the file that `--config` names.
     pub config: PathBuf,
-    /// That option.
     pub given: Option<Given>,
 }
 
@@ -115,10 +113,7 @@ fn first_free(call: &Invocation) -> RawFd {
 }
 
 /// Reads a file that an engine wrote, but no more than a sane one has, and nothing that has to be
-/// waited for.
-///
-/// # Errors
-/// If it is not there, is no regular file, cannot be read, or is larger.
+/// waited for. Fails if it is not there, is no regular file, cannot be read, or is larger.
 pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
     let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
     let missing = || PathError::new("read", path)(io::ErrorKind::NotFound.into());

@@ -10,8 +10,8 @@ use crate::model::lease::{Lease, LeasedDevice};
 use crate::sys::{failpoint, programs};
 use std::collections::BTreeMap;
 
-/// Seconds after which the low-level runtime kills a hook of ours: more than the hook waits for
-/// the ledger.
+/// Seconds after which the low-level runtime kills a hook of ours: more than the hook
+/// waits for the ledger.
 const HOOK_TIMEOUT: u32 = 10;
 
 /// What the container and its admin may know of the grant.

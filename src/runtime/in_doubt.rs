@@ -8,10 +8,7 @@ use crate::injection::{Doubt, Facts};
 use crate::model::code::Code;
 
 /// Lets a spec pass that has nothing to do with GPUs in any of its readings. To a vendor's runtime
-/// every one has.
-///
-/// # Errors
-/// `bad-bundle` for all others.
+/// every one has. Fails with `bad-bundle` for all others.
 pub(super) fn permit(
     host: &Host,
     caller: &dyn Caller,

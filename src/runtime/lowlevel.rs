@@ -9,8 +9,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where a runtime is looked for: never by the caller's PATH, which Podman leaves empty and
-/// anybody may set.
+/// Where a runtime is looked for: never by the caller's PATH, which Podman leaves empty
+/// and anybody may set.
 pub const SYSTEM_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
@@ -19,7 +19,6 @@ pub const SYSTEM_DIRS: &[&str] =
 pub enum Kind {
     /// runc, and whatever behaves like it (`nvidia-container-runtime`).
     Runc,
-    /// crun.
     Crun,
 }
 
@@ -39,7 +38,6 @@ impl Kind {
         }
     }
 
-    /// The program's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -60,15 +58,15 @@ impl Kind {
         self.system_root()
     }
 
-    /// The state directory that it uses without `--root` where it is told of no directory of a
-    /// session.
+    /// The state directory that it uses without `--root` where it is told of no
+    /// directory of a session.
     #[must_use]
     pub fn system_root(self) -> String {
         format!("/run/{}", self.name())
     }
 
-    /// The one that [`choose`] comes to, as a rule: the configured one, or the first that is
-    /// installed.
+    /// The one that [`choose`] comes to, as a rule: the configured one, or the
+    /// first that is installed.
     #[must_use]
     pub(crate) fn likely(configured: Option<&Path>) -> Self {
         let default = || if installed(Self::Runc).is_some() { Self::Runc } else { Self::Crun };
@@ -90,7 +88,6 @@ pub fn root_of(call: &Invocation, kind: Kind) -> String {
 /// A runtime, and what is wrong with the one that was configured.
 #[derive(Debug)]
 pub struct Choice {
-    /// The program.
     pub path: PathBuf,
     /// Why it is not the configured one: enough to refuse a lease, not to stop a container that
     /// asks for none, or one that is there already.
@@ -102,9 +99,7 @@ pub struct Choice {
 /// configured one; else, if that cannot be used or (`doubtful`) cannot be told, the last that
 /// worked. Only where nothing was ever chosen it is the first that is installed: to start a
 /// container under another runtime than the administrator meant would be worse than not at all.
-///
-/// # Errors
-/// If there is none.
+/// Fails if there is none.
 pub fn choose(
     words: &Words,
     configured: Option<&Path>,
@@ -126,8 +121,8 @@ pub fn choose(
     }
 }
 
-/// For a container that exists in the state directory of another runtime than the preferred one:
-/// that other runtime.
+/// For a container that exists in the state directory of another runtime than the preferred
+/// one: that other runtime.
 fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
     // Each finds the id in the words in its own way.
     let has = |kind: Kind| {

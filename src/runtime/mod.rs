@@ -44,7 +44,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the shim.
 #[must_use]
 pub fn main() -> ExitCode {
     let words = args::parse(std::env::args_os().skip(1));
@@ -152,7 +151,6 @@ impl Shim {
         }
     }
 
-    /// The container's key.
     fn key(&self) -> Result<LeaseKey, Failure> {
         self.key_of(self.call.id.as_deref().unwrap_or_default())
     }

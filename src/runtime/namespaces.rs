@@ -16,11 +16,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 /// Fits an injection to the container's namespaces: its ids become those of the container, and what
-/// its namespaces do not have is left out.
-///
-/// # Errors
-/// If what is left does not make the grant true: the container's user could not open a node, or a
-/// mount would be the host's.
+/// its namespaces do not have is left out. Fails if what is left does not make the grant true: the
+/// container's user could not open a node, or a mount would be the host's.
 pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Result<(), Failure> {
     if !facts.own_mounts {
         // They hide what only tells of other GPUs.
@@ -40,10 +37,8 @@ pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Re
     Ok(())
 }
 
-/// Whether the container's user could open these nodes, with the groups that they bring.
-///
-/// # Errors
-/// If not.
+/// Whether the container's user could open these nodes, with the groups that they
+/// bring. Fails if not.
 pub fn permit(nodes: &[ResolvedNode], facts: &Facts, paths: &Paths) -> Result<(), Failure> {
     let gids = super::nodes::gids(nodes);
     fit(&mut Injection { nodes: nodes.to_vec(), gids, ..Injection::default() }, facts, paths)

@@ -1,6 +1,5 @@
-//! Device nodes at the moment of creation: a real node's numbers and group are read from the
-//! host now, because majors are handed out when modules load; a simulated one's must exist
-//! nowhere.
+//! Device nodes at the moment of creation: a real node's numbers and group are read from the host
+//! now, because majors are handed out when modules load; a simulated one's must exist nowhere.
 
 use crate::failure::Failure;
 use crate::injection::{HostNode, READ_WRITE, ResolvedNode};
@@ -24,10 +23,8 @@ pub(super) fn granted(
     of_devices(&devices, node, paths)
 }
 
-/// The nodes that these devices bring, their vendors' control nodes first.
-///
-/// # Errors
-/// If one is not there, or a simulated one is.
+/// The nodes that these devices bring, their vendors' control nodes first. Fails if one is not
+/// there, or a simulated one is.
 pub fn of_devices(
     devices: &[&Device],
     node: &Node,
@@ -122,10 +119,8 @@ pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<
         .collect()
 }
 
-/// The numbers of a node as they are now, or will be once it is made.
-///
-/// # Errors
-/// If it is not there, and what it will be is not known.
+/// The numbers of a node as they are now, or will be once it is made. Fails if it is not there, and
+/// what it will be is not known.
 pub(super) fn current(node: &DeviceNode, paths: &Paths) -> Result<(u32, u32), Failure> {
     let made = resolve(node, paths).map(|node| (node.major, node.minor));
     made.or_else(|failure| to_be_made(node, paths).ok_or(failure))

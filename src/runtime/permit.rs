@@ -1,5 +1,5 @@
-//! What is ruled out by the container's spec, whatever devices are free: the same for a start and
-//! for `gpulease explain`.
+//! What is ruled out by the container's spec, whatever devices are free: the same for a start
+//! and for `gpulease explain`.
 
 use super::{injected, nodes};
 use crate::failure::Failure;
@@ -10,9 +10,7 @@ use crate::paths::Paths;
 use crate::request::{Policy, Request, Source};
 use std::path::{Component, Path};
 
-/// Whether a container with this spec may have what it asks for.
-///
-/// # Errors
+/// Whether a container with this spec may have what it asks for. Fails with
 /// `policy-denied`, with the reason.
 pub fn permit(
     facts: &Facts,
@@ -49,8 +47,8 @@ pub fn permit(
 }
 
 /// Whether the container's device rules and its want of capabilities and mounts hold it to the
-/// devices that it is given and to their limits. A request that is not for what the engine injected
-/// has passed [`permit`].
+/// devices that it is given and to their limits. A request that is not for what the engine
+/// injected has passed [`permit`].
 #[must_use]
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
     let admin = facts.privileged || facts.system_admin || facts.host_files;
@@ -63,9 +61,9 @@ pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) ->
         && !facts.mounts.iter().any(|mount| opens(mount, facts, paths))
 }
 
-/// Whether a mount lets the container at what limits it: control groups that can be written to, or
-/// the leases and the sockets of MPS daemons, to which a socket that is shown read-only connects
-/// all the same.
+/// Whether a mount lets the container at what limits it: control groups that can be written to,
+/// or the leases and the sockets of MPS daemons, to which a socket that is shown read-only
+/// connects all the same.
 fn opens(mount: &SpecMount, facts: &Facts, paths: &Paths) -> bool {
     if !mount.bind {
         return mount.cgroups && !mount.read_only && !mount.all_read_only;

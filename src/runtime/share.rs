@@ -33,8 +33,8 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// Its answer is one line.
 const ANSWER_MAX: usize = 1 << 16;
 
-/// What shares can be made true with. A whole device needs nothing to be held to it, so nothing is
-/// looked for.
+/// What shares can be made true with. A whole device needs nothing to be held to it, so
+/// nothing is looked for.
 pub(super) fn means(asked: &Asked, host: &Host) -> Facilities {
     match asked.request.amount {
         Amount::Whole => Facilities::none("nothing was looked for"),
@@ -42,13 +42,11 @@ pub(super) fn means(asked: &Asked, host: &Host) -> Facilities {
     }
 }
 
-/// The place of a lease at its MPS daemon, which is started if there is none. One that is not by MPS
-/// is given back as it is, once no daemon of ours keeps its devices closed, and so is one that has
-/// taken its place already, for Podman's `precreate` hook.
-///
-/// # Errors
-/// `isolation-failed` if there is no daemon for it, or one in its way, and `enforcement-unmet` if the
-/// daemon is somebody else's and the request wants to be held. The lease is still recorded then.
+/// The place of a lease at its MPS daemon, which is started if there is none. One that is not by
+/// MPS is given back as it is, once no daemon of ours keeps its devices closed, and so is one that
+/// has taken its place already, for Podman's `precreate` hook. Fails with `isolation-failed` if
+/// there is no daemon for it, or one in its way, and `enforcement-unmet` if the daemon is somebody
+/// else's and the request wants to be held. The lease is still recorded then.
 pub(super) fn attach(
     host: &Host,
     ground: Ground<'_>,
@@ -75,10 +73,9 @@ pub(super) fn attach(
 /// What a lease lacks whose daemon was there before.
 const FOREIGN: &str = "the MPS daemon of the device is not gpulease's";
 
-/// A client finds its server in `/dev/shm`, and a daemon that is somebody else's has the host's.
-///
-/// # Errors
-/// `isolation-failed` if the container would have another one: it could not compute at all.
+/// A client finds its server in `/dev/shm`, and a daemon that is somebody else's has the
+/// host's. Fails with `isolation-failed` if the container would have another one: it could
+/// not compute at all.
 pub(super) fn permit_shm(seat: &MpsSeat, facts: &Facts) -> Result<(), Failure> {
     const SHM: &str = "/dev/shm";
     let is_there = |mount: &&SpecMount| mount.destination.trim_end_matches('/') == SHM;
@@ -255,11 +252,8 @@ pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
 }
 
 /// Sees to it that no MPS daemon stays that nobody has a lease for. It takes its time, and nobody
-/// waits for it. `args` are those by which the command reads the same configuration as we do; that may
-/// name another lease directory by now.
-///
-/// # Errors
-/// If that cannot be started.
+/// waits for it. `args` are those by which the command reads the same configuration as we do; that
+/// may name another lease directory by now. Fails if that cannot be started.
 pub(crate) fn reap(mut args: Vec<OsString>, paths: &Paths) -> Result<(), Failure> {
     let fault = |what: String| {
         Failure::new(Code::IsolationFailed, format!("no MPS daemon is looked after: {what}"))
@@ -293,10 +287,7 @@ pub(crate) fn held(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<
 }
 
 /// Takes back what a lease that has just been released set besides its record. `args` as for
-/// [`reap`].
-///
-/// # Errors
-/// If something may be left.
+/// [`reap`]. Fails if something may be left.
 pub(crate) fn end(ground: Ground<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
     let lifted = lift(ground, lease);
     if may_leave_daemon(lease) {
@@ -312,10 +303,8 @@ pub(crate) fn regions(lease: &Lease) -> BTreeMap<String, u64> {
     order::map(devices.filter_map(|d| limit(&d.dmem_region, d.memory_bytes?.0)))
 }
 
-/// Limits the device memory of a bound lease's container.
-///
-/// # Errors
-/// `isolation-failed`, which names the file and the value.
+/// Limits the device memory of a bound lease's container. Fails with `isolation-failed`, which
+/// names the file and the value.
 pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let limits = regions(lease);
     if limits.is_empty() {

@@ -25,10 +25,7 @@ use std::path::Path;
 
 /// Who has the container started, and where its spec goes.
 pub(crate) trait Caller {
-    /// The container.
-    ///
-    /// # Errors
-    /// If it has no id, or none that can be one.
+    /// The container. Fails if it has no id, or none that can be one.
     fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure>;
 
     /// The bundle's directory, absolute.
@@ -55,18 +52,14 @@ pub(crate) trait Caller {
         None
     }
 
-    /// Clears what an earlier start of the container may have left in the way of this one.
-    ///
-    /// # Errors
-    /// If that cannot be done.
+    /// Clears what an earlier start of the container may have left in the way of this one. Fails if
+    /// that cannot be done.
     fn make_way(&self, _: Ground<'_>, _: &LeaseKey) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Puts the edited spec where the runtime will read it; `lease` is what was granted.
-    ///
-    /// # Errors
-    /// If that fails. What the runtime reads is then as it was, or nothing.
+    /// Puts the edited spec where the runtime will read it; `lease` is what was granted. Fails if
+    /// that fails. What the runtime reads is then as it was, or nothing.
     fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure>;
 }
 
@@ -82,17 +75,14 @@ pub(crate) enum Outcome {
 
 /// A container that is leased and edited.
 pub(crate) struct Prepared {
-    /// What it got.
     pub(super) lease: Lease,
     /// Its spec, as it was.
     pub(super) before: Vec<u8>,
 }
 
 /// What a spec says, if it can say anything to us: `None` for the great majority, containers that
-/// have nothing to do with gpulease. A vendor's runtime below has to do with every one.
-///
-/// # Errors
-/// If it speaks of us and cannot be understood.
+/// have nothing to do with gpulease. A vendor's runtime below has to do with every one. Fails if it
+/// speaks of us and cannot be understood.
 pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option<Facts>, Failure> {
     let mut facts = match injection::facts(spec) {
         Ok(facts) => facts,
@@ -105,10 +95,8 @@ pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option
     Ok(ours.then_some(facts))
 }
 
-/// Does all that has to be done before the low-level runtime sees the spec.
-///
-/// # Errors
-/// If what is asked for cannot be had; nothing is left behind then.
+/// Does all that has to be done before the low-level runtime sees the spec. Fails if what is asked
+/// for cannot be had; nothing is left behind then.
 pub(crate) fn prepare(
     host: &Host,
     caller: &dyn Caller,
@@ -190,10 +178,10 @@ impl<'a> Start<'a> {
     }
 
     /// A bundle that ran before carries the edits of its earlier grant. They are taken out by our
-    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record is
-    /// gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld later;
-    /// but nobody can tell mounts of driver files, masked paths and what CDI specs brought from the
-    /// author's own.
+    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record
+    /// is gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld
+    /// later; but nobody can tell mounts of driver files, masked paths and what CDI specs brought
+    /// from the author's own.
     fn undo_earlier_edits(&mut self) -> Result<(), Failure> {
         let (store, dir) = (self.host.store(), self.caller.bundle());
         // Podman's hook only knows the directory by its real name.

@@ -24,7 +24,6 @@ pub struct BundleRecord {
     pub nonce: Nonce,
     /// The container for which the bundle was edited.
     pub key: LeaseKey,
-    /// The bundle directory.
     pub bundle: String,
     /// What it was granted: says which devices a container holds whose lease is unreadable.
     pub devices: Vec<LeasedDevice>,
@@ -36,13 +35,11 @@ pub struct BundleRecord {
     pub pid_namespace: Option<u64>,
     /// How to take our edits out again.
     pub undo: Undo,
-    /// The edit that was in the bundle before this one, in case we die before the file is
-    /// replaced.
+    /// The edit that was in the bundle before this one, in case we die before the file is replaced.
     #[serde(default)]
     pub earlier: Option<Edit>,
 }
 
-/// One edit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Edit {
     /// The start that did it.
@@ -94,9 +91,7 @@ impl Store {
     }
 
     /// Records an edit before it is made. Needs no lock: a bundle is one container's at a time.
-    ///
-    /// # Errors
-    /// Names the file.
+    /// The error names the file.
     pub fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), StoreError> {
         let path = self.bundle_path(Path::new(&bundle.bundle));
         let bytes = serde_json::to_vec(bundle).map_err(|error| {
@@ -116,10 +111,7 @@ impl Store {
     }
 
     /// Takes back the record of an edit of this start, which was not made after all or is taken out
-    /// again. The edit before that is then the last.
-    ///
-    /// # Errors
-    /// Names the file.
+    /// again. The edit before that is then the last. The error names the file.
     pub fn take_back_bundle(&self, bundle: &Path, nonce: &Nonce) -> Result<(), StoreError> {
         let own = |record: &BundleRecord| record.nonce == *nonce;
         let Some(record) = self.bundle(bundle).filter(own) else { return Ok(()) };

@@ -16,7 +16,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The locked ledger.
 #[derive(Debug)]
 #[must_use]
 pub struct Ledger<'a> {
@@ -56,10 +55,7 @@ impl<'a> Ledger<'a> {
         Self { store, _lock: lock, leftovers }
     }
 
-    /// All records.
-    ///
-    /// # Errors
-    /// As [`Store::entries`].
+    /// All records. Fails as [`Store::entries`] does.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let (entries, unfinished) = self.store.list()?;
         // Only the holder of the lock writes there, so the process that began them is gone.
@@ -81,9 +77,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Dates an unreadable record anew that is dated in the future: from now on it has an age.
-    ///
-    /// # Errors
-    /// Names the file.
+    /// The error names the file.
     pub fn date_anew(&self, key: &LeaseKey) -> Result<(), StoreError> {
         let path = self.store.lease_path(key);
         let flags = UtimensatFlags::NoFollowSymlink;
@@ -93,18 +87,13 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// One record.
-    ///
-    /// # Errors
-    /// As [`Store::entry`].
+    /// One record. Fails as [`Store::entry`] does.
     pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
         self.store.entry(key)
     }
 
-    /// Writes a record in place of any earlier one of the same container.
-    ///
-    /// # Errors
-    /// Names the file, e.g. on a full disk; the earlier record is then still there.
+    /// Writes a record in place of any earlier one of the same container. The error names the file,
+    /// e.g. on a full disk; the earlier record is then still there.
     pub fn put(&self, lease: &Lease) -> Result<(), StoreError> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidInput, error);
         let key = lease.key().map_err(|error| {
@@ -119,10 +108,7 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Removes a record; one that is gone is as good.
-    ///
-    /// # Errors
-    /// Names the file.
+    /// Removes a record; one that is gone is as good. The error names the file.
     pub fn remove(&self, key: &LeaseKey) -> Result<(), StoreError> {
         failpoint::hit("store.before-remove");
         atomic::remove(&self.store.lease_path(key))?;
@@ -131,9 +117,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Moves an unreadable record to `corrupt/`, where an administrator can look at it.
-    ///
-    /// # Errors
-    /// Names the file.
+    /// The error names the file.
     pub fn set_aside(&self, key: &LeaseKey) -> Result<(), StoreError> {
         let from = self.store.lease_path(key);
         let to = self.store.run.join("corrupt").join(format!("{}.json", key.file_stem()));
@@ -147,11 +131,5 @@ impl<'a> Ledger<'a> {
             moved => moved,
         };
         Ok(moved.map_err(PathError::new("move aside", &from))?)
-    }
-
-    /// The store, for its unlocked parts.
-    #[must_use]
-    pub fn store(&self) -> &'a Store {
-        self.store
     }
 }

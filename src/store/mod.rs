@@ -59,7 +59,6 @@ pub enum StoreError {
     /// Others than root could forge leases there.
     #[error("`{path}` {fault}: leases in it could be forged")]
     Insecure {
-        /// The directory.
         path: String,
         /// What is wrong with it.
         fault: String,
@@ -70,7 +69,6 @@ pub enum StoreError {
     Namespaced(String),
 }
 
-/// The lease directory.
 #[derive(Debug, Clone)]
 pub struct Store {
     run: PathBuf,
@@ -83,10 +81,8 @@ impl Store {
         Self { run: run.to_owned() }
     }
 
-    /// Makes the directories that are missing and checks the ones that are there.
-    ///
-    /// # Errors
-    /// If one cannot be made, or one could be written by others than its owner.
+    /// Makes the directories that are missing and checks the ones that are there. Fails if one
+    /// cannot be made, or one could be written by others than its owner.
     pub fn prepare(&self, paths: &Paths) -> Result<(), StoreError> {
         if !self.run.exists() {
             if !identity::is_host_root(paths) {
@@ -109,19 +105,14 @@ impl Store {
         })
     }
 
-    /// Whether what lies here may be believed.
-    ///
-    /// # Errors
-    /// If the directory is not there, or could be written by others than its owner.
+    /// Whether what lies here may be believed. Fails if the directory is not there, or could be
+    /// written by others than its owner.
     pub fn check(&self) -> Result<(), StoreError> {
         check_owner(&self.run)
     }
 
-    /// Locks the ledger.
-    ///
-    /// # Errors
-    /// If it may not be believed, or the lock is not had within `deadline`; the error names its
-    /// holder.
+    /// Locks the ledger. Fails if it may not be believed, or the lock is not had within `deadline`;
+    /// the error names its holder.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, StoreError> {
         self.check()?;
         let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
@@ -129,19 +120,13 @@ impl Store {
     }
 
     /// Waits until nobody else makes the inventory anew. Not the ledger's lock: leases can be made
-    /// and released meanwhile.
-    ///
-    /// # Errors
-    /// If it takes longer than `deadline`; the error names who does.
+    /// and released meanwhile. Fails if it takes longer than `deadline`; the error names who does.
     pub fn refresh_turn(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
         Ok(lock::acquire(&self.run.join("refresh.lock"), deadline, paths)?)
     }
 
     /// All records, as they lie, without the lock: each is whole, but they need not be of one
-    /// moment. For display.
-    ///
-    /// # Errors
-    /// If the directory cannot be listed. A missing one has no records.
+    /// moment. For display. Fails if the directory cannot be listed. A missing one has no records.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         Ok(self.list()?.0)
     }
@@ -181,10 +166,8 @@ impl Store {
         atomic::remove_leftovers(&self.bundles_dir());
     }
 
-    /// One record, if there is one, without the lock.
-    ///
-    /// # Errors
-    /// If the file is there and cannot be read.
+    /// One record, if there is one, without the lock. Fails if the file is there
+    /// and cannot be read.
     pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
         Ok(record::read(&self.lease_path(key), key)?)
     }
@@ -197,16 +180,13 @@ impl Store {
         self.leases_dir().join(format!("{}.json", key.file_stem()))
     }
 
-    /// The inventory's cache.
     #[must_use]
     pub fn inventory_path(&self) -> PathBuf {
         self.run.join("inventory.json")
     }
 
-    /// The inventory's cache; `None` if there is none.
-    ///
-    /// # Errors
-    /// If it is there and cannot be read, or is no file of root's.
+    /// The inventory's cache; `None` if there is none. Fails if it is there and cannot be read, or
+    /// is no file of root's.
     pub fn inventory(&self) -> Result<Option<Vec<u8>>, PathError> {
         let path = self.inventory_path();
         read_own(&path, INVENTORY_MAX).map_err(PathError::new("read", &path))

@@ -17,7 +17,6 @@ pub(super) const MAX_BYTES: u64 = 1 << 20;
 pub struct Corrupt {
     /// The container, from the file's name.
     pub key: LeaseKey,
-    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: String,
@@ -28,9 +27,7 @@ pub struct Corrupt {
 /// What lies under one lease's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A lease.
     Lease(Box<Lease>),
-    /// Damage.
     Corrupt(Corrupt),
 }
 

@@ -53,20 +53,16 @@ impl RunDirs {
         lines.into_iter().find(|line| line.config == config).map(|line| line.run_dir)
     }
 
-    /// Where leases were granted by this configuration file since the host was booted.
-    ///
-    /// # Errors
-    /// If the file is there and cannot be read, or is not root's.
+    /// Where leases were granted by this configuration file since the host was booted. Fails if the
+    /// file is there and cannot be read, or is not root's.
     pub fn current_of(&self, config: &Path, paths: &Paths) -> Result<Option<PathBuf>, StoreError> {
         let boot_id = identity::boot_id(paths)?;
         let is_it = |line: &Line| line.config == config && line.boot_id == boot_id;
         Ok(self.lines()?.into_iter().find(is_it).map(|line| line.run_dir))
     }
 
-    /// Keeps others from changing the file.
-    ///
-    /// # Errors
-    /// If the directory cannot be made or others can write to it; if the lock is not had in time.
+    /// Keeps others from changing the file. Fails if the directory cannot be made or others can
+    /// write to it; if the lock is not had in time.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o755).create(&self.dir);
@@ -76,10 +72,8 @@ impl RunDirs {
     }
 
     /// Records where this configuration file grants from now on. Lines of earlier boots and of
-    /// directories that are gone say nothing any more.
-    ///
-    /// # Errors
-    /// Names the file; what was recorded before then stays.
+    /// directories that are gone say nothing any more. The error names the file; what was
+    /// recorded before then stays.
     pub fn record(
         &self,
         _: &Lock,

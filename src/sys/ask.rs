@@ -22,7 +22,6 @@ const DYING: Duration = Duration::from_millis(200);
 /// What a program had to say.
 #[derive(Debug)]
 pub struct Asked {
-    /// How it ended.
     pub status: ExitStatus,
     /// What it wrote to stdout.
     pub stdout: Vec<u8>,
@@ -46,10 +45,8 @@ pub enum AskError {
 
 /// Runs `program` with nothing but a PATH for environment and reads at most `max` bytes of its
 /// stdout. When the deadline has passed it is killed with all that it started, and not waited for.
-/// It dies with this thread, leaves no core dump, and has none of our files open.
-///
-/// # Errors
-/// See [`AskError`]. That it ended badly is none: [`Asked::status`] says so.
+/// It dies with this thread, leaves no core dump, and has none of our files open. Errors: see
+/// [`AskError`]. That it ended badly is none: [`Asked::status`] says so.
 pub fn ask_killable(
     program: &Path,
     args: &[&OsStr],
@@ -63,15 +60,10 @@ pub fn ask_killable(
 
 /// The most bytes that a program is told on its stdin: they fit into an empty pipe, so that a program
 /// that does not read keeps nobody waiting (pipe(7)).
-#[cfg(feature = "cli")]
 const TOLD_MAX: usize = 4096;
 
 /// [`ask_killable`] of a program without arguments that is told `words` on its stdin and has these
-/// variables besides its PATH.
-///
-/// # Errors
-/// As [`ask_killable`]; and if there are too many words.
-#[cfg(feature = "cli")]
+/// variables besides its PATH. Fails as [`ask_killable`]; and if there are too many words.
 pub fn tell_killable(
     program: &Path,
     variables: &[(&str, &OsStr)],
@@ -144,10 +136,7 @@ fn asked(
 const ANSWER_MAX: usize = 1 << 20;
 
 /// What a program that was only asked something wrote to stdout, if it ended well. It runs as by
-/// [`ask_killable`].
-///
-/// # Errors
-/// If it cannot be started, does not end in time, says too much, or fails.
+/// [`ask_killable`]. Fails if it cannot be started, does not end in time, says too much, or fails.
 pub fn ask_bounded(
     program: &Path,
     args: &[impl AsRef<OsStr>],
@@ -163,16 +152,13 @@ pub fn ask_bounded(
 /// How a program ended that was run for what it does.
 #[derive(Debug)]
 pub struct Finished {
-    /// Exit status 0.
     pub success: bool,
     /// What it wrote to stderr, up to a few KiB.
     pub stderr: String,
 }
 
-/// Runs a program for what it does, as by [`ask_killable`].
-///
-/// # Errors
-/// If it cannot be started, or does not end in time.
+/// Runs a program for what it does, as by [`ask_killable`]. Fails if it cannot be started, or does
+/// not end in time.
 pub fn run_bounded(
     program: &Path,
     args: &[impl AsRef<OsStr>],
@@ -294,7 +280,6 @@ mod tests {
         assert!(matches!(error, AskError::Late(_)), "{error}");
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn a_program_is_told_words_and_has_its_variables() {
         let cat = Path::new("/bin/cat");

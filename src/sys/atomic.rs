@@ -17,19 +17,14 @@ pub enum Durability {
     Renamed,
 }
 
-/// Replaces `path` by `bytes`, mode 0600.
-///
-/// # Errors
-/// Names the path. The old file is then still in place and no temporary file is left.
+/// Replaces `path` by `bytes`, mode 0600. The error names the path. The old file is then still in
+/// place and no temporary file is left.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
     write_beside(path, bytes, durability, 0o600, |_| Ok(()))
 }
 
 /// Replaces `path`, keeping the permissions and the owner that it has, but not setuid and its like.
-/// What is no regular file, a link for instance, is not replaced by one.
-///
-/// # Errors
-/// As [`replace`].
+/// What is no regular file, a link for instance, is not replaced by one. Fails as [`replace`] does.
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     check_is_file(path)?;
     keeping_owner(path, bytes, Durability::Renamed, |_| Ok(()))
@@ -37,10 +32,7 @@ pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError>
 
 /// The same for a file that nobody writes again: it survives a power cut, and has its extended
 /// attributes as before. Access control lists and the labels of security modules are such
-/// (xattr(7), acl(5)).
-///
-/// # Errors
-/// As [`replace`].
+/// (xattr(7), acl(5)). Fails as [`replace`] does.
 #[cfg(feature = "cli")]
 pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     keeping_owner(path, bytes, Durability::Synced, |file| {
@@ -57,7 +49,6 @@ pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
 }
 
 /// Whether an attribute vouches for the old text, or makes a program more than it is.
-#[cfg(feature = "cli")]
 fn is_of_content(name: &std::ffi::OsStr) -> bool {
     ["security.ima", "security.evm", "security.capability"].iter().any(|other| name == *other)
 }
@@ -79,11 +70,8 @@ fn keeping_owner(
     })
 }
 
-/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut. What is no regular
-/// file, `/dev/stdout` for instance, is not replaced by one.
-///
-/// # Errors
-/// As [`replace`].
+/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut. What is no
+/// regular file, `/dev/stdout` for instance, is not replaced by one. Fails as [`replace`] does.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
     check_is_file(path)?;
     // The umask may have taken bits away.
@@ -168,10 +156,7 @@ pub fn remove_leftovers(dir: &Path) {
     }
 }
 
-/// Removes a file; one that is already gone is as good.
-///
-/// # Errors
-/// Names the path.
+/// Removes a file; one that is already gone is as good. The error names the path.
 pub fn remove(path: &Path) -> Result<(), PathError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -181,11 +166,8 @@ pub fn remove(path: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Makes a directory with exactly this mode, owned by us, if it is missing; the parent must
-/// exist.
-///
-/// # Errors
-/// Names the path.
+/// Makes a directory with exactly this mode, owned by us, if it is missing; the parent must exist.
+/// The error names the path.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
     use std::os::unix::fs::DirBuilderExt;
     match fs::DirBuilder::new().mode(mode).create(path) {
@@ -231,7 +213,6 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"old");
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn replaces_and_keeps_extended_attributes() {
         // Not every /tmp can have them; where this repository is built, they can be had.

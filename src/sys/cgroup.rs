@@ -39,7 +39,6 @@ impl Hierarchy {
         Ok(None)
     }
 
-    /// See [`of_process`].
     fn of_process(&self, process: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
         let text = match fs::read_to_string(paths.proc.join(process).join("cgroup")) {
             Ok(text) => text,
@@ -63,10 +62,8 @@ impl Hierarchy {
 /// The cgroup of a process (`self` or a pid) as an absolute directory, if that can be told for
 /// sure: the directory must list the process. (In a container that runs an engine, the mount may
 /// show only a part of the hierarchy; then its root in mountinfo is taken off the path.) `None`
-/// also for a process that is gone.
-///
-/// # Errors
-/// If the kernel does not let it be seen: that is not the same as having none.
+/// also for a process that is gone. Fails if the kernel does not let it be seen: that is not the
+/// same as having none.
 pub fn of_process(process: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
     match Hierarchy::choose(paths)? {
         Some(hierarchy) => hierarchy.of_process(process, paths),
@@ -114,9 +111,7 @@ fn below(root: &Path, path: &str) -> PathBuf {
 
 /// The cgroup that belongs to the container of process `pid` alone: `None` where it shares its
 /// caller's (no `cgroupsPath`, or a parent of ours), since that is never empty while we look.
-///
-/// # Errors
-/// As [`of_process`].
+/// Fails as [`of_process`] does.
 pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> io::Result<Option<PathBuf>> {
     let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
     let theirs = hierarchy.of_process(&pid.to_string(), paths)?;
@@ -128,10 +123,7 @@ pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> io::Result<Option<Pat
 /// Where a runtime will put a container with this `linux.cgroupsPath`: an absolute path for the
 /// cgroupfs driver, `slice:prefix:name` for systemd's (runc, docs/systemd.md). `None` for a
 /// relative or missing path, whose place only the runtime knows, and for one that we are in
-/// ourselves.
-///
-/// # Errors
-/// As [`of_process`].
+/// ourselves. Fails as [`of_process`] does.
 pub fn expected(cgroups_path: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
     let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
     let Some(theirs) = place(cgroups_path, &hierarchy.root) else { return Ok(None) };

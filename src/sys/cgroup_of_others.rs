@@ -1,6 +1,6 @@
-//! A cgroup as a process in another container saw it. There the hierarchy may have been mounted from
-//! that container's own cgroup downwards, so that on the host the same cgroup has a longer path,
-//! which ends alike.
+//! A cgroup as a process in another container saw it. There the hierarchy may have been mounted
+//! from that container's own cgroup downwards, so that on the host the same cgroup has a longer
+//! path, which ends alike.
 
 use super::cgroup::{self, V1_HIERARCHIES};
 use crate::paths::Paths;
@@ -30,8 +30,8 @@ pub(crate) enum Found {
 pub(crate) struct Cgroups(RefCell<BTreeMap<PathBuf, Option<Vec<PathBuf>>>>);
 
 impl Cgroups {
-    /// Looks for a cgroup that another saw as `dir`. Only a process that sees all of them may
-    /// believe the answer.
+    /// Looks for a cgroup that another saw as `dir`. Only a process that sees all of them
+    /// may believe the answer.
     pub(crate) fn find(&self, dir: &Path, paths: &Paths) -> Found {
         let Ok(path) = dir.strip_prefix(cgroup::mount(paths)) else { return Found::NotSeen };
         let places = places(path, paths);

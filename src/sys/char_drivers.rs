@@ -1,5 +1,5 @@
-//! The drivers of character devices, in the first section of `/proc/devices`; the second lists
-//! block devices.
+//! The drivers of character devices, in the first section of `/proc/devices`; the
+//! second lists block devices.
 
 use super::PathError;
 use crate::paths::Paths;
@@ -12,10 +12,7 @@ pub(crate) struct Driver {
     pub(crate) name: String,
 }
 
-/// All that are registered.
-///
-/// # Errors
-/// If the file cannot be read.
+/// All that are registered. Fails if the file cannot be read.
 pub(crate) fn registered(paths: &Paths) -> Result<Vec<Driver>, PathError> {
     let path = paths.proc.join("devices");
     let text = fs::read_to_string(&path).map_err(PathError::new("read", &path))?;

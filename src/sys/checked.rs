@@ -28,12 +28,8 @@ pub enum FileError {
         /// What is wrong with it.
         fault: Fault,
     },
-    /// More than [`FILE_MAX`].
     #[error("`{}` is larger than {FILE_MAX} bytes", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-    },
+    TooLarge { path: PathBuf },
 }
 
 /// What makes a file or a directory unsafe.
@@ -56,20 +52,17 @@ pub enum Fault {
 /// The bytes of a file together with the metadata of the very file that was read.
 #[derive(Debug)]
 pub struct CheckedFile {
-    /// The content.
     pub bytes: Vec<u8>,
     /// As it was before the first byte was read.
     pub metadata: Metadata,
 }
 
-/// Reads a regular file that only root or the effective user can write, in a directory where
-/// nobody else can replace it; at most [`FILE_MAX`] bytes. `None` if there is no such file.
+/// Reads a regular file that only root or the effective user can write, in a directory where nobody
+/// else can replace it; at most [`FILE_MAX`] bytes. `None` if there is no such file.
 ///
 /// A symbolic link is followed, because a distribution or a deployment tool may well manage the
-/// file that way; the directory of the link and that of its target are both checked.
-///
-/// # Errors
-/// If the file exists but is unsafe, too large or unreadable.
+/// file that way; the directory of the link and that of its target are both checked. Fails if the
+/// file exists but is unsafe, too large or unreadable.
 pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
     let is_link = match fs::symlink_metadata(path) {
@@ -109,10 +102,8 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
 }
 
 /// Whether a program could have been replaced by anybody but root or the effective user, by the
-/// rules of [`check_program`]. `None` if there is no such file.
-///
-/// # Errors
-/// If the file exists but is unsafe, or cannot be looked at.
+/// rules of [`check_program`]. `None` if there is no such file. Fails if the file exists but is
+/// unsafe, or cannot be looked at.
 pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
     match fs::metadata(path) {
@@ -122,19 +113,14 @@ pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     }
 }
 
-/// The bytes of a regular file that others may have put there and that decides nothing: a
-/// symbolic link is followed. `None` if there is no such file.
-///
-/// # Errors
-/// As [`read_own`], but for the owner.
+/// The bytes of a regular file that others may have put there and that decides nothing: a symbolic
+/// link is followed. `None` if there is no such file. Fails as [`read_own`], but for the owner.
 pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     read_regular(path, max, 0, |_| None)
 }
 
 /// What the caller named by its path, read as the program would read it for which it was meant: a
-/// pipe to its end, which is waited for. Never under the lock.
-///
-/// # Errors
+/// pipe to its end, which is waited for. Never under the lock. Fails with
 /// [`io::ErrorKind::FileTooLarge`] for more than `max` bytes; else the system's.
 pub fn read_stream(path: &Path, max: u64) -> io::Result<Stream> {
     let file =
@@ -144,19 +130,15 @@ pub fn read_stream(path: &Path, max: u64) -> io::Result<Stream> {
     Ok(Stream { bytes, is_regular: metadata.is_file() })
 }
 
-/// What [`read_stream`] read.
 #[derive(Debug)]
 pub struct Stream {
-    /// All of it.
     pub bytes: Vec<u8>,
     /// Whether the next one who reads gets it too.
     pub is_regular: bool,
 }
 
 /// The bytes of a regular file of root's or the effective user's: a symbolic link or a file of
-/// another user is damage. `None` if there is no such file.
-///
-/// # Errors
+/// another user is damage. `None` if there is no such file. Fails with
 /// [`io::ErrorKind::InvalidData`] for what is not such a file, [`io::ErrorKind::FileTooLarge`] for
 /// more than `max` bytes; else the system's. A pipe or a device is not waited for.
 pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
@@ -227,10 +209,8 @@ fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8
 const NOT_REGULAR: &str = "it is not a regular file";
 
 /// Whether nobody else can replace, or put in the way, a file of this path: by the rules of
-/// [`read_checked`], for one that is only about to be made.
-///
-/// # Errors
-/// If its directory is unsafe, is not there, or cannot be looked at.
+/// [`read_checked`], for one that is only about to be made. Fails if its directory is unsafe, is
+/// not there, or cannot be looked at.
 pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());

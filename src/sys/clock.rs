@@ -8,8 +8,8 @@ pub fn now_rfc3339() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// Milliseconds of `CLOCK_BOOTTIME`: it does not jump when the wall clock is set, and goes on
-/// through suspend (`clock_gettime(2)`).
+/// Milliseconds of `CLOCK_BOOTTIME`: it does not jump when the wall clock is set, and goes
+/// on through suspend (`clock_gettime(2)`).
 #[must_use]
 pub fn boottime_ms() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -15,7 +15,6 @@ use std::process::{Child, Stdio};
 pub struct Daemon<'a> {
     /// The program; whoever asks has checked whose it is.
     pub program: &'a Path,
-    /// Its arguments.
     pub args: &'a [&'a str],
     /// Its environment, besides a PATH.
     pub variables: &'a [(&'a str, &'a OsStr)],
@@ -58,10 +57,8 @@ const LIMITED: [Resource; 8] = [
 const FILES: libc::rlimit = libc::rlimit { rlim_cur: 1024, rlim_max: 524_288 };
 
 /// Starts it: in a session and a mount namespace of its own, and in its cgroups before its first
-/// instruction. It is a child of this process until that ends.
-///
-/// # Errors
-/// Names the program. Which of the steps failed, only the system's reason tells.
+/// instruction. It is a child of this process until that ends. The error names the program. Which of
+/// the steps failed, only the system's reason tells.
 pub fn spawn(daemon: &Daemon<'_>) -> Result<Child, PathError> {
     let failed = |source| PathError::new("start", daemon.program)(source);
     let prepared = prepare(daemon).map_err(|error| failed(io::Error::other(error)))?;

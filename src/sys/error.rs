@@ -10,9 +10,7 @@ use thiserror::Error;
 pub struct PathError {
     /// A verb: `read`, `replace`, `lock`.
     pub action: &'static str,
-    /// The path.
     pub path: PathBuf,
-    /// The system's reason.
     pub source: io::Error,
 }
 

@@ -12,10 +12,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Starts a program that nobody waits for and that outlives this process and its session: with
-/// nothing of ours but a PATH, no open file, and init (or a subreaper) for its parent.
-///
-/// # Errors
-/// If it could not be started.
+/// nothing of ours but a PATH, no open file, and init (or a subreaper) for its parent. Fails if it
+/// could not be started.
 pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
     let _kept = Sigchld::kept();
     let mut command = alone(program);
@@ -60,10 +58,8 @@ pub(super) unsafe fn close_at_exec() {
 
 /// Replaces this process by `program`, with the environment as it is: same pid, so that the
 /// engine's parent-death signal, console socket and inherited descriptors stay what they are.
-/// Signal dispositions go back to what the program would have had without us.
-///
-/// # Errors
-/// Returns only if the program could not be executed.
+/// Signal dispositions go back to what the program would have had without us. Errors: returns only
+/// if the program could not be executed.
 pub fn become_program(program: &Path, args: &[OsString]) -> io::Result<Infallible> {
     let path = c_string(program.as_os_str().as_bytes().to_vec())?;
     let mut words = vec![path.clone()];
@@ -82,10 +78,8 @@ pub fn become_program(program: &Path, args: &[OsString]) -> io::Result<Infallibl
     Err(error.map_or_else(|| io::Error::other("execve returned"), io::Error::from))
 }
 
-/// Runs `program` as a child that the kernel kills if we are killed, and waits for it.
-///
-/// # Errors
-/// If it could not be started or waited for.
+/// Runs `program` as a child that the kernel kills if we are killed, and waits for it. Fails if it
+/// could not be started or waited for.
 pub fn run_child(program: &Path, args: &[OsString]) -> io::Result<ExitStatus> {
     let _kept = Sigchld::kept();
     let parent = nix::unistd::getpid();
@@ -142,13 +136,11 @@ fn c_string(bytes: Vec<u8>) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "NUL in an argument"))
 }
 
-/// Gives up every capability but these, and closes whatever was inherited beyond the standard
-/// descriptors. All that a hook writes belongs to root, which it still is; `CAP_SYS_PTRACE` lets it
-/// see the container's process where procfs is mounted with `hidepid` (proc(5)), and with
-/// `CAP_DAC_READ_SEARCH` it sees which files other users' processes have open.
-///
-/// # Errors
-/// If the kernel refuses.
+/// Gives up every capability but these, and closes whatever was inherited beyond the
+/// standard descriptors. All that a hook writes belongs to root, which it still is;
+/// `CAP_SYS_PTRACE` lets it see the container's process where procfs is mounted with
+/// `hidepid` (proc(5)), and with `CAP_DAC_READ_SEARCH` it sees which files other users'
+/// processes have open. Fails if the kernel refuses.
 pub fn drop_privileges_but(kept: &[Capability]) -> io::Result<()> {
     use caps::{CapSet, CapsHashSet};
     // SAFETY: closes descriptors from 3 up; nothing in this process has opened any yet.

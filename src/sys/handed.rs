@@ -7,10 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 /// Where a program that this process becomes, or starts, finds the text. It is an open descriptor,
-/// numbered `least` or more, that outlives `execve` and that nothing here closes.
-///
-/// # Errors
-/// If the kernel gives none, for instance since `least` is above the limit of descriptors.
+/// numbered `least` or more, that outlives `execve` and that nothing here closes. Fails if the
+/// kernel gives none, for instance since `least` is above the limit of descriptors.
 pub fn hand_on(bytes: &[u8], least: RawFd) -> io::Result<PathBuf> {
     let mut file = File::from(memory()?);
     file.write_all(bytes)?;

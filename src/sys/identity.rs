@@ -9,10 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The boot's id, from `/proc/sys/kernel/random/boot_id`.
-///
-/// # Errors
-/// If procfs cannot be read.
+/// The boot's id, from `/proc/sys/kernel/random/boot_id`. Fails if procfs cannot be read.
 pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
     // Asked for twice for each lease of a sweep. A process never sees another boot; only a faked
     // procfs can change.
@@ -30,10 +27,8 @@ pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
     Ok(boot_id)
 }
 
-/// The inode of our pid namespace: pids recorded under another one mean nothing here.
-///
-/// # Errors
-/// If procfs cannot be read.
+/// The inode of our pid namespace: pids recorded under another one mean nothing here. Fails if
+/// procfs cannot be read.
 pub fn pid_namespace(paths: &Paths) -> Result<u64, PathError> {
     let path = paths.proc.join("self/ns/pid");
     namespaces::inode(&path).map_err(PathError::new("read", &path))

@@ -25,19 +25,14 @@ const LINKS_MAX: u32 = 40;
 pub struct Root(File);
 
 impl Root {
-    /// Refers to a directory.
-    ///
-    /// # Errors
-    /// If there is none at `path`.
+    /// Refers to a directory. Fails if there is none at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self(open(path, flags, Mode::empty()).map(File::from)?))
     }
 
-    /// Refers to what is at `path` in there, links resolved.
-    ///
-    /// # Errors
-    /// Of the kernel: nothing there, links that go round in a circle, or a kernel without openat2
+    /// Refers to what is at `path` in there, links resolved. Errors are those of the kernel: nothing there,
+    /// links that go round in a circle, or a kernel without openat2
     /// ([`io::ErrorKind::Unsupported`]).
     pub fn look(&self, path: &str) -> io::Result<Handle> {
         let how = OpenHow::new()
@@ -114,26 +109,18 @@ fn backwards(path: &Path) -> Vec<OsString> {
 pub struct Handle(File);
 
 impl Handle {
-    /// What it is.
-    ///
-    /// # Errors
-    /// Of the kernel.
+    /// What it is. Errors are those of the kernel.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
-    /// Where it is for this process, links resolved.
-    ///
-    /// # Errors
-    /// Of the kernel; without procfs.
+    /// Where it is for this process, links resolved. Errors are those of the kernel; without procfs.
     pub fn real_path(&self) -> io::Result<PathBuf> {
         fs::read_link(self.in_proc())
     }
 
-    /// The file itself, to be read. It must be a regular one, or this could wait for ever.
-    ///
-    /// # Errors
-    /// Of the kernel, and if it is no regular file.
+    /// The file itself, to be read. It must be a regular one, or this could wait for ever. Errors:
+    /// of the kernel, and if it is no regular file.
     pub fn open(&self) -> io::Result<File> {
         if !self.metadata()?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
@@ -141,10 +128,7 @@ impl Handle {
         File::open(self.in_proc())
     }
 
-    /// Its first bytes, at most `max`.
-    ///
-    /// # Errors
-    /// As of [`Self::open`].
+    /// Its first bytes, at most `max`. Fails as of [`Self::open`].
     pub fn beginning(&self, max: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(max);
         self.open()?.take(max as u64).read_to_end(&mut bytes)?;

@@ -10,20 +10,15 @@ use std::path::Path;
 /// No file that is read here is as long as this.
 const BYTES_MAX: u64 = 1 << 16;
 
-/// What the file says.
-///
-/// # Errors
-/// If it is not there, a link, or cannot be read.
+/// What the file says. Fails if it is not there, a link, or cannot be read.
 pub fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path, OpenOptions::new().read(true))?.take(BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Writes a line, all of it in one write.
-///
-/// # Errors
-/// If the file is not there, a link, or the kernel does not take the line.
+/// Writes a line, all of it in one write. Fails if the file is not there, a link, or the kernel
+/// does not take the line.
 pub fn write(path: &Path, line: &str) -> io::Result<()> {
     let count = open(path, OpenOptions::new().write(true))?.write(line.as_bytes())?;
     if count == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }

@@ -15,10 +15,7 @@ const READS_MAX: u32 = 1 << 17;
 
 /// The messages of the kernel itself in `path` (`/dev/kmsg`) that contain `word`, oldest first and
 /// at most the newest `max`; none where there is no such file. What user space wrote into the log
-/// is left out.
-///
-/// # Errors
-/// If the log cannot be opened (`EPERM` without `CAP_SYSLOG`), or read.
+/// is left out. Fails if the log cannot be opened (`EPERM` without `CAP_SYSLOG`), or read.
 pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, PathError> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let mut file = match open(path, flags, Mode::empty()) {
@@ -61,9 +58,9 @@ pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, Path
     Ok(found.into())
 }
 
-/// The message of a record `4,1234,5678901,-;message`, if the kernel wrote it: the first number is
-/// the facility times 8 plus the level, and the kernel's facility is 0. (Documentation/ABI/testing/
-/// dev-kmsg)
+/// The message of a record `4,1234,5678901,-;message`, if the kernel wrote it: the
+/// first number is the facility times 8 plus the level, and the kernel's facility
+/// is 0. (Documentation/ABI/testing/ dev-kmsg)
 fn of_kernel(record: &[u8]) -> Option<String> {
     let record = String::from_utf8_lossy(record);
     let (prefix, message) = record.trim_end().split_once(';')?;

@@ -3,7 +3,7 @@
 
 mod holders;
 
-pub use holders::{LockHolder, LockHolders};
+pub use holders::LockHolders;
 
 use super::PathError;
 use super::patience::within;
@@ -25,11 +25,9 @@ pub enum LockError {
     /// Another process held it for the whole time.
     #[error("the lock `{path}` was not free within {waited:?}; it is held by {holders}")]
     Timeout {
-        /// The lock file.
         path: String,
         /// How long we waited.
         waited: Duration,
-        /// Who does.
         holders: LockHolders,
     },
 }
@@ -42,10 +40,8 @@ pub struct Lock {
 }
 
 /// Takes the lock at `path`, waiting no longer than `deadline`. The file is made if missing and
-/// never removed: a lock on a removed file excludes nobody.
-///
-/// # Errors
-/// If the file cannot be opened, or the lock is not had in time.
+/// never removed: a lock on a removed file excludes nobody. Fails if the file cannot be opened, or
+/// the lock is not had in time.
 pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, LockError> {
     let file = OpenOptions::new()
         .read(true)
@@ -67,11 +63,9 @@ pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, L
     }
 }
 
-/// Whether the lock could be had within `deadline`, without keeping others from it: a shared lock
-/// that is dropped at once, on a file that is not made. `false` if there is no such file.
-///
-/// # Errors
-/// As [`acquire`].
+/// Whether the lock could be had within `deadline`, without keeping others from it: a shared
+/// lock that is dropped at once, on a file that is not made. `false` if there is no such file.
+/// Fails as [`acquire`] does.
 pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, LockError> {
     let opened = OpenOptions::new()
         .read(true)

@@ -7,7 +7,6 @@ pub(crate) mod cgroup_of_others;
 pub(crate) mod char_drivers;
 pub mod checked;
 pub mod clock;
-#[cfg(feature = "cli")]
 pub mod detached;
 pub mod error;
 pub mod exec;
@@ -18,7 +17,6 @@ pub mod handed;
 pub mod identity;
 pub mod in_root;
 pub mod kernel_file;
-#[cfg(feature = "cli")]
 pub mod kmsg;
 pub mod lock;
 pub mod mount;

@@ -8,21 +8,17 @@ use std::path::Path;
 /// `RAMFS_MAGIC` (statfs(2)), which nix does not name.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// What `statfs(2)` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mount {
     /// In memory, so that a reboot empties it.
     pub volatile: bool,
-    /// Mounted read-only.
     pub read_only: bool,
     /// Without room for another file, by blocks or by inodes.
     pub full: bool,
 }
 
-/// Looks at the file system that holds `path`.
-///
-/// # Errors
-/// If the path is not there, or may not be looked at.
+/// Looks at the file system that holds `path`. Fails if the path is not there, or may
+/// not be looked at.
 pub fn of(path: &Path) -> Result<Mount, PathError> {
     let found = statfs(path).map_err(io::Error::from).map_err(PathError::new("look at", path))?;
     let kind = found.filesystem_type();
@@ -36,12 +32,9 @@ pub fn of(path: &Path) -> Result<Mount, PathError> {
     })
 }
 
-/// Whether something is mounted on this very directory, as this process sees it: another place of the
-/// same file system, too, where the kernel tells (since 5.8).
-///
-/// # Errors
-/// If it is not there, or may not be looked at.
-#[cfg(feature = "cli")]
+/// Whether something is mounted on this very directory, as this process sees it: another place of
+/// the same file system, too, where the kernel tells (since 5.8). Fails if it is not there, or may
+/// not be looked at.
 pub fn is_mount_point(dir: &Path) -> Result<bool, PathError> {
     use std::os::unix::fs::MetadataExt;
     let failed = PathError::new("look at", dir);
@@ -67,11 +60,8 @@ pub fn is_mount_point(dir: &Path) -> Result<bool, PathError> {
     Ok(device(dir)? != device(parent)?)
 }
 
-/// A directory in this one, however far below, that something else is mounted on.
-///
-/// # Errors
-/// If one may not be looked at.
-#[cfg(feature = "cli")]
+/// A directory in this one, however far below, that something else is mounted on. Fails if one may
+/// not be looked at.
 pub fn mounted_below(dir: &Path) -> Result<Option<std::path::PathBuf>, PathError> {
     for entry in std::fs::read_dir(dir).map_err(PathError::new("look at", dir))? {
         let entry = entry.map_err(PathError::new("look at", dir))?;
@@ -89,11 +79,8 @@ pub fn mounted_below(dir: &Path) -> Result<Option<std::path::PathBuf>, PathError
     Ok(None)
 }
 
-/// Mounts a tmpfs that holds neither devices nor programs, with these options of its own (tmpfs(5)).
-///
-/// # Errors
-/// Names the directory.
-#[cfg(feature = "cli")]
+/// Mounts a tmpfs that holds neither devices nor programs, with these options of its own
+/// (tmpfs(5)). The error names the directory.
 pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
     let failed = PathError::new("mount a tmpfs on", dir);
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
@@ -113,12 +100,8 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
     if result == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error())) }
 }
 
-/// Takes away what is mounted on the directory. What others still have open or mounted elsewhere lives
-/// until they let go of it.
-///
-/// # Errors
-/// Names the directory.
-#[cfg(feature = "cli")]
+/// Takes away what is mounted on the directory. What others still have open or mounted elsewhere
+/// lives until they let go of it. The error names the directory.
 pub fn unmount(dir: &Path) -> Result<(), PathError> {
     let failed = PathError::new("unmount", dir);
     let Ok(target) = c_path(dir) else { return Err(failed(io::ErrorKind::InvalidInput.into())) };
@@ -128,7 +111,6 @@ pub fn unmount(dir: &Path) -> Result<(), PathError> {
     if result == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error())) }
 }
 
-#[cfg(feature = "cli")]
 pub(super) fn c_path(path: &Path) -> Result<std::ffi::CString, std::ffi::NulError> {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::CString::new(path.as_os_str().as_bytes())
@@ -138,7 +120,6 @@ pub(super) fn c_path(path: &Path) -> Result<std::ffi::CString, std::ffi::NulErro
 mod tests {
     use super::*;
 
-    #[cfg(feature = "cli")]
     #[test]
     fn a_mount_point_is_told_from_a_directory() {
         let dir = tempfile::tempdir().unwrap();
@@ -148,7 +129,6 @@ mod tests {
         assert!(unmount(&dir.path().join("none")).is_err());
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn mounts_are_found_however_far_below() {
         let dir = tempfile::tempdir().unwrap();

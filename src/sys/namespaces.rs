@@ -13,8 +13,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The inodes of the namespaces that the kernel makes at boot: `PROC_PID_INIT_INO` and
-/// `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`).
+/// The inodes of the namespaces that the kernel makes at boot:
+/// `PROC_PID_INIT_INO` and `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`).
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
 const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
 
@@ -47,9 +47,9 @@ impl Here {
         self.namespace(owner.pid_namespace, owner.start_time, paths)
     }
 
-    /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The kernel
-    /// gives the number of one that is gone to the next that is made; all that is in that one is
-    /// younger.
+    /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The
+    /// kernel gives the number of one that is gone to the next that is made; all that is in
+    /// that one is younger.
     #[must_use]
     pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
         if self.pid_namespace == Some(inode) {

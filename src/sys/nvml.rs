@@ -15,9 +15,7 @@ use nvml_wrapper_sys::bindings::{
 pub struct MemoryV1 {
     /// All that the device has.
     pub total: u64,
-    /// What nobody uses.
     pub free: u64,
-    /// What somebody uses.
     pub used: u64,
 }
 
@@ -30,10 +28,8 @@ pub struct RemappedRows {
     pub has_failed: bool,
 }
 
-/// The memory of a device by `nvmlDeviceGetMemoryInfo`.
-///
-/// # Errors
-/// What the library says, or that it has no such function.
+/// The memory of a device by `nvmlDeviceGetMemoryInfo`. Fails: what the library says, or that it
+/// has no such function.
 pub fn memory_v1(device: &Device<'_>) -> Result<MemoryV1, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetMemoryInfo.as_ref())?;
     let mut memory = nvmlMemory_t { total: 0, free: 0, used: 0 };
@@ -43,18 +39,14 @@ pub fn memory_v1(device: &Device<'_>) -> Result<MemoryV1, NvmlError> {
     Ok(MemoryV1 { total: memory.total, free: memory.free, used: memory.used })
 }
 
-/// The id of the GPU instance that a MIG device is in.
-///
-/// # Errors
-/// What the library says, or that it has no such function.
+/// The id of the GPU instance that a MIG device is in. Fails: what the library says, or that it
+/// has no such function.
 pub fn gpu_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
     number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetGpuInstanceId.as_ref())?)
 }
 
-/// The id of the compute instance that a MIG device is.
-///
-/// # Errors
-/// What the library says, or that it has no such function.
+/// The id of the compute instance that a MIG device is. Fails: what the library says, or that it
+/// has no such function.
 pub fn compute_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
     number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetComputeInstanceId.as_ref())?)
 }
@@ -70,10 +62,7 @@ fn number(device: &Device<'_>, call: Number) -> Result<u32, NvmlError> {
 }
 
 /// The state of the remapping of memory rows, which GPUs since Ampere have in place of retired
-/// pages.
-///
-/// # Errors
-/// What the library says, or that it has no such function.
+/// pages. Fails: what the library says, or that it has no such function.
 pub fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetRemappedRows.as_ref())?;
     let (mut correctable, mut uncorrectable, mut pending, mut failed) = (0, 0, 0, 0);
@@ -91,10 +80,8 @@ pub fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
 }
 
 /// Whether an NVLink ends at a switch. (`NvLink::remote_device_type` of nvml-wrapper 0.13 has the
-/// library write its answer to where nobody reads it, and always says "unknown".)
-///
-/// # Errors
-/// What the library says, or that it has no such function.
+/// library write its answer to where nobody reads it, and always says "unknown".) Fails: what the
+/// library says, or that it has no such function.
 pub fn is_to_switch(device: &Device<'_>, link: u32) -> Result<bool, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetNvLinkRemoteDeviceType.as_ref())?;
     let mut kind = UNKNOWN;

@@ -6,10 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Has a thread do it, and waits no longer than this for its answer. One that is given up on ends
-/// with the process; its answer is dropped.
-///
-/// # Errors
-/// If there is no thread to be had.
+/// with the process; its answer is dropped. Fails if there is no thread to be had.
 pub fn within<T: Send + 'static>(
     patience: Duration,
     act: impl FnOnce() -> T + Send + 'static,

@@ -21,10 +21,8 @@ pub enum Life {
     Gone,
 }
 
-/// Describes a running process so that it can be recognised later.
-///
-/// # Errors
-/// If the process is gone or procfs cannot be read.
+/// Describes a running process so that it can be recognised later. Fails if the process is gone or
+/// procfs cannot be read.
 pub fn describe(pid: i32, paths: &Paths) -> Result<Owner, PathError> {
     let path = paths.proc.join(pid.to_string()).join("stat");
     let mut buffer = [0; STAT_BYTES];
@@ -171,11 +169,7 @@ pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
 }
 
 /// Sends a signal to the recorded process, and to no other that has its pid since; one that is gone
-/// needs none.
-///
-/// # Errors
-/// If the kernel refuses.
-#[cfg(feature = "cli")]
+/// needs none. Fails if the kernel refuses.
 pub fn signal(owner: &Owner, signal: nix::sys::signal::Signal, paths: &Paths) -> io::Result<()> {
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ESRCH);
     let pidfd = match pidfd_open(owner.pid) {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 /// Where packages put them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
 
-/// All of them.
 const OURS: &[&str] = &["gpulease", "gpulease-runtime", "gpulease-hook", "gpulease-rocm"];
 
 /// Whether a program of this name is one of them.

@@ -3,10 +3,8 @@
 use crate::model::id::Nonce;
 use std::io;
 
-/// A fresh nonce from `getrandom(2)`.
-///
-/// # Errors
-/// If the kernel gives no randomness; nothing is made up in its place.
+/// A fresh nonce from `getrandom(2)`. Fails if the kernel gives no randomness; nothing is made
+/// up in its place.
 pub fn nonce() -> io::Result<Nonce> {
     let mut bytes = [0u8; 16];
     // SAFETY: the pointer and the length describe `bytes`, which lives through the call.

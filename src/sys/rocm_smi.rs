@@ -9,7 +9,6 @@ use rocm_smi_lib::{
     rsmi_shut_down,
 };
 
-/// The library, initialised.
 pub struct Library(RocmSmi);
 
 /// What it says of one device. What it cannot say is `None`.
@@ -21,17 +20,14 @@ pub struct Measured {
     pub unique_id: Option<u64>,
     /// Degrees Celsius: at the edge, the hottest, and of the memory.
     pub temperatures: [Option<f64>; 3],
-    /// Watts.
     pub power_w: Option<f64>,
     /// The part of the time in which it computed.
     pub busy_percent: Option<u32>,
 }
 
 impl Library {
-    /// Has the library look for devices.
-    ///
-    /// # Errors
-    /// What the library says: there is no driver, or it found something that it cannot read.
+    /// Has the library look for devices. Fails: what the library says: there is no driver, or it
+    /// found something that it cannot read.
     pub fn open() -> Result<Self, String> {
         let words = |error: RocmErr| error.to_string();
         // SAFETY: takes flags alone, and 0 are none. It may be called more than once: the library

@@ -6,10 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
-/// All of stdin, but no more than `max` bytes.
-///
-/// # Errors
-/// If it cannot be read, or is longer.
+/// All of stdin, but no more than `max` bytes. Fails if it cannot be read, or is longer.
 pub fn read_input(max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(32 << 10);
     io::stdin().lock().take(max + 1).read_to_end(&mut bytes)?;
@@ -20,17 +17,14 @@ pub fn read_input(max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes to stdout, unbuffered: all of it, or an error.
-///
-/// # Errors
-/// If not all of it was taken. SIGPIPE is ignored in every program of Rust, so a reader that is
-/// gone is an error, too.
+/// Writes to stdout, unbuffered: all of it, or an error. Fails if not all of it was taken. SIGPIPE
+/// is ignored in every program of Rust, so a reader that is gone is an error, too.
 pub fn write_output(bytes: &[u8]) -> io::Result<()> {
     File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(bytes)
 }
 
-/// Whether stdout is the null device, which is also what `std` puts in the place of one that was
-/// closed.
+/// Whether stdout is the null device, which is also what `std` puts in the place of
+/// one that was closed.
 #[must_use]
 pub fn output_is_lost() -> bool {
     fstat(io::stdout().as_fd()).is_ok_and(|stat| {

@@ -6,22 +6,19 @@ use std::path::Path;
 
 /// `LOG_DAEMON | LOG_ERR` (syslog(3)).
 const ERROR: u8 = 3 << 3 | 3;
-/// `LOG_DAEMON | LOG_WARNING`.
-#[cfg(feature = "cli")]
 const WARNING: u8 = 3 << 3 | 4;
 
 /// More than any line of ours, and less than what journald and rsyslog take.
 const MAX_BYTES: usize = 4096;
 
-/// Says it to whoever listens at `socket` (`/dev/log`): journald or another syslog, which adds the
-/// time. Best effort: where nobody listens, or the listener is behind, it is lost, and nobody
-/// waits.
+/// Says it to whoever listens at `socket` (`/dev/log`): journald or another syslog, which
+/// adds the time. Best effort: where nobody listens, or the listener is behind, it is
+/// lost, and nobody waits.
 pub fn error(socket: &Path, tag: &str, line: &str) {
     send(socket, ERROR, tag, line);
 }
 
 /// The same of what is no error and worth to be found again.
-#[cfg(feature = "cli")]
 pub fn warning(socket: &Path, tag: &str, line: &str) {
     send(socket, WARNING, tag, line);
 }

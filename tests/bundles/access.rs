@@ -63,8 +63,8 @@ pub fn only_granted_nodes_can_be_opened(place: Place) {
 }
 
 pub fn simulated_nodes_are_there_and_lead_nowhere(place: Place) {
-    let profile = gpulease::inventory::profiles::find("h100x8").unwrap();
-    let node = gpulease::inventory::static_file::parse(profile.toml).unwrap();
+    let profile = gpulease::door::inventory::profiles::find("h100x8").unwrap();
+    let node = gpulease::door::inventory::static_file::parse(profile.toml).unwrap();
     let numbers = |index: usize| node.devices[index].nodes[0].simulated.unwrap();
     let (two, three) = (numbers(2), numbers(3));
     let lab = Lab::new(place, profile.toml);

@@ -3,7 +3,7 @@
 //! and the leases at each moment, are judged afterwards.
 
 use super::support::{CLI, Host, SHIM};
-use gpulease::model::lease::{Lease, LeaseState};
+use gpulease::door::model::lease::{Lease, LeaseState};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Whose life a lease hangs on, and every way of ending it.
 
 use super::lab::{FUSE, Lab, Place, REAL, uuids};
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::lease::LeaseState;
 use serde_json::json;
 
 const HOLDS: &[(&str, &str)] = &[("gpulease/devices", "0")];

@@ -1,16 +1,16 @@
 //! MIG instances, on a simulated node: the nodes and rules are real, the driver is not there.
 
 use super::lab::{Lab, Place, Steps, has_line, numbers_of, open_is, uuids, values};
-use gpulease::model::device::{Device, DeviceNode, Node};
-use gpulease::model::isolation::{Enforcement, Isolation};
-use gpulease::model::lease::Lease;
+use gpulease::door::model::device::{Device, DeviceNode, Node};
+use gpulease::door::model::isolation::{Enforcement, Isolation};
+use gpulease::door::model::lease::Lease;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Two whole GPUs, 0 and 1; 2 and 3 are in MIG mode.
 fn a100x4() -> (&'static str, Node) {
-    let toml = gpulease::inventory::profiles::find("a100x4").unwrap().toml;
-    (toml, gpulease::inventory::static_file::parse(toml).unwrap())
+    let toml = gpulease::door::inventory::profiles::find("a100x4").unwrap().toml;
+    (toml, gpulease::door::inventory::static_file::parse(toml).unwrap())
 }
 
 fn at<'n>(node: &'n Node, place: &str) -> &'n Device {

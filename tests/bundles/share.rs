@@ -5,7 +5,7 @@ use super::amd::{ENTER, LEAVE};
 use super::lab::{Lab, Place, Steps, has_line, values};
 use super::support::amd_machines::mi300x_spx;
 use super::support::images::fetched;
-use gpulease::model::isolation::{Enforcement, Isolation};
+use gpulease::door::model::isolation::{Enforcement, Isolation};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

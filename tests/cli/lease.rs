@@ -2,8 +2,8 @@
 
 use super::support::{CLI, Host, needs_root, ok, stderr};
 use super::{fails, json, stdout};
-use gpulease::model::isolation::Isolation;
-use gpulease::model::quantity::Bytes;
+use gpulease::door::model::isolation::Isolation;
+use gpulease::door::model::quantity::Bytes;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ fn memory_that_the_kernel_limits_changes_at_once() {
     lease.cgroup = Some("/sys/fs/cgroup/web".to_owned());
     let ledger_put = |lease| {
         let store = host.store();
-        let paths = gpulease::paths::Paths::default();
+        let paths = gpulease::door::paths::Paths::default();
         store.lock(Duration::from_secs(5), &paths).unwrap().put(lease).unwrap();
     };
     ledger_put(&lease);

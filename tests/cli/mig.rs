@@ -2,7 +2,7 @@
 
 use super::support::{CLI, Host, needs_root, ok};
 use super::{fails, row, says, stdout, tells};
-use gpulease::inventory::profiles::find;
+use gpulease::door::inventory::profiles::find;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;

@@ -12,7 +12,7 @@ pub use crate::support::engine::{ALL, ONE};
 
 use crate::support::engine::{Engine, RUNTIME, assert_sees, env_of, name_of, said, stdout};
 use crate::support::ok;
-use gpulease::model::lease::Lease;
+use gpulease::door::model::lease::Lease;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -33,7 +33,7 @@ impl Deref for Lab {
 impl Lab {
     /// With a built-in profile of devices; `None` without root.
     pub fn new(profile: &str) -> Option<Self> {
-        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let profile = gpulease::door::inventory::profiles::find(profile).expect("a known profile");
         let engine = Engine::new("containerd", "/usr/bin/runc", profile.toml, "")?;
         Some(Self { engine })
     }

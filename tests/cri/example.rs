@@ -11,7 +11,7 @@
 
 use crate::lab::Lab;
 use crate::messages::{ContainerConfig, ImageSpec, namespace};
-use gpulease::model::lease::Sharing;
+use gpulease::door::model::lease::Sharing;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use serde::Deserialize;

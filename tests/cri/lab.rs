@@ -12,7 +12,7 @@ use crate::client::{Client, Status};
 use crate::messages::*;
 use crate::support::engine::{Engine, assert_sees, env_of, name_of, wait_for};
 use crate::support::suite;
-use gpulease::model::lease::Lease;
+use gpulease::door::model::lease::Lease;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -72,7 +72,7 @@ pub struct Pod {
 impl Lab {
     /// With a built-in profile of devices; `None` without root.
     pub fn new(profile: &str) -> Option<Self> {
-        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let profile = gpulease::door::inventory::profiles::find(profile).expect("a known profile");
         Self::with_devices(profile.toml)
     }
 

@@ -177,7 +177,7 @@ fn a_pod_with_one_process_namespace() {
 #[test]
 fn as_the_default_handler_too() {
     // containerd 2 reads a file of version 2 as well.
-    let mixed4 = gpulease::inventory::profiles::find("mixed4").unwrap();
+    let mixed4 = gpulease::door::inventory::profiles::find("mixed4").unwrap();
     let Some(mut lab) = Lab::with(mixed4.toml, V2) else { return };
     let install = ["install", "containerd", "--default-runtime"];
     ok(lab.command("/opt/gpulease/bin/gpulease").args(install).output().unwrap());

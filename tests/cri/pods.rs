@@ -5,7 +5,7 @@
 use crate::lab::{HANDLER, Lab};
 use crate::messages::*;
 use crate::support::engine::REAL;
-use gpulease::model::lease::Sharing;
+use gpulease::door::model::lease::Sharing;
 use std::fs;
 use std::path::Path;
 

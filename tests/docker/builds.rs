@@ -32,7 +32,7 @@ fn made(lab: &Lab) -> usize {
 /// A node whose every engine has gpulease as its default runtime, by `gpulease install`; Docker's
 /// tells what it is called with.
 fn wired() -> Option<Lab> {
-    let profile = gpulease::inventory::profiles::find("h100x8").unwrap();
+    let profile = gpulease::door::inventory::profiles::find("h100x8").unwrap();
     let mut lab = Lab::with(profile.toml, false)?;
     for engine in ["docker", "podman", "containerd", "crio"] {
         let install = ["install", engine, "--default-runtime"];

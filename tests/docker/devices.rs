@@ -5,7 +5,7 @@
 use crate::lab::{Lab, ONE, stdout};
 use crate::support::engine::REAL;
 use crate::support::{ok, stderr};
-use gpulease::model::lease::Sharing;
+use gpulease::door::model::lease::Sharing;
 
 const FUSE: [&str; 2] = ["--annotation", "gpulease/model=FUSE"];
 

@@ -12,7 +12,7 @@ pub use crate::support::engine::{ALL, ONE, env_of, is_dead, name_of, status_of, 
 
 use crate::support::engine::{self, Engine, said};
 use crate::support::stderr;
-use gpulease::model::lease::Lease;
+use gpulease::door::model::lease::Lease;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -42,7 +42,7 @@ impl Deref for Lab {
 impl Lab {
     /// With a built-in profile of devices and gpulease as default runtime; `None` without root.
     pub fn new(profile: &str) -> Option<Self> {
-        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let profile = gpulease::door::inventory::profiles::find(profile).expect("a known profile");
         Self::with(profile.toml, true)
     }
 

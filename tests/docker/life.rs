@@ -76,7 +76,7 @@ fn whatever_else_the_container_is_given() {
 
 #[test]
 fn as_a_named_runtime_too() {
-    let profile = gpulease::inventory::profiles::find("h100x8").unwrap();
+    let profile = gpulease::door::inventory::profiles::find("h100x8").unwrap();
     let Some(lab) = Lab::with(profile.toml, false) else { return };
     lab.start("named", &[&["--runtime", "gpulease"], &ONE[..]].concat());
     assert_granted(&lab, "named");

@@ -1,14 +1,16 @@
 //! A node as a directory: healthy, with every engine installed and wired.
 
-use gpulease::config::Config;
-use gpulease::inventory;
-use gpulease::model::device::{PciAddress, Vendor};
-use gpulease::model::id::{ContainerId, DeviceId, Nonce};
-use gpulease::model::isolation::{Enforcement, Isolation, IsolationRecord};
-use gpulease::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION, Sharing};
-use gpulease::model::quantity::{Bytes, MilliGpu};
-use gpulease::paths::Paths;
-use gpulease::store::Store;
+use gpulease::door::config::Config;
+use gpulease::door::inventory;
+use gpulease::door::model::device::{PciAddress, Vendor};
+use gpulease::door::model::id::{ContainerId, DeviceId, Nonce};
+use gpulease::door::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use gpulease::door::model::lease::{
+    Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION, Sharing,
+};
+use gpulease::door::model::quantity::{Bytes, MilliGpu};
+use gpulease::door::paths::Paths;
+use gpulease::door::store::Store;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 use std::collections::BTreeMap;

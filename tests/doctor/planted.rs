@@ -1,7 +1,8 @@
 //! Planted faults: exactly the expected finding comes, and its fix names what to touch.
 
 use super::node::{CONTAINERD, Node, codes};
-use gpulease::inventory::{INVENTORY_VERSION, profiles, static_file};
+use gpulease::door::inventory::cache::INVENTORY_VERSION;
+use gpulease::door::inventory::{profiles, static_file};
 use std::fs;
 use std::fs::File;
 

@@ -14,8 +14,8 @@ fn with_command(spec: &mut Value, words: &[&str]) {
 }
 
 fn uuid(index: usize) -> String {
-    let profile = gpulease::inventory::profiles::find("h100x8").unwrap();
-    let node = gpulease::inventory::static_file::parse(profile.toml).unwrap();
+    let profile = gpulease::door::inventory::profiles::find("h100x8").unwrap();
+    let node = gpulease::door::inventory::static_file::parse(profile.toml).unwrap();
     node.devices[index].uuid.to_string()
 }
 

@@ -18,7 +18,7 @@ use crate::podman::ALL;
 use crate::strace::{Call, Case, Ended, Fault, calls, run, run_within, sample};
 use crate::support::{Host, kill, needs_root};
 use crate::verbs::{NOT_MADE, Scene, Verb};
-use gpulease::sys::proc;
+use gpulease::door::sys::proc;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

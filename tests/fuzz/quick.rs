@@ -13,12 +13,12 @@ use crate::argv::{Grammar, line, spec_of};
 use crate::model::{DIALECTS, Meaning};
 use crate::mutate::{Dice, spec};
 use crate::support::{Host, needs_root, ok};
-use gpulease::injection::{
+use gpulease::door::injection::{
     Document, HookEntry, HookStage, HostNode, Injection, READ_WRITE, ResolvedNode, apply, facts,
     revert, strip_granted, strip_our_hooks,
 };
-use gpulease::request::{Input, Policy, parse};
-use gpulease::runtime::args;
+use gpulease::door::request::{Input, Policy, parse};
+use gpulease::door::runtime::args;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -2,8 +2,8 @@
 
 use crate::node::{Node, cgroup_roots};
 use crate::support::{eventually, needs_root, ok, stderr};
-use gpulease::model::lease::MpsSeat;
-use gpulease::model::quantity::Bytes;
+use gpulease::door::model::lease::MpsSeat;
+use gpulease::door::model::quantity::Bytes;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -343,7 +343,7 @@ fn a_lease_whose_holder_is_dead_keeps_no_daemon() {
     // A grace keeps the devices, and no daemon.
     let mut lease = node.lease("b", 250, 1024);
     node.attached(&lease);
-    lease.state = gpulease::model::lease::LeaseState::Grace;
+    lease.state = gpulease::door::model::lease::LeaseState::Grace;
     lease.grace_until_ms = Some(u64::MAX);
     node.put(&lease);
     node.reap();

@@ -2,7 +2,7 @@
 
 use crate::node::{Node, kill};
 use crate::support::{eventually, needs_root, ok, stderr};
-use gpulease::model::lease::{Lease, Owner};
+use gpulease::door::model::lease::{Lease, Owner};
 use serde_json::Value;
 use std::process::Command;
 

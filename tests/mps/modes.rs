@@ -3,7 +3,7 @@
 
 use crate::node::{Node, control, kill};
 use crate::support::{needs_root, ok, stderr};
-use gpulease::model::lease::Lease;
+use gpulease::door::model::lease::Lease;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -3,14 +3,16 @@
 
 use crate::support::images::fetched;
 use crate::support::{CLI, eventually, ok, stderr};
-use gpulease::model::device::{PciAddress, Vendor};
-use gpulease::model::id::{ContainerId, DeviceId, Nonce};
-use gpulease::model::isolation::{Enforcement, Isolation, IsolationRecord};
-use gpulease::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, RECORD_VERSION, Sharing};
-use gpulease::model::quantity::{Bytes, MilliGpu};
-use gpulease::paths::Paths;
-use gpulease::store::Store;
-use gpulease::sys::proc::describe;
+use gpulease::door::model::device::{PciAddress, Vendor};
+use gpulease::door::model::id::{ContainerId, DeviceId, Nonce};
+use gpulease::door::model::isolation::{Enforcement, Isolation, IsolationRecord};
+use gpulease::door::model::lease::{
+    Lease, LeaseState, LeasedDevice, MpsSeat, RECORD_VERSION, Sharing,
+};
+use gpulease::door::model::quantity::{Bytes, MilliGpu};
+use gpulease::door::paths::Paths;
+use gpulease::door::store::Store;
+use gpulease::door::sys::proc::describe;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -285,7 +285,7 @@ fn a_lease_directory_with_a_long_path_is_refused_in_words() {
     let text = fs::read_to_string(node.path("c.toml")).unwrap();
     let text = text.replace(node.run().to_str().unwrap(), long.to_str().unwrap());
     fs::write(node.path("c.toml"), text).unwrap();
-    let store = gpulease::store::Store::at(&long);
+    let store = gpulease::door::store::Store::at(&long);
     store.prepare(&node.paths()).unwrap();
     let lease = node.lease("a", 250, 1024);
     let paths = node.paths();

@@ -2,11 +2,11 @@
 
 use crate::host::{Host, links, node_paths};
 use crate::nodes::{self, MIB};
-use gpulease::model::device::{Details, Device, DeviceNode, LinkKind, PciAddress, Vendor};
-use gpulease::model::driver::Driver;
-use gpulease::model::id::DeviceId;
-use gpulease::model::mig::{Mig, MigInstance, MigProfile};
-use gpulease::model::quantity::Bytes;
+use gpulease::door::model::device::{Details, Device, DeviceNode, LinkKind, PciAddress, Vendor};
+use gpulease::door::model::driver::Driver;
+use gpulease::door::model::id::DeviceId;
+use gpulease::door::model::mig::{Mig, MigInstance, MigProfile};
+use gpulease::door::model::quantity::Bytes;
 use serde_json::json;
 
 fn id(text: &str) -> DeviceId {

@@ -2,9 +2,9 @@
 
 use crate::host::{Host, node_paths};
 use crate::nodes::{self, MIB};
-use gpulease::inventory::Inventory;
-use gpulease::model::device::Device;
-use gpulease::model::quantity::Bytes;
+use gpulease::door::inventory::Inventory;
+use gpulease::door::model::device::Device;
+use gpulease::door::model::quantity::Bytes;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -168,7 +168,7 @@ fn what_a_gpu_does_not_have_is_no_fault() {
         "nvmlDeviceGetMigMode": NOT_SUPPORTED, "nvmlDeviceGetNvLinkState": NOT_SUPPORTED,
     }));
     let cuda = Some("12.4".to_owned());
-    let known = gpulease::model::device::Details { cuda, ..Default::default() };
+    let known = gpulease::door::model::device::Details { cuda, ..Default::default() };
     assert_eq!(gpu.details, known, "what is the driver's");
     assert_eq!((gpu.memory_total_bytes, gpu.memory_reserved_bytes), (None, None));
     assert_eq!(gpu.healthy, Some(true));

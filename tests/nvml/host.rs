@@ -1,10 +1,10 @@
 //! A host whose NVIDIA driver is a fake.
 
 use crate::support::{CLI, ok};
-use gpulease::config::{Config, Source};
-use gpulease::inventory::{Inventory, freshness, scan, scan_files};
-use gpulease::model::device::{Device, LinkKind};
-use gpulease::paths::Paths;
+use gpulease::door::config::{Config, Source};
+use gpulease::door::inventory::{Inventory, freshness, scan, scan_files};
+use gpulease::door::model::device::{Device, LinkKind};
+use gpulease::door::paths::Paths;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -2,10 +2,10 @@
 
 use crate::host::Host;
 use crate::nodes::{self, MIB};
-use gpulease::inventory::activity::{GpuProcess, ProcessKind, Usage};
-use gpulease::inventory::nvidia;
-use gpulease::model::id::DeviceId;
-use gpulease::model::quantity::Bytes;
+use gpulease::door::inventory::activity::{GpuProcess, ProcessKind, Usage};
+use gpulease::door::inventory::nvidia;
+use gpulease::door::model::id::DeviceId;
+use gpulease::door::model::quantity::Bytes;
 use serde_json::json;
 
 fn id(text: &str) -> DeviceId {

@@ -14,7 +14,7 @@ use crate::support::engine::{
     Engine, RUNTIME, assert_sees, env_of, is_dead, said, stdout, wait_for,
 };
 use crate::support::{ok, stderr};
-use gpulease::model::lease::Lease;
+use gpulease::door::model::lease::Lease;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ impl Lab {
 
     /// Over another low-level runtime.
     pub fn over(runtime: &'static str, profile: &str) -> Option<Self> {
-        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let profile = gpulease::door::inventory::profiles::find(profile).expect("a known profile");
         Self::with(runtime, profile.toml)
     }
 
@@ -75,7 +75,7 @@ impl Lab {
     /// Without the shim, unless it is named: with `install podman --precreate`, run inside, and this
     /// low-level runtime of Podman's own. gpulease is told of crun, whatever it is.
     pub fn by_precreate(runtime: &str, profile: &str) -> Option<Self> {
-        let profile = gpulease::inventory::profiles::find(profile).expect("a known profile");
+        let profile = gpulease::door::inventory::profiles::find(profile).expect("a known profile");
         Self::by_precreate_with(runtime, profile.toml)
     }
 

@@ -5,7 +5,7 @@
 use crate::lab::{ALL, Lab, ONE};
 use crate::support::engine::{stdout, wait_for};
 use crate::support::{ok, stderr};
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::lease::LeaseState;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};

@@ -5,7 +5,7 @@
 use crate::podman::{ALL, Container, ONE, Podman, assert_one_grant};
 use crate::support::engine::is_dead;
 use crate::support::{HOOK, Host, STUB, eventually, needs_root, ok, stderr};
-use gpulease::model::lease::LeaseState;
+use gpulease::door::model::lease::LeaseState;
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -4,7 +4,7 @@
 
 use crate::podman::{ALL, Container, ONE, Podman, ROOT, assert_one_grant};
 use crate::support::{HOOK, Host, STUB, kill, needs_root, ok, stderr};
-use gpulease::model::lease::{Lease, LeaseState};
+use gpulease::door::model::lease::{Lease, LeaseState};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

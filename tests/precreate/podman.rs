@@ -9,7 +9,7 @@
 )]
 
 use crate::support::{HOOK, Host, STUB, eventually, kill};
-use gpulease::model::lease::{Lease, LeaseState};
+use gpulease::door::model::lease::{Lease, LeaseState};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;

@@ -2,8 +2,8 @@
 //! from outside, and what is the same whatever the engine.
 
 use super::{CLI, HOOK, SHIM, is_root};
-use gpulease::model::lease::{Lease, LeaseState};
-use gpulease::store::{Entry, Store};
+use gpulease::door::model::lease::{Lease, LeaseState};
+use gpulease::door::store::{Entry, Store};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};

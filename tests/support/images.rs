@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::lab_root;
-use gpulease::model::machine::{HOST, Machine};
+use gpulease::door::model::machine::{HOST, Machine};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -20,8 +20,8 @@ pub mod images;
 
 pub use engine::kill;
 
-use gpulease::model::lease::{Lease, LeaseState};
-use gpulease::store::{Entry, Store};
+use gpulease::door::model::lease::{Lease, LeaseState};
+use gpulease::door::store::{Entry, Store};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -75,7 +75,8 @@ pub struct Host {
 impl Host {
     /// With a built-in profile of devices and the stub as low-level runtime.
     pub fn new(profile: &str) -> Self {
-        let found = gpulease::inventory::profiles::PROFILES.iter().find(|p| p.name == profile);
+        let found =
+            gpulease::door::inventory::profiles::PROFILES.iter().find(|p| p.name == profile);
         Self::with_devices(found.expect("a profile of that name").toml, Path::new(STUB))
     }
 

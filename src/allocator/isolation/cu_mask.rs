@@ -79,8 +79,8 @@ impl Shape {
     }
 }
 
-/// Whether the units are in work-group processors: `gfx1030` is generation 10, then two digits of
-/// minor and stepping.
+/// Whether the units are in work-group processors: `gfx1030` is generation 10, then two digits
+/// of minor and stepping.
 fn has_pairs(arch: Option<&str>) -> bool {
     let digits = arch.and_then(|arch| arch.strip_prefix("gfx")).unwrap_or_default();
     let generation = digits.len().checked_sub(2).and_then(|end| digits.get(..end));

@@ -23,7 +23,6 @@ pub(in super::super) struct Plan {
     pub(in super::super) effective: Isolation,
     /// Who enforces the share of compute, and
     pub(in super::super) compute: Enforcement,
-    /// that of memory.
     pub(in super::super) memory: Enforcement,
     /// MPS itself holds its clients to this share.
     pub(in super::super) pinned: bool,
@@ -115,8 +114,8 @@ impl<'a> Planner<'a> {
         Plan { effective, compute: label(compute), memory: label(memory), pinned }
     }
 
-    /// Who enforces a limit, given who would of a device that exists and a container that is
-    /// confined.
+    /// Who enforces a limit, given who would of a device that exists and a
+    /// container that is confined.
     fn label(&self, device: &Device, by: Enforcement) -> Enforcement {
         match by {
             _ if !self.asker.confined => Enforcement::None,
@@ -192,8 +191,8 @@ impl<'a> Planner<'a> {
         demand.sharing == Sharing::Shared && asked != Isolation::Auto && asked != plan.effective
     }
 
-    /// Whether MPS can be had. Who asks for it by name is believed that the device has it where
-    /// nobody knows.
+    /// Whether MPS can be had. Who asks for it by name is believed that the device has
+    /// it where nobody knows.
     pub(super) fn can_mps(&self, device: &Device) -> bool {
         let able = match capability(device) {
             Some(has) => has >= VOLTA,
@@ -273,7 +272,6 @@ fn clients(device: &Device) -> u32 {
     }
 }
 
-/// `12.4`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))

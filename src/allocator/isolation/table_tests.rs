@@ -82,7 +82,6 @@ fn answer(device: &Device, facilities: Facilities, request: &Request) -> Result<
     allocate(&Snapshot { facilities, ..snapshot(&node) }, request)
 }
 
-/// `mps advisory/kernel`.
 fn label(grant: &Grant) -> String {
     let isolation = &grant.isolation;
     let pinned = if grant.pinned { " pinned" } else { "" };

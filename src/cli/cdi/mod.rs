@@ -1,5 +1,5 @@
-//! `gpulease cdi`: specs for engines that take `--device nvidia.com/gpu=0`, and those that are
-//! there.
+//! `gpulease cdi`: specs for engines that take `--device nvidia.com/gpu=0`, and
+//! those that are there.
 
 mod args;
 

@@ -1,6 +1,6 @@
 //! CDI specs that were written for another boot or another driver: NVIDIA's majors are handed out
-//! when its modules load, and a spec that has kept one gives containers a node that opens something
-//! else, or nothing.
+//! when its modules load, and a spec that has kept one gives containers a node that opens
+//! something else, or nothing.
 
 use super::finding::{Findings, quoted};
 use super::subject::Subject;

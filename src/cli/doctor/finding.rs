@@ -35,7 +35,6 @@ impl Level {
 /// One check and its outcome.
 #[derive(Debug)]
 pub(super) struct Finding {
-    /// Stable: never renamed.
     pub(super) code: &'static str,
     pub(super) level: Level,
     /// One line, in lower case, without a full stop.

@@ -66,7 +66,6 @@ pub(super) fn check(
 
 /// Who reads a directory.
 struct Place {
-    /// Not only Podman.
     is_shared: bool,
     /// Not even Podman, which is there.
     is_unread: bool,

@@ -27,7 +27,6 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const RUNC_FIXED: (u32, u32, u32) = (1, 1, 7);
 /// The first systemd that does.
 const SYSTEMD_FIXED: u32 = 240;
-/// `CAP_SYS_RESOURCE` (capabilities(7)).
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The runtime and its version.

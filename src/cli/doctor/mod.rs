@@ -29,7 +29,6 @@ use finding::Findings;
 use std::path::{Path, PathBuf};
 use subject::{Known, Subject};
 
-/// `doctor`.
 pub(super) fn doctor(
     config: Option<&Path>,
     root: Option<&Path>,

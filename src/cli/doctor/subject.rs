@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 /// How much of the configuration is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// All of it.
     All,
     /// The low-level runtime and the lease directory, as a container without a request takes them.
     Essentials,

@@ -6,7 +6,6 @@ use super::subject::Subject;
 use serde_json::Value;
 use std::path::Path;
 
-/// ROCm/container-toolkit, internal/gpu-tracker.
 const FILE: &str = "/var/log/gpu-tracker.json";
 
 pub(super) fn check(subject: &Subject, found: &mut Findings) {

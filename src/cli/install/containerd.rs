@@ -1,9 +1,9 @@
 //! containerd: a runtime of the CRI plugin, in config.toml.
 //!
 //! Where the plugin's table is depends on the version of the file. containerd 1.x reads version 1
-//! and 2, containerd 2.x all, though of version 1 nothing of this plugin; a file without a version
-//! is of version 1, a file that is not there is as good as one with nothing in it. Imported files
-//! are left alone.
+//! and 2, containerd 2.x all, though of version 1 nothing of this plugin; a file without a
+//! version is of version 1, a file that is not there is as good as one with nothing in it.
+//! Imported files are left alone.
 
 use super::tables::{self, Entry, Setting, Wanted};
 use super::{ANNOTATIONS, Edit, Fault, NAME, Wiring};
@@ -106,7 +106,6 @@ fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
     notes
 }
 
-/// Removes the runtime.
 pub(super) fn unwire(body: &str, before: Option<&str>, added: &[String]) -> Result<Edit, Fault> {
     let plugin = plugin(&tables::parse(body)?)?;
     let containerd = ["plugins", plugin, "containerd"];

@@ -66,7 +66,6 @@ impl Target {
         Ok(())
     }
 
-    /// Removes the file.
     pub(super) fn remove(&self) -> Result<(), Failure> {
         self.check_unchanged()?;
         Ok(atomic::remove(&self.real)?)

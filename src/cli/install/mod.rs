@@ -1,5 +1,5 @@
-//! `gpulease install` and `uninstall`: an engine's configuration with gpulease in it, and as it
-//! was before.
+//! `gpulease install` and `uninstall`: an engine's configuration with gpulease in it, and
+//! as it was before.
 //!
 //! Each engine has a module of two pure functions, `wire` and `unwire`, from text to text. What
 //! is common lies around them: reading and replacing the file, the record that makes undoing
@@ -49,11 +49,9 @@ const ANNOTATIONS: &[&str] = &["gpulease/*", "*.gpulease/*", "kaiwo.ai/gpu-*"];
 /// What to put in.
 #[derive(Debug, Clone, Copy)]
 struct Wiring<'a> {
-    /// Where gpulease-runtime is.
     runtime: &'a str,
     /// Whether containers use it that name no runtime.
     default_runtime: bool,
-    /// Where gpulease-hook is.
     hook: &'a str,
     /// The directory of Podman's file that calls it.
     hooks_dir: &'a str,

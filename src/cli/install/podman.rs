@@ -26,7 +26,6 @@ pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
     tables::wire(body, &settings, super::COMMENT)
 }
 
-/// Removes the runtime.
 pub(super) fn unwire(body: &str, before: Option<&str>, added: &[String]) -> Result<Edit, Fault> {
     let entry = Entry { table: RUNTIMES, default: (ENGINE, DEFAULT), added, is_good: |_| true };
     tables::unwire(body, before, &entry)

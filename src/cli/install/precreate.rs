@@ -3,9 +3,9 @@
 //!
 //! The directory is not the default one, /usr/share/containers/oci/hooks.d: `podman build` and
 //! CRI-O read that too, know no stage `precreate`, and fail. It is not below /etc/gpulease either,
-//! which need not be readable for all: rootless Podman reads it as well. The drop-in appends, which
-//! Podman 4.8 brought: the default directory and those of others stay, and what is read later is
-//! appended too.
+//! which need not be readable for all: rootless Podman reads it as well. The drop-in appends,
+//! which Podman 4.8 brought: the default directory and those of others stay, and what is read
+//! later is appended too.
 
 use super::tables::{self, Setting, Wanted};
 use super::{Edit, Fault, Wiring};
@@ -27,10 +27,8 @@ const FILE_NAME: &str = "60-gpulease.json";
 
 /// Whether the Podman that says this of its version can read the drop-in and calls the hook where
 /// it says. One before 4.8 would fail at every command, for a list that appends is new to it.
-///
-/// # Errors
-/// If it is older than 5, as Podman by the shim is; if it says nothing of the kind it is taken as
-/// it is.
+/// Fails if it is older than 5, as Podman by the shim is; if it says nothing of the kind it is
+/// taken as it is.
 pub(super) fn check_version(said: &str) -> Result<(), Failure> {
     let version = said.split_whitespace().find_map(|word| word.split_once('.'));
     let Some(Ok(major)) = version.map(|(major, _)| major.parse::<u32>()) else { return Ok(()) };

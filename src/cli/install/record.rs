@@ -23,7 +23,6 @@ const VERSION: u32 = 1;
 pub(super) struct Record {
     v: u32,
     pub(super) engine: String,
-    /// The file, absolute.
     pub(super) path: PathBuf,
     /// `None` if there was no file.
     pub(super) before: Option<String>,
@@ -83,7 +82,6 @@ impl Place {
         Ok(places)
     }
 
-    /// Reads it.
     pub(super) fn read(&self) -> Result<Option<Record>, Failure> {
         if !self.path.exists() {
             return Ok(None);
@@ -117,7 +115,6 @@ impl Place {
         Ok(atomic::replace(&self.path, format!("{text}\n").as_bytes(), Durability::Synced)?)
     }
 
-    /// Removes it.
     pub(super) fn remove(&self) -> Result<(), Failure> {
         Ok(atomic::remove(&self.path)?)
     }

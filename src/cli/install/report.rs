@@ -30,7 +30,6 @@ pub(super) struct Done {
     pub(super) report: Report,
     /// In front of the notes.
     before: String,
-    /// Behind them.
     after: String,
 }
 

@@ -1,8 +1,8 @@
 //! Settings in a TOML file: put in and taken out, while all else stays as it was written.
 //!
-//! What has no table yet is appended as text, so that the bytes before it cannot change and the
-//! very same text can be taken out again. Only what lies in tables that are there already is
-//! edited through `toml_edit`.
+//! What has no table yet is appended as text, so that the bytes before it cannot change and
+//! the very same text can be taken out again. Only what lies in tables that are there already
+//! is edited through `toml_edit`.
 
 use super::text::place;
 use super::{Edit, Fault, default_restored};
@@ -17,7 +17,6 @@ pub(super) struct Setting {
     pub(super) value: Wanted,
 }
 
-/// Which value.
 #[derive(Debug, Clone)]
 pub(super) enum Wanted {
     Text(String),
@@ -81,7 +80,6 @@ fn texts(item: &Item) -> Option<Vec<&str>> {
     item.as_array()?.iter().map(Value::as_str).collect()
 }
 
-/// Reads a file.
 pub(super) fn parse(body: &str) -> Result<DocumentMut, Fault> {
     body.parse().map_err(|error: toml_edit::TomlError| {
         let (line, column) = place(body, error.span().map_or(0, |span| span.start));
@@ -105,8 +103,7 @@ pub(super) fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> O
     find(document, path)?.get(key)?.as_str()
 }
 
-/// Puts settings in; the text is the same if they are there. `comment` goes above what is
-/// appended.
+/// Puts settings in; the text is the same if they are there. `comment` goes above what is appended.
 pub(super) fn wire(body: &str, settings: &[Setting], comment: &str) -> Result<Edit, Fault> {
     let mut document = parse(body)?;
     for setting in settings {

@@ -36,8 +36,8 @@ pub(in crate::cli) fn install(
     Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new(), output))
 }
 
-/// Has Podman call the hook. The directory that it is to read comes last: until then the file in it
-/// does nothing.
+/// Has Podman call the hook. The directory that it is to read comes last: until then the file
+/// in it does nothing.
 fn install_precreate(
     engine: Engine,
     options: &InstallOptions,

@@ -154,7 +154,6 @@ fn the_defaults_of_the_configuration_are_those_of_the_example() {
     assert_eq!(seen, items.len());
 }
 
-/// The long options in a text.
 fn long_options(text: &str) -> BTreeSet<String> {
     let ends = |c: char| !c.is_ascii_lowercase() && c != '-';
     let found = text.match_indices("--").filter(|(at, _)| !text[..*at].ends_with('-'));

@@ -23,7 +23,6 @@ const INSTANCES_MAX: usize = 64;
 
 const SEVEN: &str = "for instance 1g.10gb*7";
 
-/// `mig`.
 pub(super) fn run(action: &MigAction, config: Option<&Path>) -> Result<Answer, Failure> {
     let MigAction::Plan(plan) = action;
     let wanted = wanted(plan)?;

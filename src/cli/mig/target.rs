@@ -18,7 +18,6 @@ pub(super) struct Target {
     pub(super) id: String,
     /// For JSON; null of one that is not here.
     pub(super) gpu: Value,
-    /// In messages.
     pub(super) name: String,
     /// The first line of the plan.
     pub(super) title: String,

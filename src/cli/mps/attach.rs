@@ -22,7 +22,6 @@ use crate::store::Entry;
 use crate::sys::{failpoint, identity, proc};
 use std::time::{Duration, Instant};
 
-/// `mps attach`.
 pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer, Failure> {
     require_root(context, "to start an MPS daemon")?;
     let lease = lease(context, key, nonce)?;
@@ -70,7 +69,6 @@ fn lease(context: &Context, key: &str, nonce: &str) -> Result<Lease, Failure> {
     }
 }
 
-/// What is wanted.
 pub(super) struct Order {
     pub(super) daemon: String,
     pub(super) device: DeviceId,

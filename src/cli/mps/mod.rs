@@ -37,7 +37,6 @@ use crate::store::Corrupt;
 use crate::sys::identity;
 use crate::sys::proc::{self, Life};
 
-/// `mps`.
 pub(super) fn run(
     context: &Context,
     action: &MpsAction,
@@ -108,8 +107,8 @@ fn served<'a>(swept: &'a Swept, daemon: &str, paths: &Paths) -> Vec<&'a Lease> {
     leases_of(swept, daemon).into_iter().filter(|lease| !is_cut_off(lease, paths)).collect()
 }
 
-/// Whose computing ends with a daemon. The servers of one that is gone may have outlived it, and serve
-/// its leases still.
+/// Whose computing ends with a daemon. The servers of one that is gone may have outlived it, and
+/// serve its leases still.
 fn users<'a>(swept: &'a Swept, place: &Place, seen: &Seen, paths: &Paths) -> Vec<&'a Lease> {
     match seen.state {
         State::Running(_) => served(swept, place.name(), paths),

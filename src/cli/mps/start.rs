@@ -15,7 +15,6 @@ use crate::model::lease::Lease;
 use serde_json::json;
 use std::time::Instant;
 
-/// `mps start`.
 pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     require_root(context, "to start an MPS daemon")?;
     if context.config.mps.daemon == MpsDaemon::Lease {

@@ -76,7 +76,6 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
     Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
 }
 
-/// `mps status`.
 pub(super) fn status(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
     // First, so that whoever may not see the leases hears the same as from `leases`.
     let swept = context.survey()?;
@@ -128,7 +127,6 @@ fn offered(control: &Path) -> Vec<&'static str> {
     ask_bounded(control, &["--help"], PATIENCE).map_or_else(|_| Vec::new(), |help| features(&help))
 }
 
-/// One daemon.
 struct Row {
     name: String,
     device: Option<String>,

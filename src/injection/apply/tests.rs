@@ -82,7 +82,7 @@ fn only_what_is_needed_is_created() {
         withhold: vec![host("/dev/kfd", None)],
         ..Injection::default()
     };
-    assert!(apply(&mut spec, &injection).unwrap().is_empty());
+    assert_eq!(apply(&mut spec, &injection).unwrap(), Undo::default());
     assert_eq!(spec.tree(), json!({"process": null}));
 }
 

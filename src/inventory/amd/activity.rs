@@ -38,7 +38,6 @@ fn of_amd(devices: &[Device]) -> impl Iterator<Item = &Device> {
     devices.iter().filter(|device| device.vendor == Vendor::Amd && !device.simulated)
 }
 
-/// What hwmon measures.
 #[derive(Default)]
 struct Sensors {
     temperature_c: Option<i32>,

@@ -22,13 +22,11 @@ pub struct DrmDevice {
     pub vram_total: Option<u64>,
     /// As KFD has it, where KFD does not say.
     pub unique_id: Option<u64>,
-    /// On PCI.
     pub device_id: Option<u64>,
     /// The maker's name for it.
     pub product_name: Option<String>,
     /// `SPX`, `CPX`, …, where the GPU can be partitioned.
     pub compute_partition: Option<String>,
-    /// `NPS1`, `NPS4`, …
     pub memory_partition: Option<String>,
     /// What its RAS counters say; `None` where it has none.
     pub ras: Option<ras::Counts>,

@@ -96,11 +96,8 @@ impl AmdGpu {
         }
     }
 
-    /// As a device. It has the render node alone: the card node is for displays, and not needed
-    /// to compute.
-    ///
-    /// # Errors
-    /// Never in practice: what a UUID is made of is digits.
+    /// As a device. It has the render node alone: the card node is for displays, and not needed to
+    /// compute. Fails never in practice: what a UUID is made of is digits.
     pub(super) fn device(&self) -> Result<Device, IdError> {
         let ailment = self.drm.ras.as_ref().and_then(super::ras::Counts::ailment);
         let gpu = DeviceId::new(&self.gpu_id())?;

@@ -14,8 +14,8 @@ const HEAPS: [u64; 2] = [1, 2];
 /// `io_links/N/properties`, `type`: xGMI (`CRAT_IOLINK_TYPE_XGMI`).
 const LINK_XGMI: u64 = 11;
 
-/// One GPU node, or one partition of a GPU. What the kernel does not say, or not as a number, is
-/// `None`.
+/// One GPU node, or one partition of a GPU. What the kernel does not say, or not as
+/// a number, is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KfdNode {
     /// The name of its directory: ROCm numbers a container's GPUs in this order.
@@ -29,14 +29,12 @@ pub struct KfdNode {
     pub unique_id: Option<u64>,
     /// 90402 is gfx942: major, minor and stepping, two digits each but the first.
     pub gfx_target_version: Option<u64>,
-    /// On PCI.
     pub device_id: Option<u64>,
-    /// Compute units.
     pub compute_units: Option<u32>,
     /// The dies (XCC) that they lie on. Kernels before 6.5 do not tell.
     pub xccs: Option<u32>,
-    /// The shader engines of each die: `array_count` counts the shader arrays of all dies
-    /// (`kfd_topology.c`).
+    /// The shader engines of each die: `array_count` counts the shader arrays
+    /// of all dies (`kfd_topology.c`).
     pub shader_engines: Option<u32>,
     /// Video memory in bytes. `local_mem_size` is 0 in all kernels of today and not looked at.
     pub memory: Option<u64>,
@@ -49,15 +47,14 @@ pub struct KfdNode {
 pub struct Unread {
     /// The name of its directory.
     pub node: u32,
-    /// The system's reason. A device cgroup that hides a GPU lets its files fail with EPERM
-    /// (`kfd_devcgroup_check_permission`).
+    /// The system's reason. A device cgroup that hides a GPU lets its files
+    /// fail with EPERM (`kfd_devcgroup_check_permission`).
     pub error: io::Error,
 }
 
 /// What the topology says.
 #[derive(Debug, Default)]
 pub struct Topology {
-    /// Its GPUs, by node.
     pub gpus: Vec<KfdNode>,
     /// Nodes that are there and cannot be read.
     pub unread: Vec<Unread>,
@@ -75,7 +72,6 @@ pub fn generation_path(sys: &Path) -> PathBuf {
     directory(sys).join("generation_id")
 }
 
-/// The directory of a node.
 #[must_use]
 pub fn node_directory(sys: &Path, node: u32) -> PathBuf {
     directory(sys).join("nodes").join(node.to_string())
@@ -194,8 +190,8 @@ fn each(dir: &Path) -> io::Result<Vec<(PathBuf, Properties)>> {
     Ok(found)
 }
 
-/// `key value` on each line. Values are unsigned and may need all 64 bits; a line with anything
-/// else says nothing.
+/// `key value` on each line. Values are unsigned and may need all 64 bits; a line with
+/// anything else says nothing.
 fn properties(text: &str) -> Properties {
     text.lines()
         .filter_map(|line| line.trim().split_once(' '))

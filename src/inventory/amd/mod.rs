@@ -12,7 +12,7 @@ mod ras;
 mod telemetry;
 mod unusable;
 
-pub use telemetry::{Reading, Telemetry, usage_with_rocm};
+pub use telemetry::usage_with_rocm;
 
 use super::pcie;
 use super::scan::Found;
@@ -103,8 +103,8 @@ fn joined(topology: &Topology, sys: &Path, notes: &mut Vec<String>) -> Vec<AmdGp
     gpus
 }
 
-/// Which partition each node is, of the GPUs that have several: KFD lists those of a GPU in their
-/// order.
+/// Which partition each node is, of the GPUs that have several: KFD lists those of a
+/// GPU in their order.
 fn partitions(nodes: &[KfdNode]) -> BTreeMap<u32, u32> {
     let mut of_gpu: BTreeMap<PciAddress, Vec<u32>> = BTreeMap::new();
     for node in nodes {
@@ -163,8 +163,8 @@ fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec
     links
 }
 
-/// The kernel module, if it is loaded. Only AMD's own package of it has a version; the images bring
-/// the libraries.
+/// The kernel module, if it is loaded. Only AMD's own package of it has a version; the
+/// images bring the libraries.
 fn driver(sys: &Path) -> Option<Driver> {
     let module = sys.join("module/amdgpu");
     if !module.is_dir() {

@@ -1,9 +1,10 @@
 //! The source as a part of a whole scan, and what makes the result stale.
 
 use crate::config::{Config, Source};
+use crate::inventory::error::StaleReason;
 use crate::inventory::fixtures::Sys;
 use crate::inventory::fixtures::amd_machines::{TOPOLOGY, mi210x8, mi300x_cpx, mi300x_spx};
-use crate::inventory::{Inventory, StaleReason, decode, encode, freshness, scan};
+use crate::inventory::{Inventory, decode, encode, freshness, scan};
 use std::path::Path;
 
 fn config(sys: &Sys) -> Config {

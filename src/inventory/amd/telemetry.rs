@@ -12,15 +12,12 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
-/// Its name.
 const PROGRAM: &str = "gpulease-rocm";
 /// ROCm's library reads some hundred files; a GPU in a reset holds it up.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What `gpulease-rocm` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Telemetry {
-    /// Format version.
     pub v: u32,
     /// One for each device that the library knows.
     pub devices: Vec<Reading>,
@@ -45,7 +42,6 @@ pub struct Reading {
     pub temperature_junction_c: Option<f64>,
     /// In degrees Celsius, of the memory.
     pub temperature_memory_c: Option<f64>,
-    /// In watts.
     pub power_w: Option<f64>,
     /// The part of the time in which it computed, in percent.
     pub busy_percent: Option<u32>,

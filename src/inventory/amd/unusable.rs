@@ -1,5 +1,5 @@
-//! GPUs of AMD's that PCI knows and KFD does not: without a driver, given to a virtual machine,
-//! hidden, or broken.
+//! GPUs of AMD's that PCI knows and KFD does not: without a driver, given to a virtual
+//! machine, hidden, or broken.
 
 use super::drm;
 use super::gpu::AmdGpu;

@@ -20,7 +20,6 @@ pub const INVENTORY_VERSION: u32 = 4;
 /// The result of a scan, as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Format version.
     pub v: u32,
     /// `/proc/sys/kernel/random/boot_id` at the time of the scan.
     pub boot_id: String,
@@ -63,7 +62,6 @@ impl Inventory {
 pub struct Settings {
     /// Where devices are looked for.
     pub sources: BTreeSet<Source>,
-    /// The devices file.
     pub devices_file: PathBuf,
     /// Where NVIDIA's driver files lie.
     pub driver_root: PathBuf,
@@ -87,10 +85,7 @@ impl Settings {
 /// Whether an inventory still tells the truth: written by this version, in this boot, by this
 /// configuration, from sources that have not changed. It reads the boot id and a few small files of
 /// the kernel's and looks at others without reading them, so it is cheap enough for every container
-/// start.
-///
-/// # Errors
-/// The first reason why it does not.
+/// start. Fails: the first reason why it does not.
 pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Result<(), StaleReason> {
     check_version(inventory.v)?;
     match boot_id(paths) {
@@ -139,21 +134,16 @@ const fn check_version(found: u32) -> Result<(), StaleReason> {
     }
 }
 
-/// The bytes of `inventory.json`.
-///
-/// # Errors
-/// [`InventoryError::Encode`] if a path in it is not UTF-8.
+/// The bytes of `inventory.json`. Fails with [`InventoryError::Encode`] if a path in
+/// it is not UTF-8.
 pub fn encode(inventory: &Inventory) -> Result<Vec<u8>, InventoryError> {
     let mut bytes = serde_json::to_vec(inventory).map_err(InventoryError::Encode)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// Reads the bytes of `inventory.json`.
-///
-/// # Errors
-/// [`InventoryError::Stale`] for another version's format, [`InventoryError::Damaged`] for
-/// anything that [`encode`] cannot have written.
+/// Reads the bytes of `inventory.json`. Fails with [`InventoryError::Stale`] for another version's
+/// format, [`InventoryError::Damaged`] for anything that [`encode`] cannot have written.
 pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
     /// The one field that all versions have.
     #[derive(Deserialize)]
@@ -192,5 +182,4 @@ pub(super) fn boot_id(paths: &Paths) -> Result<String, InventoryError> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "cli")]
 mod tests;

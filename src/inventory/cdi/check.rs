@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 /// A good spec, and what of it is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// The spec.
     pub spec: Spec,
     /// Sentences about what is ignored.
     pub notes: Vec<String>,
@@ -28,18 +27,12 @@ const NODE: &[&str] =
 const MOUNT: &[&str] = &["hostPath", "containerPath", "type", "options"];
 const HOOK: &[&str] = &["hookName", "path", "args", "env", "timeout"];
 
-/// Reads a spec in JSON.
-///
-/// # Errors
-/// Says what is wrong with it.
+/// Reads a spec in JSON. The error says what is wrong with it.
 pub fn parse_json(text: &str) -> Result<Checked, String> {
     check(serde_json::from_str(text).map_err(|error| shown(&format!("it is not JSON: {error}")))?)
 }
 
-/// Reads a spec in YAML.
-///
-/// # Errors
-/// Says what is wrong with it.
+/// Reads a spec in YAML. The error says what is wrong with it.
 pub fn parse_yaml(text: &str) -> Result<Checked, String> {
     check(serde_norway::from_str(text).map_err(|error| shown(&format!("it is not YAML: {error}")))?)
 }
@@ -187,9 +180,7 @@ fn check_kind(kind: &str) -> Result<(), String> {
 }
 
 /// Whether a text can be a device's name: letters, digits and, between them, `_`, `-`, `.`, `:`.
-///
-/// # Errors
-/// Says that it cannot.
+/// The error says that it cannot.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && has_only(name, "_-.:");
     if is_name { Ok(()) } else { Err(format!("`{}` cannot be a device's name", shown(name))) }

@@ -18,7 +18,6 @@ use std::path::Path;
 pub struct Names {
     /// `0`, and `0:1` for an instance: as the vendor's tools count.
     pub index: bool,
-    /// By UUID.
     pub uuid: bool,
 }
 

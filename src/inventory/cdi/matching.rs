@@ -66,7 +66,6 @@ pub fn compile(specs: &Specs, node: &Node, paths: &Paths, wants: impl Fn(Vendor)
 /// A device of a spec, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<'a> {
-    /// Its qualified name.
     pub name: String,
     /// Where it is from.
     pub file: &'a SpecFile,

@@ -12,10 +12,9 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, check_name, parse_json, parse_yaml};
 pub use generate::{Names, SIMULATED, generate};
-pub use matching::{Listed, compile, list};
-pub use read::{SPEC_DIRS, SpecFile, Specs, read, read_all};
+pub use matching::{compile, list};
+pub use read::{SPEC_DIRS, SpecFile, read, read_all};
 
 use crate::model::cdi::Edits;
 use serde::{Deserialize, Serialize};
@@ -29,23 +28,19 @@ pub struct Spec {
     pub cdi_version: String,
     /// `vendor/class`, the first part of its devices' qualified names.
     pub kind: String,
-    /// Remarks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// The devices.
     pub devices: Vec<SpecDevice>,
     /// What a container gets once, whichever of the devices it has.
     #[serde(default, skip_serializing_if = "Edits::is_empty")]
     pub container_edits: Edits,
 }
 
-/// A device of a spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpecDevice {
     /// Its name, the last part of the qualified one.
     pub name: String,
-    /// Remarks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// What a container with it gets.

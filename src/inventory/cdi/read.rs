@@ -19,7 +19,6 @@ pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 /// A spec and where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecFile {
-    /// Its file.
     pub path: PathBuf,
     /// The position of its directory among [`SPEC_DIRS`].
     pub priority: usize,

@@ -4,7 +4,6 @@
 //! bytes, entries of 24, and strings that entries refer to by their distance from the header. In
 //! front of it a cache of the older kind may lie, which has the same content.
 
-/// Of the format.
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;

@@ -13,7 +13,6 @@ const CACHE_MAX: usize = 16 << 20;
 /// The driver without which there is none: its compute part, and its management part.
 const PARTS: [&str; 2] = ["libcuda", "libnvidia-ml"];
 
-/// One library file.
 struct Library {
     here: Here,
     /// The file's own name.
@@ -22,7 +21,6 @@ struct Library {
     names: Vec<String>,
 }
 
-/// What was found.
 pub(super) struct Libraries {
     files: Vec<Library>,
     /// The directories that some lie in.

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 const DIRECTORIES_MAX: usize = 6;
 
 /// Adds the driver's files to what the sources found, if there are devices that need them: to the
-/// NVIDIA driver that a source told of, or to one of its own where the devices are only known from
-/// the devices file.
+/// NVIDIA driver that a source told of, or to one of its own where the devices are only known
+/// from the devices file.
 pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     let has_gpu = found.devices.iter().any(|d| d.vendor == Vendor::Nvidia && !d.simulated);
     if !has_gpu || !matches!(config.driver, Setting::Auto | Setting::Native) {

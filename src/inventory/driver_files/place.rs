@@ -53,17 +53,14 @@ impl Place {
         Some(Here { handle, metadata, real })
     }
 
-    /// A directory.
     pub fn directory(&self, path: &str) -> Option<Here> {
         self.look(path).filter(|here| here.metadata.is_dir())
     }
 
-    /// A regular file.
     pub fn file(&self, path: &str) -> Option<Here> {
         self.look(path).filter(|here| here.metadata.is_file())
     }
 
-    /// A socket.
     pub fn socket(&self, path: &str) -> Option<Here> {
         self.look(path).filter(|here| here.metadata.file_type().is_socket())
     }

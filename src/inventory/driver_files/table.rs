@@ -90,7 +90,6 @@ pub(super) const SUBDIRECTORIES: [&str; 3] = ["", "vdpau", "gbm"];
 /// A library's file name, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LibraryName<'a> {
-    /// `libcuda` of `libcuda.so.550.54.14`.
     pub stem: &'a str,
     /// `550.54.14` of it; empty of `libcuda.so`.
     pub version: &'a str,
@@ -132,7 +131,6 @@ pub(super) fn is_driver_version(text: &str) -> bool {
     first && (2..=4).contains(&text.split('.').count()) && text.split('.').all(is_number)
 }
 
-/// Programs.
 pub(super) const BINARIES: &[(&str, &[Capability])] = &[
     ("nvidia-smi", &[Utility]),
     ("nvidia-debugdump", &[Utility]),

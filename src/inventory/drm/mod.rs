@@ -90,9 +90,7 @@ fn read(class: &Path, render_minor: u32) -> Option<(IntelGpu, String)> {
 
 impl IntelGpu {
     /// As a device. Intel gives GPUs no id that the kernel shows, so it is named by its place.
-    ///
-    /// # Errors
-    /// Never in practice: what a UUID is made of is digits.
+    /// Fails never in practice: what a UUID is made of is digits.
     fn device(&self) -> Result<Device, IdError> {
         let model = match &self.device_id {
             Some(id) => format!("Intel GPU [8086:{}]", shown(id)),

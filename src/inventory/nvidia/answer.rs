@@ -4,11 +4,9 @@ use crate::model::device::LinkKind;
 use crate::model::device::PciAddress;
 use serde::{Deserialize, Serialize};
 
-/// The whole document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reply<T> {
-    /// The library answers.
     Told(T),
     /// It could not be loaded, or not initialised.
     Failed(String),
@@ -46,7 +44,6 @@ pub struct Silent {
     pub pci: Option<PciAddress>,
     /// Its position among NVML's devices, where the address is not.
     pub index: Option<u32>,
-    /// Why.
     pub fault: String,
     /// It has fallen off the bus.
     pub lost: bool,
@@ -55,32 +52,24 @@ pub struct Silent {
 /// Two GPUs and how near they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Near {
-    /// One.
     pub a: PciAddress,
-    /// The other.
     pub b: PciAddress,
     /// By what they are joined.
     pub kind: LinkKind,
 }
 
-/// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Where it sits.
     pub pci: PciAddress,
-    /// `GPU-…`.
     pub uuid: Option<String>,
     /// Of its node in `/dev`.
     pub minor: Option<u32>,
-    /// The maker's name.
     pub name: Option<String>,
-    /// Its memory.
     pub memory: Option<Memory>,
     /// CUDA compute capability, major and minor.
     pub capability: Option<(i32, i32)>,
     /// NVML's brand in lower case.
     pub brand: Option<String>,
-    /// CUDA cores.
     pub cores: Option<u32>,
     /// As `nvidia-smi -c` spells it.
     pub compute_mode: Option<String>,
@@ -94,39 +83,29 @@ pub struct Gpu {
     pub instances: Vec<Instance>,
     /// Active NVLinks, by what is at the other end.
     pub nvlinks: NvLinks,
-    /// What ails it.
     pub ailments: Ailments,
     /// The first failure of a call that a working GPU answers.
     pub fault: Option<String>,
 }
 
-/// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// All of it.
     pub total: u64,
     /// What the driver keeps; null where an old one does not say.
     pub reserved: Option<u64>,
     /// What is in use.
     pub used: u64,
-    /// What is not.
     pub free: u64,
 }
 
-/// A MIG device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
-    /// `MIG-…`.
     pub uuid: Option<String>,
-    /// GPU instance id.
     pub gi: Option<u32>,
-    /// Compute instance id.
     pub ci: Option<u32>,
     /// The GPU's name with `MIG` and the profile behind it.
     pub name: Option<String>,
-    /// Its memory.
     pub memory: Option<Memory>,
-    /// Its size.
     pub size: Option<Size>,
     /// The first failure of a call that a working one answers.
     pub fault: Option<String>,
@@ -139,13 +118,10 @@ pub struct Size {
     pub gpu_slices: u32,
     /// Slices of the compute instance.
     pub compute_slices: u32,
-    /// Memory in MiB.
     pub memory_mib: u64,
-    /// Streaming multiprocessors.
     pub multiprocessors: u32,
 }
 
-/// Active NVLinks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NvLinks {
     /// How many go to switches, which join all GPUs that they reach.
@@ -185,7 +161,6 @@ pub struct Process {
     pub device: String,
     /// Its id, as this host numbers it.
     pub pid: u32,
-    /// What it does.
     pub kind: Kind,
     /// The memory that it has, in bytes.
     pub memory: Option<u64>,
@@ -195,9 +170,7 @@ pub struct Process {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It draws.
     Graphics,
-    /// It computes.
     Compute,
     /// It computes through an MPS server.
     Mps,
@@ -208,12 +181,9 @@ pub enum Kind {
 pub struct Used {
     /// UUID of the device.
     pub device: String,
-    /// Its memory.
     pub memory: Option<Memory>,
     /// Per cent of the last moment in which something computed on it.
     pub utilization: Option<u32>,
-    /// In degrees Celsius.
     pub temperature: Option<u32>,
-    /// In milliwatts.
     pub power: Option<u32>,
 }

@@ -38,10 +38,8 @@ pub enum Silence {
     /// The probe did not come back with an answer.
     #[error("{0}")]
     Probe(#[from] AskError),
-    /// The probe died.
     #[error("the process that asked it ended with {status}{}", said(stderr))]
     Ended {
-        /// How.
         status: std::process::ExitStatus,
         /// What it said, in one line.
         stderr: String,
@@ -67,7 +65,6 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// Every one.
     pub(super) const ALL: [Self; 3] = [Self::Devices, Self::Processes, Self::Usage];
 
     /// As the probe's argument.

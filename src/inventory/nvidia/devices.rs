@@ -28,8 +28,8 @@ pub(super) struct Known<'a> {
     pub(super) minors: &'a BTreeMap<String, u32>,
 }
 
-/// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of those
-/// that are none.
+/// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of
+/// those that are none.
 pub(super) fn devices(known: &Known<'_>) -> (Vec<Device>, Vec<String>) {
     let (mut devices, mut notes) = (Vec::new(), Vec::new());
     for pci in known.addresses() {

@@ -32,14 +32,11 @@ const DIRECTORIES: [&str; 7] = [
     "opt/nvidia/lib64",
 ];
 
-/// What to load.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Library {
-    /// This file.
     At(PathBuf),
     /// What the loader of this host finds.
     Loader,
-    /// There is none.
     None,
 }
 
@@ -59,10 +56,8 @@ pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
     DIRECTORIES.iter().map(|directory| config.driver_root.join(directory).join(NAME))
 }
 
-/// Looks for the library. Root loads it, so it must be nobody else's to change.
-///
-/// # Errors
-/// If somebody else could have changed the one that is there.
+/// Looks for the library. Root loads it, so it must be nobody else's to change. Fails if somebody
+/// else could have changed the one that is there.
 pub(super) fn find(paths: &Paths, config: &Config, is_loaded: bool) -> Result<Library, FileError> {
     for path in places(config) {
         if check_unread(&path)?.is_some() {

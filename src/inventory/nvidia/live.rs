@@ -9,12 +9,10 @@ use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 
-/// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG instance is a
-/// device; its GPU has none then. Process ids are those of the pid namespace of who asks. A device
-/// that does not tell all may have others on it than those listed.
-///
-/// # Errors
-/// If NVML does not answer.
+/// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG
+/// instance is a device; its GPU has none then. Process ids are those of the pid namespace of
+/// who asks. A device that does not tell all may have others on it than those listed. Fails if
+/// NVML does not answer.
 pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
     let told: answer::Running = ask(paths, config, Question::Processes, &[])?;
     let process = |process: Process| {
@@ -35,11 +33,9 @@ pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
     })
 }
 
-/// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance. What
-/// a device does not say is null: MIG instances say nothing but their memory.
-///
-/// # Errors
-/// If NVML does not answer.
+/// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance.
+/// What a device does not say is null: MIG instances say nothing but their memory. Fails if
+/// NVML does not answer.
 pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, Silence> {
     let told: Vec<Used> = ask(paths, config, Question::Usage, &[])?;
     let usage = |told: Used| {

@@ -20,7 +20,7 @@ mod stamps;
 mod tests;
 mod xid;
 
-pub use ask::{PROBE, Silence};
+pub use ask::Silence;
 pub use live::{processes, usage};
 pub use probe::probe;
 

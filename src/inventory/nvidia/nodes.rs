@@ -32,12 +32,10 @@ pub(super) fn missing(paths: &Paths) -> Option<String> {
     })
 }
 
-/// The node of a GPU.
 pub(super) fn of_gpu(minor: u32) -> DeviceNode {
     node(&format!("nvidia{minor}"))
 }
 
-/// The node of a capability.
 pub(super) fn of_capability(minor: u32) -> DeviceNode {
     node(&format!("nvidia-caps/nvidia-cap{minor}"))
 }

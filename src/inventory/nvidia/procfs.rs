@@ -13,9 +13,7 @@ use std::path::PathBuf;
 /// A GPU that the kernel module drives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KernelGpu {
-    /// Where it sits.
     pub(super) pci: PciAddress,
-    /// Its name.
     pub(super) model: Option<String>,
     /// Its UUID, once it has been used for the first time.
     pub(super) uuid: Option<String>,
@@ -25,7 +23,6 @@ pub(super) struct KernelGpu {
     pub(super) information: Stamp,
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     /// The GPUs, in PCI order.

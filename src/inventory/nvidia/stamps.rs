@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// What was looked at.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Looks {
-    /// All of it. What could not be looked at is there as such: nothing that was found can be relied
-    /// on later.
+    /// All of it. What could not be looked at is there as such: nothing that was found can
+    /// be relied on later.
     pub(super) stamps: Vec<Stamp>,
     /// What could not, as sentences.
     pub(super) notes: Vec<String>,

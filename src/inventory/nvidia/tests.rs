@@ -1,11 +1,12 @@
-//! What makes an inventory of NVIDIA's GPUs out of date, with faked trees. NVML itself is in
-//! tests/nvml.rs.
+//! What makes an inventory of NVIDIA's GPUs out of date, with faked trees. NVML
+//! itself is in tests/nvml.rs.
 
 use super::find;
 use crate::allocator::{Snapshot, allocate};
 use crate::config::{Config, Source};
+use crate::inventory::error::StaleReason;
 use crate::inventory::scan::Reach;
-use crate::inventory::{Inventory, StaleReason, freshness, scan};
+use crate::inventory::{Inventory, freshness, scan};
 use crate::model::device::Vendor;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;

@@ -28,7 +28,6 @@ const MESSAGES_MAX: usize = 1 << 15;
 /// An error of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Xid {
-    /// Of which.
     pub(super) pci: PciAddress,
     /// Of which of its GPU instances; none is the whole.
     pub(super) gi: Option<u32>,
@@ -39,7 +38,6 @@ pub(super) struct Xid {
 }
 
 impl Xid {
-    /// In one line.
     pub(super) fn ailment(&self) -> String {
         let Self { code, text, .. } = self;
         if text.is_empty() { format!("XID {code}") } else { format!("XID {code}: {text}") }
@@ -47,10 +45,7 @@ impl Xid {
 }
 
 /// The errors since the driver was loaded that speak against a GPU, oldest first. A log that this
-/// process may not read tells of none.
-///
-/// # Errors
-/// If the log is there and cannot be read.
+/// process may not read tells of none. Fails if the log is there and cannot be read.
 pub(super) fn read(paths: &Paths) -> Result<Vec<Xid>, PathError> {
     let messages = kmsg::messages(&paths.dev.join("kmsg"), DRIVER, MESSAGES_MAX)?;
     let since = messages.iter().rposition(|message| message.starts_with(LOADING)).unwrap_or(0);

@@ -26,9 +26,7 @@ pub struct Found {
     pub devices: Vec<Device>,
     /// Nodes that every container with a device of the vendor needs.
     pub control: Vec<ControlNodes>,
-    /// Direct links.
     pub links: Vec<Link>,
-    /// The drivers.
     pub drivers: Vec<Driver>,
     /// What it went by, and what was not there.
     pub stamps: Vec<Stamp>,
@@ -37,20 +35,15 @@ pub struct Found {
 }
 
 /// Reads the node's sources anew. Where none has a device, the node has none, which is legal.
-///
-/// # Errors
-/// With [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe, wrong, or
-/// simulates a device that the host has. A vendor's driver that fails is no error: what it says is
-/// in the inventory's notes, or in those of its device.
+/// Fails: with [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe,
+/// wrong, or simulates a device that the host has. A vendor's driver that fails is no error: what
+/// it says is in the inventory's notes, or in those of its device.
 pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
     scan_by(paths, config, Reach::Libraries)
 }
 
-/// The same by what the kernel shows and files say: no vendor's library is loaded, so that it is done
-/// at once and nothing of the host that is looked at is run.
-///
-/// # Errors
-/// As of [`scan`].
+/// The same by what the kernel shows and files say: no vendor's library is loaded, so that it is
+/// done at once and nothing of the host that is looked at is run. Fails as of [`scan`].
 pub fn scan_files(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
     scan_by(paths, config, Reach::Files)
 }
@@ -58,7 +51,6 @@ pub fn scan_files(paths: &Paths, config: &Config) -> Result<Inventory, Inventory
 /// What may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Vendors' libraries, too.
     Libraries,
     /// The kernel and files.
     Files,
@@ -130,7 +122,6 @@ fn read_cdi(
     found
 }
 
-/// The devices file.
 fn from_file(paths: &Paths, config: &Config) -> Result<Found, InventoryError> {
     let path = &config.devices_file;
     let source = Source::Static;

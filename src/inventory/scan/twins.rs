@@ -1,6 +1,6 @@
-//! Whether each device can be told from every other. It is looked at once, where all sources have
-//! been put together: what names a device must not name another, or one of them would be leased
-//! twice.
+//! Whether each device can be told from every other. It is looked at once, where all
+//! sources have been put together: what names a device must not name another, or one of
+//! them would be leased twice.
 
 use crate::model::device::{Device, DeviceNode, Node, NodeNumbers, PciAddress};
 use std::collections::{BTreeMap, BTreeSet};

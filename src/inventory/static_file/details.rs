@@ -65,7 +65,6 @@ fn is_arch(vendor: Vendor, arch: &str) -> bool {
     }
 }
 
-/// `12.4`.
 fn is_version(text: &str) -> bool {
     let is_number =
         |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! A simulated device must not be a real one: a container that gets its node would get the host's
-//! device.
+//! A simulated device must not be a real one: a container that gets its node would
+//! get the host's device.
 
 use crate::model::device::{DeviceNode, Node, NodeNumbers};
 use crate::paths::Paths;
@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct ExistingNumber {
     /// The path of the simulated node.
     pub path: String,
-    /// Its major number.
     pub major: u32,
-    /// Its minor number.
     pub minor: u32,
     /// The file of the host that knows the number.
     pub seen_in: PathBuf,

@@ -45,10 +45,7 @@ mod problem;
 mod raw;
 
 pub use host::{ExistingNumber, simulated_majors_registered, simulated_numbers_exist};
-pub use problem::{
-    DEVICES_MAX, MAJOR_MAX, MEMORY_MIB_MAX, MINOR_MAX, MODEL_MAX, NODE_PATH_MAX, Problem,
-    StaticFileError, UNITS_MAX,
-};
+pub use problem::{DEVICES_MAX, MEMORY_MIB_MAX, MODEL_MAX, Problem, StaticFileError};
 
 use crate::config::{parse_toml, position};
 use crate::model::device::{ControlNodes, Device, Node};
@@ -66,10 +63,8 @@ use toml::Spanned;
 type Located = (Range<usize>, Problem);
 
 /// Reads a devices file. GPUs come out in PCI order, numbered from 0, each with its MIG instances
-/// after it; links with the end that comes first in that order as `a`.
-///
-/// # Errors
-/// The first problem in the file, with its place; see [`Problem`] for all that is checked.
+/// after it; links with the end that comes first in that order as `a`. Fails: the first problem in
+/// the file, with its place; see [`Problem`] for all that is checked.
 pub fn parse(text: &str) -> Result<Node, StaticFileError> {
     let raw: RawFile = parse_toml(text).map_err(|found| StaticFileError {
         line: found.line,

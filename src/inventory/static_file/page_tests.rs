@@ -1,12 +1,13 @@
 //! gpulease-devices(5) against the parser.
 
+use super::problem::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX, UNITS_MAX};
 use super::*;
 use std::collections::BTreeSet;
 
 const PAGE: &str = include_str!("../../../packaging/man/gpulease-devices.5");
 
-/// A kind of table: its heading in the page, what comes before it in a file, and a line for each
-/// of its keys.
+/// A kind of table: its heading in the page, what comes before it in a file, and a line for
+/// each of its keys.
 struct Table {
     heading: &'static str,
     before: &'static str,

@@ -24,19 +24,17 @@ pub const NODE_PATH_MAX: usize = 128;
 /// The longest name of a model, in characters.
 pub const MODEL_MAX: usize = 64;
 
-/// The most compute units, dies and shader engines: [`crate::model::cu_set::CuSet`] has numbers up
-/// to 4095.
+/// The most compute units, dies and shader engines: [`crate::model::cu_set::CuSet`] has
+/// numbers up to 4095.
 pub const UNITS_MAX: u32 = 4096;
 
 /// What is wrong with a devices file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}, column {column}: {problem}")]
 pub struct StaticFileError {
-    /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
     pub problem: Problem,
 }
 
@@ -46,7 +44,6 @@ pub enum Problem {
     /// Not TOML, an unknown or missing key, a value of a wrong type.
     #[error("{0}")]
     Text(String),
-    /// More than [`DEVICES_MAX`].
     #[error("there are {0} devices, at most {DEVICES_MAX} are allowed")]
     TooManyDevices(usize),
     /// A UUID that could be taken for another kind of selector, or for an instance.
@@ -64,7 +61,6 @@ pub enum Problem {
     /// Two devices have one PCI address.
     #[error("the PCI address `{pci}` is given twice: device `{other}` has it as well")]
     DuplicatePci {
-        /// The address.
         pci: PciAddress,
         /// Who has it already.
         other: DeviceId,
@@ -72,7 +68,6 @@ pub enum Problem {
     /// Two devices have one place in the KFD topology.
     #[error("the KFD node {kfd_node} is given twice: device `{other}` has it as well")]
     DuplicateKfdNode {
-        /// The node.
         kfd_node: u32,
         /// Who has it already.
         other: DeviceId,
@@ -91,12 +86,7 @@ pub enum Problem {
     Cuda(String),
     /// None, or more than [`UNITS_MAX`].
     #[error("`{key}` is {number}, allowed are 1 to {UNITS_MAX}")]
-    Units {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        number: u32,
-    },
+    Units { key: &'static str, number: u32 },
     /// A device without memory.
     #[error("`memory_mib` of `{0}` is 0")]
     ZeroMemory(DeviceId),
@@ -116,12 +106,7 @@ pub enum Problem {
     NoNodes(DeviceId),
     /// MIG on another vendor's device.
     #[error("the device `{uuid}` is made by {vendor} and has no MIG instances")]
-    MigVendor {
-        /// The device.
-        uuid: DeviceId,
-        /// Who made it.
-        vendor: Vendor,
-    },
+    MigVendor { uuid: DeviceId, vendor: Vendor },
     /// An instance that shares a GPU instance with others.
     #[error(
         "the profile `{0}` is a part of a GPU instance whose memory its parts share; only \
@@ -137,9 +122,7 @@ pub enum Problem {
     /// Two instances of a GPU with one id.
     #[error("the GPU instance {gi} of `{parent}` is given twice: `{other}` is it as well")]
     DuplicateInstance {
-        /// The id.
         gi: u32,
-        /// The GPU.
         parent: DeviceId,
         /// Who has it already.
         other: DeviceId,
@@ -152,9 +135,7 @@ pub enum Problem {
     TooManySlices {
         /// The instance that is too much.
         uuid: DeviceId,
-        /// The GPU.
         parent: DeviceId,
-        /// The sum.
         slices: u32,
     },
     /// More instances than a GPU has memory for.
@@ -165,7 +146,6 @@ pub enum Problem {
     TooMuchInstanceMemory {
         /// The instance that is too much.
         uuid: DeviceId,
-        /// The GPU.
         parent: DeviceId,
         /// What the instances have.
         sum: Bytes,
@@ -177,12 +157,7 @@ pub enum Problem {
         "the MIG instance `{uuid}` has {count} of its two `nodes` below `/dev/nvidia-caps/`, that \
          of its GPU instance and that of its compute instance"
     )]
-    InstanceNodes {
-        /// The instance.
-        uuid: DeviceId,
-        /// Nodes found there.
-        count: usize,
-    },
+    InstanceNodes { uuid: DeviceId, count: usize },
     /// A path that is not a plain one below `/dev`.
     #[error("the node path `{path}` {fault}")]
     NodePath {
@@ -194,7 +169,6 @@ pub enum Problem {
     /// One path twice: whoever gets one device would get the other.
     #[error("the node `{path}` is given twice: for {other} and for {this}")]
     DuplicateNode {
-        /// The path.
         path: String,
         /// Who has it already.
         other: String,
@@ -206,42 +180,26 @@ pub enum Problem {
         "the node `{path}` has numbers, but the file is not `simulated = true`: the numbers of \
          real nodes are read from the host when the container is created"
     )]
-    NumbersInRealFile {
-        /// The path.
-        path: String,
-    },
+    NumbersInRealFile { path: String },
     /// No numbers for a node that does not exist.
     #[error(
         "the simulated node `{path}` has no numbers; write {{ path = \"{path}\", major = …, \
          minor = … }}"
     )]
-    NumbersMissing {
-        /// The path.
-        path: String,
-    },
+    NumbersMissing { path: String },
     /// Numbers that `dev_t` cannot hold, or major 0.
     #[error(
         "the node `{path}` has the number {major}:{minor}; allowed are majors 1 to {MAJOR_MAX} \
          and minors 0 to {MINOR_MAX}"
     )]
-    NumberOutOfRange {
-        /// The path.
-        path: String,
-        /// Its major number.
-        major: u32,
-        /// Its minor number.
-        minor: u32,
-    },
+    NumberOutOfRange { path: String, major: u32, minor: u32 },
     /// One number under two paths: a rule for the one would open the other.
     #[error("the nodes `{other}` and `{path}` have the same number {major}:{minor}")]
     DuplicateNumber {
-        /// The path.
         path: String,
         /// The path that has the number already.
         other: String,
-        /// The major number.
         major: u32,
-        /// The minor number.
         minor: u32,
     },
     /// A link with fewer than two ends.
@@ -253,15 +211,12 @@ pub enum Problem {
     /// A link of a MIG instance.
     #[error("the link names the MIG instance `{0}`; only GPUs have links")]
     LinkOfInstance(DeviceId),
-    /// A link of a device with itself.
     #[error("the link names the device `{0}` twice")]
     LinkToItself(DeviceId),
     /// Two links of one kind for one pair.
     #[error("the {kind} link between `{a}` and `{b}` is given twice")]
     DuplicateLink {
-        /// One end.
         a: DeviceId,
-        /// The other end.
         b: DeviceId,
         /// The kind, as the file spells it.
         kind: &'static str,
@@ -269,9 +224,7 @@ pub enum Problem {
     /// A vendor's link at another vendor's device.
     #[error("the device `{uuid}` is made by {vendor} and has no {kind} links")]
     LinkVendor {
-        /// The device.
         uuid: DeviceId,
-        /// Who made it.
         vendor: Vendor,
         /// The kind, as the file spells it.
         kind: &'static str,

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use toml::Spanned;
 
-/// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFile {
@@ -23,7 +22,6 @@ pub(super) struct RawFile {
     pub link: Vec<RawLink>,
 }
 
-/// A `[[device]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDevice {
@@ -59,7 +57,6 @@ pub(super) struct RawInstance {
     pub nodes: Spanned<Vec<Spanned<RawNode>>>,
 }
 
-/// A `[[control]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawControl {

@@ -19,8 +19,8 @@ fn hierarchies(paths: &Paths) -> impl Iterator<Item = PathBuf> {
     all.into_iter().filter(|dir| dir.join("cgroup.procs").is_file())
 }
 
-/// Makes the daemon's cgroups. Where none can be made, there are none: that is no reason to do without
-/// limits.
+/// Makes the daemon's cgroups. Where none can be made, there are none: that is no reason
+/// to do without limits.
 #[must_use]
 pub fn make(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
     let made = hierarchies(paths).filter_map(|root| {

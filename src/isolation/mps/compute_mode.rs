@@ -1,5 +1,5 @@
-//! A GPU's compute mode, by `nvidia-smi`: in `EXCLUSIVE_PROCESS` one process can use it, which then is
-//! the MPS server.
+//! A GPU's compute mode, by `nvidia-smi`: in `EXCLUSIVE_PROCESS` one process can use it, which then
+//! is the MPS server.
 
 use super::Fault;
 use crate::model::id::DeviceId;
@@ -23,10 +23,8 @@ const MODES: &[(&str, &str)] = &[
 /// The program wakes the driver where no process keeps it awake, which takes seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The GPU's mode, as `-c` takes it.
-///
-/// # Errors
-/// If the program is not safe to run, fails, or says something else.
+/// The GPU's mode, as `-c` takes it. Fails if the program is not safe to run, fails,
+/// or says something else.
 pub fn read(smi: &Path, gpu: &DeviceId) -> Result<&'static str, Fault> {
     check_program(smi)?;
     let args = ["-i", gpu.as_str(), "--query-gpu=compute_mode", "--format=csv,noheader"];
@@ -41,10 +39,8 @@ pub fn read(smi: &Path, gpu: &DeviceId) -> Result<&'static str, Fault> {
     found.map(|(_, mode)| *mode).ok_or_else(|| failed(&answer))
 }
 
-/// Sets it to one that [`read`] gave, or to [`EXCLUSIVE`].
-///
-/// # Errors
-/// If it is no mode, or the program is not safe to run or fails.
+/// Sets it to one that [`read`] gave, or to [`EXCLUSIVE`]. Fails if it is no mode, or the program
+/// is not safe to run or fails.
 pub fn set(smi: &Path, gpu: &DeviceId, mode: &str) -> Result<(), Fault> {
     let failed = |why: &str| {
         Fault::new(format!(

@@ -30,18 +30,13 @@ const DYING: Duration = Duration::from_secs(2);
 /// What daemons are worked with.
 #[derive(Debug, Clone)]
 pub struct Tools<'a> {
-    /// The host.
     pub paths: &'a Paths,
-    /// The control program.
     pub control: PathBuf,
     /// `nvidia-smi`, if there is one.
     pub smi: Option<PathBuf>,
 }
 
-/// The tools that the configuration names or this host has.
-///
-/// # Errors
-/// If there is no control program.
+/// The tools that the configuration names or this host has. Fails if there is no control program.
 pub fn tools<'a>(config: &Config, paths: &'a Paths) -> Result<Tools<'a>, Fault> {
     let mps = facilities(config, paths).mps.map_err(|why| {
         Fault::new(why).hint("`mps.control` in the configuration says where the program is")
@@ -77,12 +72,11 @@ pub struct Seen {
     pub journal: Option<Journal>,
     /// Why it cannot be read.
     pub garbage: Option<String>,
-    /// Whether it lives.
     pub state: State,
 }
 
-/// Looks at what is there. A daemon whose starter was killed before it could say so is found by its
-/// pipe directory.
+/// Looks at what is there. A daemon whose starter was killed before it could say so is found
+/// by its pipe directory.
 #[must_use]
 pub fn look(place: &Place, paths: &Paths) -> Seen {
     let (journal, garbage) = match Journal::read(&place.journal()) {
@@ -133,11 +127,8 @@ impl Tools<'_> {
         Front { control: &self.control, pipe, until }
     }
 
-    /// Starts the daemon of a journal, which says what was done as far as it was done. Whatever fails
-    /// leaves that to [`Self::stop`].
-    ///
-    /// # Errors
-    /// Names the step.
+    /// Starts the daemon of a journal, which says what was done as far as it was done. Whatever
+    /// fails leaves that to [`Self::stop`]. The error names the step.
     pub fn start(&self, place: &Place, journal: &mut Journal, until: Instant) -> Result<(), Fault> {
         check_program(&self.control)?;
         place.make()?;
@@ -176,10 +167,7 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Waits until the daemon answers.
-    ///
-    /// # Errors
-    /// If it ends, or the time is over.
+    /// Waits until the daemon answers. Fails if it ends, or the time is over.
     pub fn await_answer(&self, place: &Place, owner: &Owner, until: Instant) -> Result<(), Fault> {
         let pipe = place.pipe();
         let is_line = |line: &str| !line.trim().is_empty();
@@ -210,12 +198,9 @@ impl Tools<'_> {
         }
     }
 
-    /// Ends a daemon and its servers and takes back all that was done for it. What is not there is as
-    /// good; a step that fails does not keep from the next ones, and its journal stays for whoever tries
-    /// again.
-    ///
-    /// # Errors
-    /// The first step that failed.
+    /// Ends a daemon and its servers and takes back all that was done for it. What is not there is
+    /// as good; a step that fails does not keep from the next ones, and its journal stays for
+    /// whoever tries again. Fails: the first step that failed.
     pub fn stop(&self, place: &Place, seen: &Seen) -> Result<(), Fault> {
         failpoint::hit("mps.stop.begun");
         if let State::Running(owner) = &seen.state {
@@ -232,10 +217,8 @@ impl Tools<'_> {
         place.remove()
     }
 
-    /// Asks it to quit, and no longer asks if it does not.
-    ///
-    /// # Errors
-    /// If it is not even gone when it was killed.
+    /// Asks it to quit, and no longer asks if it does not. Fails if it is not even gone
+    /// when it was killed.
     pub fn end(&self, place: &Place, owner: &Owner) -> Result<(), Fault> {
         if check_program(&self.control).is_ok() {
             // A daemon that hangs does not answer, and is killed below.
@@ -275,10 +258,8 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Closes the GPU to all but the MPS server, noting what it was before the first time.
-    ///
-    /// # Errors
-    /// If there is no `nvidia-smi`, it fails, or the mode is another one afterwards.
+    /// Closes the GPU to all but the MPS server, noting what it was before the first time. Fails if
+    /// there is no `nvidia-smi`, it fails, or the mode is another one afterwards.
     pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Fault> {
         let Some(smi) = &self.smi else {
             return Err(Fault::new("nvidia-smi, which sets the compute mode, is not installed"));

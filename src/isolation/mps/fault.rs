@@ -10,14 +10,12 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// What is wrong.
     pub message: String,
     /// What to do about it, where that is known.
     pub hint: Option<String>,
 }
 
 impl Fault {
-    /// Without a hint.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }
     }

@@ -24,10 +24,8 @@ pub struct Front<'a> {
 }
 
 impl Front<'_> {
-    /// What it answers to one command, without the white space at its ends.
-    ///
-    /// # Errors
-    /// If it does not answer in time, complains, or does not know the command.
+    /// What it answers to one command, without the white space at its ends. Fails if it does not
+    /// answer in time, complains, or does not know the command.
     pub fn say(&self, command: &str) -> Result<String, Fault> {
         let left = self.until.saturating_duration_since(Instant::now());
         let variables = [(PIPE_VARIABLE, self.pipe.as_os_str())];
@@ -57,10 +55,7 @@ impl Front<'_> {
         self.say("get_default_active_thread_percentage").is_ok()
     }
 
-    /// The pids of its servers, or of the clients of one.
-    ///
-    /// # Errors
-    /// As [`Self::say`].
+    /// The pids of its servers, or of the clients of one. Fails as [`Self::say`] does.
     pub fn pids(&self, command: &str) -> Result<Vec<i32>, Fault> {
         Ok(self.say(command)?.lines().filter_map(|line| line.trim().parse().ok()).collect())
     }

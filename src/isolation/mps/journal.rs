@@ -5,7 +5,6 @@ use crate::sys::checked::read_own;
 use serde::Deserialize;
 use std::path::Path;
 
-#[cfg(feature = "cli")]
 pub use whole::{Journal, Read as Found};
 
 /// Where the directories of daemons lie, below the lease directory.
@@ -37,7 +36,6 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     read_own(path, BYTES_MAX).ok()?
 }
 
-#[cfg(feature = "cli")]
 mod whole {
     use crate::model::id::DeviceId;
     use crate::model::lease::Owner;
@@ -54,7 +52,6 @@ mod whole {
     /// What was done for a daemon, or was about to be.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Journal {
-        /// Format version.
         pub v: u32,
         /// The device that it serves.
         pub device: DeviceId,
@@ -70,8 +67,8 @@ mod whole {
         /// as one of them lives, the number is no other's.
         #[serde(default)]
         pub mount_namespace: Option<u64>,
-        /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what is
-        /// to be restored.
+        /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what
+        /// is to be restored.
         pub prior_compute_mode: Option<String>,
         /// An administrator started it, and it stays without leases.
         pub kept: bool,
@@ -80,9 +77,7 @@ mod whole {
     /// What lies in the place of a journal.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Read {
-        /// Nothing.
         None,
-        /// A journal.
         Journal(Journal),
         /// Something that cannot be read, and why.
         Garbage(String),
@@ -126,10 +121,7 @@ mod whole {
             }
         }
 
-        /// Writes it in place of what was there.
-        ///
-        /// # Errors
-        /// Names the file, e.g. on a full disk.
+        /// Writes it in place of what was there. The error names the file, e.g. on a full disk.
         pub fn write(&self, path: &Path) -> Result<(), PathError> {
             let bytes = serde_json::to_vec_pretty(self)
                 .map_err(|error| PathError::new("write", path)(io::Error::other(error)))?;
@@ -138,7 +130,6 @@ mod whole {
     }
 }
 
-#[cfg(feature = "cli")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,9 +18,7 @@ pub struct Limits {
 /// A lease's part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Compute.
     pub milli: MilliGpu,
-    /// Memory.
     pub memory: Option<Bytes>,
     /// No other may have more.
     pub pinned: bool,
@@ -42,10 +40,8 @@ pub fn for_all(shares: &[Share]) -> Limits {
 }
 
 /// Sets them, reads them back, and fails unless the daemon has taken them. Servers that run already
-/// have limits of their own, which are set too, for clients to come.
-///
-/// # Errors
-/// If the daemon does not answer, or says something else than what it was told.
+/// have limits of their own, which are set too, for clients to come. Fails if the daemon does not
+/// answer, or says something else than what it was told.
 pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Fault> {
     let percent = limits.percent;
     percentage(

@@ -13,27 +13,16 @@
 //! The journal comes before the deed: whoever finds one knows what may have to be undone, whatever
 //! killed its writer. What is done by whom is decided in the `mps` commands; here are the single steps.
 
-#[cfg(feature = "cli")]
 pub mod cgroup;
-#[cfg(feature = "cli")]
 pub mod compute_mode;
-#[cfg(feature = "cli")]
 pub mod daemon;
-#[cfg(feature = "cli")]
 pub mod front;
 pub mod journal;
-#[cfg(feature = "cli")]
 pub mod limits;
-#[cfg(feature = "cli")]
 pub mod log;
-#[cfg(feature = "cli")]
 pub mod place;
-#[cfg(feature = "cli")]
 pub mod processes;
 
-#[cfg(feature = "cli")]
 mod fault;
-#[cfg(feature = "cli")]
 mod server;
-#[cfg(feature = "cli")]
 pub use fault::Fault;

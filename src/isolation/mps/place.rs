@@ -44,10 +44,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// By the name of a daemon, which is a device's UUID or a lease's id.
-    ///
-    /// # Errors
-    /// If it is no such name.
+    /// By the name of a daemon, which is a device's UUID or a lease's id. Fails if it
+    /// is no such name.
     pub fn new(run: &Path, name: &str) -> Result<Self, Fault> {
         // All that a lease's id may have, a device's UUID may have too.
         let is_ours = name == LOCKS || name.starts_with('.');
@@ -57,10 +55,8 @@ impl Place {
         Ok(Self { name: name.to_owned(), mps: run.join(DIRECTORY) })
     }
 
-    /// All that are there, by name.
-    ///
-    /// # Errors
-    /// If the directory cannot be listed. One that is missing has none.
+    /// All that are there, by name. Fails if the directory cannot be listed. One that
+    /// is missing has none.
     pub fn all(run: &Path) -> Result<Vec<Self>, Fault> {
         let mps = run.join(DIRECTORY);
         let entries = match fs::read_dir(&mps) {
@@ -74,19 +70,16 @@ impl Place {
         Ok(places)
     }
 
-    /// The daemon's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its own directory.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.mps.join(&self.name)
     }
 
-    /// Its sockets.
     #[must_use]
     pub fn pipe(&self) -> PathBuf {
         self.dir().join("pipe")
@@ -98,24 +91,20 @@ impl Place {
         self.dir().join("log")
     }
 
-    /// Its `/dev/shm`.
     #[must_use]
     pub fn shm(&self) -> PathBuf {
         self.dir().join("shm")
     }
 
-    /// Its journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.dir().join(FILE)
     }
 
-    /// Takes the daemon's lock, making its directory. Locks are by a hash of the name: a file for each
-    /// lease that ever was would pile up, and one that is removed excludes nobody. Two daemons may have
-    /// one lock, and then wait for each other.
-    ///
-    /// # Errors
-    /// If it is not had within `deadline`, or the directories are not root's alone.
+    /// Takes the daemon's lock, making its directory. Locks are by a hash of the name: a file for
+    /// each lease that ever was would pile up, and one that is removed excludes nobody. Two daemons
+    /// may have one lock, and then wait for each other. Fails if it is not had within `deadline`,
+    /// or the directories are not root's alone.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Fault> {
         make_own_dir(&self.mps, 0o755)?;
         let locks = self.mps.join(LOCKS);
@@ -123,10 +112,8 @@ impl Place {
         Ok(lock::acquire(&locks.join(format!("{:02x}", hash(&self.name))), deadline, paths)?)
     }
 
-    /// Makes the daemon's own directory.
-    ///
-    /// # Errors
-    /// If it cannot be made, is not root's alone, or has too long a path for sockets in it.
+    /// Makes the daemon's own directory. Fails if it cannot be made, is not root's alone, or has
+    /// too long a path for sockets in it.
     pub fn make(&self) -> Result<(), Fault> {
         if let Some(why) = self.is_too_long() {
             return Err(Fault::new(why).hint("set `run_dir` to a directory with a shorter path"));
@@ -148,11 +135,9 @@ impl Place {
         })
     }
 
-    /// Makes the directories for a new daemon, without anything that an earlier one left in them, and
-    /// mounts a file system of its own wherever clients have something written.
-    ///
-    /// # Errors
-    /// Names the path.
+    /// Makes the directories for a new daemon, without anything that an earlier one left in
+    /// them, and mounts a file system of its own wherever clients have something written.
+    /// The error names the path.
     pub fn furnish(&self) -> Result<(), Fault> {
         self.clear()?;
         for (dir, options) in self.mounts() {
@@ -179,10 +164,7 @@ impl Place {
         is_own_dir(&self.pipe())
     }
 
-    /// Removes all but the journal.
-    ///
-    /// # Errors
-    /// Names the path that cannot be removed.
+    /// Removes all but the journal. The error names the path that cannot be removed.
     pub fn clear(&self) -> Result<(), Fault> {
         for (dir, _) in self.mounts() {
             // Several, if somebody has mounted something over it. What lies behind a link is not ours.
@@ -194,10 +176,7 @@ impl Place {
         Ok(())
     }
 
-    /// Removes all of it, the journal last.
-    ///
-    /// # Errors
-    /// Names the path that cannot be removed.
+    /// Removes all of it, the journal last. The error names the path that cannot be removed.
     pub fn remove(&self) -> Result<(), Fault> {
         if is_dir(&self.dir()) {
             self.clear()?;

@@ -27,7 +27,6 @@ const BYTES_MAX: u64 = 1 << 18;
 /// A running control daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// Its pid.
     pub pid: i32,
     /// Its pipe directory, as it names it.
     pub pipe: PathBuf,
@@ -40,9 +39,7 @@ pub struct Control {
 /// A device, as daemons name it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// Its UUID.
     pub uuid: &'a DeviceId,
-    /// Its index.
     pub index: u32,
     /// It does not exist.
     pub simulated: bool,
@@ -163,11 +160,9 @@ impl Control {
         visible.split(',').map(str::trim).any(names)
     }
 
-    /// Whether a container could use it: its pipe directory and its `/dev/shm` are those of this mount
-    /// namespace, and nobody but root can put others in their place.
-    ///
-    /// # Errors
-    /// Why not, as a phrase.
+    /// Whether a container could use it: its pipe directory and its `/dev/shm` are those of
+    /// this mount namespace, and nobody but root can put others in their place. Fails: why
+    /// not, as a phrase.
     pub fn is_reachable(&self, paths: &Paths) -> Result<(), String> {
         let root = paths.proc.join(self.pid.to_string()).join("root");
         let is_same = |path: &Path| {

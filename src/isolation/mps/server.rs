@@ -8,10 +8,8 @@ use super::place::Place;
 use std::time::{Duration, Instant};
 
 impl Tools<'_> {
-    /// Has a server of this user's, and waits until it has the GPU.
-    ///
-    /// # Errors
-    /// If it ends, or does not have the GPU in time.
+    /// Has a server of this user's, and waits until it has the GPU. Fails if it ends, or does not
+    /// have the GPU in time.
     pub fn serve(&self, place: &Place, front: &Front<'_>, uid: u32) -> Result<(), Fault> {
         if !front.pids("get_server_list")?.is_empty() {
             return self.await_server(place, front, uid);

@@ -5,7 +5,7 @@ mod properties;
 mod sources;
 mod values;
 
-use super::keys::{KEYS, KeyId, Support, markdown_table};
+use super::keys::{KEYS, KeyId, Support};
 use super::*;
 use crate::model::code::Code;
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -82,17 +82,6 @@ fn the_table_and_the_parser_agree() {
     let mut ids: Vec<KeyId> = KEYS.iter().map(|key| key.id).collect();
     ids.dedup();
     assert!(ids.is_sorted() && ids.len() == KEYS.len(), "one row for each key, in order");
-}
-
-#[test]
-fn the_markdown_table_has_a_row_for_each_key() {
-    let table = markdown_table();
-    assert_eq!(table.lines().count(), KEYS.len() + 2);
-    for line in table.lines() {
-        assert_eq!(line.replace("\\|", "").matches('|').count(), 5, "{line}");
-    }
-    assert!(table.contains("also read from `kaiwo.ai/gpu-fraction`"));
-    assert!(table.contains("(not supported yet: `required`)"));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::reading::{Guess, Said, Stop, Word};
 use super::table::{Opt, Options, Takes};
 use crate::runtime::lowlevel::Kind;
 
-/// # Errors
-/// If crun would refuse, or what it would do cannot be told. What was understood until then stays.
+/// Fails if crun would refuse, or what it would do cannot be told. What was
+/// understood until then stays.
 pub(super) fn read(words: &[Word<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
     let rest = options(words, Options::global(Kind::Crun), said, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };

@@ -17,14 +17,13 @@ pub(super) enum Flavor {
     Old,
     /// From 1.22.2 on: distributions' runc 1.1, and all of 1.2 and 1.3.
     New,
-    /// Version 3.
     Three,
 }
 
 pub(super) const FLAVORS: [Flavor; 3] = [Flavor::Old, Flavor::New, Flavor::Three];
 
-/// # Errors
-/// If runc would refuse, or what it would do cannot be told. What was understood until then stays.
+/// Fails if runc would refuse, or what it would do cannot be told. What was
+/// understood until then stays.
 pub(super) fn read(
     words: &[Word<'_>],
     flavor: Flavor,
@@ -161,7 +160,6 @@ fn found(options: Options, name: &[u8]) -> Option<&'static Opt> {
     options.named(name).or_else(letter)
 }
 
-/// As strconv.ParseBool.
 fn is_on(value: Option<&[u8]>, flavor: Flavor) -> Result<bool, Stop> {
     match value {
         None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),

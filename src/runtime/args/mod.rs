@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 /// What the runtime is asked to do, as far as it concerns us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verb {
-    /// Make a container.
     Create,
     /// Make a container and start it.
     Run,
@@ -30,7 +29,6 @@ pub enum Verb {
     Restore,
     /// Start a process in a container.
     Exec,
-    /// Remove a container.
     Delete,
     /// Change the resources of a container.
     Update,
@@ -70,7 +68,6 @@ impl Verb {
 /// A file that was named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
-    /// What was named.
     pub path: PathBuf,
     /// Which of the forwarded words names it, and from which byte on.
     place: (usize, usize),
@@ -79,7 +76,6 @@ pub struct Given {
 /// Whether it is certain what the runtime will make of its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certainty {
-    /// It is.
     Sure,
     /// It will refuse them.
     Wrong,
@@ -103,27 +99,18 @@ pub struct Invocation {
     pub forwarded: Vec<OsString>,
     /// Whether the rest is certain.
     pub certainty: Certainty,
-    /// What to do.
     pub verb: Verb,
-    /// `--root`.
     pub root: Option<String>,
     /// `--log`, if that is a file.
     pub log: Option<PathBuf>,
-    /// `--log-format json`.
     pub log_json: bool,
-    /// `--bundle`.
     pub bundle: Option<PathBuf>,
     /// `--config`: another file than the bundle's `config.json`.
     pub config_file: Option<Given>,
-    /// `--pid-file`.
     pub pid_file: Option<PathBuf>,
-    /// `exec --process`.
     pub process: Option<Given>,
-    /// `update --resources`.
     pub resources: Option<Given>,
-    /// `--preserve-fds`.
     pub preserved: u32,
-    /// The container.
     pub id: Option<String>,
     verb_at: Option<usize>,
 }

@@ -112,10 +112,8 @@ impl Guess {
     }
 }
 
-/// Of an option.
 pub(super) const UNKNOWN: &str = "is not known to gpulease";
 
-/// What was understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub verb: Verb,
@@ -173,10 +171,7 @@ impl Said {
         None
     }
 
-    /// The words that are no options.
-    ///
-    /// # Errors
-    /// If the runtime takes no such number of them.
+    /// The words that are no options. Fails if the runtime takes no such number of them.
     pub(super) fn set_positional(&mut self, words: &[Word<'_>]) -> Result<(), Stop> {
         self.id = words.first().map(|word| word.text());
         let fits = match self.verb {

@@ -26,11 +26,9 @@ enum Whose {
 use Takes::{Attached, Nothing, Value};
 use Whose::{Both, Crun, Runc};
 
-/// One option.
 #[derive(Debug)]
 pub(super) struct Opt {
     pub name: &'static str,
-    /// Its letters.
     pub short: &'static str,
     pub takes: Takes,
     whose: Whose,
@@ -40,7 +38,6 @@ const fn opt(name: &'static str, short: &'static str, takes: Takes, whose: Whose
     Opt { name, short, takes, whose }
 }
 
-/// Before the verb.
 const GLOBAL: &[Opt] = &[
     opt("cgroup-manager", "", Value, Crun),
     opt("criu", "", Value, Runc),
@@ -180,12 +177,10 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Before the verb.
     pub(super) const fn global(kind: Kind) -> Self {
         Self { kind, lists: [GLOBAL, ALWAYS, &[]] }
     }
 
-    /// After it.
     pub(super) fn of(kind: Kind, verb: Verb, word: &[u8]) -> Self {
         let own = match (verb, word) {
             (Verb::Create | Verb::Run | Verb::Restore, _) => MAKE,
@@ -217,7 +212,6 @@ impl Options {
         self.all().find(|opt| opt.name.as_bytes() == name)
     }
 
-    /// By its letter.
     pub(super) fn lettered(self, letter: u8) -> Option<&'static Opt> {
         self.all().find(|opt| opt.short.as_bytes().contains(&letter))
     }

@@ -35,10 +35,8 @@ const OURS: &[&str] = &[
 const HOOK_ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Adds what the specs say of the leased devices: what each spec says once, then what it says of
-/// the device, in the order of the lease.
-///
-/// # Errors
-/// If no spec has one of the devices, or one would bring a GPU that is not granted.
+/// the device, in the order of the lease. Fails if no spec has one of the devices, or one would
+/// bring a GPU that is not granted.
 pub(super) fn add(
     injection: &mut Injection,
     inventory: &Inventory,

@@ -17,10 +17,8 @@ const CDI_PREFIX: &str = "cdi.k8s.io/";
 /// `internal/config/image`).
 const MOUNTS: [&str; 3] = ["var", "run", "nvidia-container-devices"];
 
-/// Whether the vendor's runtime gives all devices of a lease.
-///
-/// # Errors
-/// If it gives some of them, or none and there is no other way; if it cannot be told which.
+/// Whether the vendor's runtime gives all devices of a lease. Fails if it gives some of them, or
+/// none and there is no other way; if it cannot be told which.
 pub(super) fn serves(
     vendor: Vendor,
     config: &Config,

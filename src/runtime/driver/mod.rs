@@ -1,5 +1,5 @@
-//! The vendor's driver files of a container with real devices: who brings them, and what goes with
-//! them.
+//! The vendor's driver files of a container with real devices: who brings them, and
+//! what goes with them.
 
 mod cdi;
 pub(super) mod chain;
@@ -23,13 +23,9 @@ use std::path::Path;
 pub(super) struct Wanted<'a> {
     /// What was asked for, and what the node has.
     pub asked: &'a Asked,
-    /// What was granted.
     pub lease: &'a Lease,
-    /// The container's spec.
     pub facts: &'a Facts,
-    /// Its bundle.
     pub bundle: &'a Path,
-    /// The host.
     pub paths: &'a Paths,
     /// The vendor whose runtime is the low-level one, if GPUs are left to it.
     pub chained: Option<Vendor>,
@@ -69,10 +65,7 @@ pub(super) enum Way {
 }
 
 /// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. `vendor`
-/// is whose own runtime the low-level one is.
-///
-/// # Errors
-/// `bad-config`, which names both keys.
+/// is whose own runtime the low-level one is. Fails with `bad-config`, which names both keys.
 pub(super) fn permit(
     config: &Config,
     vendor: Option<Vendor>,
@@ -100,10 +93,7 @@ pub(super) fn permit(
 }
 
 /// What the configuration comes to for one container. A device that does not exist has no driver,
-/// and AMD's images bring their own.
-///
-/// # Errors
-/// If the way that is configured cannot be gone.
+/// and AMD's images bring their own. Fails if the way that is configured cannot be gone.
 pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
     let config = &wanted.asked.config;
     if let Some(vendor) = wanted.chained
@@ -135,10 +125,7 @@ fn no_files(config: &Config) -> Failure {
 }
 
 /// Adds to an injection, which has the granted nodes already, what the driver needs, and notes who
-/// brought it.
-///
-/// # Errors
-/// If the container cannot have the driver's files.
+/// brought it. Fails if the container cannot have the driver's files.
 pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>, way: Way) -> Result<(), Failure> {
     if way != Way::Chain {
         mask(injection, wanted);

@@ -1,9 +1,9 @@
 //! The host's driver files as read-only mounts where the container's own loader finds them.
 //!
 //! Nothing runs in the container's file system and nothing is written to it: the low-level runtime
-//! makes the mounts, by its own guarded way of resolving paths in there, and no cache of the loader
-//! is made anew, since each library is mounted under all its names in a directory that the loader
-//! looks in anyway.
+//! makes the mounts, by its own guarded way of resolving paths in there, and no cache of the
+//! loader is made anew, since each library is mounted under all its names in a directory that the
+//! loader looks in anyway.
 
 use super::Wanted;
 use super::places::Places;
@@ -94,8 +94,8 @@ fn is_needed(path: &str, features: &[Capability]) -> bool {
     }
 }
 
-/// The DRM nodes of the granted GPUs, as sysfs lists them below the PCI device. A MIG instance has
-/// none.
+/// The DRM nodes of the granted GPUs, as sysfs lists them below the PCI device. A
+/// MIG instance has none.
 fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Paths) {
     for gpu in gpus.iter().filter(|gpu| gpu.mig.is_none()) {
         let directory = paths.sys.join(format!("bus/pci/devices/{}/drm", gpu.pci));

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 /// A container's root file system, seen as places for files.
 pub(super) struct Places {
     root: Root,
-    /// Of libraries.
     directory: String,
     /// What the user mounts, and whether it is a bind mount.
     taken: Vec<(PathBuf, bool)>,
@@ -32,9 +31,7 @@ impl Places {
         Self { root, directory, taken, known: BTreeMap::new() }
     }
 
-    /// Where a file goes by one of its names, unless the user has put something there.
-    ///
-    /// # Errors
+    /// Where a file goes by one of its names, unless the user has put something there. Fails with
     /// `bad-bundle` if the image leads it nowhere, or where a spec cannot say.
     pub(super) fn free(&mut self, kind: FileKind, name: &str) -> Result<Option<String>, Failure> {
         let path = match kind {

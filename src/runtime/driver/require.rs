@@ -18,10 +18,8 @@ const PREFIX: &str = "NVIDIA_REQUIRE_";
 const JETSON: &str = "NVIDIA_REQUIRE_JETPACK";
 const DISABLE: &str = "NVIDIA_DISABLE_REQUIRE";
 
-/// Holds each granted GPU against all variables of the container.
-///
-/// # Errors
-/// `requirement-unmet`, with the variable, and what the node has.
+/// Holds each granted GPU against all variables of the container. Fails with `requirement-unmet`,
+/// with the variable, and what the node has.
 pub(super) fn check(
     env: &[(String, String)],
     driver: &Driver,

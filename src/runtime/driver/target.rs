@@ -10,10 +10,7 @@ use crate::sys::in_root::Root;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The root file system of a container.
-///
-/// # Errors
-/// `bad-bundle` if there is none.
+/// The root file system of a container. Fails with `bad-bundle` if there is none.
 pub(super) fn open(rootfs: &Path) -> Result<Root, Failure> {
     Root::open(rootfs).map_err(|error| {
         let path = rootfs.display();
@@ -31,8 +28,8 @@ pub(super) enum Target {
 }
 
 /// The directories that a C library and its loader are installed in. Each distribution's loader
-/// looks in the one that it lies in itself without being told to ("trusted directories", ld.so(8)),
-/// whatever `ld.so.cache` says.
+/// looks in the one that it lies in itself without being told to ("trusted directories",
+/// ld.so(8)), whatever `ld.so.cache` says.
 fn directories(machine: Machine) -> [String; 6] {
     let multiarch = machine.multiarch;
     [
@@ -45,9 +42,7 @@ fn directories(machine: Machine) -> [String; 6] {
     ]
 }
 
-/// Looks into a container's root file system. Links are left in the directory's name.
-///
-/// # Errors
+/// Looks into a container's root file system. Links are left in the directory's name. Fails with
 /// `libc-mismatch` if its C library is musl; `bad-bundle` if it cannot be looked at, or has
 /// something else where a C library belongs.
 pub(super) fn find(root: &Root, machine: Machine) -> Result<Target, Failure> {

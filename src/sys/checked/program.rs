@@ -17,10 +17,8 @@ const LINKS_MAX: u32 = 40;
 /// or others, and a directory only if it is sticky, as `/tmp` is: there others can create entries,
 /// which then are theirs, but cannot replace an entry of root's.
 ///
-/// The file need not be executable. A relative path is looked up from the current directory.
-///
-/// # Errors
-/// If there is no such file, if it cannot be looked at, or with [`FileError::Insecure`], which
+/// The file need not be executable. A relative path is looked up from the current directory. Fails
+/// if there is no such file, if it cannot be looked at, or with [`FileError::Insecure`], which
 /// names `path` itself for a fault of the file, else the directory or link at fault.
 pub fn check_program(path: &Path) -> Result<(), FileError> {
     let user = effective_user();
@@ -71,12 +69,10 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
     Err(insecure(path, Fault::NotRegular))
 }
 
-/// Checks that nobody but root or the effective user can put something else in the place of what lies
-/// in `directory`, or of itself: by the rules of [`check_program`] for the directories on the way.
-/// The path is absolute, and has no symbolic links.
-///
-/// # Errors
-/// If a directory cannot be looked at, or with [`FileError::Insecure`] for the first one at fault.
+/// Checks that nobody but root or the effective user can put something else in the place of what
+/// lies in `directory`, or of itself: by the rules of [`check_program`] for the directories on the
+/// way. The path is absolute, and has no symbolic links. Fails if a directory cannot be looked at,
+/// or with [`FileError::Insecure`] for the first one at fault.
 pub fn check_way(directory: &Path) -> Result<(), FileError> {
     let user = effective_user();
     let mut way: Vec<&Path> = directory.ancestors().collect();

@@ -62,7 +62,6 @@ pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
     users.filter_map(|(pid, devices)| describe(pid, devices, paths)).collect()
 }
 
-/// Devices by pid.
 type Found = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
 
 /// What procfs says of a process that is known to be on these devices; `None` if it has ended.

@@ -26,7 +26,6 @@ const SEARCH: Duration = Duration::from_millis(300);
 /// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LockHolder {
-    /// Its number.
     pub pid: i32,
     /// The name of its program.
     pub program: String,

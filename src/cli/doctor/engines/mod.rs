@@ -35,7 +35,6 @@ pub(super) struct Wired {
     pub(super) by_precreate: bool,
 }
 
-/// One engine.
 #[derive(Debug)]
 struct Engine {
     name: &'static str,

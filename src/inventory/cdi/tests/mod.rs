@@ -1,6 +1,8 @@
+use super::check::{Checked, parse_json, parse_yaml};
 use super::*;
 use crate::config::{Config, Driver as Way};
-use crate::inventory::{self, Inventory, StaleReason};
+use crate::inventory::error::StaleReason;
+use crate::inventory::{self, Inventory};
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile, FileKind};
 use crate::paths::Paths;
@@ -10,8 +12,8 @@ use tempfile::TempDir;
 
 mod schema;
 
-/// Two NVIDIA GPUs, the second in MIG mode, and an AMD one: real to the file, whose nodes are not
-/// there.
+/// Two NVIDIA GPUs, the second in MIG mode, and an AMD one: real to the file, whose
+/// nodes are not there.
 const DEVICES: &str = r#"
 [[device]]
 uuid = "GPU-aaaa"

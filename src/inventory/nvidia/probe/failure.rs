@@ -42,7 +42,6 @@ const fn is_harmless(error: &NvmlError) -> bool {
 pub(super) struct Asker {
     /// The first failure that makes the device one that does not answer.
     pub(super) fault: Option<String>,
-    /// It is gone.
     pub(super) is_lost: bool,
 }
 
@@ -52,8 +51,8 @@ impl Asker {
         self.take(what, told, |error| !is_harmless(error))
     }
 
-    /// What not all devices have. That it cannot be had is a fault only if it says that nothing
-    /// else can be.
+    /// What not all devices have. That it cannot be had is a fault only if it says that
+    /// nothing else can be.
     pub(super) fn may<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
         self.take(what, told, |error| {
             is_lost(error) || matches!(error, NvmlError::Timeout | NvmlError::IrqIssue)

@@ -9,7 +9,6 @@ use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{ComputeMode, EccCounter, MemoryError};
 use nvml_wrapper::error::NvmlError;
 
-/// Asks it everything.
 pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
     let mut asker = Asker::default();
     let uuid = asker.need("UUID", device.uuid());

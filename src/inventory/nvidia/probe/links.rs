@@ -8,8 +8,8 @@ use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::TopologyLevel;
 use nvml_wrapper_sys::bindings::NVML_NVLINK_MAX_LINKS;
 
-/// The active links of one GPU. A driver that does not say what is at the other end still says
-/// where that is.
+/// The active links of one GPU. A driver that does not say what is at the other end still
+/// says where that is.
 pub(super) fn nvlinks(device: &Device<'_>) -> NvLinks {
     let mut links = NvLinks::default();
     for number in 0..NVML_NVLINK_MAX_LINKS {

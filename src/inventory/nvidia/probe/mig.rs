@@ -16,7 +16,6 @@ pub(super) fn ask(gpu: &Device<'_>, asker: &mut Asker) -> Vec<Instance> {
         .collect()
 }
 
-/// Their handles.
 pub(super) fn handles<'nvml>(
     gpu: &Device<'nvml>,
     positions: u32,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::inventory::Settings;
+use crate::inventory::cache::Settings;
 use crate::model::cdi::{CdiDevice, CdiSpec};
 use crate::model::device::{ControlNodes, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::fixtures;

@@ -63,7 +63,6 @@ fn bind(path: &str) -> String {
     format!(r#"{{"destination":"{path}","type":"bind"}}"#)
 }
 
-/// An image of directories, and of links.
 fn image(directories: &[&str], links: &[(&str, &str)]) -> tempfile::TempDir {
     let image = tempfile::tempdir().unwrap();
     for directory in directories {
