@@ -2,6 +2,10 @@
 //! a hint. Each program says it in its own way: the shim in one line to the engine, the command in
 //! two to a person or as JSON.
 
+mod engine_line;
+
+pub use engine_line::one_line;
+
 use crate::claim::ClaimError;
 use crate::config::ConfigError;
 use crate::inventory::InventoryError;

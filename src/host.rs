@@ -9,17 +9,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The host, as the one look at the configuration shows it. Looking cannot fail.
-pub(crate) struct Host {
-    pub(crate) config_path: PathBuf,
-    pub(crate) config_is_explicit: bool,
+pub struct Host {
+    pub config_path: PathBuf,
+    pub config_is_explicit: bool,
     reading: Reading,
-    pub(crate) paths: Paths,
+    pub paths: Paths,
 }
 
 impl Host {
     /// By the configuration file that was named, if one was. Where it cannot be understood, leases
     /// are looked for where one was last granted by it, and none is granted.
-    pub(crate) fn look(named: Option<&Path>) -> Self {
+    pub fn look(named: Option<&Path>) -> Self {
         let config_path = config::locate(named);
         let config_is_explicit = config_path != Path::new(config::DEFAULT_PATH);
         let reading = config::look(&config_path);
@@ -35,32 +35,32 @@ impl Host {
 
     /// The configuration, for a container that asks for a GPU. Fails with `bad-config` if the file
     /// cannot be understood, or may not be whole.
-    pub(crate) fn config(&self) -> Result<Config, Failure> {
+    pub fn config(&self) -> Result<Config, Failure> {
         let config = self.reading.config.as_ref()?;
         self.reading.settle(&self.config_path).map_err(|error| Failure::from(&error))?;
         Ok(config.clone())
     }
 
     /// The low-level runtime that the file names, whatever is wrong elsewhere in it.
-    pub(crate) fn runtime(&self) -> Option<&Path> {
+    pub fn runtime(&self) -> Option<&Path> {
         self.reading.runtime.as_deref()
     }
 
     /// Whether the administrator's choice of a runtime may exist and cannot be told, so that the last
     /// one that served is a better guess than the default.
-    pub(crate) fn hides_runtime(&self) -> bool {
+    pub fn hides_runtime(&self) -> bool {
         self.reading.keys == Keys::Hidden
     }
 
     /// What the `gpulease` command has to be told to see the same.
-    pub(crate) fn own_arguments(&self) -> Vec<OsString> {
+    pub fn own_arguments(&self) -> Vec<OsString> {
         if !self.config_is_explicit {
             return Vec::new();
         }
         vec!["--gpulease-config".into(), self.config_path.clone().into()]
     }
 
-    pub(crate) fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::at(&self.paths.run)
     }
 }

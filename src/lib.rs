@@ -15,6 +15,7 @@
 //!   `store` leases on disk, `isolation` what makes shares true.
 //! * host: `host` — the configuration, read once, and the directories that a call works with.
 //! * transaction: `claim` — the only place that changes leases; `failure` what users hear.
+//! * start: `start` — from a spec to a leased and edited one.
 //! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.
 
@@ -48,6 +49,7 @@ mod sys;
 mod claim;
 mod failure;
 mod host;
+mod start;
 
 #[cfg(feature = "cli")]
 mod cli;
@@ -96,6 +98,9 @@ pub mod door {
     }
     pub mod runtime {
         pub use crate::runtime::*;
+    }
+    pub mod start {
+        pub use crate::start::*;
     }
     pub mod store {
         pub use crate::store::*;

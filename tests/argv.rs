@@ -14,7 +14,7 @@
 mod support;
 
 use gpulease::door::runtime::args::{self, Certainty, Invocation, Verb};
-use gpulease::door::runtime::lowlevel::Kind;
+use gpulease::door::start::lowlevel::Kind;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ const LAYERS: &[&str] = &[
     "isolation", // machine
     "host",
     "claim", // transaction
+    "start",
     "runtime",
     "hook",
     "cli",

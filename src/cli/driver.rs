@@ -10,7 +10,7 @@ use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile};
 use crate::model::text::{shown, shown_line};
 use crate::paths::Paths;
-use crate::runtime::lowlevel::vendor_of;
+use crate::start::lowlevel::vendor_of;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

@@ -10,7 +10,7 @@ use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
-use crate::runtime::share;
+use crate::start::shares;
 use crate::store::{Corrupt, Entry};
 use crate::sys::{identity, syslog};
 use serde_json::json;
@@ -76,7 +76,7 @@ fn released(
     }
     // What a container that goes on running is held by stays.
     if is_held && !is_alive {
-        share::end(context.ground(), lease, context.own_arguments())?;
+        shares::end(context.ground(), lease, context.own_arguments())?;
     }
     let mut text = format!("{what}\n");
     if is_alive {

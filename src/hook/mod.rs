@@ -14,11 +14,11 @@ mod unedit;
 use crate::claim::release::Outcome;
 use crate::claim::{self, Ground, bind, release};
 use crate::failure::Failure;
+use crate::failure::one_line;
 use crate::model::code::Code;
 use crate::model::text;
 use crate::paths::Paths;
-use crate::runtime::report::one_line;
-use crate::runtime::share;
+use crate::start::shares;
 use crate::store::Store;
 use crate::sys::exec::{Capability, drop_privileges_but, start_detached};
 use args::{Call, Verb};
@@ -78,17 +78,18 @@ fn run(call: &Call) -> Result<(), Failure> {
                 // sweep, which finds the process in the runtime's state.
                 None => bind::check(ground, &call.key, &call.nonce)?,
             };
-            share::limit(ground, &lease).map_err(|failure| failed(call, failure))
+            shares::limit(ground, &lease).map_err(|failure| failed(call, failure))
         }
         Verb::Poststop | Verb::FailedStart => {
-            let held = share::held(ground, &call.key, &call.nonce);
+            let held = shares::held(ground, &call.key, &call.nonce);
             let is_waited_for = call.verb == Verb::Poststop;
             let deadline = if is_waited_for { claim::DELETE_DEADLINE } else { FAILED_DEADLINE };
             let outcome = release::release_if_dead(ground, &call.key, &call.nonce, deadline)?;
             if outcome != Outcome::Released {
                 return Ok(());
             }
-            let ended = held.map_or(Ok(()), |held| share::end(ground, &held, call.own_arguments()));
+            let ended =
+                held.map_or(Ok(()), |held| shares::end(ground, &held, call.own_arguments()));
             if let Ok(state) = state {
                 unedit::unedit(&store, &state, &call.nonce)?;
             }

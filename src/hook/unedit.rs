@@ -9,8 +9,8 @@ use super::state::State;
 use crate::failure::Failure;
 use crate::injection::{self, Document, revert, strip_our_hooks};
 use crate::model::id::Nonce;
-use crate::runtime::bundle::read_limited;
-use crate::runtime::start::bad_bundle;
+use crate::start::bad_bundle;
+use crate::start::bundle::read_limited;
 use crate::store::Store;
 use crate::sys::atomic;
 

@@ -3,10 +3,10 @@
 //! set and taken back.
 
 pub mod dmem;
-mod means;
+mod facilities;
 pub mod mps;
 
-pub use means::facilities;
+pub use facilities::facilities;
 
 use crate::model::lease::Owner;
 use serde::{Deserialize, Serialize};

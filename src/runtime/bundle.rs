@@ -1,19 +1,15 @@
 //! The bundle: a directory with a `config.json` (runtime-spec, bundle.md).
 
 use super::args::{Given, Invocation};
-use super::lowlevel::Kind;
 use crate::failure::Failure;
 use crate::model::code::Code;
-use crate::sys::checked::{Stream, read_foreign, read_stream};
+use crate::start::bundle::{MAX_BYTES, read_limited};
+use crate::start::lowlevel::Kind;
+use crate::sys::checked::{Stream, read_stream};
 use crate::sys::{PathError, handed};
 use std::fs;
-use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-
-/// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
-/// more than this too.
-pub(crate) const MAX_BYTES: u64 = 64 << 20;
 
 /// Where the configuration of this call's bundle lies.
 #[derive(Debug, Clone)]
@@ -110,12 +106,4 @@ fn first_free(call: &Invocation) -> RawFd {
     let listened = std::env::var("LISTEN_FDS").ok().and_then(|count| count.trim().parse().ok());
     let passed = call.preserved.saturating_add(listened.unwrap_or(0u32)).saturating_add(3);
     RawFd::try_from(passed).unwrap_or(RawFd::MAX)
-}
-
-/// Reads a file that an engine wrote, but no more than a sane one has, and nothing that has to be
-/// waited for. Fails if it is not there, is no regular file, cannot be read, or is larger.
-pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
-    let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
-    let missing = || PathError::new("read", path)(io::ErrorKind::NotFound.into());
-    bytes.ok_or_else(missing)
 }

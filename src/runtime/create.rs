@@ -1,9 +1,8 @@
 //! `create` and `run`: the bundle's `config.json`, leased and edited in its place.
 
+use super::Shim;
 use super::args::Verb;
-use super::bundle::{self, Bundle, Way, read_limited};
-use super::start::{self, Caller, Outcome, Prepared, bad_bundle};
-use super::{Shim, lowlevel, share};
+use super::bundle::{self, Bundle, Way};
 use crate::claim::{Ground, release};
 use crate::failure::Failure;
 use crate::injection::Facts;
@@ -11,6 +10,9 @@ use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
+use crate::start::bundle::read_limited;
+use crate::start::{self, Caller, Outcome, Prepared, bad_bundle};
+use crate::start::{lowlevel, shares};
 use crate::sys::atomic;
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -98,8 +100,8 @@ impl Leased<'_> {
         store.take_back_bundle(&bundle.dir, &self.prepared.lease.nonce)?;
         let ground = Ground { paths: &shim.host.paths, store: &store };
         release::abandon(ground, &self.prepared.lease)?;
-        if share::may_leave_daemon(&self.prepared.lease) {
-            share::reap(shim.host.own_arguments(), &shim.host.paths)?;
+        if shares::may_leave_daemon(&self.prepared.lease) {
+            shares::reap(shim.host.own_arguments(), &shim.host.paths)?;
         }
         Ok(())
     }

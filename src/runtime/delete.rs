@@ -2,11 +2,12 @@
 //! the container is the holder of the lease gone. Engines send it, often twice, for every
 //! container that ended, and for every create that failed.
 
-use super::report::one_line;
-use super::{Shim, share};
+use super::Shim;
 use crate::claim::{self, Ground, release};
 use crate::failure::Failure;
+use crate::failure::one_line;
 use crate::model::lease::{Lease, LeaseState};
+use crate::start::shares;
 use crate::sys::exec::run_child;
 use crate::sys::failpoint;
 use std::io::{self, Write};
@@ -36,10 +37,10 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
 /// Releases the lease, and takes back what it set, unless its poststop hook has done so.
 fn let_go(shim: &Shim, ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
-    let held = share::held(ground, &key, &lease.nonce);
+    let held = shares::held(ground, &key, &lease.nonce);
     match (release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {
         (release::Outcome::Released, Some(held)) => {
-            share::end(ground, &held, shim.host.own_arguments())
+            shares::end(ground, &held, shim.host.own_arguments())
         }
         _ => Ok(()),
     }

@@ -4,40 +4,26 @@
 //! container's variables into the new process, `update` opens no GPU that is not leased; all else — and every container that asks for no
 //! GPU — becomes the real runtime by one `execve`, untouched.
 
-mod adopted;
 pub mod args;
-mod ask;
-pub mod bundle;
-mod busy;
+mod bundle;
 mod create;
 mod delete;
-mod driver;
 mod exec;
-mod granted;
-pub(crate) mod in_doubt;
-mod injected;
-mod inventory;
-mod known;
-pub mod lowlevel;
-mod mounted;
-pub mod namespaces;
-pub mod nodes;
-pub mod permit;
-pub mod report;
-pub(crate) mod share;
-pub(crate) mod start;
+mod home;
+mod report;
 mod update;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
+use crate::start::lowlevel;
 use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
 use args::{Certainty, Invocation, Verb, Words};
-use report::{one_line, report};
+use report::report;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -97,8 +83,7 @@ fn run(shim: &Shim) -> Result<ExitCode, Failure> {
 impl Shim {
     fn new(words: &Words) -> Result<Self, Failure> {
         let host = Host::look(words.config.as_deref());
-        let remembered = || host.store().last_runtime();
-        let choice = lowlevel::choose(words, host.runtime(), host.hides_runtime(), &remembered)?;
+        let choice = home::runtime_of(words, &host)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
         let call = words.read(lowlevel::Kind::of(&runtime));
         Ok(Self { call, host, runtime, vendor: OnceCell::new(), runtime_fault })
@@ -156,7 +141,7 @@ impl Shim {
     }
 
     fn key_of(&self, id: &str) -> Result<LeaseKey, Failure> {
-        let root = lowlevel::root_of(&self.call, self.kind());
+        let root = home::root_of(&self.call, self.kind());
         ContainerId::new(id)
             .and_then(|id| LeaseKey::new(&root, id))
             .map_err(|error| Failure::of(Code::BadRequest, &error))

@@ -1,14 +1,16 @@
 //! `update --resources FILE`. crun puts the device rules in the file in force, for a container that
 //! runs already; runc passes over them.
 
-use super::bundle::{MAX_BYTES, hand_on, read_given};
-use super::lowlevel::Kind;
-use super::{Shim, ask};
+use super::Shim;
+use super::bundle::{hand_on, read_given};
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::request::{Request, Selector};
+use crate::start::bundle::MAX_BYTES;
+use crate::start::lowlevel::Kind;
+use crate::start::request as ask;
 use crate::sys::{PathError, stdio};
 use std::ffi::OsString;
 use std::path::Path;

@@ -12,7 +12,7 @@ use super::subject::Subject;
 use crate::config::Driver;
 use crate::failure::chain;
 use crate::model::text::shown;
-use crate::runtime::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
+use crate::start::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::{FileError, check_unread};
 use std::fs;

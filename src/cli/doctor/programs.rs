@@ -7,7 +7,7 @@ use super::subject::{Known, Subject};
 use crate::failure::chain;
 use crate::injection::HOOK_NAME;
 use crate::paths::Paths;
-use crate::runtime::lowlevel;
+use crate::start::lowlevel;
 use crate::sys::checked::{FileError, check_unread};
 use crate::sys::programs::beside;
 use std::collections::BTreeSet;

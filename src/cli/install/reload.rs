@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
-use crate::runtime::lowlevel::installed_on;
+use crate::start::lowlevel::installed_on;
 use crate::sys::ask::{Finished, ask_bounded, run_bounded};
 use serde_json::{Value, json};
 use std::ffi::OsString;

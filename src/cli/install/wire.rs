@@ -11,7 +11,7 @@ use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
 use crate::paths::Paths;
-use crate::runtime::lowlevel::installed_on;
+use crate::start::lowlevel::installed_on;
 use crate::sys::ask::ask_bounded;
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;

@@ -9,7 +9,7 @@ use crate::isolation::mps::limits::{Share, for_all, set};
 use crate::isolation::mps::place::Place;
 use crate::model::lease::{LeasedDevice, MpsSeat};
 use crate::model::quantity::Bytes;
-use crate::runtime::share;
+use crate::start::shares;
 use crate::sys::lock::Lock;
 use crate::sys::proc::{self, Life};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl Hand for Live<'_> {
 
     fn idle_daemons(&self) {
         // The next one that ends would look after them as well.
-        let _ = share::reap(self.context.own_arguments(), &self.context.paths);
+        let _ = shares::reap(self.context.own_arguments(), &self.context.paths);
     }
 
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String> {

@@ -8,7 +8,7 @@ use super::place::Place;
 use super::processes::{self, Control};
 use super::{Fault, cgroup, compute_mode};
 use crate::config::Config;
-use crate::isolation::means::{facilities, program};
+use crate::isolation::facilities::{facilities, program};
 use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
 use crate::model::text::shown_line;

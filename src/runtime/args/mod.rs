@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use super::lowlevel::Kind;
+use crate::start::lowlevel::Kind;
 use reading::{Guess, Said, Stop, UNKNOWN, Word};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -5,7 +5,7 @@ use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
 use crate::cli::install;
 use crate::model::text::shown;
-use crate::runtime::lowlevel::installed_on;
+use crate::start::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 

@@ -4,7 +4,7 @@ use super::super::finding::Findings;
 use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
 use crate::cli::install;
-use crate::runtime::lowlevel::installed_on;
+use crate::start::lowlevel::installed_on;
 use serde_json::Value;
 use std::path::Path;
 

@@ -17,7 +17,7 @@ use crate::cli::install::{self, precreate::calls};
 use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::runtime::lowlevel::{installed_on, vendor_of};
+use crate::start::lowlevel::{installed_on, vendor_of};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

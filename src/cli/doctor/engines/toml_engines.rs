@@ -4,7 +4,7 @@ use super::super::finding::Findings;
 use super::super::subject::Subject;
 use super::{Engine, PODMAN, Runtime, files};
 use crate::cli::install;
-use crate::runtime::lowlevel::installed_on;
+use crate::start::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 

@@ -59,7 +59,7 @@ pub(super) fn serves(
 /// CDI names in annotations, and mounts whose destination is a name. NVIDIA's hook, which another
 /// runtime may run, reads the mounts, and before the variables. Which of them count is for
 /// the configuration of NVIDIA's tools to say; here all do.
-pub(in crate::runtime) fn named(facts: &Facts, chained: Option<Vendor>) -> Vec<String> {
+pub(in crate::start) fn named(facts: &Facts, chained: Option<Vendor>) -> Vec<String> {
     let mounted = facts.mounts.iter().filter_map(|mount| mounted_name(&mount.destination));
     if chained != Some(Vendor::Nvidia) {
         return mounted.filter(|_| facts.vendor_hooks.by_variables).collect();

@@ -1,7 +1,7 @@
-//! Which low-level runtime does the work.
+//! Which low-level runtime does the work, and what it is.
 
-use super::args::{Invocation, Verb, Words};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::paths::Paths;
@@ -31,7 +31,7 @@ impl Kind {
     }
 
     /// The file in a container's state directory.
-    const fn state_file(self) -> &'static str {
+    pub const fn state_file(self) -> &'static str {
         match self {
             Self::Runc => "state.json",
             Self::Crun => "status",
@@ -74,71 +74,34 @@ impl Kind {
     }
 }
 
-/// The runtime's state directory for this call, absolute.
-#[must_use]
-pub fn root_of(call: &Invocation, kind: Kind) -> String {
-    match &call.root {
-        Some(root) if root.starts_with('/') => root.clone(),
-        Some(root) => std::env::current_dir()
-            .map_or_else(|_| root.clone(), |cwd| cwd.join(root).to_string_lossy().into_owned()),
-        None => kind.default_root(),
-    }
-}
-
 /// A runtime, and what is wrong with the one that was configured.
 #[derive(Debug)]
 pub struct Choice {
+    /// The program.
     pub path: PathBuf,
     /// Why it is not the configured one: enough to refuse a lease, not to stop a container that
     /// asks for none, or one that is there already.
     pub fault: Option<Failure>,
 }
 
-/// The runtime for this call: for a container that exists the one in whose state directory it
-/// is, so that a change of the configuration never strands a running container; else the
-/// configured one; else, if that cannot be used or (`doubtful`) cannot be told, the last that
-/// worked. Only where nothing was ever chosen it is the first that is installed: to start a
-/// container under another runtime than the administrator meant would be worse than not at all.
+/// The runtime for a new container: the configured one; if that cannot be used or cannot be told,
+/// the last that worked. Only where none was ever chosen it is the first that is installed: to start
+/// a container under another runtime than the administrator meant would be worse than not at all.
 /// Fails if there is none.
-pub fn choose(
-    words: &Words,
-    configured: Option<&Path>,
-    doubtful: bool,
-    remembered: &dyn Fn() -> Option<PathBuf>,
-) -> Result<Choice, Failure> {
+pub fn choose(host: &Host) -> Result<Choice, Failure> {
     let default = || installed(Kind::Runc).or_else(|| installed(Kind::Crun));
-    let (path, fault) = match configured.map(check) {
+    let remembered = || host.store().last_runtime();
+    let (path, fault) = match host.runtime().map(check) {
         Some(Ok(path)) => (Some(path), None),
         Some(Err(fault)) => (remembered(), Some(fault)),
-        None if doubtful => (remembered().or_else(default), None),
+        None if host.hides_runtime() => (remembered().or_else(default), None),
         None => (default(), None),
     };
-    let home = home_of_existing(words, path.as_deref().map(Kind::of));
-    match (home.or(path), fault) {
+    match (path, fault) {
         (Some(path), fault) => Ok(Choice { path, fault }),
         (None, Some(fault)) => Err(fault),
         (None, None) => Err(none_found()),
     }
-}
-
-/// For a container that exists in the state directory of another runtime than the preferred
-/// one: that other runtime.
-fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
-    // Each finds the id in the words in its own way.
-    let has = |kind: Kind| {
-        let call = words.read(kind);
-        let exists_already =
-            matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Update | Verb::Other);
-        // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
-        let id = call.id.as_deref().filter(|id| !id.contains('/') && *id != "." && *id != "..");
-        let state = |id: &str| Path::new(&root_of(&call, kind)).join(id).join(kind.state_file());
-        id.filter(|_| exists_already).is_some_and(|id| state(id).exists())
-    };
-    if preferred.is_some_and(has) {
-        return None;
-    }
-    let others = [Kind::Runc, Kind::Crun].into_iter().filter(|kind| Some(*kind) != preferred);
-    others.filter(|kind| has(*kind)).find_map(installed)
 }
 
 /// Whether it is runc or crun itself by its name, and no program that calls one.
@@ -147,7 +110,7 @@ pub fn is_itself(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
-fn installed(kind: Kind) -> Option<PathBuf> {
+pub fn installed(kind: Kind) -> Option<PathBuf> {
     installed_on(kind.name(), &Paths::default())
 }
 

@@ -1,7 +1,7 @@
 //! What is ruled out by the container's spec, whatever devices are free: the same for a start
 //! and for `gpulease explain`.
 
-use super::{injected, nodes};
+use super::{device_nodes, injected};
 use crate::failure::Failure;
 use crate::injection::{Facts, Numbers, SpecMount};
 use crate::model::code::Code;
@@ -95,7 +95,7 @@ fn wide_rule(facts: &Facts, node: &Node, paths: &Paths) -> Option<Numbers> {
         return None;
     }
     let own = node.devices.iter().flat_map(|device| &device.nodes);
-    let numbers: Vec<_> = own.filter_map(|node| nodes::numbers(node, paths)).collect();
+    let numbers: Vec<_> = own.filter_map(|node| device_nodes::numbers(node, paths)).collect();
     let is_wide = |rule: &&Numbers| !rule.are_one() && numbers.iter().any(|pair| rule.cover(*pair));
     rules.iter().find(is_wide).copied()
 }

@@ -40,7 +40,7 @@ pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Re
 /// Whether the container's user could open these nodes, with the groups that they
 /// bring. Fails if not.
 pub fn permit(nodes: &[ResolvedNode], facts: &Facts, paths: &Paths) -> Result<(), Failure> {
-    let gids = super::nodes::gids(nodes);
+    let gids = super::device_nodes::gids(nodes);
     fit(&mut Injection { nodes: nodes.to_vec(), gids, ..Injection::default() }, facts, paths)
 }
 

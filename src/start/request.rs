@@ -1,7 +1,7 @@
 //! Does this container ask for a GPU, and may it?
 
-use super::permit::{self, denied};
-use super::start::Caller;
+use super::policy::{self, denied};
+use super::prepare::Caller;
 use super::{adopted, driver, injected, inventory, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::request::{self, Input, Request, Source};
 use crate::sys::identity;
 
 /// A request, with what is needed to grant it.
-pub(super) struct Asked {
+pub struct Asked {
     pub request: Request,
     pub config: Config,
     pub inventory: Inventory,
@@ -52,7 +52,7 @@ pub(super) fn request(
 }
 
 /// The same, before it is asked whether it may.
-pub(super) fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure> {
+pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure> {
     if !may_ask(facts) {
         return Ok(None);
     }
@@ -162,5 +162,5 @@ fn permit(host: &Host, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Res
     }
     driver::permit(&asked.config, caller.vendor(), &caller.runtime())?;
     let node = &asked.inventory.node;
-    permit::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)
+    policy::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)
 }

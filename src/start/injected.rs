@@ -10,7 +10,7 @@ use crate::model::order;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
-use crate::runtime::permit::denied;
+use crate::start::policy::denied;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -97,7 +97,7 @@ fn devices<'a>(access: &Access, node: &'a Node, paths: &Paths) -> Vec<&'a Device
     let is_there = |device: &&Device| {
         let card = device.card_node();
         let mut own = device.nodes.iter().chain(&card);
-        own.any(|own| access.opens(&own.path, super::nodes::numbers(own, paths)))
+        own.any(|own| access.opens(&own.path, super::device_nodes::numbers(own, paths)))
     };
     node.devices.iter().filter(is_there).collect()
 }

@@ -9,7 +9,7 @@ use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::runtime::nodes;
+use crate::start::device_nodes;
 use nix::sys::stat::{major, minor};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -122,7 +122,7 @@ impl<'a> Guard<'a> {
         let leased = lease.devices.iter().filter_map(|leased| node.device(&leased.uuid));
         let allowed = leased.flat_map(|device| node.nodes_of(device)).chain(control);
         let allowed: Vec<&str> = allowed.map(|node| node.path.as_str()).collect();
-        Self { others: nodes::withheld_but(node, &allowed, paths), paths }
+        Self { others: device_nodes::withheld_but(node, &allowed, paths), paths }
     }
 
     fn refuses(&self, node: &EditNode, numbers: (u32, u32)) -> bool {
@@ -164,7 +164,7 @@ fn add_node(
         }
         Some(own) => own.access = resolved.access,
         None => {
-            injection.gids.extend(nodes::gids(std::slice::from_ref(&resolved)));
+            injection.gids.extend(device_nodes::gids(std::slice::from_ref(&resolved)));
             injection.nodes.push(resolved);
         }
     }

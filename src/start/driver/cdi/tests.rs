@@ -142,7 +142,7 @@ fn owner_and_mode_default_to_the_hosts() {
     let host = fs::metadata("/dev/full").unwrap();
     let expected = (host.mode() & 0o777, Some(host.uid()), Some(host.gid()));
     assert_eq!((node.file_mode, node.uid, node.gid), expected);
-    assert_eq!(injection.gids, nodes::gids(std::slice::from_ref(node)));
+    assert_eq!(injection.gids, device_nodes::gids(std::slice::from_ref(node)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod places;
 mod require;
 mod target;
 
-use super::ask::Asked;
+use super::request::Asked;
 use crate::config::{Config, Driver as Setting};
 use crate::failure::Failure;
 use crate::injection::{Facts, GRANTED_PREFIX, Injection};

@@ -1,7 +1,7 @@
 //! A spec that the runtimes read in different ways: what its container would get cannot be told.
 
-use super::ask;
-use super::start::{Caller, is_edited};
+use super::prepare::{Caller, is_edited};
+use super::request;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Doubt, Facts};
@@ -16,7 +16,7 @@ pub(super) fn permit(
     doubt: &Doubt,
 ) -> Result<(), Failure> {
     let is_ours = |facts: &Facts| {
-        let asks = || !matches!(ask::request(host, caller, facts), Ok(None));
+        let asks = || !matches!(request::request(host, caller, facts), Ok(None));
         is_edited(facts) || facts.granted_keys || asks()
     };
     if caller.vendor().is_some() || facts.readings().any(is_ours) {

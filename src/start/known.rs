@@ -1,7 +1,7 @@
 //! Which nodes are GPUs' by what the kernel and the leases say: for a start whose configuration or
 //! inventory cannot be had.
 
-use super::{mounted, nodes};
+use super::{device_nodes, mounted};
 use crate::injection::{Access, Numbers, SpecDevice, SpecMount, is_gpu_node_path};
 use crate::model::device::{DeviceNode, Node};
 use crate::paths::Paths;
@@ -25,7 +25,9 @@ pub(super) fn opens_gpu(access: &Access, paths: &Paths, store: &Store) -> bool {
         || access.nodes.iter().filter_map(SpecDevice::numbers).map(Numbers::from).any(by_number)
         || access.rules.iter().copied().any(by_number)
         || hosts_nodes(paths).iter().any(|node| access.opens(&node.path, node.numbers()))
-        || leased_nodes(store).iter().any(|n| access.opens(&n.path, nodes::numbers(n, paths)))
+        || leased_nodes(store)
+            .iter()
+            .any(|n| access.opens(&n.path, device_nodes::numbers(n, paths)))
 }
 
 /// The path of a leased device's node that the container could open, if the inventory does not have
@@ -42,7 +44,7 @@ pub(super) fn opens_forgotten(
     let own = || node.devices.iter().flat_map(|device| &device.nodes);
     let is_forgotten = |leased: &DeviceNode| !own().any(|node| node.path == leased.path);
     let mut leased = leased_nodes(store).into_iter().filter(is_forgotten);
-    leased.find(|n| access.opens(&n.path, nodes::numbers(n, paths))).map(|node| node.path)
+    leased.find(|n| access.opens(&n.path, device_nodes::numbers(n, paths))).map(|node| node.path)
 }
 
 /// By the names in `/proc/devices`: `nvidia`, `nvidia-frontend`, `nvidia-caps`, `kfd`, `drm`.

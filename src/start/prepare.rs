@@ -1,9 +1,9 @@
 //! From a container's spec to a leased and edited one: what the shim's `create` and `run` do, and
 //! Podman's `precreate` hook as well.
 
-use super::ask::{self, Asked};
 use super::driver::{self, Wanted, Way};
-use super::{busy, granted, in_doubt, injected, namespaces, nodes, permit, share};
+use super::request::{self, Asked};
+use super::{busy, device_nodes, in_doubt, injected, marks, namespaces, policy, shares};
 use crate::claim::busy::Crowd;
 use crate::claim::{Ground, create, create::Claimant};
 use crate::failure::{Failure, chain};
@@ -75,9 +75,9 @@ pub(crate) enum Outcome {
 
 /// A container that is leased and edited.
 pub(crate) struct Prepared {
-    pub(super) lease: Lease,
+    pub(crate) lease: Lease,
     /// Its spec, as it was.
-    pub(super) before: Vec<u8>,
+    pub(crate) before: Vec<u8>,
 }
 
 /// What a spec says, if it can say anything to us: `None` for the great majority, containers that
@@ -90,7 +90,7 @@ pub(crate) fn concerns_us(spec: &[u8], chained: Option<Vendor>) -> Result<Option
         Err(_) => return Ok(None),
     };
     facts.named = driver::chain::named(&facts, chained);
-    let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || ask::may_ask(facts);
+    let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || request::may_ask(facts);
     let ours = chained.is_some() || facts.readings().any(asks);
     Ok(ours.then_some(facts))
 }
@@ -108,7 +108,7 @@ pub(crate) fn prepare(
         return Ok(Outcome::Untouched(spec));
     }
     let mut start = Start::begin(host, caller, spec, facts)?;
-    match ask::request(host, caller, &start.facts)? {
+    match request::request(host, caller, &start.facts)? {
         Some(asked) => start.lease(&asked).map(|prepared| Outcome::Granted(Box::new(prepared))),
         None => {
             start.close()?;
@@ -248,14 +248,14 @@ impl<'a> Start<'a> {
             env: &self.facts.env,
             adopt: &self.nonces,
             chained: self.caller.vendor(),
-            confined: permit::confines(
+            confined: policy::confines(
                 &self.facts,
                 &asked.request,
                 &asked.inventory.node,
                 &self.host.paths,
             ),
             uid: self.facts.uid,
-            facilities: share::means(asked, self.host),
+            facilities: shares::means(asked, self.host),
             release_grace: asked.config.policy.release_grace,
             crowd: Crowd { users: &users, policy: asked.config.policy.busy },
             idle_daemons: &Cell::new(false),
@@ -263,12 +263,12 @@ impl<'a> Start<'a> {
         let created = create::create(ground, &asked.inventory.node, &asked.request, &claimant);
         if claimant.idle_daemons.get() {
             // The next one that ends would look after them as well.
-            let _ = share::reap(self.host.own_arguments(), &self.host.paths);
+            let _ = shares::reap(self.host.own_arguments(), &self.host.paths);
         }
         let recorded = created.map_err(|error| injected::refusal(error.into(), &asked.request))?;
-        let attached = share::attach(self.host, ground, asked, recorded.clone());
+        let attached = shares::attach(self.host, ground, asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(asked, &lease).map(|()| lease));
-        let lease = edited.map_err(|failure| share::undo(self.host, &recorded, failure))?;
+        let lease = edited.map_err(|failure| shares::undo(self.host, &recorded, failure))?;
         // This process has no more to do in a moment: to take the tree apart would be for nothing.
         std::mem::forget(self.edited.take());
         Ok(Prepared { lease, before: std::mem::take(&mut self.bytes) })
@@ -306,8 +306,8 @@ impl<'a> Start<'a> {
 
     fn injection(&self, asked: &Asked, lease: &Lease) -> Result<Injection, Failure> {
         let mut injection = Injection {
-            annotations: granted::annotations(lease),
-            hooks: granted::hooks(self.host, &asked.config, lease)?,
+            annotations: marks::annotations(lease),
+            hooks: marks::hooks(self.host, &asked.config, lease)?,
             ..Injection::default()
         };
         let paths = &self.host.paths;
@@ -315,7 +315,7 @@ impl<'a> Start<'a> {
         // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
         // a container could make for itself, is not part of that.
         if asked.request.source == Source::Injected {
-            injection.withhold = nodes::withheld_from(lease, node, paths);
+            injection.withhold = device_nodes::withheld_from(lease, node, paths);
             // What a vendor's runtime would give by the image's variables is not part of it either.
             if let Some(vendor) = chained.filter(|_| !self.facts.vendor_hooks.by_variables) {
                 injection.env = injection::closed(vendor, &self.facts.env);
@@ -336,22 +336,22 @@ impl<'a> Start<'a> {
         injection.env = lease.env.clone();
         // A vendor's runtime makes the nodes, which need not be there yet, and their rules.
         if way != Way::Chain {
-            injection.nodes = nodes::granted(lease, node, paths)?;
+            injection.nodes = device_nodes::granted(lease, node, paths)?;
         }
         let withhold = self.facts.privileged
             || self.unknown_edits
             || asked.config.policy.injected != Injected::Ignore;
         if withhold {
-            injection.withhold = nodes::withheld_from(lease, node, paths);
+            injection.withhold = device_nodes::withheld_from(lease, node, paths);
         }
         driver::add(&mut injection, &wanted, way)?;
         if let Some(seat) = &lease.mps {
-            share::permit_shm(seat, &self.facts)?;
+            shares::permit_shm(seat, &self.facts)?;
             // On a directory of that name no device can be mounted.
             let is_file = |path: &Path| path.metadata().is_ok_and(|found| !found.is_dir());
             injection.mounts.extend(injection::mps_mounts(seat, is_file));
         }
-        injection.gids.extend(nodes::gids(&injection.nodes));
+        injection.gids.extend(device_nodes::gids(&injection.nodes));
         namespaces::fit(&mut injection, facts, paths)?;
         Ok(injection)
     }

@@ -2,7 +2,7 @@
 //! this host's. An engine may keep those of the container's creation, and a driver that is loaded
 //! anew, at a reboot for instance, may have others.
 
-use super::nodes;
+use super::device_nodes;
 use crate::failure::Failure;
 use crate::injection::{Facts, SpecDevice, is_gpu_node_path};
 use crate::model::code::Code;
@@ -23,10 +23,10 @@ fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Fail
     let control = node.control.iter().flat_map(|control| &control.nodes);
     let known = of_devices().chain(control).find(|known| known.path == device.path);
     let host = match known {
-        Some(known) => nodes::current(known, paths)?,
+        Some(known) => device_nodes::current(known, paths)?,
         None if is_gpu_node_path(&device.path) => {
             let unlisted = DeviceNode { path: device.path.clone(), simulated: None };
-            match nodes::numbers(&unlisted, paths) {
+            match device_nodes::numbers(&unlisted, paths) {
                 Some(numbers) => numbers,
                 None => return Ok(()),
             }
@@ -34,7 +34,7 @@ fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Fail
         None => return Ok(()),
     };
     // `--device /dev/nvidia1:/dev/nvidia0` is a GPU under the name of another one.
-    let is_another = || of_devices().any(|o| nodes::numbers(o, paths).map(wide) == Some(is));
+    let is_another = || of_devices().any(|o| device_nodes::numbers(o, paths).map(wide) == Some(is));
     if wide(host) == is || (of_devices().any(|own| own.path == device.path) && is_another()) {
         return Ok(());
     }

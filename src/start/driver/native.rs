@@ -19,7 +19,7 @@ use crate::model::machine;
 use crate::model::order;
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::runtime::nodes;
+use crate::start::device_nodes;
 use crate::sys::checked::fault_of;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -108,7 +108,7 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
             let node = DeviceNode { path: format!("/dev/dri/{name}"), simulated: None };
             let is_there = nodes.iter().any(|there| there.path == node.path);
             // Without the node there is no drawing, but all else works.
-            if let Ok(node) = nodes::real(&node, paths)
+            if let Ok(node) = device_nodes::real(&node, paths)
                 && !is_there
             {
                 nodes.push(node);
