@@ -102,7 +102,6 @@ impl From<RequestError> for Failure {
 }
 
 /// An error and its causes, joined by `: `.
-#[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

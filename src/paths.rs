@@ -34,7 +34,6 @@ impl Default for Paths {
 
 impl Paths {
     /// Those of a host whose file system lies below `root`: one that is mounted there, or a fake.
-    #[must_use]
     pub fn below(root: &Path) -> Self {
         let host = Self { root: root.to_owned(), ..Self::default() };
         Self {
@@ -49,7 +48,6 @@ impl Paths {
     }
 
     /// Where a path that means something on the host is found from here.
-    #[must_use]
     pub fn on_host(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }

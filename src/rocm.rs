@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 /// Prints a [`Telemetry`] as one line of JSON. Status 1, with a line on stderr, if the
 /// library finds no driver.
-#[must_use]
 pub fn main() -> ExitCode {
     match Library::open().and_then(|mut library| print(&library.measure())) {
         Ok(()) => ExitCode::SUCCESS,

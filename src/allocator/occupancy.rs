@@ -101,7 +101,6 @@ impl Snapshot<'_> {
     /// Compute and memory of each device that nobody holds, in the node's order. What a lease
     /// still has in its grace is free: it goes to whoever needs it. A GPU in MIG mode has none:
     /// what it has is its instances'.
-    #[must_use]
     pub fn free(&self) -> Vec<(MilliGpu, Bytes)> {
         let devices = self.node.devices.iter().zip(occupancies(self).of);
         devices

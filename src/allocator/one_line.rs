@@ -27,7 +27,6 @@ impl Refusal {
     /// `<code>: <summary>; GPU 0-3 (<model>): <reason>; GPU 4: …; hint: <hint>`: one line,
     /// at most 1800 bytes, devices with equal reasons together, and without the phrases by
     /// which engines classify errors.
-    #[must_use]
     pub fn one_line(&self) -> String {
         let mut line = format!("{}: {}", self.code, cut(&self.summary, PART_MAX));
         let hint = match self.hint.as_str() {

@@ -32,20 +32,17 @@ pub struct Verdict {
 
 impl Verdict {
     /// How people name the device.
-    #[must_use]
     pub const fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.mig_index }
     }
 
     /// Whether the request named devices, and this is none of them: true of most on a large
     /// node, and no news.
-    #[must_use]
     pub fn is_unnamed(&self) -> bool {
         self.reason == NOT_NAMED || self.reason.starts_with(NOT_MEANT)
     }
 
     /// Whether the container's user is the reason.
-    #[must_use]
     pub fn is_by_user(&self) -> bool {
         self.reason.starts_with(SERVES_USER)
     }

@@ -49,7 +49,6 @@ pub struct Outsiders {
 impl Outsiders {
     /// Those on a device, or on the GPU that it is a part of. On one that does not
     /// exist there is nobody.
-    #[must_use]
     pub fn of(&self, device: &Device) -> Vec<&Outsider> {
         if device.simulated || self.on.is_empty() {
             return Vec::new();
@@ -102,7 +101,6 @@ pub struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     /// A node on which nobody holds anything and nobody computes and that has nothing to enforce
     /// shares with, seen by a confined container of root's.
-    #[must_use]
     pub fn idle(node: &'a Node) -> Self {
         Self {
             node,
@@ -140,7 +138,6 @@ pub struct GrantedDevice {
 
 impl GrantedDevice {
     /// How people name it.
-    #[must_use]
     pub const fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.mig_index }
     }

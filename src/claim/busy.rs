@@ -26,7 +26,6 @@ pub struct Crowd<'a> {
 
 impl Swept {
     /// Those of the crowd who belong to no lease, by the devices that they are on.
-    #[must_use]
     pub fn outsiders(&self, crowd: Crowd<'_>, ground: Ground<'_>) -> Outsiders {
         let mut on: BTreeMap<DeviceId, Vec<Outsider>> = BTreeMap::new();
         if crowd.policy == Busy::Ignore {
@@ -44,7 +43,6 @@ impl Swept {
     }
 
     /// The lease that a process belongs to.
-    #[must_use]
     pub fn lease_of(&self, user: &User) -> Option<&Lease> {
         self.leases.iter().find(|lease| is_inside(user, lease, self.pid_namespace))
     }
@@ -63,7 +61,6 @@ pub struct Daemons(Vec<i32>);
 
 impl Daemons {
     /// Looks for them, if there is anybody who could belong to one.
-    #[must_use]
     pub fn look(users: &[User], ground: Ground<'_>) -> Self {
         if users.is_empty() {
             return Self(Vec::new());
@@ -79,7 +76,6 @@ impl Daemons {
     }
 
     /// Whether a process is one of them, or a server of one.
-    #[must_use]
     pub fn have(&self, user: &User) -> bool {
         self.0.iter().any(|pid| user.ancestors.contains(pid))
     }

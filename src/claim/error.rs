@@ -84,7 +84,6 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
-    #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Refused(refusal) => refusal.code,
@@ -104,13 +103,11 @@ impl ClaimError {
     }
 
     /// That a record cannot be read.
-    #[must_use]
     pub fn corrupt(record: &Corrupt) -> Self {
         Self::Corrupt { path: record.path.display().to_string(), why: record.why.clone() }
     }
 
     /// Whether another user, as a rule root, could have done it.
-    #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(
             self,
@@ -120,7 +117,6 @@ impl ClaimError {
     }
 
     /// What to do about it, where that is not plain.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(StoreError::Lock(LockError::Timeout { holders, .. })) => {

@@ -37,7 +37,6 @@ pub enum Evidence {
 
 /// What there is of a container whose start is not seen through any more. Reads files of others:
 /// never to be called while the ledger is locked.
-#[must_use]
 pub fn of_lease(lease: &Lease, paths: &Paths) -> Evidence {
     let (lease, paths) = (lease.clone(), paths.clone());
     let answer = within(PATIENCE, move || of_files(&lease, &paths));
@@ -79,7 +78,6 @@ fn is_of_this_start(owner: &Owner, lease: &Lease) -> bool {
 }
 
 /// Whether the runtime's state names a live process, or is there and does not say.
-#[must_use]
 pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
     let (key, paths) = (key.clone(), paths.clone());
     let answer = within(PATIENCE, move || {

@@ -95,7 +95,6 @@ pub enum Standing {
 
 impl Standing {
     /// Of a lease whose holder was judged so.
-    #[must_use]
     pub const fn of(lease: &Lease, holder: &Holder) -> Self {
         match (lease.state, holder) {
             (LeaseState::Grace, Holder::Dead) => Self::Over,
@@ -107,7 +106,6 @@ impl Standing {
         }
     }
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -120,7 +118,6 @@ impl Standing {
     }
 
     /// What there is of a holder: in its grace there is none, for its container is gone.
-    #[must_use]
     pub const fn holder(self) -> &'static str {
         match self {
             Self::Pending | Self::Bound => "alive",
@@ -131,7 +128,6 @@ impl Standing {
     }
 
     /// Whether the next start takes what it holds.
-    #[must_use]
     pub const fn is_free(self) -> bool {
         matches!(self, Self::Over | Self::Dead)
     }
@@ -139,7 +135,6 @@ impl Standing {
 
 impl Holder {
     /// Why it cannot be judged, if so.
-    #[must_use]
     pub const fn unjudged(&self) -> Option<&Unjudged> {
         if let Self::Unjudged(why) = self { Some(why) } else { None }
     }
@@ -149,13 +144,11 @@ impl Holder {
 pub(super) type Told<'a> = &'a dyn Fn(&Lease) -> Evidence;
 
 /// Judges the holder of a lease. Never with the ledger locked: it reads files of others.
-#[must_use]
 pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
     holder_here(lease, &Here::look(paths), paths)
 }
 
 /// [`holder`] for many leases: what is the same for all of them is looked at once.
-#[must_use]
 pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
     holder_by(lease, here, paths, &|lease| evidence::of_lease(lease, paths))
 }
@@ -244,7 +237,6 @@ fn cgroup_is_empty(lease: &Lease) -> bool {
 /// Judges the container of a record that cannot be read, by what else is known of it: the low-level
 /// runtime's state, and the cgroup that we noted when we edited its bundle. Never with the ledger
 /// locked: it reads files of others.
-#[must_use]
 pub fn holder_of_corrupt(
     corrupt: &Corrupt,
     now: SystemTime,

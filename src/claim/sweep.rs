@@ -173,7 +173,6 @@ fn bound_in(cgroup: Option<String>, owner: Owner, lease: Lease) -> Lease {
 impl Swept {
     /// What is held, as the allocator wants it. The grace of `key` itself does not count: those
     /// are its own devices.
-    #[must_use]
     pub fn holds(&self, key: Option<&LeaseKey>, node: &Node) -> Vec<Hold> {
         let mut holds = Vec::new();
         for lease in &self.leases {
@@ -280,7 +279,6 @@ fn describe_corrupt(corrupt: &Corrupt, others: usize) -> String {
 }
 
 /// A lease in a refusal: `lease l-5f1c09ab77de of container web (docker) since 2026-…`.
-#[must_use]
 pub fn describe(lease: &Lease) -> String {
     format!(
         "lease {} of container {} ({}) since {}",

@@ -47,7 +47,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Runs the command line.
-#[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Not a command: what a scan starts to have NVIDIA's library loaded by a process of its own.

@@ -64,7 +64,6 @@ pub enum Driver {
 
 impl Driver {
     /// The spelling in the configuration.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -158,7 +157,6 @@ impl Default for Config {
 
 impl Config {
     /// The defaults on a host with these roots.
-    #[must_use]
     pub fn of(paths: &Paths) -> Self {
         Self {
             runtime: None,
@@ -218,7 +216,6 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    #[must_use]
     pub const fn code(&self) -> Code {
         Code::BadConfig
     }
@@ -226,7 +223,6 @@ impl ConfigError {
 
 /// Which file to read: the one named by `--gpulease-config`, else by `GPULEASE_CONFIG`, else
 /// [`DEFAULT_PATH`]; absolute, since a hook may read it from another directory.
-#[must_use]
 pub fn locate(flag: Option<&Path>) -> PathBuf {
     let named = flag.map(Path::to_owned).or_else(|| {
         std::env::var_os("GPULEASE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)

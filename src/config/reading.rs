@@ -66,7 +66,6 @@ impl Version {
 }
 
 /// Reads the file at `path`. At [`DEFAULT_PATH`] it may be absent, which means the defaults.
-#[must_use]
 pub fn look(path: &Path) -> Reading {
     let nothing = |keys, config| Reading { config, runtime: None, run_dir: None, keys, seen: None };
     match read_checked(path) {

@@ -57,7 +57,6 @@ pub(super) fn problem(text: &str, at: usize, key: Option<&str>, message: &str) -
 
 /// The line and the column, both from 1, of a byte offset into `text`. An offset past the end or
 /// inside a character counts as the nearest character before it.
-#[must_use]
 pub fn position(text: &str, offset: usize) -> (usize, usize) {
     let mut line = 1;
     let mut column = 1;

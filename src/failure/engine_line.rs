@@ -7,7 +7,6 @@ use crate::model::text;
 const MAX_BYTES: usize = 2048;
 
 /// The message for an engine: `gpulease: no-capacity: …; hint: …`, one line.
-#[must_use]
 pub fn one_line(failure: &Failure) -> String {
     let Failure { code, message, hint } = failure;
     // A refusal's own line begins with its code and ends with its hint.

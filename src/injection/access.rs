@@ -18,7 +18,6 @@ pub struct Access {
 
 impl Access {
     /// What this spec has.
-    #[must_use]
     pub fn of(facts: &Facts) -> Self {
         let nodes = if has_hosts_nodes(facts) { Vec::new() } else { facts.device_paths.clone() };
         let mounts = facts.mounts.iter().filter(|mount| brings_nodes(mount, facts));
@@ -26,14 +25,12 @@ impl Access {
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.rules.is_empty() && self.mounts.is_empty()
     }
 
     /// Whether a device of the host with this path and these numbers can be opened, as far as
     /// nodes and rules go.
-    #[must_use]
     pub fn opens(&self, path: &str, numbers: Option<(u32, u32)>) -> bool {
         let is = |node: &SpecDevice| {
             node.path == path || (numbers.is_some() && node.numbers() == numbers)
@@ -45,7 +42,6 @@ impl Access {
 
 impl Facts {
     /// Whether the engine may have put GPUs in.
-    #[must_use]
     pub fn may_be_injected(&self) -> bool {
         self.vendor_hooks.give_any() || !self.named.is_empty() || !Access::of(self).is_empty()
     }

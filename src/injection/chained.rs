@@ -20,7 +20,6 @@ const RESOURCE_PREFIX: &str = "DOCKER_RESOURCE_";
 /// The variables for a grant of one vendor's devices, and no others: NVIDIA's by UUID with its
 /// capabilities, AMD's by [`amd_id`]. A device that has none is not named: AMD's runtime counts
 /// positions in its own way, and another GPU could have ours.
-#[must_use]
 pub fn chained(
     vendor: Vendor,
     granted: &[&Device],
@@ -48,7 +47,6 @@ pub fn chained(
 
 /// The id by which AMD's toolkit knows a whole GPU; it would take the id of a partition's GPU for
 /// all of its partitions, so a partition has no such id, and neither has a GPU whose UUID is none.
-#[must_use]
 pub fn amd_id(device: &Device) -> Option<String> {
     let digits = device.uuid.as_str().strip_prefix("GPU-")?;
     let is_id = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -57,7 +55,6 @@ pub fn amd_id(device: &Device) -> Option<String> {
 
 /// The variables that keep a vendor's runtime from giving anything. Nothing where nothing
 /// is to be changed.
-#[must_use]
 pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, Option<String>> {
     let mut edits = Edits::new(present);
     remove_others(&mut edits);

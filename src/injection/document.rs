@@ -68,7 +68,6 @@ pub enum Kind {
 
 impl Kind {
     /// The kind of a value.
-    #[must_use]
     pub const fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::Null,
@@ -161,7 +160,6 @@ impl Document {
 
     /// The document as a file's contents. A compact file stays compact, and an indented one is
     /// indented with two spaces.
-    #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = self.write(&self.root);
         match &self.aside {
@@ -180,7 +178,6 @@ impl Document {
         text
     }
 
-    #[must_use]
     pub fn tree(&self) -> Value {
         let mut root = self.root.clone();
         if let Some(aside) = &self.aside

@@ -33,7 +33,6 @@ pub struct SpecDevice {
 
 impl SpecDevice {
     /// Its numbers, if it is a character device.
-    #[must_use]
     pub fn numbers(&self) -> Option<(u32, u32)> {
         // What the spec leaves out is zero to the runtimes.
         let number = |number: Option<i64>| u32::try_from(number.unwrap_or(0)).ok();
@@ -61,7 +60,6 @@ pub struct SpecHook {
 
 impl SpecHook {
     /// Whether it is one of ours, wherever it is installed.
-    #[must_use]
     pub fn is_ours(&self) -> bool {
         file_name(&self.path) == HOOK_NAME
     }
@@ -131,7 +129,6 @@ pub struct Facts {
 
 impl Facts {
     /// Of a container of which nothing is known but that an engine makes it: engines close devices.
-    #[must_use]
     pub fn usual() -> Self {
         Self { rules: Rules { closed: true, ..Rules::default() }, ..Self::default() }
     }
@@ -143,7 +140,6 @@ impl Facts {
 
     /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`.
     /// A spec is not proof: a nonce counts only if a lease has it.
-    #[must_use]
     pub fn our_nonces(&self) -> Vec<Nonce> {
         let ours = self.hooks.iter().filter(|hook| hook.is_ours());
         let mut nonces = Vec::new();
@@ -209,7 +205,6 @@ fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentEr
 }
 
 /// Whether a path is that of a GPU node or of a control node of a GPU driver.
-#[must_use]
 pub fn is_gpu_node_path(path: &str) -> bool {
     let numbered = |name: &str, prefix: &str| {
         name.strip_prefix(prefix)

@@ -5,7 +5,6 @@ use super::types::{HookEntry, MountEntry, ResolvedNode};
 use serde_json::{Map, Value};
 
 /// An entry of `linux.devices` (config-linux.md, "Devices").
-#[must_use]
 pub fn device(node: &ResolvedNode) -> Value {
     let mut value = object([
         ("path", node.path.clone().into()),
@@ -23,7 +22,6 @@ pub fn device(node: &ResolvedNode) -> Value {
 
 /// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). Never with `m`:
 /// the runtime makes the node, and nothing in the container needs to make another.
-#[must_use]
 pub fn rule(node: &ResolvedNode) -> Value {
     object([
         ("allow", true.into()),
@@ -35,7 +33,6 @@ pub fn rule(node: &ResolvedNode) -> Value {
 }
 
 /// A mount (config.md, "Mounts").
-#[must_use]
 pub fn mount(mount: &MountEntry) -> Value {
     object([
         ("destination", mount.destination.clone().into()),
@@ -46,7 +43,6 @@ pub fn mount(mount: &MountEntry) -> Value {
 }
 
 /// A hook (config.md, "POSIX-platform Hooks").
-#[must_use]
 pub fn hook(hook: &HookEntry) -> Value {
     let mut value = object([
         ("path", hook.path.clone().into()),

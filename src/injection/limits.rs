@@ -50,7 +50,6 @@ const MPS_MASKED: &[&str] = &["control_privileged", "log", "nvidia-cuda-mps-cont
 ///
 /// Every limit variable of the vendors that are granted is in the answer, set or null, whether the
 /// container has it or not: a process that is started in it later may bring one.
-#[must_use]
 pub fn limits(
     lease: &Lease,
     granted: &[&Device],
@@ -95,14 +94,12 @@ fn mps(env: &mut BTreeMap<String, Option<String>>, lease: &Lease) {
 }
 
 /// Of 100, rounded down, and never nothing.
-#[must_use]
 pub fn percentage(share: MilliGpu) -> u32 {
     (share.0 / 10).clamp(1, 100)
 }
 
 /// A memory limit as MPS takes it, in whole MiB: rounded down, and never nothing, which
 /// would be no limit.
-#[must_use]
 pub fn whole_mib(memory: Bytes) -> u64 {
     memory.mib().max(1)
 }
@@ -131,7 +128,6 @@ fn cu_mask(lease: &Lease, granted: &[&Device]) -> Option<String> {
 ///
 /// A daemon that is not gpulease's may lack a file that is masked, and none can be made for it. It
 /// has the host's `/dev/shm`, which is given to nobody here.
-#[must_use]
 pub fn mps_mounts(seat: &MpsSeat, is_there: impl Fn(&Path) -> bool) -> Vec<MountEntry> {
     let bind = |source: &str, destination: String, options: &[&str]| MountEntry {
         source: source.to_owned(),

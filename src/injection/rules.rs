@@ -17,19 +17,16 @@ pub struct Numbers {
 
 impl Numbers {
     /// Whether a device is one of these.
-    #[must_use]
     pub fn cover(&self, (major, minor): (u32, u32)) -> bool {
         self.has_major(major) && self.minor.is_none_or(|own| own == i64::from(minor))
     }
 
     /// Whether devices of this major are among these.
-    #[must_use]
     pub fn has_major(&self, major: u32) -> bool {
         self.major.is_none_or(|own| own == i64::from(major))
     }
 
     /// Whether they are those of one device. A rule for it can be taken out.
-    #[must_use]
     pub const fn are_one(&self) -> bool {
         self.major.is_some() && self.minor.is_some()
     }

@@ -52,7 +52,6 @@ impl Users {
 
 impl IdMap {
     /// Reads a map as the kernel shows it: `/proc/PID/uid_map` (user_namespaces(7)).
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(|line| {
             let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
@@ -63,14 +62,12 @@ impl IdMap {
     }
 
     /// What the host calls an id of the container.
-    #[must_use]
     pub fn host(&self, container: i64) -> Option<u32> {
         let mut mappings = self.0.iter();
         id(mappings.find_map(|m| m.shifted(container, m.container?, m.host?))?)
     }
 
     /// What the container calls an id of the host.
-    #[must_use]
     pub fn container(&self, host: u32) -> Option<u32> {
         let mut mappings = self.0.iter();
         id(mappings.find_map(|m| m.shifted(host.into(), m.host?, m.container?))?)

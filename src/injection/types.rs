@@ -92,13 +92,11 @@ impl HookStage {
     ];
 
     /// The stage with this key.
-    #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == key)
     }
 
     /// The stage's key in the spec's `hooks` object.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prestart => "prestart",

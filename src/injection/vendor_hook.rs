@@ -54,7 +54,6 @@ impl VendorHooks {
     }
 
     /// Whether they may give any.
-    #[must_use]
     pub const fn give_any(&self) -> bool {
         self.by_variables || !self.named.is_empty() || self.unclear.is_some()
     }
@@ -62,7 +61,6 @@ impl VendorHooks {
 
 /// Whether a hook with this path and these arguments, which begin with `argv[0]`,
 /// puts GPUs into containers.
-#[must_use]
 pub fn is_vendor_hook<S: AsRef<str>>(path: &str, args: &[S]) -> bool {
     gives(path, args).is_some()
 }

@@ -53,7 +53,6 @@ const LEVEL_ZERO_MASK: &str = "ZE_AFFINITY_MASK";
 /// HIP reads it too. Without AMD devices, AMD's variables are removed.
 ///
 /// `GPULEASE_SIMULATED=true` says that a device does not exist; nobody else may say that.
-#[must_use]
 pub fn visibility(
     granted: &[&Device],
     capabilities: Option<&[Capability]>,
@@ -106,7 +105,6 @@ pub(super) fn set_capabilities(env: &mut Edits<'_>, capabilities: Option<&[Capab
 /// The granted AMD devices in the order in which the container numbers them: that of the KFD
 /// topology, whatever the request's order was (ROCm thunk, `topology.c`); PCI order where
 /// the node has none.
-#[must_use]
 pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
     let mut amd: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Amd).collect();

@@ -65,7 +65,6 @@ pub enum InventoryError {
 impl InventoryError {
     /// The stable code: [`Code::BadInventory`] where the source is wrong and somebody has to
     /// correct it, [`Code::StaleInventory`] where reading it anew helps.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::File(_)
@@ -80,7 +79,6 @@ impl InventoryError {
     }
 
     /// What to do about it, for the line after the error.
-    #[must_use]
     pub fn hint(&self) -> String {
         let correct = |path: &PathBuf| {
             let path = path.display();

@@ -12,7 +12,6 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// The links between all pairs of these devices, but for the parts of one GPU.
-#[must_use]
 pub fn links(paths: &Paths, devices: &[Device]) -> Vec<Link> {
     let mut gpus: Vec<(&DeviceId, Option<Chain>)> = Vec::new();
     let mut seen = BTreeSet::new();

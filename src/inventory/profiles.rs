@@ -36,7 +36,6 @@ pub const PROFILES: &[Profile] = &[
     },
 ];
 
-#[must_use]
 pub fn find(name: &str) -> Option<&'static Profile> {
     PROFILES.iter().find(|profile| profile.name == name)
 }

@@ -86,7 +86,6 @@ impl Stamp {
     }
 
     /// Of a file on disk that was opened and has this metadata.
-    #[must_use]
     pub fn of_metadata(source: Source, path: &Path, metadata: &Metadata) -> Self {
         Self { source, path: path.to_owned(), look: Look::File(metadata.into()) }
     }
@@ -108,7 +107,6 @@ impl Stamp {
     }
 
     /// Of what could not be looked at. It never holds, so that the next start looks anew.
-    #[must_use]
     pub fn unknown(source: Source, path: &Path) -> Self {
         Self { source, path: path.to_owned(), look: Look::Unknown }
     }

@@ -32,20 +32,17 @@ pub fn number(path: &Path) -> io::Result<Option<u64>> {
 }
 
 /// The directory of a PCI device, all links resolved; `None` if there is none.
-#[must_use]
 pub fn pci_directory(sys: &Path, pci: PciAddress) -> Option<PathBuf> {
     fs::canonicalize(sys.join("bus/pci/devices").join(pci.to_string())).ok()
 }
 
 /// The PCI device that a directory is, by its name; `amdgpu_xcp_30` is none.
-#[must_use]
 pub fn pci_of(directory: &Path) -> Option<PciAddress> {
     let name = directory.file_name()?.to_str()?;
     if name.contains(':') { PciAddress::parse(name) } else { None }
 }
 
 /// The numbers N of the entries `<prefix>N` of a directory, in order. None if it cannot be read.
-#[must_use]
 pub fn numbered(directory: &Path, prefix: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -62,13 +59,11 @@ fn digits(text: &str) -> Option<u32> {
 }
 
 /// The NUMA node of a device; `None` where the firmware does not say, which the kernel writes as -1.
-#[must_use]
 pub fn numa_node(directory: &Path) -> Option<u32> {
     text(&directory.join("numa_node")).ok()??.parse().ok()
 }
 
 /// The driver that is bound to a device.
-#[must_use]
 pub fn driver(directory: &Path) -> Option<String> {
     let link = fs::read_link(directory.join("driver")).ok()?;
     Some(link.file_name()?.to_string_lossy().into_owned())

@@ -11,7 +11,6 @@ const DIRECTORIES: &[&str] = &["usr/bin", "bin", "usr/local/bin", "opt/bin"];
 
 /// Looks for all that shares can be made true with. A few reads and no lock: this is done at each
 /// start that asks for a share.
-#[must_use]
 pub fn facilities(config: &Config, paths: &Paths) -> Facilities {
     Facilities { dmem: dmem::regions(paths), mps: mps(config, paths) }
 }

@@ -20,13 +20,11 @@ pub struct Cdi {
 
 impl Cdi {
     /// Whether no spec names a device of this node.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.devices.is_empty()
     }
 
     /// What the specs say of a device.
-    #[must_use]
     pub fn device(&self, uuid: &DeviceId) -> Option<&CdiDevice> {
         self.devices.iter().find(|device| device.uuid == *uuid)
     }
@@ -73,7 +71,6 @@ pub struct Edits {
 
 impl Edits {
     /// Whether there is nothing to edit: legal for a spec, not for one of its devices.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -112,13 +109,11 @@ pub struct EditNode {
 
 impl EditNode {
     /// Its path on the host.
-    #[must_use]
     pub fn on_host(&self) -> &str {
         self.host_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(&self.path)
     }
 
     /// Its numbers, if the spec has them.
-    #[must_use]
     pub fn numbers(&self) -> Option<(u32, u32)> {
         let major = self.major.filter(|major| *major != 0)?;
         Some((major, self.minor.unwrap_or_default()))

@@ -91,7 +91,6 @@ impl Code {
     ];
 
     /// The spelling in messages and JSON.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad-request",
@@ -124,7 +123,6 @@ impl Code {
 
     /// The exit status of the `gpulease` command and of the `precreate` hook for this code. (The
     /// shim and the other hooks always exit with 1, as engines expect of an OCI runtime.)
-    #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
             Self::BadRequest

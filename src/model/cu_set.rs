@@ -18,7 +18,6 @@ const CU_MAX: u32 = 4095;
 
 impl CuSet {
     /// Of these ranges, first and last included, in any order.
-    #[must_use]
     pub fn of(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let mut sorted: Vec<(u32, u32)> =
             ranges.into_iter().filter(|(first, last)| first <= last).collect();
@@ -34,7 +33,6 @@ impl CuSet {
     }
 
     /// Reads `0-7,16-23`; each number is at most 4095.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -52,25 +50,21 @@ impl CuSet {
     }
 
     /// How many there are.
-    #[must_use]
     pub fn count(&self) -> u32 {
         self.ranges.iter().map(|(first, last)| last - first + 1).fold(0, u32::saturating_add)
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// Whether a range of units has any of these.
-    #[must_use]
     pub fn touches(&self, first: u32, last: u32) -> bool {
         self.ranges.iter().any(|(begin, end)| *begin <= last && first <= *end)
     }
 
     /// The ranges, in ascending order.
-    #[must_use]
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.ranges
     }

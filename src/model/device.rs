@@ -22,7 +22,6 @@ impl Vendor {
     pub const ALL: [Self; 3] = [Self::Nvidia, Self::Amd, Self::Intel];
 
     /// The spelling in annotations and records.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Nvidia => "nvidia",
@@ -32,7 +31,6 @@ impl Vendor {
     }
 
     /// As people write it.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nvidia => "NVIDIA",
@@ -60,7 +58,6 @@ pub struct PciAddress {
 
 impl PciAddress {
     /// Reads `0000:1b:00.0`, NVML's eight-digit domain, or the short form without a domain.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (rest, function) = text.rsplit_once('.')?;
         let mut parts = rest.rsplit(':');
@@ -170,20 +167,17 @@ pub struct Device {
 
 impl Device {
     /// Memory that can be leased, all but the driver's own reserve; null where the total is.
-    #[must_use]
     pub fn capacity(&self) -> Option<Bytes> {
         let reserved = self.memory_reserved_bytes.unwrap_or_default();
         self.memory_total_bytes.map(|total| total.saturating_sub(reserved))
     }
 
     /// The same for sums: nothing is counted of memory that nobody can speak for.
-    #[must_use]
     pub fn leasable(&self) -> Bytes {
         self.capacity().unwrap_or_default()
     }
 
     /// The MIG instance that it is, if so.
-    #[must_use]
     pub const fn instance(&self) -> Option<&MigInstance> {
         match &self.mig {
             Some(Mig::Instance(instance)) => Some(instance),
@@ -192,27 +186,23 @@ impl Device {
     }
 
     /// Whether it is a GPU whose instances are used in its place.
-    #[must_use]
     pub const fn is_in_mig_mode(&self) -> bool {
         matches!(self.mig, Some(Mig::Enabled))
     }
 
     /// The node for displays of an AMD or Intel GPU. It leads to the GPU, but is not needed to
     /// compute, and so not among those that a container gets.
-    #[must_use]
     pub fn card_node(&self) -> Option<DeviceNode> {
         let path = format!("/dev/dri/card{}", self.details.card?);
         Some(DeviceNode { path, simulated: None })
     }
 
     /// The GPU that it is, or is a partition of: what links have as their ends.
-    #[must_use]
     pub fn package(&self) -> &DeviceId {
         self.details.partition.as_ref().map_or(&self.uuid, |partition| &partition.gpu)
     }
 
     /// How people name it.
-    #[must_use]
     pub fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
     }
@@ -243,14 +233,12 @@ pub struct Node {
 }
 
 impl Node {
-    #[must_use]
     pub fn device(&self, uuid: &DeviceId) -> Option<&Device> {
         self.devices.iter().find(|device| device.uuid == *uuid)
     }
 
     /// Whether the GPUs have the indices 0, 1, … in order, and the instances of each follow it and
     /// are numbered so, too. Whatever is made of a scan is; the allocator relies on it.
-    #[must_use]
     pub fn is_numbered(&self) -> bool {
         let mut gpus = 0..;
         let mut instances = 0..;

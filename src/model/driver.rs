@@ -20,13 +20,11 @@ impl Capability {
         [Self::Compute, Self::Utility, Self::Graphics, Self::Video, Self::Display, Self::All];
 
     /// The one that is spelled so.
-    #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         Self::EACH.into_iter().find(|capability| capability.as_str() == word)
     }
 
     /// The spelling in annotations and in `NVIDIA_DRIVER_CAPABILITIES`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Compute => "compute",

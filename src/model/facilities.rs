@@ -17,7 +17,6 @@ pub struct Facilities {
 
 impl Facilities {
     /// A host that has none, for `why`.
-    #[must_use]
     pub fn none(why: &str) -> Self {
         Self { dmem: Err(why.to_owned()), mps: Err(why.to_owned()) }
     }

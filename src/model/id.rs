@@ -76,7 +76,6 @@ macro_rules! name_type {
                 Ok(Self(text.to_owned()))
             }
 
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -143,14 +142,12 @@ name_type!(
 
 impl ContainerId {
     /// Whether it is one of those that Docker and Podman make: 64 hex digits, in lower case.
-    #[must_use]
     pub fn is_random(&self) -> bool {
         self.0.len() == 64 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
 }
 
 /// Engines that give 64 hex digits show twelve.
-#[must_use]
 pub fn short_id(id: &str) -> &str {
     let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
@@ -158,14 +155,12 @@ pub fn short_id(id: &str) -> &str {
 
 impl Nonce {
     /// From 16 random bytes.
-    #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes.iter().map(|b| format!("{b:02x}")).collect())
     }
 
     /// The lease id that belongs to this nonce. It shows the first 48 of its 128 bits, so that
     /// knowing an id does not tell the nonce.
-    #[must_use]
     pub fn lease_id(&self) -> LeaseId {
         LeaseId(format!("l-{}", self.0.get(..12).unwrap_or(&self.0)))
     }
@@ -216,14 +211,12 @@ impl LeaseKey {
     }
 
     /// The file name without its `.json`.
-    #[must_use]
     pub fn file_stem(&self) -> String {
         let root = self.runtime_root.trim_start_matches('/').replace('/', "!");
         format!("{}@{root}", self.container_id)
     }
 
     /// The inverse of [`Self::file_stem`]; `None` for a file that gpulease did not name.
-    #[must_use]
     pub fn from_file_stem(stem: &str) -> Option<Self> {
         let (id, root) = stem.split_once('@')?;
         let root = format!("/{}", root.replace('!', "/"));

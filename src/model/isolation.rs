@@ -32,7 +32,6 @@ impl Isolation {
     ];
 
     /// The spelling in annotations, records and JSON.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -73,7 +72,6 @@ impl Enforcement {
         &[Self::None, Self::Simulated, Self::Advisory, Self::Driver, Self::Kernel];
 
     /// The spelling in records, annotations and JSON.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -86,7 +84,6 @@ impl Enforcement {
 
     /// Whether a workload is held to the limit whether it wants or not; of a device that does not
     /// exist, whether it would be.
-    #[must_use]
     pub const fn holds(self) -> bool {
         matches!(self, Self::Simulated | Self::Driver | Self::Kernel)
     }
@@ -123,13 +120,11 @@ pub struct IsolationRecord {
 
 impl IsolationRecord {
     /// As annotation and variable: `compute=driver,memory=advisory`.
-    #[must_use]
     pub fn enforcement(&self) -> String {
         format!("compute={},memory={}", self.compute_enforcement, self.memory_enforcement)
     }
 
     /// Whether a text is such a one.
-    #[must_use]
     pub fn is_enforcement(text: &str) -> bool {
         let is_one = |word: &str| Enforcement::ALL.iter().any(|one| one.as_str() == word);
         text.strip_prefix("compute=")

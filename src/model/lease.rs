@@ -25,7 +25,6 @@ pub enum Sharing {
 
 impl Sharing {
     /// The spelling in annotations and records.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exclusive => "exclusive",
@@ -110,7 +109,6 @@ pub struct LeasedDevice {
 
 impl LeasedDevice {
     /// How people name it.
-    #[must_use]
     pub fn place(&self) -> Place {
         Place { gpu: self.index, instance: self.mig.as_ref().map(|instance| instance.index) }
     }
@@ -235,7 +233,6 @@ impl Lease {
 
     /// When this start of the container began, as [`Owner::start_time`]: what it
     /// started is not older.
-    #[must_use]
     pub fn since(&self) -> u64 {
         self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)
     }

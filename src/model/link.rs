@@ -22,7 +22,6 @@ pub enum LinkKind {
 
 impl LinkKind {
     /// The spelling in records and in devices files.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NvLink => "nvlink",

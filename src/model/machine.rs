@@ -32,7 +32,6 @@ pub const HEADER: usize = 20;
 impl Machine {
     /// Whether a file that begins so is a 64-bit ELF file of this architecture: magic number,
     /// class, byte order and `e_machine` (elf(5)).
-    #[must_use]
     pub fn is_of(&self, beginning: &[u8]) -> bool {
         let [low, high] = self.elf.to_le_bytes();
         beginning.starts_with(b"\x7fELF\x02\x01") && beginning.get(18..HEADER) == Some(&[low, high])

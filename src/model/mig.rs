@@ -111,19 +111,16 @@ impl MigProfile {
         if sized && are_attributes(attributes) { Ok(Self(canonical)) } else { Err(NOT_ONE) }
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The compute slices of the GPU instance.
-    #[must_use]
     pub fn slices(&self) -> u32 {
         self.0.split('.').find_map(|part| sized(part, "g")).unwrap_or(SLICES_MAX)
     }
 
     /// Whether it is a part of a GPU instance, which shares its memory with other parts.
-    #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0.split('.').next().is_some_and(|part| part.ends_with('c'))
     }

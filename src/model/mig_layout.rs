@@ -114,7 +114,6 @@ impl Geometry {
     /// That of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. Without
     /// the memory, as in a plan for a GPU that is not there, the name has to tell it, unless
     /// there is only one.
-    #[must_use]
     pub fn of(model: &str, gib: Option<u64>) -> Option<&'static Self> {
         let model = model.to_ascii_uppercase();
         let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -135,7 +134,6 @@ impl Geometry {
     }
 
     /// The kinds that a name without the memory could mean.
-    #[must_use]
     pub fn family_of(model: &str) -> Vec<&'static Self> {
         let model = model.to_ascii_uppercase();
         let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();

@@ -33,7 +33,6 @@ impl MilliGpu {
 
     /// This share of `total`, rounded down, so that shares that add up to 1000 never need
     /// more than there is.
-    #[must_use]
     pub fn of(self, total: Bytes) -> Bytes {
         let part = u128::from(total.0) * u128::from(self.0) / 1000;
         Bytes(u64::try_from(part).unwrap_or(u64::MAX))
@@ -54,13 +53,11 @@ impl fmt::Display for MilliGpu {
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    #[must_use]
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib.saturating_mul(MIB))
     }
 
     /// Whole MiB, rounded down.
-    #[must_use]
     pub const fn mib(self) -> u64 {
         self.0 / MIB
     }
@@ -79,7 +76,6 @@ impl Bytes {
 
     /// The compute share that goes with this much of `total`: in proportion, rounded down so that
     /// three thirds fit, at least [`MilliGpu::MIN`], at most the whole.
-    #[must_use]
     pub fn proportion_of(self, total: Self) -> MilliGpu {
         if total.0 == 0 {
             return MilliGpu::WHOLE;

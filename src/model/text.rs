@@ -5,7 +5,6 @@ pub const SHOWN_CHARS: usize = 80;
 
 /// Makes `text` safe to show: control, bidirectional and other format characters are written as
 /// escapes (sudo's CVE-2023-28486 was their absence), and long text is cut.
-#[must_use]
 pub fn shown(text: &str) -> String {
     let mut out = escaped(text.chars().take(SHOWN_CHARS), &[]);
     if text.chars().nth(SHOWN_CHARS).is_some() {
@@ -15,20 +14,17 @@ pub fn shown(text: &str) -> String {
 }
 
 /// The first line of `text`, trimmed and made safe, at a length that still tells something.
-#[must_use]
 pub fn shown_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     escaped(line.chars().take(600), &[])
 }
 
 /// All lines of `text`, made safe as by [`shown`], but whole; tabs are kept.
-#[must_use]
 pub fn shown_lines(text: &str) -> String {
     escaped(text.chars(), &['\n', '\t'])
 }
 
 /// A whole message on one line, made safe as by [`shown`]: what is said last, whatever went into it.
-#[must_use]
 pub fn one_line(text: &str) -> String {
     let blank = |c: char| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
     escaped(text.chars().map(blank), &[])
@@ -48,7 +44,6 @@ fn escaped(text: impl Iterator<Item = char>, kept: &[char]) -> String {
 
 /// Whether a terminal, or who reads there, may take a character for something else than itself: the
 /// controls, the separators of lines and paragraphs, and all that Unicode 16 calls format (Cf).
-#[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,

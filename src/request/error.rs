@@ -115,7 +115,6 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::NotSupportedYet { .. } => Code::NotSupportedYet,
@@ -125,7 +124,6 @@ impl RequestError {
     }
 
     /// What to do about it, where there is something to say beyond the message.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownKey { nearest: Some(nearest), .. } => {

@@ -43,7 +43,6 @@ pub enum Support {
 
 impl Support {
     /// Whether a value in canonical spelling can be honoured.
-    #[must_use]
     pub fn admits(self, canonical: &str) -> bool {
         match self {
             Self::Full => true,
@@ -53,7 +52,6 @@ impl Support {
     }
 
     /// A note for documentation; `None` where nothing is missing.
-    #[must_use]
     pub fn note(self) -> Option<String> {
         match self {
             Self::Full => None,
@@ -101,7 +99,6 @@ pub struct Key {
 
 impl Key {
     /// The name without [`PREFIX`], e.g. `count`.
-    #[must_use]
     pub fn short(&self) -> &'static str {
         self.name.strip_prefix(PREFIX).unwrap_or(self.name)
     }
@@ -348,19 +345,16 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The native key with this short name, e.g. `count`.
-#[must_use]
 pub fn by_short_name(short: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.short() == short)
 }
 
 /// The native key with this environment spelling.
-#[must_use]
 pub fn by_env(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.env == name)
 }
 
 /// The key that another project calls by this whole name.
-#[must_use]
 pub fn by_alias(name: &str) -> Option<(&'static Key, &'static Alias)> {
     KEYS.iter()
         .filter_map(|key| key.alias.as_ref().map(|alias| (key, alias)))

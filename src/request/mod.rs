@@ -38,7 +38,6 @@ pub struct Input<'a> {
 /// Whether any of these annotations may be part of the request of the container of this
 /// name: cheap, and never false where [`parse`] would find one in them. (An admitted
 /// variable may ask without them.)
-#[must_use]
 pub fn mentions_request<'k>(
     keys: impl IntoIterator<Item = &'k str>,
     container_name: Option<&str>,

@@ -3,7 +3,6 @@
 use super::keys::{KEYS, Key};
 
 /// The key whose short name is nearest to a mistyped one; `None` if none is near.
-#[must_use]
 pub fn nearest(short: &str) -> Option<&'static Key> {
     // Longer than any key can be mistyped, and the table of distances is quadratic.
     const LONGEST: usize = 40;

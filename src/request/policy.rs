@@ -73,7 +73,6 @@ impl Default for Policy {
 
 impl Policy {
     /// Why a privileged container does not get what it asks for; `None` if it may.
-    #[must_use]
     pub fn fault_of_privileged(&self, request: &Request) -> Option<&'static str> {
         match (self.privileged, request.sharing) {
             (Privileged::Refuse, _) => {
@@ -90,7 +89,6 @@ impl Policy {
 
 /// Whether an administrator could admit this variable of a container as a request. Cheap, so that
 /// the configuration is read only for containers that have one.
-#[must_use]
 pub fn is_admissible(name: &str) -> bool {
     matches!(name, "NVIDIA_VISIBLE_DEVICES" | "AMD_VISIBLE_DEVICES")
         || name.starts_with("GPULEASE_")

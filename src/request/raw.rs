@@ -43,25 +43,21 @@ pub struct Word<'a> {
 
 impl Word<'_> {
     /// The key, safe to show.
-    #[must_use]
     pub fn shown_key(&self) -> String {
         shown(self.spelled)
     }
 
     /// The value, safe to show. A lease's token is a secret, and messages end up in logs.
-    #[must_use]
     pub fn shown_value(&self) -> String {
         self.shown_part(self.value)
     }
 
     /// A part of the value, safe to show.
-    #[must_use]
     pub fn shown_part(&self, part: &str) -> String {
         if self.key.id == KeyId::Lease { "…".to_owned() } else { shown(part) }
     }
 
     /// What the key takes, in the words of its dialect.
-    #[must_use]
     pub fn allowed(&self) -> &'static str {
         match (self.dialect, self.key.alias) {
             (Dialect::Kaiwo, Some(alias)) => alias.syntax,
@@ -121,7 +117,6 @@ pub fn collect<'a>(input: &Input<'a>, policy: &Policy) -> Result<Collected<'a>, 
 
 /// Whether an annotation may be part of a request, for some container at least. Mistyped spellings
 /// of our prefix count, so that they are refused and not passed over.
-#[must_use]
 pub fn is_request_key(key: &str) -> bool {
     may_be_of(key, None)
 }

@@ -71,7 +71,6 @@ pub enum Strategy {
 
 impl Strategy {
     /// The spelling in annotations and configuration.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FirstFit => "first-fit",
@@ -152,7 +151,6 @@ pub struct Request {
 
 impl Request {
     /// One whole device, exclusively, by the given strategy.
-    #[must_use]
     pub const fn one(strategy: Strategy, source: Source) -> Self {
         Self {
             count: Count::Exactly(1),

@@ -20,7 +20,6 @@ const NOT_KNOWN: Reason = "which is not known";
 const NOT_A_NUMBER: Reason = "which is not a number";
 
 /// Digits and nothing else; `u32::from_str` alone would take a `+`.
-#[must_use]
 pub fn whole(text: &str) -> Option<u32> {
     digits(text)?.parse().ok()
 }
@@ -123,7 +122,6 @@ pub fn count(text: &str) -> Result<Count, Reason> {
 }
 
 /// One item of a device list. `None` if it is no name of a device.
-#[must_use]
 pub fn selector(item: &str) -> Option<Selector> {
     if digits(item).is_some() {
         return whole(item).map(Selector::Index);
@@ -158,7 +156,6 @@ fn is_uuid_prefix(text: &str) -> bool {
 }
 
 /// Whether two selectors are the same name. (Different names of one device are found later.)
-#[must_use]
 pub fn same_device(one: &Selector, other: &Selector) -> bool {
     match (one, other) {
         (Selector::Uuid(one), Selector::Uuid(other)) => one.eq_ignore_ascii_case(other),

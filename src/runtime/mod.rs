@@ -30,7 +30,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[must_use]
 pub fn main() -> ExitCode {
     let words = args::parse(std::env::args_os().skip(1));
     let shim = match Shim::new(&words) {

@@ -24,7 +24,6 @@ pub enum Kind {
 
 impl Kind {
     /// By the program's name.
-    #[must_use]
     pub fn of(program: &Path) -> Self {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         if name.contains("crun") { Self::Crun } else { Self::Runc }
@@ -38,7 +37,6 @@ impl Kind {
         }
     }
 
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Runc => "runc",
@@ -48,7 +46,6 @@ impl Kind {
 
     /// The state directory that the runtime uses without `--root`. crun honours
     /// `XDG_RUNTIME_DIR` even for root (libcrun, status.c); runc only when rootless.
-    #[must_use]
     pub fn default_root(self) -> String {
         if self == Self::Crun
             && let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty())
@@ -60,14 +57,12 @@ impl Kind {
 
     /// The state directory that it uses without `--root` where it is told of no
     /// directory of a session.
-    #[must_use]
     pub fn system_root(self) -> String {
         format!("/run/{}", self.name())
     }
 
     /// The one that [`choose`] comes to, as a rule: the configured one, or the
     /// first that is installed.
-    #[must_use]
     pub(crate) fn likely(configured: Option<&Path>) -> Self {
         let default = || if installed(Self::Runc).is_some() { Self::Runc } else { Self::Crun };
         configured.map_or_else(default, Self::of)
@@ -105,7 +100,6 @@ pub fn choose(host: &Host) -> Result<Choice, Failure> {
 }
 
 /// Whether it is runc or crun itself by its name, and no program that calls one.
-#[must_use]
 pub fn is_itself(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
@@ -115,7 +109,6 @@ pub fn installed(kind: Kind) -> Option<PathBuf> {
 }
 
 /// Where a host has a program of this name, by the rules of the shim.
-#[must_use]
 pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
     let dirs = SYSTEM_DIRS.iter().map(|dir| paths.on_host(Path::new(dir)));
     dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
@@ -142,7 +135,6 @@ fn is_this_program(metadata: &Metadata) -> bool {
 
 /// Whose runtime it is, if it puts GPUs into containers by itself. It is known by its name, or by
 /// that of the file that a link leads to: it may stand in runc's place.
-#[must_use]
 pub fn vendor_of(program: &Path) -> Option<Vendor> {
     let real = || program.canonicalize().ok().filter(|_| program.is_absolute());
     named_by(program).or_else(|| named_by(&real()?))

@@ -49,7 +49,6 @@ pub fn permit(
 /// Whether the container's device rules and its want of capabilities and mounts hold it to the
 /// devices that it is given and to their limits. A request that is not for what the engine
 /// injected has passed [`permit`].
-#[must_use]
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
     let admin = facts.privileged || facts.system_admin || facts.host_files;
     // Without a rule that closes devices, crun leaves all of them open; runc closes them all the same.

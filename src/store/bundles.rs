@@ -50,7 +50,6 @@ pub struct Edit {
 
 impl BundleRecord {
     /// How to undo what this start did.
-    #[must_use]
     pub fn undo_of(&self, nonce: &Nonce) -> Option<&Undo> {
         if self.nonce == *nonce {
             return Some(&self.undo);
@@ -104,7 +103,6 @@ impl Store {
     }
 
     /// The record of a bundle; `None` if there is none (a reboot) or it is unreadable.
-    #[must_use]
     pub fn bundle(&self, bundle: &Path) -> Option<BundleRecord> {
         let record = read_bundle(&self.bundle_path(bundle))?;
         (Path::new(&record.bundle) == bundle).then_some(record)

@@ -76,7 +76,6 @@ pub struct Store {
 
 impl Store {
     /// The store under this directory; nothing is touched yet.
-    #[must_use]
     pub fn at(run: &Path) -> Self {
         Self { run: run.to_owned() }
     }
@@ -180,7 +179,6 @@ impl Store {
         self.leases_dir().join(format!("{}.json", key.file_stem()))
     }
 
-    #[must_use]
     pub fn inventory_path(&self) -> PathBuf {
         self.run.join("inventory.json")
     }
@@ -198,7 +196,6 @@ impl Store {
 
     /// The low-level runtime that served when a lease was last recorded: for the day on which the
     /// configuration does not parse.
-    #[must_use]
     pub fn last_runtime(&self) -> Option<PathBuf> {
         self.check().ok()?;
         let text = read_own(&self.last_runtime_path(), LAST_RUNTIME_MAX).ok()??;

@@ -37,7 +37,6 @@ struct Line {
 
 impl RunDirs {
     /// Those below `/var/lib/gpulease`; nothing is touched yet.
-    #[must_use]
     pub fn at(var: &Path) -> Self {
         Self { dir: var.to_owned() }
     }
@@ -47,7 +46,6 @@ impl RunDirs {
     }
 
     /// Where leases were last granted by this configuration file, in this boot or an earlier one.
-    #[must_use]
     pub fn last_of(&self, config: &Path) -> Option<PathBuf> {
         let lines = self.lines().ok()?;
         lines.into_iter().find(|line| line.config == config).map(|line| line.run_dir)
@@ -118,7 +116,6 @@ impl Line {
 
 impl Store {
     /// The lease directory itself.
-    #[must_use]
     pub fn run_dir(&self) -> &Path {
         &self.run
     }

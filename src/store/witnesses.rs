@@ -36,19 +36,16 @@ pub struct Witnesses {
 
 impl Witnesses {
     /// What is known of a container.
-    #[must_use]
     pub fn of(&self, key: &LeaseKey) -> &[Witness] {
         self.of.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether there are records that were not looked at, as too many or not to be listed.
-    #[must_use]
     pub const fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
     /// The devices that the container was granted, if that is certain: no record may say more.
-    #[must_use]
     pub fn devices_of(&self, key: &LeaseKey) -> Option<Vec<&LeasedDevice>> {
         let devices: Vec<_> = self.of(key).iter().flat_map(|witness| &witness.devices).collect();
         let is_certain = !self.is_cut_off && !self.has_unreadable && !devices.is_empty();
@@ -70,7 +67,6 @@ const LIMITS: Limits = Limits { records: 4096, bytes: 32 << 20, time: Duration::
 impl Store {
     /// What the bundles' records say of those of these entries that cannot be read. If all can be,
     /// nothing is looked at.
-    #[must_use]
     pub fn witnesses<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Witnesses {
         let unread = entries.into_iter().filter_map(|entry| match entry {
             Entry::Corrupt(corrupt) => Some(&corrupt.key),

@@ -128,7 +128,6 @@ fn temporary_name(path: &Path) -> PathBuf {
 
 /// Where the process `pid` writes what is to become `path`: `.<name>.<pid>.tmp` in the same
 /// directory, which no reader takes for a record.
-#[must_use]
 pub fn temporary_of(path: &Path, pid: i32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // The file name may be up to 255 bytes; the temporary one must fit as well.
@@ -137,7 +136,6 @@ pub fn temporary_of(path: &Path, pid: i32) -> PathBuf {
 }
 
 /// The pid in the name of a temporary file; `None` for another name.
-#[must_use]
 pub fn pid_of_temporary(name: &OsStr) -> Option<i32> {
     let middle = name.to_str()?.strip_prefix('.')?.strip_suffix(".tmp")?;
     middle.rsplit_once('.')?.1.parse().ok().filter(|pid| *pid > 0)

@@ -175,7 +175,6 @@ fn expand_slice(slice: &str) -> Option<PathBuf> {
 
 /// Whether no process is left in the cgroup or below it. A cgroup that is gone is empty; one that
 /// cannot be read is not.
-#[must_use]
 pub fn is_empty(dir: &Path) -> bool {
     match fs::read_to_string(dir.join("cgroup.events")) {
         Ok(events) => return events.lines().any(|line| line == "populated 0"),

@@ -149,7 +149,6 @@ pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Whether a reader found something else than what belongs at the path, as it will next time.
-#[must_use]
 pub fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
 }
@@ -222,7 +221,6 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
 
 /// What makes a file or a directory unfit to be handed on to containers: somebody other than root
 /// (or the effective user) could have written it.
-#[must_use]
 pub fn fault_of(metadata: &Metadata) -> Option<Fault> {
     let facts = Facts::of(metadata);
     let writable = (facts.mode & 0o022 != 0).then_some(Fault::Writable(facts.mode & 0o7777));

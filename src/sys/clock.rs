@@ -3,14 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 /// Now, as RFC 3339 in UTC with whole seconds.
-#[must_use]
 pub fn now_rfc3339() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// Milliseconds of `CLOCK_BOOTTIME`: it does not jump when the wall clock is set, and goes
 /// on through suspend (`clock_gettime(2)`).
-#[must_use]
 pub fn boottime_ms() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec for the duration of the call.
@@ -24,7 +22,6 @@ pub fn boottime_ms() -> u64 {
 }
 
 /// A duration in whole milliseconds.
-#[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -22,7 +22,6 @@ impl PathError {
     }
 
     /// Whether the path is simply not there.
-    #[must_use]
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }

@@ -12,7 +12,6 @@ pub fn hit(name: &str) {
 }
 
 /// The variable that a hook needs to see too, since a hook's environment is fixed in the spec.
-#[must_use]
 pub fn for_hooks() -> Option<String> {
     #[cfg(feature = "failpoints")]
     return std::env::var(VARIABLE).ok().map(|value| format!("{VARIABLE}={value}"));

@@ -9,7 +9,6 @@ use std::path::Path;
 
 /// The bits `rwx` that a process has with this user and these groups. `None` is a user that the host
 /// does not have, and so no file's owner.
-#[must_use]
 pub fn rights(path: &Path, found: &Metadata, uid: Option<u32>, groups: &[u32]) -> u32 {
     let acl = Acl::parse(&read(path));
     acl.rights(found.mode(), (found.uid(), found.gid()), uid, groups)

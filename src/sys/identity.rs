@@ -49,7 +49,6 @@ pub struct Here {
 
 impl Here {
     /// Looks once, for judging many processes.
-    #[must_use]
     pub fn look(paths: &Paths) -> Self {
         Self {
             boot_id: boot_id(paths).ok(),
@@ -62,7 +61,6 @@ impl Here {
 
 /// Whether this process is root in the initial user namespace. A user namespace shows itself by
 /// a uid map other than the identity (user_namespaces(7)).
-#[must_use]
 pub fn is_host_root(paths: &Paths) -> bool {
     if !nix::unistd::geteuid().is_root() {
         return false;

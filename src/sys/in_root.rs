@@ -55,7 +55,6 @@ impl Root {
     /// What `path` is in there without links, as a runtime finds the place of a mount: what is
     /// missing would be made, so from there on the names stand as they are. `None` if links go
     /// round in a circle.
-    #[must_use]
     pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
         let mut done = PathBuf::from("/");
         let mut rest: Vec<OsString> = backwards(path);

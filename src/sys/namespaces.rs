@@ -35,14 +35,12 @@ pub enum Seen {
 
 impl Here {
     /// Whether we are in the host's pid namespace, from which all processes are seen.
-    #[must_use]
     pub fn is_in_initial_pid_namespace(&self) -> bool {
         self.pid_namespace == Some(INITIAL_PID)
     }
 
     /// Looks at the namespace in which `owner` was recorded. All processes are looked at, once for
     /// any number of owners, but only for the first that is not of this namespace.
-    #[must_use]
     pub fn namespace_of(&self, owner: &Owner, paths: &Paths) -> Seen {
         self.namespace(owner.pid_namespace, owner.start_time, paths)
     }
@@ -50,7 +48,6 @@ impl Here {
     /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The
     /// kernel gives the number of one that is gone to the next that is made; all that is in
     /// that one is younger.
-    #[must_use]
     pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
         if self.pid_namespace == Some(inode) {
             return Seen::Ours;

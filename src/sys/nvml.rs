@@ -91,7 +91,6 @@ pub fn is_to_switch(device: &Device<'_>, link: u32) -> Result<bool, NvmlError> {
 }
 
 /// The same device once more, for a function that takes it away.
-#[must_use]
 pub fn again<'nvml>(device: &Device<'nvml>) -> Device<'nvml> {
     // SAFETY: the handle is a valid one of that library: it is taken from a device of it.
     unsafe { Device::new(device.handle(), device.nvml()) }

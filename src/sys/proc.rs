@@ -67,7 +67,6 @@ fn state(stat: &[u8]) -> Option<char> {
 }
 
 /// The parent of a process; `None` if the process is gone or cannot be looked at.
-#[must_use]
 pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
     let path = paths.proc.join(pid.to_string()).join("stat");
     field(read_stat(&path, &mut [0; STAT_BYTES]).ok()?, 4)
@@ -75,13 +74,11 @@ pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
 
 /// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, but for one
 /// that the host sees to be empty, an unreadable stat (`hidepid`), a refusing kernel.
-#[must_use]
 pub fn life(owner: &Owner, paths: &Paths) -> Life {
     life_here(owner, &Here::look(paths), paths)
 }
 
 /// [`life`] for many processes: what is the same for all of them is looked at once.
-#[must_use]
 pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
     let Some(boot_id) = &here.boot_id else { return Life::Alive };
     if *boot_id != owner.boot_id {
@@ -157,7 +154,6 @@ pub(super) fn start_of_living(dir: &Path) -> Option<u64> {
 }
 
 /// Waits up to `patience` for the process to be gone; returns what is true then.
-#[must_use]
 pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
     if life(owner, paths) == Life::Gone {
         return Life::Gone;

@@ -8,27 +8,23 @@ const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
 const OURS: &[&str] = &["gpulease", "gpulease-runtime", "gpulease-hook", "gpulease-rocm"];
 
 /// Whether a program of this name is one of them.
-#[must_use]
 pub fn is_of_gpulease(name: &str) -> bool {
     OURS.contains(&name)
 }
 
 /// Where a program of this name lies if it is beside this one.
-#[must_use]
 pub fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(name))
 }
 
 /// The program of this name beside this one, or where packages put it; never one that only the
 /// caller's `PATH` leads to.
-#[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let fixed = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name));
     beside(name).into_iter().chain(fixed).find(|path| path.is_file())
 }
 
 /// The `gpulease` command, which does what takes long or needs more than a start should carry.
-#[must_use]
 pub fn command() -> Option<PathBuf> {
     find("gpulease")
 }

@@ -37,7 +37,6 @@ impl Library {
     }
 
     /// Asks for all devices.
-    #[must_use]
     pub fn measure(&mut self) -> Vec<Measured> {
         (0..self.0.get_device_count()).map(|index| self.measure_one(index)).collect()
     }

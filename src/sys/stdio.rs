@@ -25,7 +25,6 @@ pub fn write_output(bytes: &[u8]) -> io::Result<()> {
 
 /// Whether stdout is the null device, which is also what `std` puts in the place of
 /// one that was closed.
-#[must_use]
 pub fn output_is_lost() -> bool {
     fstat(io::stdout().as_fd()).is_ok_and(|stat| {
         let is_character = stat.st_mode & libc::S_IFMT == libc::S_IFCHR;

@@ -11,7 +11,6 @@ use std::path::Path;
 
 /// How much the AMD devices are used. Of a partition the driver knows the memory; the load and the
 /// power that it tells are the whole GPU's, and so not said.
-#[must_use]
 pub fn usage(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     of_amd(devices).map(|device| of_device(&paths.sys, device)).collect()
 }

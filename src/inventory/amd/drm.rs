@@ -35,7 +35,6 @@ pub struct DrmDevice {
 }
 
 /// The device of `renderD<minor>`; `None` if there is none, or it is not on PCI.
-#[must_use]
 pub fn of_render_node(sys: &Path, minor: u32, location: Option<PciAddress>) -> Option<DrmDevice> {
     let own = fs::canonicalize(sys.join(format!("class/drm/renderD{minor}/device"))).ok()?;
     let (pci, gpu) = match sysfs::pci_of(&own) {
@@ -47,7 +46,6 @@ pub fn of_render_node(sys: &Path, minor: u32, location: Option<PciAddress>) -> O
 }
 
 /// The same for a GPU of which only the PCI directory is known.
-#[must_use]
 pub fn of_pci(pci: PciAddress, directory: PathBuf) -> DrmDevice {
     let own = directory.clone();
     read(pci, directory, &own)

@@ -61,24 +61,20 @@ pub struct Topology {
 }
 
 /// Where the topology is.
-#[must_use]
 pub fn directory(sys: &Path) -> PathBuf {
     sys.join("class/kfd/kfd/topology")
 }
 
 /// `generation_id`: another one after any change of the topology.
-#[must_use]
 pub fn generation_path(sys: &Path) -> PathBuf {
     directory(sys).join("generation_id")
 }
 
-#[must_use]
 pub fn node_directory(sys: &Path, node: u32) -> PathBuf {
     directory(sys).join("nodes").join(node.to_string())
 }
 
 /// Reads the topology. A kernel without KFD has no nodes.
-#[must_use]
 pub fn read(sys: &Path) -> Topology {
     let mut topology = Topology::default();
     for node in sysfs::numbered(&directory(sys).join("nodes"), "") {
@@ -169,7 +165,6 @@ fn is_own(bank: &Properties) -> bool {
 }
 
 /// What is in use of a node's own memory, in bytes: newer kernels tell it.
-#[must_use]
 pub fn used_memory(sys: &Path, node: u32) -> Option<u64> {
     let banks = each(&node_directory(sys, node).join("mem_banks")).ok()?;
     let own = banks.iter().filter(|(_, bank)| is_own(bank));

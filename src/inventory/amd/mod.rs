@@ -37,7 +37,6 @@ const CONTROL: &str = "/dev/kfd";
 const STAMPED: usize = 8;
 
 /// Looks for AMD's GPUs. What cannot be read is said in the notes, or in the device's own fault.
-#[must_use]
 pub fn find(paths: &Paths, _: &Config) -> Found {
     let mut notes = Vec::new();
     let topology = kfd::read(&paths.sys);

@@ -13,7 +13,6 @@ pub struct Counts {
 
 impl Counts {
     /// What is wrong, in words; `None` if nothing is.
-    #[must_use]
     pub fn ailment(&self) -> Option<String> {
         let each: Vec<String> =
             self.uncorrectable.iter().map(|(block, count)| format!("{block}: {count}")).collect();
@@ -22,7 +21,6 @@ impl Counts {
 }
 
 /// Reads the counters; `None` where there is none that says anything.
-#[must_use]
 pub fn read(directory: &Path) -> Option<Counts> {
     let mut counts = Counts::default();
     let mut blocks = 0_u32;

@@ -48,7 +48,6 @@ pub struct Reading {
 }
 
 /// What sysfs and procfs tell, with what `gpulease-rocm` can add to it.
-#[must_use]
 pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     let mut usage = activity::usage(paths, devices);
     if let Some(program) = programs::find(PROGRAM).filter(|_| !usage.is_empty()) {

@@ -71,7 +71,6 @@ pub struct Settings {
 
 impl Settings {
     /// Those of a configuration.
-    #[must_use]
     pub fn of(config: &Config) -> Self {
         Self {
             sources: config.sources.clone(),

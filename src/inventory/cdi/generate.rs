@@ -32,7 +32,6 @@ const WITH_GROUPS: &str = "0.7.0";
 /// in MIG mode are left out, as nothing can compute on them but their instances, and devices with a
 /// twin: no spec has one name twice. Numbers of nodes are left out too: what applies the spec reads
 /// them from the host, where they may change.
-#[must_use]
 pub fn generate(
     inventory: &Inventory,
     vendor: Vendor,

@@ -13,7 +13,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// The kind by which a vendor's own tools name its GPUs.
-#[must_use]
 pub(super) const fn kind_of(vendor: Vendor) -> &'static str {
     match vendor {
         Vendor::Nvidia => "nvidia.com/gpu",
@@ -27,7 +26,6 @@ pub(super) const fn kind_of(vendor: Vendor) -> &'static str {
 /// A device of a spec is one of the node's if it brings a node of that one and of no other; that
 /// is certain, whatever it is called. One that brings none of them is it by its name, in the
 /// vendor's own kind. Names such as `all` are none.
-#[must_use]
 pub fn compile(specs: &Specs, node: &Node, paths: &Paths, wants: impl Fn(Vendor) -> bool) -> Cdi {
     let known: Vec<Known<'_>> =
         node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
@@ -74,7 +72,6 @@ pub struct Listed<'a> {
 }
 
 /// All devices of all specs, with the node's that they are.
-#[must_use]
 pub fn list<'a>(specs: &'a Specs, node: &Node, paths: &Paths) -> Vec<Listed<'a>> {
     let known: Vec<Known<'_>> =
         node.devices.iter().map(|device| Known::new(device, node, paths)).collect();

@@ -49,7 +49,6 @@ pub struct SpecDevice {
 
 impl Spec {
     /// The name by which an engine is asked for a device of it.
-    #[must_use]
     pub fn qualified(&self, name: &str) -> String {
         format!("{}={name}", self.kind)
     }

@@ -38,7 +38,6 @@ pub struct Specs {
 }
 
 /// Reads all specs. A file that cannot be used costs its own devices and no others.
-#[must_use]
 pub fn read(paths: &Paths) -> Specs {
     let mut specs = read_all(paths);
     specs.settle();
@@ -46,7 +45,6 @@ pub fn read(paths: &Paths) -> Specs {
 }
 
 /// The same, with devices that others rule out.
-#[must_use]
 pub fn read_all(paths: &Paths) -> Specs {
     let mut specs = Specs::default();
     for (priority, dir) in SPEC_DIRS.iter().enumerate() {

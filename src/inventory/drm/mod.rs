@@ -31,7 +31,6 @@ struct IntelGpu {
 }
 
 /// Looks for Intel's GPUs.
-#[must_use]
 pub fn find(paths: &Paths, _: &Config) -> Found {
     let class = paths.sys.join("class/drm");
     let mut found = Found::default();

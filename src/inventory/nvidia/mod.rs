@@ -44,7 +44,6 @@ const LOOKS: u32 = 2;
 
 /// The NVIDIA GPUs of this host. It always finds something out: what went wrong is in the notes, or
 /// in the details of the device that it went wrong with.
-#[must_use]
 pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
     let mut seen = Seen::at(paths, config, reach);
     for _ in 1..LOOKS {

@@ -22,7 +22,6 @@ pub struct ExistingNumber {
 ///
 /// Not every driver puts its devices there: NVIDIA's does not, because the kernel's device classes
 /// are open to GPL modules only. [`simulated_majors_registered`] finds those.
-#[must_use]
 pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber> {
     simulated(node).find_map(|(path, NodeNumbers { major, minor })| {
         let seen_in = sys.join(format!("dev/char/{major}:{minor}"));
@@ -34,7 +33,6 @@ pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber
 
 /// The first simulated node whose major number a driver has registered, per `<proc>/devices`.
 /// The file does not say which minors are in use, so any use of the major counts.
-#[must_use]
 pub fn simulated_majors_registered(node: &Node, paths: &Paths) -> Option<ExistingNumber> {
     simulated(node).next()?;
     let registered = char_drivers::registered(paths).ok()?;

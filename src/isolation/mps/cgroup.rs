@@ -21,7 +21,6 @@ fn hierarchies(paths: &Paths) -> impl Iterator<Item = PathBuf> {
 
 /// Makes the daemon's cgroups. Where none can be made, there are none: that is no reason
 /// to do without limits.
-#[must_use]
 pub fn make(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
     let made = hierarchies(paths).filter_map(|root| {
         let dir = root.join(PARENT).join(daemon);
@@ -32,14 +31,12 @@ pub fn make(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
 }
 
 /// Those that are there.
-#[must_use]
 pub fn of(daemon: &str, paths: &Paths) -> Vec<PathBuf> {
     let dirs = hierarchies(paths).map(|root| root.join(PARENT).join(daemon));
     dirs.filter(|dir| dir.is_dir()).collect()
 }
 
 /// Whether a process is in one of the daemon's cgroups. A daemon that has none has nothing there.
-#[must_use]
 pub fn has(daemon: &str, pid: i32, paths: &Paths) -> bool {
     let dirs = of(daemon, paths);
     let pid = pid.to_string();

@@ -45,7 +45,6 @@ pub fn tools<'a>(config: &Config, paths: &'a Paths) -> Result<Tools<'a>, Fault> 
 }
 
 /// The same for whoever only ends what is there, which needs no control program.
-#[must_use]
 pub fn tools_to_end<'a>(config: &Config, paths: &'a Paths) -> Tools<'a> {
     tools(config, paths).unwrap_or_else(|_| Tools {
         paths,
@@ -77,7 +76,6 @@ pub struct Seen {
 
 /// Looks at what is there. A daemon whose starter was killed before it could say so is found
 /// by its pipe directory.
-#[must_use]
 pub fn look(place: &Place, paths: &Paths) -> Seen {
     let (journal, garbage) = match Journal::read(&place.journal()) {
         Found::Journal(journal) => (Some(journal), None),
@@ -109,7 +107,6 @@ fn unrecorded(place: &Place, paths: &Paths) -> Option<Owner> {
 
 /// Servers of a daemon, which may have outlived it: in its cgroup, or in the mount namespace that it
 /// was started with. Nobody but root can put a process into either, whatever that says of itself.
-#[must_use]
 pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
     let namespace = match Journal::read(&place.journal()) {
         Found::Journal(journal) => journal.mount_namespace,
@@ -122,7 +119,6 @@ pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
 
 impl Tools<'_> {
     /// The front end of a daemon, with this much time.
-    #[must_use]
     pub fn front<'a>(&'a self, pipe: &'a Path, until: Instant) -> Front<'a> {
         Front { control: &self.control, pipe, until }
     }

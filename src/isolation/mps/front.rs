@@ -50,7 +50,6 @@ impl Front<'_> {
     }
 
     /// Whether the daemon answers.
-    #[must_use]
     pub fn answers(&self) -> bool {
         self.say("get_default_active_thread_percentage").is_ok()
     }
@@ -63,7 +62,6 @@ impl Front<'_> {
 
 /// Which options the control program says that it has, of those that later versions came with. The
 /// text is for people: what is not spelled as expected is not there.
-#[must_use]
 pub fn features(help: &str) -> Vec<&'static str> {
     const OPTIONS: &[(&str, &str)] = &[
         ("-S", "static-sm-partitioning"),

@@ -16,7 +16,6 @@ const BYTES_MAX: u64 = 1 << 16;
 
 /// The control daemons that journals tell of, alive or not: their servers are their children, and
 /// what those do on a device is done for leases. Costs nothing on a host without MPS.
-#[must_use]
 pub fn processes(run: &Path) -> Vec<Owner> {
     let Ok(entries) = std::fs::read_dir(run.join(DIRECTORY)) else { return Vec::new() };
     let process = |entry: std::fs::DirEntry| {
@@ -85,7 +84,6 @@ mod whole {
 
     impl Journal {
         /// Of a daemon that is about to be started.
-        #[must_use]
         pub const fn new(device: DeviceId, boot_id: String) -> Self {
             Self {
                 v: VERSION,
@@ -101,7 +99,6 @@ mod whole {
         }
 
         /// Reads what lies at `path`.
-        #[must_use]
         pub fn read(path: &Path) -> Read {
             match std::fs::symlink_metadata(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::None,

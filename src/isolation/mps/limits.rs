@@ -26,7 +26,6 @@ pub struct Share {
 
 /// The limits of a daemon for all these: the largest share, or the smallest of those that nobody may
 /// exceed. Without any, there is none but the device itself.
-#[must_use]
 pub fn for_all(shares: &[Share]) -> Limits {
     let pinned = shares.iter().filter(|share| share.pinned);
     let largest = shares.iter().map(|share| share.milli).max().unwrap_or(MilliGpu::WHOLE);

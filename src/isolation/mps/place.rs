@@ -70,33 +70,27 @@ impl Place {
         Ok(places)
     }
 
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.mps.join(&self.name)
     }
 
-    #[must_use]
     pub fn pipe(&self) -> PathBuf {
         self.dir().join("pipe")
     }
 
     /// What it and its servers complain of.
-    #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir().join("log")
     }
 
-    #[must_use]
     pub fn shm(&self) -> PathBuf {
         self.dir().join("shm")
     }
 
-    #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.dir().join(FILE)
     }
@@ -122,7 +116,6 @@ impl Place {
     }
 
     /// Why there can be no sockets in it, if its path is too long for that.
-    #[must_use]
     pub fn is_too_long(&self) -> Option<String> {
         let socket = self.pipe().join("control_privileged");
         let length = socket.as_os_str().as_bytes().len();
@@ -153,13 +146,11 @@ impl Place {
     }
 
     /// Whether what is mounted for the daemon is seen from here.
-    #[must_use]
     pub fn sees_mounts(&self) -> bool {
         self.mounts().iter().all(|(dir, _)| mount::is_mount_point(dir).unwrap_or(false))
     }
 
     /// Whether its pipe directory is what was made.
-    #[must_use]
     pub fn has_pipe(&self) -> bool {
         is_own_dir(&self.pipe())
     }

@@ -47,7 +47,6 @@ pub struct Target<'a> {
 
 /// Root's control daemons that run. One of another user's can have its GPUs from nobody but root, and is
 /// no daemon to anybody here.
-#[must_use]
 pub fn controls(paths: &Paths) -> Vec<Control> {
     executing(CONTROL, paths).into_iter().filter_map(|pid| control(pid, paths)).collect()
 }
@@ -74,13 +73,11 @@ fn control(pid: i32, paths: &Paths) -> Option<Control> {
 }
 
 /// All that execute NVIDIA's server program, of whichever daemon.
-#[must_use]
 pub fn servers(paths: &Paths) -> Vec<i32> {
     executing(SERVER, paths)
 }
 
 /// The mount namespace of a process.
-#[must_use]
 pub fn mount_namespace(pid: i32, paths: &Paths) -> Option<u64> {
     let path = paths.proc.join(pid.to_string()).join("ns/mnt");
     fs::metadata(path).ok().map(|namespace| namespace.ino())
@@ -146,7 +143,6 @@ impl Control {
     /// Whether it serves a device of a node with so many GPUs. One that was not told serves all, but
     /// for those that do not exist. An index counts only where it can be told which device it means:
     /// CUDA's own order is by speed.
-    #[must_use]
     pub fn serves(&self, device: &Target<'_>, gpus: usize) -> bool {
         let Some(visible) = &self.visible else { return !device.simulated };
         let is_numbered = (self.by_bus || gpus == 1) && !device.simulated;

@@ -116,7 +116,6 @@ pub struct Invocation {
 }
 
 /// Takes our own option out of the arguments after `argv[0]`. It may stand anywhere before the verb.
-#[must_use]
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
     let mut words = Words { config: None, forwarded: Vec::new() };
     let mut args = args.into_iter();
@@ -144,7 +143,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
 
 impl Words {
     /// As a runtime of this kind reads them.
-    #[must_use]
     pub fn read(&self, kind: Kind) -> Invocation {
         let words = Word::all(&self.forwarded);
         let mut readings = Readings::default();
@@ -254,7 +252,6 @@ fn log_file(log: &OsStr, kind: Kind) -> Option<PathBuf> {
 
 impl Invocation {
     /// The forwarded words with another file in the place of one that was given.
-    #[must_use]
     pub fn with(&self, given: &Given, path: &Path) -> Vec<OsString> {
         let mut words = self.forwarded.clone();
         let (at, from) = given.place;
@@ -268,7 +265,6 @@ impl Invocation {
     }
 
     /// The forwarded words with a configuration of its own for the container.
-    #[must_use]
     pub fn with_config(&self, path: &Path) -> Vec<OsString> {
         let mut words = self.forwarded.clone();
         let mut option = OsString::from("--config=");

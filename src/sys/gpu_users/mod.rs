@@ -47,7 +47,6 @@ pub struct User {
 
 /// The processes that compute on the node's devices, by their pids. Nothing is looked at for devices
 /// that do not exist, nor for those of a vendor whose driver tells nothing (Intel).
-#[must_use]
 pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
     let has = |vendor: Vendor| node.devices.iter().any(|d| !d.simulated && d.vendor == vendor);
     let until = Instant::now() + PATIENCE;
@@ -65,7 +64,6 @@ pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
 type Found = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
 
 /// What procfs says of a process that is known to be on these devices; `None` if it has ended.
-#[must_use]
 pub fn describe(
     pid: i32,
     devices: BTreeMap<DeviceId, Option<Bytes>>,

@@ -68,7 +68,6 @@ pub struct LockHolders {
 
 impl LockHolders {
     /// Looks who holds a lock on the file at `path`.
-    #[must_use]
     pub fn of(path: &Path, paths: &Paths) -> Self {
         let is_nested = !Here::look(paths).is_in_initial_pid_namespace();
         let Some((file, taken)) = taken(path, paths) else {
@@ -86,7 +85,6 @@ impl LockHolders {
     }
 
     /// The same of a lock that may not be held at all, and then no open files are looked through.
-    #[must_use]
     pub fn of_shared(path: &Path, paths: &Paths) -> Self {
         match taken(path, paths) {
             Some((_, taken)) if !taken.is_empty() => Self::of(path, paths),
@@ -95,7 +93,6 @@ impl LockHolders {
     }
 
     /// What to do about those that are no programs of gpulease, if there are any.
-    #[must_use]
     pub fn way_out(&self) -> Option<String> {
         let all: Vec<String> = self.foreign().take(NAMED).map(LockHolder::place).collect();
         let who = all.join(" and ");

@@ -19,7 +19,6 @@ use std::ffi::{OsStr, OsString};
 /// If these arguments, the program's name not among them, are those of a probe: loads the library,
 /// asks it, and gives back the JSON document for stdout. Fails: a sentence for stderr if they are
 /// a probe's, but wrong.
-#[must_use]
 pub fn probe(args: &[OsString]) -> Option<Result<String, String>> {
     let (first, rest) = args.split_first()?;
     (first == PROBE).then(|| run(rest))
