@@ -8,7 +8,7 @@ mod fake_sys;
 pub use fake_sys::Sys;
 
 use crate::config::Config;
-use crate::inventory::scan::Found;
+use crate::inventory::found::Found;
 use crate::paths::Paths;
 use crate::request::{self, Input, Policy};
 use std::fs;

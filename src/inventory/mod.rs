@@ -18,6 +18,8 @@ pub mod error;
 #[cfg(test)]
 mod fixtures;
 #[cfg(feature = "cli")]
+mod found;
+#[cfg(feature = "cli")]
 pub mod nvidia;
 pub mod pcie;
 pub mod profiles;

@@ -14,8 +14,8 @@ mod unusable;
 
 pub use telemetry::usage_with_rocm;
 
+use super::found::Found;
 use super::pcie;
-use super::scan::Found;
 use super::stamp::Stamp;
 use super::sysfs;
 use crate::config::{Config, Source};

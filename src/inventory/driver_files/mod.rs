@@ -10,7 +10,7 @@ mod libraries;
 mod place;
 mod table;
 
-use super::scan::Found;
+use super::found::Found;
 use super::stamp::Stamp;
 use crate::config::{Config, Driver as Setting, Source};
 use crate::model::device::Vendor;

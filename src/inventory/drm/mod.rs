@@ -1,8 +1,8 @@
 //! Intel's GPUs, from DRM's directories alone: their drivers (i915, xe) have no other place, and
 //! nobody but the driver's own library knows how much memory a GPU has. They are leased whole.
 
+use super::found::Found;
 use super::pcie;
-use super::scan::Found;
 use super::stamp::Stamp;
 use super::sysfs;
 use crate::config::{Config, Source};

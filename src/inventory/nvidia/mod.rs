@@ -24,7 +24,7 @@ pub use ask::Silence;
 pub use live::{processes, usage};
 pub use probe::probe;
 
-use super::scan::{Found, Reach};
+use super::found::{Found, Reach};
 use super::stamp::Stamp;
 use crate::config::Config;
 use crate::model::device::{ControlNodes, PciAddress, Vendor};

@@ -5,7 +5,7 @@ use super::find;
 use crate::allocator::{Snapshot, allocate};
 use crate::config::{Config, Source};
 use crate::inventory::error::StaleReason;
-use crate::inventory::scan::Reach;
+use crate::inventory::found::Reach;
 use crate::inventory::{Inventory, freshness, scan};
 use crate::model::device::Vendor;
 use crate::model::quantity::Bytes;

@@ -1,6 +1,6 @@
 //! What several sources know, as one. Earlier ones have the word on a device that several know.
 
-use super::Found;
+use crate::inventory::found::Found;
 use crate::model::device::{ControlNodes, Device};
 use crate::model::id::DeviceId;
 

@@ -5,34 +5,18 @@ mod twins;
 
 use super::cache::{INVENTORY_VERSION, Inventory, Settings, boot_id};
 use super::error::InventoryError;
+use super::found::{Found, Reach};
 use super::stamp::Stamp;
 use super::{amd, cdi, driver_files, drm, nvidia, static_file};
 use crate::config::{Config, Driver as Way, Source};
 use crate::model::cdi::Cdi;
-use crate::model::device::{ControlNodes, Device, Link, Node};
+use crate::model::device::Node;
 use crate::model::driver::Driver;
 use crate::paths::Paths;
 use crate::sys::PathError;
 use crate::sys::checked::{FileError, read_checked};
 use std::path::Path;
 use std::time::SystemTime;
-
-/// What one source knows. Devices need not be numbered yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// What it is called where it found something: `NVML 12.550.163`, a path.
-    pub from: Vec<String>,
-    /// The devices; MIG instances follow their GPU.
-    pub devices: Vec<Device>,
-    /// Nodes that every container with a device of the vendor needs.
-    pub control: Vec<ControlNodes>,
-    pub links: Vec<Link>,
-    pub drivers: Vec<Driver>,
-    /// What it went by, and what was not there.
-    pub stamps: Vec<Stamp>,
-    /// What a person should know.
-    pub notes: Vec<String>,
-}
 
 /// Reads the node's sources anew. Where none has a device, the node has none, which is legal.
 /// Fails: with [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe,
@@ -46,14 +30,6 @@ pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError>
 /// done at once and nothing of the host that is looked at is run. Fails as of [`scan`].
 pub fn scan_files(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
     scan_by(paths, config, Reach::Files)
-}
-
-/// What may be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    Libraries,
-    /// The kernel and files.
-    Files,
 }
 
 fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, InventoryError> {
