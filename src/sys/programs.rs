@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 /// Where packages put them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
 
-const OURS: &[&str] = &["gpulease", "gpulease-runtime", "gpulease-hook", "gpulease-rocm"];
+/// The runtime that engines call.
+pub const SHIM_NAME: &str = "gpulease-runtime";
+
+const OURS: &[&str] = &["gpulease", SHIM_NAME, "gpulease-hook", "gpulease-rocm"];
 
 /// Whether a program of this name is one of them.
 pub fn is_of_gpulease(name: &str) -> bool {

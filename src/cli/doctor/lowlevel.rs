@@ -7,7 +7,6 @@
 
 use super::configuration::fix_of;
 use super::finding::{Findings, UNCHECKED, plain, quoted};
-use super::programs::SHIM_NAME;
 use super::subject::Subject;
 use crate::config::Driver;
 use crate::failure::chain;
@@ -15,6 +14,7 @@ use crate::model::text::shown;
 use crate::start::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::{FileError, check_unread};
+use crate::sys::programs::SHIM_NAME;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

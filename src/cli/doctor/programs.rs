@@ -9,13 +9,10 @@ use crate::injection::HOOK_NAME;
 use crate::paths::Paths;
 use crate::start::lowlevel;
 use crate::sys::checked::{FileError, check_unread};
-use crate::sys::programs::beside;
+use crate::sys::programs::{SHIM_NAME, beside};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// The shim's file name.
-pub(super) const SHIM_NAME: &str = "gpulease-runtime";
 
 /// The codes for one program: absent, not executable, writable by others.
 struct Codes {

@@ -13,6 +13,7 @@ use crate::model::code::Code;
 use crate::paths::Paths;
 use crate::start::lowlevel::installed_on;
 use crate::sys::ask::ask_bounded;
+use crate::sys::programs::SHIM_NAME;
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub(in crate::cli) fn install(
     if options.precreate {
         return install_precreate(engine, options, output);
     }
-    let runtime = program_beside_us(&["gpulease-runtime", HOOK_NAME])?;
+    let runtime = program_beside_us(&[SHIM_NAME, HOOK_NAME])?;
     let wiring = Wiring { runtime: &runtime, default_runtime, hook: "", hooks_dir: "" };
     Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new(), output))
 }

@@ -11,13 +11,13 @@ mod toml_engines;
 pub(super) use files::{drop_ins, text as read_text};
 
 use super::finding::{Findings, quoted};
-use super::programs::SHIM_NAME;
 use super::subject::Subject;
 use crate::cli::install::{self, precreate::calls};
 use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::start::lowlevel::{installed_on, vendor_of};
+use crate::sys::programs::SHIM_NAME;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
