@@ -1,7 +1,6 @@
 //! The arguments, and with them the help texts.
 
 use super::cdi::{CDI_AFTER, CdiAction};
-use super::completions::{Shell, profiles, request_words};
 use super::examples::{
     COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, DRIVER_AFTER, EXPLAIN_AFTER, HEALTH_AFTER,
     INSTALL_AFTER, INVENTORY_AFTER, LEASES_AFTER, MEMORY_AFTER, PROCESSES_AFTER, RELEASE_AFTER,
@@ -11,19 +10,10 @@ use super::install::Engine;
 use super::lease::{LEASE_AFTER, LeaseAction};
 use super::mig::{MIG_AFTER, MigAction};
 use super::mps::{MPS_AFTER, MpsAction};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use super::output::Color;
+use super::values::{Shell, profiles, request_words};
+use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Even into a file or a pipe
-    Always,
-    /// Nowhere
-    Never,
-}
 
 /// Leases GPUs to containers: shows what the node has and who holds it, explains what a request
 /// would get, and takes leases back.

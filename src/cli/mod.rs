@@ -31,6 +31,7 @@ mod request;
 mod table;
 mod topology;
 mod users;
+mod values;
 mod words;
 
 use crate::claim::release::Insistence;
@@ -55,9 +56,9 @@ pub fn main() -> ExitCode {
     }
     let wish = output::wish(arguments.into_iter());
     let parser = Cli::command().color(match wish.color {
-        args::Color::Auto => ColorChoice::Auto,
-        args::Color::Always => ColorChoice::Always,
-        args::Color::Never => ColorChoice::Never,
+        output::Color::Auto => ColorChoice::Auto,
+        output::Color::Always => ColorChoice::Always,
+        output::Color::Never => ColorChoice::Never,
     });
     let output = Output::new(&wish);
     let cli = match parser.try_get_matches().and_then(|found| Cli::from_arg_matches(&found)) {

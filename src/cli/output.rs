@@ -1,13 +1,24 @@
 //! The one place that writes to the terminal.
 
-use super::args::Color;
 use super::words;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a file or a pipe
+    Always,
+    /// Nowhere
+    Never,
+}
 
 /// What a command has to say, in both forms.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The arguments of `gpulease mig`.
 
-use super::super::completions::mig_profiles;
+use crate::cli::values::mig_profiles;
 use clap::{Args, Subcommand};
 
 pub(in crate::cli) const MIG_AFTER: &str = "\

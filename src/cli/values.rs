@@ -1,0 +1,86 @@
+//! What arguments can be, for the parser of the command line and for completions.
+
+use crate::inventory::profiles::PROFILES;
+use crate::model::mig_layout::{GEOMETRIES, Geometry};
+use crate::request::keys::{KEYS, Key};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command, ValueEnum};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+/// The shells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shell {
+    /// /usr/share/bash-completion/completions/gpulease
+    Bash,
+    /// /usr/share/zsh/vendor-completions/_gpulease
+    Zsh,
+    /// /usr/share/fish/vendor_completions.d/gpulease.fish
+    Fish,
+}
+
+impl Shell {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+}
+
+/// Takes any text, as a plain argument does: what is wrong with it, its command says better than
+/// clap. Completions offer these.
+#[derive(Debug, Clone)]
+pub(super) struct Offered(pub(super) Vec<String>);
+
+impl TypedValueParser for Offered {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
+}
+
+/// The nodes that can be simulated.
+pub(super) fn profiles() -> Offered {
+    Offered(PROFILES.iter().map(|profile| profile.name.to_owned()).collect())
+}
+
+/// Every MIG profile that is known.
+pub(super) fn mig_profiles() -> Offered {
+    let names = GEOMETRIES.iter().flat_map(Geometry::sizes).map(|(name, _)| name.to_owned());
+    Offered(names.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+/// Each annotation that this version honours, with its values where they can be listed.
+pub(super) fn request_words() -> Offered {
+    Offered(KEYS.iter().flat_map(words_of).collect())
+}
+
+fn words_of(key: &Key) -> Vec<String> {
+    let Some(values) = listed(key.syntax) else {
+        // `wait` can only be 0, `ttl` cannot be given at all.
+        let is_any = key.support.admits(key.example);
+        return if is_any { vec![format!("{}=", key.short())] } else { Vec::new() };
+    };
+    let honoured = values.into_iter().filter(|value| key.support.admits(value));
+    honoured.map(|value| format!("{}={value}", key.short())).collect()
+}
+
+/// The values of a syntax that only lists them: `` `nvidia`|`amd` ``.
+fn listed(syntax: &'static str) -> Option<Vec<&'static str>> {
+    let value = |part: &'static str| part.strip_prefix('`')?.strip_suffix('`');
+    let values = syntax.split('|').map(value).collect::<Option<Vec<_>>>()?;
+    // `1` to `1024` begins and ends so too.
+    values.iter().all(|value| !value.contains('`')).then_some(values)
+}
