@@ -5,7 +5,7 @@
 //! version is of version 1, a file that is not there is as good as one with nothing in it.
 //! Imported files are left alone.
 
-use super::tables::{self, Entry, Setting, Wanted};
+use super::tables::{self, Layout, Setting, Wanted};
 use super::{ANNOTATIONS, Edit, Fault, NAME, Wiring};
 use toml_edit::{DocumentMut, Item};
 
@@ -18,6 +18,7 @@ const NEW_VERSION: i64 = 2;
 /// containerd 2.3's; the plugin's table is that of version 3.
 const LAST_VERSION: i64 = 4;
 
+const DEFAULT: &str = "default_runtime_name";
 const RUNC: &str = "runc";
 const SHIM: &str = "io.containerd.runc.v2";
 
@@ -45,38 +46,34 @@ fn plugin(document: &DocumentMut) -> Result<&'static str, Fault> {
 pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
     let document = tables::parse(body)?;
     let plugin = plugin(&document)?;
-    let containerd = vec!["plugins", plugin, "containerd"];
-    let below = |more: &[&'static str]| [&containerd, more].concat();
-    let runtimes = below(&["runtimes"]);
+    let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
     let setting =
-        |table: &[&'static str], key, value| Setting { table: table.to_vec(), key, value };
-    let text = |text: &str| Wanted::Text(text.to_owned());
+        |table: &[&'static str], key, value| Setting { table: layout.below(table), key, value };
 
     let mut settings = Vec::new();
     if document.as_table().is_empty() {
-        settings.push(setting(&[], "version", Wanted::Number(NEW_VERSION)));
+        let value = Wanted::Number(NEW_VERSION);
+        settings.push(Setting { table: Vec::new(), key: "version", value });
     }
-    if wiring.default_runtime {
-        settings.push(setting(&containerd, "default_runtime_name", text(NAME)));
-    }
-    if tables::find(&document, &runtimes).is_none_or(|table| table.is_empty()) {
+    settings.extend(layout.by_default(wiring));
+    let runtimes = tables::find(&document, &layout.below(&["runtimes"]));
+    if runtimes.is_none_or(|table| table.is_empty()) {
         // In containerd 1.x the runtimes of the file replace the built-in ones: with ours alone
         // there would be no runc any more, and without its default the plugin does not load.
-        settings.push(setting(&below(&["runtimes", RUNC]), "runtime_type", text(SHIM)));
+        settings.push(setting(&["runtimes", RUNC], "runtime_type", Wanted::Text(SHIM)));
     }
-    let ours = below(&["runtimes", NAME]);
-    settings.push(setting(&ours, "runtime_type", text(SHIM)));
+    settings.push(setting(&["runtimes", NAME], "runtime_type", Wanted::Text(SHIM)));
     for key in ["pod_annotations", "container_annotations"] {
-        settings.push(setting(&ours, key, Wanted::Includes(ANNOTATIONS)));
+        settings.push(setting(&["runtimes", NAME], key, Wanted::Includes(ANNOTATIONS)));
     }
-    let options = below(&["runtimes", NAME, "options"]);
-    settings.push(setting(&options, "BinaryName", text(wiring.runtime)));
+    let options = &["runtimes", NAME, "options"];
+    settings.push(setting(options, "BinaryName", Wanted::Text(wiring.runtime)));
     // A runtime whose cgroup driver is not the kubelet's has its pods killed over and over.
-    let of_runc = tables::find(&document, &below(&["runtimes", RUNC, "options"]));
+    let of_runc = tables::find(&document, &layout.below(&["runtimes", RUNC, "options"]));
     if let Some(is_systemd) = of_runc.and_then(|table| table.get("SystemdCgroup")?.as_bool()) {
-        settings.push(setting(&options, "SystemdCgroup", Wanted::Bool(is_systemd)));
+        settings.push(setting(options, "SystemdCgroup", Wanted::Bool(is_systemd)));
     }
-    let mut edit = tables::wire(body, &settings, super::COMMENT)?;
+    let mut edit = tables::wire(body, &settings)?;
     edit.notes = notes(&document, plugin);
     Ok(edit)
 }
@@ -108,18 +105,12 @@ fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
 
 pub(super) fn unwire(body: &str, before: Option<&str>, added: &[String]) -> Result<Edit, Fault> {
     let plugin = plugin(&tables::parse(body)?)?;
-    let containerd = ["plugins", plugin, "containerd"];
-    let runtimes = ["plugins", plugin, "containerd", "runtimes"];
-    let entry = Entry {
-        table: &runtimes,
-        default: (&containerd, "default_runtime_name"),
-        added,
-        is_good: keeps_runc,
-    };
-    let mut edit = tables::unwire(body, before, &entry)?;
+    let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
+    let runtimes = layout.below(&["runtimes"]);
+    let mut edit = tables::unwire(body, before, added, &layout, keeps_runc)?;
     // The runc that was added for containerd 1.x, where nobody has come to need it.
     let is_lone = |document: &DocumentMut| {
-        let runc = tables::find(document, &[&runtimes[..], &[RUNC]].concat());
+        let runc = tables::find(document, &layout.below(&["runtimes", RUNC]));
         tables::find(document, &runtimes).is_some_and(|table| table.len() == 1)
             && runc.is_some_and(|table| table.len() == 1 && table.contains_key("runtime_type"))
     };
@@ -142,8 +133,6 @@ fn keeps_runc(document: &DocumentMut) -> bool {
 /// Whether a file has the runtime.
 pub(super) fn is_wired(document: &DocumentMut) -> bool {
     [V1, V2, V3].iter().any(|plugin| {
-        let path = ["plugins", plugin, "containerd"];
-        tables::find(document, &[&path[..], &["runtimes", NAME]].concat()).is_some()
-            || tables::text(document, &path, "default_runtime_name") == Some(NAME)
+        Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT }.is_wired(document)
     })
 }

@@ -1,7 +1,7 @@
 //! Docker: `runtimes` and `default-runtime` in daemon.json, which is strict JSON.
 
-use super::text::place;
 use super::{Edit, Fault, NAME, Wiring};
+use crate::config::position;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode};
 use serde_json::Value;
@@ -20,22 +20,16 @@ pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
         Some(runtimes) => object(&runtimes, RUNTIMES)?,
         None => top.object_value_or_set(RUNTIMES),
     };
-    let path = || CstInputValue::String(wiring.runtime.to_owned());
-    match property(&runtimes, NAME)? {
-        None => {
-            let entry = CstInputValue::Object(vec![(PATH.to_owned(), path())]);
-            runtimes.append(NAME, entry);
+    if let Some(entry) = property(&runtimes, NAME)? {
+        let entry = object(&entry, "runtimes.gpulease")?;
+        // dockerd refuses an entry that has a path and one of these.
+        for other in ["runtimeType", "options"].into_iter().filter_map(|other| entry.get(other)) {
+            other.remove();
         }
-        Some(entry) => {
-            let entry = object(&entry, "runtimes.gpulease")?;
-            // dockerd refuses an entry that has a path and one of these.
-            for other in ["runtimeType", "options"] {
-                if let Some(property) = entry.get(other) {
-                    property.remove();
-                }
-            }
-            set(&entry, PATH, wiring.runtime)?;
-        }
+        set(&entry, PATH, wiring.runtime)?;
+    } else {
+        let path = CstInputValue::String(wiring.runtime.to_owned());
+        runtimes.append(NAME, CstInputValue::Object(vec![(PATH.to_owned(), path)]));
     }
     if wiring.default_runtime {
         set(&top, DEFAULT, NAME)?;
@@ -49,7 +43,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
         return Ok(Edit::new(body.to_owned()));
     }
     let (root, top) = parse(body)?;
-    let was: Value = before.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let was = before.map(lenient).unwrap_or_default();
     let mut edit = Edit::default();
     if let Some(runtimes) = property(&top, RUNTIMES)? {
         let entries = object(&runtimes, RUNTIMES)?;
@@ -88,10 +82,9 @@ pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>,
 /// what the file does not name any more as it was (moby, `daemon/reload_unix.go`).
 pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
     let (old, new) = (lenient(old), new.map(lenient).unwrap_or_default());
-    let is_runtime = old.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some();
     let what = if loses_our_default(&old, &new) {
         "uses gpulease for containers that name no runtime"
-    } else if is_runtime && new.get(RUNTIMES).is_none() {
+    } else if has_runtime(&old) && new.get(RUNTIMES).is_none() {
         "knows the runtime `gpulease`"
     } else {
         return None;
@@ -104,7 +97,7 @@ pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
 
 /// Whether gpulease was the default of a file that names none any more.
 fn loses_our_default(old: &Value, new: &Value) -> bool {
-    old.get(DEFAULT).and_then(Value::as_str) == Some(NAME) && new.get(DEFAULT).is_none()
+    is_default(old) && new.get(DEFAULT).is_none()
 }
 
 /// A file as far as it can be read.
@@ -114,11 +107,16 @@ fn lenient(text: &str) -> Value {
 
 /// Whether a daemon.json names the runtime.
 pub(super) fn is_wired(body: &str) -> bool {
-    let json: Option<Value> = serde_json::from_str(body).ok();
-    json.is_some_and(|json| {
-        json.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some()
-            || json.get(DEFAULT).and_then(Value::as_str) == Some(NAME)
-    })
+    let json = lenient(body);
+    has_runtime(&json) || is_default(&json)
+}
+
+fn has_runtime(json: &Value) -> bool {
+    json.get(RUNTIMES).and_then(|runtimes| runtimes.get(NAME)).is_some()
+}
+
+fn is_default(json: &Value) -> bool {
+    json.get(DEFAULT).and_then(Value::as_str) == Some(NAME)
 }
 
 fn parse(body: &str) -> Result<(CstRootNode, CstObject), Fault> {
@@ -129,7 +127,7 @@ fn parse(body: &str) -> Result<(CstRootNode, CstObject), Fault> {
         Fault::Syntax { line: error.line(), column: error.column(), message }
     })?;
     let root = CstRootNode::parse(body, &ParseOptions::default()).map_err(|error| {
-        let (line, column) = place(body, error.range().start);
+        let (line, column) = position(body, error.range().start);
         Fault::Syntax { line, column, message: error.kind().to_string() }
     })?;
     let top = root
@@ -166,9 +164,7 @@ fn set(object: &CstObject, name: &str, value: &str) -> Result<(), Fault> {
     match property(object, name)? {
         Some(old) if text(&old).as_deref() == Some(value) => {}
         Some(old) => old.set_value(new),
-        None => {
-            object.append(name, new);
-        }
+        None => drop(object.append(name, new)),
     }
     Ok(())
 }

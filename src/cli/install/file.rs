@@ -6,6 +6,7 @@ use crate::model::code::Code;
 use crate::sys::PathError;
 use crate::sys::atomic;
 use crate::sys::checked::{self, FileError};
+use similar::TextDiff;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ pub(super) struct Target {
     /// As it was named, absolute.
     pub(super) path: PathBuf,
     /// Where it lies: another place where that is a symbolic link, which then stays one.
-    real: PathBuf,
+    pub(super) real: PathBuf,
     /// What it says; `None` if it is not there.
     pub(super) text: Option<String>,
 }
@@ -79,9 +80,18 @@ impl Target {
         Err(Failure::new(Code::StateUnavailable, text).hint("try again"))
     }
 
-    /// The directories above the file that are not there, the outermost first.
-    pub(super) fn missing_dirs(&self) -> Vec<PathBuf> {
-        missing_above(&self.real)
+    /// What changes with another text, or with none, as `diff -u` shows it.
+    pub(super) fn diff(&self, new: Option<&str>) -> String {
+        let old = self.text.as_deref();
+        if old == new {
+            return String::new();
+        }
+        let path = self.path.display().to_string();
+        let name = |text: Option<&str>| text.map_or("/dev/null", |_| &path);
+        TextDiff::from_lines(old.unwrap_or_default(), new.unwrap_or_default())
+            .unified_diff()
+            .header(name(old), name(new))
+            .to_string()
     }
 }
 
@@ -96,7 +106,7 @@ pub(super) fn check_directory_of(path: &Path) -> Result<(), Failure> {
 }
 
 /// The directories above a path that are not there, the outermost first.
-fn missing_above(path: &Path) -> Vec<PathBuf> {
+pub(super) fn missing_above(path: &Path) -> Vec<PathBuf> {
     let above = path.ancestors().skip(1).take_while(|dir| !dir.exists());
     let mut missing: Vec<PathBuf> = above.map(Path::to_owned).collect();
     missing.reverse();

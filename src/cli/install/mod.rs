@@ -1,13 +1,12 @@
 //! `gpulease install` and `uninstall`: an engine's configuration with gpulease in it, and
 //! as it was before.
 //!
-//! Each engine has a module of two pure functions, `wire` and `unwire`, from text to text. What
+//! Each engine has a module of pure functions, from text to text, to `wire` it and undo that. What
 //! is common lies around them: reading and replacing the file, the record that makes undoing
 //! exact, the diff, the reload.
 
 mod containerd;
 mod crio;
-mod diff;
 mod docker;
 mod engine;
 mod file;
@@ -137,9 +136,9 @@ fn unwired(
     let before = before.as_deref();
     let edit = match engine {
         Engine::Docker => docker::unwire(body, before),
-        Engine::Podman => podman::unwire(body, before, added),
+        Engine::Podman => tables::unwire(body, before, added, &podman::LAYOUT, |_| true),
         Engine::Containerd => containerd::unwire(body, before, added),
-        Engine::Crio => crio::unwire(body, before, added),
+        Engine::Crio => tables::unwire(body, before, added, &crio::LAYOUT, |_| true),
         Engine::PodmanHooksDir => precreate::unwire_dir(body, before),
         Engine::PodmanHook => Ok(Edit::default()),
     }?;
@@ -150,13 +149,14 @@ fn unwired(
 /// Whether a file has anything of ours.
 fn is_wired(engine: Engine, file: &str) -> bool {
     let body = text::Text::of(file).body;
-    let toml = |is: fn(&toml_edit::DocumentMut) -> bool| tables::parse(&body).is_ok_and(|d| is(&d));
-    match engine {
-        Engine::Docker => docker::is_wired(&body),
-        Engine::Podman => toml(podman::is_wired),
-        Engine::Containerd => toml(containerd::is_wired),
-        Engine::Crio => toml(crio::is_wired),
-        Engine::PodmanHooksDir => toml(precreate::is_dir),
-        Engine::PodmanHook => precreate::is_hook(&body),
+    let document = tables::parse(&body);
+    match (engine, &document) {
+        (Engine::Docker, _) => docker::is_wired(&body),
+        (Engine::PodmanHook, _) => precreate::calls(&body).is_some(),
+        (_, Err(_)) => false,
+        (Engine::Podman, Ok(document)) => podman::LAYOUT.is_wired(document),
+        (Engine::Containerd, Ok(document)) => containerd::is_wired(document),
+        (Engine::Crio, Ok(document)) => crio::LAYOUT.is_wired(document),
+        (Engine::PodmanHooksDir, Ok(document)) => precreate::is_dir(document),
     }
 }

@@ -78,11 +78,6 @@ pub(super) fn wire_hook(body: &str, wiring: &Wiring<'_>) -> Edit {
     edit
 }
 
-/// Whether a file is our hook's.
-pub(super) fn is_hook(body: &str) -> bool {
-    calls(body).is_some()
-}
-
 /// The program of ours that a file has Podman call for every container.
 pub(in crate::cli) fn calls(body: &str) -> Option<String> {
     let hook: Value = serde_json::from_str(body).ok()?;
@@ -100,9 +95,8 @@ pub(in crate::cli) fn calls(body: &str) -> Option<String> {
 
 /// Adds the directory to those that Podman reads.
 pub(super) fn wire_dir(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
-    let value = Wanted::Appended(wiring.hooks_dir.to_owned());
-    let setting = Setting { table: ENGINE.to_vec(), key: HOOKS_DIR, value };
-    tables::wire(body, &[setting], super::COMMENT)
+    let value = Wanted::Appended(wiring.hooks_dir);
+    tables::wire(body, &[Setting { table: ENGINE.to_vec(), key: HOOKS_DIR, value }])
 }
 
 /// Takes the directory out, and the list with it if it was for that alone.

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// One file that was edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
-    v: u32,
+    pub(super) v: u32,
     pub(super) engine: String,
     pub(super) path: PathBuf,
     /// `None` if there was no file.
@@ -31,20 +31,6 @@ pub(super) struct Record {
     pub(super) added: Vec<String>,
     /// The directories that were made for the file, the outermost first.
     pub(super) made_dirs: Vec<PathBuf>,
-}
-
-impl Record {
-    pub(super) fn new(engine: Engine, path: &Path, before: Option<String>, after: String) -> Self {
-        Self {
-            v: VERSION,
-            engine: engine.name().to_owned(),
-            path: path.to_owned(),
-            before,
-            after,
-            added: Vec::new(),
-            made_dirs: Vec::new(),
-        }
-    }
 }
 
 /// Where the record of a file is, there or not.

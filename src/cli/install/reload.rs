@@ -7,8 +7,7 @@ use crate::model::text::shown_line;
 use crate::paths::Paths;
 use crate::start::lowlevel::installed_on;
 use crate::sys::ask::{Finished, ask_bounded, run_bounded};
-use serde_json::{Value, json};
-use std::ffi::OsString;
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(200);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is to be done, or was done.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct Reload {
     command: Option<String>,
     done: bool,
@@ -28,11 +27,12 @@ impl Reload {
     /// Runs the command if it is wanted. An engine that does not run needs none: it reads its
     /// file when it starts.
     pub(super) fn after_change(engine: Engine, wanted: bool) -> Result<Self, Failure> {
-        let Some(words) = engine.reload() else { return Ok(Self { command: None, done: false }) };
+        let none = Self { command: None, done: false };
+        let Some(words) = engine.reload() else { return Ok(none) };
         let command = words.join(" ");
         if wanted && let Err(why) = run(words) {
             if is_inactive(engine) {
-                return Ok(Self { command: None, done: false });
+                return Ok(none);
             }
             let text = format!("the file is written, but `{command}` failed: {why}");
             return Err(Failure::new(Code::StateUnavailable, text)
@@ -49,10 +49,6 @@ impl Reload {
             Some(command) => format!("next: {command}\n"),
         }
     }
-
-    pub(super) fn json(&self) -> Value {
-        json!({ "command": self.command, "done": self.done })
-    }
 }
 
 /// Whether systemd knows that the engine does not run.
@@ -64,8 +60,7 @@ fn is_inactive(engine: Engine) -> bool {
 
 fn run(words: &[&str]) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("no command")?;
-    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    let finished = run_bounded(&find(program).ok_or("it is not there")?, &arguments, DEADLINE);
+    let finished = run_bounded(&find(program).ok_or("it is not there")?, arguments, DEADLINE);
     match finished.map_err(|error| error.to_string())? {
         Finished { success: true, .. } => Ok(()),
         Finished { stderr, .. } => Err(shown_line(stderr.trim())),

@@ -4,41 +4,47 @@
 //! the very same text can be taken out again. Only what lies in tables that are there already
 //! is edited through `toml_edit`.
 
-use super::text::place;
-use super::{Edit, Fault, default_restored};
+use super::{COMMENT, COMMENT_MARK, Edit, Fault, NAME, Wiring, default_restored};
+use crate::config::position;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
 /// One value that is to be in the file.
 #[derive(Debug, Clone)]
-pub(super) struct Setting {
+pub(super) struct Setting<'a> {
     /// The table's name, part by part.
-    pub(super) table: Vec<&'static str>,
-    pub(super) key: &'static str,
-    pub(super) value: Wanted,
+    pub(super) table: Vec<&'a str>,
+    pub(super) key: &'a str,
+    pub(super) value: Wanted<'a>,
 }
 
-#[derive(Debug, Clone)]
-pub(super) enum Wanted {
-    Text(String),
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    Text(&'a str),
     Bool(bool),
     Number(i64),
     /// A list of just this.
-    Only(String),
+    Only(&'a str),
     /// A list with at least this, put behind what other files have (containers.conf(5),
     /// "Appending to String Arrays").
-    Appended(String),
+    Appended(&'a str),
     /// A list with at least these.
-    Includes(&'static [&'static str]),
+    Includes(&'a [&'a str]),
 }
 
-impl Wanted {
-    fn is_met_by(&self, item: Option<&Item>) -> bool {
-        let Some(item) = item else { return false };
+impl Setting<'_> {
+    fn is_in(&self, document: &DocumentMut) -> bool {
+        let item = find(document, &self.table).and_then(|table| table.get(self.key));
+        item.is_some_and(|item| self.value.is_met_by(item))
+    }
+}
+
+impl Wanted<'_> {
+    fn is_met_by(self, item: &Item) -> bool {
         match self {
             Self::Text(text) => item.as_str() == Some(text),
-            Self::Bool(bool) => item.as_bool() == Some(*bool),
-            Self::Number(number) => item.as_integer() == Some(*number),
-            Self::Only(text) => texts(item).as_deref() == Some(&[text.as_str()]),
+            Self::Bool(bool) => item.as_bool() == Some(bool),
+            Self::Number(number) => item.as_integer() == Some(number),
+            Self::Only(text) => texts(item).as_deref() == Some(&[text]),
             Self::Appended(wanted) => item
                 .as_array()
                 .is_some_and(|list| list.iter().any(|value| value.as_str() == Some(wanted))),
@@ -48,31 +54,56 @@ impl Wanted {
         }
     }
 
-    fn value(&self, old: Option<&Item>) -> Value {
+    fn value(self, old: Option<&Item>) -> Value {
+        let mut list = old.and_then(Item::as_array).cloned().unwrap_or_default();
         match self {
-            Self::Text(text) => text.as_str().into(),
-            Self::Bool(bool) => (*bool).into(),
-            Self::Number(number) => (*number).into(),
-            Self::Only(text) => Array::from_iter([text.as_str()]).into(),
+            Self::Text(text) => return text.into(),
+            Self::Bool(bool) => return bool.into(),
+            Self::Number(number) => return number.into(),
+            Self::Only(text) => return Array::from_iter([text]).into(),
             Self::Appended(wanted) => {
-                let mut list = old.and_then(Item::as_array).cloned().unwrap_or_default();
-                list.push(wanted.as_str());
-                let has_attribute = list.iter().any(|value| value.as_inline_table().is_some());
-                if !has_attribute {
+                list.push(wanted);
+                if !list.iter().any(Value::is_inline_table) {
                     list.push(InlineTable::from_iter([("append", true)]));
                 }
-                list.into()
             }
             Self::Includes(wanted) => {
-                let mut list = old.and_then(Item::as_array).cloned().unwrap_or_default();
                 let found = old.and_then(texts).unwrap_or_default();
-                wanted
-                    .iter()
-                    .filter(|text| !found.contains(text))
-                    .for_each(|text| list.push(*text));
-                list.into()
+                list.extend(wanted.iter().copied().filter(|text| !found.contains(text)));
             }
         }
+        list.into()
+    }
+}
+
+/// Where an engine lists its runtimes: in the table `runtimes` below this one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout<'a> {
+    pub(super) table: &'a [&'a str],
+    /// The key beside them that names the default.
+    pub(super) default: &'a str,
+}
+
+impl<'a> Layout<'a> {
+    pub(super) fn below(&self, more: &[&'a str]) -> Vec<&'a str> {
+        [self.table, more].concat()
+    }
+
+    /// What makes ours the default, if it is to be.
+    pub(super) fn by_default(&self, wiring: &Wiring<'_>) -> Option<Setting<'a>> {
+        let (table, key, value) = (self.table.to_vec(), self.default, Wanted::Text(NAME));
+        wiring.default_runtime.then_some(Setting { table, key, value })
+    }
+
+    /// Whether a file makes ours the default.
+    pub(super) fn is_default(&self, document: &DocumentMut) -> bool {
+        text(document, self.table, self.default) == Some(NAME)
+    }
+
+    /// Whether a file has the runtime.
+    pub(super) fn is_wired(&self, document: &DocumentMut) -> bool {
+        find(document, &self.below(&["runtimes"])).is_some_and(|table| table.contains_key(NAME))
+            || self.is_default(document)
     }
 }
 
@@ -82,7 +113,7 @@ fn texts(item: &Item) -> Option<Vec<&str>> {
 
 pub(super) fn parse(body: &str) -> Result<DocumentMut, Fault> {
     body.parse().map_err(|error: toml_edit::TomlError| {
-        let (line, column) = place(body, error.span().map_or(0, |span| span.start));
+        let (line, column) = position(body, error.span().map_or(0, |span| span.start));
         Fault::Syntax { line, column, message: error.message().replace('\n', ", ") }
     })
 }
@@ -98,33 +129,27 @@ fn find_mut<'a>(document: &'a mut DocumentMut, path: &[&str]) -> Option<&'a mut 
     path.iter().try_fold(root, |item, key| item.get_mut(key))?.as_table_like_mut()
 }
 
-/// The text at a path.
-pub(super) fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> Option<&'a str> {
+fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> Option<&'a str> {
     find(document, path)?.get(key)?.as_str()
 }
 
-/// Puts settings in; the text is the same if they are there. `comment` goes above what is appended.
-pub(super) fn wire(body: &str, settings: &[Setting], comment: &str) -> Result<Edit, Fault> {
+/// Puts settings in; the text is the same if they are there.
+pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<Edit, Fault> {
     let mut document = parse(body)?;
     for setting in settings {
         check_shape(&document, &setting.table)?;
     }
-    let missing: Vec<&Setting> = settings
-        .iter()
-        .filter(|setting| {
-            let table = find(&document, &setting.table);
-            !setting.value.is_met_by(table.and_then(|table| table.get(setting.key)))
-        })
-        .collect();
+    let missing: Vec<&Setting<'_>> =
+        settings.iter().filter(|setting| !setting.is_in(&document)).collect();
     if missing.is_empty() {
         return Ok(Edit::new(body.to_owned()));
     }
     let is_empty = document.as_table().is_empty();
-    let (inside, outside): (Vec<&Setting>, Vec<&Setting>) =
+    let (inside, outside): (Vec<_>, Vec<_>) =
         missing.into_iter().partition(|s| !is_empty && find(&document, &s.table).is_some());
     for setting in &inside {
         if let Some(table) = find_mut(&mut document, &setting.table) {
-            put(table, setting.key, &setting.value);
+            put(table, setting.key, setting.value);
         }
     }
     let mut text = if inside.is_empty() { body.to_owned() } else { document.to_string() };
@@ -134,7 +159,7 @@ pub(super) fn wire(body: &str, settings: &[Setting], comment: &str) -> Result<Ed
             text.push('\n');
         }
         let separator = if text.is_empty() { "" } else { "\n" };
-        let block = format!("{separator}{comment}{}", written(&outside));
+        let block = format!("{separator}{COMMENT}{}", written(&outside));
         let whole = format!("{text}{block}");
         if holds(&whole, settings) {
             text = whole;
@@ -142,7 +167,7 @@ pub(super) fn wire(body: &str, settings: &[Setting], comment: &str) -> Result<Ed
         } else {
             // A parent is written inline, or the table has a header that must not be repeated.
             for setting in &outside {
-                put(make(&mut document, &setting.table)?, setting.key, &setting.value);
+                put(make(&mut document, &setting.table)?, setting.key, setting.value);
             }
             text = document.to_string();
         }
@@ -156,13 +181,8 @@ fn odd() -> Fault {
 }
 
 /// Whether a text is valid and has all that it should.
-fn holds(text: &str, settings: &[Setting]) -> bool {
-    parse(text).is_ok_and(|document| {
-        settings.iter().all(|setting| {
-            let table = find(&document, &setting.table);
-            setting.value.is_met_by(table.and_then(|table| table.get(setting.key)))
-        })
-    })
+fn holds(text: &str, settings: &[Setting<'_>]) -> bool {
+    parse(text).is_ok_and(|document| settings.iter().all(|setting| setting.is_in(&document)))
 }
 
 fn check_shape(document: &DocumentMut, path: &[&str]) -> Result<(), Fault> {
@@ -179,7 +199,7 @@ fn check_shape(document: &DocumentMut, path: &[&str]) -> Result<(), Fault> {
 }
 
 /// Sets a value, in the place and with the comment of the old one.
-fn put(table: &mut dyn TableLike, key: &str, wanted: &Wanted) {
+fn put(table: &mut dyn TableLike, key: &str, wanted: Wanted<'_>) {
     let new = wanted.value(table.get(key));
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {
@@ -194,10 +214,7 @@ fn put(table: &mut dyn TableLike, key: &str, wanted: &Wanted) {
 }
 
 /// Makes the tables of a path, inline where their parent is.
-fn make<'a>(
-    document: &'a mut DocumentMut,
-    path: &[&'static str],
-) -> Result<&'a mut dyn TableLike, Fault> {
+fn make<'a>(document: &'a mut DocumentMut, path: &[&str]) -> Result<&'a mut dyn TableLike, Fault> {
     let mut item = document.as_item_mut();
     for key in path {
         let is_inline = item.is_inline_table();
@@ -215,7 +232,7 @@ fn make<'a>(
     item.as_table_like_mut().ok_or_else(odd)
 }
 
-fn written(settings: &[&Setting]) -> String {
+fn written(settings: &[&Setting<'_>]) -> String {
     let mut text = String::new();
     let mut table: Option<&[&str]> = None;
     for setting in settings {
@@ -241,57 +258,40 @@ fn header(path: &[&str]) -> String {
     format!("[{}]\n", parts.collect::<Vec<_>>().join("."))
 }
 
-/// What is to go.
-#[derive(Debug)]
-pub(super) struct Entry<'a> {
-    /// The table that has the entry.
-    pub(super) table: &'a [&'a str],
-    /// The table and the key that name the default.
-    pub(super) default: (&'a [&'a str], &'a str),
-    /// Texts that were appended and can be cut out again, if the rest is then good.
-    pub(super) added: &'a [String],
-    pub(super) is_good: fn(&DocumentMut) -> bool,
-}
-
-/// Takes an entry out; `before` is the file as it was before the entry was put in.
-pub(super) fn unwire(body: &str, before: Option<&str>, entry: &Entry<'_>) -> Result<Edit, Fault> {
-    let mut edit = Edit::default();
-    let mut body = body.to_owned();
-    let mut document = parse(&body)?;
-    for added in entry.added {
-        if let Some(cut) = without(&body, added)
+/// Takes our runtime out; `before` is the file as it was before it was put in. What was `added`
+/// then is cut out again, if the rest is good.
+pub(super) fn unwire(
+    body: &str,
+    before: Option<&str>,
+    added: &[String],
+    layout: &Layout<'_>,
+    is_good: fn(&DocumentMut) -> bool,
+) -> Result<Edit, Fault> {
+    let mut edit = Edit::new(body.to_owned());
+    let mut document = parse(body)?;
+    for added in added {
+        if let Some(cut) = without(&edit.text, added)
             && let Ok(rest) = parse(&cut)
-            && (entry.is_good)(&rest)
+            && is_good(&rest)
         {
-            (body, document) = (cut, rest);
+            (edit.text, document) = (cut, rest);
         }
     }
-    let was = before.and_then(|text| parse(text).ok()).unwrap_or_default();
-    let mut is_edited = false;
-    let mut kept = String::new();
-    if find(&document, entry.table).is_some_and(|table| table.contains_key(super::NAME)) {
-        is_edited = true;
-        kept.push_str(&remove(&mut document, entry.table, super::NAME));
-        kept.push_str(&prune(&mut document, &was, entry.table));
+    if !layout.is_wired(&document) {
+        return Ok(edit);
     }
-    let (table, key) = entry.default;
-    if text(&document, table, key) == Some(super::NAME) {
-        is_edited = true;
+    let was = before.and_then(|text| parse(text).ok()).unwrap_or_default();
+    let mut kept = take(&mut document, &was, &layout.below(&["runtimes"]), NAME);
+    let Layout { table, default: key } = *layout;
+    if layout.is_default(&document) {
         let old = text(&was, table, key);
-        match (old.filter(|old| *old != super::NAME), find_mut(&mut document, table)) {
-            (Some(old), Some(table)) => put(table, key, &Wanted::Text(old.to_owned())),
-            _ => {
-                kept.push_str(&remove(&mut document, table, key));
-                kept.push_str(&prune(&mut document, &was, table));
-            }
+        match (old.filter(|old| *old != NAME), find_mut(&mut document, table)) {
+            (Some(old), Some(table)) => put(table, key, Wanted::Text(old)),
+            _ => kept.push_str(&take(&mut document, &was, table, key)),
         }
         edit.notes.push(default_restored(old));
     }
-    if !kept.is_empty() {
-        let trailing = document.trailing().as_str().unwrap_or_default();
-        document.set_trailing(format!("{kept}{trailing}"));
-    }
-    edit.text = if is_edited { document.to_string() } else { body };
+    edit.text = keeping(document, &kept);
     Ok(edit)
 }
 
@@ -313,11 +313,33 @@ pub(super) fn take_out(
 ) -> Result<String, Fault> {
     let mut document = parse(body)?;
     let was = before.and_then(|text| parse(text).ok()).unwrap_or_default();
-    let mut kept = remove(&mut document, table, key);
-    kept.push_str(&prune(&mut document, &was, table));
+    let kept = take(&mut document, &was, table, key);
+    Ok(keeping(document, &kept))
+}
+
+/// The text of a document, with comments at its end that stood above what is gone.
+fn keeping(mut document: DocumentMut, kept: &str) -> String {
     let trailing = document.trailing().as_str().unwrap_or_default();
     document.set_trailing(format!("{kept}{trailing}"));
-    Ok(document.to_string())
+    document.to_string()
+}
+
+/// Removes a key, and the tables that are empty without it and were not there before. Gives back
+/// the comments that are to be kept.
+fn take(document: &mut DocumentMut, was: &DocumentMut, table: &[&str], key: &str) -> String {
+    if !find(document, table).is_some_and(|table| table.contains_key(key)) {
+        return String::new();
+    }
+    let mut kept = remove(document, table, key);
+    let mut path = table;
+    while let Some((last, parent)) = path.split_last()
+        && find(document, path).is_none_or(|table| table.is_empty())
+        && find(was, path).is_none()
+    {
+        kept.push_str(&remove(document, parent, last));
+        path = parent;
+    }
+    kept
 }
 
 /// Takes a key out of a table. Comments above it that are not ours may be about something else,
@@ -337,28 +359,10 @@ fn remove(document: &mut DocumentMut, table: &[&str], key: &str) -> String {
 
 fn foreign(comments: &str) -> String {
     let is_foreign =
-        |line: &&str| line.trim_start().starts_with('#') && !line.contains(super::COMMENT_MARK);
+        |line: &&str| line.trim_start().starts_with('#') && !line.contains(COMMENT_MARK);
     if !comments.lines().any(|line| is_foreign(&line)) {
         return String::new();
     }
     let lines = comments.lines().filter(|line| line.is_empty() || is_foreign(line));
     lines.map(|line| format!("{line}\n")).collect()
-}
-
-/// Removes the tables of a path that are empty now and were not there before.
-fn prune(document: &mut DocumentMut, was: &DocumentMut, path: &[&str]) -> String {
-    let mut comments = String::new();
-    for depth in (1..=path.len()).rev() {
-        let Some((path, (key, parent))) =
-            path.get(..depth).and_then(|path| Some((path, path.split_last()?)))
-        else {
-            break;
-        };
-        if find(document, path).is_some_and(|table| !table.is_empty()) || find(was, path).is_some()
-        {
-            break;
-        }
-        comments.push_str(&remove(document, parent, key));
-    }
-    comments
 }

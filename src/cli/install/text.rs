@@ -1,6 +1,7 @@
 //! A configuration file as its editors want it, and back as it was written.
 
 use super::Fault;
+use crate::config::position;
 
 const BOM: &str = "\u{feff}";
 
@@ -30,20 +31,12 @@ impl Text {
     }
 }
 
-/// Where a byte stands, as editors count: from 1, in characters.
-pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
-}
-
 /// A text of bytes, or where it is none.
 pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, Fault> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
-        let (line, column) = place(&before, before.len());
+        let (line, column) = position(&before, before.len());
         Fault::Syntax { line, column, message: "not UTF-8".to_owned() }
     })
 }
@@ -62,10 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_from_one() {
-        assert_eq!(place("ab\ncd", 0), (1, 1));
-        assert_eq!(place("ab\ncd", 4), (2, 2));
-        assert_eq!(place("ä\nüx", 5), (2, 2));
+    fn what_is_no_text_is_told_with_its_place() {
         let error = utf8(b"a\nb\xff".to_vec()).unwrap_err();
         assert!(matches!(error, Fault::Syntax { line: 2, column: 2, .. }));
     }

@@ -3,10 +3,10 @@
 use super::file::Target;
 use super::record::{Place, Record};
 use super::reload::Reload;
-use super::report::{Done, Report};
+use super::report::{Report, answer};
 use super::wire::precreate_files;
 use super::{
-    Answer, Edit, Engine, InstallOptions, Output, crio, diff, docker, is_wired, podman, tables,
+    Answer, Edit, Engine, Fault, InstallOptions, Output, crio, docker, is_wired, podman, tables,
     unwired,
 };
 use crate::failure::Failure;
@@ -20,46 +20,39 @@ pub(in crate::cli) fn uninstall(
     options: &InstallOptions,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    if options.precreate {
-        let (drop_in, hook) = unwire_precreate(engine, options)?;
-        return Ok(drop_in.answer(vec![hook], output));
-    }
-    // A file that is named is the only one that is meant.
-    let precreate = if engine == Engine::Podman && options.config.is_none() {
-        let (drop_in, hook) = unwire_precreate(engine, options)?;
-        vec![drop_in, hook]
-    } else {
-        Vec::new()
+    let precreate = || -> Result<[Report; 2], Failure> {
+        let (drop_in, file) = precreate_files(engine, options)?;
+        // The directory that Podman is to read goes first: the file in it does nothing from then on.
+        let drop_in = unwire(Engine::PodmanHooksDir, &drop_in, options)?;
+        Ok([drop_in, unwire(Engine::PodmanHook, &file, options)?])
     };
-    let others = precreate.into_iter().filter(|done| !done.is_idle()).collect();
-    Ok(unwire(engine, options.config_of(engine), options)?.answer(others, output))
-}
-
-/// Takes the hook away. The directory that Podman is to read goes first: the file in it does
-/// nothing from then on.
-fn unwire_precreate(engine: Engine, options: &InstallOptions) -> Result<(Done, Done), Failure> {
-    let (drop_in, file) = precreate_files(engine, options)?;
-    let drop_in = unwire(Engine::PodmanHooksDir, &drop_in, options)?;
-    Ok((drop_in, unwire(Engine::PodmanHook, &file, options)?))
+    if options.precreate {
+        let [drop_in, hook] = precreate()?;
+        return Ok(answer(drop_in, vec![hook], output));
+    }
+    let mut also = Vec::new();
+    // A file that is named is the only one that is meant.
+    if engine == Engine::Podman && options.config.is_none() {
+        also.extend(precreate()?.into_iter().filter(|it| it.changed || !it.diff.is_empty()));
+    }
+    Ok(answer(unwire(engine, options.config_of(engine), options)?, also, output))
 }
 
 /// Takes gpulease out of one file.
-fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done, Failure> {
+fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Report, Failure> {
     let target = Target::read(path)?;
     let place = Place::of(&options.state_dir, engine, &target.path)?;
     let record = place.read()?;
     let old = target.text.as_deref();
     let path = target.path.display();
-    let reload = || Reload::after_change(engine, options.reload);
     let mut report = Report::new(engine, &target.path, options.dry_run);
     let Some(text) = old else {
         forget(&place, record.as_ref(), options)?;
-        return Ok(report.done(&format!("`{path}` is not there; nothing to do\n"), ""));
+        return Ok(report.saying(format!("`{path}` is not there; nothing to do\n")));
     };
-    let found = rest(engine, text, record.as_ref());
-    let fault = |fault: super::Fault| fault.in_file(&target.path);
-    let (mut new, notes) = found.map_err(fault)?;
-    report.notes = notes;
+    let fault = |fault: Fault| fault.in_file(&target.path);
+    let mut new;
+    (new, report.notes) = rest(engine, text, record.as_ref()).map_err(fault)?;
     if let Some(rest) = new.as_deref().filter(|_| engine == Engine::Docker && options.for_good)
         && let Some(named) = docker::with_default_named(text, rest).map_err(fault)?
     {
@@ -75,23 +68,19 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
         ));
     }
     if new.as_deref() == Some(text) {
-        let text = format!("`{path}` does not have gpulease; nothing to do\n");
         // A record that is still there is of an uninstall whose reload failed.
-        if record.is_none() || options.dry_run {
-            return Ok(report.done(&text, ""));
+        if record.is_some() && !options.dry_run {
+            report.reload = Some(Reload::after_change(engine, options.reload)?);
+            forget(&place, record.as_ref(), options)?;
         }
-        let reload = reload()?;
-        report.reload = reload.json();
-        forget(&place, record.as_ref(), options)?;
-        return Ok(report.done(&text, &reload.line()));
+        return Ok(report.saying(format!("`{path}` does not have gpulease; nothing to do\n")));
     }
     if engine == Engine::Docker {
         report.notes.extend(docker::kept_by_reload(text, new.as_deref()));
     }
-    let diff = diff::unified(&target.path, old, new.as_deref());
-    report.diff.clone_from(&diff);
+    report.diff = target.diff(new.as_deref());
     if options.dry_run {
-        return Ok(report.done(&diff, ""));
+        return Ok(report);
     }
     match &new {
         Some(new) => target.write(new)?,
@@ -99,12 +88,11 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Done,
     }
     failpoint::hit("uninstall-written");
     // The record goes last: by it another try knows that the engine has not read the file yet.
-    let reload = reload()?;
+    report.reload = Some(Reload::after_change(engine, options.reload)?);
     forget(&place, record.as_ref(), options)?;
     report.changed = true;
-    report.reload = reload.json();
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
-    Ok(report.done(&format!("{diff}\n`{path}` {done}\n"), &reload.line()))
+    Ok(report.saying(format!("\n`{path}` {done}\n")))
 }
 
 /// The file without gpulease, `None` for none at all.
@@ -112,7 +100,7 @@ fn rest(
     engine: Engine,
     text: &str,
     record: Option<&Record>,
-) -> Result<(Option<String>, Vec<String>), super::Fault> {
+) -> Result<(Option<String>, Vec<String>), Fault> {
     if let Some(record) = record.filter(|record| record.after == text) {
         let mut notes = Vec::new();
         if record.before.as_deref().is_some_and(|before| is_wired(engine, before)) {
@@ -151,9 +139,9 @@ fn forget(place: &Place, record: Option<&Record>, options: &InstallOptions) -> R
 
 /// The other files of Podman and CRI-O that make gpulease the default, though it is gone.
 fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
-    let (main, is_default): (_, fn(&_) -> bool) = match engine {
-        Engine::Podman => ("containers.conf", podman::is_default),
-        Engine::Crio => ("crio.conf", crio::is_default),
+    let (main, layout) = match engine {
+        Engine::Podman => ("containers.conf", podman::LAYOUT),
+        Engine::Crio => ("crio.conf", crio::LAYOUT),
         _ => return Vec::new(),
     };
     let Some(dir) = ours.parent() else { return Vec::new() };
@@ -166,7 +154,7 @@ fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
         // It is not ours, and may be a pipe or of any size.
         let bytes = checked::read_foreign(path, checked::FILE_MAX).ok().flatten();
         let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
-        tables::parse(&text).is_ok_and(|document| is_default(&document))
+        tables::parse(&text).is_ok_and(|document| layout.is_default(&document))
     });
     files
 }

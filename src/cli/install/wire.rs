@@ -1,11 +1,11 @@
 //! `install`.
 
-use super::file::{self, Target};
-use super::record::{Place, Record};
+use super::file::{Target, make_dirs_above, missing_above};
+use super::record::{Place, Record, VERSION};
 use super::reload::{Reload, absent};
-use super::report::{Done, Report};
+use super::report::{Report, answer};
 use super::{
-    Answer, Engine, InstallOptions, Output, Wiring, diff, is_wired, precreate, unwired, wired,
+    Answer, Engine, Fault, InstallOptions, Output, Wiring, is_wired, precreate, unwired, wired,
 };
 use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
@@ -34,7 +34,7 @@ pub(in crate::cli) fn install(
     }
     let runtime = program_beside_us(&[SHIM_NAME, HOOK_NAME])?;
     let wiring = Wiring { runtime: &runtime, default_runtime, hook: "", hooks_dir: "" };
-    Ok(wire(engine, options.config_of(engine), &wiring, options)?.answer(Vec::new(), output))
+    Ok(answer(wire(engine, options.config_of(engine), &wiring, options)?, Vec::new(), output))
 }
 
 /// Has Podman call the hook. The directory that it is to read comes last: until then the file
@@ -56,7 +56,7 @@ fn install_precreate(
     })?;
     let wiring = Wiring { runtime: "", default_runtime: false, hook: &hook, hooks_dir: dir };
     let hook = wire(Engine::PodmanHook, &file, &wiring, options)?;
-    Ok(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?.answer(vec![hook], output))
+    Ok(answer(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?, vec![hook], output))
 }
 
 /// The drop-in and the hook's file.
@@ -83,12 +83,12 @@ fn wire(
     path: &Path,
     wiring: &Wiring<'_>,
     options: &InstallOptions,
-) -> Result<Done, Failure> {
+) -> Result<Report, Failure> {
     let target = Target::read(path)?;
     let place = Place::of(&options.state_dir, engine, &target.path)?;
     let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
     let old = target.text.as_deref();
-    let fault = |fault: super::Fault| fault.in_file(&target.path);
+    let fault = |fault: Fault| fault.in_file(&target.path);
     let edit = wired(engine, old.unwrap_or_default(), wiring).map_err(fault)?;
     let path = target.path.display();
     let mut report = Report::new(engine, &target.path, options.dry_run);
@@ -100,35 +100,30 @@ fn wire(
         report.notes.extend(absent(engine));
     }
     if old == Some(edit.text.as_str()) {
-        let text = format!("`{path}` has gpulease already; nothing to do\n");
         // An earlier reload may have failed, or not have been asked for.
         if options.reload && !options.dry_run {
-            let reload = Reload::after_change(engine, true)?;
-            report.reload = reload.json();
-            return Ok(report.done(&text, &reload.line()));
+            report.reload = Some(Reload::after_change(engine, true)?);
         }
-        return Ok(report.done(&text, ""));
+        return Ok(report.saying(format!("`{path}` has gpulease already; nothing to do\n")));
     }
-    let diff = diff::unified(&target.path, old, Some(&edit.text));
-    report.diff.clone_from(&diff);
+    report.diff = target.diff(Some(&edit.text));
     if options.dry_run {
-        return Ok(report.done(&diff, ""));
+        return Ok(report);
     }
 
     let mut record = record(engine, &target, place.read()?, &edit.text).map_err(fault)?;
     record.added.extend(edit.added);
     place.write(&record)?;
     failpoint::hit("install-recorded");
-    file::make_dirs_above(&target.path)?;
+    make_dirs_above(&target.path)?;
     target.write(&edit.text)?;
     failpoint::hit("install-written");
-    let reload = Reload::after_change(engine, options.reload)?;
+    report.reload = Some(Reload::after_change(engine, options.reload)?);
     report.changed = true;
     report.backup = Some(place.path.display().to_string());
-    report.reload = reload.json();
     let kept = if record.before.is_some() { "backup" } else { "record" };
-    let text = format!("{diff}\n`{path}` has gpulease now\n{kept}: {}\n", place.path.display());
-    Ok(report.done(&text, &reload.line()))
+    let kept = format!("{kept}: {}", place.path.display());
+    Ok(report.saying(format!("\n`{path}` has gpulease now\n{kept}\n")))
 }
 
 /// What `uninstall` will need. What was there before gpulease is what counts: a second `install`
@@ -138,15 +133,14 @@ fn record(
     target: &Target,
     known: Option<Record>,
     after: &str,
-) -> Result<Record, super::Fault> {
+) -> Result<Record, Fault> {
     let current = target.text.as_deref();
     let new = |before, made_dirs, added| {
-        let mut record = Record::new(engine, &target.path, before, after.to_owned());
-        (record.made_dirs, record.added) = (made_dirs, added);
-        record
+        let (engine, path) = (engine.name().to_owned(), target.path.clone());
+        Record { v: VERSION, engine, path, before, after: after.to_owned(), added, made_dirs }
     };
     let Some(known) = known.filter(|_| current.is_some_and(|text| is_wired(engine, text))) else {
-        return Ok(new(current.map(str::to_owned), target.missing_dirs(), Vec::new()));
+        return Ok(new(current.map(str::to_owned), missing_above(&target.real), Vec::new()));
     };
     let Record { before, added, made_dirs, .. } = known;
     if current == Some(known.after.as_str()) {
