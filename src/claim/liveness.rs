@@ -3,6 +3,7 @@
 
 use super::evidence::{self, Evidence};
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
+use crate::model::spelled::spelled;
 use crate::paths::Paths;
 use crate::store::{Corrupt, Witness, Witnesses};
 use crate::sys::cgroup_of_others::Found;
@@ -77,20 +78,21 @@ impl fmt::Display for Unjudged {
     }
 }
 
-/// How it stands with a lease, in the one word that all have for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Its container is being made.
-    Pending,
-    Bound,
-    /// Its container has ended and may have the devices back for a while.
-    Grace,
-    /// That while is over.
-    Over,
-    /// Its holder is dead.
-    Dead,
-    /// Its holder cannot be judged from here.
-    Unjudged,
+spelled! {
+    /// How it stands with a lease, in the one word that all have for it.
+    pub enum Standing {
+        /// Its container is being made.
+        Pending = "pending",
+        Bound = "bound",
+        /// Its container has ended and may have the devices back for a while.
+        Grace = "grace",
+        /// That while is over.
+        Over = "over",
+        /// Its holder is dead.
+        Dead = "dead",
+        /// Its holder cannot be judged from here.
+        Unjudged = "unjudged",
+    }
 }
 
 impl Standing {
@@ -103,17 +105,6 @@ impl Standing {
             (_, Holder::Unjudged(_)) => Self::Unjudged,
             (LeaseState::Pending, _) => Self::Pending,
             (LeaseState::Bound, _) => Self::Bound,
-        }
-    }
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Bound => "bound",
-            Self::Grace => "grace",
-            Self::Over => "over",
-            Self::Dead => "dead",
-            Self::Unjudged => "unjudged",
         }
     }
 

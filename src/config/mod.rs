@@ -14,12 +14,12 @@ pub use toml_text::{TextProblem, parse as parse_toml, position};
 
 use crate::model::code::Code;
 use crate::model::order;
+use crate::model::spelled::spelled;
 use crate::paths::Paths;
 use crate::request::Policy;
 use crate::sys::checked::FileError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -46,38 +46,19 @@ impl Source {
     pub const DEFAULT: [Self; 3] = [Self::Static, Self::Nvidia, Self::Amd];
 }
 
-/// Who brings the vendor's driver files into the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Driver {
-    /// The best way that this host and this version have.
-    Auto,
-    /// Nobody: the image has them. Device nodes and variables only.
-    None,
-    /// gpulease finds them on the host.
-    Native,
-    /// The host's CDI specs name them.
-    Cdi,
-    /// The low-level runtime is the vendor's own and adds them.
-    Chain,
-}
-
-impl Driver {
-    /// The spelling in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::None => "none",
-            Self::Native => "native",
-            Self::Cdi => "cdi",
-            Self::Chain => "chain",
-        }
-    }
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+spelled! {
+    /// Who brings the vendor's driver files into the container.
+    pub enum Driver {
+        /// The best way that this host and this version have.
+        Auto = "auto",
+        /// Nobody: the image has them. Device nodes and variables only.
+        None = "none",
+        /// gpulease finds them on the host.
+        Native = "native",
+        /// The host's CDI specs name them.
+        Cdi = "cdi",
+        /// The low-level runtime is the vendor's own and adds them.
+        Chain = "chain",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The edits that exist. There are no others.
 
-use serde::{Deserialize, Serialize};
+use crate::model::spelled::spelled;
 use std::collections::BTreeMap;
 
 /// What we write into a container's annotations is under this prefix; a user's own
@@ -62,50 +62,22 @@ pub struct HostNode {
     pub numbers: Option<(u32, u32)>,
 }
 
-/// Hook stages (runtime-spec, config.md, "POSIX-platform Hooks"). Our own hooks are at two of them;
-/// CDI specs may use all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum HookStage {
-    /// As `CreateRuntime`, in the words of older versions of the specification.
-    Prestart,
-    /// On the host, after the container's process exists and before it runs user code.
-    CreateRuntime,
-    /// In the container's namespaces, before its root becomes the root.
-    CreateContainer,
-    /// In the container, before its program starts.
-    StartContainer,
-    /// On the host, after the container's program has started.
-    Poststart,
-    /// After the container is deleted.
-    Poststop,
-}
-
-impl HookStage {
-    pub const ALL: [Self; 6] = [
-        Self::Prestart,
-        Self::CreateRuntime,
-        Self::CreateContainer,
-        Self::StartContainer,
-        Self::Poststart,
-        Self::Poststop,
-    ];
-
-    /// The stage with this key.
-    pub fn parse(key: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| stage.as_str() == key)
-    }
-
-    /// The stage's key in the spec's `hooks` object.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Prestart => "prestart",
-            Self::CreateRuntime => "createRuntime",
-            Self::CreateContainer => "createContainer",
-            Self::StartContainer => "startContainer",
-            Self::Poststart => "poststart",
-            Self::Poststop => "poststop",
-        }
+spelled! {
+    /// Hook stages (runtime-spec, config.md, "POSIX-platform Hooks"). Our own hooks are at two of them;
+    /// CDI specs may use all.
+    pub enum HookStage {
+        /// As `CreateRuntime`, in the words of older versions of the specification.
+        Prestart = "prestart",
+        /// On the host, after the container's process exists and before it runs user code.
+        CreateRuntime = "createRuntime",
+        /// In the container's namespaces, before its root becomes the root.
+        CreateContainer = "createContainer",
+        /// In the container, before its program starts.
+        StartContainer = "startContainer",
+        /// On the host, after the container's program has started.
+        Poststart = "poststart",
+        /// After the container is deleted.
+        Poststop = "poststop",
     }
 }
 

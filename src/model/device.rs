@@ -5,31 +5,21 @@ use super::id::DeviceId;
 pub use super::link::{Link, LinkKind};
 use super::mig::{Mig, MigInstance, Place};
 use super::quantity::Bytes;
+use super::spelled::spelled;
 use crate::model::order;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who made the device, which decides its environment variables and its control nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Vendor {
-    Nvidia,
-    Amd,
-    Intel,
+spelled! {
+    /// Who made the device, which decides its environment variables and its control nodes.
+    pub enum Vendor {
+        Nvidia = "nvidia",
+        Amd = "amd",
+        Intel = "intel",
+    }
 }
 
 impl Vendor {
-    pub const ALL: [Self; 3] = [Self::Nvidia, Self::Amd, Self::Intel];
-
-    /// The spelling in annotations and records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Nvidia => "nvidia",
-            Self::Amd => "amd",
-            Self::Intel => "intel",
-        }
-    }
-
     /// As people write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,12 +27,6 @@ impl Vendor {
             Self::Amd => "AMD",
             Self::Intel => "Intel",
         }
-    }
-}
-
-impl fmt::Display for Vendor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

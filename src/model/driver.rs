@@ -1,39 +1,18 @@
 //! A vendor's driver on the host: its version, and the files of it that a container needs.
 
 use super::device::Vendor;
+use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
 
-/// Driver features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Capability {
-    Compute,
-    Utility,
-    Graphics,
-    Video,
-    Display,
-    All,
-}
-
-impl Capability {
-    const EACH: [Self; 6] =
-        [Self::Compute, Self::Utility, Self::Graphics, Self::Video, Self::Display, Self::All];
-
-    /// The one that is spelled so.
-    pub fn of(word: &str) -> Option<Self> {
-        Self::EACH.into_iter().find(|capability| capability.as_str() == word)
-    }
-
-    /// The spelling in annotations and in `NVIDIA_DRIVER_CAPABILITIES`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::Utility => "utility",
-            Self::Graphics => "graphics",
-            Self::Video => "video",
-            Self::Display => "display",
-            Self::All => "all",
-        }
+spelled! {
+    /// Driver features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
+    pub enum Capability {
+        Compute = "compute",
+        Utility = "utility",
+        Graphics = "graphics",
+        Video = "video",
+        Display = "display",
+        All = "all",
     }
 }
 

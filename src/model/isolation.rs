@@ -1,97 +1,44 @@
 //! How a share is asked to be made true, and how true it got.
 
+use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// Ways to make a share true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// Nothing but the ledger.
-    None,
-    /// The driver's own turns between processes.
-    TimeSlicing,
-    Mps,
-    Mig,
-    Partition,
-    CuMask,
-    /// The best that the device has.
-    Auto,
-}
-
-impl Isolation {
-    /// Every value, in the order of the documentation.
-    pub const ALL: &[Self] = &[
-        Self::None,
-        Self::TimeSlicing,
-        Self::Mps,
-        Self::Mig,
-        Self::Partition,
-        Self::CuMask,
-        Self::Auto,
-    ];
-
-    /// The spelling in annotations, records and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::TimeSlicing => "time-slicing",
-            Self::Mps => "mps",
-            Self::Mig => "mig",
-            Self::Partition => "partition",
-            Self::CuMask => "cu-mask",
-            Self::Auto => "auto",
-        }
+spelled! {
+    /// Ways to make a share true.
+    pub enum Isolation {
+        /// Nothing but the ledger.
+        None = "none",
+        /// The driver's own turns between processes.
+        TimeSlicing = "time-slicing",
+        Mps = "mps",
+        Mig = "mig",
+        Partition = "partition",
+        CuMask = "cu-mask",
+        /// The best that the device has.
+        Auto = "auto",
     }
 }
 
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+spelled! {
+    /// Who makes a limit hold.
+    pub enum Enforcement {
+        /// Nobody, and nothing could: what the container may do gets it past any limit.
+        None = "none",
+        /// Nobody, because the device does not exist; what is in effect would be enforced
+        /// by one that does.
+        Simulated = "simulated",
+        /// A setting that the workload can undo, or the workload's good will.
+        Advisory = "advisory",
+        Driver = "driver",
+        Kernel = "kernel",
     }
-}
-
-/// Who makes a limit hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Enforcement {
-    /// Nobody, and nothing could: what the container may do gets it past any limit.
-    None,
-    /// Nobody, because the device does not exist; what is in effect would be enforced
-    /// by one that does.
-    Simulated,
-    /// A setting that the workload can undo, or the workload's good will.
-    Advisory,
-    Driver,
-    Kernel,
 }
 
 impl Enforcement {
-    /// Every value, the weakest first.
-    pub const ALL: &[Self] =
-        &[Self::None, Self::Simulated, Self::Advisory, Self::Driver, Self::Kernel];
-
-    /// The spelling in records, annotations and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Simulated => "simulated",
-            Self::Advisory => "advisory",
-            Self::Driver => "driver",
-            Self::Kernel => "kernel",
-        }
-    }
-
     /// Whether a workload is held to the limit whether it wants or not; of a device that does not
     /// exist, whether it would be.
     pub const fn holds(self) -> bool {
         matches!(self, Self::Simulated | Self::Driver | Self::Kernel)
-    }
-}
-
-impl fmt::Display for Enforcement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -126,7 +73,7 @@ impl IsolationRecord {
 
     /// Whether a text is such a one.
     pub fn is_enforcement(text: &str) -> bool {
-        let is_one = |word: &str| Enforcement::ALL.iter().any(|one| one.as_str() == word);
+        let is_one = |word: &str| word.parse::<Enforcement>().is_ok();
         text.strip_prefix("compute=")
             .and_then(|rest| rest.split_once(",memory="))
             .is_some_and(|(compute, memory)| is_one(compute) && is_one(memory))

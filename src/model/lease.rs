@@ -6,59 +6,33 @@ use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
 use super::isolation::IsolationRecord;
 use super::mig::{MigInstance, Place};
 use super::quantity::{Bytes, MilliGpu};
+use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// The version of the record format that this build writes.
 pub const RECORD_VERSION: u32 = 1;
 
-/// Whether others may hold a share of the same device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sharing {
-    /// The lease has the device to itself.
-    Exclusive,
-    /// Others may hold the rest.
-    Shared,
-}
-
-impl Sharing {
-    /// The spelling in annotations and records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exclusive => "exclusive",
-            Self::Shared => "shared",
-        }
+spelled! {
+    /// Whether others may hold a share of the same device.
+    pub enum Sharing {
+        /// The lease has the device to itself.
+        Exclusive = "exclusive",
+        /// Others may hold the rest.
+        Shared = "shared",
     }
 }
 
-impl fmt::Display for Sharing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Where a lease is in its life: `pending → bound → grace`, then gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeaseState {
-    /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
-    /// which becomes the low-level runtime, or see [`Precreate`].
-    Pending,
-    /// The owner is the container's init process.
-    Bound,
-    /// Released; kept for a moment so that a restart finds its devices again.
-    Grace,
-}
-
-impl fmt::Display for LeaseState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Bound => "bound",
-            Self::Grace => "grace",
-        })
+spelled! {
+    /// Where a lease is in its life: `pending → bound → grace`, then gone.
+    pub enum LeaseState {
+        /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
+        /// which becomes the low-level runtime, or see [`Precreate`].
+        Pending = "pending",
+        /// The owner is the container's init process.
+        Bound = "bound",
+        /// Released; kept for a moment so that a restart finds its devices again.
+        Grace = "grace",
     }
 }
 

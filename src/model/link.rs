@@ -1,35 +1,21 @@
 //! How devices reach each other.
 
 use super::id::DeviceId;
+use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
 
-/// The kind of a link between two devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinkKind {
-    NvLink,
-    /// AMD Infinity Fabric (xGMI).
-    Xgmi,
-    /// PCI Express, by one switch at most (`PIX` in `nvidia-smi topo -m`).
-    Pcie,
-    /// PCI Express, by several switches below one host bridge (`PXB`).
-    #[serde(rename = "pcie-multi")]
-    PcieMulti,
-    /// PCI Express, by a host bridge (`PHB`).
-    #[serde(rename = "host-bridge")]
-    HostBridge,
-}
-
-impl LinkKind {
-    /// The spelling in records and in devices files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NvLink => "nvlink",
-            Self::Xgmi => "xgmi",
-            Self::Pcie => "pcie",
-            Self::PcieMulti => "pcie-multi",
-            Self::HostBridge => "host-bridge",
-        }
+spelled! {
+    /// The kind of a link between two devices.
+    pub enum LinkKind {
+        NvLink = "nvlink",
+        /// AMD Infinity Fabric (xGMI).
+        Xgmi = "xgmi",
+        /// PCI Express, by one switch at most (`PIX` in `nvidia-smi topo -m`).
+        Pcie = "pcie",
+        /// PCI Express, by several switches below one host bridge (`PXB`).
+        PcieMulti = "pcie-multi",
+        /// PCI Express, by a host bridge (`PHB`).
+        HostBridge = "host-bridge",
     }
 }
 

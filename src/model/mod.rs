@@ -20,4 +20,5 @@ pub mod mig;
 pub mod mig_layout;
 pub mod order;
 pub mod quantity;
+pub mod spelled;
 pub mod text;

@@ -164,7 +164,7 @@ pub fn same_device(one: &Selector, other: &Selector) -> bool {
 }
 
 pub fn vendor(text: &str) -> Result<Vendor, Reason> {
-    Vendor::ALL.into_iter().find(|v| v.as_str() == text).ok_or(NOT_KNOWN)
+    text.parse().map_err(|()| NOT_KNOWN)
 }
 
 /// Part of a model's name, or a glob over it.
@@ -185,10 +185,7 @@ pub fn model(text: &str) -> Result<String, Reason> {
 /// `exclusive`, `shared`; in kaiwo's dialect `false`, `true` in any case.
 pub fn sharing(text: &str, dialect: Dialect) -> Result<Sharing, Reason> {
     match dialect {
-        Dialect::Native => [Sharing::Exclusive, Sharing::Shared]
-            .into_iter()
-            .find(|sharing| sharing.as_str() == text)
-            .ok_or(NOT_KNOWN),
+        Dialect::Native => text.parse().map_err(|()| NOT_KNOWN),
         Dialect::Kaiwo if text.eq_ignore_ascii_case("true") => Ok(Sharing::Shared),
         Dialect::Kaiwo if text.eq_ignore_ascii_case("false") => Ok(Sharing::Exclusive),
         Dialect::Kaiwo => Err(NOT_KNOWN),
@@ -198,11 +195,11 @@ pub fn sharing(text: &str, dialect: Dialect) -> Result<Sharing, Reason> {
 /// A way to make shares true; kaiwo knows four of them.
 pub fn isolation(text: &str, dialect: Dialect) -> Result<Isolation, Reason> {
     use Isolation::{Mig, Mps, None, TimeSlicing};
-    let known = match dialect {
-        Dialect::Native => Isolation::ALL,
-        Dialect::Kaiwo => &[None, TimeSlicing, Mps, Mig],
-    };
-    known.iter().find(|isolation| isolation.as_str() == text).copied().ok_or(NOT_KNOWN)
+    match text.parse() {
+        Ok(known) if dialect == Dialect::Native => Ok(known),
+        Ok(known @ (None | TimeSlicing | Mps | Mig)) => Ok(known),
+        _ => Err(NOT_KNOWN),
+    }
 }
 
 /// Whether limits have to hold.
@@ -273,11 +270,8 @@ pub const NO_CAPABILITIES: &str = "none";
 
 /// One item of a capability list.
 pub fn capability(item: &str) -> Result<Capability, Reason> {
-    match Capability::of(item) {
-        Some(capability) => Ok(capability),
-        None if item == NO_CAPABILITIES => Err("which must stand alone"),
-        None => Err(NOT_KNOWN),
-    }
+    let reason = if item == NO_CAPABILITIES { "which must stand alone" } else { NOT_KNOWN };
+    item.parse().map_err(|()| reason)
 }
 
 /// A token's form; whether it is a lease's is for the store to say.

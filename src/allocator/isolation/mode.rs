@@ -103,7 +103,7 @@ impl Company {
 
     /// The way in which the device is shared that does not go with this one.
     pub(super) fn against(&self, asked: Isolation) -> Option<Conflict> {
-        let other = |now: &&Isolation| self.kinds & bit(**now) != 0 && mode(**now) != mode(asked);
+        let other = |now: &Isolation| self.kinds & bit(*now) != 0 && mode(*now) != mode(asked);
         // Limits that are one for all, and masks that do not overlap, have to know of each other.
         if self.unknown && mode(asked) != Mode::Open {
             return Some(Conflict::Unknown { asked });
@@ -111,7 +111,7 @@ impl Company {
         if self.kinds == 0 {
             return None;
         }
-        Isolation::ALL.iter().find(other).map(|now| Conflict::Mode { now: *now, asked })
+        Isolation::ALL.into_iter().find(other).map(|now| Conflict::Mode { now, asked })
     }
 
     /// Why MPS on the device cannot take one more, if so.

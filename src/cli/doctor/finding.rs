@@ -1,5 +1,6 @@
 //! What a check found.
 
+use crate::model::spelled::spelled;
 use crate::model::text::one_line;
 use std::fmt::Display;
 use std::path::Path;
@@ -7,28 +8,17 @@ use std::path::Path;
 /// The code for what could not be looked at.
 pub(super) const UNCHECKED: &str = "unchecked";
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
-    /// As it should be.
-    Ok,
-    /// Worth knowing; nothing is wrong.
-    Note,
-    /// It works now, and will surprise somebody.
-    Warning,
-    /// Containers with a request are refused, or get what they should not.
-    Fault,
-}
-
-impl Level {
-    /// The spelling in text and JSON.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Fault => "fault",
-        }
+spelled! {
+    /// How bad it is.
+    pub(super) enum Level {
+        /// As it should be.
+        Ok = "ok",
+        /// Worth knowing; nothing is wrong.
+        Note = "note",
+        /// It works now, and will surprise somebody.
+        Warning = "warning",
+        /// Containers with a request are refused, or get what they should not.
+        Fault = "fault",
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::output::{Answer, Output, Paint};
 use super::super::words;
 use super::finding::{Finding, Findings, Level, UNCHECKED, plain};
 use super::subject::Subject;
+use crate::model::spelled::spelled;
 use crate::model::text::shown;
 use serde_json::{Value, json};
 
@@ -28,13 +29,14 @@ pub(super) fn doctor(found: &Findings, verbose: bool, output: &Output) -> Answer
     Answer { status: status(found), ..Answer::new(text, json) }
 }
 
-/// What is said of a node's health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Healthy,
-    Unhealthy,
-    /// Nothing wrong was seen, and not all could be looked at.
-    Unknown,
+spelled! {
+    /// What is said of a node's health.
+    enum Health {
+        Healthy = "healthy",
+        Unhealthy = "unhealthy",
+        /// Nothing wrong was seen, and not all could be looked at.
+        Unknown = "unknown",
+    }
 }
 
 impl Health {
@@ -46,15 +48,6 @@ impl Health {
             Self::Unknown
         } else {
             Self::Healthy
-        }
-    }
-
-    /// The spelling in text and JSON.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Unhealthy => "unhealthy",
-            Self::Unknown => "unknown",
         }
     }
 

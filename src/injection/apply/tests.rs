@@ -213,14 +213,14 @@ fn every_stage_has_its_list_and_a_node_may_have_no_rule() {
     let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
     let tree = spec.tree();
     for stage in HookStage::ALL {
-        assert_eq!(HookStage::parse(stage.as_str()), Some(stage));
+        assert_eq!(stage.as_str().parse(), Ok(stage));
         let last = tree["hooks"][stage.as_str()].as_array().unwrap().last().unwrap().clone();
         assert_eq!(
             last,
             json!({"path": format!("/bin/{}", stage.as_str()), "args": [], "env": []})
         );
     }
-    assert_eq!(HookStage::parse("createruntime"), None);
+    assert_eq!("createruntime".parse::<HookStage>(), Err(()));
     assert_eq!(tree["hooks"]["poststart"].as_array().unwrap().len(), 2);
     let rules = tree["linux"]["resources"]["devices"].as_array().unwrap();
     assert_eq!(rules.len(), 1);

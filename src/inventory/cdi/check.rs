@@ -215,7 +215,7 @@ fn judge_edits(edits: &Edits) -> Result<(), String> {
     }
     for hook in &edits.hooks {
         let stage = shown(&hook.hook_name);
-        if HookStage::parse(&hook.hook_name).is_none() {
+        if hook.hook_name.parse::<HookStage>().is_err() {
             return Err(format!("a hook is at `{stage}`, no stage of the runtime specification"));
         }
         if !hook.path.starts_with('/') {

@@ -5,6 +5,7 @@ use super::answer::Reply;
 use super::library::{self, Library};
 use crate::config::Config;
 use crate::model::device::PciAddress;
+use crate::model::spelled::spelled;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
 use crate::sys::ask::{AskError, ask_killable};
@@ -56,24 +57,12 @@ fn said(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!(", and said: {stderr}") }
 }
 
-/// What the probe is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Question {
-    Devices,
-    Processes,
-    Usage,
-}
-
-impl Question {
-    pub(super) const ALL: [Self; 3] = [Self::Devices, Self::Processes, Self::Usage];
-
-    /// As the probe's argument.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Devices => "devices",
-            Self::Processes => "processes",
-            Self::Usage => "usage",
-        }
+spelled! {
+    /// What the probe is asked for.
+    pub(super) enum Question {
+        Devices = "devices",
+        Processes = "processes",
+        Usage = "usage",
     }
 }
 

@@ -239,7 +239,7 @@ fn shares_decide_about_sharing() {
 fn isolation_is_taken_whatever_it_is() {
     for isolation in Isolation::ALL {
         let request = asked(&[("gpulease/isolation", isolation.as_str())]);
-        assert_eq!(request.isolation, *isolation);
+        assert_eq!(request.isolation, isolation);
     }
     assert_eq!(refused(&[("gpulease/isolation", "MPS")]).0, Code::BadRequest);
 }

@@ -2,7 +2,7 @@
 //! a spec adds files, hooks and variables to it, and never another GPU.
 
 use crate::failure::Failure;
-use crate::injection::{HookEntry, HookStage, Injection, MountEntry, READ_WRITE, ResolvedNode};
+use crate::injection::{HookEntry, Injection, MountEntry, READ_WRITE, ResolvedNode};
 use crate::inventory::Inventory;
 use crate::model::cdi::{Cdi, EditHook, EditMount, EditNode, Edits};
 use crate::model::code::Code;
@@ -233,8 +233,8 @@ fn mount(edit: &EditMount) -> MountEntry {
 }
 
 fn hook(edit: &EditHook, wrap: &dyn Fn(String) -> Failure) -> Result<HookEntry, Failure> {
-    let stage = HookStage::parse(&edit.hook_name)
-        .ok_or_else(|| wrap(format!("has a hook at `{}`, no stage", shown(&edit.hook_name))))?;
+    let no_stage = |()| wrap(format!("has a hook at `{}`, no stage", shown(&edit.hook_name)));
+    let stage = edit.hook_name.parse().map_err(no_stage)?;
     if !edit.path.starts_with('/') {
         return Err(wrap(format!("has a hook `{}`, no absolute path", shown(&edit.path))));
     }

@@ -76,7 +76,7 @@ fn features(asked: Option<&[Capability]>, env: &[(String, String)]) -> Vec<Capab
     }
     let said = env.iter().rev().find(|(name, _)| name == VARIABLE);
     let words = said.map_or("", |(_, value)| value.as_str()).split(',');
-    let known: Vec<Capability> = words.filter_map(|word| Capability::of(word.trim())).collect();
+    let known: Vec<Capability> = words.filter_map(|word| word.trim().parse().ok()).collect();
     if known.is_empty() { vec![Compute, Utility] } else { known }
 }
 

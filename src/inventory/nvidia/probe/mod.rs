@@ -28,8 +28,7 @@ fn run(args: &[OsString]) -> Result<String, String> {
     let [library, question, gpus @ ..] = args else {
         return Err(format!("{PROBE} needs a library and a question"));
     };
-    let is_asked = |known: &Question| *question == *known.as_str();
-    let question = Question::ALL.into_iter().find(is_asked);
+    let question = question.to_str().and_then(|word| word.parse().ok());
     let question = question.ok_or_else(|| format!("{PROBE} knows no such question"))?;
     let gpus: Vec<PciAddress> =
         gpus.iter().filter_map(|pci| PciAddress::parse(pci.to_str()?)).collect();
