@@ -1,19 +1,26 @@
-//! What a call works with: the configuration, read once, and the directories.
+//! What every call works with: the host's directories, its configuration, read once, and its
+//! inventory.
 
-use crate::config::{self, Config, Keys, Reading};
+mod inventory;
+
+use crate::config::{self, Config, ConfigError, Keys, Reading};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::store::Store;
 use crate::store::run_dirs::RunDirs;
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The host, as the one look at the configuration shows it. Looking cannot fail.
 pub struct Host {
-    pub config_path: PathBuf,
-    pub config_is_explicit: bool,
-    reading: Reading,
     pub paths: Paths,
+    store: Store,
+    pub config_path: PathBuf,
+    config_is_explicit: bool,
+    reading: Reading,
+    /// Why the reading is not to be relied on, once that was asked.
+    unsettled: OnceCell<Option<ConfigError>>,
 }
 
 impl Host {
@@ -30,15 +37,31 @@ impl Host {
             Err(_) => last().or_else(|| reading.run_dir.clone()),
         };
         paths.run = run_dir.unwrap_or(paths.run);
-        Self { config_path, config_is_explicit, reading, paths }
+        let (store, unsettled) = (Store::at(&paths.run), OnceCell::new());
+        Self { paths, store, config_path, config_is_explicit, reading, unsettled }
     }
 
-    /// The configuration, for a container that asks for a GPU. Fails with `bad-config` if the file
+    /// The same with another lease directory.
+    #[must_use]
+    pub fn with_run_dir(self, run_dir: &Path) -> Self {
+        let paths = Paths { run: run_dir.to_owned(), ..self.paths };
+        Self { paths, store: Store::at(run_dir), ..self }
+    }
+
+    /// The configuration, for all that needs the whole of it. Fails with `bad-config` if the file
     /// cannot be understood, or may not be whole.
-    pub fn config(&self) -> Result<Config, Failure> {
+    pub fn config(&self) -> Result<&Config, Failure> {
+        Ok(self.configuration()?)
+    }
+
+    /// The same. Fails with what is wrong with the file.
+    pub fn configuration(&self) -> Result<&Config, &ConfigError> {
         let config = self.reading.config.as_ref()?;
-        self.reading.settle(&self.config_path).map_err(|error| Failure::from(&error))?;
-        Ok(config.clone())
+        let settle = || self.reading.settle(&self.config_path).err();
+        match self.unsettled.get_or_init(settle) {
+            None => Ok(config),
+            Some(error) => Err(error),
+        }
     }
 
     /// The low-level runtime that the file names, whatever is wrong elsewhere in it.
@@ -52,7 +75,7 @@ impl Host {
         self.reading.keys == Keys::Hidden
     }
 
-    /// What the `gpulease` command has to be told to see the same.
+    /// What another program of ours has to be told to see the same.
     pub fn own_arguments(&self) -> Vec<OsString> {
         if !self.config_is_explicit {
             return Vec::new();
@@ -60,7 +83,7 @@ impl Host {
         vec!["--gpulease-config".into(), self.config_path.clone().into()]
     }
 
-    pub fn store(&self) -> Store {
-        Store::at(&self.paths.run)
+    pub const fn store(&self) -> &Store {
+        &self.store
     }
 }

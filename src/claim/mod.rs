@@ -7,8 +7,10 @@
 //! * [`settle`]: record what making a lease's shares true came to;
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
 //! * [`busy`]: who computes on the node's GPUs without a lease;
+//! * `processes`: who computes on the node's GPUs, for people;
 //! * [`release`]: let go of a lease whose holder is dead;
 //! * `resize`: give a running container more or less of its devices;
+//! * [`look`]: what the leases look like from outside, without the lock;
 //! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
 //!   next one who asks, without a daemon, a timer or an operator.
 //!
@@ -21,8 +23,11 @@ pub mod create;
 pub mod error;
 pub mod evidence;
 pub mod liveness;
+pub mod look;
 pub mod place;
 pub mod precreate;
+#[cfg(feature = "cli")]
+pub mod processes;
 pub mod release;
 pub mod resize;
 pub mod settle;
@@ -31,6 +36,7 @@ mod testimony;
 
 pub use error::ClaimError;
 
+use crate::host::Host;
 use crate::paths::Paths;
 use crate::store::Store;
 use std::time::Duration;
@@ -48,4 +54,12 @@ pub const DELETE_DEADLINE: Duration = Duration::from_millis(300);
 pub struct Ground<'a> {
     pub paths: &'a Paths,
     pub store: &'a Store,
+}
+
+impl<'a> Ground<'a> {
+    /// Where this host's leases lie.
+    #[must_use]
+    pub const fn of(host: &'a Host) -> Self {
+        Self { paths: &host.paths, store: host.store() }
+    }
 }

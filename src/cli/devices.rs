@@ -1,14 +1,17 @@
 //! `gpulease devices`: what the node has and what is free of it.
 
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, Column, left, right};
-use super::users::Users;
 use super::words;
 use crate::allocator::{Outsider, Snapshot};
+use crate::claim::Ground;
 use crate::claim::busy::Crowd;
+use crate::claim::look::survey;
+use crate::claim::processes::Users;
 use crate::claim::sweep::Swept;
+use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState};
@@ -17,11 +20,12 @@ use crate::model::text::shown;
 use crate::request::policy::Busy;
 use serde_json::{Value, json};
 
-pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
-    let node = context.inventory()?.node;
-    let swept = context.survey()?;
-    let users = context.users_that_count(&node);
-    let snapshot = snapshot(&node, &swept, &users, context);
+pub(super) fn devices(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
+    let config = host.config()?;
+    let node = host.inventory_now(config)?.node;
+    let swept = survey(host)?;
+    let users = Users::that_count(&node, &host.paths, config);
+    let snapshot = snapshot(&node, &swept, &users, (host, config));
     let devices: Vec<Seen<'_>> = node
         .devices
         .iter()
@@ -30,12 +34,12 @@ pub(super) fn devices(context: &Context, wide: bool, output: &Output) -> Result<
             device,
             free,
             leases: holders(device, &swept),
-            busy: is_looked_at(device, context).then(|| snapshot.outsiders.of(device)),
+            busy: is_looked_at(device, config).then(|| snapshot.outsiders.of(device)),
         })
         .collect();
     let json = Value::Array(devices.iter().map(Seen::json).collect());
     let mut text = if devices.is_empty() {
-        words::nothing(&context.config, output)
+        words::nothing(config, output)
     } else {
         in_table(&devices, &node, wide, output)
     };
@@ -57,10 +61,10 @@ pub(super) fn snapshot<'a>(
     node: &'a Node,
     swept: &Swept,
     users: &Users,
-    context: &Context,
+    (host, config): (&Host, &Config),
 ) -> Snapshot<'a> {
-    let ground = context.ground();
-    let crowd = Crowd { users: &users.list, policy: context.config.policy.busy };
+    let ground = Ground::of(host);
+    let crowd = Crowd { users: &users.list, policy: config.policy.busy };
     Snapshot {
         node,
         holds: swept.holds(None, node),
@@ -70,9 +74,8 @@ pub(super) fn snapshot<'a>(
 }
 
 /// Whether anybody knows who computes on the device. On one that does not exist nobody does.
-fn is_looked_at(device: &Device, context: &Context) -> bool {
-    device.simulated
-        || (context.config.policy.busy != Busy::Ignore && device.vendor != Vendor::Intel)
+fn is_looked_at(device: &Device, config: &Config) -> bool {
+    device.simulated || (config.policy.busy != Busy::Ignore && device.vendor != Vendor::Intel)
 }
 
 /// The leases that hold a part of the device, a MIG instance's GPU among them. Those in

@@ -1,10 +1,10 @@
 //! `gpulease driver`: the vendors' drivers, and the files of them that a container gets.
 
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::words;
 use crate::config::{Config, Driver as Way};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile};
@@ -24,10 +24,11 @@ const CAPABILITIES: [Capability; 5] = [
     Capability::Display,
 ];
 
-pub(super) fn driver(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
-    let inventory = context.inventory()?;
-    let module = Module::look(&context.paths);
-    let (way, resolved) = (context.config.driver, resolved(&context.config, &inventory));
+pub(super) fn driver(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
+    let config = host.config()?;
+    let inventory = host.inventory_now(config)?;
+    let module = Module::look(&host.paths);
+    let (way, resolved) = (config.driver, resolved(config, &inventory));
     let drivers = drivers(&inventory, module.as_ref());
     let json = json!({
         "drivers": drivers.iter().map(|driver| to_json(driver, module.as_ref())).collect::<Vec<_>>(),

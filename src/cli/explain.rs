@@ -1,12 +1,14 @@
 //! `gpulease explain`: what a request would get now, or why it would be refused.
 
 use super::devices::{short_uuid, snapshot};
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::{request as shown_request, words};
 use crate::allocator::{self, Asker, Grant, GrantedDevice, Refusal, Snapshot, Verdict};
+use crate::claim::look::{refuse_moved, survey};
+use crate::claim::processes::Users;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::injection::{self, Facts};
 use crate::isolation::facilities;
 use crate::model::code::Code;
@@ -70,12 +72,13 @@ fn paragraph(key: &Key, output: &Output) -> String {
 
 /// `explain` with a request. Reads what a start would read, and takes nothing.
 pub(super) fn explain(
-    context: &Context,
+    host: &Host,
     arguments: &[String],
     bundle: Option<&Path>,
     user: Option<u32>,
     output: &Output,
 ) -> Result<Answer, Failure> {
+    let config = host.config()?;
     let facts = bundle.map(read).transpose()?.unwrap_or_else(Facts::usual);
     // A pod's sandbox carries its pod's annotations and gets no device for them.
     let mut annotations =
@@ -86,36 +89,36 @@ pub(super) fn explain(
         env: if facts.is_sandbox { &[] } else { &facts.env },
         container_name: facts.container_name.as_deref(),
     };
-    let Some(request) = request::parse(&input, &context.config.policy)? else {
+    let Some(request) = request::parse(&input, &config.policy)? else {
         return Ok(no_request(&facts));
     };
     if let Some(doubt) = &facts.doubt {
         return Err(refusal(doubt));
     }
-    let node = context.inventory()?.node;
-    permit(&facts, &request, &context.config.policy, &node, &context.paths)?;
-    let swept = context.survey()?;
-    context.refuse_moved()?;
-    let users = context.users_that_count(&node);
+    let node = host.inventory_now(config)?.node;
+    permit(&facts, &request, &config.policy, &node, &host.paths)?;
+    let swept = survey(host)?;
+    refuse_moved(host)?;
+    let users = Users::that_count(&node, &host.paths, config);
     let known = if bundle.is_some() { facts.uid } else { None };
     let is_assumed = bundle.is_none() && user.is_none();
     let asker = Asker {
         // Without a bundle it is root's, as most are.
         uid: user.or(if is_assumed { Some(0) } else { known }),
-        confined: confines(&facts, &request, &node, &context.paths),
+        confined: confines(&facts, &request, &node, &host.paths),
     };
     let snapshot = Snapshot {
         asker,
-        facilities: facilities(&context.config, &context.paths),
-        ..snapshot(&node, &swept, &users, context)
+        facilities: facilities(config, &host.paths),
+        ..snapshot(&node, &swept, &users, (host, config))
     };
     match allocator::allocate(&snapshot, &request) {
         Ok(grant) => {
             let devices: Vec<&Device> =
                 grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
             // The start would fail on a node that is not there, after all else went well.
-            let nodes = of_devices(&devices, &node, &context.paths)?;
-            namespaces::permit(&nodes, &facts, &context.paths)?;
+            let nodes = of_devices(&devices, &node, &host.paths)?;
+            namespaces::permit(&nodes, &facts, &host.paths)?;
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
             let answer = granted(&request, &grant, &node, is_assumed && by_user, output);
             Ok(with_user(answer, asker.uid))

@@ -2,11 +2,11 @@
 
 use super::driver::notes;
 use super::failure::needs_root;
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::words;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::profiles::{self, PROFILES};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::code::Code;
@@ -18,16 +18,17 @@ use std::time::SystemTime;
 
 /// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
 /// before each use anyway.
-pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    if !identity::is_host_root(&context.paths) {
+pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    if !identity::is_host_root(&host.paths) {
         return Err(needs_root("to write the inventory"));
     }
-    let inventory = inventory::scan(&context.paths, &context.config)?;
+    let config = host.config()?;
+    let inventory = inventory::scan(&host.paths, config)?;
     let bytes = inventory::encode(&inventory)?;
-    context.store.prepare(&context.paths)?;
+    host.store().prepare(&host.paths)?;
     // A refresh that was killed while it wrote: its start died, and nothing was leased.
-    context.store.remove_leftovers();
-    let path = context.store.inventory_path();
+    host.store().remove_leftovers();
+    let path = host.store().inventory_path();
     atomic::replace(&path, &bytes, Durability::Synced)?;
     let simulated = simulated(&inventory);
     let sources = sources(&inventory);
@@ -41,7 +42,7 @@ pub(super) fn refresh(context: &Context, output: &Output) -> Result<Answer, Fail
         if simulated > 0 { format!(" ({simulated} simulated)") } else { String::new() },
     );
     if inventory.node.devices.is_empty() {
-        text = words::nothing(&context.config, output);
+        text = words::nothing(config, output);
     }
     text.push_str(&notes(&inventory, output));
     let json = json!({
@@ -63,9 +64,9 @@ fn sources(inventory: &Inventory) -> Vec<String> {
     inventory.from.iter().map(|from| shown(from)).collect()
 }
 
-pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    let path = context.store.inventory_path();
-    let Some(bytes) = context.store.inventory()? else {
+pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    let path = host.store().inventory_path();
+    let Some(bytes) = host.store().inventory()? else {
         let text = format!("there is no inventory `{}` yet", path.display());
         return Err(Failure::new(Code::StaleInventory, text)
             .hint("run `gpulease inventory refresh` as root, or start a container"));
@@ -82,7 +83,7 @@ pub(super) fn show(context: &Context, output: &Output) -> Result<Answer, Failure
         }
         Err(error) => return Err(error.into()),
     };
-    let stale = inventory::freshness(&inventory, &context.paths, &context.config).err();
+    let stale = inventory::freshness(&inventory, &host.paths, host.config()?).err();
     let why = stale.map(|why| why.to_string());
     let state = if why.is_some() { "stale" } else { "fresh" };
     let json = json!({

@@ -1,13 +1,14 @@
 //! `gpulease leases`: who holds what.
 
 use super::mps::is_cut_off;
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::words;
 use crate::claim::liveness::{self, Holder, Standing, Unjudged};
+use crate::claim::look::entries;
 use crate::claim::sweep::describe;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::id::short_id;
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice};
@@ -22,23 +23,23 @@ use std::time::SystemTime;
 /// `leases`. Judges each holder and changes nothing, so a dead one is seen until
 /// somebody needs its devices.
 pub(super) fn leases(
-    context: &Context,
+    host: &Host,
     all: bool,
     wide: bool,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let here = Here::look(&context.paths);
+    let here = Here::look(&host.paths);
     let mut leases = Vec::new();
     let mut corrupt = Vec::new();
-    let entries = context.entries()?;
-    let witnesses = context.store.witnesses(&entries);
+    let entries = entries(host)?;
+    let witnesses = host.store().witnesses(&entries);
     for entry in entries {
         match entry {
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
-                let holder = liveness::holder_here(&lease, &here, &context.paths);
+                let holder = liveness::holder_here(&lease, &here, &host.paths);
                 let standing = Standing::of(&lease, &holder);
-                let cut_off = !standing.is_free() && is_cut_off(&lease, &context.paths);
+                let cut_off = !standing.is_free() && is_cut_off(&lease, &host.paths);
                 let unjudged = holder.unjudged().cloned();
                 leases.push(Seen { lease: *lease, standing, unjudged, cut_off });
             }
@@ -51,7 +52,7 @@ pub(super) fn leases(
     });
     let json = json!({
         "leases": leases.iter().map(Seen::json).collect::<Vec<_>>(),
-        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, &here, context)).collect::<Vec<_>>(),
+        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, &here, host)).collect::<Vec<_>>(),
     });
     let mut text =
         if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
@@ -113,9 +114,9 @@ impl Seen {
     }
 }
 
-fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, here: &Here, context: &Context) -> Value {
+fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, here: &Here, host: &Host) -> Value {
     let now = SystemTime::now();
-    let holder = liveness::holder_of_corrupt(record, now, witnesses, here, &context.paths);
+    let holder = liveness::holder_of_corrupt(record, now, witnesses, here, &host.paths);
     json!({
         "container_id": record.key.container_id,
         "runtime_root": record.key.runtime_root,

@@ -4,26 +4,30 @@
 //! in the JSON alone.
 
 use super::devices::snapshot;
-use super::node::Context;
 use super::output::{Answer, Output};
 use super::table::{self, left, right};
-use super::users::Users;
 use super::words;
+use crate::claim::look::survey;
+use crate::claim::processes::Users;
 use crate::claim::sweep::Swept;
+use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::activity::Usage;
 use crate::inventory::{amd, nvidia};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
+use crate::paths::Paths;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    let node = context.inventory()?.node;
-    let swept = context.survey()?;
-    let free = snapshot(&node, &swept, &Users::default(), context).free();
-    let usage = usage(&node, context);
+pub(super) fn memory(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    let config = host.config()?;
+    let node = host.inventory_now(config)?.node;
+    let swept = survey(host)?;
+    let free = snapshot(&node, &swept, &Users::default(), (host, config)).free();
+    let usage = usage(&node, &host.paths, config);
     let rows: Vec<Row<'_>> = node
         .devices
         .iter()
@@ -37,11 +41,8 @@ pub(super) fn memory(context: &Context, output: &Output) -> Result<Answer, Failu
         })
         .collect();
     let json = Value::Array(rows.iter().map(Row::json).collect());
-    let mut text = if rows.is_empty() {
-        words::nothing(&context.config, output)
-    } else {
-        in_table(&rows, output)
-    };
+    let mut text =
+        if rows.is_empty() { words::nothing(config, output) } else { in_table(&rows, output) };
     text.push_str(&words::simulated_footer(&node.devices, output));
     Ok(Answer::new(text, json))
 }
@@ -91,11 +92,11 @@ fn leased(device: &Device, swept: &Swept, node: &Node) -> Option<Bytes> {
 }
 
 /// What each device measures now. On devices that do not exist there is nothing.
-fn usage(node: &Node, context: &Context) -> BTreeMap<DeviceId, Usage> {
+fn usage(node: &Node, paths: &Paths, config: &Config) -> BTreeMap<DeviceId, Usage> {
     let is_real_nvidia = |device: &Device| !device.simulated && device.vendor == Vendor::Nvidia;
-    let mut usage = amd::usage_with_rocm(&context.paths, &node.devices);
+    let mut usage = amd::usage_with_rocm(paths, &node.devices);
     if node.devices.iter().any(is_real_nvidia) {
-        usage.extend(nvidia::usage(&context.paths, &context.config).unwrap_or_default());
+        usage.extend(nvidia::usage(paths, config).unwrap_or_default());
     }
     usage.into_iter().map(|usage| (usage.device.clone(), usage)).collect()
 }

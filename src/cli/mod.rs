@@ -23,26 +23,24 @@ mod manual;
 mod memory;
 mod mig;
 mod mps;
-mod node;
 mod output;
 mod processes;
 mod release;
 mod request;
 mod table;
 mod topology;
-mod users;
 mod values;
 mod words;
 
 use crate::claim::release::Insistence;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::nvidia::probe;
 use crate::model::code::Code;
 use args::{Cli, Command, InventoryAction};
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use failure::{no_engine, of_arguments};
-use node::Context;
 use output::{Answer, Output};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -84,21 +82,26 @@ fn usage(error: &clap::Error, wish: &output::Wish, output: &Output) -> ExitCode 
 }
 
 fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
-    let context = || Context::new(cli.gpulease_config.as_deref());
+    let named = cli.gpulease_config.as_deref();
+    let host = || {
+        let host = Host::look(named);
+        host.config()?;
+        Ok::<_, Failure>(host)
+    };
     match &cli.command {
-        Command::Devices { wide } => devices::devices(&context()?, *wide, output),
-        Command::Topology => topology::topology(&context()?, output),
-        Command::Processes => processes::processes(&context()?, output),
-        Command::Driver { wide } => driver::driver(&context()?, *wide, output),
-        Command::Memory => memory::memory(&context()?, output),
-        Command::Leases { all, wide } => leases::leases(&context()?, *all, *wide, output),
+        Command::Devices { wide } => devices::devices(&host()?, *wide, output),
+        Command::Topology => topology::topology(&host()?, output),
+        Command::Processes => processes::processes(&host()?, output),
+        Command::Driver { wide } => driver::driver(&host()?, *wide, output),
+        Command::Memory => memory::memory(&host()?, output),
+        Command::Leases { all, wide } => leases::leases(&host()?, *all, *wide, output),
         // The table of annotations and the examples need neither configuration nor state, which
         // may be what is being set up.
         Command::Explain { words, bundle: None, user: None } if words.is_empty() => {
             Ok(explain::keys(output))
         }
         Command::Explain { words, bundle, user } => {
-            explain::explain(&context()?, words, bundle.as_deref(), *user, output)
+            explain::explain(&host()?, words, bundle.as_deref(), *user, output)
         }
         Command::Release { id, force, assume_dead } => {
             let insistence = match (force, assume_dead) {
@@ -106,24 +109,22 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
                 (false, true) => Insistence::AssumeDead,
                 (false, false) => Insistence::None,
             };
-            release::release(&context()?, id, insistence)
+            release::release(&host()?, id, insistence)
         }
-        Command::Lease { action } => lease::run(&context()?, action, output),
+        Command::Lease { action } => lease::run(&host()?, action, output),
         Command::Doctor { verbose, root } => {
-            Ok(doctor::doctor(cli.gpulease_config.as_deref(), root.as_deref(), *verbose, output))
+            Ok(doctor::doctor(named, root.as_deref(), *verbose, output))
         }
-        Command::Health { root } => {
-            Ok(doctor::health(cli.gpulease_config.as_deref(), root.as_deref(), output))
-        }
+        Command::Health { root } => Ok(doctor::health(named, root.as_deref(), output)),
         Command::Inventory { action } => match action {
-            InventoryAction::Refresh => inventory::refresh(&context()?, output),
-            InventoryAction::Show => inventory::show(&context()?, output),
+            InventoryAction::Refresh => inventory::refresh(&host()?, output),
+            InventoryAction::Show => inventory::show(&host()?, output),
             InventoryAction::Example { profile } => inventory::example(profile.as_deref(), output),
         },
-        Command::Cdi { action } => cdi::run(&context()?, action, output),
-        Command::Mps { action } => mps::run(&context()?, action, output),
+        Command::Cdi { action } => cdi::run(&host()?, action, output),
+        Command::Mps { action } => mps::run(host()?, action, output),
         // For a GPU that is not here, neither configuration nor state is needed.
-        Command::Mig { action } => mig::run(action, cli.gpulease_config.as_deref()),
+        Command::Mig { action } => mig::run(action, named),
         // No configuration either: that may come later.
         Command::Install { engine, default_runtime, options } => {
             install::install(*engine, *default_runtime, options, output)

@@ -1,13 +1,15 @@
 //! `gpulease processes`: who computes on the node's devices, and by which lease.
 
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
-use super::users::Users;
 use super::words;
+use crate::claim::Ground;
 use crate::claim::busy::Daemons;
+use crate::claim::look::survey;
+use crate::claim::processes::Users;
 use crate::claim::sweep::Swept;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::activity::ProcessKind;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::short_id;
@@ -25,11 +27,12 @@ use std::os::unix::fs::MetadataExt;
 /// The most bytes of a command line that are read.
 const COMMAND_MAX: u64 = 4096;
 
-pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    let node = context.inventory()?.node;
-    let mut users = context.users(&node);
-    let is_root = identity::is_host_root(&context.paths);
-    let swept = match context.survey() {
+pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    let config = host.config()?;
+    let node = host.inventory_now(config)?.node;
+    let mut users = Users::look(&node, &host.paths, config);
+    let is_root = identity::is_host_root(&host.paths);
+    let swept = match survey(host) {
         Ok(swept) => Some(swept),
         Err(_) if !is_root => None,
         Err(failure) => return Err(failure),
@@ -44,13 +47,13 @@ pub(super) fn processes(context: &Context, output: &Output) -> Result<Answer, Fa
     if node.devices.iter().any(|d| d.vendor == Vendor::Intel && !d.simulated) {
         users.notes.push("who computes on Intel's devices is not looked at".to_owned());
     }
-    let daemons = Daemons::look(&users.list, context.ground());
+    let daemons = Daemons::look(&users.list, Ground::of(host));
     let seen: Vec<Seen<'_>> = users
         .list
         .iter()
         .map(|user| Seen {
             is_daemon: daemons.have(user),
-            ..Seen::new(user, &users, swept.as_ref(), &node, context)
+            ..Seen::new(user, &users, swept.as_ref(), &node, host)
         })
         .collect();
     let json = json!({
@@ -93,9 +96,9 @@ impl<'a> Seen<'a> {
         users: &'a Users,
         swept: Option<&'a Swept>,
         node: &'a Node,
-        context: &Context,
+        host: &Host,
     ) -> Self {
-        let dir = context.paths.proc.join(user.pid.to_string());
+        let dir = host.paths.proc.join(user.pid.to_string());
         Self {
             user,
             users,
@@ -103,7 +106,7 @@ impl<'a> Seen<'a> {
             lease: swept.map(|swept| swept.lease_of(user)),
             is_daemon: false,
             uid: fs::metadata(dir).ok().map(|metadata| metadata.uid()),
-            command: command(user.pid, &context.paths),
+            command: command(user.pid, &host.paths),
         }
     }
 

@@ -2,12 +2,13 @@
 
 use super::failure::needs_root;
 use super::leases::shares;
-use super::node::Context;
 use super::output::Answer;
+use crate::claim::Ground;
 use crate::claim::liveness::{Holder, Standing, Unjudged};
 use crate::claim::release::{Insistence, release_by_name};
 use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::start::shares;
@@ -18,19 +19,15 @@ use serde_json::json;
 /// The tag in the system's log.
 const TAG: &str = "gpulease";
 
-pub(super) fn release(
-    context: &Context,
-    id: &str,
-    insistence: Insistence,
-) -> Result<Answer, Failure> {
-    if !identity::is_host_root(&context.paths) {
+pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<Answer, Failure> {
+    if !identity::is_host_root(&host.paths) {
         return Err(needs_root("to release a lease"));
     }
-    match release_by_name(context.ground(), id, insistence, CREATE_DEADLINE) {
-        Ok((Entry::Lease(lease), holder)) => released(context, &lease, &holder, insistence),
+    match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {
+        Ok((Entry::Lease(lease), holder)) => released(host, &lease, &holder, insistence),
         Ok((Entry::Corrupt(corrupt), holder)) => {
-            write_down(context, &corrupt_text(&corrupt), &holder, insistence);
-            Ok(set_aside(context, &corrupt, insistence))
+            write_down(host, &corrupt_text(&corrupt), &holder, insistence);
+            Ok(set_aside(host, &corrupt, insistence))
         }
         Err(error @ ClaimError::Corrupt { .. }) => Err(Failure::from(error).hint(
             "stop the container; --force moves the record aside, and the devices that it stood \
@@ -42,7 +39,7 @@ pub(super) fn release(
 
 /// Tells the system's log of a lease that was taken from a holder who is not known to be dead:
 /// whatever comes of that, here is who did it.
-fn write_down(context: &Context, what: &str, holder: &Holder, insistence: Insistence) {
+fn write_down(host: &Host, what: &str, holder: &Holder, insistence: Insistence) {
     let why = match (holder, insistence) {
         (Holder::Dead, _) => return,
         (Holder::Unjudged(why), Insistence::AssumeDead) => {
@@ -52,11 +49,11 @@ fn write_down(context: &Context, what: &str, holder: &Holder, insistence: Insist
         (Holder::Alive | Holder::AliveAs(_), _) => "released by --force: it is alive".to_owned(),
     };
     let line = format!("{what}: its holder was {why}");
-    syslog::warning(&context.paths.dev.join("log"), TAG, &line);
+    syslog::warning(&host.paths.dev.join("log"), TAG, &line);
 }
 
 fn released(
-    context: &Context,
+    host: &Host,
     lease: &Lease,
     holder: &Holder,
     insistence: Insistence,
@@ -72,11 +69,11 @@ fn released(
         shares(&lease.devices),
     );
     if is_held {
-        write_down(context, &what, holder, insistence);
+        write_down(host, &what, holder, insistence);
     }
     // What a container that goes on running is held by stays.
     if is_held && !is_alive {
-        shares::end(context.ground(), lease, context.own_arguments())?;
+        shares::end(Ground::of(host), lease, host.own_arguments())?;
     }
     let mut text = format!("{what}\n");
     if is_alive {
@@ -111,11 +108,11 @@ fn corrupt_text(corrupt: &Corrupt) -> String {
     format!("moved the unreadable lease record of container {container} aside")
 }
 
-fn set_aside(context: &Context, corrupt: &Corrupt, insistence: Insistence) -> Answer {
+fn set_aside(host: &Host, corrupt: &Corrupt, insistence: Insistence) -> Answer {
     let container = shown(corrupt.key.container_id.as_str());
     let text = format!(
         "moved the unreadable lease record of container {container} into {}\n",
-        context.config.run_dir.join("corrupt").display()
+        host.paths.run.join("corrupt").display()
     );
     let json = json!({
         "set_aside": {

@@ -1,10 +1,10 @@
 //! `gpulease topology`: how the GPUs reach each other, and which CPUs are near them.
 
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::words;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::device::{Device, Link, LinkKind};
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -25,14 +25,15 @@ const LEGEND: &[(&str, &str)] = &[
     ("-", "nobody knows"),
 ];
 
-pub(super) fn topology(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    let node = context.inventory()?.node;
+pub(super) fn topology(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    let config = host.config()?;
+    let node = host.inventory_now(config)?.node;
     // An instance is where its GPU is.
     let gpus: Vec<&Device> = node.devices.iter().filter(|d| d.instance().is_none()).collect();
-    let has_one_node = is_one_numa_node(&context.paths);
+    let has_one_node = is_one_numa_node(&host.paths);
     // Only of what is on this host's PCI buses.
     let is_here = |gpu: &Device| {
-        let place = context.paths.sys.join("bus/pci/devices").join(gpu.pci.to_string());
+        let place = host.paths.sys.join("bus/pci/devices").join(gpu.pci.to_string());
         has_one_node && !gpu.simulated && place.exists()
     };
     let here: Vec<bool> = gpus.iter().map(|gpu| is_here(gpu)).collect();
@@ -41,10 +42,10 @@ pub(super) fn topology(context: &Context, output: &Output) -> Result<Answer, Fai
         cells.map(|(b, b_here)| near(a, b, &node.links, *a_here && *b_here)).collect()
     };
     let matrix: Vec<Vec<Near>> = gpus.iter().zip(&here).map(row).collect();
-    let cpus: Vec<Option<String>> = gpus.iter().map(|gpu| cpus(gpu, &context.paths)).collect();
+    let cpus: Vec<Option<String>> = gpus.iter().map(|gpu| cpus(gpu, &host.paths)).collect();
     let json = to_json(&gpus, &matrix, &cpus);
     let mut text = if gpus.is_empty() {
-        words::nothing(&context.config, output)
+        words::nothing(config, output)
     } else {
         let parts = [in_matrix(&gpus, &matrix, output), places(&gpus, &cpus, output)];
         format!("{}\n{}", parts.join("\n"), legend(&matrix))

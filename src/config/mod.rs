@@ -212,9 +212,5 @@ pub fn locate(flag: Option<&Path>) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    look(path).config
-}
-
 #[cfg(test)]
 mod tests;

@@ -204,18 +204,18 @@ fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn loading_files() {
     let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o644);
-    assert_eq!(load(&path).unwrap().runtime, Some("/usr/bin/crun".into()));
+    assert_eq!(look(&path).config.unwrap().runtime, Some("/usr/bin/crun".into()));
     let absent = root.path().join("absent.toml");
-    let error = load(&absent).unwrap_err();
+    let error = look(&absent).config.unwrap_err();
     assert!(matches!(error, ConfigError::Missing { .. }));
     assert!(error.to_string().contains("absent.toml"));
 
     let (_root, path) = file("#", 0o666);
-    let error = load(&path).unwrap_err();
+    let error = look(&path).config.unwrap_err();
     assert!(matches!(error, ConfigError::File(FileError::Insecure { .. })), "{error:?}");
     let (_root, path) = file("", 0o644);
     fs::write(&path, b"# \xff").unwrap();
-    assert!(matches!(load(&path), Err(ConfigError::NotText { offset: 2, .. })));
+    assert!(matches!(look(&path).config, Err(ConfigError::NotText { offset: 2, .. })));
 }
 
 #[test]

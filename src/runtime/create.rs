@@ -98,7 +98,7 @@ impl Leased<'_> {
             atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
         }
         store.take_back_bundle(&bundle.dir, &self.prepared.lease.nonce)?;
-        let ground = Ground { paths: &shim.host.paths, store: &store };
+        let ground = Ground::of(&shim.host);
         release::abandon(ground, &self.prepared.lease)?;
         if shares::may_leave_daemon(&self.prepared.lease) {
             shares::reap(shim.host.own_arguments(), &shim.host.paths)?;

@@ -25,7 +25,7 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
         run_child(&shim.runtime, &shim.call.forwarded).map_err(|error| shim.cannot_run(&error))?;
     failpoint::hit("delete.after-runtime");
     let store = shim.host.store();
-    let ground = Ground { paths: &shim.host.paths, store: &store };
+    let ground = Ground::of(&shim.host);
     // Whatever failed here, the next sweep does; the engine must hear of its container.
     if let Err(failure) = let_go(shim, ground, &lease) {
         let _ = writeln!(io::stderr(), "{}", one_line(&failure));

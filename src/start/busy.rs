@@ -49,8 +49,7 @@ fn has_outsider_on_nvidia(users: &[User], host: &Host, asked: &Asked) -> bool {
     if users.is_empty() {
         return false;
     }
-    let store = host.store();
-    let ground = Ground { paths: &host.paths, store: &store };
+    let ground = Ground::of(host);
     let crowd = Crowd { users, policy: asked.config.policy.busy };
     let on = match survey(ground) {
         Ok(swept) => swept.outsiders(crowd, ground).on,

@@ -68,10 +68,7 @@ pub(super) fn hooks(
         args.extend(["--run-dir".to_owned(), host.paths.run.display().to_string()]);
         args.extend(["--key".to_owned(), key.file_stem()]);
         args.extend(["--nonce".to_owned(), lease.nonce.to_string()]);
-        if host.config_is_explicit {
-            let config = host.config_path.display().to_string();
-            args.extend(["--gpulease-config".to_owned(), config]);
-        }
+        args.extend(host.own_arguments().iter().map(|word| word.display().to_string()));
         let mut env = vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
         env.extend(failpoint::for_hooks());
         HookEntry { stage, path: path.clone(), args, env, timeout: Some(HOOK_TIMEOUT) }

@@ -7,7 +7,6 @@ pub mod device_nodes;
 mod driver;
 pub mod in_doubt;
 mod injected;
-mod inventory;
 mod known;
 pub mod lowlevel;
 mod marks;

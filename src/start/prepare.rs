@@ -232,8 +232,7 @@ impl<'a> Start<'a> {
 
     /// Leases, edits, and leaves nothing behind where that fails.
     fn lease(&mut self, asked: &Asked) -> Result<Prepared, Failure> {
-        let store = self.host.store();
-        let ground = Ground { paths: &self.host.paths, store: &store };
+        let ground = Ground::of(self.host);
         let key = self.caller.key(&self.facts)?;
         self.caller.make_way(ground, &key)?;
         let users = busy::users(self.host, asked);
@@ -367,8 +366,7 @@ impl<'a> Start<'a> {
     fn write(&self, lease: Option<&Lease>) -> Result<(), Failure> {
         let Some(document) = &self.edited else { return Ok(()) };
         failpoint::hit("create.before-edit");
-        let store = self.host.store();
-        let ground = Ground { paths: &self.host.paths, store: &store };
+        let ground = Ground::of(self.host);
         self.caller.write(ground, lease, &document.to_bytes())
     }
 }

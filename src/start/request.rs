@@ -2,7 +2,7 @@
 
 use super::policy::{self, denied};
 use super::prepare::Caller;
-use super::{adopted, driver, injected, inventory, known, mounted};
+use super::{adopted, driver, injected, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -63,7 +63,7 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
     // these, a variable is nothing, and a device is what the kernel knows it for.
     let in_any_case = asks_in_words(facts) || by_vendor;
     let without = |failure: Failure| {
-        if !in_any_case && !known::opens_gpu(&access, &host.paths, &host.store()) {
+        if !in_any_case && !known::opens_gpu(&access, &host.paths, host.store()) {
             return None;
         }
         // What a user namespace cannot read is not at fault.
@@ -71,7 +71,7 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
         Some(if in_any_case { failure } else { failure.and(OPENS_GPU) })
     };
     let config = match host.config() {
-        Ok(config) => config,
+        Ok(config) => config.clone(),
         Err(failure) => return without(failure).map_or(Ok(None), Err),
     };
     let asked = in_words(facts, &config)?;
@@ -83,7 +83,7 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let inventory = match inventory::load(host, &config) {
+    let inventory = match host.inventory(&config) {
         Ok(inventory) => inventory,
         Err(failure) if asked.is_some() => {
             return Err(refuse_rootless(host).err().unwrap_or(failure));
@@ -92,7 +92,7 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
     };
     let injected = if injected {
         let node = &inventory.node;
-        if let Some(path) = known::opens_forgotten(&access, node, &host.paths, &host.store()) {
+        if let Some(path) = known::opens_forgotten(&access, node, &host.paths, host.store()) {
             return Err(forgotten(&path));
         }
         injected::request(facts, &access, node, &config.policy, &host.paths)?

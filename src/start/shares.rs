@@ -234,8 +234,7 @@ fn parse(answer: &[u8]) -> Option<Attached> {
 /// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
 /// one was. Whatever fails of that is told as well; the lease then ends with this process.
 pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
-    let store = host.store();
-    let ground = Ground { paths: &host.paths, store: &store };
+    let ground = Ground::of(host);
     let failure = match release::abandon(ground, lease) {
         Ok(()) => failure,
         Err(error) => {

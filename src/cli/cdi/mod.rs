@@ -5,11 +5,11 @@ mod args;
 
 pub(super) use args::{CDI_AFTER, CdiAction};
 
-use super::node::Context;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left};
 use super::words;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::inventory::cdi::{self, Names, Spec};
 use crate::model::code::Code;
 use crate::model::device::Vendor;
@@ -24,27 +24,21 @@ use std::path::{Path, PathBuf};
 const MODE: u32 = 0o644;
 
 /// One of the commands.
-pub(super) fn run(
-    context: &Context,
-    action: &CdiAction,
-    output: &Output,
-) -> Result<Answer, Failure> {
+pub(super) fn run(host: &Host, action: &CdiAction, output: &Output) -> Result<Answer, Failure> {
     match action {
-        CdiAction::Generate(wish) => generate(context, wish, output),
-        CdiAction::List => list(context, output),
+        CdiAction::Generate(wish) => generate(host, wish, output),
+        CdiAction::List => list(host, output),
     }
 }
 
-fn generate(context: &Context, wish: &Generate, output: &Output) -> Result<Answer, Failure> {
-    let inventory = context.inventory()?;
+fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Failure> {
+    let inventory = host.inventory_now(host.config()?)?;
     let names =
         Names { index: wish.names.contains(&Name::Index), uuid: wish.names.contains(&Name::Uuid) };
     let wanted = |vendor: &Vendor| wish.vendor.is_none_or(|one| Vendor::from(one) == *vendor);
     let vendors = Vendor::ALL.into_iter().filter(wanted);
     let specs: Vec<(Vendor, Spec)> = vendors
-        .filter_map(|vendor| {
-            Some((vendor, cdi::generate(&inventory, vendor, names, &context.paths)?))
-        })
+        .filter_map(|vendor| Some((vendor, cdi::generate(&inventory, vendor, names, &host.paths)?)))
         .collect();
     if specs.is_empty() {
         let text = "the node has no device that a spec could be of";
@@ -59,7 +53,7 @@ fn generate(context: &Context, wish: &Generate, output: &Output) -> Result<Answe
             Failure::new(Code::BadRequest, text).hint("add --simulated to try it all the same")
         );
     }
-    make_spec_dir(context, &wish.output)?;
+    make_spec_dir(host, &wish.output)?;
     let is_dir = wish.output.is_dir();
     if !is_dir && specs.len() > 1 {
         let kinds: Vec<&str> = specs.iter().map(|(vendor, _)| vendor.as_str()).collect();
@@ -80,7 +74,7 @@ fn generate(context: &Context, wish: &Generate, output: &Output) -> Result<Answe
     let mut files = Vec::new();
     for (vendor, spec) in &specs {
         let (path, format) = place(wish, *vendor, is_dir);
-        refuse_conflict(context, &path, spec)?;
+        refuse_conflict(host, &path, spec)?;
         atomic::create(&path, written(spec, format)?.as_bytes(), MODE)?;
         let names = words::count(spec.devices.len(), "name");
         text.push_str(&format!("wrote `{}`: {}, {names}\n", path.display(), spec.kind));
@@ -95,8 +89,8 @@ fn generate(context: &Context, wish: &Generate, output: &Output) -> Result<Answe
 }
 
 /// A directory of specs that is not there yet, as on a host where nobody has written one.
-fn make_spec_dir(context: &Context, output: &Path) -> Result<(), Failure> {
-    for dir in cdi::SPEC_DIRS.map(|dir| context.paths.on_host(Path::new(dir))) {
+fn make_spec_dir(host: &Host, output: &Path) -> Result<(), Failure> {
+    for dir in cdi::SPEC_DIRS.map(|dir| host.paths.on_host(Path::new(dir))) {
         if (output == dir || output.parent() == Some(&dir)) && !dir.exists() {
             atomic::make_dir(&dir, 0o755)?;
         }
@@ -129,10 +123,10 @@ fn written(spec: &Spec, format: Format) -> Result<String, Failure> {
 }
 
 /// Two specs of one directory that name the same device rule each other out for every engine.
-fn refuse_conflict(context: &Context, path: &Path, spec: &Spec) -> Result<(), Failure> {
+fn refuse_conflict(host: &Host, path: &Path, spec: &Spec) -> Result<(), Failure> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let dir = path.parent().and_then(real);
-    let others = cdi::read_all(&context.paths).files;
+    let others = cdi::read_all(&host.paths).files;
     let beside = others.iter().filter(|other| {
         other.path.parent().and_then(real) == dir && other.path.file_name() != path.file_name()
     });
@@ -148,10 +142,10 @@ fn refuse_conflict(context: &Context, path: &Path, spec: &Spec) -> Result<(), Fa
     Ok(())
 }
 
-fn list(context: &Context, output: &Output) -> Result<Answer, Failure> {
-    let inventory = context.inventory()?;
-    let specs = cdi::read(&context.paths);
-    let listed = cdi::list(&specs, &inventory.node, &context.paths);
+fn list(host: &Host, output: &Output) -> Result<Answer, Failure> {
+    let inventory = host.inventory_now(host.config()?)?;
+    let specs = cdi::read(&host.paths);
+    let listed = cdi::list(&specs, &inventory.node, &host.paths);
     let device = |uuid| inventory.node.device(uuid);
     let devices: Vec<Value> = listed
         .iter()

@@ -1,8 +1,9 @@
 //! What sets the limits of running containers on this host.
 
-use super::super::node::Context;
 use crate::claim::resize::Hand;
+use crate::config::Config;
 use crate::failure::chain;
+use crate::host::Host;
 use crate::isolation::dmem;
 use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::limits::{Share, for_all, set};
@@ -20,33 +21,34 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The kernel's files and the daemons of this host.
 pub(super) struct Live<'a> {
-    pub(super) context: &'a Context,
+    pub(super) host: &'a Host,
+    pub(super) config: &'a Config,
 }
 
 impl Hand for Live<'_> {
     fn hold(&self, seat: &MpsSeat) -> Result<Lock, String> {
-        let Context { paths, config, .. } = self.context;
+        let paths = &self.host.paths;
         let place = Place::new(&paths.run, &seat.daemon).map_err(|fault| fault.message)?;
-        place.lock(config.mps.start_timeout, paths).map_err(|fault| fault.message)
+        place.lock(self.config.mps.start_timeout, paths).map_err(|fault| fault.message)
     }
 
     fn idle_daemons(&self) {
         // The next one that ends would look after them as well.
-        let _ = shares::reap(self.context.own_arguments(), &self.context.paths);
+        let _ = shares::reap(self.host.own_arguments(), &self.host.paths);
     }
 
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String> {
-        let used = dmem::in_use(&self.context.paths, cgroup, region);
+        let used = dmem::in_use(&self.host.paths, cgroup, region);
         used.map(Bytes).map_err(|error| chain(&error))
     }
 
     fn dmem(&self, cgroup: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String> {
-        let changed = dmem::change(&self.context.paths, cgroup, region, from.0, to.0);
+        let changed = dmem::change(&self.host.paths, cgroup, region, from.0, to.0);
         changed.map_err(|error| chain(&error))
     }
 
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
-        let is_gone = |process| proc::life(process, &self.context.paths) == Life::Gone;
+        let is_gone = |process| proc::life(process, &self.host.paths) == Life::Gone;
         if seat.process.as_ref().is_some_and(is_gone) {
             return Err(
                 "the MPS daemon that it was attached to is gone; start its container anew, with \
@@ -55,7 +57,7 @@ impl Hand for Live<'_> {
             );
         }
         let Some(pipe) = &seat.pipe else { return Err("its MPS daemon has no directory".into()) };
-        let tools = tools(&self.context.config, &self.context.paths);
+        let tools = tools(self.config, &self.host.paths);
         let tools = tools.map_err(|fault| fault.message)?;
         let share = Share { milli: to.milli, memory: to.memory_bytes, pinned: false };
         let front = tools.front(Path::new(pipe), Instant::now() + PATIENCE);

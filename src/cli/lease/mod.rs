@@ -4,11 +4,12 @@ mod hand;
 
 use super::failure::needs_root;
 use super::leases::shares;
-use super::node::Context;
 use super::output::{Answer, Output};
 use super::words;
+use crate::claim::Ground;
 use crate::claim::resize::{Amounts, Resized, resize as change};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Lease;
@@ -60,18 +61,15 @@ pub(super) struct Resize {
 }
 
 /// `lease`.
-pub(super) fn run(
-    context: &Context,
-    action: &LeaseAction,
-    output: &Output,
-) -> Result<Answer, Failure> {
+pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
-    if !identity::is_host_root(&context.paths) {
+    if !identity::is_host_root(&host.paths) {
         return Err(needs_root("to resize a lease"));
     }
     let amounts = amounts(arguments)?;
-    let node = context.inventory()?.node;
-    let resized = change(context.ground(), &node, &arguments.id, amounts, &Live { context })?;
+    let config = host.config()?;
+    let node = host.inventory_now(config)?.node;
+    let resized = change(Ground::of(host), &node, &arguments.id, amounts, &Live { host, config })?;
     Ok(answer(&resized, output))
 }
 

@@ -6,9 +6,9 @@ mod target;
 
 pub(super) use args::{MIG_AFTER, MigAction};
 
-use super::node::Context;
 use super::output::Answer;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::mig::MigProfile;
 use crate::model::mig_layout::{GEOMETRIES, Geometry, Misfit, Placed};
@@ -32,7 +32,7 @@ pub(super) fn run(action: &MigAction, config: Option<&Path>) -> Result<Answer, F
             return Err(Failure::new(Code::BadRequest, "neither --gpu nor --model is given")
                 .hint("name GPUs, as in `--gpu 0,1`, or a model, as in `--model 'A100 80GB'`"));
         }
-        None => target::find(&Context::new(config)?, &plan.gpu, plan.replace)?,
+        None => target::find(&Host::look(config), &plan.gpu, plan.replace)?,
     };
     let divided: Vec<Divided> =
         targets.into_iter().map(|target| divide(target, &wanted)).collect::<Result<_, _>>()?;

@@ -1,8 +1,9 @@
 //! The GPUs that a plan is for.
 
-use super::super::node::Context;
 use crate::allocator::Hold;
+use crate::claim::look::survey;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::mig::MigProfile;
@@ -64,13 +65,9 @@ fn turning_on(geometry: &Geometry) -> String {
 }
 
 /// The GPUs of this node that are named.
-pub(super) fn find(
-    context: &Context,
-    names: &[String],
-    replace: bool,
-) -> Result<Vec<Target>, Failure> {
-    let node = context.inventory()?.node;
-    let holds = match context.survey() {
+pub(super) fn find(host: &Host, names: &[String], replace: bool) -> Result<Vec<Target>, Failure> {
+    let node = host.inventory_now(host.config()?)?.node;
+    let holds = match survey(host) {
         Ok(swept) => swept.holds(None, &node),
         // Only to warn; but what is destroyed has to be known not to be leased.
         Err(failure) if replace => return Err(failure),

@@ -1,14 +1,15 @@
 //! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
 
 use super::{
-    foreign_of, is_cut_off, leases_of, named, refuse_unread, require_root, settled, share, tools_of,
+    foreign_of, is_cut_off, leases_of, named, refuse_unread, require_root, settled, share,
 };
-use crate::cli::node::Context;
 use crate::cli::output::Answer;
-use crate::config::ComputeMode;
+use crate::config::{ComputeMode, Config};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::isolation::Attached;
 use crate::isolation::mps::Fault;
+use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::daemon::{self, Seen, State, Tools, trim_log};
 use crate::isolation::mps::journal::Journal;
 use crate::isolation::mps::limits::{self, Limits, Share};
@@ -22,17 +23,18 @@ use crate::store::Entry;
 use crate::sys::{failpoint, identity, proc};
 use std::time::{Duration, Instant};
 
-pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer, Failure> {
-    require_root(context, "to start an MPS daemon")?;
-    let lease = lease(context, key, nonce)?;
+pub(super) fn attach(host: &Host, key: &str, nonce: &str) -> Result<Answer, Failure> {
+    require_root(host, "to start an MPS daemon")?;
+    let lease = lease(host, key, nonce)?;
     let order = order(&lease)?;
-    let tools = tools_of(context)?;
-    let place = Place::new(&context.paths.run, &order.daemon)?;
-    let timeout = context.config.mps.start_timeout;
-    let _lock = place.lock(timeout, &context.paths)?;
+    let config = host.config()?;
+    let tools = tools(config, &host.paths)?;
+    let place = Place::new(&host.paths.run, &order.daemon)?;
+    let timeout = config.mps.start_timeout;
+    let _lock = place.lock(timeout, &host.paths)?;
     failpoint::hit("mps.locked");
     // Under the lock: whoever is recorded later attaches later, and sets the limits again.
-    let swept = settled(context)?;
+    let swept = settled(host)?;
     if !order.per_lease {
         refuse_unread(&swept, &order.device)?;
     }
@@ -40,7 +42,7 @@ pub(super) fn attach(context: &Context, key: &str, nonce: &str) -> Result<Answer
     let others: Vec<&Lease> = others.into_iter().filter(|other| other.id != lease.id).collect();
     let until = Instant::now() + timeout;
     let work =
-        Work { context, tools: &tools, place: &place, order: &order, others: &others, until };
+        Work { host, config, tools: &tools, place: &place, order: &order, others: &others, until };
     Ok(answer(&work.attach(work.limits(Some(&lease)))?))
 }
 
@@ -50,13 +52,13 @@ fn answer(attached: &Attached) -> Answer {
 }
 
 /// The lease as its start has recorded it.
-fn lease(context: &Context, key: &str, nonce: &str) -> Result<Lease, Failure> {
+fn lease(host: &Host, key: &str, nonce: &str) -> Result<Lease, Failure> {
     let bad = || {
         let message = format!("`{}` is no key of a lease", shown(key));
         Failure::new(Code::BadRequest, message)
     };
     let key = LeaseKey::from_file_stem(key).ok_or_else(bad)?;
-    match context.store.entry(&key)? {
+    match host.store().entry(&key)? {
         Some(Entry::Lease(lease)) if lease.nonce.as_str() == nonce => Ok(*lease),
         Some(Entry::Corrupt(corrupt)) => Err(crate::claim::ClaimError::corrupt(&corrupt).into()),
         _ => Err(Failure::new(
@@ -113,7 +115,8 @@ fn order(lease: &Lease) -> Result<Order, Fault> {
 
 /// While the daemon's lock is held.
 pub(super) struct Work<'a> {
-    pub(super) context: &'a Context,
+    pub(super) host: &'a Host,
+    pub(super) config: &'a Config,
     pub(super) tools: &'a Tools<'a>,
     pub(super) place: &'a Place,
     pub(super) order: &'a Order,
@@ -132,13 +135,13 @@ impl Work<'_> {
 
     /// The others whose daemon is not known to be gone.
     fn served(&self) -> Vec<&Lease> {
-        let paths = &self.context.paths;
+        let paths = &self.host.paths;
         self.others.iter().copied().filter(|lease| !is_cut_off(lease, paths)).collect()
     }
 
     /// Has a daemon with these limits: the one that runs, or a new one.
     pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Fault> {
-        let seen = daemon::look(self.place, &self.context.paths);
+        let seen = daemon::look(self.place, &self.host.paths);
         if let State::Running(owner) = &seen.state
             && self.is_well(owner)?
         {
@@ -200,7 +203,7 @@ impl Work<'_> {
                 (format!(", process {}, does not answer", owner.pid), self.served())
             }
             State::Dead => {
-                let is_cut_off = |lease: &&Lease| is_cut_off(lease, &self.context.paths);
+                let is_cut_off = |lease: &&Lease| is_cut_off(lease, &self.host.paths);
                 (" is gone".to_owned(), self.others.iter().copied().filter(is_cut_off).collect())
             }
             State::Stale => return Ok(()),
@@ -220,7 +223,7 @@ impl Work<'_> {
 
     /// Clients compute by servers that nobody can set limits any more.
     fn refuse_orphans(&self) -> Result<(), Fault> {
-        let servers = daemon::servers(self.place, &self.context.paths);
+        let servers = daemon::servers(self.place, &self.host.paths);
         let Some(pid) = servers.first() else { return Ok(()) };
         Err(Fault::new(format!(
             "the MPS daemon of {} is gone or does not answer, and its server, process {pid}, still \
@@ -236,8 +239,8 @@ impl Work<'_> {
     fn foreign(&self) -> Result<Option<Control>, Fault> {
         let Order { device, index, simulated, .. } = self.order;
         let target = Target { uuid: device, index: *index, simulated: *simulated };
-        let Some(control) = foreign_of(self.context, &target) else { return Ok(None) };
-        let why = match control.is_reachable(&self.context.paths) {
+        let Some(control) = foreign_of(self.host, &target) else { return Ok(None) };
+        let why = match control.is_reachable(&self.host.paths) {
             Ok(()) if self.tools.front(&control.pipe, self.answer_by()).answers() => {
                 return Ok(Some(control));
             }
@@ -269,7 +272,7 @@ impl Work<'_> {
             .hint("stop that daemon, or ask without `gpulease/enforcement=required`"));
         }
         let pipe = control.pipe.display().to_string();
-        let process = proc::describe(control.pid, &self.context.paths)?;
+        let process = proc::describe(control.pid, &self.host.paths)?;
         Ok(Attached { pipe, shm: None, adopted: true, process })
     }
 
@@ -284,7 +287,7 @@ impl Work<'_> {
         if let Some(journal) = &seen.journal {
             return Ok(journal.clone());
         }
-        let boot_id = identity::boot_id(&self.context.paths)?;
+        let boot_id = identity::boot_id(&self.host.paths)?;
         let new = Journal::new(self.order.device.clone(), boot_id);
         let Order { simulated, per_lease, .. } = *self.order;
         Ok(Journal { simulated, per_lease, ..new })
@@ -294,7 +297,7 @@ impl Work<'_> {
         let mut journal = self.journal_of(seen)?;
         let started = self.end_hanging(seen).and_then(|()| {
             // What hung has taken the time in which the next one has to start.
-            let until = Instant::now() + self.context.config.mps.start_timeout;
+            let until = Instant::now() + self.config.mps.start_timeout;
             let fresh = Work { until, ..*self };
             fresh.close(&mut journal)?;
             fresh.tools.start(fresh.place, &mut journal, fresh.until)?;
@@ -307,7 +310,7 @@ impl Work<'_> {
                 .ok_or_else(|| Fault::new("the MPS daemon was started, and is not recorded"))
         });
         started.map_err(|fault| {
-            let now = daemon::look(self.place, &self.context.paths);
+            let now = daemon::look(self.place, &self.host.paths);
             // The journal may not have been written, on a full disk: what it said is known here.
             let undo = Seen { journal: Some(journal), ..now };
             fault.and(self.tools.stop(self.place, &undo).err())
@@ -323,7 +326,7 @@ impl Work<'_> {
     }
 
     fn close(&self, journal: &mut Journal) -> Result<(), Fault> {
-        let is_wanted = self.context.config.mps.compute_mode == ComputeMode::ExclusiveProcess;
+        let is_wanted = self.config.mps.compute_mode == ComputeMode::ExclusiveProcess;
         if !is_wanted || self.order.per_lease || self.order.simulated {
             return Ok(());
         }

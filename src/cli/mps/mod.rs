@@ -16,13 +16,14 @@ pub(super) use args::{MPS_AFTER, MpsAction};
 pub(super) use status::{Condition, Seat, seats};
 
 use super::failure::needs_root;
-use super::node::Context;
 use super::output::{Answer, Output};
+use crate::claim::look::survey;
 use crate::claim::sweep::{Swept, describe};
 use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::isolation::mps::Fault;
-use crate::isolation::mps::daemon::{Seen, State, Tools, tools};
+use crate::isolation::mps::daemon::{Seen, State};
 use crate::isolation::mps::limits::Share;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::{Control, Target, controls};
@@ -37,22 +38,20 @@ use crate::store::Corrupt;
 use crate::sys::identity;
 use crate::sys::proc::{self, Life};
 
-pub(super) fn run(
-    context: &Context,
-    action: &MpsAction,
-    output: &Output,
-) -> Result<Answer, Failure> {
+pub(super) fn run(host: Host, action: &MpsAction, output: &Output) -> Result<Answer, Failure> {
     match action {
-        MpsAction::Status { wide } => status::status(context, *wide, output),
-        MpsAction::Start { device } => start::start(context, device),
-        MpsAction::Stop { device, force, .. } => stop::stop(context, device.as_deref(), *force),
-        MpsAction::Attach { key, nonce } => attach::attach(context, key, nonce),
+        MpsAction::Status { wide } => status::status(&host, *wide, output),
+        MpsAction::Start { device } => start::start(&host, device),
+        MpsAction::Stop { device, force, .. } => stop::stop(&host, device.as_deref(), *force),
+        MpsAction::Attach { key, nonce } => attach::attach(&host, key, nonce),
         MpsAction::Reap { now, device, run_dir } => {
-            let other = run_dir.as_deref().map(|run_dir| context.at(run_dir));
-            let context = other.as_ref().unwrap_or(context);
+            let host = match run_dir {
+                Some(run_dir) => host.with_run_dir(run_dir),
+                None => host,
+            };
             match device {
-                Some(device) => reap::of_device(context, device),
-                None => reap::reap(context, *now),
+                Some(device) => reap::of_device(&host, device),
+                None => reap::reap(&host, *now),
             }
         }
     }
@@ -65,22 +64,17 @@ impl From<Fault> for Failure {
 }
 
 /// For what changes anything.
-fn require_root(context: &Context, what: &str) -> Result<(), Failure> {
-    if identity::is_host_root(&context.paths) { Ok(()) } else { Err(needs_root(what)) }
-}
-
-fn tools_of(context: &Context) -> Result<Tools<'_>, Fault> {
-    tools(&context.config, &context.paths)
+fn require_root(host: &Host, what: &str) -> Result<(), Failure> {
+    if identity::is_host_root(&host.paths) { Ok(()) } else { Err(needs_root(what)) }
 }
 
 /// The leases, all of one moment: for who decides by them. With the daemon's lock held.
-fn settled(context: &Context) -> Result<Swept, Failure> {
-    let store = &context.store;
+fn settled(host: &Host) -> Result<Swept, Failure> {
     // Where nothing was ever leased there is nothing to lock.
-    let is_there = context.paths.run.exists();
-    let locked = is_there.then(|| store.lock(CREATE_DEADLINE, &context.paths)).transpose();
+    let is_there = host.paths.run.exists();
+    let locked = is_there.then(|| host.store().lock(CREATE_DEADLINE, &host.paths)).transpose();
     let _ledger = locked.map_err(ClaimError::from)?;
-    context.survey()
+    survey(host)
 }
 
 /// The container of a record that cannot be read, if that may have a place at a daemon of this device:
@@ -152,19 +146,19 @@ fn share(lease: &Lease) -> Option<Share> {
 }
 
 /// The daemons that somebody else runs as root.
-fn foreign(context: &Context) -> Vec<Control> {
-    let mps = context.paths.run.join("mps");
-    controls(&context.paths).into_iter().filter(|control| !control.pipe.starts_with(&mps)).collect()
+fn foreign(host: &Host) -> Vec<Control> {
+    let mps = host.paths.run.join("mps");
+    controls(&host.paths).into_iter().filter(|control| !control.pipe.starts_with(&mps)).collect()
 }
 
 /// One among them that serves this device.
-fn foreign_of(context: &Context, device: &Target<'_>) -> Option<Control> {
-    let found: Vec<Control> = foreign(context);
+fn foreign_of(host: &Host, device: &Target<'_>) -> Option<Control> {
+    let found: Vec<Control> = foreign(host);
     if found.is_empty() {
         return None;
     }
     // Only to know what a number means: without an inventory, none does.
-    let gpus = context.inventory().map_or(0, |inventory| {
+    let gpus = host.config().and_then(|config| host.inventory_now(config)).map_or(0, |inventory| {
         let is_gpu = |d: &&Device| d.vendor == Vendor::Nvidia && d.instance().is_none();
         inventory.node.devices.iter().filter(is_gpu).count()
     });
@@ -172,8 +166,8 @@ fn foreign_of(context: &Context, device: &Target<'_>) -> Option<Control> {
 }
 
 /// The device that an argument names: by its index, its UUID, or the beginning of one.
-fn device_named(context: &Context, name: &str) -> Result<Device, Failure> {
-    let inventory = context.inventory()?;
+fn device_named(host: &Host, name: &str) -> Result<Device, Failure> {
+    let inventory = host.inventory_now(host.config()?)?;
     let devices = || inventory.node.devices.iter();
     let index: Option<u32> = name.parse().ok();
     if let Some(instance) =

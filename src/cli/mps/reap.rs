@@ -1,9 +1,11 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
-use super::{named, require_root, settled, share, tools_of, users};
-use crate::cli::node::Context;
+use super::{named, require_root, settled, share, users};
 use crate::cli::output::Answer;
+use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::Host;
+use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::daemon::{Seen, State, look, tools_to_end, trim_log};
 use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
@@ -17,15 +19,15 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// `mps reap`. Waits for as long as a daemon may be idle first, unless it is to be done `now`.
-pub(super) fn reap(context: &Context, now: bool) -> Result<Answer, Failure> {
-    require_root(context, "to end an MPS daemon")?;
-    let _away = (!now).then(|| cgroup::leave(&context.paths));
+pub(super) fn reap(host: &Host, now: bool) -> Result<Answer, Failure> {
+    require_root(host, "to end an MPS daemon")?;
+    let _away = (!now).then(|| cgroup::leave(&host.paths));
     if !now {
-        std::thread::sleep(context.config.mps.stop_grace);
+        std::thread::sleep(host.config()?.mps.stop_grace);
     }
     let (mut ended, mut kept, mut fault) = (Vec::new(), Vec::new(), None::<Fault>);
-    for place in Place::all(&context.paths.run)? {
-        match one(context, &place) {
+    for place in Place::all(&host.paths.run)? {
+        match one(host, &place) {
             Ok(None) => ended.push(place.name().to_owned()),
             Ok(Some(_)) => kept.push(place.name().to_owned()),
             Err(failure) => {
@@ -48,11 +50,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lowers a daemon's limits to what those who are left may have. That of a single lease is set where
 /// the lease is, and nowhere else.
-fn relimit(context: &Context, place: &Place, seen: &Seen, leases: &[&Lease]) -> Result<(), Fault> {
+fn relimit(
+    (host, config): (&Host, &Config),
+    place: &Place,
+    seen: &Seen,
+    leases: &[&Lease],
+) -> Result<(), Fault> {
     let per_lease = seen.journal.as_ref().is_none_or(|journal| journal.per_lease);
     let (false, State::Running(_)) = (per_lease, &seen.state) else { return Ok(()) };
     let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
-    let tools = tools_of(context)?;
+    let tools = tools(config, &host.paths)?;
     check_program(&tools.control)?;
     let pipe = place.pipe();
     trim_log(place);
@@ -65,16 +72,16 @@ fn answer(ended: &[String], kept: &[String]) -> Answer {
 }
 
 /// `mps reap --device`: before a device is used otherwise than by MPS. All that serve it have to end.
-pub(super) fn of_device(context: &Context, device: &str) -> Result<Answer, Failure> {
-    require_root(context, "to end an MPS daemon")?;
+pub(super) fn of_device(host: &Host, device: &str) -> Result<Answer, Failure> {
+    require_root(host, "to end an MPS daemon")?;
     let mut ended = Vec::new();
-    for place in Place::all(&context.paths.run)? {
-        let journal = look(&place, &context.paths).journal;
+    for place in Place::all(&host.paths.run)? {
+        let journal = look(&place, &host.paths).journal;
         if place.name() != device && journal.is_none_or(|j| j.device.as_str() != device) {
             continue;
         }
         let name = place.name().to_owned();
-        if let Some(why) = one(context, &place)? {
+        if let Some(why) = one(host, &place)? {
             let message = format!("the MPS daemon of {name} stays: {why}");
             return Err(Failure::new(Code::IsolationFailed, message)
                 .hint(format!("`gpulease mps stop {name}` ends it")));
@@ -85,24 +92,25 @@ pub(super) fn of_device(context: &Context, device: &str) -> Result<Answer, Failu
 }
 
 /// Ends this one, or says why it stays.
-fn one(context: &Context, place: &Place) -> Result<Option<String>, Failure> {
-    let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
+fn one(host: &Host, place: &Place) -> Result<Option<String>, Failure> {
+    let config = host.config()?;
+    let _lock = place.lock(config.mps.start_timeout, &host.paths)?;
     failpoint::hit("mps.reap.locked");
-    let seen = look(place, &context.paths);
-    let swept = settled(context)?;
+    let seen = look(place, &host.paths);
+    let swept = settled(host)?;
     // A record that cannot be read may be of a container that uses it.
     if let Some(corrupt) = swept.corrupt.first() {
         let container = short_id(corrupt.key.container_id.as_str());
         return Ok(Some(format!("the lease record of container {container} cannot be read")));
     }
-    let leases = users(&swept, place, &seen, &context.paths);
+    let leases = users(&swept, place, &seen, &host.paths);
     if !leases.is_empty() {
-        relimit(context, place, &seen, &leases)?;
+        relimit((host, config), place, &seen, &leases)?;
         return Ok(Some(format!("it is used by {}", named(&leases))));
     }
     if seen.journal.as_ref().is_some_and(|journal| journal.kept) {
         return Ok(Some("it was started by hand".to_owned()));
     }
-    tools_to_end(&context.config, &context.paths).stop(place, &seen)?;
+    tools_to_end(config, &host.paths).stop(place, &seen)?;
     Ok(None)
 }

@@ -1,12 +1,13 @@
 //! `gpulease mps start`: a daemon by hand.
 
 use super::attach::{Order, Work};
-use super::{device_named, foreign_of, leases_of, refuse_unread, require_root, settled, tools_of};
-use crate::cli::node::Context;
+use super::{device_named, foreign_of, leases_of, refuse_unread, require_root, settled};
 use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::isolation::mps::daemon;
+use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::Target;
 use crate::model::code::Code;
@@ -15,22 +16,23 @@ use crate::model::lease::Lease;
 use serde_json::json;
 use std::time::Instant;
 
-pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
-    require_root(context, "to start an MPS daemon")?;
-    if context.config.mps.daemon == MpsDaemon::Lease {
+pub(super) fn start(host: &Host, name: &str) -> Result<Answer, Failure> {
+    require_root(host, "to start an MPS daemon")?;
+    let config = host.config()?;
+    if config.mps.daemon == MpsDaemon::Lease {
         return Err(Failure::new(
             Code::BadRequest,
             "`mps.daemon` is `lease`: a daemon is started for each lease, and none for a device",
         ));
     }
-    let device = gpu(context, name)?;
-    let tools = tools_of(context)?;
-    context.store.prepare(&context.paths)?;
-    let place = Place::new(&context.paths.run, device.uuid.as_str())?;
-    let timeout = context.config.mps.start_timeout;
-    let _lock = place.lock(timeout, &context.paths)?;
-    refuse_foreign(context, &device)?;
-    let swept = settled(context)?;
+    let device = gpu(host, name)?;
+    let tools = tools(config, &host.paths)?;
+    host.store().prepare(&host.paths)?;
+    let place = Place::new(&host.paths.run, device.uuid.as_str())?;
+    let timeout = config.mps.start_timeout;
+    let _lock = place.lock(timeout, &host.paths)?;
+    refuse_foreign(host, &device)?;
+    let swept = settled(host)?;
     refuse_unread(&swept, &device.uuid)?;
     let leases = leases_of(&swept, place.name());
     let is_pinned = |lease: &&Lease| lease.mps.as_ref().is_some_and(|seat| seat.pinned);
@@ -46,9 +48,9 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     };
     let until = Instant::now() + timeout;
     let work =
-        Work { context, tools: &tools, place: &place, order: &order, others: &leases, until };
+        Work { host, config, tools: &tools, place: &place, order: &order, others: &leases, until };
     let attached = work.attach(work.limits(None))?;
-    let mut journal = daemon::look(&place, &context.paths)
+    let mut journal = daemon::look(&place, &host.paths)
         .journal
         .ok_or_else(|| Failure::new(Code::IsolationFailed, "the daemon's journal is gone"))?;
     journal.kept = true;
@@ -64,8 +66,8 @@ pub(super) fn start(context: &Context, name: &str) -> Result<Answer, Failure> {
     Ok(Answer::new(text, json))
 }
 
-fn gpu(context: &Context, name: &str) -> Result<Device, Failure> {
-    let device = device_named(context, name)?;
+fn gpu(host: &Host, name: &str) -> Result<Device, Failure> {
+    let device = device_named(host, name)?;
     let what = match device.vendor {
         Vendor::Nvidia if device.instance().is_some() => "a MIG instance, which is a share already",
         Vendor::Nvidia if device.is_in_mig_mode() => "in MIG mode",
@@ -80,12 +82,12 @@ fn gpu(context: &Context, name: &str) -> Result<Device, Failure> {
     Err(Failure::new(Code::BadRequest, format!("device {} is {what}", device.uuid)))
 }
 
-fn refuse_foreign(context: &Context, device: &Device) -> Result<(), Failure> {
+fn refuse_foreign(host: &Host, device: &Device) -> Result<(), Failure> {
     let Device { uuid, index, simulated, .. } = device;
     let target = Target { uuid, index: *index, simulated: *simulated };
-    let Some(control) = foreign_of(context, &target) else { return Ok(()) };
+    let Some(control) = foreign_of(host, &target) else { return Ok(()) };
     // Of a device that does not exist it may well be the one of another lease directory.
-    if *simulated && control.is_reachable(&context.paths).is_err() {
+    if *simulated && control.is_reachable(&host.paths).is_err() {
         return Ok(());
     }
     Err(Failure::new(

@@ -1,13 +1,14 @@
 //! `gpulease mps status`: which daemons there are, and how they are.
 
 use super::{cut_off, foreign, is_cut_off, leases_of, require_root};
+use crate::claim::look::survey;
 use crate::claim::sweep::Swept;
 use crate::cli::devices::short_uuid;
-use crate::cli::node::Context;
 use crate::cli::output::{Answer, Output, Paint};
 use crate::cli::table::{self, left, right};
 use crate::cli::words;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{State, Tools, look, servers, tools};
 use crate::isolation::mps::front::{Front, features};
@@ -76,18 +77,19 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
     Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
 }
 
-pub(super) fn status(context: &Context, wide: bool, output: &Output) -> Result<Answer, Failure> {
+pub(super) fn status(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
     // First, so that whoever may not see the leases hears the same as from `leases`.
-    let swept = context.survey()?;
-    require_root(context, "to ask MPS daemons")?;
-    let inventory = context.inventory().ok();
+    let swept = survey(host)?;
+    require_root(host, "to ask MPS daemons")?;
+    let config = host.config()?;
+    let inventory = host.inventory_now(config).ok();
     let node = inventory.as_ref().map(|inventory| &inventory.node);
-    let tools = tools(&context.config, &context.paths);
+    let tools = tools(config, &host.paths);
     let mut rows = Vec::new();
-    for seat in seats(&swept, &context.paths)? {
-        rows.push(own(&seat, tools.as_ref().ok(), &context.paths));
+    for seat in seats(&swept, &host.paths)? {
+        rows.push(own(&seat, tools.as_ref().ok(), &host.paths));
     }
-    let others = foreign(context);
+    let others = foreign(host);
     rows.extend(others.iter().map(|control| of_others(control, &swept, tools.as_ref().ok())));
     let text = match (rows.is_empty(), &tools) {
         (false, _) => in_table(&rows, node, wide, output),
@@ -110,7 +112,7 @@ pub(super) fn status(context: &Context, wide: bool, output: &Output) -> Result<A
         Err(fault) => json!({ "program": null, "features": [], "fault": fault.message }),
     };
     let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-    let lost = cut_off(&swept, &context.paths);
+    let lost = cut_off(&swept, &host.paths);
     let word = output.paint(Paint::Red, "warning:");
     let lost_text: String =
         lost.iter().map(|lease| format!("\n{word} {}\n", words::cut_off(lease))).collect();

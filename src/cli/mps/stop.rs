@@ -1,9 +1,9 @@
 //! `gpulease mps stop`: ending daemons by hand.
 
 use super::{device_named, foreign, named, require_root, settled, unread, users};
-use crate::cli::node::Context;
 use crate::cli::output::Answer;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::isolation::mps::daemon::{Seen, look, tools_to_end};
 use crate::isolation::mps::place::Place;
 use crate::model::code::Code;
@@ -11,23 +11,19 @@ use crate::model::text::shown;
 use serde_json::json;
 
 /// `mps stop`: of one device, or of all.
-pub(super) fn stop(
-    context: &Context,
-    device: Option<&str>,
-    force: bool,
-) -> Result<Answer, Failure> {
-    require_root(context, "to stop an MPS daemon")?;
+pub(super) fn stop(host: &Host, device: Option<&str>, force: bool) -> Result<Answer, Failure> {
+    require_root(host, "to stop an MPS daemon")?;
     let places = match device {
-        Some(device) => meant(context, device)?,
-        None => Place::all(&context.paths.run)?,
+        Some(device) => meant(host, device)?,
+        None => Place::all(&host.paths.run)?,
     };
     // All or none, as far as that can be known before the first one ends.
     for place in &places {
-        check(context, place, force)?;
+        check(host, place, force)?;
     }
     let mut stopped = Vec::new();
     for place in &places {
-        one(context, place, force).map_err(|failure| after(&stopped, failure))?;
+        one(host, place, force).map_err(|failure| after(&stopped, failure))?;
         stopped.push(place.name());
     }
     let mut text: String =
@@ -39,21 +35,21 @@ pub(super) fn stop(
 }
 
 /// The daemons of a device, or the one of this name. The device need not be there any more.
-fn meant(context: &Context, name: &str) -> Result<Vec<Place>, Failure> {
-    let places = Place::all(&context.paths.run)?;
+fn meant(host: &Host, name: &str) -> Result<Vec<Place>, Failure> {
+    let places = Place::all(&host.paths.run)?;
     if let Some(place) = places.iter().find(|place| place.name() == name) {
         return Ok(vec![place.clone()]);
     }
-    let device = device_named(context, name)?.uuid;
+    let device = device_named(host, name)?.uuid;
     let serves = |place: &&Place| {
-        let journal = look(place, &context.paths).journal;
+        let journal = look(place, &host.paths).journal;
         place.name() == device.as_str() || journal.is_some_and(|journal| journal.device == device)
     };
     let found: Vec<Place> = places.iter().filter(serves).cloned().collect();
     if !found.is_empty() {
         return Ok(found);
     }
-    let others = foreign(context);
+    let others = foreign(host);
     let serves =
         others.iter().find(|c| c.visible.as_deref().is_none_or(|v| v.contains(device.as_str())));
     let message = format!("gpulease runs no MPS daemon for {}", shown(device.as_str()));
@@ -76,10 +72,10 @@ fn after(stopped: &[&str], failure: Failure) -> Failure {
 }
 
 /// What is there of a daemon, if it may be stopped.
-fn check(context: &Context, place: &Place, force: bool) -> Result<Seen, Failure> {
-    let swept = settled(context)?;
-    let seen = look(place, &context.paths);
-    let leases = users(&swept, place, &seen, &context.paths);
+fn check(host: &Host, place: &Place, force: bool) -> Result<Seen, Failure> {
+    let swept = settled(host)?;
+    let seen = look(place, &host.paths);
+    let leases = users(&swept, place, &seen, &host.paths);
     let device = seen.journal.as_ref().map_or(place.name(), |journal| journal.device.as_str());
     let unread = unread(&swept, device);
     if !force && (!leases.is_empty() || unread.is_some()) {
@@ -96,10 +92,11 @@ fn check(context: &Context, place: &Place, force: bool) -> Result<Seen, Failure>
     Ok(seen)
 }
 
-fn one(context: &Context, place: &Place, force: bool) -> Result<(), Failure> {
-    let _lock = place.lock(context.config.mps.start_timeout, &context.paths)?;
-    let seen = check(context, place, force)?;
-    Ok(tools_to_end(&context.config, &context.paths).stop(place, &seen)?)
+fn one(host: &Host, place: &Place, force: bool) -> Result<(), Failure> {
+    let config = host.config()?;
+    let _lock = place.lock(config.mps.start_timeout, &host.paths)?;
+    let seen = check(host, place, force)?;
+    Ok(tools_to_end(config, &host.paths).stop(place, &seen)?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::inventory::static_file;
 use crate::model::device::{Node, Partition};
 use crate::model::id::DeviceId;
+use crate::paths::Paths;
 
 /// A GPU for each NUMA node, with no link between them.
 fn node(numa: &[Option<u32>]) -> Node {

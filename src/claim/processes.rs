@@ -1,6 +1,6 @@
 //! Who computes on the node's GPUs now: what the kernel shows, and what NVIDIA's driver says of it.
 
-use super::node::Context;
+use crate::config::Config;
 use crate::inventory::activity::{ProcessKind, Running};
 use crate::inventory::nvidia;
 use crate::model::device::{Device, Node, Vendor};
@@ -13,19 +13,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Who computes, and what could not be told.
 #[derive(Debug, Default)]
-pub(super) struct Users {
-    pub(super) list: Vec<User>,
+pub struct Users {
+    pub list: Vec<User>,
     /// How a process uses a device, where it is not known to compute there.
     others: BTreeMap<(i32, DeviceId), ProcessKind>,
     /// The devices that a driver has told all processes of; on others, who has them open counts.
-    pub(super) asked: BTreeSet<DeviceId>,
+    pub asked: BTreeSet<DeviceId>,
     /// For people: whole sentences without a full stop.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Users {
+    /// The processes on the node's devices, by their pids.
+    #[must_use]
+    pub fn look(node: &Node, paths: &Paths, config: &Config) -> Self {
+        let list = gpu_users::look(node, paths);
+        let is_driver_there = paths.proc.join("driver/nvidia").exists();
+        if !node.devices.iter().any(is_real_nvidia) || !is_driver_there {
+            return Self { list, ..Self::default() };
+        }
+        let told = nvidia::processes(paths, config);
+        merged(list, told.map_err(|silence| silence.to_string()), node, paths)
+    }
+
+    /// Those that compute, where the administrator wants them to count for what is granted.
+    #[must_use]
+    pub fn that_count(node: &Node, paths: &Paths, config: &Config) -> Self {
+        match config.policy.busy {
+            Busy::Ignore => Self::default(),
+            Busy::Avoid | Busy::Refuse => Self::look(node, paths, config).computing(),
+        }
+    }
+
     /// How a process uses a device.
-    pub(super) fn kind(&self, pid: i32, device: &DeviceId) -> ProcessKind {
+    #[must_use]
+    pub fn kind(&self, pid: i32, device: &DeviceId) -> ProcessKind {
         let other = self.others.get(&(pid, device.clone()));
         other.copied().unwrap_or(ProcessKind::Compute)
     }
@@ -41,27 +63,6 @@ impl Users {
         }
         self.list.retain(|user| !user.devices.is_empty());
         Self { others, ..self }
-    }
-}
-
-impl Context {
-    /// The processes on the node's devices, by their pids.
-    pub(super) fn users(&self, node: &Node) -> Users {
-        let list = gpu_users::look(node, &self.paths);
-        let is_driver_there = self.paths.proc.join("driver/nvidia").exists();
-        if !node.devices.iter().any(is_real_nvidia) || !is_driver_there {
-            return Users { list, ..Users::default() };
-        }
-        let told = nvidia::processes(&self.paths, &self.config);
-        merged(list, told.map_err(|silence| silence.to_string()), node, &self.paths)
-    }
-
-    /// Those that compute, where the administrator wants them to count for what is granted.
-    pub(super) fn users_that_count(&self, node: &Node) -> Users {
-        match self.config.policy.busy {
-            Busy::Ignore => Users::default(),
-            Busy::Avoid | Busy::Refuse => self.users(node).computing(),
-        }
     }
 }
 

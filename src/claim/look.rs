@@ -1,0 +1,33 @@
+//! The leases as who only looks sees them: without the lock, and nothing is changed.
+
+use super::sweep::{self, Swept};
+use super::{ClaimError, Ground, place};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::store::Entry;
+use crate::sys::identity;
+
+/// The leases as the next container start would find them.
+pub fn survey(host: &Host) -> Result<Swept, Failure> {
+    sweep::survey(Ground::of(host)).map_err(|error| unread(error, host))
+}
+
+/// All lease records, as they lie.
+pub fn entries(host: &Host) -> Result<Vec<Entry>, Failure> {
+    host.store().entries().map_err(|error| unread(error.into(), host))
+}
+
+/// A start is refused where leases are held in another lease directory than the configured one.
+pub fn refuse_moved(host: &Host) -> Result<(), Failure> {
+    place::check(Ground::of(host), &host.config_path).map_err(|error| unread(error, host))
+}
+
+/// Why the records cannot be read: for all but root, that is because they are root's.
+fn unread(error: ClaimError, host: &Host) -> Failure {
+    let is_for_root = error.is_denied() && !identity::is_host_root(&host.paths);
+    let failure = Failure::from(error);
+    if !is_for_root {
+        return failure;
+    }
+    Failure { message: format!("reading the leases needs root: {}", failure.message), ..failure }
+}

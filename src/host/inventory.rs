@@ -1,0 +1,96 @@
+//! The inventory: the file that a scan made, as long as it tells the truth. A start has it made anew
+//! by `gpulease inventory refresh`, once; what only looks scans by itself and writes nothing.
+
+use super::Host;
+use crate::config::Config;
+use crate::failure::{Failure, chain};
+use crate::inventory::{self, Inventory, Look};
+use crate::model::code::Code;
+use crate::model::text::shown_line;
+use crate::sys::ask::{Finished, run_bounded};
+use crate::sys::lock::Lock;
+use crate::sys::programs;
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
+/// twice if the driver is only loaded by that.
+const FILES: Duration = Duration::from_secs(5);
+const PROBES_MAX: u32 = 2;
+
+impl Host {
+    /// The inventory for a container start. Fails with `stale-inventory` if none can be had that is
+    /// of this boot and this configuration.
+    pub fn inventory(&self, config: &Config) -> Result<Inventory, Failure> {
+        if let Ok(inventory) = self.cached(config) {
+            return Ok(inventory);
+        }
+        let deadline = config.probe_timeout.saturating_mul(PROBES_MAX).saturating_add(FILES);
+        // After a reboot many containers start at once: one of them looks, the others go by what it
+        // saw.
+        let _turn = self.turn(deadline)?;
+        if let Ok(inventory) = self.cached(config) {
+            return Ok(inventory);
+        }
+        self.refresh(deadline)?;
+        // What this refresh could not look at is for the next start to look at.
+        let made = self.read().and_then(|mut made| {
+            made.stamps.retain(|stamp| stamp.look != Look::Unknown);
+            self.fresh(made, config)
+        });
+        made.map_err(|why| {
+            Failure::new(
+                Code::StaleInventory,
+                format!("the inventory is of no use even after a refresh: {why}"),
+            )
+            .hint("run `gpulease inventory refresh` and see what it says")
+        })
+    }
+
+    /// The inventory that the next container start would go by: the file, or, where that is missing
+    /// or out of date, what a refresh would find.
+    #[cfg(feature = "cli")]
+    pub fn inventory_now(&self, config: &Config) -> Result<Inventory, Failure> {
+        match self.cached(config) {
+            Ok(inventory) => Ok(inventory),
+            Err(_) => Ok(inventory::scan(&self.paths, config)?),
+        }
+    }
+
+    fn cached(&self, config: &Config) -> Result<Inventory, String> {
+        self.fresh(self.read()?, config)
+    }
+
+    fn read(&self) -> Result<Inventory, String> {
+        self.store.check().map_err(|error| error.to_string())?;
+        let bytes = self.store.inventory().map_err(|error| chain(&error))?;
+        let bytes = bytes.ok_or("there is none")?;
+        inventory::decode(&bytes).map_err(|error| error.to_string())
+    }
+
+    fn fresh(&self, inventory: Inventory, config: &Config) -> Result<Inventory, String> {
+        inventory::freshness(&inventory, &self.paths, config).map_err(|stale| stale.to_string())?;
+        Ok(inventory)
+    }
+
+    fn turn(&self, deadline: Duration) -> Result<Lock, Failure> {
+        self.store.prepare(&self.paths)?;
+        Ok(self.store.refresh_turn(deadline, &self.paths)?)
+    }
+
+    fn refresh(&self, deadline: Duration) -> Result<(), Failure> {
+        let fault = |what: String| {
+            Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
+                .hint("run `gpulease inventory refresh` and see what it says")
+        };
+        let program = programs::command()
+            .ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
+        let mut args: Vec<OsString> = self.own_arguments();
+        args.extend(["inventory".into(), "refresh".into()]);
+        match run_bounded(&program, &args, deadline) {
+            Ok(Finished { success: true, .. }) => Ok(()),
+            Ok(Finished { stderr, .. }) => Err(fault(shown_line(&stderr))),
+            Err(error) => Err(fault(format!("`{}`: {error}", program.display()))),
+        }
+    }
+}
