@@ -755,6 +755,18 @@ fn without_colour(text: &str) -> String {
 }
 
 #[test]
+fn explain_foresees_the_grace_of_the_dead() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    ok(host.start("dead", &[("gpulease/devices", "0")]));
+    host.kill("dead");
+    let told = tells(&host, &["explain", "count=1"]);
+    assert_eq!(told["grant"]["devices"][0]["index"], 1, "{told}");
+    ok(host.start("web", &[("gpulease/count", "1")]));
+    assert_eq!(told["grant"]["devices"][0]["uuid"], *host.devices("web")[0]);
+}
+
+#[test]
 fn explain_sees_that_a_node_is_not_there() {
     needs_root!();
     let text = "[[device]]\nuuid = \"GPU-e4de4143-81dd-40df-8538-2c7330bfea85\"\n\

@@ -77,24 +77,29 @@ fn own(entry: Option<Entry>, nonce: &Nonce) -> Option<Lease> {
     }
 }
 
-/// Takes back the lease of a dead holder. What is left is its grace, if the container ever ran and
-/// has one; a record of an earlier boot has none, for its clock is another.
+/// Takes back the lease of a dead holder, and gives back what is left of it.
 pub(super) fn let_go(
     ledger: &Ledger<'_>,
     lease: Lease,
     paths: &Paths,
 ) -> Result<Option<Lease>, ClaimError> {
+    let grace = grace_of(&lease, paths);
+    match &grace {
+        Some(grace) => ledger.put(grace)?,
+        None => lease.key().map_or(Ok(()), |key| ledger.remove(&key))?,
+    }
+    Ok(grace)
+}
+
+/// What is left of the lease of a dead holder: its grace, if the container ever ran and has one; a
+/// record of an earlier boot has none, for its clock is another.
+pub(super) fn grace_of(lease: &Lease, paths: &Paths) -> Option<Lease> {
     let ran = lease.state == LeaseState::Bound;
-    if !ran || lease.release_grace_ms == 0 || !is_of_this_boot(&lease, paths) {
-        if let Ok(key) = lease.key() {
-            ledger.remove(&key)?;
-        }
-        return Ok(None);
+    if !ran || lease.release_grace_ms == 0 || !is_of_this_boot(lease, paths) {
+        return None;
     }
     let until = clock::boottime_ms().saturating_add(lease.release_grace_ms);
-    let lease = Lease { state: LeaseState::Grace, grace_until_ms: Some(until), ..lease };
-    ledger.put(&lease)?;
-    Ok(Some(lease))
+    Some(Lease { state: LeaseState::Grace, grace_until_ms: Some(until), ..lease.clone() })
 }
 
 fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {

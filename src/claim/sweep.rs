@@ -76,7 +76,12 @@ pub fn survey(ground: Ground<'_>) -> Result<Swept, ClaimError> {
         lease: &|lease| evidence::of_lease(lease, ground.paths),
         corrupt: &|record| evidence::is_alive_or_unreadable(&record.key, ground.paths),
     };
-    judge(ground.store.entries()?, ground, answers, |_| Ok(None))
+    judge(ground.store.entries()?, ground, answers, |change| {
+        Ok(match change {
+            Change::TakeBack(lease) => release::grace_of(lease, ground.paths),
+            _ => None,
+        })
+    })
 }
 
 /// What tells of containers that the ledger alone does not know enough of.
