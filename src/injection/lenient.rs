@@ -13,7 +13,6 @@ use serde::de::{
 };
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 /// An object that picks members by name.
 pub(super) trait Members<'de>: Default {
@@ -22,44 +21,79 @@ pub(super) trait Members<'de>: Default {
     /// The members that it reads. All others are passed over; without any here, none is.
     const KEYS: &'static [&'static str] = &[];
 
-    /// Reads the value that belongs to `key`, or skips it with [`skip`]. Must read exactly one. Where
-    /// there was one of this key already, the two are merged.
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error>;
+    /// Reads the value that belongs to `key`. Where there was one of this key already, the two are
+    /// merged.
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error>;
 }
 
-/// Passes over one value.
-pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
+/// The value of a member, which is next in the text and must be read.
+pub(super) struct Next<'a, A> {
+    map: &'a mut A,
+    pub(super) reader: &'a Reader,
 }
 
-/// Reads an object into one that may have been begun; any other value adds nothing to it.
-pub(super) fn object<'de, T: Members<'de>, A: MapAccess<'de>>(
-    into: &mut T,
-    map: &mut A,
-    reader: &Reader,
-) -> Result<(), A::Error> {
-    if reader.replaces() {
-        *into = T::default();
+impl<'de, A: MapAccess<'de>> Next<'_, A> {
+    /// Passes over it.
+    pub(super) fn skip(self) -> Result<(), A::Error> {
+        self.map.next_value::<IgnoredAny>().map(drop)
     }
-    map.next_value_seed(Object { into, reader })
-}
 
-/// The same for an array of them. One that is merged with an earlier one does so element by element,
-/// as Go has it; the earlier elements stay at the end.
-pub(super) fn objects<'de, T: Members<'de> + Clone, A: MapAccess<'de>>(
-    into: &mut Vec<T>,
-    map: &mut A,
-    reader: &Reader,
-) -> Result<(), A::Error> {
-    if reader.replaces() {
-        into.clear();
+    pub(super) fn leaf(self) -> Result<Leaf<'de>, A::Error> {
+        self.map.next_value()
     }
-    map.next_value_seed(Objects { into, reader })
+
+    pub(super) fn text_if_any(self) -> Result<Option<String>, A::Error> {
+        Ok(self.leaf()?.text().map(String::from))
+    }
+
+    /// The string, or an empty one for any other value.
+    pub(super) fn text(self) -> Result<String, A::Error> {
+        Ok(self.text_if_any()?.unwrap_or_default())
+    }
+
+    pub(super) fn integer(self) -> Result<Option<i64>, A::Error> {
+        Ok(self.leaf()?.integer())
+    }
+
+    /// See [`number`].
+    pub(super) fn number(
+        self,
+        place: (&'static str, &'static str),
+        max: i64,
+    ) -> Result<Option<i64>, A::Error> {
+        let reader = self.reader;
+        Ok(number(self.leaf()?, reader, place, max))
+    }
+
+    /// The elements of an array; none of any other value.
+    pub(super) fn leaves(self) -> Result<impl Iterator<Item = Leaf<'de>>, A::Error> {
+        Ok(self.map.next_value::<List<'_>>()?.0.into_iter())
+    }
+
+    /// Those of them that are strings.
+    pub(super) fn texts(self) -> Result<impl Iterator<Item = Cow<'de, str>>, A::Error> {
+        Ok(self.leaves()?.filter_map(Leaf::text))
+    }
+
+    /// Reads an object into one that may have been begun; any other value adds nothing to it.
+    pub(super) fn object<T: Members<'de>>(self, into: &mut T) -> Result<(), A::Error> {
+        if self.reader.replaces() {
+            *into = T::default();
+        }
+        self.map.next_value_seed(Object { into, reader: self.reader })
+    }
+
+    /// The same for an array of them. One that is merged with an earlier one does so element by
+    /// element, as Go has it; the earlier elements stay at the end.
+    pub(super) fn objects<T: Members<'de> + Clone>(
+        self,
+        into: &mut Vec<T>,
+    ) -> Result<(), A::Error> {
+        if self.reader.replaces() {
+            into.clear();
+        }
+        self.map.next_value_seed(Objects { into, reader: self.reader })
+    }
 }
 
 /// A number of a device, up to this one. Another integer is what is left of it in a node's number;
@@ -97,7 +131,7 @@ struct Objects<'a, T> {
 }
 
 /// An array; empty if the value is none.
-pub(super) struct List<T>(pub Vec<T>);
+struct List<'de>(Vec<Leaf<'de>>);
 
 /// A value without members.
 pub(super) enum Leaf<'de> {
@@ -121,6 +155,46 @@ impl<'de> Leaf<'de> {
     }
 }
 
+/// What a visitor says that it takes; serde never says it, for each takes anything.
+macro_rules! expecting {
+    ($what:literal) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str($what)
+        }
+    };
+}
+
+/// Visitor methods for the kinds of value that a type takes for absent.
+macro_rules! absent {
+    (lists, $absent:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($absent)
+        }
+    };
+    (objects, $absent:expr) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($absent)
+        }
+    };
+    (scalars, $absent:expr) => {
+        absent!(visit_bool: bool, $absent);
+        absent!(visit_i64: i64, $absent);
+        absent!(visit_u64: u64, $absent);
+        absent!(visit_f64: f64, $absent);
+        absent!(visit_str: &str, $absent);
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+    };
+    ($method:ident: $type:ty, $absent:expr) => {
+        fn $method<E>(self, _: $type) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+    };
+}
+
 enum Key<'de> {
     /// A key in the text. Read as bytes, because serde_json then lets lone surrogates pass, and
     /// repaired, because such a key is none of ours.
@@ -135,9 +209,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
         struct KeyVisitor;
         impl<'de> Visitor<'de> for KeyVisitor {
             type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
+            expecting!("a key");
             fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
                 Ok(Key::Member(String::from_utf8_lossy(bytes)))
             }
@@ -152,20 +224,6 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// Visitor methods for the kinds of value that a type takes for absent.
-macro_rules! absent {
-    ($absent:expr; $($method:ident: $type:ty),*) => {
-        $(fn $method<E>(self, _: $type) -> Result<Self::Value, E> {
-            Ok($absent)
-        })*
-    };
-}
-
-fn drain_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
-    while list.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
 impl<'de, T: Members<'de>> DeserializeSeed<'de> for Object<'_, T> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -175,9 +233,7 @@ impl<'de, T: Members<'de>> DeserializeSeed<'de> for Object<'_, T> {
 
 impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
     type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
+    expecting!("an object");
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { into, reader } = self;
         let mut seen = 0_u32;
@@ -185,16 +241,17 @@ impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
             let key = match key {
                 Key::Member(key) => key,
                 Key::Number => {
-                    skip(&mut map)?;
+                    Next { map: &mut map, reader }.skip()?;
                     continue;
                 }
             };
+            let next = Next { map: &mut map, reader };
             if T::KEYS.is_empty() {
-                into.member(&key, &mut map, reader)?;
+                into.member(&key, next)?;
                 continue;
             }
             let Some((at, known)) = reader.find(T::PLACE, T::KEYS, &key) else {
-                skip(&mut map)?;
+                next.skip()?;
                 continue;
             };
             let is_again = seen & (1 << at) != 0;
@@ -203,20 +260,15 @@ impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
                 reader.twice(T::PLACE, &key);
             }
             if is_again && reader.keeps() {
-                skip(&mut map)?;
+                next.skip()?;
             } else {
-                into.member(known, &mut map, reader)?;
+                into.member(known, next)?;
             }
         }
         Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
-        drain_list(list)
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    absent!((); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    absent!(lists, ());
+    absent!(scalars, ());
 }
 
 impl<'de, T: Members<'de> + Clone> DeserializeSeed<'de> for Objects<'_, T> {
@@ -228,9 +280,7 @@ impl<'de, T: Members<'de> + Clone> DeserializeSeed<'de> for Objects<'_, T> {
 
 impl<'de, T: Members<'de> + Clone> Visitor<'de> for Objects<'_, T> {
     type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
+    expecting!("an array");
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { into, reader } = self;
         let mut earlier = Vec::new();
@@ -247,42 +297,27 @@ impl<'de, T: Members<'de> + Clone> Visitor<'de> for Objects<'_, T> {
         into.extend(earlier);
         Ok(())
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    absent!((); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    absent!(objects, ());
+    absent!(scalars, ());
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de> Deserialize<'de> for List<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = List<'de>;
+            expecting!("an array");
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<'de>, A::Error> {
                 let mut elements = Vec::new();
                 while let Some(element) = list.next_element()? {
                     elements.push(element);
                 }
                 Ok(List(elements))
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<T>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(List(Vec::new()))
-            }
-            fn visit_unit<E>(self) -> Result<List<T>, E> {
-                Ok(List(Vec::new()))
-            }
-            absent!(List(Vec::new());
-                visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+            absent!(objects, List(Vec::new()));
+            absent!(scalars, List(Vec::new()));
         }
-        deserializer.deserialize_any(ListVisitor(PhantomData))
+        deserializer.deserialize_any(ListVisitor)
     }
 }
 
@@ -291,9 +326,7 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
         struct LeafVisitor;
         impl<'de> Visitor<'de> for LeafVisitor {
             type Value = Leaf<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
+            expecting!("any value");
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Leaf<'de>, E> {
                 Ok(Leaf::Text(Cow::Borrowed(text)))
             }
@@ -312,15 +345,12 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
             fn visit_unit<E>(self) -> Result<Leaf<'de>, E> {
                 Ok(Leaf::Null)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Leaf<'de>, A::Error> {
-                drain_list(list).map(|()| Leaf::Other)
-            }
             // An object, of any depth, or a number under `arbitrary_precision`.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Leaf<'de>, A::Error> {
                 let mut leaf = Leaf::Other;
                 while let Some(key) = map.next_key()? {
                     match key {
-                        Key::Member(_) => skip(&mut map)?,
+                        Key::Member(_) => drop(map.next_value::<IgnoredAny>()?),
                         Key::Number => {
                             let text = map.next_value::<Leaf<'_>>()?.text();
                             let number = text.and_then(|text| text.parse().ok());
@@ -330,7 +360,8 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
                 }
                 Ok(leaf)
             }
-            absent!(Leaf::Other; visit_f64: f64);
+            absent!(lists, Leaf::Other);
+            absent!(visit_f64: f64, Leaf::Other);
         }
         deserializer.deserialize_any(LeafVisitor)
     }

@@ -1,9 +1,7 @@
 //! The device rules of a spec (config-linux.md, "Allowed Device list").
 
-use super::doubt::Reader;
 use super::facts::is_character;
-use super::lenient::{Leaf, MAJOR_MAX, MINOR_MAX, Members, number, skip};
-use super::spec_reader::text;
+use super::lenient::{Leaf, MAJOR_MAX, MINOR_MAX, Members, Next, number};
 use serde::de::MapAccess;
 
 /// Character devices by their numbers.
@@ -123,27 +121,23 @@ impl<'de> Members<'de> for Rule {
     const PLACE: &'static str = "linux.resources.devices";
     const KEYS: &'static [&'static str] = &["allow", "access", "type", "major", "minor"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         // runc reads a missing type as `a` and a missing number as -1, and -1 as "any". crun takes a
         // number that is a text for a missing one.
+        let reader = next.reader;
         let of = |leaf: Leaf<'_>, key, max| {
-            let place = (Self::PLACE, key);
             let is_text = matches!(leaf, Leaf::Text(_));
             let is_any = matches!(leaf, Leaf::Integer(-1));
-            if is_any { None } else { number(leaf, reader, place, max).filter(|_| !is_text) }
+            let read = || number(leaf, reader, (Self::PLACE, key), max).filter(|_| !is_text);
+            if is_any { None } else { read() }
         };
         match key {
-            "allow" => self.allow = matches!(map.next_value::<Leaf<'_>>()?, Leaf::Bool(true)),
-            "access" => self.access = text(map)?,
-            "type" => self.kind = text(map)?,
-            "major" => self.major = of(map.next_value()?, "major", MAJOR_MAX),
-            "minor" => self.minor = of(map.next_value()?, "minor", MINOR_MAX),
-            _ => skip(map)?,
+            "allow" => self.allow = matches!(next.leaf()?, Leaf::Bool(true)),
+            "access" => self.access = next.text()?,
+            "type" => self.kind = next.text()?,
+            "major" => self.major = of(next.leaf()?, "major", MAJOR_MAX),
+            "minor" => self.minor = of(next.leaf()?, "minor", MINOR_MAX),
+            _ => next.skip()?,
         }
         Ok(())
     }

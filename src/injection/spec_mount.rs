@@ -1,8 +1,6 @@
 //! The members of a mount in a spec (config.md, "Mounts").
 
-use super::doubt::Reader;
-use super::lenient::{Leaf, List, Members, skip};
-use super::spec_reader::text;
+use super::lenient::{Members, Next};
 use super::types::SpecMount;
 use serde::de::MapAccess;
 
@@ -10,27 +8,22 @@ impl<'de> Members<'de> for SpecMount {
     const PLACE: &'static str = "mounts";
     const KEYS: &'static [&'static str] = &["destination", "source", "type", "options"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         let is_bind = |word: &str| matches!(word, "bind" | "rbind");
         match key {
-            "destination" => self.destination = text(map)?,
-            "source" => self.source = text(map)?,
+            "destination" => self.destination = next.text()?,
+            "source" => self.source = next.text()?,
             "type" => {
-                let kind = text(map)?;
+                let kind = next.text()?;
                 self.bind |= is_bind(&kind);
                 self.cgroups = matches!(kind.as_str(), "cgroup" | "cgroup2");
                 self.devices = kind == "devtmpfs";
             }
             "options" => {
-                let options = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
+                let options = next.texts()?;
                 (self.read_only, self.all_read_only) = (false, false);
                 (self.closes_devices, self.closes_all_devices) = (false, false);
-                for option in options.filter_map(Leaf::text) {
+                for option in options {
                     // Of opposites, the last one counts for the runtimes.
                     match &*option {
                         "ro" => self.read_only = true,
@@ -46,7 +39,7 @@ impl<'de> Members<'de> for SpecMount {
                     }
                 }
             }
-            _ => skip(map)?,
+            _ => next.skip()?,
         }
         Ok(())
     }

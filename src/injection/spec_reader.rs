@@ -1,9 +1,8 @@
 //! The members of a spec that [`super::facts()`] reads, and what it makes of them.
 
 use super::document::DocumentError;
-use super::doubt::Reader;
 use super::facts::{Facts, SpecDevice, SpecHook};
-use super::lenient::{Leaf, List, Members, object, objects, skip};
+use super::lenient::{Members, Next};
 use super::rules::{Rule, Rules};
 use super::spec_elements::Namespace;
 use super::spec_user::{User, Users};
@@ -140,20 +139,15 @@ impl<'de> Members<'de> for Spec {
     const KEYS: &'static [&'static str] =
         &["annotations", "process", "root", "mounts", "hooks", "linux"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         match key {
-            "annotations" => object(&mut self.annotations, map, reader),
-            "process" => object(&mut self.process, map, reader),
-            "root" => object(&mut self.root, map, reader),
-            "mounts" => objects(&mut self.mounts, map, reader),
-            "hooks" => object(&mut self.hooks, map, reader),
-            "linux" => object(&mut self.linux, map, reader),
-            _ => skip(map),
+            "annotations" => next.object(&mut self.annotations),
+            "process" => next.object(&mut self.process),
+            "root" => next.object(&mut self.root),
+            "mounts" => next.objects(&mut self.mounts),
+            "hooks" => next.object(&mut self.hooks),
+            "linux" => next.object(&mut self.linux),
+            _ => next.skip(),
         }
     }
 }
@@ -161,13 +155,9 @@ impl<'de> Members<'de> for Spec {
 impl<'de> Members<'de> for Annotations {
     const PLACE: &'static str = "annotations";
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
-        let value = map.next_value::<Leaf<'_>>()?.text().map(String::from);
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
+        let reader = next.reader;
+        let value = next.text_if_any()?;
         if self.0.contains_key(key) {
             reader.twice(Self::PLACE, key);
             if reader.keeps() {
@@ -183,27 +173,21 @@ impl<'de> Members<'de> for Process {
     const PLACE: &'static str = "process";
     const KEYS: &'static [&'static str] = &["env", "capabilities", "user"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         match key {
             "env" => {
-                let entries = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
-                if reader.replaces() {
+                if next.reader.replaces() {
                     self.env.clear();
                 }
-                self.env.extend(entries.filter_map(Leaf::text).map(|entry| {
+                self.env.extend(next.texts()?.map(|entry| {
                     let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
                     (name.to_owned(), value.to_owned())
                 }));
                 Ok(())
             }
-            "capabilities" => object(&mut self.capabilities, map, reader),
-            "user" => object(&mut self.user, map, reader),
-            _ => skip(map),
+            "capabilities" => next.object(&mut self.capabilities),
+            "user" => next.object(&mut self.user),
+            _ => next.skip(),
         }
     }
 }
@@ -212,13 +196,8 @@ impl<'de> Members<'de> for Root {
     const PLACE: &'static str = "root";
     const KEYS: &'static [&'static str] = &["path"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        _path: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
-        self.path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
+    fn member<A: MapAccess<'de>>(&mut self, _: &str, next: Next<'_, A>) -> Result<(), A::Error> {
+        self.path = next.text_if_any()?;
         Ok(())
     }
 }
@@ -227,13 +206,8 @@ impl<'de> Members<'de> for Root {
 impl<'de> Members<'de> for Capabilities {
     const PLACE: &'static str = "process.capabilities";
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        _set: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
-        for name in map.next_value::<List<Leaf<'_>>>()?.0.into_iter().filter_map(Leaf::text) {
+    fn member<A: MapAccess<'de>>(&mut self, _: &str, next: Next<'_, A>) -> Result<(), A::Error> {
+        for name in next.texts()? {
             match &*name {
                 "CAP_SYS_ADMIN" => self.system_admin = true,
                 "CAP_DAC_OVERRIDE" => self.overrides = true,
@@ -260,15 +234,12 @@ impl<'de> Members<'de> for Hooks {
         "poststop",
     ];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
-        let Some(stage) = Self::KEYS.iter().find(|stage| **stage == key) else { return skip(map) };
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
+        let Some(stage) = Self::KEYS.iter().find(|stage| **stage == key) else {
+            return next.skip();
+        };
         let hooks = self.0.entry(stage).or_default();
-        objects(hooks, map, reader)?;
+        next.objects(hooks)?;
         hooks.iter_mut().for_each(|hook| hook.stage = stage);
         Ok(())
     }
@@ -288,18 +259,13 @@ impl<'de> Members<'de> for Linux {
         "seccomp",
     ];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         match key {
-            "devices" => objects(&mut self.devices, map, reader)?,
-            "resources" => object(&mut self.resources, map, reader)?,
+            "devices" => next.objects(&mut self.devices)?,
+            "resources" => next.object(&mut self.resources)?,
             "namespaces" => {
                 let mut namespaces: Vec<Namespace> = Vec::new();
-                objects(&mut namespaces, map, reader)?;
+                next.objects(&mut namespaces)?;
                 (self.own_pids, self.own_mounts) = (false, false);
                 for namespace in namespaces {
                     let is_new = namespace.path.is_empty();
@@ -317,12 +283,10 @@ impl<'de> Members<'de> for Linux {
                     }
                 }
             }
-            "uidMappings" => objects(&mut self.users.uids.0, map, reader)?,
-            "gidMappings" => objects(&mut self.users.gids.0, map, reader)?,
-            "cgroupsPath" => {
-                self.cgroups_path = map.next_value::<Leaf<'_>>()?.text().map(String::from);
-            }
-            _ => skip(map)?,
+            "uidMappings" => next.objects(&mut self.users.uids.0)?,
+            "gidMappings" => next.objects(&mut self.users.gids.0)?,
+            "cgroupsPath" => self.cgroups_path = next.text_if_any()?,
+            _ => next.skip()?,
         }
         Ok(())
     }
@@ -332,16 +296,7 @@ impl<'de> Members<'de> for Resources {
     const PLACE: &'static str = "linux.resources";
     const KEYS: &'static [&'static str] = &["devices"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        _devices: &str,
-        map: &mut A,
-        reader: &Reader,
-    ) -> Result<(), A::Error> {
-        objects(&mut self.rules, map, reader)
+    fn member<A: MapAccess<'de>>(&mut self, _: &str, next: Next<'_, A>) -> Result<(), A::Error> {
+        next.objects(&mut self.rules)
     }
-}
-
-pub(super) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
-    Ok(map.next_value::<Leaf<'_>>()?.text().map(String::from).unwrap_or_default())
 }

@@ -1,7 +1,6 @@
 //! Who a container's process is, and what its user namespace makes of the host's ids.
 
-use super::doubt::Reader;
-use super::lenient::{Leaf, List, Members, skip};
+use super::lenient::{Members, Next};
 use serde::de::MapAccess;
 
 /// `process.user` (config.md, "POSIX-platform User").
@@ -91,20 +90,14 @@ impl<'de> Members<'de> for User {
     const PLACE: &'static str = "process.user";
     const KEYS: &'static [&'static str] = &["uid", "gid", "additionalGids"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         match key {
-            "uid" => self.uid = map.next_value::<Leaf<'_>>()?.integer(),
-            "gid" => self.gid = map.next_value::<Leaf<'_>>()?.integer(),
+            "uid" => self.uid = next.integer()?,
+            "gid" => self.gid = next.integer()?,
             "additionalGids" => {
-                let groups = map.next_value::<List<Leaf<'_>>>()?.0.into_iter();
-                self.groups = groups.filter_map(|group| group.integer()).collect();
+                self.groups = next.leaves()?.filter_map(|group| group.integer()).collect();
             }
-            _ => skip(map)?,
+            _ => next.skip()?,
         }
         Ok(())
     }
@@ -114,19 +107,14 @@ impl<'de> Members<'de> for Mapping {
     const PLACE: &'static str = "the mappings of ids";
     const KEYS: &'static [&'static str] = &["containerID", "hostID", "size"];
 
-    fn member<A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        _: &Reader,
-    ) -> Result<(), A::Error> {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
         let field = match key {
             "containerID" => &mut self.container,
             "hostID" => &mut self.host,
             "size" => &mut self.size,
-            _ => return skip(map),
+            _ => return next.skip(),
         };
-        *field = map.next_value::<Leaf<'_>>()?.integer();
+        *field = next.integer()?;
         Ok(())
     }
 }
