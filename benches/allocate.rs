@@ -9,7 +9,7 @@
     reason = "a bench prints its result and may stop on a mistake of its own"
 )]
 
-use gpulease::door::allocator::{Hold, Manner, Snapshot, allocate};
+use gpulease::door::allocator::{Hold, Manner, Snapshot, grant};
 use gpulease::door::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
 use gpulease::door::model::id::DeviceId;
 use gpulease::door::model::lease::Sharing;
@@ -118,11 +118,11 @@ fn request(count: u32, milli: Option<u32>) -> Request {
 
 fn measure(what: &str, node: &Node, holds: Vec<Hold>, request: &Request) {
     let snapshot = Snapshot { holds, ..Snapshot::idle(node) };
-    let outcome = if allocate(&snapshot, request).is_ok() { "granted" } else { "refused" };
+    let outcome = if grant(&snapshot, request).is_ok() { "granted" } else { "refused" };
     let mut nanoseconds: Vec<u128> = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
-            let _ = black_box(allocate(black_box(&snapshot), black_box(request)));
+            let _ = black_box(grant(black_box(&snapshot), black_box(request)));
             start.elapsed().as_nanos()
         })
         .collect();

@@ -8,7 +8,7 @@
     reason = "a test may"
 )]
 
-use gpulease::door::allocator::{Asker, Snapshot, allocate};
+use gpulease::door::allocator::{Asker, Snapshot, grant};
 use gpulease::door::config::Config;
 use gpulease::door::inventory::profiles::PROFILES;
 use gpulease::door::inventory::static_file;
@@ -142,7 +142,7 @@ fn assert_is_granted(annotations: &BTreeMap<String, String>) {
     let Ok(Some(request)) = &request else { panic!("{annotations:?}: {request:?}") };
     let is_granted = PROFILES.iter().any(|profile| {
         let node = static_file::parse(profile.toml).unwrap();
-        allocate(&Snapshot::idle(&node), request).is_ok()
+        grant(&Snapshot::idle(&node), request).is_ok()
     });
     assert!(is_granted, "{annotations:?} is granted by no node");
 }
@@ -507,7 +507,7 @@ fn the_table_of_enforcement_is_what_the_allocator_says() {
         let request = parse(&input, &Policy::default()).unwrap().unwrap();
         let asker = Asker { uid: Some(0), confined };
         let snapshot = Snapshot { facilities, asker, ..Snapshot::idle(&node) };
-        let grant = allocate(&snapshot, &request)
+        let grant = grant(&snapshot, &request)
             .unwrap_or_else(|refusal| panic!("{lease}: {}", refusal.one_line()));
         let got = &grant.isolation;
         assert_eq!(got.compute_enforcement.as_str(), compute, "{lease}: {got:?}");

@@ -1,13 +1,17 @@
 //! A simulated host with eight GPUs, as the tests have it, and leases whose holders live.
 
+use gpulease::door::allocator::Asker;
+use gpulease::door::claim::busy::Crowd;
 use gpulease::door::claim::{Ground, create};
 use gpulease::door::config;
+use gpulease::door::injection;
 use gpulease::door::inventory::{self, profiles};
 use gpulease::door::model::facilities::Facilities;
 use gpulease::door::model::id::{ContainerId, LeaseKey};
 use gpulease::door::model::lease::{Lease, LeaseState, Owner, Sharing};
 use gpulease::door::model::quantity::MilliGpu;
 use gpulease::door::paths::Paths;
+use gpulease::door::request::policy::Busy;
 use gpulease::door::request::{Amount, Request, Source, Strategy};
 use gpulease::door::store::{BundleRecord, Entry, Store};
 use gpulease::door::sys::atomic::{self, Durability};
@@ -113,31 +117,33 @@ impl Host {
         for number in 0..count {
             let name = format!("{number:064x}");
             let root = self.root().display().to_string();
-            let claimant = create::Claimant {
-                key: LeaseKey::new(&root, ContainerId::new(&name).unwrap()).unwrap(),
-                config: &self.config(),
+            let key = LeaseKey::new(&root, ContainerId::new(&name).unwrap()).unwrap();
+            let requester = create::Requester {
+                key: key.clone(),
                 engine: "docker",
                 runtime: "/usr/sbin/runc",
                 bundle: "/",
                 pid_file: None,
-                expected_cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
-                env: &[],
-                adopt: &[],
-                chained: None,
-                confined: true,
-                uid: Some(0),
-                facilities: Facilities::none("not looked for"),
-                release_grace: Duration::from_secs(10),
-                crowd: gpulease::door::claim::busy::Crowd {
-                    users: &[],
-                    policy: gpulease::door::request::policy::Busy::Ignore,
-                },
-                idle_daemons: &std::cell::Cell::new(false),
+                cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };
             let one = Request::one(Strategy::BestFit, Source::Annotations);
-            let request = Request { amount: tenth, sharing: Sharing::Shared, ..one };
-            let lease = create::create(self.ground(), &node, &request, &claimant).unwrap();
+            let lease = create::create(
+                self.ground(),
+                &create::LeaseRequest {
+                    requester,
+                    config: &self.config(),
+                    request: &Request { amount: tenth, sharing: Sharing::Shared, ..one },
+                    node: &node,
+                    asker: Asker { uid: Some(0), confined: true },
+                    facilities: Facilities::none("not looked for"),
+                    release_grace: Duration::from_secs(10),
+                    crowd: Crowd { users: &[], policy: Busy::Ignore },
+                    adopt: &[],
+                    env: &|lease| injection::limits(lease, &[], &[]),
+                },
+            );
+            let lease = lease.lease.unwrap();
             let holder = Command::new("sleep").arg("infinity").spawn().unwrap();
             let owner = self.describe(&holder);
             self.put(&Lease { state: LeaseState::Bound, owner, ..lease.clone() });
@@ -148,7 +154,7 @@ impl Host {
                 fs::create_dir_all(&dir).unwrap();
                 let record = BundleRecord {
                     nonce: lease.nonce.clone(),
-                    key: claimant.key,
+                    key,
                     bundle: dir.display().to_string(),
                     ..edited.clone()
                 };

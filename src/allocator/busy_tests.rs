@@ -24,14 +24,14 @@ fn naming(devices: &[u32], count: u32) -> Request {
 fn a_busy_device_is_granted_only_by_name() {
     let node = h100s(2);
     let snapshot = busy(&node, &[0]);
-    assert_eq!(indices(&allocate(&snapshot, &whole()).unwrap()), [1]);
-    assert_eq!(indices(&allocate(&snapshot, &naming(&[0], 1)).unwrap()), [0]);
+    assert_eq!(indices(&grant(&snapshot, &whole()).unwrap()), [1]);
+    assert_eq!(indices(&grant(&snapshot, &naming(&[0], 1)).unwrap()), [0]);
     // Among several that are named, the idle one.
-    assert_eq!(indices(&allocate(&snapshot, &naming(&[0, 1], 1)).unwrap()), [1]);
-    assert_eq!(indices(&allocate(&snapshot, &naming(&[0, 1], 2)).unwrap()), [0, 1]);
+    assert_eq!(indices(&grant(&snapshot, &naming(&[0, 1], 1)).unwrap()), [1]);
+    assert_eq!(indices(&grant(&snapshot, &naming(&[0, 1], 2)).unwrap()), [0, 1]);
     let two = Request { count: Count::Exactly(2), ..whole() };
     for request in [two, Request { count: Count::All, ..whole() }] {
-        let refusal = allocate(&snapshot, &request).unwrap_err();
+        let refusal = grant(&snapshot, &request).unwrap_err();
         assert_eq!(refusal.code, Code::NoCapacity, "it passes");
         let reasons: Vec<&str> = refusal.verdicts.iter().map(|v| v.reason.as_str()).collect();
         let busy = "busy: process 4711 (python3) computes on it outside of any lease";
@@ -46,11 +46,11 @@ fn refuse_is_for_everybody_who_has_not_the_device_already() {
     let node = h100s(1);
     let mut snapshot = busy(&node, &[0]);
     snapshot.outsiders.refuse = true;
-    let refusal = allocate(&snapshot, &naming(&[0], 1)).unwrap_err();
+    let refusal = grant(&snapshot, &naming(&[0], 1)).unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity);
     assert!(refusal.hint.contains("`policy.busy` is `refuse`"), "{}", refusal.hint);
     let injected = Request { source: Source::Injected, ..naming(&[0], 1) };
-    assert_eq!(indices(&allocate(&snapshot, &injected).unwrap()), [0]);
+    assert_eq!(indices(&grant(&snapshot, &injected).unwrap()), [0]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn nobody_computes_on_what_does_not_exist() {
     let node = node(vec![Device { simulated: true, ..h100(0) }]);
     let mut snapshot = busy(&node, &[0]);
     snapshot.outsiders.refuse = true;
-    assert_eq!(indices(&allocate(&snapshot, &whole()).unwrap()), [0]);
+    assert_eq!(indices(&grant(&snapshot, &whole()).unwrap()), [0]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn who_holds_a_busy_device_comes_before_who_does_not() {
     let node = h100s(1);
     let mut snapshot = busy(&node, &[0]);
     snapshot.holds.push(hold_whole(&node.devices[0], "train"));
-    let refusal = allocate(&snapshot, &whole()).unwrap_err();
+    let refusal = grant(&snapshot, &whole()).unwrap_err();
     assert!(refusal.verdicts[0].reason.starts_with("held exclusively by"), "{refusal:?}");
     assert!(refusal.hint.contains("a share of a device"), "{}", refusal.hint);
 }
@@ -75,9 +75,9 @@ fn who_holds_a_busy_device_comes_before_who_does_not() {
 fn a_process_on_a_gpu_is_on_all_its_instances_and_one_on_an_instance_on_no_other() {
     let node = node(in_mig_mode(h100(0), &["1g.10gb", "1g.10gb"]));
     let instances = Request { mig: MigChoice::Instances(None), ..whole() };
-    let refusal = allocate(&busy(&node, &[0]), &instances).unwrap_err();
+    let refusal = grant(&busy(&node, &[0]), &instances).unwrap_err();
     assert!(refusal.verdicts[1..].iter().all(|v| v.reason.starts_with("busy: ")), "{refusal:?}");
-    let grant = allocate(&busy(&node, &[1]), &instances).unwrap();
+    let grant = grant(&busy(&node, &[1]), &instances).unwrap();
     assert_eq!(grant.devices[0].mig_index, Some(1));
 }
 
@@ -88,7 +88,7 @@ fn processes_are_named_safely_and_counted() {
     let outsider = |pid| Outsider { pid, name: (pid != 8).then(|| format!("\u{1b}[2J{pid}")) };
     let all = (7..12).map(outsider).collect();
     snapshot.outsiders.on.insert(node.devices[0].uuid.clone(), all);
-    let refusal = allocate(&snapshot, &whole()).unwrap_err();
+    let refusal = grant(&snapshot, &whole()).unwrap_err();
     assert_eq!(
         refusal.verdicts[0].reason,
         "busy: processes 7 (\\u{1b}[2J7), 8, 9 (\\u{1b}[2J9) and 2 more compute on it outside of \

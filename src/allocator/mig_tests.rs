@@ -2,6 +2,7 @@
 
 use super::fixtures::*;
 use super::*;
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::model::mig::MigProfile;
@@ -30,13 +31,13 @@ fn named(selectors: &[Selector]) -> Request {
 }
 
 fn places(snapshot: &Snapshot<'_>, request: &Request) -> Vec<String> {
-    let grant =
-        allocate(snapshot, request).unwrap_or_else(|refusal| panic!("{}", refusal.one_line()));
+    let grant = allocator::grant(snapshot, request)
+        .unwrap_or_else(|refusal| panic!("{}", refusal.one_line()));
     grant.devices.iter().map(|device| device.place().to_string()).collect()
 }
 
 fn refused(snapshot: &Snapshot<'_>, request: &Request, code: Code, parts: &[&str]) {
-    let refusal = allocate(snapshot, request).unwrap_err();
+    let refusal = allocator::grant(snapshot, request).unwrap_err();
     let line = refusal.one_line();
     assert_eq!(refusal.code, code, "{line}");
     for part in parts {
@@ -189,7 +190,7 @@ fn an_injected_gpu_and_its_instances_exclude_each_other() {
         |selectors: &[Selector]| Request { source: Source::Injected, ..named(selectors) };
     let request = injected(&[Selector::Uuid(gpu)]);
     let mut snapshot = snapshot(&node);
-    let grant = allocate(&snapshot, &request).unwrap();
+    let grant = allocator::grant(&snapshot, &request).unwrap();
     assert_eq!(grant.devices[0].place().to_string(), "1");
     let held = "held exclusively by lease l-whole of";
     snapshot.holds = holds_of(&grant, "whole");

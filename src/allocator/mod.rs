@@ -1,19 +1,19 @@
 //! Which devices a request gets. Pure: `(snapshot, request) → grant | refusal`, without I/O,
 //! clock or chance, so that the same node and the same request always give the same answer.
 //!
-//! The way of a request through the files: [`mod@allocate`] holds the sequence; `filter` and
+//! The way of a request through the files: [`mod@grant`] holds the sequence; `filter` and
 //! `selectors` say which devices could ever serve, `occupancy` what is left of each, `demand` what
 //! is asked of each, `isolation` how a share of each is made true, `choose` and `topology` which of the fitting ones are taken; `reasons` and
 //! `explain` put a refusal into words.
 
 #![forbid(unsafe_code)]
 
-pub mod allocate;
 mod assess;
 mod choose;
 mod demand;
 mod explain;
 mod filter;
+pub mod grant;
 mod hints;
 mod isolation;
 mod occupancy;
@@ -38,7 +38,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use allocate::allocate;
+pub use grant::grant;
 pub use refusal::{Refusal, Verdict};
 pub use resized::resized;
 pub use snapshot::{Asker, Grant, GrantedDevice, Hold, Manner, Outsider, Outsiders, Snapshot};

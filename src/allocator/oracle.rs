@@ -10,7 +10,7 @@ use crate::model::lease::Sharing;
 use crate::request::{Amount, Count, MigChoice, Request, Selector, Source};
 use std::collections::BTreeSet;
 
-/// All that [`super::allocate()`] gets, owned.
+/// All that [`super::grant()`] gets, owned.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) node: Node,

@@ -3,6 +3,7 @@
 use super::fixtures::*;
 use super::oracle::{Case, are_kin, demanded, feasible, is_replaced, left, serves};
 use super::*;
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::device::{Device, Link, LinkKind, Node, Vendor};
 use crate::model::id::DeviceId;
@@ -214,7 +215,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 fn answer(case: &Case) -> Result<Grant, Refusal> {
-    allocate(&case.snapshot(), &case.request)
+    allocator::grant(&case.snapshot(), &case.request)
 }
 
 proptest! {
@@ -349,7 +350,7 @@ proptest! {
             let memory = MilliGpu(milli).of(capacity);
             let request =
                 if number % 2 == 0 { share(Some(milli), None) } else { share(None, Some(memory)) };
-            let answer = allocate(&snapshot, &request);
+            let answer = allocator::grant(&snapshot, &request);
             prop_assert_eq!(answer.is_ok(), sum + milli <= 1000);
             if let Ok(grant) = answer {
                 sum += milli;

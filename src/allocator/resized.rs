@@ -58,7 +58,7 @@ mod tests {
     use super::super::fixtures::{h100, h100s, hold, id, share, snapshot};
     use super::super::snapshot::{Grant, Hold};
     use super::*;
-    use crate::allocator::allocate;
+    use crate::allocator::grant;
     use crate::model::device::Node;
     use proptest::prelude::*;
 
@@ -109,7 +109,7 @@ mod tests {
         let snapshot = |holds: Vec<Hold>| Snapshot { holds, ..snapshot(node) };
         match *deed {
             Deed::Create { milli, mib } => {
-                let Ok(Grant { devices, .. }) = allocate(
+                let Ok(Grant { devices, .. }) = grant(
                     &snapshot(holds.clone()),
                     &share(Some(milli), Some(Bytes::from_mib(mib))),
                 ) else {

@@ -2,6 +2,7 @@
 
 use super::fixtures::*;
 use super::*;
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::device::{Node, PciAddress, Vendor};
 use crate::model::lease::Sharing;
@@ -9,11 +10,11 @@ use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Count, Request, Selector, Strategy, Topology};
 
 fn given(snapshot: &Snapshot<'_>, request: &Request) -> Vec<u32> {
-    indices(&allocate(snapshot, request).unwrap())
+    indices(&allocator::grant(snapshot, request).unwrap())
 }
 
 fn refused(snapshot: &Snapshot<'_>, request: &Request) -> Refusal {
-    allocate(snapshot, request).unwrap_err()
+    allocator::grant(snapshot, request).unwrap_err()
 }
 
 fn count(count: u32) -> Request {
@@ -46,7 +47,7 @@ fn shares_that_add_up_to_a_device_fit_exactly() {
                     } else {
                         share(Some(milli), None)
                     };
-                    let grant = allocate(&snapshot, &request)
+                    let grant = allocator::grant(&snapshot, &request)
                         .unwrap_or_else(|refusal| panic!("{shares:?}: {}", refusal.one_line()));
                     // Bytes were rounded down above, and compute follows them down.
                     let least = milli - u32::from(by_memory);
@@ -65,7 +66,7 @@ fn what_a_share_leaves_open_follows_in_proportion() {
     let node = h100s(1);
     let capacity = node.devices[0].leasable();
     let granted = |request: &Request| {
-        let grant = allocate(&snapshot(&node), request).unwrap();
+        let grant = allocator::grant(&snapshot(&node), request).unwrap();
         (grant.devices[0].milli.0, grant.devices[0].memory.unwrap())
     };
     assert_eq!(granted(&whole()), (1000, capacity));
@@ -382,7 +383,7 @@ fn amounts_that_the_parser_refuses_are_refused_here_too() {
     }
     let alone = Request { sharing: Sharing::Exclusive, ..share(Some(500), None) };
     let mut snapshot = snapshot(&node);
-    let grant = allocate(&snapshot, &alone).unwrap();
+    let grant = allocator::grant(&snapshot, &alone).unwrap();
     assert_eq!(grant.devices[0].milli, MilliGpu(500));
     snapshot.holds = holds_of(&grant, "alone");
     assert_eq!(refused(&snapshot, &share(Some(100), None)).code, Code::NoCapacity);

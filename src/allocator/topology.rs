@@ -159,8 +159,8 @@ fn combinations(n: usize, k: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::allocate;
     use super::super::fixtures::*;
+    use super::super::grant;
     use super::super::{Hold, Snapshot};
     use super::*;
     use crate::model::device::Node;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn given(snapshot: &Snapshot<'_>, request: &Request) -> Vec<u32> {
-        indices(&allocate(snapshot, request).unwrap())
+        indices(&grant(snapshot, request).unwrap())
     }
 
     fn nvlink(a: &Device, b: &Device, lanes: u32) -> Link {

@@ -6,14 +6,13 @@ use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, with_ledger};
 use super::{CREATE_DEADLINE, ClaimError, Ground, place};
 use crate::allocator::{self, Asker, Grant, Snapshot};
-use crate::injection;
-use crate::model::device::{Device, Node, Vendor};
+use crate::model::device::Node;
 use crate::model::facilities::{Facilities, MpsDaemons};
 use crate::model::id::{DeviceId, LeaseId, LeaseKey, Nonce};
 use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, MpsSeat, Owner, RECORD_VERSION};
 use crate::model::order;
-use crate::request::{Request, Source};
+use crate::request::Request;
 use crate::store::{Entry, Ledger};
 use crate::sys::{clock, failpoint, proc, random};
 use std::cell::Cell;
@@ -21,12 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-/// Who asks, and from where.
+/// A container that is to have a lease, as the record will name it.
 #[derive(Debug, Clone)]
-pub struct Claimant<'a> {
+pub struct Requester<'a> {
     pub key: LeaseKey,
-    /// The configuration file that rules the grant.
-    pub config: &'a Path,
     /// The engine, as far as can be told.
     pub engine: &'a str,
     /// The low-level runtime that will run the container.
@@ -34,46 +31,63 @@ pub struct Claimant<'a> {
     pub bundle: &'a str,
     /// Where its pid will be written.
     pub pid_file: Option<String>,
-    /// The cgroup it will get, where that can be foretold.
-    pub expected_cgroup: Option<String>,
-    /// The container's environment, to see what has to be replaced.
-    pub env: &'a [(String, String)],
-    /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
-    /// one of them is taken over.
-    pub adopt: &'a [Nonce],
-    /// The vendor, if its own runtime gives what is granted of its devices.
-    pub chained: Option<Vendor>,
-    /// Whether nothing but what it is given lets it at a device.
-    pub confined: bool,
-    /// The host's id of the user that its processes are, where that can be told.
-    pub uid: Option<u32>,
-    /// What shares can be made true with.
+    /// The cgroup that it will get, where that can be foretold.
+    pub cgroup: Option<String>,
+}
+
+/// The variables of a lease's container, by name: `None` takes one out.
+pub type Environment = BTreeMap<String, Option<String>>;
+
+/// A request for a lease.
+pub struct LeaseRequest<'a> {
+    pub requester: Requester<'a>,
+    /// The configuration file that rules the grant.
+    pub config: &'a Path,
+    pub request: &'a Request,
+    pub node: &'a Node,
+    pub asker: Asker,
     pub facilities: Facilities,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
     /// Who computes on the node's GPUs.
     pub crowd: Crowd<'a>,
-    /// Is set if the sweep took a lease back that had a place at an MPS daemon of ours, which nobody
-    /// may need any more: whether the claim succeeds or not.
-    pub idle_daemons: &'a Cell<bool>,
+    /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
+    /// one of them is taken over.
+    pub adopt: &'a [Nonce],
+    /// Composes the variables of a lease that is about to be recorded.
+    pub env: &'a dyn Fn(&Lease) -> Environment,
 }
 
-/// Sweeps, allocates and records a pending lease whose owner is this process. Fails if nothing can
-/// be granted or recorded; nothing is left behind then.
-pub fn create(
+/// What a claim came to.
+#[derive(Debug)]
+pub struct Created {
+    pub lease: Result<Lease, ClaimError>,
+    /// A lease with a place at an MPS daemon of ours was taken back, so that a daemon may be left
+    /// without one: whether the claim succeeded or not.
+    pub left_daemons: bool,
+}
+
+/// Sweeps, allocates and records a pending lease whose owner is this process. If nothing can be
+/// granted or recorded, nothing is left behind.
+pub fn create(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Created {
+    let left_daemons = Cell::new(false);
+    let lease = create_in_place(ground, asked, &left_daemons);
+    Created { lease, left_daemons: left_daemons.get() }
+}
+
+fn create_in_place(
     ground: Ground<'_>,
-    node: &Node,
-    request: &Request,
-    claimant: &Claimant<'_>,
+    asked: &LeaseRequest<'_>,
+    left_daemons: &Cell<bool>,
 ) -> Result<Lease, ClaimError> {
     ground.store.prepare(ground.paths)?;
     for _ in 0..PLACES_MAX {
-        if let Some(lease) = create_here(ground, node, request, claimant)? {
+        if let Some(lease) = create_here(ground, asked, left_daemons)? {
             return Ok(lease);
         }
-        place::move_here(ground, claimant.config)?;
+        place::move_here(ground, asked.config)?;
     }
-    let config = claimant.config.display();
+    let config = asked.config.display();
     Err(ClaimError::Stale(format!("`run_dir` in `{config}` is being changed")))
 }
 
@@ -83,9 +97,8 @@ const PLACES_MAX: u32 = 3;
 /// `None` if this configuration file last granted in another lease directory, or never.
 fn create_here(
     ground: Ground<'_>,
-    node: &Node,
-    request: &Request,
-    claimant: &Claimant<'_>,
+    asked: &LeaseRequest<'_>,
+    left_daemons: &Cell<bool>,
 ) -> Result<Option<Lease>, ClaimError> {
     with_ledger(
         ground,
@@ -93,45 +106,60 @@ fn create_here(
         |_| true,
         |ledger, known| {
             failpoint::hit("create.locked");
-            if !place::is_here(ground, claimant.config)? {
+            if !place::is_here(ground, asked.config)? {
                 return Ok(None);
             }
-            let lease = create_locked(&ledger, known, ground, node, request, claimant)?;
+            let mut lease = adopt(&ledger, known, ground, asked)?;
+            if lease.is_none() {
+                let former = ledger.entry(&asked.requester.key)?;
+                let swept = sweep(&ledger, known, ground)?;
+                left_daemons.set(left_daemons.get() || swept.left_daemons);
+                let granted = grant(&swept, former, ground, asked)?.lease;
+                ledger.put(&granted)?;
+                lease = Some(granted);
+            }
             failpoint::hit("create.recorded");
-            Ok(Some(lease))
+            Ok(lease)
         },
     )
 }
 
-fn create_locked(
-    ledger: &Ledger<'_>,
-    known: &Testimony,
+/// A grant, and the lease that records it.
+pub struct Foreseen {
+    pub grant: Grant,
+    pub lease: Lease,
+}
+
+/// What [`create`] would grant now, as far as can be told without the lock. Changes nothing.
+#[cfg(feature = "cli")]
+pub fn foresee(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, ClaimError> {
+    place::check(ground, asked.config)?;
+    let former = ground.store.entry(&asked.requester.key)?;
+    grant(&super::sweep::survey(ground)?, former, ground, asked)
+}
+
+/// Decides, by the leases of the living. `former` is the container's own record.
+fn grant(
+    swept: &Swept,
+    former: Option<Entry>,
     ground: Ground<'_>,
-    node: &Node,
-    request: &Request,
-    claimant: &Claimant<'_>,
-) -> Result<Lease, ClaimError> {
-    if let Some(lease) = adopt(ledger, known, ground, node, claimant)? {
-        return Ok(lease);
-    }
-    let prefer = former_devices(ledger, &claimant.key)?;
-    let swept = sweep(ledger, known, ground)?;
-    claimant.idle_daemons.set(claimant.idle_daemons.get() || swept.left_daemons);
-    refuse_if_alive(&swept, &claimant.key)?;
+    asked: &LeaseRequest<'_>,
+) -> Result<Foreseen, ClaimError> {
+    let key = &asked.requester.key;
+    refuse_if_alive(swept, key)?;
     let snapshot = Snapshot {
-        node,
-        holds: swept.holds(Some(&claimant.key), node),
-        prefer,
+        node: asked.node,
+        holds: swept.holds(Some(key), asked.node),
+        prefer: devices_of(former),
         cordoned: BTreeSet::new(),
-        outsiders: swept.outsiders(claimant.crowd, ground),
-        facilities: claimant.facilities.clone(),
-        asker: Asker { uid: claimant.uid, confined: claimant.confined },
+        outsiders: swept.outsiders(asked.crowd, ground),
+        facilities: asked.facilities.clone(),
+        asker: asked.asker,
     };
-    let grant = allocator::allocate(&snapshot, request)
+    let grant = allocator::grant(&snapshot, asked.request)
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
-    let lease = record(ground, node, request, claimant, &grant)?;
-    ledger.put(&lease)?;
-    Ok(lease)
+    let lease = record(ground, asked, &grant)?;
+    Ok(Foreseen { grant, lease })
 }
 
 /// Takes over what `precreate` was granted for this very start: as it was granted, under the key
@@ -141,15 +169,15 @@ fn adopt(
     ledger: &Ledger<'_>,
     known: &Testimony,
     ground: Ground<'_>,
-    node: &Node,
-    claimant: &Claimant<'_>,
+    asked: &LeaseRequest<'_>,
 ) -> Result<Option<Lease>, ClaimError> {
-    if claimant.adopt.is_empty() {
+    let LeaseRequest { requester, node, .. } = asked;
+    if asked.adopt.is_empty() {
         return Ok(None);
     }
     let owner = this_process(ground)?;
     let granted = ledger.entries()?.into_iter().find_map(|entry| match entry {
-        Entry::Lease(lease) if is_for(&lease, claimant, &owner) => Some(*lease),
+        Entry::Lease(lease) if is_for(&lease, asked, &owner) => Some(*lease),
         _ => None,
     });
     let Some(granted) = granted else { return Ok(None) };
@@ -159,21 +187,21 @@ fn adopt(
             granted.id
         )));
     }
-    let former = granted.key().ok().filter(|key| *key != claimant.key);
+    let former = granted.key().ok().filter(|key| *key != requester.key);
     let lease = Lease {
-        runtime_root: claimant.key.runtime_root.clone(),
-        engine: claimant.engine.to_owned(),
-        runtime: claimant.runtime.to_owned(),
-        bundle: claimant.bundle.to_owned(),
-        pid_file: claimant.pid_file.clone(),
-        cgroup: claimant.expected_cgroup.clone(),
+        runtime_root: requester.key.runtime_root.clone(),
+        engine: requester.engine.to_owned(),
+        runtime: requester.runtime.to_owned(),
+        bundle: requester.bundle.to_owned(),
+        pid_file: requester.pid_file.clone(),
+        cgroup: requester.cgroup.clone(),
         owner,
         precreate: None,
         ..granted
     };
     if former.is_some() {
         // Another root than the hook could know of. What somebody has there is not overwritten.
-        refuse_if_in_the_way(ledger.entry(&claimant.key)?, known, ground)?;
+        refuse_if_in_the_way(ledger.entry(&requester.key)?, known, ground)?;
     }
     ledger.put(&lease)?;
     if let Some(former) = former {
@@ -207,12 +235,12 @@ fn already_leased(lease: &Lease, unjudged: Option<&Unjudged>) -> ClaimError {
     }
 }
 
-fn is_for(lease: &Lease, claimant: &Claimant<'_>, owner: &Owner) -> bool {
+fn is_for(lease: &Lease, asked: &LeaseRequest<'_>, owner: &Owner) -> bool {
     lease.precreate.is_some()
         && lease.state == LeaseState::Pending
         && lease.owner.boot_id == owner.boot_id
-        && lease.container_id == claimant.key.container_id
-        && claimant.adopt.contains(&lease.nonce)
+        && lease.container_id == asked.requester.key.container_id
+        && asked.adopt.contains(&lease.nonce)
 }
 
 fn this_process(ground: Ground<'_>) -> Result<Owner, ClaimError> {
@@ -220,12 +248,12 @@ fn this_process(ground: Ground<'_>) -> Result<Owner, ClaimError> {
     Ok(proc::describe(pid, ground.paths)?)
 }
 
-/// The devices that this container held a moment ago, which it may have back.
-fn former_devices(ledger: &Ledger<'_>, key: &LeaseKey) -> Result<BTreeSet<DeviceId>, ClaimError> {
-    Ok(match ledger.entry(key)? {
+/// The devices that the container held a moment ago, which it may have back.
+fn devices_of(former: Option<Entry>) -> BTreeSet<DeviceId> {
+    match former {
         Some(Entry::Lease(lease)) => order::set(lease.devices.into_iter().map(|d| d.uuid)),
         Some(Entry::Corrupt(_)) | None => BTreeSet::new(),
-    })
+    }
 }
 
 /// Engines do not create a container that runs. If one seems to, its lease is not touched.
@@ -244,79 +272,52 @@ fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
 
 fn record(
     ground: Ground<'_>,
-    node: &Node,
-    request: &Request,
-    claimant: &Claimant<'_>,
+    asked: &LeaseRequest<'_>,
     grant: &Grant,
 ) -> Result<Lease, ClaimError> {
+    let LeaseRequest { requester, request, node, .. } = asked;
     let nonce = random::nonce().map_err(ClaimError::Random)?;
     let id = nonce.lease_id();
-    let devices: Vec<&Device> =
-        grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
-    // Devices that the engine injected are leased as they stand: so is their environment.
-    let env = if request.source == Source::Injected {
-        BTreeMap::new()
-    } else {
-        env(request, claimant, &devices)
-    };
     let mut lease = Lease {
         v: RECORD_VERSION,
-        mps: seat(grant, claimant, &id),
+        mps: seat(grant, asked, &id),
         id,
         nonce,
         state: LeaseState::Pending,
-        container_id: claimant.key.container_id.clone(),
-        runtime_root: claimant.key.runtime_root.clone(),
-        engine: claimant.engine.to_owned(),
-        runtime: claimant.runtime.to_owned(),
-        bundle: claimant.bundle.to_owned(),
-        pid_file: claimant.pid_file.clone(),
+        container_id: requester.key.container_id.clone(),
+        runtime_root: requester.key.runtime_root.clone(),
+        engine: requester.engine.to_owned(),
+        runtime: requester.runtime.to_owned(),
+        bundle: requester.bundle.to_owned(),
+        pid_file: requester.pid_file.clone(),
         created_at: clock::now_rfc3339(),
         owner: this_process(ground)?,
         precreate: None,
-        cgroup: claimant.expected_cgroup.clone(),
+        cgroup: requester.cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
         isolation: grant.isolation.clone(),
-        env,
+        env: Environment::new(),
         priority: request.priority,
         workload: request.workload.clone(),
-        release_grace_ms: clock::millis(claimant.release_grace),
+        release_grace_ms: clock::millis(asked.release_grace),
         grace_until_ms: None,
     };
-    if request.source != Source::Injected {
-        let limits = injection::limits(&lease, &devices, claimant.env);
-        lease.env.extend(limits);
-    }
+    lease.env = (asked.env)(&lease);
     Ok(lease)
 }
 
 /// The place at the MPS daemon that the lease will be attached to. The allocator plans with MPS only
 /// where the user is known.
-fn seat(grant: &Grant, claimant: &Claimant<'_>, id: &LeaseId) -> Option<MpsSeat> {
+fn seat(grant: &Grant, asked: &LeaseRequest<'_>, id: &LeaseId) -> Option<MpsSeat> {
     if grant.isolation.effective != Isolation::Mps {
         return None;
     }
-    let daemon = match claimant.facilities.mps.as_ref().ok()?.daemons {
+    let daemon = match asked.facilities.mps.as_ref().ok()?.daemons {
         MpsDaemons::PerDevice => grant.devices.first()?.uuid.to_string(),
         MpsDaemons::PerLease => id.to_string(),
     };
-    let (uid, pinned) = (claimant.uid?, grant.pinned);
+    let (uid, pinned) = (asked.asker.uid?, grant.pinned);
     Some(MpsSeat { daemon, uid, pinned, pipe: None, shm: None, adopted: false, process: None })
-}
-
-/// Where a vendor's runtime gives all that is granted, it goes by variables of its own.
-fn env(
-    request: &Request,
-    claimant: &Claimant<'_>,
-    devices: &[&Device],
-) -> BTreeMap<String, Option<String>> {
-    let capabilities = request.capabilities.as_deref();
-    match claimant.chained {
-        Some(vendor) if devices.iter().all(|device| device.vendor == vendor) => {
-            injection::chained(vendor, devices, capabilities, claimant.env)
-        }
-        _ => injection::visibility(devices, capabilities, claimant.env),
-    }
 }
 
 fn leased(granted: &allocator::GrantedDevice, node: &Node) -> Option<LeasedDevice> {

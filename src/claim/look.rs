@@ -1,7 +1,7 @@
 //! The leases as who only looks sees them: without the lock, and nothing is changed.
 
 use super::sweep::{self, Swept};
-use super::{ClaimError, Ground, place};
+use super::{ClaimError, Ground};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::store::Entry;
@@ -15,11 +15,6 @@ pub fn survey(host: &Host) -> Result<Swept, Failure> {
 /// All lease records, as they lie.
 pub fn entries(host: &Host) -> Result<Vec<Entry>, Failure> {
     host.store().entries().map_err(|error| unread(error.into(), host))
-}
-
-/// A start is refused where leases are held in another lease directory than the configured one.
-pub fn refuse_moved(host: &Host) -> Result<(), Failure> {
-    place::check(Ground::of(host), &host.config_path).map_err(|error| unread(error, host))
 }
 
 /// Why the records cannot be read: for all but root, that is because they are root's.

@@ -1,32 +1,29 @@
 //! `gpulease explain`: what a request would get now, or why it would be refused.
 
-use super::devices::{short_uuid, snapshot};
+use super::devices::short_uuid;
 use super::output::{Answer, Output, Paint};
 use super::table::{self, left, right};
 use super::{request as shown_request, words};
-use crate::allocator::{self, Asker, Grant, GrantedDevice, Refusal, Snapshot, Verdict};
-use crate::claim::look::{refuse_moved, survey};
-use crate::claim::processes::Users;
+use crate::allocator::{Asker, Grant, GrantedDevice, Refusal, Verdict};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::injection::{self, Facts};
+use crate::injection::Facts;
 use crate::isolation::facilities;
 use crate::model::code::Code;
-use crate::model::device::{Device, Node};
+use crate::model::device::Node;
 use crate::model::facilities::MpsDaemons;
 use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
-use crate::request::{self, Amount, Input, Request};
-use crate::start::bundle::read_limited;
-use crate::start::device_nodes::of_devices;
-use crate::start::in_doubt::refusal;
-use crate::start::namespaces;
-use crate::start::policy::{confines, permit};
+use crate::request::{self, Amount, Request};
+use crate::start::bundle::{self, CONFIG, read_limited};
+use crate::start::lowlevel::{self, Kind};
+use crate::start::request::Asked;
+use crate::start::{self, Ask, Launch, Obstacle, bad_bundle};
+use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const KEYS_BEFORE: &str = "A container asks for devices by these annotations:\n";
 
@@ -70,7 +67,7 @@ fn paragraph(key: &Key, output: &Output) -> String {
     text
 }
 
-/// `explain` with a request. Reads what a start would read, and takes nothing.
+/// `explain` with a request: the answer that a start would get now, by the rules of a start.
 pub(super) fn explain(
     host: &Host,
     arguments: &[String],
@@ -78,66 +75,65 @@ pub(super) fn explain(
     user: Option<u32>,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let config = host.config()?;
-    let facts = bundle.map(read).transpose()?.unwrap_or_else(Facts::usual);
-    // A pod's sandbox carries its pod's annotations and gets no device for them.
-    let mut annotations =
-        if facts.is_sandbox { BTreeMap::new() } else { facts.annotations.clone() };
-    annotations.extend(words_of(arguments)?);
-    let input = Input {
-        annotations: &annotations,
-        env: if facts.is_sandbox { &[] } else { &facts.env },
-        container_name: facts.container_name.as_deref(),
+    let runtime = lowlevel::choose(host);
+    let (runtime, fault) = match &runtime {
+        Ok(choice) => (choice.path.as_path(), choice.fault.clone()),
+        Err(fault) => (Path::new(""), Some(fault.clone())),
     };
-    let Some(request) = request::parse(&input, &config.policy)? else {
-        return Ok(no_request(&facts));
+    let dir = bundle.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+    let config = dir.as_ref().map(|dir| dir.join(CONFIG));
+    let is_fixed = |config: &PathBuf| bundle::refuse_fixed(config, Kind::of(runtime)).err();
+    let launch = Launch {
+        bundle: dir.as_deref(),
+        runtime,
+        vendor: lowlevel::vendor_of(runtime),
+        fault: fault.or_else(|| config.as_ref().and_then(is_fixed)),
+        inventory: Host::inventory_now,
+        by_root: !Uid::effective().is_root(),
     };
-    if let Some(doubt) = &facts.doubt {
-        return Err(refusal(doubt));
-    }
-    let node = host.inventory_now(config)?.node;
-    permit(&facts, &request, &config.policy, &node, &host.paths)?;
-    let swept = survey(host)?;
-    refuse_moved(host)?;
-    let users = Users::that_count(&node, &host.paths, config);
-    let known = if bundle.is_some() { facts.uid } else { None };
+    let read = |config: &PathBuf| read_limited(config).map_err(|error| bad_bundle(&error));
+    let spec = config.as_ref().map(read).transpose()?;
+    let words = words_of(arguments)?;
+    let facts = match &spec {
+        Some(spec) if words.is_empty() => start::concerns_us(spec, launch.vendor)?,
+        Some(spec) => start::facts_of(spec, launch.vendor)?,
+        None => Some(Facts::usual()),
+    };
+    let Some(mut facts) = facts else { return Ok(no_request(None)) };
+    facts.annotations.extend(words);
+    let spec = spec.unwrap_or_else(|| b"{}".to_vec());
+    let mut ask = match start::interpret(host, &launch, spec, facts.clone())? {
+        start::Answer::Ask(ask) => ask,
+        start::Answer::Untouched(_) => return Ok(no_request(Some(&facts))),
+        start::Answer::Cleaned(_) => return Ok(cleaned()),
+    };
     let is_assumed = bundle.is_none() && user.is_none();
-    let asker = Asker {
-        // Without a bundle it is root's, as most are.
-        uid: user.or(if is_assumed { Some(0) } else { known }),
-        confined: confines(&facts, &request, &node, &host.paths),
-    };
-    let snapshot = Snapshot {
-        asker,
-        facilities: facilities(config, &host.paths),
-        ..snapshot(&node, &swept, &users, (host, config))
-    };
-    match allocator::allocate(&snapshot, &request) {
+    // Without a bundle it is root's, as most are.
+    let uid = user.or(if is_assumed { Some(0) } else { ask.asker(host).uid });
+    let asker = Asker { uid, ..ask.asker(host) };
+    let answer = match start::foresee(host, &launch, &mut ask, asker) {
         Ok(grant) => {
-            let devices: Vec<&Device> =
-                grant.devices.iter().filter_map(|granted| node.device(&granted.uuid)).collect();
-            // The start would fail on a node that is not there, after all else went well.
-            let nodes = of_devices(&devices, &node, &host.paths)?;
-            namespaces::permit(&nodes, &facts, &host.paths)?;
-            let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&snapshot);
-            let answer = granted(&request, &grant, &node, is_assumed && by_user, output);
-            Ok(with_user(answer, asker.uid))
+            let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&ask, host);
+            granted(&ask.asked, &grant, is_assumed && by_user, output)
         }
-        Err(refusal) => {
+        Err(Obstacle::Refused(refusal)) => {
             let by_user = refusal.verdicts.iter().any(Verdict::is_by_user);
-            let mut answer = refused(&request, &refusal, output);
+            let mut answer = refused(&ask.asked.request, &refusal, output);
             if is_assumed && by_user {
                 answer.text.push_str(&words::wrapped("note: ", FOR_ROOT));
             }
-            Ok(with_user(answer, asker.uid))
+            answer
         }
-    }
+        Err(Obstacle::Failure(failure)) => return Err(failure),
+    };
+    Ok(with_user(answer, uid))
 }
 
 /// Whether leases by MPS share a daemon, and with it a user.
-fn serves_one(snapshot: &Snapshot<'_>) -> bool {
-    let mps = snapshot.facilities.mps.as_ref();
-    mps.is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
+fn serves_one(ask: &Ask, host: &Host) -> bool {
+    facilities(&ask.asked.config, &host.paths)
+        .mps
+        .is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
 }
 
 /// Whose container the answer is for, in the text where nobody has told and it matters.
@@ -173,32 +169,28 @@ fn words_of(arguments: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     Ok(words)
 }
 
-fn read(bundle: &Path) -> Result<Facts, Failure> {
-    let bad = |error: &dyn Error| Failure::of(Code::BadBundle, error);
-    let bytes = read_limited(&bundle.join("config.json")).map_err(|error| bad(&error))?;
-    injection::facts(&bytes).map_err(|error| bad(&error))
-}
-
-fn no_request(facts: &Facts) -> Answer {
+fn no_request(facts: Option<&Facts>) -> Answer {
     let mut text = "no request: the container would start without a lease, untouched\n".to_owned();
-    let injected = facts.may_be_injected();
+    let injected = facts.is_some_and(Facts::may_be_injected);
     if injected {
         text.push_str(&words::wrapped(
             "note: ",
             "the engine has put device nodes, device rules, mounts or a vendor's hook into the spec; \
-             GPUs among them are treated as `policy.injected` says",
+             no GPU that gpulease leases is among them, or `policy.injected` is `ignore`",
         ));
     }
     Answer::new(text, json!({ "request": null, "injected": injected }))
 }
 
-fn granted(
-    request: &Request,
-    grant: &Grant,
-    node: &Node,
-    for_root: bool,
-    output: &Output,
-) -> Answer {
+fn cleaned() -> Answer {
+    let text = "no request: the container would start without a lease; what an earlier lease left in \
+                its spec is taken out, and a vendor's runtime is told to give it no GPU";
+    let json = json!({ "request": null, "injected": false, "cleaned": true });
+    Answer::new(words::wrapped("", text), json)
+}
+
+fn granted(asked: &Asked, grant: &Grant, for_root: bool, output: &Output) -> Answer {
+    let (request, node) = (&asked.request, &asked.inventory.node);
     let isolation = &grant.isolation;
     let columns = [
         right("INDEX"),
@@ -221,7 +213,7 @@ fn granted(
             device.map(words::state).unwrap_or_default(),
         ]
     });
-    let mut text = asked(request);
+    let mut text = asked_for(request);
     let count = words::count(grant.devices.len(), "device");
     text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
     text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
@@ -302,7 +294,7 @@ const fn held(enforcement: Enforcement) -> &'static str {
 }
 
 fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
-    let mut text = asked(request);
+    let mut text = asked_for(request);
     let summary = format!("{}: {}", refusal.code, refusal.summary);
     let title = "refused: ";
     text.push_str(&words::wrapped(title, &summary).replacen(
@@ -348,6 +340,6 @@ fn verdicts(verdicts: &[Verdict], output: &Output) -> String {
     text
 }
 
-fn asked(request: &Request) -> String {
+fn asked_for(request: &Request) -> String {
     words::wrapped("request: ", &shown_request::words(request).join(" "))
 }

@@ -101,7 +101,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
             Ok(explain::keys(output))
         }
         Command::Explain { words, bundle, user } => {
-            explain::explain(&host()?, words, bundle.as_deref(), *user, output)
+            explain::explain(&Host::look(named), words, bundle.as_deref(), *user, output)
         }
         Command::Release { id, force, assume_dead } => {
             let insistence = match (force, assume_dead) {

@@ -18,7 +18,7 @@ use crate::model::lease::{Lease, Owner};
 use crate::paths::Paths;
 use crate::start::bundle::MAX_BYTES;
 use crate::start::lowlevel::Kind;
-use crate::start::{self, Caller, Outcome};
+use crate::start::{self, Launch, Outcome, Starter};
 use crate::sys::{exec::Capability, exec::drop_privileges_but, failpoint, proc, stdio, syslog};
 use nix::unistd::getppid;
 use std::io::{self, Write};
@@ -52,12 +52,19 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     });
     let host = Host::look(call.config.as_deref());
     let hook = Hook {
-        call,
         dir: dir.unwrap_or(Path::new("")),
         runtime: Kind::likely(host.runtime()),
         podman: dropped.and_then(|()| podman(parent, &host.paths)),
     };
-    match start::prepare(&host, &hook, spec, facts)? {
+    let launch = Launch {
+        bundle: Some(hook.dir),
+        runtime: Path::new(hook.runtime.name()),
+        vendor: None,
+        fault: hook.fault(call),
+        inventory: Host::inventory,
+        by_root: false,
+    };
+    match start::prepare(&host, &launch, &hook, spec, facts)? {
         Outcome::Untouched(spec) => hand_on(&spec)?,
         Outcome::Cleaned | Outcome::Granted(_) => {}
     }
@@ -83,14 +90,30 @@ fn hand_on(spec: &[u8]) -> Result<(), Failure> {
 }
 
 struct Hook<'a> {
-    call: &'a Precreate,
     dir: &'a Path,
     runtime: Kind,
     /// Who asks, or why that cannot be told: which concerns only those that do ask.
     podman: Result<Owner, Failure>,
 }
 
-impl Caller for Hook<'_> {
+impl Hook<'_> {
+    /// What rules a grant out, whatever is asked for.
+    fn fault(&self, call: &Precreate) -> Option<Failure> {
+        if let Some(fault) = &call.fault {
+            return Some(
+                Failure::new(Code::BadConfig, format!("the hook's arguments: {fault}"))
+                    .hint("correct `args` in the file by which Podman calls it; gpulease-hook(8) names it"),
+            );
+        }
+        if stdio::output_is_lost() {
+            let text = "stdout leads nowhere, so the edited spec would be lost";
+            return Some(Failure::new(Code::BadBundle, text).hint("let Podman call this hook"));
+        }
+        self.podman.as_ref().err().cloned()
+    }
+}
+
+impl Starter for Hook<'_> {
     /// The key that the shim would use, if it is there too. Podman names no root, and has crun
     /// take no other one than root's.
     fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure> {
@@ -99,34 +122,12 @@ impl Caller for Hook<'_> {
             .map_err(|error| Failure::of(Code::BadBundle, &error))
     }
 
-    fn bundle(&self) -> &Path {
-        self.dir
-    }
-
     fn engine(&self, _: &Facts) -> &'static str {
         "podman"
     }
 
-    fn runtime(&self) -> String {
-        self.runtime.name().to_owned()
-    }
-
     fn pid_file(&self) -> Option<String> {
         container::pid_file(self.dir).map(|path| path.display().to_string())
-    }
-
-    fn fault(&self) -> Option<Failure> {
-        if let Some(fault) = &self.call.fault {
-            return Some(
-                Failure::new(Code::BadConfig, format!("the hook's arguments: {fault}"))
-                    .hint("correct `args` in the file by which Podman calls it; gpulease-hook(8) names it"),
-            );
-        }
-        if stdio::output_is_lost() {
-            let text = "there is nobody on stdout who could take the edited spec";
-            return Some(Failure::new(Code::BadBundle, text).hint("let Podman call this hook"));
-        }
-        self.podman.as_ref().err().cloned()
     }
 
     fn make_way(&self, ground: Ground<'_>, key: &LeaseKey) -> Result<(), Failure> {

@@ -3,11 +3,10 @@
 use super::args::{Given, Invocation};
 use crate::failure::Failure;
 use crate::model::code::Code;
-use crate::start::bundle::{MAX_BYTES, read_limited};
+use crate::start::bundle::{CONFIG, MAX_BYTES, is_regular, read_limited};
 use crate::start::lowlevel::Kind;
 use crate::sys::checked::{Stream, read_stream};
 use crate::sys::{PathError, handed};
-use std::fs;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +47,7 @@ impl Bundle {
     /// Reads the configuration. What can be read once is read by us then.
     pub(super) fn read(&self, kind: Kind) -> Result<(Stream, Way), PathError> {
         let is_own = self.given.is_none();
-        let is_regular = || fs::symlink_metadata(&self.config).is_ok_and(|found| found.is_file());
+        let is_regular = || is_regular(&self.config);
         if is_own && (kind == Kind::Runc || is_regular()) {
             let bytes = read_limited(&self.config)?;
             let way = if is_regular() { Way::InPlace } else { Way::Fixed };
@@ -70,9 +69,6 @@ impl Bundle {
         likely
     }
 }
-
-/// The name of a bundle's own configuration.
-const CONFIG: &str = "config.json";
 
 /// A path as it is from the current directory; an empty one is that directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -7,17 +7,15 @@ use crate::claim::{Ground, release};
 use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::code::Code;
-use crate::model::device::Vendor;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
-use crate::start::bundle::read_limited;
-use crate::start::{self, Caller, Outcome, Prepared, bad_bundle};
+use crate::start::bundle::{read_limited, refuse_fixed};
+use crate::start::{self, Outcome, Prepared, Starter, bad_bundle};
 use crate::start::{lowlevel, shares};
 use crate::sys::atomic;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
 /// Does all that has to be done before the low-level runtime sees the bundle. A container that
 /// asks for no GPU leaves here with nothing read but its own `config.json`.
@@ -34,14 +32,14 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
         Err(error) => return Err(bad_bundle(&error)),
     };
     let create = Create { shim, bundle, way, words: RefCell::default() };
-    let vendor = create.vendor();
+    let vendor = shim.vendor();
     if let Some(vendor) = vendor.filter(|_| way == Way::Copy) {
         let text = format!("{}'s runtime reads the bundle's config.json alone", vendor.name());
         return Err(Failure::new(Code::BadBundle, text).hint("leave out `--config`"));
     }
     let spec = match start::concerns_us(&read.bytes, vendor)? {
         None => read.bytes,
-        Some(facts) => match start::prepare(&shim.host, &create, read.bytes, facts)? {
+        Some(facts) => match create.start(read.bytes, facts)? {
             Outcome::Granted(prepared) => {
                 shim.host.store().remember_runtime(&shim.runtime);
                 let words = create.words.take();
@@ -117,6 +115,33 @@ struct Create<'a> {
 }
 
 impl Create<'_> {
+    fn start(&self, spec: Vec<u8>, facts: Facts) -> Result<Outcome, Failure> {
+        let launch = self.shim.launch(Some(&self.bundle.dir), self.fault());
+        start::prepare(&self.shim.host, &launch, self, spec, facts)
+    }
+
+    /// What rules a grant out, whatever is asked for.
+    fn fault(&self) -> Option<Failure> {
+        if self.shim.call.verb == Verb::Restore {
+            let text = "a container with a GPU request cannot be restored from a checkpoint";
+            return Some(Failure::new(Code::RestoreUnsupported, text).hint("create it anew"));
+        }
+        if let Some(fault) = &self.shim.runtime_fault {
+            return Some(fault.clone());
+        }
+        if self.way == Way::Fixed
+            && let Err(fault) = refuse_fixed(&self.bundle.config, self.shim.kind())
+        {
+            return Some(fault);
+        }
+        // Both vendors' only look at `create`.
+        let vendor = self.shim.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
+        let text = format!("{}'s runtime gives no GPU to a container by `run`", vendor.name());
+        Some(
+            Failure::new(Code::BadRequest, text).hint("call `create`, then `start`, as engines do"),
+        )
+    }
+
     /// Points the runtime to a copy.
     fn hand_on(&self, spec: &[u8]) -> Result<(), Failure> {
         let call = &self.shim.call;
@@ -128,36 +153,15 @@ impl Create<'_> {
         self.words.replace(Some(words));
         Ok(())
     }
-
-    fn cannot_edit(&self) -> Failure {
-        let text = format!(
-            "`{}` is a link, and neither it nor what it leads to is gpulease's to change",
-            self.bundle.config.display()
-        );
-        Failure::new(Code::BadBundle, text)
-            .hint("put the file itself into the bundle, or start the container by crun")
-    }
 }
 
-impl Caller for Create<'_> {
+impl Starter for Create<'_> {
     fn key(&self, _: &Facts) -> Result<LeaseKey, Failure> {
         self.shim.key()
     }
 
-    fn bundle(&self) -> &Path {
-        &self.bundle.dir
-    }
-
     fn engine(&self, facts: &Facts) -> &'static str {
         engine(self.shim, facts)
-    }
-
-    fn runtime(&self) -> String {
-        self.shim.runtime.display().to_string()
-    }
-
-    fn vendor(&self) -> Option<Vendor> {
-        self.shim.vendor()
     }
 
     fn pid_file(&self) -> Option<String> {
@@ -166,31 +170,12 @@ impl Caller for Create<'_> {
         Some(absolute.display().to_string())
     }
 
-    fn fault(&self) -> Option<Failure> {
-        if self.shim.call.verb == Verb::Restore {
-            let text = "a container with a GPU request cannot be restored from a checkpoint";
-            return Some(Failure::new(Code::RestoreUnsupported, text).hint("create it anew"));
-        }
-        if let Some(fault) = &self.shim.runtime_fault {
-            return Some(fault.clone());
-        }
-        if self.way == Way::Fixed {
-            return Some(self.cannot_edit());
-        }
-        // Both vendors' only look at `create`.
-        let vendor = self.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
-        let text = format!("{}'s runtime gives no GPU to a container by `run`", vendor.name());
-        Some(
-            Failure::new(Code::BadRequest, text).hint("call `create`, then `start`, as engines do"),
-        )
-    }
-
     fn write(&self, _: Ground<'_>, _: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
         match self.way {
             Way::InPlace => atomic::replace_keeping_owner(&self.bundle.config, spec)
                 .map_err(|error| bad_bundle(&error)),
             Way::Copy => self.hand_on(spec),
-            Way::Fixed => Err(self.cannot_edit()),
+            Way::Fixed => refuse_fixed(&self.bundle.config, self.shim.kind()),
         }
     }
 }

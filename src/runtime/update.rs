@@ -10,7 +10,7 @@ use crate::model::lease::Lease;
 use crate::request::{Request, Selector};
 use crate::start::bundle::MAX_BYTES;
 use crate::start::lowlevel::Kind;
-use crate::start::request as ask;
+use crate::start::request;
 use crate::sys::{PathError, stdio};
 use std::ffi::OsString;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn permit(shim: &Shim, resources: &[u8]) -> Result<(), Failure> {
 }
 
 fn opens_another(shim: &Shim, facts: &Facts, lease: Option<&Lease>) -> Result<bool, Failure> {
-    let asked = ask::unpermitted(&shim.host, facts)?;
+    let asked = request::asked(&shim.host, &shim.launch(None, None), facts)?;
     Ok(asked.is_some_and(|asked| !has_all(lease, &asked.request)))
 }
 

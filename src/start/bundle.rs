@@ -1,9 +1,12 @@
 //! What engines write: a bundle's `config.json`, and other files for a runtime.
 
+use super::lowlevel::Kind;
+use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::sys::PathError;
 use crate::sys::checked::read_foreign;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 /// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
 /// more than this too.
@@ -15,4 +18,26 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
     let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
     let missing = || PathError::new("read", path)(io::ErrorKind::NotFound.into());
     bytes.ok_or_else(missing)
+}
+
+/// The name of a bundle's own configuration.
+pub const CONFIG: &str = "config.json";
+
+/// Whether a bundle's own configuration is a file that another one can be put in the place of.
+pub fn is_regular(config: &Path) -> bool {
+    fs::symlink_metadata(config).is_ok_and(|found| found.is_file())
+}
+
+/// Fails with `bad-bundle` if the bundle's own configuration cannot be edited: runc reads this file
+/// alone, and crun can be pointed to another one.
+pub fn refuse_fixed(config: &Path, kind: Kind) -> Result<(), Failure> {
+    if kind == Kind::Crun || is_regular(config) {
+        return Ok(());
+    }
+    let text = format!(
+        "`{}` is a link, and neither it nor what it leads to is gpulease's to change",
+        config.display()
+    );
+    Err(Failure::new(Code::BadBundle, text)
+        .hint("put the file itself into the bundle, or start the container by crun"))
 }

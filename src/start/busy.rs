@@ -24,13 +24,17 @@ use std::time::Duration;
 /// How long the driver's own answer is waited for. Without it, that of the kernel stands.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The processes that count for this request: none where the policy does not look, for what the
-/// engine has given away by itself, and on devices that do not exist.
-pub(super) fn users(host: &Host, asked: &Asked) -> Vec<User> {
-    let counts = asked.config.policy.busy != Busy::Ignore
+/// Whether processes count for this request: not where the policy does not look, for what the engine
+/// has given away by itself, and on devices that do not exist.
+pub(super) fn counts(asked: &Asked) -> bool {
+    asked.config.policy.busy != Busy::Ignore
         && asked.request.source != Source::Injected
-        && asked.inventory.node.devices.iter().any(|device| !device.simulated);
-    if !counts {
+        && asked.inventory.node.devices.iter().any(|device| !device.simulated)
+}
+
+/// The processes that count for this request.
+pub(super) fn users(host: &Host, asked: &Asked) -> Vec<User> {
+    if !counts(asked) {
         return Vec::new();
     }
     let users = gpu_users::look(&asked.inventory.node, &host.paths);

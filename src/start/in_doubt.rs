@@ -1,6 +1,6 @@
 //! A spec that the runtimes read in different ways: what its container would get cannot be told.
 
-use super::prepare::{Caller, is_edited};
+use super::interpret::{Launch, is_edited};
 use super::request;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -11,22 +11,22 @@ use crate::model::code::Code;
 /// every one has. Fails with `bad-bundle` for all others.
 pub(super) fn permit(
     host: &Host,
-    caller: &dyn Caller,
+    launch: &Launch<'_>,
     facts: &Facts,
     doubt: &Doubt,
 ) -> Result<(), Failure> {
     let is_ours = |facts: &Facts| {
-        let asks = || !matches!(request::request(host, caller, facts), Ok(None));
+        let asks = || !matches!(request::permitted(host, launch, facts), Ok(None));
         is_edited(facts) || facts.granted_keys || asks()
     };
-    if caller.vendor().is_some() || facts.readings().any(is_ours) {
+    if launch.vendor.is_some() || facts.readings().any(is_ours) {
         return Err(refusal(doubt));
     }
     Ok(())
 }
 
 /// The refusal of such a spec.
-pub(crate) fn refusal(doubt: &Doubt) -> Failure {
+fn refusal(doubt: &Doubt) -> Failure {
     let text = format!(
         "config.json asks for GPUs or opens them, and can be read in more than one way: {doubt}"
     );

@@ -61,14 +61,14 @@ pub(super) fn request(
     Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
 }
 
-/// A refusal, with who asked: of devices that no annotation names, few would know.
-pub(super) fn refusal(failure: Failure, request: &Request) -> Failure {
-    if request.source != Source::Injected {
-        return failure;
+/// The hint of a refusal, with who asked: of devices that no annotation names, few would know.
+pub(super) fn hint(hint: String, request: &Request) -> String {
+    const BY_SPEC: &str = "the devices are asked for by the container's own device nodes, device rules, mounts or hooks";
+    match (request.source, hint.is_empty()) {
+        (Source::Injected, true) => format!("and {BY_SPEC}"),
+        (Source::Injected, false) => format!("{hint}; and {BY_SPEC}"),
+        _ => hint,
     }
-    failure.and(
-        "the devices are asked for by the container's own device nodes, device rules, mounts or hooks",
-    )
 }
 
 /// The GPUs of the MIG instances among these. Beside the nodes of an instance the GPU's is there for
@@ -81,7 +81,7 @@ fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
 
 /// The devices that a request names, by their UUIDs: what it would get of an idle node.
 fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
-    let grant = allocator::allocate(&Snapshot::idle(node), request)
+    let grant = allocator::grant(&Snapshot::idle(node), request)
         .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }

@@ -3,18 +3,27 @@
 mod adopted;
 pub mod bundle;
 mod busy;
-pub mod device_nodes;
+mod device_nodes;
 mod driver;
-pub mod in_doubt;
+mod edits;
+mod environment;
+#[cfg(feature = "cli")]
+mod foresee;
+mod in_doubt;
 mod injected;
+mod interpret;
 mod known;
 pub mod lowlevel;
 mod marks;
 mod mounted;
-pub mod namespaces;
-pub mod policy;
+mod namespaces;
+mod policy;
 mod prepare;
 pub mod request;
 pub mod shares;
+mod spec;
 
-pub(crate) use prepare::{Caller, Outcome, Prepared, bad_bundle, concerns_us, prepare};
+#[cfg(feature = "cli")]
+pub use foresee::{Obstacle, foresee};
+pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret};
+pub use prepare::{Outcome, Prepared, Starter, prepare};

@@ -37,13 +37,6 @@ pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Re
     Ok(())
 }
 
-/// Whether the container's user could open these nodes, with the groups that they
-/// bring. Fails if not.
-pub fn permit(nodes: &[ResolvedNode], facts: &Facts, paths: &Paths) -> Result<(), Failure> {
-    let gids = super::device_nodes::gids(nodes);
-    fit(&mut Injection { nodes: nodes.to_vec(), gids, ..Injection::default() }, facts, paths)
-}
-
 /// In the host's mount namespace, there must be none, and no hook that works on the container's.
 fn permit_mounts(injection: &Injection) -> Result<(), Failure> {
     let is_inside = |hook: &&HookEntry| {

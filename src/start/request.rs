@@ -1,7 +1,7 @@
 //! Does this container ask for a GPU, and may it?
 
+use super::interpret::Launch;
 use super::policy::{self, denied};
-use super::prepare::Caller;
 use super::{adopted, driver, injected, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -40,19 +40,25 @@ fn asks_in_words(facts: &Facts) -> bool {
     !facts.is_sandbox && request::mentions_request(keys, facts.container_name.as_deref())
 }
 
-/// What the container asks for; `None` if nothing.
-pub(super) fn request(
+/// What the container asks for, if it may; `None` if nothing.
+pub(super) fn permitted(
     host: &Host,
-    caller: &dyn Caller,
+    launch: &Launch<'_>,
     facts: &Facts,
 ) -> Result<Option<Asked>, Failure> {
-    let Some(asked) = unpermitted(host, facts)? else { return Ok(None) };
-    permit(host, caller, facts, &asked)?;
+    let Some(asked) = asked(host, launch, facts)? else { return Ok(None) };
+    refuse_rootless(host, launch)?;
+    if let Some(fault) = &launch.fault {
+        return Err(fault.clone());
+    }
+    driver::permit(&asked.config, launch)?;
+    let node = &asked.inventory.node;
+    policy::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)?;
     Ok(Some(asked))
 }
 
-/// The same, before it is asked whether it may.
-pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure> {
+/// What it asks for, before it is asked whether it may.
+pub fn asked(host: &Host, launch: &Launch<'_>, facts: &Facts) -> Result<Option<Asked>, Failure> {
     if !may_ask(facts) {
         return Ok(None);
     }
@@ -67,7 +73,7 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
             return None;
         }
         // What a user namespace cannot read is not at fault.
-        let failure = refuse_rootless(host).err().unwrap_or(failure);
+        let failure = refuse_rootless(host, launch).err().unwrap_or(failure);
         Some(if in_any_case { failure } else { failure.and(OPENS_GPU) })
     };
     let config = match host.config() {
@@ -76,17 +82,17 @@ pub fn unpermitted(host: &Host, facts: &Facts) -> Result<Option<Asked>, Failure>
     };
     let asked = in_words(facts, &config)?;
     if asked.is_some() {
-        refuse_rootless(host)?;
+        refuse_rootless(host, launch)?;
     }
     let injected = by_vendor || !access.is_empty();
     let injected = injected && config.policy.injected != Injected::Ignore;
     if asked.is_none() && !injected {
         return Ok(None);
     }
-    let inventory = match host.inventory(&config) {
+    let inventory = match (launch.inventory)(host, &config) {
         Ok(inventory) => inventory,
         Err(failure) if asked.is_some() => {
-            return Err(refuse_rootless(host).err().unwrap_or(failure));
+            return Err(refuse_rootless(host, launch).err().unwrap_or(failure));
         }
         Err(failure) => return without(failure).map_or(Ok(None), Err),
     };
@@ -146,21 +152,10 @@ fn forgotten(path: &str) -> Failure {
         .hint("see `gpulease leases`; is the devices file right?")
 }
 
-fn refuse_rootless(host: &Host) -> Result<(), Failure> {
-    if identity::is_host_root(&host.paths) {
+fn refuse_rootless(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
+    if launch.by_root || identity::is_host_root(&host.paths) {
         return Ok(());
     }
     let text = "a lease cannot be had from a rootless engine or a user namespace";
     Err(Failure::new(Code::RootlessUnsupported, text).hint("use an engine that runs as root"))
-}
-
-/// What the design and the administrator rule out before anything is allocated.
-fn permit(host: &Host, caller: &dyn Caller, facts: &Facts, asked: &Asked) -> Result<(), Failure> {
-    refuse_rootless(host)?;
-    if let Some(fault) = caller.fault() {
-        return Err(fault);
-    }
-    driver::permit(&asked.config, caller.vendor(), &caller.runtime())?;
-    let node = &asked.inventory.node;
-    policy::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)
 }

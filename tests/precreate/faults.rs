@@ -89,8 +89,8 @@ fn an_output_that_is_not_taken_is_a_start_that_fails() {
     let web = Container::new(&host, ALL);
     for (output, text) in [
         (">/dev/full", "No space left on device"),
-        (">&-", "nobody on stdout"),
-        (">/dev/null", "nobody on stdout"),
+        (">&-", "stdout leads nowhere"),
+        (">/dev/null", "stdout leads nowhere"),
         ("| sh -c 'exec <&-; sleep 0.5'", "Broken pipe"),
     ] {
         // The spec is larger than a pipe holds.

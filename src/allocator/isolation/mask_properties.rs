@@ -1,7 +1,8 @@
 //! Masks of compute units over the shapes of real GPUs.
 
 use super::super::fixtures::*;
-use super::super::{Hold, Snapshot, allocate};
+use super::super::{Hold, Snapshot};
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::cu_set::CuSet;
 use crate::model::device::{Device, Node};
@@ -36,7 +37,7 @@ fn device(shape: &Shape) -> Device {
 /// The mask of a share beside these.
 fn masked(node: &Node, holds: &[Hold], request: &Request) -> Option<CuSet> {
     let snapshot = Snapshot { holds: holds.to_vec(), ..snapshot(node) };
-    allocate(&snapshot, request).unwrap().devices.remove(0).cu_mask
+    allocator::grant(&snapshot, request).unwrap().devices.remove(0).cu_mask
 }
 
 fn texts(shape: usize, shares: &[u32]) -> Vec<String> {
@@ -44,7 +45,7 @@ fn texts(shape: usize, shares: &[u32]) -> Vec<String> {
     let mut snapshot = snapshot(&node);
     let mut texts = Vec::new();
     for milli in shares {
-        let grant = allocate(&snapshot, &share(Some(*milli), None)).unwrap();
+        let grant = allocator::grant(&snapshot, &share(Some(*milli), None)).unwrap();
         assert_eq!(grant.isolation.effective, Isolation::CuMask);
         texts.push(grant.devices[0].cu_mask.as_ref().map(ToString::to_string).unwrap_or_default());
         snapshot.holds.extend(holds_of(&grant, &milli.to_string()));
@@ -90,11 +91,11 @@ fn a_device_of_few_units_is_full_before_its_thousandths_are() {
     let node = node(vec![device(&SHAPES[9])]);
     let mut snapshot = snapshot(&node);
     for number in 0..4 {
-        let grant = allocate(&snapshot, &share(Some(100), None)).unwrap();
+        let grant = allocator::grant(&snapshot, &share(Some(100), None)).unwrap();
         assert_eq!(grant.devices[0].cu_mask.as_ref().unwrap().count(), 2);
         snapshot.holds.extend(holds_of(&grant, &number.to_string()));
     }
-    let refusal = allocate(&snapshot, &share(Some(100), None)).unwrap_err();
+    let refusal = allocator::grant(&snapshot, &share(Some(100), None)).unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity);
     let reason = &refusal.verdicts[0].reason;
     assert!(reason.starts_with("0 of its groups of compute units are free, 1 asked; held by"));
@@ -126,7 +127,7 @@ proptest! {
                 holds.iter().filter_map(|h| h.manner.cus.as_ref()).map(CuSet::count).sum();
             let wanted = (milli * granules / 1000).max(1);
             let fits = sum + milli <= 1000;
-            let answer = allocate(&snapshot, &share(Some(milli), None));
+            let answer = allocator::grant(&snapshot, &share(Some(milli), None));
             if granules >= 10 {
                 prop_assert_eq!(answer.is_ok(), fits, "{}: {} beside {}", name, milli, sum);
             } else {

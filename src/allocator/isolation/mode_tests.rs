@@ -1,7 +1,8 @@
 //! What the shares on a device rule out for the next one.
 
 use super::super::fixtures::*;
-use super::super::{Asker, Grant, Hold, Manner, Refusal, Snapshot, allocate};
+use super::super::{Asker, Grant, Hold, Manner, Refusal, Snapshot};
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::cu_set::CuSet;
 use crate::model::device::Device;
@@ -40,7 +41,10 @@ fn as_user(
     let node = node(vec![device.clone()]);
     let facilities = well_equipped(&node.devices);
     let asker = Asker { uid, confined: true };
-    allocate(&Snapshot { holds: holds.to_vec(), facilities, asker, ..snapshot(&node) }, request)
+    allocator::grant(
+        &Snapshot { holds: holds.to_vec(), facilities, asker, ..snapshot(&node) },
+        request,
+    )
 }
 
 /// That it is for those who are there, and what is said of them.
@@ -121,7 +125,7 @@ fn devices_with_the_isolation_that_was_asked_for_come_first() {
     let taken = |holds: &[Hold], isolation: Isolation| {
         let facilities = well_equipped(&node.devices);
         let snapshot = Snapshot { holds: holds.to_vec(), facilities, ..snapshot(&node) };
-        let grant = allocate(&snapshot, &by(isolation, 300)).unwrap();
+        let grant = allocator::grant(&snapshot, &by(isolation, 300)).unwrap();
         (grant.devices[0].uuid.clone(), grant.isolation.effective)
     };
     let nvidia = gpu("12.4");
@@ -175,7 +179,7 @@ fn a_daemon_serves_one_user() {
     let mut facilities = well_equipped(&node.devices);
     facilities.mps.as_mut().unwrap().daemons = MpsDaemons::PerLease;
     let snapshot = Snapshot { holds: first.to_vec(), facilities, ..snapshot(&node) };
-    assert_eq!(effective(allocate(&snapshot, &request)), Isolation::Mps);
+    assert_eq!(effective(allocator::grant(&snapshot, &request)), Isolation::Mps);
 }
 
 #[test]

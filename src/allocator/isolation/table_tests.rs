@@ -1,7 +1,8 @@
 //! The table of enforcement, a row a test case: vendor, mechanism, version, and who enforces what.
 
 use super::super::fixtures::*;
-use super::super::{Asker, Grant, Refusal, Snapshot, allocate};
+use super::super::{Asker, Grant, Refusal, Snapshot};
+use crate::allocator;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node, Partition, Vendor};
 use crate::model::facilities::{Facilities, MpsDaemons};
@@ -79,7 +80,7 @@ fn required(request: Request) -> Request {
 
 fn answer(device: &Device, facilities: Facilities, request: &Request) -> Result<Grant, Refusal> {
     let node = node(vec![device.clone()]);
-    allocate(&Snapshot { facilities, ..snapshot(&node) }, request)
+    allocator::grant(&Snapshot { facilities, ..snapshot(&node) }, request)
 }
 
 fn label(grant: &Grant) -> String {
@@ -197,7 +198,7 @@ fn every_row_of_the_table() {
         let node = node(vec![device.clone()]);
         let asker = Asker { uid: Some(0), confined: false };
         let free = Snapshot { facilities: facilities(&device), asker, ..snapshot(&node) };
-        match allocate(&free, &request) {
+        match allocator::grant(&free, &request) {
             Ok(grant) => assert!(label(&grant).ends_with(" none/none"), "{name}"),
             Err(refusal) => {
                 assert_eq!(refusal.code, Code::EnforcementUnmet, "{name}");
@@ -219,7 +220,7 @@ fn instances_are_kept_apart_by_the_driver() {
         let node: Node = node(devices);
         let request =
             Request { mig: MigChoice::Instances(None), ..required(by(Isolation::Mig, whole())) };
-        let grant = allocate(&snapshot(&node), &request).unwrap();
+        let grant = allocator::grant(&snapshot(&node), &request).unwrap();
         assert_eq!((label(&grant).as_str(), grant.isolation.lacks.len()), (expected, 0));
     }
 }
@@ -296,7 +297,7 @@ fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
     let both_kinds = node(devices);
     let asked = |node: &Node, facilities: Facilities, request: Request| {
         let snapshot = Snapshot { facilities, ..snapshot(node) };
-        allocate(&snapshot, &required(request)).unwrap_err().hint
+        allocator::grant(&snapshot, &required(request)).unwrap_err().hint
     };
     let vendor = |vendor| Request { vendor: Some(vendor), ..both() };
     let hint = asked(&both_kinds, no_dmem(&partition()), both());
@@ -318,10 +319,10 @@ fn the_device_that_holds_is_found() {
     let (old, new) = (nvidia("6.1"), Device { details: nvidia("9.0").details, ..h100(1) });
     let node = node(vec![old.clone(), new]);
     let snapshot = Snapshot { facilities: no_dmem(&old), ..snapshot(&node) };
-    let grant = allocate(&snapshot, &required(half())).unwrap();
+    let grant = allocator::grant(&snapshot, &required(half())).unwrap();
     assert_eq!((indices(&grant), grant.pinned), (vec![1], true));
     let named = Request { devices: vec![Selector::Index(0)], ..required(half()) };
-    assert_eq!(allocate(&snapshot, &named).unwrap_err().code, Code::EnforcementUnmet);
+    assert_eq!(allocator::grant(&snapshot, &named).unwrap_err().code, Code::EnforcementUnmet);
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn partitions_are_asked_for_by_name() {
     let whole_gpu = Device { details: amd().details, ..mi300x(1) };
     let node = node(vec![whole_gpu.clone(), partition()]);
     let request = by(Isolation::Partition, whole());
-    let grant = allocate(&snapshot(&node), &request).unwrap();
+    let grant = allocator::grant(&snapshot(&node), &request).unwrap();
     assert_eq!((indices(&grant), label(&grant).as_str()), (vec![0], "partition driver/driver"));
     let refusal = answer(&whole_gpu, all_means(&whole_gpu), &request).unwrap_err();
     assert_eq!(refusal.code, Code::NoMatch);
@@ -367,7 +368,7 @@ fn a_set_is_as_strong_as_its_weakest() {
     let first = node(vec![nvidia("9.0"), two]);
     let snapshot_of = |node| Snapshot { facilities: no_dmem(&h100(0)), ..snapshot(node) };
     let request = Request { count: Count::Exactly(2), ..half() };
-    let grant = allocate(&snapshot_of(&first), &request).unwrap();
+    let grant = allocator::grant(&snapshot_of(&first), &request).unwrap();
     assert_eq!(label(&grant), "time-slicing advisory/advisory");
     let lack = "compute: a process can use MPS on one device, not on a set";
     assert_eq!(grant.isolation.lacks[0], lack);
@@ -375,6 +376,7 @@ fn a_set_is_as_strong_as_its_weakest() {
     let gpu = Device { details: amd().details, ..mi300x(1) };
     let mixed = node(vec![partition(), gpu]);
     let grant =
-        allocate(&snapshot_of(&mixed), &Request { count: Count::Exactly(2), ..whole() }).unwrap();
+        allocator::grant(&snapshot_of(&mixed), &Request { count: Count::Exactly(2), ..whole() })
+            .unwrap();
     assert_eq!(label(&grant), "none driver/driver");
 }

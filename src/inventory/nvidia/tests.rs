@@ -2,7 +2,8 @@
 //! itself is in tests/nvml.rs.
 
 use super::find;
-use crate::allocator::{Snapshot, allocate};
+use crate::allocator;
+use crate::allocator::Snapshot;
 use crate::config::{Config, Source};
 use crate::inventory::error::StaleReason;
 use crate::inventory::found::Reach;
@@ -137,11 +138,11 @@ fn of_two_gpus_with_one_uuid_neither_is_leased() {
     let node = fake.scan().node;
     let snapshot = Snapshot::idle(&node);
     let mut request = Request::one(Strategy::FirstFit, Asker::Annotations);
-    let grant = allocate(&snapshot, &request).unwrap();
+    let grant = allocator::grant(&snapshot, &request).unwrap();
     assert_eq!(grant.devices[0].uuid, node.devices[2].uuid);
     for index in [0, 1] {
         request.devices = vec![Selector::Index(index)];
-        let refusal = allocate(&snapshot, &request).unwrap_err();
+        let refusal = allocator::grant(&snapshot, &request).unwrap_err();
         let why = format!(
             "cannot be told from another device: GPU {0} at 0000:0{0}:00.0 has the same UUID",
             1 - index

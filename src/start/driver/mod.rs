@@ -8,45 +8,53 @@ mod places;
 mod require;
 mod target;
 
-use super::request::Asked;
+use super::interpret::{Ask, Launch};
 use crate::config::{Config, Driver as Setting};
 use crate::failure::Failure;
 use crate::injection::{Facts, GRANTED_PREFIX, Injection};
+use crate::inventory::Inventory;
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Driver;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
-use std::path::Path;
 
 /// What is known of a start when its driver files are decided on.
 pub(super) struct Wanted<'a> {
-    /// What was asked for, and what the node has.
-    pub asked: &'a Asked,
+    pub ask: &'a Ask,
     pub lease: &'a Lease,
-    pub facts: &'a Facts,
-    pub bundle: &'a Path,
+    pub launch: &'a Launch<'a>,
     pub paths: &'a Paths,
-    /// The vendor whose runtime is the low-level one, if GPUs are left to it.
-    pub chained: Option<Vendor>,
 }
 
 impl<'a> Wanted<'a> {
+    fn inventory(&self) -> &'a Inventory {
+        &self.ask.asked.inventory
+    }
+
+    fn config(&self) -> &'a Config {
+        &self.ask.asked.config
+    }
+
+    fn facts(&self) -> &'a Facts {
+        &self.ask.spec.facts
+    }
+
     /// The granted devices that exist and are NVIDIA's.
     fn gpus(&self) -> Vec<&'a Device> {
-        let node = &self.asked.inventory.node;
+        let node = &self.inventory().node;
         let granted = self.lease.devices.iter().filter_map(|leased| node.device(&leased.uuid));
         granted.filter(|d| d.vendor == Vendor::Nvidia && !d.simulated).collect()
     }
 
     /// NVIDIA's driver, if the inventory has one.
     fn driver(&self) -> Option<&'a Driver> {
-        self.asked.inventory.drivers.iter().find(|driver| driver.vendor == Vendor::Nvidia)
+        self.inventory().drivers.iter().find(|driver| driver.vendor == Vendor::Nvidia)
     }
 
     /// Whether the host's CDI specs name every granted device.
     fn is_named(&self) -> bool {
-        let cdi = &self.asked.inventory.cdi;
+        let cdi = &self.inventory().cdi;
         self.lease.devices.iter().all(|leased| cdi.device(&leased.uuid).is_some())
     }
 }
@@ -64,13 +72,10 @@ pub(super) enum Way {
     Chain,
 }
 
-/// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. `vendor`
-/// is whose own runtime the low-level one is. Fails with `bad-config`, which names both keys.
-pub(super) fn permit(
-    config: &Config,
-    vendor: Option<Vendor>,
-    runtime: &str,
-) -> Result<(), Failure> {
+/// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. Fails with
+/// `bad-config`, which names both keys.
+pub(super) fn permit(config: &Config, launch: &Launch<'_>) -> Result<(), Failure> {
+    let (vendor, runtime) = (launch.vendor, launch.runtime.display());
     let driver = config.driver;
     match (driver, vendor) {
         (Setting::Chain, None) => Err(Failure::new(
@@ -95,9 +100,9 @@ pub(super) fn permit(
 /// What the configuration comes to for one container. A device that does not exist has no driver,
 /// and AMD's images bring their own. Fails if the way that is configured cannot be gone.
 pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
-    let config = &wanted.asked.config;
-    if let Some(vendor) = wanted.chained
-        && chain::serves(vendor, config, wanted.lease, &wanted.asked.inventory.node)?
+    let config = wanted.config();
+    if let Some(vendor) = wanted.launch.vendor
+        && chain::serves(vendor, config, wanted.lease, &wanted.inventory().node)?
     {
         return Ok(Way::Chain);
     }
@@ -134,7 +139,7 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>, way: Way) -> R
         Way::None => "none".to_owned(),
         Way::Native => native::add(injection, wanted)?,
         Way::Cdi => {
-            cdi::add(injection, &wanted.asked.inventory, wanted.lease, wanted.paths)?;
+            cdi::add(injection, wanted.inventory(), wanted.lease, wanted.paths)?;
             "cdi".to_owned()
         }
         Way::Chain => "chain".to_owned(),
@@ -146,10 +151,10 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>, way: Way) -> R
 /// Hides what procfs tells of GPUs that are not granted. A privileged container sees the host.
 fn mask(injection: &mut Injection, wanted: &Wanted<'_>) {
     let granted = wanted.gpus();
-    if granted.is_empty() || wanted.facts.privileged {
+    if granted.is_empty() || wanted.facts().privileged {
         return;
     }
-    for device in &wanted.asked.inventory.node.devices {
+    for device in &wanted.inventory().node.devices {
         let is_other = device.vendor == Vendor::Nvidia
             && !device.simulated
             && !granted.iter().any(|granted| granted.pci == device.pci);

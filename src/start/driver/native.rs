@@ -31,13 +31,13 @@ const VARIABLE: &str = "NVIDIA_DRIVER_CAPABILITIES";
 pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<String, Failure> {
     let gpus = wanted.gpus();
     let Some(driver) = wanted.driver() else { return Ok("none".to_owned()) };
-    let asked = wanted.asked.request.capabilities.as_deref();
-    let features = features(asked, &wanted.facts.env);
+    let asked = wanted.ask.asked.request.capabilities.as_deref();
+    let features = features(asked, &wanted.facts().env);
     if features.is_empty() {
         return Ok("none: by request".to_owned());
     }
     check_version(driver)?;
-    require::check(&wanted.facts.env, driver, &gpus)?;
+    require::check(&wanted.facts().env, driver, &gpus)?;
     injection.nodes.retain(|node| is_needed(&node.path, &features));
     if [Graphics, Display, Video].iter().any(|feature| has(&features, *feature)) {
         add_drawing_nodes(&mut injection.nodes, &gpus, wanted.paths);
@@ -117,15 +117,17 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
     }
 }
 
-/// Where the files go; `None` if no program in the image can load a library.
+/// Where the files go; `None` if no program in the image can load a library, or none is known.
 fn places(wanted: &Wanted<'_>) -> Result<Option<Places>, Failure> {
-    let Some(machine) = machine::HOST else { return Ok(None) };
-    let Some(root) = wanted.facts.root.as_deref().filter(|root| !root.is_empty()) else {
+    let (Some(machine), Some(bundle)) = (machine::HOST, wanted.launch.bundle) else {
+        return Ok(None);
+    };
+    let Some(root) = wanted.facts().root.as_deref().filter(|root| !root.is_empty()) else {
         return Err(Failure::new(Code::BadBundle, "the spec names no root file system"));
     };
-    let root = target::open(&wanted.bundle.join(root))?;
+    let root = target::open(&bundle.join(root))?;
     match target::find(&root, machine)? {
-        Target::Directory(directory) => Ok(Some(Places::new(root, directory, wanted.facts))),
+        Target::Directory(directory) => Ok(Some(Places::new(root, directory, wanted.facts()))),
         Target::NoLibrary => Ok(None),
     }
 }

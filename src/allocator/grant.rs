@@ -14,7 +14,7 @@ use crate::request::{Amount, Count, Request, Strategy, Topology};
 /// granted. Its code is `no-capacity` if the request would be met were nothing held, `no-match` if
 /// it could never be met on this node, `not-supported-yet` for strategies and topologies that this
 /// version lacks, and `bad-request` for amounts that the parser does not let through.
-pub fn allocate(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
+pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
     check(request)?;
     let assessment = Assessment::new(snapshot, request)
         .map_err(|bad| explain::bad_selector(snapshot.node, &bad))?;

@@ -1,0 +1,82 @@
+//! What a lease changes in the container's spec.
+
+use super::driver::{self, Way};
+use super::interpret::{Ask, Launch, bad_bundle};
+use super::{device_nodes, marks, namespaces, shares};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::injection::{self, Document, Injection, Undo, apply};
+use crate::model::code::Code;
+use crate::model::lease::Lease;
+use crate::request::Source;
+use crate::request::policy::Injected;
+use std::path::Path;
+
+/// The container's spec for its lease, and how to undo the edits. Fails if they are not possible, or
+/// would not make the lease true.
+pub(super) fn edited(
+    host: &Host,
+    launch: &Launch<'_>,
+    ask: &mut Ask,
+    lease: &Lease,
+) -> Result<(Document, Undo), Failure> {
+    let injection = of_lease(host, launch, ask, lease)?;
+    let mut document = ask.spec.document()?;
+    let undo = apply(&mut document, &injection).map_err(|error| bad_bundle(&error))?;
+    Ok((document, undo))
+}
+
+fn of_lease(
+    host: &Host,
+    launch: &Launch<'_>,
+    ask: &Ask,
+    lease: &Lease,
+) -> Result<Injection, Failure> {
+    let (asked, facts, paths) = (&ask.asked, &ask.spec.facts, &host.paths);
+    let node = &asked.inventory.node;
+    let mut injection = Injection {
+        annotations: marks::annotations(lease),
+        hooks: marks::hooks(host, &asked.config, lease)?,
+        ..Injection::default()
+    };
+    // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
+    // a container could make for itself, is not part of that.
+    if asked.request.source == Source::Injected {
+        injection.withhold = device_nodes::withheld_from(lease, node, paths);
+        // What a vendor's runtime would give by the image's variables is not part of it either.
+        if let Some(vendor) = launch.vendor.filter(|_| !facts.vendor_hooks.by_variables) {
+            injection.env = injection::closed(vendor, &facts.env);
+        }
+        return Ok(injection);
+    }
+    if lease.devices.iter().any(|device| device.simulated) && facts.user_namespace {
+        return Err(Failure::new(
+            Code::BadRequest,
+            "simulated devices have no node on the host, and a container in a user namespace can only get nodes that are there",
+        )
+        .hint("run the container without a user namespace"));
+    }
+    let wanted = driver::Wanted { ask, lease, launch, paths };
+    let way = driver::way(&wanted)?;
+    injection.env = lease.env.clone();
+    // A vendor's runtime makes the nodes, which need not be there yet, and their rules.
+    if way != Way::Chain {
+        injection.nodes = device_nodes::granted(lease, node, paths)?;
+    }
+    let withhold = facts.privileged
+        || ask.spec.unknown_edits
+        || asked.config.policy.injected != Injected::Ignore;
+    if withhold {
+        injection.withhold = device_nodes::withheld_from(lease, node, paths);
+    }
+    driver::add(&mut injection, &wanted, way)?;
+    if let Some(seat) = &lease.mps {
+        shares::permit_shm(seat, facts)?;
+        // On a directory of that name no device can be mounted.
+        let is_file = |path: &Path| path.metadata().is_ok_and(|found| !found.is_dir());
+        injection.mounts.extend(injection::mps_mounts(seat, is_file));
+    }
+    injection.gids.extend(device_nodes::gids(&injection.nodes));
+    namespaces::fit(&mut injection, facts, paths)?;
+    Ok(injection)
+}

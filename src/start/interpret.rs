@@ -1,0 +1,109 @@
+//! From a container's spec to an answer: it is nothing to us, it is refused, or it asks for devices.
+//! Nothing is claimed and nothing is written here, so that a start and an explanation decide alike.
+
+use super::request::{self, Asked};
+use super::spec::Spec;
+use super::{driver, in_doubt};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::injection::{self, Document, Facts, SpecHook};
+use crate::inventory::Inventory;
+use crate::model::code::Code;
+use crate::model::device::Vendor;
+use std::path::Path;
+
+/// How a container is to be started, as far as that decides what it may have.
+pub struct Launch<'a> {
+    /// The bundle's directory, absolute; `None` where the container is words alone.
+    pub bundle: Option<&'a Path>,
+    /// The low-level runtime, as far as can be told.
+    pub runtime: &'a Path,
+    /// The vendor, if the low-level runtime is a vendor's own, which gives GPUs by itself: those of
+    /// a lease, and it must be told to give none to a container without one.
+    pub vendor: Option<Vendor>,
+    /// What rules a grant out, whatever is asked for.
+    pub fault: Option<Failure>,
+    /// Gives the inventory of the node as it is now.
+    pub inventory: fn(&Host, &Config) -> Result<Inventory, Failure>,
+    /// The start is not this process's: root would make it.
+    pub by_root: bool,
+}
+
+/// What a spec comes to.
+pub enum Answer {
+    /// It has nothing to do with us: it stays as it is.
+    Untouched(Vec<u8>),
+    /// It gets nothing, and what it pretended to have is taken out.
+    Cleaned(Document),
+    /// It asks for devices that it may have, if they are free.
+    Ask(Box<Ask>),
+}
+
+/// A container that asks for devices.
+pub struct Ask {
+    pub asked: Asked,
+    pub spec: Spec,
+}
+
+/// What a spec says; `None` if that cannot be told and it does not speak of us. Fails if it speaks
+/// of us and cannot be understood.
+pub fn facts_of(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>, Failure> {
+    match injection::facts(spec) {
+        Ok(mut facts) => {
+            facts.named = driver::chain::named(&facts, vendor);
+            Ok(Some(facts))
+        }
+        Err(error) if mentions_us(spec) => Err(bad_bundle(&error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What a spec says, if it can say anything to us: `None` for the great majority, containers that
+/// have nothing to do with gpulease. A vendor's runtime below has to do with every one. Fails as
+/// [`facts_of`] does.
+pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>, Failure> {
+    let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || request::may_ask(facts);
+    let is_ours = |facts: &Facts| vendor.is_some() || facts.readings().any(asks);
+    Ok(facts_of(spec, vendor)?.filter(is_ours))
+}
+
+/// The answer to a spec that may concern us. Fails if what it asks for cannot be had, whatever is
+/// free.
+pub fn interpret(
+    host: &Host,
+    launch: &Launch<'_>,
+    bytes: Vec<u8>,
+    facts: Facts,
+) -> Result<Answer, Failure> {
+    if let Some(doubt) = &facts.doubt {
+        in_doubt::permit(host, launch, &facts, doubt)?;
+        return Ok(Answer::Untouched(bytes));
+    }
+    let mut spec = Spec::new(host, launch.bundle, bytes, facts)?;
+    if let Some(asked) = request::permitted(host, launch, &spec.facts)? {
+        return Ok(Answer::Ask(Box::new(Ask { asked, spec })));
+    }
+    if let Some(vendor) = launch.vendor {
+        spec.close(vendor)?;
+    }
+    Ok(match spec.edited {
+        Some(document) => Answer::Cleaned(document),
+        None => Answer::Untouched(spec.bytes),
+    })
+}
+
+pub(super) fn is_edited(facts: &Facts) -> bool {
+    facts.hooks.iter().any(SpecHook::is_ours)
+}
+
+pub fn bad_bundle(error: &dyn std::error::Error) -> Failure {
+    Failure::of(Code::BadBundle, error)
+}
+
+/// A file that is not JSON to us may be to the runtime; if it speaks of us, we must not guess.
+fn mentions_us(bytes: &[u8]) -> bool {
+    [&b"gpulease"[..], b"kaiwo.ai/gpu"]
+        .iter()
+        .any(|word| bytes.windows(word.len()).any(|w| w == *word))
+}
