@@ -317,7 +317,7 @@ pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
         .hint("let the engine give it one: a `cgroupsPath` that no other container has"));
     };
     dmem::set(ground.paths, Path::new(cgroup), &limits)
-        .map_err(|error| Failure::of(Code::IsolationFailed, &error))
+        .map_err(|why| Failure::new(Code::IsolationFailed, why))
 }
 
 /// Lifts the limits, unless the cgroup is gone, as it is as a rule, or may be another lease's: that of
@@ -348,7 +348,7 @@ fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
         return Ok(());
     }
     dmem::clear(ground.paths, Path::new(dir), limits.keys().map(String::as_str))
-        .map_err(|error| Failure::of(Code::IsolationFailed, &error))
+        .map_err(|why| Failure::new(Code::IsolationFailed, why))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(super) const V1_HIERARCHIES: &[&str] = &["devices", "memory", "pids", "systemd"];
 
 /// Where cgroups are mounted.
-pub(super) fn mount(paths: &Paths) -> PathBuf {
+pub fn mount(paths: &Paths) -> PathBuf {
     paths.sys.join("fs/cgroup")
 }
 

@@ -66,6 +66,12 @@ fn state(stat: &[u8]) -> Option<char> {
     field(stat, 3)
 }
 
+/// The processes of a directory that has an entry for each, as procfs and KFD have.
+pub fn pids(dir: &Path) -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// The parent of a process; `None` if the process is gone or cannot be looked at.
 pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
     let path = paths.proc.join(pid.to_string()).join("stat");

@@ -2,7 +2,6 @@
 
 use crate::claim::resize::Hand;
 use crate::config::Config;
-use crate::failure::chain;
 use crate::host::Host;
 use crate::isolation::dmem;
 use crate::isolation::mps::daemon::tools;
@@ -38,13 +37,11 @@ impl Hand for Live<'_> {
     }
 
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String> {
-        let used = dmem::in_use(&self.host.paths, cgroup, region);
-        used.map(Bytes).map_err(|error| chain(&error))
+        dmem::in_use(&self.host.paths, cgroup, region).map(Bytes)
     }
 
     fn dmem(&self, cgroup: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String> {
-        let changed = dmem::change(&self.host.paths, cgroup, region, from.0, to.0);
-        changed.map_err(|error| chain(&error))
+        dmem::change(&self.host.paths, cgroup, region, from.0, to.0)
     }
 
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! One daemon: what is there of it, starting it and ending it.
 
 use super::front::{Front, PIPE_VARIABLE};
-use super::journal::{Found, Journal};
+use super::journal::Journal;
 use super::log::last_words;
 pub use super::log::trim as trim_log;
 use super::place::Place;
@@ -78,9 +78,8 @@ pub struct Seen {
 /// by its pipe directory.
 pub fn look(place: &Place, paths: &Paths) -> Seen {
     let (journal, garbage) = match Journal::read(&place.journal()) {
-        Found::Journal(journal) => (Some(journal), None),
-        Found::Garbage(why) => (None, Some(why)),
-        Found::None => (None, None),
+        Ok(journal) => (journal, None),
+        Err(why) => (None, Some(why)),
     };
     let boot_id = identity::boot_id(paths).ok();
     let journal = journal.filter(|journal| boot_id.as_ref() == Some(&journal.boot_id));
@@ -108,10 +107,8 @@ fn unrecorded(place: &Place, paths: &Paths) -> Option<Owner> {
 /// Servers of a daemon, which may have outlived it: in its cgroup, or in the mount namespace that it
 /// was started with. Nobody but root can put a process into either, whatever that says of itself.
 pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
-    let namespace = match Journal::read(&place.journal()) {
-        Found::Journal(journal) => journal.mount_namespace,
-        Found::Garbage(_) | Found::None => None,
-    };
+    let journal = Journal::read(&place.journal()).ok().flatten();
+    let namespace = journal.and_then(|journal| journal.mount_namespace);
     let is_in = |pid| namespace.is_some() && processes::mount_namespace(pid, paths) == namespace;
     let found = processes::servers(paths).into_iter();
     found.filter(|pid| cgroup::has(place.name(), *pid, paths) || is_in(*pid)).collect()

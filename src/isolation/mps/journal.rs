@@ -1,11 +1,13 @@
 //! What is known of a daemon: written before it is started, and read by whoever comes next.
 
+use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
+use crate::sys::PathError;
+use crate::sys::atomic::{self, Durability};
 use crate::sys::checked::read_own;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::Path;
-
-pub use whole::{Journal, Read as Found};
 
 /// Where the directories of daemons lie, below the lease directory.
 pub const DIRECTORY: &str = "mps";
@@ -19,7 +21,7 @@ const BYTES_MAX: u64 = 1 << 16;
 pub fn processes(run: &Path) -> Vec<Owner> {
     let Ok(entries) = std::fs::read_dir(run.join(DIRECTORY)) else { return Vec::new() };
     let process = |entry: std::fs::DirEntry| {
-        let bytes = read(&entry.path().join(FILE))?;
+        let bytes = read_own(&entry.path().join(FILE), BYTES_MAX).ok()??;
         serde_json::from_slice::<Started>(&bytes).ok()?.process
     };
     entries.flatten().filter_map(process).collect()
@@ -31,106 +33,74 @@ struct Started {
     process: Option<Owner>,
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    read_own(path, BYTES_MAX).ok()?
+/// The version of the format that this build writes, and the only one that it reads: a journal
+/// does not outlive a boot.
+const VERSION: u32 = 1;
+
+/// What was done for a daemon, or was about to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    pub v: u32,
+    /// The device that it serves.
+    pub device: DeviceId,
+    /// That device does not exist.
+    pub simulated: bool,
+    /// It serves one lease, and is named after it.
+    pub per_lease: bool,
+    /// The boot in which all this is true.
+    pub boot_id: String,
+    /// The control daemon; null before it was started.
+    pub process: Option<Owner>,
+    /// The mount namespace that the control daemon and its servers are in, and nobody else. As long
+    /// as one of them lives, the number is no other's.
+    #[serde(default)]
+    pub mount_namespace: Option<u64>,
+    /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what
+    /// is to be restored.
+    pub prior_compute_mode: Option<String>,
+    /// An administrator started it, and it stays without leases.
+    pub kept: bool,
 }
 
-mod whole {
-    use crate::model::id::DeviceId;
-    use crate::model::lease::Owner;
-    use crate::sys::PathError;
-    use crate::sys::atomic::{self, Durability};
-    use serde::{Deserialize, Serialize};
-    use std::io;
-    use std::path::Path;
-
-    /// The version of the format that this build writes, and the only one that it reads: a journal
-    /// does not outlive a boot.
-    const VERSION: u32 = 1;
-
-    /// What was done for a daemon, or was about to be.
-    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-    pub struct Journal {
-        pub v: u32,
-        /// The device that it serves.
-        pub device: DeviceId,
-        /// That device does not exist.
-        pub simulated: bool,
-        /// It serves one lease, and is named after it.
-        pub per_lease: bool,
-        /// The boot in which all this is true.
-        pub boot_id: String,
-        /// The control daemon; null before it was started.
-        pub process: Option<Owner>,
-        /// The mount namespace that the control daemon and its servers are in, and nobody else. As long
-        /// as one of them lives, the number is no other's.
-        #[serde(default)]
-        pub mount_namespace: Option<u64>,
-        /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what
-        /// is to be restored.
-        pub prior_compute_mode: Option<String>,
-        /// An administrator started it, and it stays without leases.
-        pub kept: bool,
+impl Journal {
+    /// Of a daemon that is about to be started.
+    pub const fn new(device: DeviceId, boot_id: String) -> Self {
+        Self {
+            v: VERSION,
+            device,
+            simulated: false,
+            per_lease: false,
+            boot_id,
+            process: None,
+            mount_namespace: None,
+            prior_compute_mode: None,
+            kept: false,
+        }
     }
 
-    /// What lies in the place of a journal.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub enum Read {
-        None,
-        Journal(Journal),
-        /// Something that cannot be read, and why.
-        Garbage(String),
+    /// What lies at `path`, if anything does. Fails with why it cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>, String> {
+        let Some(bytes) = read_own(path, BYTES_MAX).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice::<Self>(&bytes) {
+            Ok(journal) if journal.v == VERSION => Ok(Some(journal)),
+            Ok(journal) => Err(format!("its format is version {}", journal.v)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
-    impl Journal {
-        /// Of a daemon that is about to be started.
-        pub const fn new(device: DeviceId, boot_id: String) -> Self {
-            Self {
-                v: VERSION,
-                device,
-                simulated: false,
-                per_lease: false,
-                boot_id,
-                process: None,
-                mount_namespace: None,
-                prior_compute_mode: None,
-                kept: false,
-            }
-        }
-
-        /// Reads what lies at `path`.
-        pub fn read(path: &Path) -> Read {
-            match std::fs::symlink_metadata(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::None,
-                Err(error) => return Read::Garbage(error.to_string()),
-                Ok(metadata) if !metadata.is_file() => {
-                    return Read::Garbage("it is not a regular file".to_owned());
-                }
-                Ok(_) => {}
-            }
-            let Some(bytes) = super::read(path) else {
-                return Read::Garbage("it cannot be read".to_owned());
-            };
-            match serde_json::from_slice::<Self>(&bytes) {
-                Ok(journal) if journal.v == VERSION => Read::Journal(journal),
-                Ok(journal) => Read::Garbage(format!("its format is version {}", journal.v)),
-                Err(error) => Read::Garbage(error.to_string()),
-            }
-        }
-
-        /// Writes it in place of what was there. The error names the file, e.g. on a full disk.
-        pub fn write(&self, path: &Path) -> Result<(), PathError> {
-            let bytes = serde_json::to_vec_pretty(self)
-                .map_err(|error| PathError::new("write", path)(io::Error::other(error)))?;
-            atomic::replace(path, &bytes, Durability::Synced)
-        }
+    /// Writes it in place of what was there. The error names the file, e.g. on a full disk.
+    pub fn write(&self, path: &Path) -> Result<(), PathError> {
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| PathError::new("write", path)(io::Error::other(error)))?;
+        atomic::replace(path, &bytes, Durability::Synced)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::DeviceId;
     use std::fs;
 
     #[test]
@@ -139,7 +109,7 @@ mod tests {
         let place = dir.path().join("mps/GPU-a");
         fs::create_dir_all(&place).unwrap();
         let path = place.join(FILE);
-        assert_eq!(Journal::read(&path), Found::None);
+        assert_eq!(Journal::read(&path), Ok(None));
         let owner =
             Owner { pid: 7, start_time: 8, boot_id: "b".to_owned(), pid_namespace: 4_026_531_836 };
         let journal = Journal {
@@ -149,16 +119,16 @@ mod tests {
         };
         assert!(processes(dir.path()).is_empty());
         journal.write(&path).unwrap();
-        assert_eq!(Journal::read(&path), Found::Journal(journal.clone()));
+        assert_eq!(Journal::read(&path), Ok(Some(journal.clone())));
         assert_eq!(processes(dir.path()), [owner]);
         Journal { v: 2, ..journal }.write(&path).unwrap();
-        assert!(matches!(Journal::read(&path), Found::Garbage(why) if why.contains("version 2")));
+        assert!(Journal::read(&path).unwrap_err().contains("version 2"));
         fs::write(&path, "{").unwrap();
-        assert!(matches!(Journal::read(&path), Found::Garbage(_)));
+        assert!(Journal::read(&path).is_err());
         assert!(processes(dir.path()).is_empty());
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(Journal::read(&path), Found::Garbage(_)));
+        assert!(Journal::read(&path).is_err());
         assert!(processes(dir.path()).is_empty());
     }
 }

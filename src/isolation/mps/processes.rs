@@ -6,7 +6,7 @@ use super::front::PIPE_VARIABLE;
 use crate::model::id::DeviceId;
 use crate::paths::Paths;
 use crate::sys::checked::check_way;
-use crate::sys::{identity, kernel_file};
+use crate::sys::{identity, kernel_file, proc};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -95,12 +95,7 @@ fn executing(name: &str, paths: &Paths) -> Vec<i32> {
         file.strip_suffix(b" (deleted)").unwrap_or(file) == name.as_bytes()
             && fs::metadata(dir.join("ns/pid")).is_ok_and(|namespace| namespace.ino() == here)
     };
-    pids(paths).filter(is_it).collect()
-}
-
-fn pids(paths: &Paths) -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir(&paths.proc).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    proc::pids(&paths.proc).filter(is_it).collect()
 }
 
 /// `-d` and `-f`, alone or among other letters; without them it is a front end.

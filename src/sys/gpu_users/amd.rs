@@ -1,10 +1,11 @@
 //! AMD: KFD has a directory for each of its processes, with how much memory it has on each GPU that it
 //! could use, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
 
-use super::{Found, pids, small};
+use super::{Found, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
+use crate::sys::proc::pids;
 use std::fs;
 use std::path::Path;
 

@@ -87,12 +87,6 @@ fn ancestors(pid: i32, paths: &Paths) -> Vec<i32> {
     std::iter::successors(Some(pid), parent).take(ANCESTORS_MAX).collect()
 }
 
-/// The processes of a directory that has one entry for each.
-fn pids(dir: &Path) -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir(dir).ok().into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
 /// A file of one short line, without the white space at its ends.
 fn small(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();

@@ -1,11 +1,12 @@
 //! NVIDIA: whoever has `/dev/nvidia-uvm` open computes. `nvidia-smi`, `nvidia-persistenced`, DCGM and
 //! display servers only look or draw, and do not open it.
 
-use super::{Found, pids, small};
+use super::{Found, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::order;
 use crate::paths::Paths;
+use crate::sys::proc::pids;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
