@@ -1,7 +1,7 @@
 //! `gpulease devices`: what the node has and what is free of it.
 
 use super::output::{Answer, Output, Paint};
-use super::table::{self, Column, left, right};
+use super::table::Table;
 use super::words;
 use crate::allocator::{Outsider, Snapshot};
 use crate::claim::Ground;
@@ -12,7 +12,7 @@ use crate::claim::sweep::Swept;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::model::device::{Device, Node, Vendor};
+use crate::model::device::{Device, Node, Partition, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -165,64 +165,24 @@ fn outsider(outsider: &&Outsider) -> Value {
 }
 
 fn in_table(devices: &[Seen<'_>], node: &Node, wide: bool, output: &Output) -> String {
-    let columns = [
-        right("INDEX"),
-        left("UUID"),
-        left("VENDOR").rank(3),
-        left("MODEL"),
-        right("MEMORY"),
-        right("FREE"),
-        right("LEASES"),
-        right("NUMA").rank(1),
-        left("PCI").rank(2),
-        left("ARCH"),
-        left("PARTITION"),
-        left("STATE"),
-    ];
+    let mut table = Table::of(devices)
+        .right("INDEX", 0, |seen| seen.device.place().to_string())
+        .left("UUID", 0, |seen| words::uuid(&seen.device.uuid, node, wide).to_owned())
+        .left("VENDOR", 3, |seen| seen.device.vendor.to_string())
+        .left("MODEL", 0, |seen| words::model(seen.device))
+        .right("MEMORY", 0, |seen| words::memory_if_known(seen.device.capacity()))
+        .right("FREE", 0, Seen::free)
+        .right("LEASES", 0, |seen| seen.leases.len().to_string())
+        .right("NUMA", 1, |seen| words::or_dash(seen.device.numa_node))
+        .left("PCI", 2, |seen| seen.device.pci.to_string());
     // What only some need to know.
-    let is_shown = |column: &&Column| wide || !matches!(column.title, "ARCH" | "PARTITION");
-    let columns: Vec<Column> = columns.iter().filter(is_shown).copied().collect();
-    let rows = devices.iter().map(|seen| {
-        let device = seen.device;
-        let uuid = device.uuid.as_str();
-        let details = &device.details;
-        let more = [
-            details.arch.as_deref().map(shown),
-            details.partition.as_ref().map(|p| shown(&format!("{} {}", p.mode, p.index))),
-        ];
-        let more = more.map(|text| text.unwrap_or_else(|| "-".to_owned()));
-        let mut row = vec![
-            device.place().to_string(),
-            if wide { uuid } else { short_uuid(&device.uuid, node) }.to_owned(),
-            device.vendor.to_string(),
-            words::model(device),
-            words::memory_if_known(device.capacity()),
-            seen.free(),
-            seen.leases.len().to_string(),
-            device.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
-            device.pci.to_string(),
-        ];
-        row.extend(more.into_iter().filter(|_| wide));
-        row.push(seen.state());
-        row
-    });
-    table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
-}
-
-/// The beginning of a UUID that names this device and no other of the node, as the selectors of
-/// a request take it.
-pub(super) fn short_uuid<'a>(uuid: &'a DeviceId, node: &Node) -> &'a str {
-    const SHORTEST: usize = "GPU-5f1c".len();
-    let whole = uuid.as_str();
-    let is_unique = |part: &str| {
-        let meant = node.devices.iter().filter(|device| {
-            let start = device.uuid.as_str().get(..part.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(part))
-        });
-        meant.count() == 1
-    };
-    (SHORTEST..whole.len())
-        .filter_map(|length| whole.get(..length))
-        .find(|part| is_unique(part))
-        .unwrap_or(whole)
+    if wide {
+        let partition = |p: &Partition| shown(&format!("{} {}", p.mode, p.index));
+        table = table
+            .left("ARCH", 0, |seen| words::or_dash(seen.device.details.arch.as_deref().map(shown)))
+            .left("PARTITION", 0, |seen| {
+                words::or_dash(seen.device.details.partition.as_ref().map(partition))
+            });
+    }
+    table.left("STATE", 0, Seen::state).render(wide, output)
 }

@@ -1,8 +1,7 @@
 //! `gpulease explain`: what a request would get now, or why it would be refused.
 
-use super::devices::short_uuid;
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::{request as shown_request, words};
 use crate::allocator::{Asker, Grant, GrantedDevice, Refusal, Verdict};
 use crate::failure::Failure;
@@ -192,31 +191,20 @@ fn cleaned() -> Answer {
 fn granted(asked: &Asked, grant: &Grant, for_root: bool, output: &Output) -> Answer {
     let (request, node) = (&asked.request, &asked.inventory.node);
     let isolation = &grant.isolation;
-    let columns = [
-        right("INDEX"),
-        left("UUID"),
-        left("MODEL"),
-        right("COMPUTE"),
-        right("MEMORY"),
-        left("SHARING"),
-        left("STATE"),
-    ];
-    let rows = grant.devices.iter().map(|granted| {
-        let device = node.device(&granted.uuid);
-        vec![
-            granted.place().to_string(),
-            short_uuid(&granted.uuid, node).to_owned(),
-            device.map(|device| shown(&device.model)).unwrap_or_default(),
-            granted.milli.to_string(),
-            words::memory_if_known(granted.memory),
-            granted.sharing.to_string(),
-            device.map(words::state).unwrap_or_default(),
-        ]
-    });
+    let device = |granted: &GrantedDevice| node.device(&granted.uuid);
+    let model = |granted: &GrantedDevice| device(granted).map(|device| shown(&device.model));
+    let table = Table::of(&grant.devices)
+        .right("INDEX", 0, |granted| granted.place().to_string())
+        .left("UUID", 0, |granted| words::uuid(&granted.uuid, node, false).to_owned())
+        .left("MODEL", 0, |granted| model(granted).unwrap_or_default())
+        .right("COMPUTE", 0, |granted| granted.milli.to_string())
+        .right("MEMORY", 0, |granted| words::memory_if_known(granted.memory))
+        .left("SHARING", 0, |granted| granted.sharing.to_string())
+        .left("STATE", 0, |granted| device(granted).map(words::state).unwrap_or_default());
     let mut text = asked_for(request);
     let count = words::count(grant.devices.len(), "device");
     text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
-    text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+    text.push_str(&table.render(false, output));
     let named = !matches!(request.isolation, Isolation::Auto | Isolation::None);
     if named || request.amount != Amount::Whole || isolation.effective != Isolation::None {
         text.push('\n');
@@ -318,13 +306,13 @@ fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
 /// A row for each device that was asked for; the others are counted, by their reasons.
 fn verdicts(verdicts: &[Verdict], output: &Output) -> String {
     let (unnamed, asked): (Vec<&Verdict>, Vec<_>) = verdicts.iter().partition(|v| v.is_unnamed());
-    let rows = asked.iter().map(|verdict| {
-        vec![verdict.place().to_string(), verdict.model.clone(), verdict.reason.clone()]
-    });
-    let columns = [right("INDEX"), left("MODEL"), left("VERDICT")];
+    let table = Table::of(&asked)
+        .right("INDEX", 0, |verdict| verdict.place().to_string())
+        .left("MODEL", 0, |verdict| verdict.model.clone())
+        .left("VERDICT", 0, |verdict| verdict.reason.clone());
     let mut text = String::new();
     if !asked.is_empty() {
-        text.push_str(&table::render(&columns, &rows.collect::<Vec<_>>(), false, output));
+        text.push_str(&table.render(false, output));
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for verdict in unnamed {

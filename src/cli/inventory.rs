@@ -3,13 +3,14 @@
 use super::driver::notes;
 use super::failure::needs_root;
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::words;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::profiles::{self, PROFILES};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::code::Code;
+use crate::model::device::Device;
 use crate::model::text::shown;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::identity;
@@ -115,27 +116,18 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
     if inventory.node.devices.is_empty() {
         return "no devices\n".to_owned();
     }
-    let columns = [
-        right("INDEX"),
-        left("UUID"),
-        left("MODEL"),
-        right("TOTAL").rank(1),
-        left("PCI").rank(3),
-        left("NODES").rank(2),
-    ];
-    let rows = inventory.node.devices.iter().map(|device| {
-        let nodes: Vec<String> = device.nodes.iter().map(|node| shown(&node.path)).collect();
-        vec![
-            device.place().to_string(),
-            device.uuid.to_string(),
-            words::model(device),
-            words::memory_if_known(device.memory_total_bytes),
-            device.pci.to_string(),
-            nodes.join(" "),
-        ]
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    let mut text = table::render(&columns, &rows, false, output);
+    let nodes = |device: &Device| {
+        let paths: Vec<String> = device.nodes.iter().map(|node| shown(&node.path)).collect();
+        paths.join(" ")
+    };
+    let mut text = Table::of(&inventory.node.devices)
+        .right("INDEX", 0, |device| device.place().to_string())
+        .left("UUID", 0, |device| device.uuid.to_string())
+        .left("MODEL", 0, words::model)
+        .right("TOTAL", 1, |device| words::memory_if_known(device.memory_total_bytes))
+        .left("PCI", 3, |device| device.pci.to_string())
+        .left("NODES", 2, nodes)
+        .render(false, output);
     text.push_str(&words::simulated_footer(&inventory.node.devices, output));
     text
 }
@@ -153,9 +145,10 @@ pub(super) fn example(name: Option<&str>, output: &Output) -> Result<Answer, Fai
 }
 
 fn list(output: &Output) -> Answer {
-    let rows: Vec<Vec<String>> =
-        PROFILES.iter().map(|p| vec![p.name.to_owned(), p.title.to_owned()]).collect();
-    let text = table::render(&[left("PROFILE"), left("WHAT IT SIMULATES")], &rows, false, output);
+    let text = Table::of(PROFILES)
+        .left("PROFILE", 0, |profile| profile.name.to_owned())
+        .left("WHAT IT SIMULATES", 0, |profile| profile.title.to_owned())
+        .render(false, output);
     let json = PROFILES.iter().map(|p| json!({ "name": p.name, "title": p.title })).collect();
     Answer::new(text, Value::Array(json))
 }

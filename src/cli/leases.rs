@@ -2,7 +2,7 @@
 
 use super::mps::is_cut_off;
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::words;
 use crate::claim::liveness::{self, Holder, Standing, Unjudged};
 use crate::claim::look::entries;
@@ -132,39 +132,31 @@ fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, here: &Here, host: &Hos
 }
 
 fn in_table(leases: &[Seen], wide: bool, output: &Output) -> String {
-    let columns = [
-        left("LEASE"),
-        left("CONTAINER"),
-        left("ENGINE").rank(3),
-        left("STATE"),
-        left("DEVICES"),
-        right("MEMORY"),
-        left("ISOLATION").rank(1),
-        right("AGE").rank(2),
-        right("PID").rank(4),
-    ];
     let now = SystemTime::now();
-    let rows = leases.iter().map(|seen| {
-        let lease = &seen.lease;
-        let id = lease.container_id.as_str();
-        let memory: Option<Vec<Bytes>> = lease.devices.iter().map(|d| d.memory_bytes).collect();
-        let sum = |all: Vec<Bytes>| all.into_iter().fold(Bytes(0), Bytes::saturating_add);
-        vec![
-            lease.id.to_string(),
-            shown(if wide { id } else { short_id(id) }),
-            shown(&lease.engine),
-            seen.standing.as_str().to_owned(),
-            shares(&lease.devices),
-            words::memory_if_known(memory.map(sum)),
-            if seen.cut_off { "mps lost".to_owned() } else { isolated(lease) },
-            words::age(&lease.created_at, now),
-            match lease.state {
-                LeaseState::Grace => "-".to_owned(),
-                LeaseState::Pending | LeaseState::Bound => lease.owner.pid.to_string(),
-            },
-        ]
-    });
-    table::render(&columns, &rows.collect::<Vec<_>>(), wide, output)
+    let container = |seen: &Seen| {
+        let id = seen.lease.container_id.as_str();
+        shown(if wide { id } else { short_id(id) })
+    };
+    let memory = |seen: &Seen| {
+        let mut devices = seen.lease.devices.iter();
+        let sum = devices.try_fold(Bytes(0), |sum, d| Some(sum.saturating_add(d.memory_bytes?)));
+        words::memory_if_known(sum)
+    };
+    let pid = |lease: &Lease| (lease.state != LeaseState::Grace).then_some(lease.owner.pid);
+    Table::of(leases)
+        .left("LEASE", 0, |seen| seen.lease.id.to_string())
+        .left("CONTAINER", 0, container)
+        .left("ENGINE", 3, |seen| shown(&seen.lease.engine))
+        .left("STATE", 0, |seen| seen.standing.as_str().to_owned())
+        .left("DEVICES", 0, |seen| shares(&seen.lease.devices))
+        .right("MEMORY", 0, memory)
+        .left("ISOLATION", 1, |seen| match seen.cut_off {
+            true => "mps lost".to_owned(),
+            false => isolated(&seen.lease),
+        })
+        .right("AGE", 2, |seen| words::age(&seen.lease.created_at, now))
+        .right("PID", 4, |seen| words::or_dash(pid(&seen.lease)))
+        .render(wide, output)
 }
 
 /// `mps advisory/kernel`: what is in effect, and who enforces compute and memory; one word where

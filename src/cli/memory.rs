@@ -5,7 +5,7 @@
 
 use super::devices::snapshot;
 use super::output::{Answer, Output};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::words;
 use crate::claim::look::survey;
 use crate::claim::processes::Users;
@@ -102,28 +102,14 @@ fn usage(node: &Node, paths: &Paths, config: &Config) -> BTreeMap<DeviceId, Usag
 }
 
 fn in_table(rows: &[Row<'_>], output: &Output) -> String {
-    let columns = [
-        right("INDEX"),
-        left("MODEL"),
-        right("TOTAL"),
-        right("RESERVED"),
-        right("LEASED"),
-        right("USED"),
-        right("FREE TO LEASE"),
-        left("STATE").rank(1),
-    ];
-    let rows = rows.iter().map(|row| {
-        let device = row.device;
-        vec![
-            device.place().to_string(),
-            words::model(device),
-            words::memory_or_dash(device.memory_total_bytes),
-            words::memory_or_dash(device.memory_reserved_bytes),
-            words::memory_or_dash(row.leased),
-            words::memory_or_dash(row.used()),
-            words::memory_or_dash(row.free),
-            words::state(device),
-        ]
-    });
-    table::render(&columns, &rows.collect::<Vec<_>>(), false, output)
+    Table::of(rows)
+        .right("INDEX", 0, |row| row.device.place().to_string())
+        .left("MODEL", 0, |row| words::model(row.device))
+        .right("TOTAL", 0, |row| words::memory_or_dash(row.device.memory_total_bytes))
+        .right("RESERVED", 0, |row| words::memory_or_dash(row.device.memory_reserved_bytes))
+        .right("LEASED", 0, |row| words::memory_or_dash(row.leased))
+        .right("USED", 0, |row| words::memory_or_dash(row.used()))
+        .right("FREE TO LEASE", 0, |row| words::memory_or_dash(row.free))
+        .left("STATE", 1, |row| words::state(row.device))
+        .render(false, output)
 }

@@ -1,7 +1,7 @@
 //! `gpulease processes`: who computes on the node's devices, and by which lease.
 
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::words;
 use crate::claim::Ground;
 use crate::claim::busy::Daemons;
@@ -169,39 +169,32 @@ const fn letter(kind: ProcessKind) -> &'static str {
 
 /// A row for each process on each device.
 fn in_table(seen: &[Seen<'_>], output: &Output) -> String {
-    let columns = [
-        right("PID"),
-        left("USER").rank(2),
-        right("DEVICE"),
-        right("MEMORY"),
-        left("TYPE").rank(3),
-        left("LEASE"),
-        left("CONTAINER").rank(1),
-        left("COMMAND"),
-    ];
-    let mut rows = Vec::new();
-    for seen in seen {
-        let (lease, container) = match seen.lease {
-            _ if seen.is_daemon => ("mps".to_owned(), "-".to_owned()),
-            None => ("?".to_owned(), "?".to_owned()),
-            Some(None) => ("outside".to_owned(), "-".to_owned()),
-            Some(Some(lease)) => {
-                (lease.id.to_string(), short_id(lease.container_id.as_str()).to_owned())
-            }
-        };
-        for device in &seen.devices {
-            let memory = seen.user.devices.get(&device.uuid).copied().flatten();
-            rows.push(vec![
-                seen.user.pid.to_string(),
-                seen.owner().unwrap_or_else(|| "?".to_owned()),
-                device.place().to_string(),
-                words::memory_or_dash(memory),
-                letter(seen.users.kind(seen.user.pid, &device.uuid)).to_owned(),
-                lease.clone(),
-                container.clone(),
-                seen.command(),
-            ]);
-        }
-    }
-    table::render(&columns, &rows, false, output)
+    type Row<'a> = (&'a Seen<'a>, &'a Device);
+    let rows: Vec<Row<'_>> = seen
+        .iter()
+        .flat_map(|seen| seen.devices.iter().map(move |device| (seen, *device)))
+        .collect();
+    let memory = |(seen, device): &Row<'_>| seen.user.devices.get(&device.uuid).copied().flatten();
+    let kind = |(seen, device): &Row<'_>| seen.users.kind(seen.user.pid, &device.uuid);
+    let lease = |(seen, _): &Row<'_>| match seen.lease {
+        _ if seen.is_daemon => "mps".to_owned(),
+        None => "?".to_owned(),
+        Some(None) => "outside".to_owned(),
+        Some(Some(lease)) => lease.id.to_string(),
+    };
+    let container = |(seen, _): &Row<'_>| match seen.lease {
+        Some(Some(lease)) if !seen.is_daemon => short_id(lease.container_id.as_str()).to_owned(),
+        None if !seen.is_daemon => "?".to_owned(),
+        _ => "-".to_owned(),
+    };
+    Table::of(&rows)
+        .right("PID", 0, |(seen, _)| seen.user.pid.to_string())
+        .left("USER", 2, |(seen, _)| seen.owner().unwrap_or_else(|| "?".to_owned()))
+        .right("DEVICE", 0, |(_, device)| device.place().to_string())
+        .right("MEMORY", 0, |row| words::memory_or_dash(memory(row)))
+        .left("TYPE", 3, |row| letter(kind(row)).to_owned())
+        .left("LEASE", 0, lease)
+        .left("CONTAINER", 1, container)
+        .left("COMMAND", 0, |(seen, _)| seen.command())
+        .render(false, output)
 }

@@ -1,34 +1,28 @@
 //! Tables without borders.
 
 use super::output::{Output, Paint};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
 
 /// The gap between two columns.
-const GAP: usize = 2;
+const GAP: u16 = 2;
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
-    pub(super) title: &'static str,
-    pub(super) right: bool,
-    /// Left out where the terminal is too narrow for all columns, those with the highest
-    /// rank first; 0 stays.
-    pub(super) rank: u8,
+/// A table of these rows, to which columns are added.
+pub(super) struct Table<'a, T> {
+    rows: &'a [T],
+    columns: Vec<Column>,
 }
 
-/// A column that always stays, with text on the left.
-pub(super) const fn left(title: &'static str) -> Column {
-    Column { title, right: false, rank: 0 }
-}
-
-/// A column that always stays, with numbers on the right.
-pub(super) const fn right(title: &'static str) -> Column {
-    Column { title, right: true, rank: 0 }
+struct Column {
+    title: &'static str,
+    right: bool,
+    rank: u8,
+    cells: Vec<String>,
 }
 
 impl Column {
-    /// The same, but to be left out early.
-    pub(super) const fn rank(self, rank: u8) -> Self {
-        Self { rank, ..self }
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| cell.chars().count());
+        cells.chain([self.title.chars().count()]).max().unwrap_or(0)
     }
 }
 
@@ -43,37 +37,56 @@ const MARKED: &[(&str, Paint)] = &[
     ("simulated", Paint::Yellow),
 ];
 
-/// The table's lines. On a terminal it fits: columns are left out (not with `wide`), and then
-/// long cells are broken. Elsewhere nothing is left out or broken, and each row is one line.
-pub(super) fn render(
-    columns: &[Column],
-    rows: &[Vec<String>],
-    wide: bool,
-    output: &Output,
-) -> String {
-    let kept = match output.width {
-        Some(width) if !wide => fitting(columns, rows, usize::from(width)),
-        _ => (0..columns.len()).collect(),
-    };
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    match output.width {
-        Some(width) if !wide => {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
-        }
-        _ => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    let shown = kept.iter().filter_map(|at| columns.get(*at));
-    table.set_header(shown.clone().map(|column| Cell::new(column.title)));
-    for row in rows {
-        table.add_row(kept.iter().filter_map(|at| row.get(*at)).map(Cell::new));
+impl<'a, T> Table<'a, T> {
+    pub(super) const fn of(rows: &'a [T]) -> Self {
+        Self { rows, columns: Vec::new() }
     }
-    for ((at, column), shown) in (1..).zip(shown).zip(table.column_iter_mut()) {
-        shown.set_padding((0, if at == kept.len() { 0 } else { u16::try_from(GAP).unwrap_or(2) }));
-        if column.right {
-            shown.set_cell_alignment(CellAlignment::Right);
-        }
+
+    /// With a column more, whose text is on the left. Where the terminal is too narrow for all
+    /// columns, those with the highest rank are left out first; 0 stays.
+    pub(super) fn left(self, title: &'static str, rank: u8, cell: impl Fn(&T) -> String) -> Self {
+        self.with(Column { title, right: false, rank, cells: Vec::new() }, cell)
     }
+
+    /// The same with numbers, on the right.
+    pub(super) fn right(self, title: &'static str, rank: u8, cell: impl Fn(&T) -> String) -> Self {
+        self.with(Column { title, right: true, rank, cells: Vec::new() }, cell)
+    }
+
+    fn with(mut self, column: Column, cell: impl Fn(&T) -> String) -> Self {
+        let cells = self.rows.iter().map(cell).collect();
+        self.columns.push(Column { cells, ..column });
+        self
+    }
+
+    /// The table's lines. On a terminal it fits: columns are left out (not with `wide`), and then
+    /// long cells are broken. Elsewhere nothing is left out or broken, and each row is one line.
+    pub(super) fn render(self, wide: bool, output: &Output) -> String {
+        let mut columns = self.columns;
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        match output.width.filter(|_| !wide) {
+            Some(width) => {
+                fit(&mut columns, usize::from(width));
+                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
+            }
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        table.set_header(columns.iter().map(|column| Cell::new(column.title)));
+        for row in 0..self.rows.len() {
+            table.add_row(columns.iter().filter_map(|column| column.cells.get(row)).map(Cell::new));
+        }
+        for ((at, column), shown) in (1..).zip(&columns).zip(table.column_iter_mut()) {
+            shown.set_padding((0, if at == columns.len() { 0 } else { GAP }));
+            if column.right {
+                shown.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        lines(&table, output)
+    }
+}
+
+fn lines(table: &comfy_table::Table, output: &Output) -> String {
     let mut text = String::new();
     for (number, line) in table.lines().enumerate() {
         let line = line.trim_end();
@@ -84,22 +97,14 @@ pub(super) fn render(
     text
 }
 
-/// The columns that fit into `width`, in their order.
-fn fitting(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<usize> {
-    let width_of = |at: usize| {
-        let title = columns.get(at).map_or(0, |column| column.title.chars().count());
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
-        cells.max().unwrap_or(0).max(title)
-    };
-    let mut kept: Vec<usize> = (0..columns.len()).collect();
-    loop {
-        let needed: usize = kept.iter().map(|at| width_of(*at) + GAP).sum();
-        let rank = |at: &usize| columns.get(*at).map_or(0, |column| column.rank);
-        let first_to_go = kept.iter().copied().max_by_key(rank);
-        match first_to_go {
-            Some(at) if needed > width + GAP && rank(&at) > 0 => kept.retain(|other| *other != at),
-            _ => return kept,
-        }
+/// Leaves columns out until they fit into `width`.
+fn fit(columns: &mut Vec<Column>, width: usize) {
+    let gap = usize::from(GAP);
+    while columns.iter().map(|column| column.width() + gap).sum::<usize>() > width + gap
+        && let Some(rank) = columns.iter().map(|column| column.rank).max().filter(|rank| *rank > 0)
+        && let Some(last) = columns.iter().rposition(|column| column.rank == rank)
+    {
+        columns.remove(last);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `gpulease topology`: how the GPUs reach each other, and which CPUs are near them.
 
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left, right};
+use super::table::Table;
 use super::words;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -10,6 +10,10 @@ use crate::model::text::shown;
 use crate::paths::Paths;
 use serde_json::{Value, json};
 use std::fs;
+
+/// What is before the number of links.
+const NVLINK: &str = "NV";
+const UNKNOWN: &str = "-";
 
 /// What the short words in the matrix mean, in the order from near to far.
 const LEGEND: &[(&str, &str)] = &[
@@ -22,7 +26,7 @@ const LEGEND: &[(&str, &str)] = &[
     ("PHB", "PCI Express, by a host bridge"),
     ("NODE", "between host bridges of one NUMA node"),
     ("SYS", "between NUMA nodes"),
-    ("-", "nobody knows"),
+    (UNKNOWN, "nobody knows"),
 ];
 
 pub(super) fn topology(host: &Host, output: &Output) -> Result<Answer, Failure> {
@@ -41,7 +45,7 @@ pub(super) fn topology(host: &Host, output: &Output) -> Result<Answer, Failure> 
         let cells = gpus.iter().zip(&here);
         cells.map(|(b, b_here)| near(a, b, &node.links, *a_here && *b_here)).collect()
     };
-    let matrix: Vec<Vec<Near>> = gpus.iter().zip(&here).map(row).collect();
+    let matrix: Vec<Vec<String>> = gpus.iter().zip(&here).map(row).collect();
     let cpus: Vec<Option<String>> = gpus.iter().map(|gpu| cpus(gpu, &host.paths)).collect();
     let json = to_json(&gpus, &matrix, &cpus);
     let mut text = if gpus.is_empty() {
@@ -54,67 +58,31 @@ pub(super) fn topology(host: &Host, output: &Output) -> Result<Answer, Failure> 
     Ok(Answer::new(text, json))
 }
 
-/// How two GPUs reach each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Near {
-    Itself,
-    NvLink(u32),
-    Xgmi,
-    Same,
-    Pix,
-    Pxb,
-    Phb,
-    Node,
-    Sys,
-    Unknown,
-}
-
-impl Near {
-    /// As `nvidia-smi topo -m` writes it.
-    fn label(self) -> String {
-        let label = match self {
-            Self::NvLink(lanes) => return format!("NV{lanes}"),
-            Self::Itself => "X",
-            Self::Xgmi => "XGMI",
-            Self::Same => "SAME",
-            Self::Pix => "PIX",
-            Self::Pxb => "PXB",
-            Self::Phb => "PHB",
-            Self::Node => "NODE",
-            Self::Sys => "SYS",
-            Self::Unknown => "-",
-        };
-        label.to_owned()
-    }
-}
-
-/// The nearest way between two GPUs; without a link, by the NUMA nodes that they hang on.
-fn near(a: &Device, b: &Device, links: &[Link], has_one_node: bool) -> Near {
-    if a.uuid == b.uuid {
-        return Near::Itself;
-    }
+/// The nearest way between two GPUs, as `nvidia-smi topo -m` writes it; without a link, by the NUMA
+/// nodes that they hang on.
+fn near(a: &Device, b: &Device, links: &[Link], has_one_node: bool) -> String {
     let (one, other) = (a.package(), b.package());
-    if one == other {
-        return Near::Same;
-    }
     let is_between =
         |link: &&Link| (link.a == *one && link.b == *other) || (link.a == *other && link.b == *one);
     let between = links.iter().filter(is_between);
     let by_link = between.min_by_key(|link| (link.kind, std::cmp::Reverse(link.lanes)));
-    match by_link.map(|link| (link.kind, link.lanes)) {
-        Some((LinkKind::NvLink, lanes)) => Near::NvLink(lanes),
-        Some((LinkKind::Xgmi, _)) => Near::Xgmi,
-        Some((LinkKind::Pcie, _)) => Near::Pix,
-        Some((LinkKind::PcieMulti, _)) => Near::Pxb,
-        Some((LinkKind::HostBridge, _)) => Near::Phb,
+    let label = match by_link.map(|link| (link.kind, link.lanes)) {
+        _ if a.uuid == b.uuid => "X",
+        _ if one == other => "SAME",
+        Some((LinkKind::NvLink, lanes)) => return format!("{NVLINK}{lanes}"),
+        Some((LinkKind::Xgmi, _)) => "XGMI",
+        Some((LinkKind::Pcie, _)) => "PIX",
+        Some((LinkKind::PcieMulti, _)) => "PXB",
+        Some((LinkKind::HostBridge, _)) => "PHB",
         None => match a.numa_node.zip(b.numa_node) {
-            Some((a, b)) if a == b => Near::Node,
-            Some(_) => Near::Sys,
+            Some((a, b)) if a == b => "NODE",
+            Some(_) => "SYS",
             // The firmware of a host with one node may not name it.
-            None if has_one_node => Near::Node,
-            None => Near::Unknown,
+            None if has_one_node => "NODE",
+            None => UNKNOWN,
         },
-    }
+    };
+    label.to_owned()
 }
 
 fn is_one_numa_node(paths: &Paths) -> bool {
@@ -136,11 +104,9 @@ fn name(device: &Device) -> String {
 }
 
 /// In as many parts as the terminal's width makes necessary.
-fn in_matrix(gpus: &[&Device], matrix: &[Vec<Near>], output: &Output) -> String {
-    let cells: Vec<Vec<String>> =
-        matrix.iter().map(|row| row.iter().copied().map(Near::label).collect()).collect();
+fn in_matrix(gpus: &[&Device], matrix: &[Vec<String>], output: &Output) -> String {
     let names: Vec<String> = gpus.iter().map(|gpu| name(gpu)).collect();
-    let widest = cells.iter().flatten().chain(&names).map(String::len).max().unwrap_or(0);
+    let widest = matrix.iter().flatten().chain(&names).map(String::len).max().unwrap_or(0);
     let title = names.iter().map(String::len).max().unwrap_or(0);
     let room = output.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(title));
     let per_part = (room / (widest + 2)).max(1);
@@ -152,7 +118,7 @@ fn in_matrix(gpus: &[&Device], matrix: &[Vec<Near>], output: &Output) -> String 
             format!("{first:<title$}{cells}").trim_end().to_owned()
         };
         let head = output.paint(Paint::Bold, &line("", &names));
-        let rows = names.iter().zip(&cells).map(|(name, cells)| line(name, cells));
+        let rows = names.iter().zip(matrix).map(|(name, cells)| line(name, cells));
         let lines: Vec<String> = std::iter::once(head).chain(rows).collect();
         parts.push(lines.join("\n") + "\n");
     }
@@ -160,39 +126,28 @@ fn in_matrix(gpus: &[&Device], matrix: &[Vec<Near>], output: &Output) -> String 
 }
 
 fn places(gpus: &[&Device], cpus: &[Option<String>], output: &Output) -> String {
-    let columns = [
-        left("GPU"),
-        left("MODEL").rank(2),
-        left("PCI").rank(1),
-        right("NUMA"),
-        left("CPU AFFINITY"),
-        left("STATE").rank(3),
-    ];
-    let rows = gpus.iter().zip(cpus).map(|(gpu, cpus)| {
-        vec![
-            name(gpu),
-            words::model(gpu),
-            gpu.pci.to_string(),
-            gpu.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
-            cpus.clone().unwrap_or_else(|| "-".to_owned()),
-            words::state(gpu),
-        ]
-    });
-    table::render(&columns, &rows.collect::<Vec<_>>(), false, output)
+    let rows: Vec<(&Device, &Option<String>)> = gpus.iter().copied().zip(cpus).collect();
+    Table::of(&rows)
+        .left("GPU", 0, |(gpu, _)| name(gpu))
+        .left("MODEL", 2, |(gpu, _)| words::model(gpu))
+        .left("PCI", 1, |(gpu, _)| gpu.pci.to_string())
+        .right("NUMA", 0, |(gpu, _)| words::or_dash(gpu.numa_node))
+        .left("CPU AFFINITY", 0, |(_, cpus)| words::or_dash(cpus.as_ref()))
+        .left("STATE", 3, |(gpu, _)| words::state(gpu))
+        .render(false, output)
 }
 
 /// What the words in this matrix mean.
-fn legend(matrix: &[Vec<Near>]) -> String {
-    let labels: Vec<String> = matrix.iter().flatten().copied().map(Near::label).collect();
-    let is_used = |word: &str| match word.strip_suffix('#') {
-        Some(start) => labels.iter().any(|label| label.starts_with(start)),
-        None => labels.iter().any(|label| label == word),
-    };
-    let used = LEGEND.iter().filter(|(word, _)| is_used(word));
+fn legend(matrix: &[Vec<String>]) -> String {
+    let labels = || matrix.iter().flatten();
+    let used = LEGEND.iter().filter(|(word, _)| match word.strip_suffix('#') {
+        Some(start) => labels().any(|label| label.starts_with(start)),
+        None => labels().any(|label| label == word),
+    });
     used.map(|(word, meaning)| format!("{word:<4}  {meaning}\n")).collect()
 }
 
-fn to_json(gpus: &[&Device], matrix: &[Vec<Near>], cpus: &[Option<String>]) -> Value {
+fn to_json(gpus: &[&Device], matrix: &[Vec<String>], cpus: &[Option<String>]) -> Value {
     let devices = gpus.iter().zip(cpus).map(|(gpu, cpus)| {
         json!({
             "uuid": gpu.uuid,
@@ -206,12 +161,9 @@ fn to_json(gpus: &[&Device], matrix: &[Vec<Near>], cpus: &[Option<String>]) -> V
     let mut pairs = Vec::new();
     for (from, (a, row)) in gpus.iter().zip(matrix).enumerate() {
         for (b, near) in gpus.iter().zip(row).skip(from + 1) {
-            let lanes = match near {
-                Near::NvLink(lanes) => Some(lanes),
-                _ => None,
-            };
-            let label = Some(near.label()).filter(|_| *near != Near::Unknown);
-            pairs.push(json!({ "a": a.uuid, "b": b.uuid, "path": label, "lanes": lanes }));
+            let lanes = near.strip_prefix(NVLINK).and_then(|lanes| lanes.parse::<u32>().ok());
+            let path = Some(near).filter(|near| *near != UNKNOWN);
+            pairs.push(json!({ "a": a.uuid, "b": b.uuid, "path": path, "lanes": lanes }));
         }
     }
     json!({ "devices": devices.collect::<Vec<_>>(), "pairs": pairs })

@@ -3,7 +3,8 @@
 use super::output::{Output, Paint};
 use crate::claim::sweep::describe;
 use crate::config::{Config, Source};
-use crate::model::device::{Device, Vendor};
+use crate::model::device::{Device, Node, Vendor};
+use crate::model::id::DeviceId;
 use crate::model::lease::Lease;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
@@ -71,9 +72,9 @@ pub(super) fn model(device: &Device) -> String {
     }
 }
 
-/// An amount that a list of amounts leaves blank where nobody knows it.
+/// An amount that a list of amounts leaves blank where it is not known.
 pub(super) fn memory_or_dash(bytes: Option<Bytes>) -> String {
-    bytes.map_or_else(|| "-".to_owned(), memory)
+    or_dash(bytes.map(memory))
 }
 
 /// Whether the device exists and answers, and what its source says of its health.
@@ -142,6 +143,27 @@ pub(super) fn wrapped(title: &str, text: &str) -> String {
 /// `title` and `text`: [`wrapped`] for a terminal, and else one line, for whatever reads lines.
 pub(super) fn line(is_terminal: bool, title: &str, text: &str) -> String {
     if is_terminal { wrapped(title, text) } else { format!("{title}{text}\n") }
+}
+
+/// A value, where there is one.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// A device's UUID, or as much of it as names this device and no other of the node, as the
+/// selectors of a request take it.
+pub(super) fn uuid<'a>(uuid: &'a DeviceId, node: &Node, whole: bool) -> &'a str {
+    const SHORTEST: usize = "GPU-5f1c".len();
+    let text = uuid.as_str();
+    let is_unique = |part: &&str| {
+        let begins = |device: &&Device| {
+            let start = device.uuid.as_str().get(..part.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(part))
+        };
+        node.devices.iter().filter(begins).count() == 1
+    };
+    let shorter = (SHORTEST..text.len()).filter_map(|length| text.get(..length));
+    shorter.filter(|_| !whole).find(is_unique).unwrap_or(text)
 }
 
 /// What to do on a node without devices.

@@ -6,13 +6,13 @@ mod args;
 pub(super) use args::{CDI_AFTER, CdiAction};
 
 use super::output::{Answer, Output, Paint};
-use super::table::{self, left};
+use super::table::Table;
 use super::words;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::cdi::{self, Names, Spec};
 use crate::model::code::Code;
-use crate::model::device::Vendor;
+use crate::model::device::{Device, Vendor};
 use crate::model::text::shown;
 use crate::sys::atomic;
 use args::{Format, Generate, Name};
@@ -146,14 +146,13 @@ fn list(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let inventory = host.inventory_now(host.config()?)?;
     let specs = cdi::read(&host.paths);
     let listed = cdi::list(&specs, &inventory.node, &host.paths);
-    let device = |uuid| inventory.node.device(uuid);
     let devices: Vec<Value> = listed
         .iter()
         .map(|entry| {
             json!({
                 "name": entry.name,
-                "uuid": entry.uuid.as_ref().map(ToString::to_string),
-                "index": entry.uuid.as_ref().and_then(device).map(|d| d.place().to_string()),
+                "uuid": entry.device.map(|device| &device.uuid),
+                "index": entry.device.map(|device| device.place().to_string()),
                 "spec": entry.file.path.display().to_string(),
                 "cdiVersion": entry.file.spec.cdi_version,
             })
@@ -163,20 +162,12 @@ fn list(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let mut text = if listed.is_empty() {
         format!("no devices in {}\n", cdi::SPEC_DIRS.join(", "))
     } else {
-        let rows: Vec<Vec<String>> = listed
-            .iter()
-            .map(|entry| {
-                let own = entry.uuid.as_ref().and_then(device);
-                vec![
-                    shown(&entry.name),
-                    own.map_or("-".to_owned(), |device| device.place().to_string()),
-                    own.map_or("-".to_owned(), |device| device.uuid.to_string()),
-                    shown(&entry.file.path.display().to_string()),
-                ]
-            })
-            .collect();
-        let columns = [left("NAME"), left("INDEX"), left("UUID").rank(2), left("SPEC").rank(1)];
-        table::render(&columns, &rows, false, output)
+        Table::of(&listed)
+            .left("NAME", 0, |entry| shown(&entry.name))
+            .left("INDEX", 0, |entry| words::or_dash(entry.device.map(Device::place)))
+            .left("UUID", 2, |entry| words::or_dash(entry.device.map(|device| &device.uuid)))
+            .left("SPEC", 1, |entry| shown(&entry.file.path.display().to_string()))
+            .render(false, output)
     };
     for note in &specs.notes {
         text.push_str(&output.line(Paint::Yellow, "note:", note));

@@ -3,9 +3,8 @@
 use super::{cut_off, foreign, is_cut_off, leases_of, require_root};
 use crate::claim::look::survey;
 use crate::claim::sweep::Swept;
-use crate::cli::devices::short_uuid;
 use crate::cli::output::{Answer, Output, Paint};
-use crate::cli::table::{self, left, right};
+use crate::cli::table::Table;
 use crate::cli::words;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -253,41 +252,23 @@ fn in_our_units(told: &str) -> String {
 }
 
 fn in_table(rows: &[Row], node: Option<&Node>, wide: bool, output: &Output) -> String {
-    let columns = [
-        left("DAEMON"),
-        right("INDEX"),
-        right("PID"),
-        left("STATE"),
-        right("LEASES"),
-        right("SERVERS").rank(2),
-        right("CLIENTS"),
-        right("LIMIT"),
-        right("MEMORY"),
-        left("MODE").rank(1),
-    ];
-    let dash = || "-".to_owned();
-    let cells = rows.iter().map(|row| {
-        let said = &row.said;
-        let mode = if row.prior_mode.is_some() { "exclusive".to_owned() } else { dash() };
-        let device = device(row, node);
-        let name = match (device, node) {
-            (Some(device), Some(node)) if !wide && row.name == device.uuid.as_str() => {
-                short_uuid(&device.uuid, node).to_owned()
-            }
-            _ => row.name.clone(),
-        };
-        vec![
-            name,
-            device.map_or_else(dash, |device| device.place().to_string()),
-            row.pid.map_or_else(dash, |pid| pid.to_string()),
-            if row.kept { format!("{}, kept", row.state) } else { row.state.to_owned() },
-            row.leases.len().to_string(),
-            said.servers.len().to_string(),
-            said.clients.map_or_else(dash, |clients| clients.to_string()),
-            said.percent.as_deref().map_or_else(dash, |percent| format!("{}%", shown(percent))),
-            said.memory.as_deref().map_or_else(dash, in_our_units),
-            mode,
-        ]
-    });
-    table::render(&columns, &cells.collect::<Vec<_>>(), wide, output)
+    let name = |row: &Row| match (device(row, node), node) {
+        (Some(device), Some(node)) if row.name == device.uuid.as_str() => {
+            words::uuid(&device.uuid, node, wide).to_owned()
+        }
+        _ => row.name.clone(),
+    };
+    let percent = |percent: &String| format!("{}%", shown(percent));
+    Table::of(rows)
+        .left("DAEMON", 0, name)
+        .right("INDEX", 0, |row| words::or_dash(device(row, node).map(Device::place)))
+        .right("PID", 0, |row| words::or_dash(row.pid))
+        .left("STATE", 0, |row| format!("{}{}", row.state, if row.kept { ", kept" } else { "" }))
+        .right("LEASES", 0, |row| row.leases.len().to_string())
+        .right("SERVERS", 2, |row| row.said.servers.len().to_string())
+        .right("CLIENTS", 0, |row| words::or_dash(row.said.clients))
+        .right("LIMIT", 0, |row| words::or_dash(row.said.percent.as_ref().map(percent)))
+        .right("MEMORY", 0, |row| words::or_dash(row.said.memory.as_deref().map(in_our_units)))
+        .left("MODE", 1, |row| words::or_dash(row.prior_mode.as_ref().map(|_| "exclusive")))
+        .render(wide, output)
 }

@@ -26,7 +26,7 @@ fn link(node: &mut Node, a: usize, b: usize, kind: LinkKind, lanes: u32) {
 
 fn labels(node: &Node, has_one_node: bool) -> Vec<String> {
     let first = &node.devices[0];
-    let of = |other: &Device| near(first, other, &node.links, has_one_node).label();
+    let of = |other: &Device| near(first, other, &node.links, has_one_node);
     node.devices.iter().map(of).collect()
 }
 
@@ -76,7 +76,7 @@ fn a_matrix_wider_than_the_terminal_comes_in_parts() {
     let node = node(&[Some(0); 9]);
     let gpus: Vec<&Device> = node.devices.iter().collect();
     let row = |a: &&Device| gpus.iter().map(|b| near(a, b, &node.links, false)).collect();
-    let matrix: Vec<Vec<Near>> = gpus.iter().map(row).collect();
+    let matrix: Vec<Vec<String>> = gpus.iter().map(row).collect();
     let of_width = |width| in_matrix(&gpus, &matrix, &Output::of_width(width));
     let whole = of_width(None);
     assert_eq!(whole.lines().count(), 10);

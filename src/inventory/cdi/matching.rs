@@ -4,7 +4,6 @@ use super::SpecDevice;
 use super::read::{SpecFile, Specs};
 use crate::model::cdi::{Cdi, CdiDevice, CdiSpec, EditNode};
 use crate::model::device::{Device, DeviceNode, Node, Vendor};
-use crate::model::id::DeviceId;
 use crate::paths::Paths;
 use nix::sys::stat::{major, minor};
 use std::cmp::Reverse;
@@ -68,11 +67,11 @@ pub struct Listed<'a> {
     /// Where it is from.
     pub file: &'a SpecFile,
     /// Which device of the node it is, if it is one.
-    pub uuid: Option<DeviceId>,
+    pub device: Option<&'a Device>,
 }
 
 /// All devices of all specs, with the node's that they are.
-pub fn list<'a>(specs: &'a Specs, node: &Node, paths: &Paths) -> Vec<Listed<'a>> {
+pub fn list<'a>(specs: &'a Specs, node: &'a Node, paths: &Paths) -> Vec<Listed<'a>> {
     let known: Vec<Known<'_>> =
         node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
     let devices = specs
@@ -81,11 +80,7 @@ pub fn list<'a>(specs: &'a Specs, node: &Node, paths: &Paths) -> Vec<Listed<'a>>
         .flat_map(|file| file.spec.devices.iter().map(move |device| (file, device)));
     let listed = devices.map(|(file, device)| {
         let own = known.iter().find(|own| is(file, device, own, &known, paths));
-        Listed {
-            name: file.spec.qualified(&device.name),
-            file,
-            uuid: own.map(|own| own.device.uuid.clone()),
-        }
+        Listed { name: file.spec.qualified(&device.name), file, device: own.map(|own| own.device) }
     });
     listed.collect()
 }
