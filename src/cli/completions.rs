@@ -73,20 +73,19 @@ fn offered() -> Command {
 
 /// The completions of one shell.
 pub(super) fn completions(shell: Shell) -> Answer {
-    let of = |generator: clap_complete::Shell| {
-        let mut script = Vec::new();
-        clap_complete::generate(generator, &mut offered(), NAME, &mut script);
-        String::from_utf8_lossy(&script).into_owned()
+    let generator = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
     };
-    let script = match shell {
-        Shell::Bash => of(clap_complete::Shell::Bash) + BASH_WORDS_WITH_EQUALS,
-        Shell::Zsh => zsh_words_with_equals(&of(clap_complete::Shell::Zsh)),
-        Shell::Fish => {
-            let mut script = of(clap_complete::Shell::Fish);
-            fish_values(&Cli::command(), "", &mut script);
-            script
-        }
-    };
-    let json = json!({ "shell": shell.name(), "script": script });
+    let mut script = Vec::new();
+    clap_complete::generate(generator, &mut offered(), NAME, &mut script);
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        Shell::Bash => script.push_str(BASH_WORDS_WITH_EQUALS),
+        Shell::Zsh => script = zsh_words_with_equals(&script),
+        Shell::Fish => fish_values(&Cli::command(), "", &mut script),
+    }
+    let json = json!({ "shell": generator.to_string(), "script": script });
     Answer::file(script, json)
 }

@@ -15,14 +15,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The capabilities that a file can have, as they are asked for.
-const CAPABILITIES: [Capability; 5] = [
-    Capability::Compute,
-    Capability::Utility,
-    Capability::Graphics,
-    Capability::Video,
-    Capability::Display,
-];
+/// The capabilities that a file can have.
+fn capabilities() -> impl Iterator<Item = Capability> {
+    Capability::ALL.into_iter().filter(|capability| *capability != Capability::All)
+}
 
 pub(super) fn driver(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
     let config = host.config()?;
@@ -163,7 +159,7 @@ fn paragraph(driver: &Driver, module: Option<&Module>, wide: bool, output: &Outp
         }
     }
     line("root:", &shown(&driver.root));
-    let counts = CAPABILITIES.into_iter().filter_map(|capability| {
+    let counts = capabilities().filter_map(|capability| {
         let count = count(driver, capability);
         (count > 0).then(|| format!("{count} {}", capability.as_str()))
     });
@@ -190,7 +186,7 @@ fn in_full(file: &DriverFile) -> String {
 }
 
 fn to_json(driver: &Driver, module: Option<&Module>) -> Value {
-    let counts = CAPABILITIES.into_iter();
+    let counts = capabilities();
     let counts: serde_json::Map<String, Value> =
         counts.map(|c| (c.as_str().to_owned(), json!(count(driver, c)))).collect();
     json!({

@@ -57,26 +57,24 @@ pub(super) fn leases(
     let mut text =
         if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
     if leases.iter().any(|seen| seen.lease.devices.iter().any(|device| device.simulated)) {
-        let word = output.paint(Paint::Yellow, "simulated:");
-        text.push_str(&format!("\n{word} these devices do not exist\n"));
+        text.push_str(&words::simulated(output));
     }
     for seen in leases.iter().filter(|seen| seen.cut_off) {
-        let word = output.paint(Paint::Red, "warning:");
-        text.push_str(&format!("\n{word} {}\n", words::cut_off(&seen.lease)));
+        text.push_str(&words::cut_off(&seen.lease, output));
     }
     for seen in &leases {
         let Some(why) = &seen.unjudged else { continue };
-        let word = output.paint(Paint::Yellow, "unjudged:");
-        text.push_str(&format!("\n{word} {} {why}\n", describe(&seen.lease)));
+        let why = format!("{} {why}", describe(&seen.lease));
+        text.push_str(&words::remark(Paint::Yellow, "unjudged:", &why, output));
     }
     for record in &corrupt {
-        let word = output.paint(Paint::Red, "warning:");
-        text.push_str(&format!(
-            "\n{word} the lease record of container {} cannot be read: {}\n  {}\n",
+        let what = format!(
+            "the lease record of container {} cannot be read: {}\n  {}",
             shown(record.key.container_id.as_str()),
             shown(&record.why),
             record.path.display(),
-        ));
+        );
+        text.push_str(&words::remark(Paint::Red, "warning:", &what, output));
     }
     Ok(Answer::new(text, json))
 }

@@ -7,7 +7,6 @@ use crate::claim::Ground;
 use crate::claim::busy::Daemons;
 use crate::claim::look::survey;
 use crate::claim::processes::Users;
-use crate::claim::sweep::Swept;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::activity::ProcessKind;
@@ -15,7 +14,6 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::short_id;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
-use crate::paths::Paths;
 use crate::sys::gpu_users::User;
 use crate::sys::identity;
 use nix::unistd::Uid;
@@ -23,6 +21,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The most bytes of a command line that are read.
 const COMMAND_MAX: u64 = 4096;
@@ -48,12 +47,18 @@ pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure>
         users.notes.push("who computes on Intel's devices is not looked at".to_owned());
     }
     let daemons = Daemons::look(&users.list, Ground::of(host));
+    let proc = |user: &User| host.paths.proc.join(user.pid.to_string());
     let seen: Vec<Seen<'_>> = users
         .list
         .iter()
         .map(|user| Seen {
+            user,
+            users: &users,
+            devices: user.devices.keys().filter_map(|uuid| node.device(uuid)).collect(),
+            lease: swept.as_ref().map(|swept| swept.lease_of(user)),
             is_daemon: daemons.have(user),
-            ..Seen::new(user, &users, swept.as_ref(), &node, host)
+            uid: fs::metadata(proc(user)).ok().map(|metadata| metadata.uid()),
+            command: command(&proc(user)),
         })
         .collect();
     let json = json!({
@@ -90,26 +95,7 @@ struct Seen<'a> {
     command: Option<String>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(
-        user: &'a User,
-        users: &'a Users,
-        swept: Option<&'a Swept>,
-        node: &'a Node,
-        host: &Host,
-    ) -> Self {
-        let dir = host.paths.proc.join(user.pid.to_string());
-        Self {
-            user,
-            users,
-            devices: user.devices.keys().filter_map(|uuid| node.device(uuid)).collect(),
-            lease: swept.map(|swept| swept.lease_of(user)),
-            is_daemon: false,
-            uid: fs::metadata(dir).ok().map(|metadata| metadata.uid()),
-            command: command(user.pid, &host.paths),
-        }
-    }
-
+impl Seen<'_> {
     fn owner(&self) -> Option<String> {
         let uid = self.uid?;
         let user = nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten();
@@ -149,10 +135,9 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn command(pid: i32, paths: &Paths) -> Option<String> {
+fn command(proc: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    let file = fs::File::open(paths.proc.join(pid.to_string()).join("cmdline")).ok()?;
-    file.take(COMMAND_MAX).read_to_end(&mut bytes).ok()?;
+    fs::File::open(proc.join("cmdline")).ok()?.take(COMMAND_MAX).read_to_end(&mut bytes).ok()?;
     let words = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let text = words.collect::<Vec<_>>().join(" ");
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())

@@ -14,7 +14,7 @@ use crate::model::text::shown;
 use crate::start::shares;
 use crate::store::{Corrupt, Entry};
 use crate::sys::{identity, syslog};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The tag in the system's log.
 const TAG: &str = "gpulease";
@@ -26,8 +26,11 @@ pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<A
     match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {
         Ok((Entry::Lease(lease), holder)) => released(host, &lease, &holder, insistence),
         Ok((Entry::Corrupt(corrupt), holder)) => {
-            write_down(host, &corrupt_text(&corrupt), &holder, insistence);
-            Ok(set_aside(host, &corrupt, insistence))
+            let container = shown(corrupt.key.container_id.as_str());
+            let what = format!("moved the unreadable lease record of container {container}");
+            write_down(host, &format!("{what} aside"), &holder, insistence);
+            let text = format!("{what} into {}\n", host.paths.run.join("corrupt").display());
+            Ok(Answer::new(text, set_aside(&corrupt, insistence)))
         }
         Err(error @ ClaimError::Corrupt { .. }) => Err(Failure::from(error).hint(
             "stop the container; --force moves the record aside, and the devices that it stood \
@@ -103,18 +106,8 @@ fn released(
     Ok(Answer::new(text, json))
 }
 
-fn corrupt_text(corrupt: &Corrupt) -> String {
-    let container = shown(corrupt.key.container_id.as_str());
-    format!("moved the unreadable lease record of container {container} aside")
-}
-
-fn set_aside(host: &Host, corrupt: &Corrupt, insistence: Insistence) -> Answer {
-    let container = shown(corrupt.key.container_id.as_str());
-    let text = format!(
-        "moved the unreadable lease record of container {container} into {}\n",
-        host.paths.run.join("corrupt").display()
-    );
-    let json = json!({
+fn set_aside(corrupt: &Corrupt, insistence: Insistence) -> Value {
+    json!({
         "set_aside": {
             "container_id": corrupt.key.container_id,
             "runtime_root": corrupt.key.runtime_root,
@@ -123,6 +116,5 @@ fn set_aside(host: &Host, corrupt: &Corrupt, insistence: Insistence) -> Answer {
             "forced": insistence == Insistence::Force,
             "assumed_dead": insistence == Insistence::AssumeDead,
         }
-    });
-    Answer::new(text, json)
+    })
 }

@@ -19,16 +19,6 @@ pub(super) enum Shell {
     Fish,
 }
 
-impl Shell {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::Zsh => "zsh",
-            Self::Fish => "fish",
-        }
-    }
-}
-
 /// Takes any text, as a plain argument does: what is wrong with it, its command says better than
 /// clap. Completions offer these.
 #[derive(Debug, Clone)]

@@ -38,12 +38,18 @@ pub(super) fn age(rfc3339: &str, now: SystemTime) -> String {
     }
 }
 
+/// A paragraph of its own below what was asked for.
+pub(super) fn remark(paint: Paint, word: &str, text: &str, output: &Output) -> String {
+    format!("\n{} {text}\n", output.paint(paint, word))
+}
+
 /// That nothing serves a lease's container any more.
-pub(super) fn cut_off(lease: &Lease) -> String {
-    format!(
+pub(super) fn cut_off(lease: &Lease, output: &Output) -> String {
+    let text = format!(
         "{} was attached to an MPS daemon that is gone: it cannot start to compute; start it anew",
         describe(lease)
-    )
+    );
+    remark(Paint::Red, "warning:", &text, output)
 }
 
 /// Memory in the units of `gpulease/memory`, short and never more than there
@@ -206,12 +212,14 @@ pub(super) fn simulated_footer<'a>(
     devices: impl IntoIterator<Item = &'a Device>,
     output: &Output,
 ) -> String {
-    if devices.into_iter().any(|device| device.simulated) {
-        let word = output.paint(Paint::Yellow, "simulated:");
-        format!("\n{word} these devices do not exist\n")
-    } else {
-        String::new()
+    match devices.into_iter().any(|device| device.simulated) {
+        true => simulated(output),
+        false => String::new(),
     }
+}
+
+pub(super) fn simulated(output: &Output) -> String {
+    remark(Paint::Yellow, "simulated:", "these devices do not exist", output)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The arguments of `gpulease cdi`.
 
-use crate::model::device::Vendor as Maker;
+use crate::model::device::Vendor;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 pub(in crate::cli) const CDI_AFTER: &str = "\
 Specs are read from /etc/cdi, then /var/run/cdi; a device of the second stands
@@ -51,7 +53,7 @@ pub(in crate::cli) enum CdiAction {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Generate {
     /// Whose devices: nvidia, amd or intel; needed where there are several vendors and one file
-    #[arg(long, value_name = "VENDOR", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "VENDOR", value_parser = vendors(), hide_possible_values = true)]
     pub(super) vendor: Option<Vendor>,
 
     /// The file to write, `-` for stdout, or a directory, for a file `gpulease-VENDOR` in the
@@ -80,25 +82,11 @@ pub(in crate::cli) struct Generate {
     pub(super) simulated: bool,
 }
 
-/// A vendor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Vendor {
-    /// NVIDIA
-    Nvidia,
-    /// AMD
-    Amd,
-    /// Intel
-    Intel,
-}
-
-impl From<Vendor> for Maker {
-    fn from(vendor: Vendor) -> Self {
-        match vendor {
-            Vendor::Nvidia => Self::Nvidia,
-            Vendor::Amd => Self::Amd,
-            Vendor::Intel => Self::Intel,
-        }
-    }
+/// Takes a vendor by its word.
+fn vendors() -> impl TypedValueParser<Value = Vendor> {
+    let words = Vendor::ALL.map(|vendor| PossibleValue::new(vendor.as_str()).help(vendor.name()));
+    PossibleValuesParser::new(words)
+        .try_map(|word| Vendor::from_str(&word).map_err(|()| "it is no vendor"))
 }
 
 /// How a spec is written.
@@ -121,8 +109,7 @@ impl Format {
 
     /// That of a file with this name.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?;
-        [Self::Yaml, Self::Json].into_iter().find(|format| format.extension() == extension)
+        ValueEnum::from_str(path.extension()?.to_str()?, false).ok()
     }
 }
 

@@ -35,7 +35,7 @@ fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Fai
     let inventory = host.inventory_now(host.config()?)?;
     let names =
         Names { index: wish.names.contains(&Name::Index), uuid: wish.names.contains(&Name::Uuid) };
-    let wanted = |vendor: &Vendor| wish.vendor.is_none_or(|one| Vendor::from(one) == *vendor);
+    let wanted = |vendor: &Vendor| wish.vendor.is_none_or(|one| one == *vendor);
     let vendors = Vendor::ALL.into_iter().filter(wanted);
     let specs: Vec<(Vendor, Spec)> = vendors
         .filter_map(|vendor| Some((vendor, cdi::generate(&inventory, vendor, names, &host.paths)?)))

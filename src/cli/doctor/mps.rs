@@ -4,10 +4,11 @@ use super::finding::{Findings, plain, quoted};
 use super::subject::Subject;
 use crate::claim::Ground;
 use crate::claim::sweep::{describe, survey};
-use crate::cli::mps::{Condition, Seat, cut_off, seats};
+use crate::cli::mps::{Seat, cut_off, seats};
 use crate::cli::words;
 use crate::config::MpsDaemon;
 use crate::isolation::facilities;
+use crate::isolation::mps::daemon::State;
 use crate::isolation::mps::journal::DIRECTORY;
 use crate::isolation::mps::place::Place;
 use crate::model::text::shown;
@@ -80,11 +81,11 @@ fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
     let name = seat.place.name();
     let journal = seat.place.journal();
     let users = seat.leases.len() + seat.cut_off;
-    let kept = seat.journal.as_ref().is_some_and(|journal| journal.kept);
-    match &seat.condition {
+    let kept = seat.seen.journal.as_ref().is_some_and(|journal| journal.kept);
+    match (&seat.seen.garbage, &seat.seen.state) {
         // It is root's, as a rule.
-        Condition::Unreadable(why) if !subject.is_host_root => found.unchecked(&journal, why),
-        Condition::Unreadable(why) => found.warning(
+        (Some(why), _) if !subject.is_host_root => found.unchecked(&journal, why),
+        (Some(why), _) => found.warning(
             "mps-journal",
             format!("{} cannot be read: {}", quoted(&journal), shown(why)),
             format!(
@@ -92,12 +93,12 @@ fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
                  restored: `nvidia-smi --query-gpu=compute_mode --format=csv`"
             ),
         ),
-        Condition::Dead if users == 0 && !kept => found.warning(
+        (None, State::Dead) if users == 0 && !kept => found.warning(
             "mps-daemon-dead",
             format!("the MPS daemon of {name} is gone, and what was done for it is not undone"),
             "`gpulease mps reap --now`",
         ),
-        Condition::Dead => found.fault(
+        (None, State::Dead) => found.fault(
             "mps-daemon-dead",
             format!(
                 "the MPS daemon of {name} is gone while {}: nothing starts to compute by it",
@@ -112,16 +113,16 @@ fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
                 plain(&seat.place.log())
             ),
         ),
-        Condition::Stale => found.note(
+        (None, State::Stale) => found.note(
             "mps-daemon-stale",
             format!("{} is of a daemon that was never started", quoted(&seat.place.dir())),
             "`gpulease mps reap --now`",
         ),
-        Condition::Running if seat.leases.is_empty() && !kept => found.note(
+        (None, State::Running(_)) if seat.leases.is_empty() && !kept => found.note(
             "mps-daemon-idle",
             format!("the MPS daemon of {name} serves no lease, or not any more"),
             "`gpulease mps reap --now`, unless a container has just ended: `mps.stop_grace`",
         ),
-        Condition::Running => {}
+        (None, State::Running(_)) => {}
     }
 }

@@ -13,7 +13,7 @@ mod status;
 mod stop;
 
 pub(super) use args::{MPS_AFTER, MpsAction};
-pub(super) use status::{Condition, Seat, seats};
+pub(super) use status::{Seat, seats};
 
 use super::failure::needs_root;
 use super::output::{Answer, Output};

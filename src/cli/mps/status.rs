@@ -9,9 +9,8 @@ use crate::cli::words;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::isolation::mps::Fault;
-use crate::isolation::mps::daemon::{State, Tools, look, servers, tools};
+use crate::isolation::mps::daemon::{Seen, State, Tools, look, servers, tools};
 use crate::isolation::mps::front::{Front, features};
-use crate::isolation::mps::journal::Journal;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::Control;
 use crate::model::device::{Device, Node};
@@ -20,33 +19,19 @@ use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::check_program;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long one daemon may take to answer all questions: one that hangs is shown as such.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How a daemon is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) enum Condition {
-    /// Its control daemon runs.
-    Running,
-    /// It was started, and its control daemon is gone.
-    Dead,
-    /// It was never started, or before the last boot.
-    Stale,
-    /// Its journal cannot be read, for this reason.
-    Unreadable(String),
-}
-
 /// A daemon of ours, looked at without its lock and without asking it anything.
 #[derive(Debug)]
 pub(in crate::cli) struct Seat {
     pub(in crate::cli) place: Place,
-    pub(in crate::cli) condition: Condition,
-    pub(in crate::cli) journal: Option<Journal>,
-    pub(in crate::cli) pid: Option<i32>,
+    pub(in crate::cli) seen: Seen,
     /// The live leases that it serves, by id.
     pub(in crate::cli) leases: Vec<String>,
     /// How many were attached to a control daemon of it that is gone.
@@ -57,21 +42,11 @@ pub(in crate::cli) struct Seat {
 pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, Fault> {
     let seat = |place: Place| {
         let seen = look(&place, paths);
-        let pid = match &seen.state {
-            State::Running(owner) => Some(owner.pid),
-            State::Dead | State::Stale => None,
-        };
-        let condition = match (seen.garbage, &seen.state) {
-            (Some(why), _) => Condition::Unreadable(why),
-            (None, State::Running(_)) => Condition::Running,
-            (None, State::Dead) => Condition::Dead,
-            (None, State::Stale) => Condition::Stale,
-        };
         let all = leases_of(swept, place.name());
         let (gone, leases): (Vec<&Lease>, _) =
             all.into_iter().partition(|lease| is_cut_off(lease, paths));
         let leases = leases.iter().map(|lease| lease.id.to_string()).collect();
-        Seat { place, condition, journal: seen.journal, pid, leases, cut_off: gone.len() }
+        Seat { place, seen, leases, cut_off: gone.len() }
     };
     Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
 }
@@ -98,8 +73,8 @@ pub(super) fn status(host: &Host, wide: bool, output: &Output) -> Result<Answer,
     let unreadable = rows.iter().filter_map(|row| Some((row, row.why.as_ref()?)));
     let notes: String = unreadable
         .map(|(row, why)| {
-            let word = output.paint(Paint::Yellow, "warning:");
-            format!("\n{word} {}: {}\n", row.name, shown(why))
+            let text = format!("{}: {}", row.name, shown(why));
+            words::remark(Paint::Yellow, "warning:", &text, output)
         })
         .collect();
     let control = match &tools {
@@ -110,11 +85,8 @@ pub(super) fn status(host: &Host, wide: bool, output: &Output) -> Result<Answer,
         }),
         Err(fault) => json!({ "program": null, "features": [], "fault": fault.message }),
     };
-    let rows: Vec<Value> = rows.iter().map(Row::json).collect();
     let lost = cut_off(&swept, &host.paths);
-    let word = output.paint(Paint::Red, "warning:");
-    let lost_text: String =
-        lost.iter().map(|lease| format!("\n{word} {}\n", words::cut_off(lease))).collect();
+    let lost_text: String = lost.iter().map(|lease| words::cut_off(lease, output)).collect();
     let lost: Vec<&str> = lost.iter().map(|lease| lease.id.as_str()).collect();
     let json = json!({ "daemons": rows, "cut_off": lost, "control": control });
     Ok(Answer::new(text + &notes + &lost_text, json))
@@ -128,6 +100,7 @@ fn offered(control: &Path) -> Vec<&'static str> {
     ask_bounded(control, &["--help"], PATIENCE).map_or_else(|_| Vec::new(), |help| features(&help))
 }
 
+#[derive(Serialize)]
 struct Row {
     name: String,
     device: Option<String>,
@@ -136,55 +109,59 @@ struct Row {
     /// What is wrong, where that is not plain from the state.
     why: Option<String>,
     leases: Vec<String>,
+    #[serde(flatten)]
     said: Said,
     /// What the compute mode was before it was set.
-    prior_mode: Option<String>,
+    prior_compute_mode: Option<String>,
     kept: bool,
     pipe: String,
 }
 
 /// What it answers. Null is what it does not say.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct Said {
     servers: Vec<i32>,
     clients: Option<usize>,
-    percent: Option<String>,
-    memory: Option<String>,
+    active_thread_percentage: Option<String>,
+    pinned_memory_limit: Option<String>,
 }
 
 fn asked(front: &Front<'_>) -> Option<Said> {
-    let percent = front.say("get_default_active_thread_percentage").ok()?;
+    let percentage = front.say("get_default_active_thread_percentage").ok()?;
     let servers = front.pids("get_server_list").ok()?;
     let clients = servers.iter().map(|server| front.pids(&format!("get_client_list {server}")));
     let clients = clients.map(|list| list.map(|list| list.len())).sum::<Result<usize, _>>().ok();
-    let memory = front.say("get_default_device_pinned_mem_limit 0").ok().filter(|t| !t.is_empty());
-    Some(Said { servers, clients, percent: Some(percent), memory })
+    let limit = front.say("get_default_device_pinned_mem_limit 0").ok();
+    let pinned_memory_limit = limit.filter(|limit| !limit.is_empty());
+    let active_thread_percentage = Some(percentage);
+    Some(Said { servers, clients, active_thread_percentage, pinned_memory_limit })
 }
 
 fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
-    let (pipe, journal) = (seat.place.pipe(), seat.journal.as_ref());
-    let said = tools
-        .filter(|_| seat.pid.is_some() && seat.place.has_pipe())
-        .and_then(|tools| asked(&tools.front(&pipe, Instant::now() + PATIENCE)));
-    let (state, mut why) = match &seat.condition {
-        Condition::Running => ("running", None),
-        Condition::Dead => ("dead", None),
-        Condition::Stale => ("stale", None),
-        Condition::Unreadable(why) => ("stale", Some(format!("its journal cannot be read: {why}"))),
+    let (pipe, journal) = (seat.place.pipe(), seat.seen.journal.as_ref());
+    let (state, pid) = match &seat.seen.state {
+        State::Running(owner) => ("running", Some(owner.pid)),
+        State::Dead => ("dead", None),
+        State::Stale => ("stale", None),
     };
-    if seat.pid.is_some() && said.is_none() {
-        why = Some("it runs and does not answer".to_owned());
-    }
+    let said = tools
+        .filter(|_| pid.is_some() && seat.place.has_pipe())
+        .and_then(|tools| asked(&tools.front(&pipe, Instant::now() + PATIENCE)));
+    let unread = seat.seen.garbage.as_ref().map(|why| format!("its journal cannot be read: {why}"));
+    let why = match pid {
+        Some(_) if said.is_none() => Some("it runs and does not answer".to_owned()),
+        _ => unread,
+    };
     let orphans = || Said { servers: servers(&seat.place, paths), ..Said::default() };
     Row {
         name: seat.place.name().to_owned(),
         device: journal.map(|journal| journal.device.to_string()),
-        pid: seat.pid,
-        state: if seat.pid.is_some() { "running" } else { state },
+        pid,
+        state,
         why,
         leases: seat.leases.clone(),
         said: said.unwrap_or_else(orphans),
-        prior_mode: journal.and_then(|journal| journal.prior_compute_mode.clone()),
+        prior_compute_mode: journal.and_then(|journal| journal.prior_compute_mode.clone()),
         kept: journal.is_some_and(|journal| journal.kept),
         pipe: pipe.display().to_string(),
     }
@@ -203,7 +180,7 @@ fn of_others(control: &Control, swept: &Swept, tools: Option<&Tools<'_>>) -> Row
         why: None,
         leases: guests(control, swept),
         said: said.unwrap_or_default(),
-        prior_mode: None,
+        prior_compute_mode: None,
         kept: false,
         pipe: control.pipe.display().to_string(),
     }
@@ -217,26 +194,6 @@ fn guests(control: &Control, swept: &Swept) -> Vec<String> {
     };
     let guests = swept.leases.iter().filter(|lease| is_guest(lease).is_some());
     guests.map(|lease| lease.id.to_string()).collect()
-}
-
-impl Row {
-    fn json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "device": self.device,
-            "pid": self.pid,
-            "state": self.state,
-            "why": self.why,
-            "leases": self.leases,
-            "servers": self.said.servers,
-            "clients": self.said.clients,
-            "active_thread_percentage": self.said.percent,
-            "pinned_memory_limit": self.said.memory,
-            "prior_compute_mode": self.prior_mode,
-            "kept": self.kept,
-            "pipe": self.pipe,
-        })
-    }
 }
 
 /// The device that a daemon serves, where the inventory has it.
@@ -267,8 +224,12 @@ fn in_table(rows: &[Row], node: Option<&Node>, wide: bool, output: &Output) -> S
         .right("LEASES", 0, |row| row.leases.len().to_string())
         .right("SERVERS", 2, |row| row.said.servers.len().to_string())
         .right("CLIENTS", 0, |row| words::or_dash(row.said.clients))
-        .right("LIMIT", 0, |row| words::or_dash(row.said.percent.as_ref().map(percent)))
-        .right("MEMORY", 0, |row| words::or_dash(row.said.memory.as_deref().map(in_our_units)))
-        .left("MODE", 1, |row| words::or_dash(row.prior_mode.as_ref().map(|_| "exclusive")))
+        .right("LIMIT", 0, |row| {
+            words::or_dash(row.said.active_thread_percentage.as_ref().map(percent))
+        })
+        .right("MEMORY", 0, |row| {
+            words::or_dash(row.said.pinned_memory_limit.as_deref().map(in_our_units))
+        })
+        .left("MODE", 1, |row| words::or_dash(row.prior_compute_mode.as_ref().map(|_| "exclusive")))
         .render(wide, output)
 }
