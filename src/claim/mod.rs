@@ -1,9 +1,9 @@
 //! The transaction: the only place that changes leases.
 //!
-//! * [`create`]: sweep the dead, allocate, record the lease — under the lock, before the
-//!   container exists;
-//! * [`precreate`]: the same for Podman's hook of that name, which is gone before the container
-//!   exists;
+//! * [`create`]: sweep the dead, allocate, record the lease — under the lock,
+//!   before the container exists;
+//! * [`precreate`]: the same for Podman's hook of that name,
+//!   which is gone before the container exists;
 //! * [`settle`]: record what making a lease's shares true came to;
 //! * [`bind`]: hand the lease from the shim's process to the container's init;
 //! * [`busy`]: who computes on the node's GPUs without a lease;

@@ -1,4 +1,4 @@
-//! Letting go.
+//! Letting go of leases: at the end of a container, or by hand.
 
 use super::evidence;
 use super::liveness::{Holder, corrupt_holder_by, holder_at_end};

@@ -30,8 +30,7 @@ use std::path::{Path, PathBuf};
     propagate_version = false
 )]
 pub(super) struct Cli {
-    /// The configuration file [env: GPULEASE_CONFIG] [default:
-    /// /etc/gpulease/config.toml]
+    /// The configuration file [env: GPULEASE_CONFIG] [default: /etc/gpulease/config.toml]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(super) gpulease_config: Option<PathBuf>,
 
@@ -39,8 +38,8 @@ pub(super) struct Cli {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(super) json: bool,
 
-    /// When to use colour: auto (on a terminal, unless NO_COLOR is set), always
-    /// or never
+    /// When to use colour: auto (on a terminal, unless NO_COLOR is
+    /// set), always or never
     #[arg(
         long,
         global = true,
@@ -110,8 +109,8 @@ pub(super) enum Command {
     /// its holder cannot be judged from here. This command takes nothing away.
     #[command(after_help = LEASES_AFTER)]
     Leases {
-        /// Also released leases in their grace, in which the same container may have its
-        /// devices back
+        /// Also released leases in their grace, in which the same container may
+        /// have its devices back
         #[arg(long)]
         all: bool,
 
@@ -134,8 +133,8 @@ pub(super) enum Command {
         )]
         words: Vec<String>,
 
-        /// Read the request out of the config.json of this bundle; KEY=VALUE adds to it and
-        /// replaces
+        /// Read the request out of the config.json of this bundle; KEY=VALUE adds
+        /// to it and replaces
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
 
@@ -158,8 +157,8 @@ pub(super) enum Command {
         id: String,
 
         /// Release even if the holder is alive or cannot be judged: the container keeps its device
-        /// nodes and goes on running, and the devices can be given to others, who then share them
-        /// with it unknowingly
+        /// nodes and goes on running, and the devices can be given to others, who then share
+        /// them with it unknowingly
         #[arg(long)]
         force: bool,
 
@@ -189,8 +188,8 @@ pub(super) enum Command {
         #[arg(short, long)]
         verbose: bool,
 
-        /// Look at the host whose file system lies below DIR, as in a container that has it
-        /// mounted there
+        /// Look at the host whose file system lies below DIR, as in a container that
+        /// has it mounted there
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
@@ -198,12 +197,12 @@ pub(super) enum Command {
     /// Say in one line whether containers can be given devices
     ///
     /// Looks at what can break while a node is in use: the configuration, the hook, the lease
-    /// directory and its lock, the inventory. For a health check: changes nothing and is done at
-    /// once.
+    /// directory and its lock, the inventory. For a health check: changes nothing and
+    /// is done at once.
     #[command(after_help = HEALTH_AFTER)]
     Health {
-        /// Look at the host whose file system lies below DIR, as in a container that has it
-        /// mounted there
+        /// Look at the host whose file system lies below DIR, as in a container that
+        /// has it mounted there
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
@@ -259,8 +258,8 @@ pub(super) enum Command {
     ///
     /// Restores the file to the byte if nobody has changed it since `gpulease install`, and
     /// otherwise takes out only what gpulease put in. A default runtime becomes what it was
-    /// before. Remove the containers that use the runtime first: their engine cannot start them
-    /// again without it.
+    /// before. Remove the containers that use the runtime first: their engine cannot start
+    /// them again without it.
     #[command(after_help = UNINSTALL_AFTER, mut_arg("precreate", |arg| arg.help(UNINSTALL_PRECREATE)))]
     Uninstall {
         /// docker, podman, containerd or crio

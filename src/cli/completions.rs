@@ -10,7 +10,6 @@ use clap::builder::PossibleValue;
 use clap::{Command, CommandFactory};
 use serde_json::json;
 
-/// The program's name.
 const NAME: &str = "gpulease";
 
 /// Bash takes `vendor=a` for three words, and puts a space behind a word that is not complete yet.
@@ -41,8 +40,8 @@ fn zsh_words_with_equals(script: &str) -> String {
     script.replace(&format!(":({words})'"), &format!(":{{compadd -S \"\" - {words}}}'"))
 }
 
-/// clap's completions for fish have no values for arguments without a name, as in
-/// `gpulease install docker`.
+/// clap's completions for fish have no values for arguments without a name, as
+/// in `gpulease install docker`.
 fn fish_values(command: &Command, condition: &str, script: &mut String) {
     for argument in command.get_positionals() {
         let values = argument.get_possible_values();

@@ -1,4 +1,4 @@
-//! Tables without borders.
+//! Tables without borders, put together column by column.
 
 use super::output::{Output, Paint};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};

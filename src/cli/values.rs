@@ -8,7 +8,7 @@ use clap::{Arg, Command, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
-/// The shells.
+/// Those that completions are printed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Shell {
     /// /usr/share/bash-completion/completions/gpulease

@@ -70,8 +70,8 @@ pub fn change(
     Err(format!("`{path}` limits {region} to `{got}`, which is not the lease's {from}"))
 }
 
-/// What a cgroup's processes use of a region, in bytes. Fails if it cannot be read, as with
-/// [`limits`].
+/// What a cgroup's processes use of a region, in bytes. Fails if it cannot be
+/// read, as with [`limits`].
 pub fn in_use(paths: &Paths, cgroup: &Path, region: &str) -> Result<u64, String> {
     inside(paths, cgroup)?;
     // A region that nothing was ever allocated in need not be listed.

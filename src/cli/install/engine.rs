@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use std::path::Path;
 
-/// Whom to wire.
+/// An engine, or one of the two files by which Podman calls the hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Engine {
     /// /etc/docker/daemon.json
@@ -14,10 +14,10 @@ pub(in crate::cli) enum Engine {
     Containerd,
     /// /etc/crio/crio.conf.d/60-gpulease.conf
     Crio,
-    /// /etc/containers/containers.conf.d/90-gpulease-precreate.conf
+    /// The drop-in that has Podman read the directory of the hook.
     #[value(skip)]
     PodmanHooksDir,
-    /// /etc/containers/gpulease-hooks.d/60-gpulease.json
+    /// The file in that directory, which says how the hook is called.
     #[value(skip)]
     PodmanHook,
 }
@@ -72,8 +72,8 @@ impl Engine {
 
     /// How the engine is made to read its configuration; `None` for Podman, which reads it for
     /// each command. dockerd reads its runtimes anew on SIGHUP, if the file names any; containerd
-    /// knows no reload, and CRI-O one for some of its options only. Containers live through all
-    /// three.
+    /// knows no reload, and CRI-O one for some of its options only. Containers
+    /// live through all three.
     pub(super) const fn reload(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Docker => Some(&["systemctl", "reload", "docker"]),

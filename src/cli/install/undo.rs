@@ -1,4 +1,4 @@
-//! `uninstall`.
+//! `uninstall`: takes gpulease out of an engine's file.
 
 use super::file::Target;
 use super::record::{Place, Record};

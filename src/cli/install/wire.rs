@@ -1,4 +1,4 @@
-//! `install`.
+//! `install`: puts gpulease into an engine's file.
 
 use super::file::{Target, make_dirs_above, missing_above};
 use super::record::{Place, Record, VERSION};

@@ -60,7 +60,6 @@ pub(super) struct Resize {
     compute: Option<String>,
 }
 
-/// `lease`.
 pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
     if !identity::is_host_root(&host.paths) {
@@ -123,7 +122,7 @@ fn answer(resized: &Resized, output: &Output) -> Answer {
     Answer::new(text, json)
 }
 
-/// `0-1:250m, 8Gi each`.
+/// What it holds, as in `0-1:250m, 8Gi each`.
 fn held(lease: &Lease) -> String {
     let memory = lease.devices.first().and_then(|device| device.memory_bytes);
     let each = if lease.devices.len() > 1 { " each" } else { "" };

@@ -1,4 +1,4 @@
-//! Tables to troff.
+//! The tables of the code, written as troff.
 
 use crate::cli::args::Cli;
 use crate::request::keys::{KEYS, Key};

@@ -38,8 +38,8 @@ pub(in crate::cli) struct Plan {
     #[arg(long, value_name = "GPU", value_delimiter = ',', conflicts_with = "model")]
     pub(super) gpu: Vec<String>,
 
-    /// Plan for a GPU that is not here: its name, with its memory where there are several, as in
-    /// 'A100 80GB'
+    /// Plan for a GPU that is not here: its name, with its memory where there are several,
+    /// as in 'A100 80GB'
     #[arg(long, value_name = "NAME")]
     pub(super) model: Option<String>,
 

@@ -186,8 +186,8 @@ fn warnings(gpu: &Device, geometry: &Geometry, held: Option<&Hold>, keeps: bool)
     warnings
 }
 
-/// The GPU instances behind MIG devices. Several compute instances of one are shown as
-/// `1c.3g.20gb`.
+/// The GPU instances behind MIG devices. Several compute instances of one
+/// are shown as `1c.3g.20gb`.
 fn gpu_instances(instances: &[&Device]) -> Vec<MigProfile> {
     let migs = instances.iter().filter_map(|device| device.instance());
     let by_id: BTreeMap<u32, &MigProfile> = migs.map(|mig| (mig.gi, &mig.profile)).collect();

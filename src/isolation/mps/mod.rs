@@ -1,7 +1,7 @@
 //! MPS control daemons: where each has its files, how one is started, asked, limited and ended.
 //!
 //! ```text
-//! /run/gpulease/mps/        0755 root
+//! /run/gpulease/mps/        0755 root; below the lease directory
 //!   locks/<00-ff>           flock; by a hash of the daemon's name; never removed
 //!   <daemon>/               0755; by a device's UUID, or a lease's id
 //!     journal.json          0600; what was, or was about to be, done for it
