@@ -3,14 +3,27 @@
 
 mod inventory;
 
+pub use inventory::Unfit;
+
 use crate::config::{self, Config, ConfigError, Keys, Reading};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::store::Store;
 use crate::store::run_dirs::RunDirs;
+use crate::sys::identity;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// How much of the configuration can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    All,
+    /// The low-level runtime and the lease directory, as a container without a request takes them.
+    Essentials,
+    /// Nothing: not even where leases lie.
+    Nothing,
+}
 
 /// The host, as the one look at the configuration shows it. Looking cannot fail.
 pub struct Host {
@@ -19,6 +32,7 @@ pub struct Host {
     pub config_path: PathBuf,
     config_is_explicit: bool,
     reading: Reading,
+    known: Known,
     /// Why the reading is not to be relied on, once that was asked.
     unsettled: OnceCell<Option<ConfigError>>,
 }
@@ -27,18 +41,32 @@ impl Host {
     /// By the configuration file that was named, if one was. Where it cannot be understood, leases
     /// are looked for where one was last granted by it, and none is granted.
     pub fn look(named: Option<&Path>) -> Self {
-        let config_path = config::locate(named);
-        let config_is_explicit = config_path != Path::new(config::DEFAULT_PATH);
-        let reading = config::look(&config_path);
-        let mut paths = Paths::default();
-        let last = || RunDirs::at(&paths.var).last_of(&config_path);
-        let run_dir = match &reading.config {
-            Ok(config) => Some(config.run_dir.clone()),
-            Err(_) => last().or_else(|| reading.run_dir.clone()),
+        Self::with(named, Paths::default())
+    }
+
+    /// A host whose file system lies below `root`. Paths of its configuration are as they are found
+    /// from here.
+    pub fn below(named: Option<&Path>, root: &Path) -> Self {
+        Self::with(named, Paths::below(root))
+    }
+
+    fn with(named: Option<&Path>, mut paths: Paths) -> Self {
+        let located = config::locate(named);
+        let config_is_explicit = located != Path::new(config::DEFAULT_PATH);
+        // A file that was named is the caller's, the default one is the host's.
+        let config_path = if config_is_explicit { located } else { paths.on_host(&located) };
+        let reading = config::look(&config_path, config_is_explicit).below(&paths);
+        let last = || RunDirs::at(&paths.var).last_of(&name_of(&config_path, &paths));
+        let last = if reading.config.is_ok() { None } else { last() };
+        let known = match reading.config {
+            Ok(_) => Known::All,
+            Err(_) if reading.keys == Keys::Read || last.is_some() => Known::Essentials,
+            Err(_) => Known::Nothing,
         };
+        let run_dir = last.map(|last| paths.on_host(&last)).or_else(|| reading.run_dir.clone());
         paths.run = run_dir.unwrap_or(paths.run);
         let (store, unsettled) = (Store::at(&paths.run), OnceCell::new());
-        Self { paths, store, config_path, config_is_explicit, reading, unsettled }
+        Self { paths, store, config_path, config_is_explicit, reading, known, unsettled }
     }
 
     /// The same with another lease directory.
@@ -64,6 +92,24 @@ impl Host {
         }
     }
 
+    /// How much there is to go by where [`Self::config`] fails.
+    pub fn known(&self) -> Known {
+        match self.configuration() {
+            Err(ConfigError::Unsettled { .. }) => Known::Essentials,
+            _ => self.known,
+        }
+    }
+
+    /// The configuration file as the host's own programs know it.
+    pub fn config_name(&self) -> PathBuf {
+        name_of(&self.config_path, &self.paths)
+    }
+
+    /// Whether this is the host's root, and not that of a user namespace.
+    pub fn is_root(&self) -> bool {
+        identity::is_host_root(&self.paths)
+    }
+
     /// The low-level runtime that the file names, whatever is wrong elsewhere in it.
     pub fn runtime(&self) -> Option<&Path> {
         self.reading.runtime.as_deref()
@@ -87,3 +133,12 @@ impl Host {
         &self.store
     }
 }
+
+fn name_of(config: &Path, paths: &Paths) -> PathBuf {
+    config
+        .strip_prefix(&paths.root)
+        .map_or_else(|_| config.into(), |path| Path::new("/").join(path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@
 //!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
 //! * machine: `sys` the kernel, `paths`, `config`, `inventory` what the node has,
 //!   `store` leases on disk, `isolation` what makes shares true.
-//! * host: `host` — the configuration, read once, and the directories that a call works with.
+//! * host: `host` — what every call works with: the directories, the configuration, read once,
+//!   and the inventory.
 //! * transaction: `claim` — the only place that changes leases; `failure` what users hear.
 //! * start: `start` — from a spec to a leased and edited one.
 //! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the

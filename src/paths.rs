@@ -47,6 +47,12 @@ impl Paths {
         }
     }
 
+    /// Whether they are those of the host that this program runs on.
+    #[must_use]
+    pub fn are_own(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// Where a path that means something on the host is found from here.
     pub fn on_host(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))

@@ -90,7 +90,7 @@ impl Host {
             Self { dir, paths, store: Store::at(&run), holders: Vec::new(), kept: BTreeSet::new() };
         fs::write(host.config(), text).unwrap();
         host.store.prepare(&host.paths).unwrap();
-        let config = config::look(&host.config()).config.unwrap();
+        let config = config::look(&host.config(), true).config.unwrap();
         let scanned = inventory::scan(&host.paths, &config).unwrap();
         let bytes = inventory::encode(&scanned).unwrap();
         atomic::replace(&host.store.inventory_path(), &bytes, Durability::Synced).unwrap();
@@ -112,7 +112,7 @@ impl Host {
     /// Adds leases of a tenth of a device each, held by processes that sleep, with the record of
     /// an edited bundle for each: best-fit puts ten on a device, so that others stay free.
     pub fn fill(&mut self, count: usize, edited: Option<&BundleRecord>) {
-        let config = config::look(&self.config()).config.unwrap();
+        let config = config::look(&self.config(), true).config.unwrap();
         let node = inventory::scan(&self.paths, &config).unwrap().node;
         for number in 0..count {
             let name = format!("{number:064x}");

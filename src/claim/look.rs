@@ -5,7 +5,6 @@ use super::{ClaimError, Ground};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::store::Entry;
-use crate::sys::identity;
 
 /// The leases as the next container start would find them.
 pub fn survey(host: &Host) -> Result<Swept, Failure> {
@@ -19,7 +18,7 @@ pub fn entries(host: &Host) -> Result<Vec<Entry>, Failure> {
 
 /// Why the records cannot be read: for all but root, that is because they are root's.
 fn unread(error: ClaimError, host: &Host) -> Failure {
-    let is_for_root = error.is_denied() && !identity::is_host_root(&host.paths);
+    let is_for_root = error.is_denied() && !host.is_root();
     let failure = Failure::from(error);
     if !is_for_root {
         return failure;

@@ -6,21 +6,20 @@ use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
 use crate::failure::Failure;
-use crate::host::Host;
+use crate::host::{Host, Unfit};
 use crate::inventory::profiles::{self, PROFILES};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::code::Code;
 use crate::model::device::Device;
 use crate::model::text::shown;
 use crate::sys::atomic::{self, Durability};
-use crate::sys::identity;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
 /// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
 /// before each use anyway.
 pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
-    if !identity::is_host_root(&host.paths) {
+    if !host.is_root() {
         return Err(needs_root("to write the inventory"));
     }
     let config = host.config()?;
@@ -67,14 +66,14 @@ fn sources(inventory: &Inventory) -> Vec<String> {
 
 pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let path = host.store().inventory_path();
-    let Some(bytes) = host.store().inventory()? else {
-        let text = format!("there is no inventory `{}` yet", path.display());
-        return Err(Failure::new(Code::StaleInventory, text)
-            .hint("run `gpulease inventory refresh` as root, or start a container"));
-    };
-    let inventory = match inventory::decode(&bytes) {
+    let inventory = match host.recorded_inventory() {
         Ok(inventory) => inventory,
-        Err(error @ InventoryError::Stale(_)) => {
+        Err(Unfit::Missing) => {
+            let text = format!("there is no inventory `{}` yet", path.display());
+            return Err(Failure::new(Code::StaleInventory, text)
+                .hint("run `gpulease inventory refresh` as root, or start a container"));
+        }
+        Err(Unfit::Content(error @ InventoryError::Stale(_))) => {
             // Of another version: what it says is not to be guessed at.
             return Ok(Answer::new(
                 format!("{} is stale: {error}\n", path.display()),
@@ -82,7 +81,8 @@ pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
                         "why": error.to_string(), "inventory": null }),
             ));
         }
-        Err(error) => return Err(error.into()),
+        Err(Unfit::Content(error)) => return Err(error.into()),
+        Err(Unfit::Store(error)) => return Err(error.into()),
     };
     let stale = inventory::freshness(&inventory, &host.paths, host.config()?).err();
     let why = stale.map(|why| why.to_string());

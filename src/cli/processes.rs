@@ -15,7 +15,6 @@ use crate::model::id::short_id;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
 use crate::sys::gpu_users::User;
-use crate::sys::identity;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::fs;
@@ -30,7 +29,7 @@ pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure>
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;
     let mut users = Users::look(&node, &host.paths, config);
-    let is_root = identity::is_host_root(&host.paths);
+    let is_root = host.is_root();
     let swept = match survey(host) {
         Ok(swept) => Some(swept),
         Err(_) if !is_root => None,

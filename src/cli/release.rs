@@ -13,14 +13,14 @@ use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::start::shares;
 use crate::store::{Corrupt, Entry};
-use crate::sys::{identity, syslog};
+use crate::sys::syslog;
 use serde_json::{Value, json};
 
 /// The tag in the system's log.
 const TAG: &str = "gpulease";
 
 pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<Answer, Failure> {
-    if !identity::is_host_root(&host.paths) {
+    if !host.is_root() {
         return Err(needs_root("to release a lease"));
     }
     match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {

@@ -2,7 +2,8 @@
 //! and the few keys that must survive a mistake elsewhere in the file.
 
 use super::values::fault_of_path;
-use super::{Config, ConfigError, DEFAULT_PATH};
+use super::{Config, ConfigError, MpsConfig};
+use crate::paths::Paths;
 use crate::sys::checked::read_checked;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -65,8 +66,8 @@ impl Version {
     }
 }
 
-/// Reads the file at `path`. At [`DEFAULT_PATH`] it may be absent, which means the defaults.
-pub fn look(path: &Path) -> Reading {
+/// Reads the file at `path`. Unless it was named it may be absent, which means the defaults.
+pub fn look(path: &Path, is_named: bool) -> Reading {
     let nothing = |keys, config| Reading { config, runtime: None, run_dir: None, keys, seen: None };
     match read_checked(path) {
         Ok(Some(file)) => {
@@ -74,15 +75,32 @@ pub fn look(path: &Path) -> Reading {
             let version = Version::of(&file.metadata);
             Reading { seen: Some(Seen { bytes: file.bytes, version }), ..reading }
         }
-        Ok(None) if path == Path::new(DEFAULT_PATH) => {
-            nothing(Keys::Missing, Ok(Config::default()))
-        }
+        Ok(None) if !is_named => nothing(Keys::Missing, Ok(Config::default())),
         Ok(None) => nothing(Keys::Missing, Err(ConfigError::Missing { path: path.into() })),
         Err(error) => nothing(Keys::Hidden, Err(error.into())),
     }
 }
 
 impl Reading {
+    /// With its paths as they are found from here, where another file system is looked at.
+    pub fn below(self, paths: &Paths) -> Self {
+        if paths.are_own() {
+            return self;
+        }
+        let on_host = |path: PathBuf| paths.on_host(&path);
+        let config = self.config.map(|config| Config {
+            runtime: config.runtime.map(on_host),
+            run_dir: on_host(config.run_dir),
+            devices_file: on_host(config.devices_file),
+            driver_root: on_host(config.driver_root),
+            hook: config.hook.map(on_host),
+            mps: MpsConfig { control: config.mps.control.map(on_host), ..config.mps },
+            ..config
+        });
+        let (runtime, run_dir) = (self.runtime.map(on_host), self.run_dir.map(on_host));
+        Self { config, runtime, run_dir, ..self }
+    }
+
     /// Makes sure that what was read is the whole file, before anything is granted by it. Fails
     /// with [`ConfigError::Unsettled`] if the file is being changed.
     pub fn settle(&self, path: &Path) -> Result<(), ConfigError> {

@@ -204,18 +204,18 @@ fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn loading_files() {
     let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o644);
-    assert_eq!(look(&path).config.unwrap().runtime, Some("/usr/bin/crun".into()));
+    assert_eq!(look(&path, true).config.unwrap().runtime, Some("/usr/bin/crun".into()));
     let absent = root.path().join("absent.toml");
-    let error = look(&absent).config.unwrap_err();
+    let error = look(&absent, true).config.unwrap_err();
     assert!(matches!(error, ConfigError::Missing { .. }));
     assert!(error.to_string().contains("absent.toml"));
 
     let (_root, path) = file("#", 0o666);
-    let error = look(&path).config.unwrap_err();
+    let error = look(&path, true).config.unwrap_err();
     assert!(matches!(error, ConfigError::File(FileError::Insecure { .. })), "{error:?}");
     let (_root, path) = file("", 0o644);
     fs::write(&path, b"# \xff").unwrap();
-    assert!(matches!(look(&path).config, Err(ConfigError::NotText { offset: 2, .. })));
+    assert!(matches!(look(&path, true).config, Err(ConfigError::NotText { offset: 2, .. })));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_mistake_elsewhere_leaves_the_runtime_known() {
 fn a_file_that_is_not_safe_or_not_there_says_nothing() {
     let (root, path) = file("runtime = \"/usr/bin/crun\"", 0o666);
     let read = |path: &Path| {
-        let reading = look(path);
+        let reading = look(path, true);
         assert!(reading.config.is_err(), "{}", path.display());
         (reading.runtime, reading.keys)
     };
@@ -281,12 +281,12 @@ fn an_empty_file_is_not_the_defaults() {
 #[test]
 fn a_file_that_is_being_written_is_not_gone_by() {
     let (_root, path) = file("run_dir = \"/run/a\"\n", 0o644);
-    let first = look(&path);
+    let first = look(&path, true);
     first.settle(&path).unwrap();
     // In place, as an editor or a deployment does: the same file, with more in it.
     fs::write(&path, "run_dir = \"/run/a\"\n[policy]\ninjected = \"refuse\"\n").unwrap();
     assert!(matches!(first.settle(&path), Err(ConfigError::Unsettled { .. })));
-    let second = look(&path);
+    let second = look(&path, true);
     second.settle(&path).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(matches!(second.settle(&path), Err(ConfigError::Unsettled { .. })));

@@ -4,9 +4,10 @@
 use super::Host;
 use crate::config::Config;
 use crate::failure::{Failure, chain};
-use crate::inventory::{self, Inventory, Look};
+use crate::inventory::{self, Inventory, InventoryError, Look};
 use crate::model::code::Code;
 use crate::model::text::shown_line;
+use crate::store::StoreError;
 use crate::sys::ask::{Finished, run_bounded};
 use crate::sys::lock::Lock;
 use crate::sys::programs;
@@ -18,27 +19,49 @@ use std::time::Duration;
 const FILES: Duration = Duration::from_secs(5);
 const PROBES_MAX: u32 = 2;
 
+/// Why the file is of no use.
+#[derive(Debug)]
+pub enum Unfit {
+    Missing,
+    /// It cannot be read, or others could have written it.
+    Store(StoreError),
+    /// It is damaged or out of date.
+    Content(InventoryError),
+}
+
+impl Unfit {
+    fn why(&self) -> String {
+        match self {
+            Self::Missing => "there is none".to_owned(),
+            Self::Store(error) => chain(error),
+            Self::Content(InventoryError::Stale(why)) => why.to_string(),
+            Self::Content(error) => error.to_string(),
+        }
+    }
+}
+
 impl Host {
     /// The inventory for a container start. Fails with `stale-inventory` if none can be had that is
     /// of this boot and this configuration.
     pub fn inventory(&self, config: &Config) -> Result<Inventory, Failure> {
-        if let Ok(inventory) = self.cached(config) {
+        if let Ok(inventory) = self.cached_inventory(config) {
             return Ok(inventory);
         }
         let deadline = config.probe_timeout.saturating_mul(PROBES_MAX).saturating_add(FILES);
         // After a reboot many containers start at once: one of them looks, the others go by what it
         // saw.
         let _turn = self.turn(deadline)?;
-        if let Ok(inventory) = self.cached(config) {
+        if let Ok(inventory) = self.cached_inventory(config) {
             return Ok(inventory);
         }
         self.refresh(deadline)?;
         // What this refresh could not look at is for the next start to look at.
-        let made = self.read().and_then(|mut made| {
+        let made = self.recorded_inventory().and_then(|mut made| {
             made.stamps.retain(|stamp| stamp.look != Look::Unknown);
             self.fresh(made, config)
         });
-        made.map_err(|why| {
+        made.map_err(|unfit| {
+            let why = unfit.why();
             Failure::new(
                 Code::StaleInventory,
                 format!("the inventory is of no use even after a refresh: {why}"),
@@ -51,26 +74,34 @@ impl Host {
     /// or out of date, what a refresh would find.
     #[cfg(feature = "cli")]
     pub fn inventory_now(&self, config: &Config) -> Result<Inventory, Failure> {
-        match self.cached(config) {
+        match self.cached_inventory(config) {
             Ok(inventory) => Ok(inventory),
             Err(_) => Ok(inventory::scan(&self.paths, config)?),
         }
     }
 
-    fn cached(&self, config: &Config) -> Result<Inventory, String> {
-        self.fresh(self.read()?, config)
+    /// What is in the file, if it still holds.
+    pub fn cached_inventory(&self, config: &Config) -> Result<Inventory, Unfit> {
+        self.fresh(self.recorded_inventory()?, config)
     }
 
-    fn read(&self) -> Result<Inventory, String> {
-        self.store.check().map_err(|error| error.to_string())?;
-        let bytes = self.store.inventory().map_err(|error| chain(&error))?;
-        let bytes = bytes.ok_or("there is none")?;
-        inventory::decode(&bytes).map_err(|error| error.to_string())
+    /// What is in the file, with the paths of its sources as they are found from here.
+    pub fn recorded_inventory(&self) -> Result<Inventory, Unfit> {
+        let bytes = self.store.inventory().map_err(|error| Unfit::Store(error.into()))?;
+        let bytes = bytes.ok_or(Unfit::Missing)?;
+        self.store.check().map_err(Unfit::Store)?;
+        let inventory = inventory::decode(&bytes).map_err(Unfit::Content)?;
+        if self.paths.are_own() {
+            return Ok(inventory);
+        }
+        Ok(inventory.with_paths(|path| self.paths.on_host(path)))
     }
 
-    fn fresh(&self, inventory: Inventory, config: &Config) -> Result<Inventory, String> {
-        inventory::freshness(&inventory, &self.paths, config).map_err(|stale| stale.to_string())?;
-        Ok(inventory)
+    fn fresh(&self, inventory: Inventory, config: &Config) -> Result<Inventory, Unfit> {
+        match inventory::freshness(&inventory, &self.paths, config) {
+            Ok(()) => Ok(inventory),
+            Err(stale) => Err(Unfit::Content(stale.into())),
+        }
     }
 
     fn turn(&self, deadline: Duration) -> Result<Lock, Failure> {

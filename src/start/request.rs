@@ -12,7 +12,6 @@ use crate::model::code::Code;
 use crate::model::text::shown;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request, Source};
-use crate::sys::identity;
 
 /// A request, with what is needed to grant it.
 pub struct Asked {
@@ -153,7 +152,7 @@ fn forgotten(path: &str) -> Failure {
 }
 
 fn refuse_rootless(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
-    if launch.by_root || identity::is_host_root(&host.paths) {
+    if launch.by_root || host.is_root() {
         return Ok(());
     }
     let text = "a lease cannot be had from a rootless engine or a user namespace";

@@ -3,7 +3,7 @@
 //! something else, or nothing.
 
 use super::finding::{Findings, quoted};
-use super::subject::Subject;
+use crate::host::Host;
 use crate::inventory::cdi::{SpecFile, read_all};
 use crate::model::cdi::EditNode;
 use crate::model::text::shown;
@@ -12,10 +12,10 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    for file in read_all(&subject.paths).files {
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    for file in read_all(&host.paths).files {
         let stale: Vec<(&str, String)> = nodes(&file)
-            .filter_map(|node| Some((node.path.as_str(), other(node, subject)?)))
+            .filter_map(|node| Some((node.path.as_str(), other(node, host)?)))
             .collect();
         let Some((first, number)) = stale.first() else { continue };
         let more = match stale.len() {
@@ -46,9 +46,9 @@ fn nodes(file: &SpecFile) -> impl Iterator<Item = &EditNode> {
 }
 
 /// The number that the node has here, if the spec says another one.
-fn other(node: &EditNode, subject: &Subject) -> Option<String> {
+fn other(node: &EditNode, host: &Host) -> Option<String> {
     let (said_major, said_minor) = node.numbers()?;
-    let metadata = fs::metadata(subject.paths.on_host(Path::new(node.on_host()))).ok()?;
+    let metadata = fs::metadata(host.paths.on_host(Path::new(node.on_host()))).ok()?;
     let kind = metadata.file_type();
     let is_device = kind.is_char_device() || kind.is_block_device();
     let here = (major(metadata.rdev()), minor(metadata.rdev()));

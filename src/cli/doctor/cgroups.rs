@@ -1,10 +1,10 @@
 //! What keeps a container from another's GPU: device rules, of cgroup v1 or v2.
 
 use super::finding::Findings;
-use super::subject::Subject;
+use crate::host::Host;
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    let mount = subject.paths.sys.join("fs/cgroup");
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    let mount = host.paths.sys.join("fs/cgroup");
     if mount.join("cgroup.controllers").exists() {
         return found.ok("cgroups", "cgroup v2: device rules are BPF programs");
     }

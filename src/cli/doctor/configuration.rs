@@ -1,19 +1,19 @@
 //! Who runs the check, and the configuration file.
 
 use super::finding::{Findings, UNCHECKED, plain, quoted};
-use super::subject::{Known, Subject};
 use crate::config::ConfigError;
 use crate::failure::Failure;
+use crate::host::{Host, Known};
 use crate::model::text::shown;
 use crate::sys::checked::{Fault, FileError};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    privileges(subject, found);
-    let path = &subject.config_path;
-    let Some(error) = &subject.config_error else {
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    privileges(host, found);
+    let path = &host.config_path;
+    let Err(error) = host.configuration() else {
         let text = if path.exists() {
             format!("{} is in use", quoted(path))
         } else {
@@ -21,10 +21,10 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
         };
         return found.ok("configuration", text);
     };
-    cannot_go_on(subject.known, found);
+    cannot_go_on(host.known(), found);
     if let ConfigError::File(FileError::Io(error)) = error
         && error.source.kind() == ErrorKind::PermissionDenied
-        && !subject.is_host_root
+        && !host.is_root()
     {
         return found.unchecked(path, &error.source);
     }
@@ -68,8 +68,8 @@ fn cannot_go_on(known: Known, found: &mut Findings) {
     );
 }
 
-fn privileges(subject: &Subject, found: &mut Findings) {
-    if subject.is_host_root {
+fn privileges(host: &Host, found: &mut Findings) {
+    if host.is_root() {
         return found.ok("privileges", "this is root, on the host");
     }
     let user = nix::unistd::geteuid();

@@ -1,12 +1,12 @@
 //! The real devices: which of them nobody gets, and what of their drivers will surprise somebody.
 
 use super::finding::Findings;
-use super::subject::Subject;
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;
 use crate::cli::words;
-use crate::config::Driver as Way;
+use crate::config::{Config, Driver as Way};
+use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::driver::{Driver, FileKind};
@@ -21,7 +21,7 @@ use std::path::Path;
 /// What everybody needs for a device node: to read and to write.
 const FOR_ALL: u32 = 0o006;
 
-pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
     let node = &inventory.node;
     if node.devices.iter().all(|device| device.simulated) {
         return;
@@ -30,13 +30,13 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
     told_apart(node, found);
     queryable(node, found);
     healthy(node, found);
-    busy(node, subject, found);
+    busy(node, host, config, found);
     persistence(node, found);
     for driver in &inventory.drivers {
         versions(driver, found);
     }
-    driver_files(inventory, subject, found);
-    groups(node, subject, found);
+    driver_files(inventory, config, found);
+    groups(node, host, found);
     for note in &inventory.notes {
         found.note(
             "inventory-note",
@@ -104,13 +104,13 @@ fn healthy(node: &Node, found: &mut Findings) {
 }
 
 /// Nothing is said where the leases cannot be read: another check says that.
-fn busy(node: &Node, subject: &Subject, found: &mut Findings) {
-    let policy = subject.config.policy.busy;
+fn busy(node: &Node, host: &Host, config: &Config, found: &mut Findings) {
+    let policy = config.policy.busy;
     if policy == Busy::Ignore {
         return;
     }
-    let users = gpu_users::look(node, &subject.paths);
-    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let users = gpu_users::look(node, &host.paths);
+    let ground = Ground::of(host);
     let Some(swept) = (!users.is_empty()).then(|| survey(ground).ok()).flatten() else { return };
     let outsiders = swept.outsiders(Crowd { users: &users, policy }, ground);
     let busy = real(node, |device| !outsiders.of(device).is_empty());
@@ -150,11 +150,11 @@ fn persistence(node: &Node, found: &mut Findings) {
 }
 
 /// Where the configuration insists on a way that this host does not have, starts are refused.
-fn driver_files(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
     let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
     let has_nvidia = !real(&inventory.node, |d| d.vendor == Vendor::Nvidia).is_empty();
     let unnamed = real(&inventory.node, |d| inventory.cdi.device(&d.uuid).is_none());
-    match subject.config.driver {
+    match config.driver {
         Way::Native if has_nvidia && !has_files => found.fault(
             "driver-files-missing",
             "`driver` is `native`, and there are no files of NVIDIA's driver: containers with its \
@@ -207,12 +207,12 @@ fn version_of(path: &str) -> Option<&str> {
 }
 
 /// Who may use the nodes without gpulease: a rootless engine's containers have no more than its user.
-fn groups(node: &Node, subject: &Subject, found: &mut Findings) {
+fn groups(node: &Node, host: &Host, found: &mut Findings) {
     let own = node.devices.iter().flat_map(|device| &device.nodes);
     let control = node.control.iter().flat_map(|control| &control.nodes);
     let mut by_group: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for node in own.chain(control).filter(|node| node.simulated.is_none()) {
-        let Ok(metadata) = fs::metadata(subject.paths.on_host(Path::new(&node.path))) else {
+        let Ok(metadata) = fs::metadata(host.paths.on_host(Path::new(&node.path))) else {
             continue;
         };
         let is_for_few = metadata.mode() & FOR_ALL != FOR_ALL;
@@ -221,7 +221,7 @@ fn groups(node: &Node, subject: &Subject, found: &mut Findings) {
         }
     }
     for (gid, nodes) in by_group {
-        let group = group(gid, subject);
+        let group = group(gid, host);
         let first = nodes.first().copied().unwrap_or_default();
         let more = match nodes.len() {
             1 => String::new(),
@@ -240,8 +240,8 @@ fn groups(node: &Node, subject: &Subject, found: &mut Findings) {
 }
 
 /// Its name, where this is the host that has it.
-fn group(gid: u32, subject: &Subject) -> String {
-    let is_here = subject.paths.root == Path::new("/");
+fn group(gid: u32, host: &Host) -> String {
+    let is_here = host.paths.are_own();
     let group = is_here.then(|| nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid)));
     let name = group.and_then(Result::ok).flatten().map(|group| shown(&group.name));
     name.unwrap_or_else(|| gid.to_string())

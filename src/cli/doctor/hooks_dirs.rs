@@ -9,8 +9,8 @@ use super::configuration::foreign;
 use super::engines::{PODMAN, drop_ins, read_text};
 use super::finding::{Findings, plain, quoted};
 use super::programs;
-use super::subject::Subject;
 use crate::cli::install::precreate::{DIR_NAME, calls};
+use crate::host::Host;
 use crate::injection::{HOOK_NAME, is_vendor_hook};
 use crate::model::text::shown;
 use serde_json::Value;
@@ -23,11 +23,7 @@ const OWN_DIR: &str = "/etc/containers/gpulease-hooks.d";
 const DEFAULT_DIRS: &[&str] = &["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"];
 
 /// `configured` are the directories of each engine.
-pub(super) fn check(
-    subject: &Subject,
-    configured: &[(&'static str, PathBuf)],
-    found: &mut Findings,
-) {
+pub(super) fn check(host: &Host, configured: &[(&'static str, PathBuf)], found: &mut Findings) {
     let before = found.list.len();
     let mut dirs: BTreeSet<&Path> = DEFAULT_DIRS.iter().map(Path::new).collect();
     dirs.insert(Path::new(OWN_DIR));
@@ -43,8 +39,8 @@ pub(super) fn check(
             is_unread: has_podman && !is_default && !reads(&|engine| engine == PODMAN),
         };
         let mut has_precreate = false;
-        for file in drop_ins(&subject.paths.on_host(dir), "*.json") {
-            has_precreate |= one_file(&file, &place, subject, found);
+        for file in drop_ins(&host.paths.on_host(dir), "*.json") {
+            has_precreate |= one_file(&file, &place, host, found);
         }
         let is_own = dir.file_name().is_some_and(|name| name == DIR_NAME);
         if is_own && !has_precreate && reads(&|engine| engine == PODMAN) {
@@ -72,8 +68,8 @@ struct Place {
 }
 
 /// Whether it has Podman call our hook.
-fn one_file(file: &Path, place: &Place, subject: &Subject, found: &mut Findings) -> bool {
-    let Ok(Some(text)) = read_text(PODMAN, file, subject, found) else { return false };
+fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bool {
+    let Ok(Some(text)) = read_text(PODMAN, file, host, found) else { return false };
     let hook: Value = match serde_json::from_str(&text) {
         Ok(hook) => hook,
         Err(error) => {
@@ -125,7 +121,7 @@ fn one_file(file: &Path, place: &Place, subject: &Subject, found: &mut Findings)
                 "`gpulease install podman --precreate`, or `gpulease uninstall podman --precreate`",
             );
         }
-        let on_host = subject.paths.on_host(Path::new(program));
+        let on_host = host.paths.on_host(Path::new(program));
         if on_host.is_file() {
             programs::check_precreate(&on_host, found);
         } else {

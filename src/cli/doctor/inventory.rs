@@ -2,11 +2,13 @@
 
 use super::configuration::insecure;
 use super::finding::{Findings, plain, quoted};
-use super::subject::Subject;
 use crate::cli::words;
+use crate::config::Config;
 use crate::failure::Failure;
+use crate::host::{Host, Unfit};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::text::shown;
+use crate::store::StoreError;
 use crate::sys::checked::FileError;
 use std::fs;
 use std::io::ErrorKind;
@@ -14,21 +16,21 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Gives back what a start would find.
-pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory> {
+pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Option<Inventory> {
     // What a library said is in the inventory as long as that holds; it is not asked again, and never
     // by the files of another root.
-    let known = subject.fresh_inventory().filter(|known| !is_simulated(known));
-    let scan = || inventory::scan_files(&subject.paths, &subject.config);
+    let known = host.cached_inventory(config).ok().filter(|known| !is_simulated(known));
+    let scan = || inventory::scan_files(&host.paths, config);
     let scanned = match known.map_or_else(scan, Ok) {
         Ok(scanned) => scanned,
         Err(error) => {
-            source(&error, subject, found);
+            source(&error, host, config, found);
             return None;
         }
     };
-    cache(subject, found);
+    cache(host, config, found);
     if scanned.node.devices.is_empty() {
-        let why = words::no_devices(&subject.config);
+        let why = words::no_devices(config);
         found.fault("no-devices", format!("{why}: every request is refused"), words::FIND_DEVICES);
         return Some(scanned);
     }
@@ -37,10 +39,10 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Option<Inventory
     let count = words::count(scanned.node.devices.len(), "device");
     found.ok("devices", format!("{count}{more}, by {}", shown(&scanned.from.join(", "))));
     if simulated > 0 {
-        hidden(subject, found);
+        hidden(host, config, found);
     }
-    nodes(&scanned, subject, found);
-    memory_limits(&scanned, subject, found);
+    nodes(&scanned, host, config, found);
+    memory_limits(&scanned, host, found);
     Some(scanned)
 }
 
@@ -49,15 +51,15 @@ fn is_simulated(inventory: &Inventory) -> bool {
 }
 
 /// A devices file that somebody only wanted to try takes the place of the GPUs that there are.
-fn hidden(subject: &Subject, found: &mut Findings) {
+fn hidden(host: &Host, config: &Config, found: &mut Findings) {
     let has_any = |path: PathBuf| fs::read_dir(path).is_ok_and(|mut there| there.next().is_some());
-    let paths = &subject.paths;
+    let paths = &host.paths;
     if has_any(paths.proc.join("driver/nvidia/gpus")) || has_any(paths.sys.join("class/kfd/kfd")) {
         found.warning(
             "simulated-hides-gpus",
             format!(
                 "this host has GPUs, and none is looked for: {} simulates others",
-                quoted(&subject.config.devices_file)
+                quoted(&config.devices_file)
             ),
             "remove the file to lease the real ones",
         );
@@ -65,12 +67,12 @@ fn hidden(subject: &Subject, found: &mut Findings) {
 }
 
 /// What is wrong with the devices file: no start with a request can succeed.
-fn source(error: &InventoryError, subject: &Subject, found: &mut Findings) {
+fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Findings) {
     let text = Failure::of(error.code(), error).message;
-    let file = &subject.config.devices_file;
+    let file = &config.devices_file;
     match error {
         InventoryError::File(FileError::Io(error))
-            if error.source.kind() == ErrorKind::PermissionDenied && !subject.is_host_root =>
+            if error.source.kind() == ErrorKind::PermissionDenied && !host.is_root() =>
         {
             found.unchecked(file, &error.source);
         }
@@ -86,48 +88,41 @@ fn source(error: &InventoryError, subject: &Subject, found: &mut Findings) {
 }
 
 /// The source is good, so whatever is wrong here the next start sets right.
-fn cache(subject: &Subject, found: &mut Findings) {
+fn cache(host: &Host, config: &Config, found: &mut Findings) {
     const REFRESH: &str = "nothing has to be done; `gpulease inventory refresh` renews it now";
-    let path = subject.store.inventory_path();
-    let inventory = match subject.cached_inventory() {
-        Ok(Some(Ok(inventory))) => inventory,
-        Ok(None) => {
+    let path = host.store().inventory_path();
+    match host.cached_inventory(config) {
+        Ok(_) => found.ok("inventory", format!("{} is of this boot and up to date", quoted(&path))),
+        Err(Unfit::Missing) => {
             let text = format!("{} is not there yet; the next start makes it", quoted(&path));
-            return found.note("inventory-missing", text, REFRESH);
+            found.note("inventory-missing", text, REFRESH);
         }
-        Ok(Some(Err(InventoryError::Stale(why)))) => {
-            return found.note("inventory-stale", stale(&path, &why.to_string()), REFRESH);
+        Err(Unfit::Content(InventoryError::Stale(why))) => {
+            let why = shown(&why.to_string());
+            let text =
+                format!("{} is out of date ({why}); the next start renews it", quoted(&path));
+            found.note("inventory-stale", text, REFRESH);
         }
-        Ok(Some(Err(error))) => {
+        Err(Unfit::Content(error)) => {
             let text = format!("{}: {error}; the next start renews it", quoted(&path));
-            return found.warning("inventory-damaged", text, "run `gpulease inventory refresh`");
+            found.warning("inventory-damaged", text, "run `gpulease inventory refresh`");
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && !subject.is_host_root => {
-            return found.unchecked(&path, &error);
+        Err(Unfit::Store(StoreError::Path(error))) => {
+            let why = &error.source;
+            if why.kind() == ErrorKind::PermissionDenied && !host.is_root() {
+                return found.unchecked(&path, why);
+            }
+            let text = format!("{} cannot be read: {why}", quoted(&path));
+            let fix = format!("`rm -r --one-file-system {}`", plain(&path));
+            found.fault("inventory-unreadable", text, fix);
         }
-        Err(error) => {
-            let text = format!("{} cannot be read: {error}", quoted(&path));
-            return found.fault(
-                "inventory-unreadable",
-                text,
-                format!("`rm -r --one-file-system {}`", plain(&path)),
-            );
-        }
-    };
-    match inventory::freshness(&inventory, &subject.paths, &subject.config) {
-        Ok(()) => {
-            found.ok("inventory", format!("{} is of this boot and up to date", quoted(&path)))
-        }
-        Err(why) => found.note("inventory-stale", stale(&path, &why.to_string()), REFRESH),
+        // What is wrong with the directory is said where that is looked at.
+        Err(Unfit::Store(_)) => {}
     }
 }
 
-fn stale(path: &Path, why: &str) -> String {
-    format!("{} is out of date ({}); the next start renews it", quoted(path), shown(why))
-}
-
 /// A start whose device has no node is refused.
-fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
     let node = &inventory.node;
     let devices = node.devices.iter().flat_map(|device| &device.nodes);
     let control = node.control.iter().flat_map(|control| &control.nodes);
@@ -136,7 +131,7 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
     let mut seen = 0_usize;
     for node in real {
         seen += 1;
-        let path = subject.paths.on_host(Path::new(&node.path));
+        let path = host.paths.on_host(Path::new(&node.path));
         let is_device =
             fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_char_device());
         if !is_device {
@@ -166,7 +161,7 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
                 format!(
                     "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`){caps}, or \
                      correct {}",
-                    quoted(&subject.config.devices_file)
+                    quoted(&config.devices_file)
                 ),
             );
         }
@@ -174,8 +169,8 @@ fn nodes(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
 }
 
 /// `dmem` is the cgroup controller for device memory (Linux 6.14, cgroup v2).
-fn memory_limits(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
-    let controllers = subject.paths.sys.join("fs/cgroup/cgroup.controllers");
+fn memory_limits(inventory: &Inventory, host: &Host, found: &mut Findings) {
+    let controllers = host.paths.sys.join("fs/cgroup/cgroup.controllers");
     let controllers = fs::read_to_string(controllers).unwrap_or_default();
     if controllers.split_whitespace().any(|controller| controller == "dmem") {
         found.ok("dmem", "the kernel can limit device memory by the cgroup controller dmem");

@@ -2,7 +2,7 @@
 //! tree, and what it does not know it may take out of it when it reads its units again.
 
 use super::finding::Findings;
-use super::subject::Subject;
+use crate::host::Host;
 use crate::isolation::dmem;
 use crate::model::id::short_id;
 use crate::model::lease::{Lease, LeaseState};
@@ -10,17 +10,17 @@ use crate::model::text::shown;
 use std::path::Path;
 
 /// Whether the kernel limits a live lease's device memory as the lease says.
-pub(super) fn check(lease: &Lease, subject: &Subject, found: &mut Findings) {
+pub(super) fn check(lease: &Lease, host: &Host, found: &mut Findings) {
     let Some(cgroup) = lease.cgroup.as_deref().filter(|_| lease.state == LeaseState::Bound) else {
         return;
     };
-    let dir = subject.paths.on_host(Path::new(cgroup));
+    let dir = host.paths.on_host(Path::new(cgroup));
     let limited = lease
         .devices
         .iter()
         .filter_map(|device| Some((device.dmem_region.as_deref()?, device.memory_bytes?.0)));
     for (region, bytes) in limited {
-        let said = match dmem::limits(&subject.paths, &dir) {
+        let said = match dmem::limits(&host.paths, &dir) {
             Ok(limits) => match limits.get(region).copied().flatten() {
                 Some(limit) if limit <= bytes => continue,
                 Some(limit) => format!("limits it to {limit}"),

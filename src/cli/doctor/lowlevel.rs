@@ -7,9 +7,9 @@
 
 use super::configuration::fix_of;
 use super::finding::{Findings, UNCHECKED, plain, quoted};
-use super::subject::Subject;
 use crate::config::Driver;
 use crate::failure::chain;
+use crate::host::Host;
 use crate::model::text::shown;
 use crate::start::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
 use crate::sys::ask::ask_bounded;
@@ -30,23 +30,20 @@ const SYSTEMD_FIXED: u32 = 240;
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The runtime and its version.
-pub(super) fn runtime(subject: &Subject, found: &mut Findings) {
-    if let Some(path) = usable(subject, found)
-        && let Some(answer) = ask_version(&path, subject, found)
+pub(super) fn runtime(host: &Host, found: &mut Findings) {
+    if let Some(path) = usable(host, found)
+        && let Some(answer) = ask_version(&path, host, found)
     {
-        let host = Host {
-            has_systemd: has_systemd(subject),
-            lacks_sys_resource: lacks_sys_resource(subject),
-        };
-        judge_runtime(&path, &answer, host, found);
+        let systemd = has_systemd(host);
+        judge_runtime(&path, &answer, systemd, lacks_sys_resource(host), found);
     }
 }
 
 /// What a program answers to `--version`, if it may be asked. It was found safe before.
-fn ask_version(path: &Path, subject: &Subject, found: &mut Findings) -> Option<String> {
+fn ask_version(path: &Path, host: &Host, found: &mut Findings) -> Option<String> {
     // Whoever wrote the tree below `--root` need not be trusted here: it may be a mounted image.
     // And what was built for that host need not run on this one.
-    if subject.paths.root != Path::new("/") {
+    if !host.paths.are_own() {
         found.note(
             UNCHECKED,
             format!("the version of {} was not asked: below --root nothing is run", quoted(path)),
@@ -63,24 +60,17 @@ fn ask_version(path: &Path, subject: &Subject, found: &mut Findings) -> Option<S
     }
 }
 
-/// What of the host decides whether a version is a problem.
-#[derive(Debug, Clone, Copy)]
-struct Host {
-    has_systemd: bool,
-    lacks_sys_resource: bool,
-}
-
 /// As `sd_booted(3)` tells it.
-fn has_systemd(subject: &Subject) -> bool {
-    subject.paths.on_host(Path::new("/run/systemd/system")).is_dir()
+fn has_systemd(host: &Host) -> bool {
+    host.paths.on_host(Path::new("/run/systemd/system")).is_dir()
 }
 
 /// The runtime that the next container start takes, if it may be run.
-pub(super) fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf> {
-    let paths = &subject.paths;
+pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
+    let paths = &host.paths;
     let default =
         || [Kind::Runc, Kind::Crun].iter().find_map(|kind| installed_on(kind.name(), paths));
-    let Some(path) = subject.config.runtime.clone().or_else(default) else {
+    let Some(path) = host.runtime().map(Path::to_owned).or_else(default) else {
         found.fault(
             "runtime-missing",
             format!("neither runc nor crun is in {}", SYSTEM_DIRS.join(", ")),
@@ -89,8 +79,7 @@ pub(super) fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf>
         return None;
     };
     let shown = quoted(&path);
-    let set =
-        format!("set `runtime` in {} to the path of runc or crun", quoted(&subject.config_path));
+    let set = format!("set `runtime` in {} to the path of runc or crun", quoted(&host.config_path));
     let metadata = match check_unread(&path) {
         Ok(Some(metadata)) => metadata,
         Ok(None) => {
@@ -127,7 +116,8 @@ pub(super) fn usable(subject: &Subject, found: &mut Findings) -> Option<PathBuf>
         found.fault("runtime-not-executable", text, format!("`chmod 0755 {}`", plain(&path)));
         return None;
     }
-    judge_driver(&path, subject.config.driver, set, found).then_some(path)
+    let driver = host.config().map_or(Driver::Auto, |config| config.driver);
+    judge_driver(&path, driver, set, found).then_some(path)
 }
 
 /// Whether `driver` fits the runtime; a start that asks for a GPU is refused otherwise.
@@ -156,7 +146,13 @@ fn judge_driver(path: &Path, driver: Driver, set: String, found: &mut Findings) 
 }
 
 /// Tells the version by what the runtime answered.
-fn judge_runtime(path: &Path, answer: &str, host: Host, found: &mut Findings) {
+fn judge_runtime(
+    path: &Path,
+    answer: &str,
+    has_systemd: bool,
+    lacks_sys_resource: bool,
+    found: &mut Findings,
+) {
     let kind = Kind::of(path);
     let line = answer
         .lines()
@@ -166,7 +162,7 @@ fn judge_runtime(path: &Path, answer: &str, host: Host, found: &mut Findings) {
     };
     let text = format!("{} {}", kind.name(), shown(text.trim()));
     match kind {
-        Kind::Runc if version < RUNC_FIXED && host.has_systemd => found.warning(
+        Kind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
             "runc-daemon-reload",
             format!(
                 "{} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
@@ -175,7 +171,7 @@ fn judge_runtime(path: &Path, answer: &str, host: Host, found: &mut Findings) {
             ),
             "install runc 1.1.7 or later, or crun; or use the cgroupfs driver",
         ),
-        Kind::Crun if version.0 == 1 && version.1 == 8 && host.lacks_sys_resource => found.warning(
+        Kind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource => found.warning(
             "crun-sys-resource",
             format!(
                 "{} is {text}, which sets no device rules on cgroup v2 without \
@@ -199,10 +195,10 @@ fn parse(text: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// On cgroup v2. This process's capabilities stand for the engine's.
-fn lacks_sys_resource(subject: &Subject) -> bool {
-    let is_v2 = subject.paths.sys.join("fs/cgroup/cgroup.controllers").exists();
-    let status = fs::read_to_string(subject.paths.proc.join("self/status")).unwrap_or_default();
-    is_v2 && subject.is_host_root && is_without_sys_resource(&status)
+fn lacks_sys_resource(host: &Host) -> bool {
+    let is_v2 = host.paths.sys.join("fs/cgroup/cgroup.controllers").exists();
+    let status = fs::read_to_string(host.paths.proc.join("self/status")).unwrap_or_default();
+    is_v2 && host.is_root() && is_without_sys_resource(&status)
 }
 
 /// By the text of `/proc/self/status`; what is not said there is not missing.
@@ -213,16 +209,16 @@ fn is_without_sys_resource(status: &str) -> bool {
 }
 
 /// systemd's version, where it runs.
-pub(super) fn systemd(subject: &Subject, found: &mut Findings) {
-    if !has_systemd(subject) {
+pub(super) fn systemd(host: &Host, found: &mut Findings) {
+    if !has_systemd(host) {
         return;
     }
-    let Some(path) = installed_on("systemctl", &subject.paths) else { return };
+    let Some(path) = installed_on("systemctl", &host.paths) else { return };
     // It is run as whoever runs this.
     if let Err(error) = check_unread(&path) {
         return found.unchecked(&path, &chain(&error));
     }
-    if let Some(answer) = ask_version(&path, subject, found) {
+    if let Some(answer) = ask_version(&path, host, found) {
         judge_systemd(&path, &answer, found);
     }
 }
@@ -262,8 +258,7 @@ mod tests {
     /// The codes that an answer leads to.
     fn told(path: &str, answer: &str, has_systemd: bool, lacks: bool) -> Vec<(&'static str, bool)> {
         let mut found = Findings::default();
-        let host = Host { has_systemd, lacks_sys_resource: lacks };
-        judge_runtime(Path::new(path), answer, host, &mut found);
+        judge_runtime(Path::new(path), answer, has_systemd, lacks, &mut found);
         found.list.iter().map(|finding| (finding.code, finding.fix.is_some())).collect()
     }
 

@@ -20,14 +20,12 @@ mod programs;
 mod records;
 mod report;
 mod run_dir;
-mod subject;
 mod trackers;
 
 use super::output::{Answer, Output};
-use crate::paths::Paths;
+use crate::host::{Host, Known};
 use finding::Findings;
 use std::path::{Path, PathBuf};
-use subject::{Known, Subject};
 
 pub(super) fn doctor(
     config: Option<&Path>,
@@ -36,52 +34,53 @@ pub(super) fn doctor(
     output: &Output,
 ) -> Answer {
     let mut found = Findings::default();
-    let subject = examine(config, root, &mut found);
-    let (essentials, all) = (subject.known != Known::Nothing, subject.known == Known::All);
-    if essentials {
-        lowlevel::runtime(&subject, &mut found);
+    let host = examine(config, root, &mut found);
+    let config = host.config().ok();
+    let has_essentials = host.known() != Known::Nothing;
+    if has_essentials {
+        lowlevel::runtime(&host, &mut found);
     }
-    lowlevel::systemd(&subject, &mut found);
-    let wired = engines::check(&subject, &mut found);
-    programs::check(&subject, &wired, &mut found);
-    if essentials {
-        run_dir::check(&subject, &mut found);
-        records::check(&subject, &mut found);
-        mps::check(&subject, &mut found);
+    lowlevel::systemd(&host, &mut found);
+    let wired = engines::check(&host, &mut found);
+    programs::check(&host, config, &wired, &mut found);
+    if has_essentials {
+        run_dir::check(&host, &mut found);
+        records::check(&host, &mut found);
+        mps::check(&host, &mut found);
     }
-    if all {
-        mps::check_means(&subject, &mut found);
+    if let Some(config) = config {
+        mps::check_means(&host, config, &mut found);
+        if let Some(scanned) = inventory::check(&host, config, &mut found) {
+            nvidia::check(&scanned, &host, config, &mut found);
+            gpus::check(&scanned, &host, config, &mut found);
+        }
     }
-    if all && let Some(scanned) = inventory::check(&subject, &mut found) {
-        nvidia::check(&scanned, &subject, &mut found);
-        gpus::check(&scanned, &subject, &mut found);
-    }
-    trackers::check(&subject, &mut found);
-    cdi_specs::check(&subject, &mut found);
-    hooks_dirs::check(&subject, &wired.hooks_dirs, &mut found);
-    cgroups::check(&subject, &mut found);
+    trackers::check(&host, &mut found);
+    cdi_specs::check(&host, &mut found);
+    hooks_dirs::check(&host, &wired.hooks_dirs, &mut found);
+    cgroups::check(&host, &mut found);
     report::doctor(&found, verbose, output)
 }
 
 /// `health`: what can go wrong while a node is in use, and is cheap to look at.
 pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
     let mut found = Findings::default();
-    let subject = examine(config, root, &mut found);
-    if subject.known != Known::Nothing {
-        let _ = lowlevel::usable(&subject, &mut found);
+    let host = examine(config, root, &mut found);
+    if host.known() != Known::Nothing {
+        let _ = lowlevel::usable(&host, &mut found);
     }
-    if subject.known == Known::All {
-        programs::check_hook(&subject, &mut found);
-        run_dir::check(&subject, &mut found);
-        let _ = inventory::check(&subject, &mut found);
+    if let Ok(config) = host.config() {
+        programs::check_hook(&host, config, &mut found);
+        run_dir::check(&host, &mut found);
+        let _ = inventory::check(&host, config, &mut found);
     }
-    report::health(&found, &subject, output)
+    report::health(&found, &host, output)
 }
 
-fn examine(config: Option<&Path>, root: Option<&Path>, found: &mut Findings) -> Subject {
+fn examine(config: Option<&Path>, root: Option<&Path>, found: &mut Findings) -> Host {
     let absolute = |root: &Path| std::path::absolute(root).unwrap_or_else(|_| root.into());
     let root: PathBuf = root.map_or_else(|| "/".into(), absolute);
-    let subject = Subject::look(config, Paths::below(&root));
-    configuration::check(&subject, found);
-    subject
+    let host = Host::below(config, &root);
+    configuration::check(&host, found);
+    host
 }

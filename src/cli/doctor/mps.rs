@@ -1,12 +1,12 @@
 //! MPS daemons that nobody uses, or that are gone while somebody does.
 
 use super::finding::{Findings, plain, quoted};
-use super::subject::Subject;
 use crate::claim::Ground;
 use crate::claim::sweep::{describe, survey};
 use crate::cli::mps::{Seat, cut_off, seats};
 use crate::cli::words;
-use crate::config::MpsDaemon;
+use crate::config::{Config, MpsDaemon};
+use crate::host::Host;
 use crate::isolation::facilities;
 use crate::isolation::mps::daemon::State;
 use crate::isolation::mps::journal::DIRECTORY;
@@ -18,21 +18,20 @@ use std::path::Path;
 const SOME_UUID: &str = "GPU-00000000-0000-0000-0000-000000000000";
 
 /// What keeps daemons from being started at all.
-pub(super) fn check_means(subject: &Subject, found: &mut Findings) {
-    let config = &subject.config;
-    let means = facilities(config, &subject.paths).mps;
+pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
+    let means = facilities(config, &host.paths).mps;
     if let (Some(path), Err(why)) = (&config.mps.control, &means) {
         found.warning(
             "mps-control-missing",
             format!("`mps.control` is {}: {why}; no share is made true by MPS", quoted(path)),
             format!(
                 "correct it in {}, or leave it out: the program is found below `driver_root`",
-                quoted(&subject.config_path)
+                quoted(&host.config_path)
             ),
         );
     }
     // As the daemon sees it, which is no part of another root.
-    let root = &subject.paths.root;
+    let root = &host.paths.root;
     let run = Path::new("/").join(config.run_dir.strip_prefix(root).unwrap_or(&config.run_dir));
     let name = match config.mps.daemon {
         MpsDaemon::Device => SOME_UUID,
@@ -43,25 +42,25 @@ pub(super) fn check_means(subject: &Subject, found: &mut Findings) {
         found.fault(
             "mps-path-too-long",
             format!("{why}: every start with a share by MPS is refused"),
-            format!("set `run_dir` in {} to a shorter path", quoted(&subject.config_path)),
+            format!("set `run_dir` in {} to a shorter path", quoted(&host.config_path)),
         );
     }
 }
 
 /// Nothing is said where the leases cannot be read: another check says that.
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    let dir = subject.config.run_dir.join(DIRECTORY);
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    let dir = host.paths.run.join(DIRECTORY);
     if !dir.is_dir() {
         return;
     }
-    let ground = Ground { paths: &subject.paths, store: &subject.store };
+    let ground = Ground::of(host);
     let Ok(swept) = survey(ground) else { return };
-    let seats = match seats(&swept, &subject.paths) {
+    let seats = match seats(&swept, &host.paths) {
         Ok(seats) => seats,
         Err(fault) => return found.unchecked(&dir, &fault),
     };
     let before = found.list.len();
-    for lease in cut_off(&swept, &subject.paths) {
+    for lease in cut_off(&swept, &host.paths) {
         let message = format!(
             "{} was attached to an MPS daemon that is gone: nothing of it can start to compute",
             describe(lease)
@@ -69,7 +68,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
         found.fault("mps-lost", message, "start the container anew: no other daemon can serve it");
     }
     for seat in &seats {
-        judge(seat, subject, found);
+        judge(seat, host, found);
     }
     if !seats.is_empty() && found.list.len() == before {
         let verb = if seats.len() == 1 { "serves" } else { "serve" };
@@ -77,14 +76,14 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
     }
 }
 
-fn judge(seat: &Seat, subject: &Subject, found: &mut Findings) {
+fn judge(seat: &Seat, host: &Host, found: &mut Findings) {
     let name = seat.place.name();
     let journal = seat.place.journal();
     let users = seat.leases.len() + seat.cut_off;
     let kept = seat.seen.journal.as_ref().is_some_and(|journal| journal.kept);
     match (&seat.seen.garbage, &seat.seen.state) {
         // It is root's, as a rule.
-        (Some(why), _) if !subject.is_host_root => found.unchecked(&journal, why),
+        (Some(why), _) if !host.is_root() => found.unchecked(&journal, why),
         (Some(why), _) => found.warning(
             "mps-journal",
             format!("{} cannot be read: {}", quoted(&journal), shown(why)),

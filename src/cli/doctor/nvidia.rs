@@ -1,8 +1,8 @@
 //! NVIDIA's kernel module, and the device nodes that it does not make by itself.
 
 use super::finding::Findings;
-use super::subject::Subject;
-use crate::config::Source;
+use crate::config::{Config, Source};
+use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::model::device::Vendor;
 use crate::model::text::shown;
@@ -13,14 +13,14 @@ use std::path::Path;
 
 /// Unlike other drivers' nodes, NVIDIA's are made by a program that somebody has to run, with root's
 /// rights, before a container is started.
-pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findings) {
+pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
     let node = &inventory.node;
     let is_real = |vendor: Option<Vendor>| {
         node.devices.iter().any(|d| !d.simulated && vendor.is_none_or(|v| v == d.vendor))
     };
-    let is_looked_for = subject.config.sources.contains(&Source::Nvidia)
-        && (node.devices.is_empty() || is_real(None));
-    let module = subject.paths.proc.join("driver/nvidia/version");
+    let is_looked_for =
+        config.sources.contains(&Source::Nvidia) && (node.devices.is_empty() || is_real(None));
+    let module = host.paths.proc.join("driver/nvidia/version");
     if !module.exists() || !(is_looked_for || is_real(Some(Vendor::Nvidia))) {
         return;
     }
@@ -28,11 +28,11 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
     let own = node.devices.iter().flat_map(|device| &device.nodes);
     let control = node.control.iter().flat_map(|control| &control.nodes);
     let known: BTreeSet<&str> = own.chain(control).map(|node| node.path.as_str()).collect();
-    let expected = expected(subject);
+    let expected = expected(host);
     let missing: Vec<&str> = expected
         .iter()
         .map(String::as_str)
-        .filter(|path| !known.contains(path) && !is_device(path, subject))
+        .filter(|path| !known.contains(path) && !is_device(path, host))
         .collect();
     if missing.is_empty() {
         return found.ok("nvidia-nodes", "the nodes of NVIDIA's driver are there");
@@ -50,9 +50,9 @@ pub(super) fn check(inventory: &Inventory, subject: &Subject, found: &mut Findin
 }
 
 /// What a container with every GPU would need.
-fn expected(subject: &Subject) -> Vec<String> {
+fn expected(host: &Host) -> Vec<String> {
     let mut nodes = vec!["/dev/nvidiactl".to_owned(), "/dev/nvidia-uvm".to_owned()];
-    let gpus = fs::read_dir(subject.paths.proc.join("driver/nvidia/gpus"));
+    let gpus = fs::read_dir(host.paths.proc.join("driver/nvidia/gpus"));
     let mut minors: Vec<u32> = gpus
         .into_iter()
         .flatten()
@@ -70,7 +70,7 @@ fn minor(information: &str) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-fn is_device(path: &str, subject: &Subject) -> bool {
-    let path = subject.paths.on_host(Path::new(path));
+fn is_device(path: &str, host: &Host) -> bool {
+    let path = host.paths.on_host(Path::new(path));
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
 }

@@ -3,8 +3,9 @@
 use super::configuration::fix_of;
 use super::engines::Wired;
 use super::finding::{Findings, plain, quoted};
-use super::subject::{Known, Subject};
+use crate::config::Config;
 use crate::failure::chain;
+use crate::host::Host;
 use crate::injection::HOOK_NAME;
 use crate::paths::Paths;
 use crate::start::lowlevel;
@@ -50,9 +51,9 @@ pub(super) fn check_precreate(path: &Path, found: &mut Findings) {
 }
 
 /// The shim, wherever engines call it, and the hook that belongs to each.
-pub(super) fn check(subject: &Subject, wired: &Wired, found: &mut Findings) {
+pub(super) fn check(host: &Host, config: Option<&Config>, wired: &Wired, found: &mut Findings) {
     let shims: BTreeSet<PathBuf> = if wired.shims.is_empty() {
-        installed(&subject.paths).into_iter().collect()
+        installed(&host.paths).into_iter().collect()
     } else {
         wired.shims.clone()
     };
@@ -66,10 +67,8 @@ pub(super) fn check(subject: &Subject, wired: &Wired, found: &mut Findings) {
     for shim in &shims {
         check_program(shim, &SHIM, found);
     }
-    if subject.known != Known::All {
-        return;
-    }
-    match &subject.config.hook {
+    let Some(config) = config else { return };
+    match &config.hook {
         Some(hook) => check_program(hook, &HOOK, found),
         None => {
             for hook in shims.iter().filter_map(|shim| Some(real(shim).parent()?.join(HOOK_NAME))) {
@@ -80,9 +79,9 @@ pub(super) fn check(subject: &Subject, wired: &Wired, found: &mut Findings) {
 }
 
 /// The hook alone, where it is configured or beside the shim that is installed.
-pub(super) fn check_hook(subject: &Subject, found: &mut Findings) {
-    let beside = || Some(real(&installed(&subject.paths)?).parent()?.join(HOOK_NAME));
-    match subject.config.hook.clone().or_else(beside) {
+pub(super) fn check_hook(host: &Host, config: &Config, found: &mut Findings) {
+    let beside = || Some(real(&installed(&host.paths)?).parent()?.join(HOOK_NAME));
+    match config.hook.clone().or_else(beside) {
         Some(hook) => check_program(&hook, &HOOK, found),
         None => found.fault(
             HOOK.missing,
@@ -95,7 +94,7 @@ pub(super) fn check_hook(subject: &Subject, found: &mut Findings) {
 /// The shim beside this program, or else where it is installed on the host.
 fn installed(paths: &Paths) -> Option<PathBuf> {
     // This program may have come from elsewhere than the host that it looks at.
-    let own = if paths.root == Path::new("/") { beside(SHIM_NAME) } else { None };
+    let own = if paths.are_own() { beside(SHIM_NAME) } else { None };
     let fixed = || lowlevel::installed_on(SHIM_NAME, paths);
     own.filter(|path| path.is_file()).or_else(fixed)
 }

@@ -2,11 +2,11 @@
 
 use super::finding::{Findings, plain, quoted};
 use super::limits;
-use super::subject::Subject;
 use crate::claim::liveness::{self, Holder, Standing};
 use crate::claim::sweep::describe;
 use crate::cli::words;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::model::id::short_id;
 use crate::model::text::shown;
 use crate::store::Entry;
@@ -19,13 +19,13 @@ use std::time::{Duration, SystemTime};
 /// A temporary file lives for the moment of one write.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    if !subject.config.run_dir.is_dir() {
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    if !host.paths.run.is_dir() {
         return;
     }
     let before = found.list.len();
-    leftovers(subject, found);
-    let leases = subject.config.run_dir.join("leases");
+    leftovers(host, found);
+    let leases = host.paths.run.join("leases");
     match strange_files(&leases) {
         Ok(strange) if strange.is_empty() => {}
         Ok(strange) => {
@@ -44,38 +44,38 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return found.unchecked(&leases, &error),
     }
-    let entries = match subject.store.entries() {
+    let entries = match host.store().entries() {
         Ok(entries) => entries,
         Err(error) => return found.unchecked(&leases, &Failure::from(error).message),
     };
     let count = entries.len();
-    judge(entries, subject, found);
+    judge(entries, host, found);
     if found.is_clean_since(before) {
         found.ok("records", format!("{} can be read", words::count(count, "lease record")));
     }
 }
 
-fn judge(entries: Vec<Entry>, subject: &Subject, found: &mut Findings) {
-    let here = Here::look(&subject.paths);
-    let witnesses = subject.store.witnesses(&entries);
+fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
+    let here = Here::look(&host.paths);
+    let witnesses = host.store().witnesses(&entries);
     let (mut dead, mut over, mut unjudged) = (0, 0, Vec::new());
     for entry in entries {
         match entry {
             Entry::Lease(lease) => {
-                let holder = liveness::holder_here(&lease, &here, &subject.paths);
+                let holder = liveness::holder_here(&lease, &here, &host.paths);
                 match (Standing::of(&lease, &holder), holder.unjudged()) {
                     (Standing::Dead, _) => dead += 1,
                     (Standing::Over, _) => over += 1,
                     (_, Some(why)) => unjudged.push(format!("{} {why}", describe(&lease))),
-                    _ => limits::check(&lease, subject, found),
+                    _ => limits::check(&lease, host, found),
                 }
             }
             Entry::Corrupt(record) => {
                 let now = SystemTime::now();
                 let judged =
-                    liveness::holder_of_corrupt(&record, now, &witnesses, &here, &subject.paths);
+                    liveness::holder_of_corrupt(&record, now, &witnesses, &here, &host.paths);
                 // What the low-level runtime knows of it can be asked only on the host itself.
-                let is_here = subject.paths.root == Path::new("/");
+                let is_here = host.paths.are_own();
                 let consequence = if judged == Holder::Dead && is_here {
                     "the next start moves it aside"
                 } else {
@@ -141,8 +141,8 @@ fn strange_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// What a killed writer left, and what a sweep moved aside.
-fn leftovers(subject: &Subject, found: &mut Findings) {
-    let run_dir = &subject.config.run_dir;
+fn leftovers(host: &Host, found: &mut Findings) {
+    let run_dir = &host.paths.run;
     let mut temporary = Vec::new();
     for dir in [run_dir.clone(), run_dir.join("leases"), run_dir.join("bundles")] {
         let Ok(listing) = fs::read_dir(&dir) else { continue };

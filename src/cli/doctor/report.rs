@@ -3,7 +3,7 @@
 use super::super::output::{Answer, Output, Paint};
 use super::super::words;
 use super::finding::{Finding, Findings, Level, UNCHECKED, plain};
-use super::subject::Subject;
+use crate::host::Host;
 use crate::model::spelled::spelled;
 use crate::model::text::shown;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl Health {
     }
 }
 
-pub(super) fn health(found: &Findings, subject: &Subject, output: &Output) -> Answer {
+pub(super) fn health(found: &Findings, host: &Host, output: &Output) -> Answer {
     let health = Health::of(found);
     let counts = |finding: &&Finding| match health {
         Health::Unknown => finding.code == UNCHECKED,
@@ -71,7 +71,7 @@ pub(super) fn health(found: &Findings, subject: &Subject, output: &Output) -> An
     let reasons: Vec<String> =
         counted.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
     let text = match health {
-        Health::Healthy => format!("healthy: {}\n", shown(&plain(&subject.config.run_dir))),
+        Health::Healthy => format!("healthy: {}\n", shown(&plain(&host.paths.run))),
         Health::Unhealthy | Health::Unknown => {
             let paint = if health == Health::Unknown { Paint::Yellow } else { Paint::Red };
             let what = format!("{}; see `gpulease doctor`", reasons.join("; "));

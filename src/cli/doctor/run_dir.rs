@@ -1,9 +1,9 @@
 //! The lease directory: whose it is, where it lies, and whether its lock can be had.
 
 use super::finding::{Findings, plain, quoted};
-use super::subject::Subject;
 use crate::claim::{ClaimError, Ground, place};
 use crate::failure::chain;
+use crate::host::Host;
 use crate::sys::lock::{self, LockError, LockHolders};
 use crate::sys::mount;
 use std::fs;
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 /// A create holds the lock for about a millisecond; 64 of them at once still less than this.
 const LOCK_DEADLINE: Duration = Duration::from_millis(300);
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    let dir = &subject.config.run_dir;
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    let dir = &host.paths.run;
     let before = found.list.len();
-    moved(subject, found);
+    moved(host, found);
     if !directory(dir, "run-dir", found) {
         return;
     }
@@ -29,8 +29,8 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
             directory(&inner, name, found);
         }
     }
-    file_system(dir, subject, found);
-    the_lock(subject, found);
+    file_system(dir, host, found);
+    the_lock(host, found);
     if found.is_clean_since(before) {
         found.ok(
             "run-dir",
@@ -40,28 +40,21 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) {
 }
 
 /// Whether leases are held where the configuration does not say any more.
-fn moved(subject: &Subject, found: &mut Findings) {
-    let (paths, path) = (&subject.paths, &subject.config_path);
-    let ground = Ground { paths, store: &subject.store };
-    // As the host's own programs know it.
-    let named = match path.strip_prefix(&paths.root) {
-        Ok(below) => Path::new("/").join(below),
-        Err(_) => path.clone(),
-    };
-    match place::check(ground, &named) {
+fn moved(host: &Host, found: &mut Findings) {
+    match place::check(Ground::of(host), &host.config_name()) {
         Ok(()) => {}
         Err(error @ ClaimError::Moved { .. }) => found.fault(
             "run-dir-moved",
             format!("{error}: every start with a request is refused"),
             error.hint().unwrap_or_default(),
         ),
-        Err(error) if error.is_denied() && !subject.is_host_root => {}
+        Err(error) if error.is_denied() && !host.is_root() => {}
         Err(error) => found.warning(
             "run-dir-unknown",
             format!("where leases were granted before cannot be told: {}", chain(&error)),
             format!(
                 "`rm -r --one-file-system {}` while no container holds a GPU",
-                plain(&paths.var.join("run_dir"))
+                plain(&host.paths.var.join("run_dir"))
             ),
         ),
     }
@@ -134,7 +127,7 @@ fn parent(dir: &Path, found: &mut Findings) {
     }
 }
 
-fn file_system(dir: &Path, subject: &Subject, found: &mut Findings) {
+fn file_system(dir: &Path, host: &Host, found: &mut Findings) {
     let mount = match mount::of(dir) {
         Ok(mount) => mount,
         Err(error) => return found.unchecked(dir, &error.source),
@@ -148,7 +141,7 @@ fn file_system(dir: &Path, subject: &Subject, found: &mut Findings) {
             ),
             format!(
                 "mount a tmpfs there, or set `run_dir` in {} to a directory on one",
-                quoted(&subject.config_path)
+                quoted(&host.config_path)
             ),
         );
     }
@@ -162,18 +155,18 @@ fn file_system(dir: &Path, subject: &Subject, found: &mut Findings) {
     }
 }
 
-fn the_lock(subject: &Subject, found: &mut Findings) {
-    let path = subject.config.run_dir.join("lock");
-    let error = match lock::probe(&path, LOCK_DEADLINE, &subject.paths) {
+fn the_lock(host: &Host, found: &mut Findings) {
+    let path = host.paths.run.join("lock");
+    let error = match lock::probe(&path, LOCK_DEADLINE, &host.paths) {
         // Others who hold it as this look did were not in its way. They are in that of starts.
-        Ok(true) => return sharers(&path, subject, found),
+        Ok(true) => return sharers(&path, host, found),
         Ok(false) => return,
         Err(error) => error,
     };
     match &error {
         LockError::Timeout { holders, .. } => held(&path, holders, found),
         LockError::Path(error)
-            if error.source.kind() == ErrorKind::PermissionDenied && !subject.is_host_root =>
+            if error.source.kind() == ErrorKind::PermissionDenied && !host.is_root() =>
         {
             found.unchecked(&path, &error.source);
         }
@@ -188,10 +181,10 @@ fn the_lock(subject: &Subject, found: &mut Findings) {
     }
 }
 
-fn sharers(path: &Path, subject: &Subject, found: &mut Findings) {
+fn sharers(path: &Path, host: &Host, found: &mut Findings) {
     let start = Instant::now();
     loop {
-        let holders = LockHolders::of_shared(path, &subject.paths);
+        let holders = LockHolders::of_shared(path, &host.paths);
         if holders.foreign().next().is_none() {
             return;
         }

@@ -2,15 +2,15 @@
 
 use super::engines::read_text;
 use super::finding::{Findings, quoted};
-use super::subject::Subject;
+use crate::host::Host;
 use serde_json::Value;
 use std::path::Path;
 
 const FILE: &str = "/var/log/gpu-tracker.json";
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) {
-    let file = subject.paths.on_host(Path::new(FILE));
-    let Ok(Some(text)) = read_text("AMD's GPU Tracker", &file, subject, found) else { return };
+pub(super) fn check(host: &Host, found: &mut Findings) {
+    let file = host.paths.on_host(Path::new(FILE));
+    let Ok(Some(text)) = read_text("AMD's GPU Tracker", &file, host, found) else { return };
     let state: Value = serde_json::from_str(&text).unwrap_or_default();
     if state.get("enabled").and_then(Value::as_bool) == Some(true) {
         found.warning(

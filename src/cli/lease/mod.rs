@@ -15,7 +15,6 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
 use crate::request::{compute_of, memory_of};
-use crate::sys::identity;
 use clap::{Args, Subcommand};
 use hand::Live;
 use serde_json::{Value, json};
@@ -62,7 +61,7 @@ pub(super) struct Resize {
 
 pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
-    if !identity::is_host_root(&host.paths) {
+    if !host.is_root() {
         return Err(needs_root("to resize a lease"));
     }
     let amounts = amounts(arguments)?;

@@ -35,7 +35,6 @@ use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::store::Corrupt;
-use crate::sys::identity;
 use crate::sys::proc::{self, Life};
 
 pub(super) fn run(host: Host, action: &MpsAction, output: &Output) -> Result<Answer, Failure> {
@@ -65,7 +64,7 @@ impl From<Fault> for Failure {
 
 /// For what changes anything.
 fn require_root(host: &Host, what: &str) -> Result<(), Failure> {
-    if identity::is_host_root(&host.paths) { Ok(()) } else { Err(needs_root(what)) }
+    if host.is_root() { Ok(()) } else { Err(needs_root(what)) }
 }
 
 /// The leases, all of one moment: for who decides by them. With the daemon's lock held.

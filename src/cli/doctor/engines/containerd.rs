@@ -1,9 +1,9 @@
 //! containerd, for Kubernetes and `ctr`: `/etc/containerd/config.toml` and what it imports.
 
 use super::super::finding::{Findings, quoted};
-use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
 use crate::cli::install;
+use crate::host::Host;
 use crate::model::text::shown;
 use crate::start::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ const NAME: &str = "containerd";
 /// Where the CRI plugin's settings are, in the file's versions 3, 2 and 1.
 const PLUGINS: &[&str] = &["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"];
 
-pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
-    let file = subject.paths.on_host(Path::new("/etc/containerd/config.toml"));
-    installed_on("containerd", &subject.paths)?;
+pub(super) fn read(host: &Host, found: &mut Findings) -> Option<Engine> {
+    let file = host.paths.on_host(Path::new("/etc/containerd/config.toml"));
+    installed_on("containerd", &host.paths)?;
     // Without a file it has no Kubernetes to serve; Docker brings one without runtimes.
-    let mut table = files::table(NAME, &file, subject, found).ok()??;
-    for import in imports(&table, &file, subject) {
-        if let Some(more) = files::table(NAME, &import, subject, found).ok()? {
+    let mut table = files::table(NAME, &file, host, found).ok()??;
+    for import in imports(&table, &file, host) {
+        if let Some(more) = files::table(NAME, &import, host, found).ok()? {
             files::merge(&mut table, more);
         }
     }
@@ -56,12 +56,12 @@ pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
 }
 
 /// Absolute, or beside the file; the last part may have stars.
-fn imports(table: &Table, file: &Path, subject: &Subject) -> Vec<PathBuf> {
+fn imports(table: &Table, file: &Path, host: &Host) -> Vec<PathBuf> {
     let beside = file.parent().unwrap_or(Path::new("/"));
     let mut paths = Vec::new();
     for import in files::strings(table.get("imports")) {
         let path = if import.starts_with('/') {
-            subject.paths.on_host(Path::new(&import))
+            host.paths.on_host(Path::new(&import))
         } else {
             beside.join(&import)
         };

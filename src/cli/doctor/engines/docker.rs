@@ -1,19 +1,19 @@
 //! Docker: `/etc/docker/daemon.json`.
 
 use super::super::finding::Findings;
-use super::super::subject::Subject;
 use super::{Engine, Runtime, files};
 use crate::cli::install;
+use crate::host::Host;
 use crate::start::lowlevel::installed_on;
 use serde_json::Value;
 use std::path::Path;
 
 const NAME: &str = "Docker";
 
-pub(super) fn read(subject: &Subject, found: &mut Findings) -> Option<Engine> {
-    let file = subject.paths.on_host(Path::new("/etc/docker/daemon.json"));
-    let text = files::text(NAME, &file, subject, found).ok()?;
-    if text.is_none() && installed_on("dockerd", &subject.paths).is_none() {
+pub(super) fn read(host: &Host, found: &mut Findings) -> Option<Engine> {
+    let file = host.paths.on_host(Path::new("/etc/docker/daemon.json"));
+    let text = files::text(NAME, &file, host, found).ok()?;
+    if text.is_none() && installed_on("dockerd", &host.paths).is_none() {
         return None;
     }
     // An empty file is as good as none: dockerd takes it.

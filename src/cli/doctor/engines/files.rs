@@ -2,8 +2,8 @@
 
 use super::super::configuration::foreign;
 use super::super::finding::{Findings, quoted};
-use super::super::subject::Subject;
 use crate::config::parse_toml;
+use crate::host::Host;
 use crate::sys::checked::read_foreign;
 use std::fs;
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ const DROP_INS_MAX: usize = 256;
 pub(in super::super) fn text(
     engine: &str,
     path: &Path,
-    subject: &Subject,
+    host: &Host,
     found: &mut Findings,
 ) -> Result<Option<String>, ()> {
     let why = match read_foreign(path, FILE_MAX) {
@@ -28,7 +28,7 @@ pub(in super::super) fn text(
             Ok(text) => return Ok(Some(text)),
             Err(_) => "it is not text".to_owned(),
         },
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && !subject.is_host_root => {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && !host.is_root() => {
             found.unchecked(path, &error);
             return Err(());
         }
@@ -51,10 +51,10 @@ pub(super) fn invalid(engine: &str, path: &Path, why: &str, found: &mut Findings
 pub(super) fn table(
     engine: &str,
     path: &Path,
-    subject: &Subject,
+    host: &Host,
     found: &mut Findings,
 ) -> Result<Option<Table>, ()> {
-    let Some(text) = text(engine, path, subject, found)? else { return Ok(None) };
+    let Some(text) = text(engine, path, host, found)? else { return Ok(None) };
     match parse_toml::<Table>(&text) {
         Ok(table) => Ok(Some(table)),
         Err(problem) => {
@@ -68,12 +68,12 @@ pub(super) fn table(
 pub(super) fn merged(
     engine: &str,
     files: &[PathBuf],
-    subject: &Subject,
+    host: &Host,
     found: &mut Findings,
 ) -> Result<Option<Table>, ()> {
     let mut all = None;
     for path in files {
-        if let Some(table) = table(engine, path, subject, found)? {
+        if let Some(table) = table(engine, path, host, found)? {
             merge(all.get_or_insert_with(Table::new), table);
         }
     }

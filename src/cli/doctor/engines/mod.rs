@@ -11,8 +11,8 @@ mod toml_engines;
 pub(super) use files::{drop_ins, text as read_text};
 
 use super::finding::{Findings, quoted};
-use super::subject::Subject;
 use crate::cli::install::{self, precreate::calls};
+use crate::host::Host;
 use crate::injection::HOOK_NAME;
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -80,14 +80,14 @@ fn find(program: &str, paths: &Paths) -> Option<PathBuf> {
     Some(paths.on_host(Path::new(program))).filter(|path| path.is_file())
 }
 
-pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
+pub(super) fn check(host: &Host, found: &mut Findings) -> Wired {
     let readers = [docker::read, containerd::read, toml_engines::podman, toml_engines::crio];
     let mut wired = Wired::default();
     let mut unwired = Vec::new();
     let (mut is_doubtful, mut is_any) = (false, false);
     for read in readers {
         let before = found.list.len();
-        let Some(engine) = read(subject, found) else {
+        let Some(engine) = read(host, found) else {
             // What could not be read may well name gpulease.
             is_doubtful |= found.list.len() > before;
             continue;
@@ -95,8 +95,8 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
         is_any = true;
         let ours: Vec<&Runtime> =
             engine.runtimes.iter().filter(|runtime| runtime.is_ours()).collect();
-        engine.judge(subject, found);
-        let hook = precreate_of(&engine, subject);
+        engine.judge(host, found);
+        let hook = precreate_of(&engine, host);
         if let Some(file) = &hook {
             wired.by_precreate = true;
             found.ok("engine", format!("{} calls {HOOK_NAME} by {}", engine.name, quoted(file)));
@@ -105,7 +105,7 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
             unwired.push((engine.name, engine.install));
         }
         for runtime in ours {
-            match runtime.program(&subject.paths) {
+            match runtime.program(&host.paths) {
                 Some(program) => {
                     if found.is_clean_since(before) {
                         let text = format!(
@@ -154,22 +154,22 @@ pub(super) fn check(subject: &Subject, found: &mut Findings) -> Wired {
 }
 
 /// The file that has Podman call `gpulease-hook precreate`.
-fn precreate_of(engine: &Engine, subject: &Subject) -> Option<PathBuf> {
+fn precreate_of(engine: &Engine, host: &Host) -> Option<PathBuf> {
     let dirs = engine.hooks_dirs.iter().filter(|_| engine.name == PODMAN);
-    let mut files = dirs.flat_map(|dir| drop_ins(&subject.paths.on_host(dir), "*.json"));
+    let mut files = dirs.flat_map(|dir| drop_ins(&host.paths.on_host(dir), "*.json"));
     files.find(|file| {
-        let text = read_text(engine.name, file, subject, &mut Findings::default());
+        let text = read_text(engine.name, file, host, &mut Findings::default());
         text.is_ok_and(|text| text.is_some_and(|text| calls(&text).is_some()))
     })
 }
 
 impl Engine {
-    fn judge(&self, subject: &Subject, found: &mut Findings) {
+    fn judge(&self, host: &Host, found: &mut Findings) {
         let Some(default) = &self.default else { return };
         let listed = self.runtimes.iter().find(|runtime| runtime.name == *default);
         let built_in = self.built_in.contains(&default.as_str())
             || default.starts_with("io.containerd.")
-            || (default.starts_with('/') && find(default, &subject.paths).is_some());
+            || (default.starts_with('/') && find(default, &host.paths).is_some());
         if listed.is_none() && !built_in {
             found.fault(
                 "engine-default-unknown",

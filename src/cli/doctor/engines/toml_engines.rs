@@ -1,9 +1,9 @@
 //! Podman's `containers.conf` and CRI-O's `crio.conf`, with their drop-ins.
 
 use super::super::finding::Findings;
-use super::super::subject::Subject;
 use super::{Engine, PODMAN, Runtime, files};
 use crate::cli::install;
+use crate::host::Host;
 use crate::start::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -12,14 +12,14 @@ use toml::{Table, Value};
 const PODMAN_RUNTIMES: &[&str] =
     &["crun", "crun-vm", "crun-wasm", "kata", "krun", "ocijail", "runc", "runj", "runsc", "youki"];
 
-pub(super) fn podman(subject: &Subject, found: &mut Findings) -> Option<Engine> {
-    let on_host = |path: &str| subject.paths.on_host(Path::new(path));
+pub(super) fn podman(host: &Host, found: &mut Findings) -> Option<Engine> {
+    let on_host = |path: &str| host.paths.on_host(Path::new(path));
     let file = on_host("/etc/containers/containers.conf");
     let mut files = vec![on_host("/usr/share/containers/containers.conf"), file.clone()];
     files.extend(files::drop_ins(&on_host("/etc/containers/containers.conf.d"), "*.conf"));
     // The file is also CRI-O's and Buildah's; without Podman it lists runtimes for nobody.
-    installed_on("podman", &subject.paths)?;
-    let table = files::merged(PODMAN, &files, subject, found).ok()?.unwrap_or_default();
+    installed_on("podman", &host.paths)?;
+    let table = files::merged(PODMAN, &files, host, found).ok()?.unwrap_or_default();
     let runtimes = files::at(&table, &["engine", "runtimes"]).and_then(Value::as_table);
     let runtimes = runtimes.into_iter().flatten().map(|(name, programs)| Runtime {
         name: name.clone(),
@@ -30,19 +30,19 @@ pub(super) fn podman(subject: &Subject, found: &mut Findings) -> Option<Engine> 
         runtimes: runtimes.collect(),
         default: string(&table, &["engine", "runtime"]),
         built_in: PODMAN_RUNTIMES,
-        hooks_dirs: podman_hooks_dirs(&files, subject),
+        hooks_dirs: podman_hooks_dirs(&files, host),
         install: install::Engine::Podman,
         file,
     })
 }
 
-pub(super) fn crio(subject: &Subject, found: &mut Findings) -> Option<Engine> {
-    let on_host = |path: &str| subject.paths.on_host(Path::new(path));
+pub(super) fn crio(host: &Host, found: &mut Findings) -> Option<Engine> {
+    let on_host = |path: &str| host.paths.on_host(Path::new(path));
     let file = on_host("/etc/crio/crio.conf");
     let mut files = vec![file.clone()];
     files.extend(files::drop_ins(&on_host("/etc/crio/crio.conf.d"), "*"));
-    installed_on("crio", &subject.paths)?;
-    let table = files::merged("CRI-O", &files, subject, found).ok()?.unwrap_or_default();
+    installed_on("crio", &host.paths)?;
+    let table = files::merged("CRI-O", &files, host, found).ok()?.unwrap_or_default();
     let runtimes = files::at(&table, &["crio", "runtime", "runtimes"]).and_then(Value::as_table);
     let runtimes = runtimes.into_iter().flatten().map(|(name, runtime)| {
         let program = runtime.get("runtime_path").and_then(Value::as_str);
@@ -64,12 +64,12 @@ pub(super) fn crio(subject: &Subject, found: &mut Findings) -> Option<Engine> {
 /// The directories that Podman reads hooks from: what a file says takes the place of what the files
 /// before it say, or, from the first on that sets `{append = true}`, is appended to it
 /// (containers.conf(5), "Appending to String Arrays").
-fn podman_hooks_dirs(files: &[PathBuf], subject: &Subject) -> Vec<PathBuf> {
+fn podman_hooks_dirs(files: &[PathBuf], host: &Host) -> Vec<PathBuf> {
     let mut dirs = vec![PathBuf::from("/usr/share/containers/oci/hooks.d")];
     let mut appends = false;
     for file in files {
         // What is wrong with it has been said.
-        let table = files::table(PODMAN, file, subject, &mut Findings::default());
+        let table = files::table(PODMAN, file, host, &mut Findings::default());
         let Ok(Some(table)) = table else { continue };
         let Some(list) = files::at(&table, &["engine", "hooks_dir"]) else { continue };
         let attribute = |value: &Value| value.as_table()?.get("append")?.as_bool();
