@@ -143,8 +143,7 @@ fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
         by_strategy: match assessment.request.strategy {
             Strategy::BestFit => left_over(assessed),
             Strategy::WorstFit => (2 * WHOLE).saturating_sub(left_over(assessed)),
-            // Round-robin and load-balanced are refused before it comes to ranking.
-            Strategy::FirstFit | Strategy::RoundRobin | Strategy::LoadBalanced => 0,
+            Strategy::FirstFit => 0,
         },
     }
 }

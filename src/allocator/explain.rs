@@ -19,16 +19,6 @@ use std::collections::BTreeMap;
 /// The most models that a hint lists.
 const MODELS_MAX: usize = 4;
 
-/// For an option that this version does not have.
-pub(super) fn unsupported(option: &str, hint: &str) -> Refusal {
-    Refusal {
-        code: Code::NotSupportedYet,
-        summary: format!("`{option}` is not supported yet"),
-        verdicts: Vec::new(),
-        hint: hint.to_owned(),
-    }
-}
-
 /// For an amount that the parser should have refused.
 pub(super) fn bad_amount(summary: &str) -> Refusal {
     Refusal {

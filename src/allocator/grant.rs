@@ -5,15 +5,15 @@ use super::refusal::Refusal;
 use super::snapshot::{Grant, Snapshot};
 use super::{choose, explain};
 use crate::model::quantity::{Bytes, MilliGpu};
-use crate::request::{Amount, Count, Request, Strategy, Topology};
+use crate::request::{Amount, Count, Request};
 
 /// Chooses devices for a request, all or none of them.
 ///
 /// The container's own former lease, if it is in its grace, belongs into [`Snapshot::prefer`] and
 /// not into [`Snapshot::holds`]. Fails: a refusal that says for every device why it was not
 /// granted. Its code is `no-capacity` if the request would be met were nothing held, `no-match` if
-/// it could never be met on this node, `not-supported-yet` for strategies and topologies that this
-/// version lacks, and `bad-request` for amounts that the parser does not let through.
+/// it could never be met on this node, and `bad-request` for amounts that the parser does not let
+/// through.
 pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
     check(request)?;
     let assessment = Assessment::new(snapshot, request)
@@ -25,21 +25,8 @@ pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusa
     chosen.ok_or_else(|| explain::refusal(&assessment))
 }
 
-/// Requests that are not about devices but about what this version can do at all. They are
-/// refused rather than read as something similar: nobody asks for a strategy to have it ignored.
+/// Refuses amounts that the parser does not let through.
 fn check(request: &Request) -> Result<(), Refusal> {
-    if matches!(request.strategy, Strategy::RoundRobin | Strategy::LoadBalanced) {
-        return Err(explain::unsupported(
-            &format!("gpulease/strategy={}", request.strategy.as_str()),
-            "use first-fit, best-fit or worst-fit",
-        ));
-    }
-    if request.topology == Topology::Required {
-        return Err(explain::unsupported(
-            "gpulease/topology=required",
-            "`preferred` takes the best-linked set among those that are free",
-        ));
-    }
     if request.count == Count::Exactly(0) {
         return Err(explain::bad_amount("no device asked for"));
     }

@@ -52,8 +52,8 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this node,
-    /// [`Code::NoCapacity`] if one could; [`Code::NotSupportedYet`] and [`Code::BadRequest`] for
-    /// requests that no device is looked at for.
+    /// [`Code::NoCapacity`] if one could; [`Code::BadRequest`] for requests that no device is
+    /// looked at for.
     #[serde(serialize_with = "as_text")]
     pub code: Code,
     /// One sentence without a full stop: what was asked, what there is.

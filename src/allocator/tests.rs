@@ -7,7 +7,7 @@ use crate::model::code::Code;
 use crate::model::device::{Node, PciAddress, Vendor};
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
-use crate::request::{Amount, Count, Request, Selector, Strategy, Topology};
+use crate::request::{Amount, Count, Request, Selector, Strategy};
 
 fn given(snapshot: &Snapshot<'_>, request: &Request) -> Vec<u32> {
     indices(&allocator::grant(snapshot, request).unwrap())
@@ -298,13 +298,6 @@ fn strategies_pack_spread_or_take_the_first() {
             "{strategy:?}"
         );
     }
-    for strategy in [Strategy::RoundRobin, Strategy::LoadBalanced] {
-        let refusal = refused(&snapshot, &Request { strategy, ..whole() });
-        assert_eq!(refusal.code, Code::NotSupportedYet);
-        assert!(refusal.summary.contains(strategy.as_str()));
-    }
-    let refusal = refused(&snapshot, &Request { topology: Topology::Required, ..count(2) });
-    assert_eq!(refusal.code, Code::NotSupportedYet);
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(super) fn json(request: &Request) -> Value {
             Enforce::Required => "required",
         },
         "mig_profile": profile(request),
-        "strategy": request.strategy,
+        "strategy": request.strategy.as_str(),
         "topology": topology(request.topology),
         "priority": request.priority,
         "workload": request.workload,
@@ -100,7 +100,6 @@ const fn topology(topology: Topology) -> &'static str {
     match topology {
         Topology::None => "none",
         Topology::Preferred => "preferred",
-        Topology::Required => "required",
     }
 }
 

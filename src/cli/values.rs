@@ -58,19 +58,10 @@ pub(super) fn request_words() -> Offered {
 }
 
 fn words_of(key: &Key) -> Vec<String> {
-    let Some(values) = listed(key.syntax) else {
+    let Some(values) = key.honoured() else {
         // `wait` can only be 0, `ttl` cannot be given at all.
         let is_any = key.support.admits(key.example);
         return if is_any { vec![format!("{}=", key.short())] } else { Vec::new() };
     };
-    let honoured = values.into_iter().filter(|value| key.support.admits(value));
-    honoured.map(|value| format!("{}={value}", key.short())).collect()
-}
-
-/// The values of a syntax that only lists them: `` `nvidia`|`amd` ``.
-fn listed(syntax: &'static str) -> Option<Vec<&'static str>> {
-    let value = |part: &'static str| part.strip_prefix('`')?.strip_suffix('`');
-    let values = syntax.split('|').map(value).collect::<Option<Vec<_>>>()?;
-    // `1` to `1024` begins and ends so too.
-    values.iter().all(|value| !value.contains('`')).then_some(values)
+    values.iter().map(|value| format!("{}={value}", key.short())).collect()
 }

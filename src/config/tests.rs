@@ -1,8 +1,9 @@
 use super::reading::of_bytes;
 use super::*;
-use crate::request::Strategy;
-use crate::request::policy::{Busy, Injected, Privileged};
+use crate::request::policy::{Busy, Injected, Privileged, is_admissible};
+use crate::request::{self, Input, RequestError, Strategy};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -57,7 +58,7 @@ fn every_key_is_read() {
         probe_timeout = "5s"
         hook = "/opt/gpulease-hook"
         [policy]
-        strategy = "round-robin"
+        strategy = "worst-fit"
         accept_env = ["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*"]
         injected = "refuse"
         busy = "ignore"
@@ -82,7 +83,7 @@ fn every_key_is_read() {
         probe_timeout: Duration::from_secs(5),
         hook: Some("/opt/gpulease-hook".into()),
         policy: Policy {
-            strategy: Strategy::RoundRobin,
+            strategy: Strategy::WorstFit,
             accept_env: vec![
                 "NVIDIA_VISIBLE_DEVICES".into(),
                 "AMD_VISIBLE_DEVICES".into(),
@@ -135,6 +136,10 @@ fn errors_name_place_key_value_and_what_is_allowed() {
             "[policy]\nstrategy = \"fifo\"",
             &["line 2, column 12", "`policy.strategy`", "`best-fit`"],
         ),
+        (
+            "[policy]\nstrategy = \"round-robin\"",
+            &["line 2, column 12", "`round-robin`, which is not supported yet", "`worst-fit`"],
+        ),
         ("[policy]\ninjected = \"x\"", &["`policy.injected`", "`x`", "`adopt`"]),
         ("[policy]\nprivileged = \"x\"", &["`policy.privileged`", "`x`", "`whole`"]),
         ("[policy]\naccept_env = \"GPULEASE_*\"", &["`policy.accept_env`", "a sequence"]),
@@ -159,6 +164,44 @@ fn errors_name_place_key_value_and_what_is_allowed() {
         for part in *parts {
             assert!(message.contains(part), "no {part} in: {message}");
         }
+    }
+}
+
+#[test]
+fn a_value_is_read_as_the_same_of_a_request_is() {
+    let asked = |key: &str, value: &str| {
+        let annotations = BTreeMap::from([(format!("gpulease/{key}"), value.to_owned())]);
+        let input = Input { annotations: &annotations, env: &[], container_name: None };
+        let policy = Policy { max_wait: Duration::MAX, ..Policy::default() };
+        request::parse(&input, &policy).map(|request| request.unwrap())
+    };
+    for word in [
+        "first-fit",
+        "best-fit",
+        "worst-fit",
+        "minimize_fragmentation",
+        "distributed_small_instances",
+        "round-robin",
+        "load-balanced",
+        "hybrid_dynamic",
+        "Best-fit",
+        "fifo",
+        "",
+    ] {
+        let configured = parse(&format!("[policy]\nstrategy = \"{word}\""));
+        let configured = configured.ok().map(|config| config.policy.strategy);
+        let asked = asked("strategy", word).ok().map(|request| request.strategy);
+        assert_eq!(configured, asked, "{word}");
+    }
+    for text in ["0", " 0", "0s", "30s", "1h 30m", "500ms", "5", "-1s", "1 fortnight", "all", ""] {
+        let configured = parse(&format!("[policy]\nmax_wait = \"{text}\"")).is_ok();
+        let wrong = |error: RequestError| error.code() == Code::BadRequest;
+        assert_eq!(configured, !asked("wait", text).is_err_and(wrong), "{text}");
+    }
+    for name in ["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*", "PATH", "GPULEASE"]
+    {
+        let configured = parse(&format!("[policy]\naccept_env = [\"{name}\"]")).is_ok();
+        assert_eq!(configured, is_admissible(name), "{name}");
     }
 }
 

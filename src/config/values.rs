@@ -4,6 +4,8 @@
 use super::Source;
 use super::tree::{Keys, Value, Wrong};
 use crate::injection::HOOK_NAME;
+use crate::request::policy::ADMISSIBLE_ENV;
+use crate::request::{duration_of, strategy_of};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,9 +13,6 @@ use std::time::Duration;
 
 /// The longest duration that makes sense here. A bound keeps milliseconds far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// The variables that `accept_env` may admit.
-const ADMISSIBLE_ENV: &[&str] = &["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*"];
 
 /// The file; what is absent in it stays as it is.
 pub(super) const FILE: Keys = &[
@@ -32,7 +31,9 @@ pub(super) const FILE: Keys = &[
 ];
 
 const POLICY: Keys = &[
-    ("strategy", |config, value| value.word().map(|word| config.policy.strategy = word)),
+    ("strategy", |config, value| {
+        value.checked(strategy_of).map(|strategy| config.policy.strategy = strategy)
+    }),
     ("accept_env", |config, value| {
         value.checked_list(env_name).map(|names| config.policy.accept_env = names)
     }),
@@ -123,13 +124,9 @@ fn timeout(text: &str) -> Result<Duration, String> {
 /// A duration such as `10s` or `1m 30s`; a bare `0` needs no unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "allowed are durations like `10s`, `500ms` or `1m 30s`, at most `7days`";
-    let duration = match text.trim() {
-        "0" => Duration::ZERO,
-        other => humantime::parse_duration(other)
-            .map_err(|error| format!("`{text}` is not a duration ({error}); {allowed}"))?,
-    };
-    if duration > DURATION_MAX {
-        return Err(format!("`{text}` is too long; {allowed}"));
+    match duration_of(text) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err(format!("`{text}` is too long; {allowed}")),
+        Err(reason) => Err(format!("`{text}`, {reason}; {allowed}")),
     }
-    Ok(duration)
 }

@@ -4,9 +4,9 @@
 use super::Policy;
 use super::env::Listed;
 use super::error::RequestError;
-use super::keys::{KEYS, KeyId};
+use super::keys::KeyId;
 use super::raw::{Dialect, MAX_ITEMS, Word};
-use super::types::{Amount, Count, MigChoice, Request, Selector, Source, Strategy};
+use super::types::{Amount, Count, MigChoice, Request, Selector, Source};
 use super::values::{self, Reason};
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
@@ -41,9 +41,8 @@ pub fn from_words(
     builder.not_yet.map_or(Ok(request), Err)
 }
 
-/// Makes a request of a vendor's variable: whole devices. Fails: a configured strategy that
-/// is not supported yet.
-pub fn from_listed(listed: Listed, policy: &Policy) -> Result<Request, RequestError> {
+/// Makes a request of a vendor's variable: whole devices.
+pub fn from_listed(listed: Listed, policy: &Policy) -> Request {
     let mut request = Request::one(policy.strategy, Source::Environment);
     request.vendor = Some(listed.vendor);
     // To NVIDIA's toolkit, `all` is every GPU that is not in MIG mode and every instance.
@@ -55,23 +54,12 @@ pub fn from_listed(listed: Listed, policy: &Policy) -> Result<Request, RequestEr
             request.devices = devices;
         }
     }
-    configured_strategy(policy.strategy).map_or(Ok(request), Err)
+    request
 }
 
 fn number(devices: &[Selector]) -> u32 {
     // Lists are bounded by `MAX_ITEMS`.
     u32::try_from(devices.len()).unwrap_or(u32::MAX)
-}
-
-/// The refusal that the configured strategy deserves, if any.
-fn configured_strategy(strategy: Strategy) -> Option<RequestError> {
-    let key = KEYS.iter().find(|key| key.id == KeyId::Strategy)?;
-    let name = strategy.as_str();
-    (!key.support.admits(name)).then(|| RequestError::NotSupportedYet {
-        key: "[policy] strategy".to_owned(),
-        value: name.to_owned(),
-        instead: format!("configure another strategy, or ask for one with `{}`", key.name),
-    })
 }
 
 impl<'w, 'a> Builder<'w, 'a> {
@@ -122,9 +110,27 @@ impl<'w, 'a> Builder<'w, 'a> {
 
     /// Notes a value that the table of keys says cannot be honoured.
     fn check_support(&mut self, word: &Word<'_>, canonical: &str) {
-        if self.not_yet.is_none() && !word.key.support.admits(canonical) {
-            self.not_yet = Some(RequestError::not_yet(word.key, word.spelled, word.shown_value()));
+        if !word.key.support.admits(canonical) {
+            self.not_yet(word);
         }
+    }
+
+    fn not_yet(&mut self, word: &Word<'_>) {
+        let refusal = || RequestError::not_yet(word.key, word.spelled, word.shown_value());
+        self.not_yet.get_or_insert_with(refusal);
+    }
+
+    /// [`Self::plain`] for a key with words for what this version lacks, which are noted.
+    fn known<T: PartialEq>(
+        &mut self,
+        id: KeyId,
+        parse: impl Fn(&str) -> Result<Option<T>, Reason>,
+    ) -> Result<Option<T>, RequestError> {
+        let Some(said) = self.one(id, |text, _| parse(text))? else { return Ok(None) };
+        if said.value.is_none() {
+            self.not_yet(said.word);
+        }
+        Ok(said.value)
     }
 
     fn which(&mut self, request: &mut Request) -> Result<(), RequestError> {
@@ -201,17 +207,11 @@ impl<'w, 'a> Builder<'w, 'a> {
         if let Some(enforcement) = self.plain(KeyId::Enforcement, values::enforcement)? {
             request.enforcement = enforcement;
         }
-        match self.one(KeyId::Strategy, |text, _| values::strategy(text))? {
-            Some(said) => {
-                let canonical = said.value.map(Strategy::as_str);
-                self.check_support(said.word, canonical.unwrap_or(said.word.value));
-                request.strategy = said.value.unwrap_or(policy.strategy);
-            }
-            None => self.not_yet = self.not_yet.take().or(configured_strategy(policy.strategy)),
+        if let Some(strategy) = self.known(KeyId::Strategy, values::strategy)? {
+            request.strategy = strategy;
         }
-        if let Some(said) = self.one(KeyId::Topology, |text, _| values::topology(text))? {
-            self.check_support(said.word, said.word.value);
-            request.topology = said.value;
+        if let Some(topology) = self.known(KeyId::Topology, values::topology)? {
+            request.topology = topology;
         }
         if let Some(priority) = self.plain(KeyId::Priority, values::priority)? {
             request.priority = priority;

@@ -10,8 +10,8 @@ use super::values;
 use crate::model::device::Vendor;
 use crate::model::text::shown;
 
-const NVIDIA: &str = "NVIDIA_VISIBLE_DEVICES";
-const AMD: &str = "AMD_VISIBLE_DEVICES";
+pub const NVIDIA: &str = "NVIDIA_VISIBLE_DEVICES";
+pub const AMD: &str = "AMD_VISIBLE_DEVICES";
 
 const NVIDIA_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of indices \
                               (`0`), MIG instances (`0:1`) and UUIDs or their beginnings \

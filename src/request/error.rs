@@ -163,15 +163,11 @@ impl RequestError {
         let spelled = shown(spelled);
         let instead = match key.support {
             Support::Only([only]) => format!("leave `{spelled}` out or set it to `{only}`"),
-            Support::Except(values) => {
-                // `a`|`b`, each in quotes already.
-                let allowed =
-                    key.syntax.split('|').filter(|a| !values.contains(&a.trim_matches('`')));
-                let allowed = allowed.collect::<Vec<_>>();
-                let of = if allowed.len() > 1 { "one of " } else { "" };
-                format!("leave `{spelled}` out or set it to {of}{}", allowed.join(", "))
+            Support::Only(_) => format!("leave `{spelled}` out"),
+            Support::Full | Support::Except(_) => {
+                let honoured = key.honoured().unwrap_or_default().join("`, `");
+                format!("leave `{spelled}` out or set it to one of `{honoured}`")
             }
-            Support::Full | Support::Only(_) => format!("leave `{spelled}` out"),
         };
         Self::NotSupportedYet { key: spelled, value, instead }
     }

@@ -102,6 +102,15 @@ impl Key {
     pub fn short(&self) -> &'static str {
         self.name.strip_prefix(PREFIX).unwrap_or(self.name)
     }
+
+    /// The values that this version honours; `None` where they are too many to list.
+    pub fn honoured(&self) -> Option<Vec<&'static str>> {
+        // `1` to `1024` begins and ends so too.
+        let value = |part: &'static str| part.strip_prefix('`')?.strip_suffix('`');
+        let value = |part| value(part).filter(|value| !value.contains('`'));
+        let values = self.syntax.split('|').map(value).collect::<Option<Vec<_>>>()?;
+        Some(values.into_iter().filter(|value| self.support.admits(value)).collect())
+    }
 }
 
 // What most rows have.

@@ -22,8 +22,10 @@ pub use raw::is_request_key;
 pub use types::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Strategy, Topology};
 
 use crate::model::quantity::{Bytes, MilliGpu};
+use keys::Key;
 use raw::{Collected, Dialect};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a container comes with. None of it is trusted.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,22 @@ pub fn memory_of(text: &str) -> Result<Bytes, &'static str> {
     values::memory(text, Dialect::Native)
 }
 
+/// A strategy by any name that `gpulease/strategy` takes. Fails: what is wrong, and what is allowed.
+pub fn strategy_of(text: &str) -> Result<Strategy, String> {
+    let reason = match values::strategy(text) {
+        Ok(Some(strategy)) => return Ok(strategy),
+        Ok(None) => "which is not supported yet",
+        Err(reason) => reason,
+    };
+    let honoured = keys::by_short_name("strategy").and_then(Key::honoured).unwrap_or_default();
+    Err(format!("`{text}`, {reason}; allowed are `{}`", honoured.join("`, `")))
+}
+
+/// A duration as in `gpulease/wait`. Fails: the rest of a sentence that begins with the text.
+pub fn duration_of(text: &str) -> Result<Duration, &'static str> {
+    values::duration(text)
+}
+
 /// Reads the request out of what a container comes with. Annotations are taken before variables and
 /// those of ours before the vendors'; the later are not looked at. `None`: there is no request.
 /// Fails: an unknown key, a wrong value, a contradiction, something that the policy forbids, or, if
@@ -70,7 +88,7 @@ pub fn parse(input: &Input<'_>, policy: &Policy) -> Result<Option<Request>, Requ
             build::from_words(&words, source, policy)?
         }
         Collected::Variables(words) => build::from_words(&words, Source::Environment, policy)?,
-        Collected::Vendor(listed) => build::from_listed(listed, policy)?,
+        Collected::Vendor(listed) => build::from_listed(listed, policy),
     };
     Ok(Some(request))
 }

@@ -1,5 +1,7 @@
 //! What the administrator permits: the `[policy]` table of the configuration.
 
+use super::env;
+use super::raw::OWN_VARIABLES;
 use super::types::{Request, Strategy};
 use crate::model::lease::Sharing;
 use serde::Deserialize;
@@ -41,9 +43,8 @@ pub enum Privileged {
 pub struct Policy {
     /// The strategy of a request that names none.
     pub strategy: Strategy,
-    /// Container environment variables that count as a request: names out of
-    /// `NVIDIA_VISIBLE_DEVICES`, `AMD_VISIBLE_DEVICES`, or `GPULEASE_*` for all of ours. An image
-    /// can set them, so the default is none.
+    /// Container environment variables that count as a request, out of [`ADMISSIBLE_ENV`]. An
+    /// image can set them, so the default is none.
     pub accept_env: Vec<String>,
     /// GPU nodes already in the spec.
     pub injected: Injected,
@@ -87,9 +88,14 @@ impl Policy {
     }
 }
 
+/// What [`Policy::accept_env`] may have.
+pub const ADMISSIBLE_ENV: &[&str] = &[env::NVIDIA, env::AMD, OWN_VARIABLES];
+
 /// Whether an administrator could admit this variable of a container as a request. Cheap, so that
 /// the configuration is read only for containers that have one.
 pub fn is_admissible(name: &str) -> bool {
-    matches!(name, "NVIDIA_VISIBLE_DEVICES" | "AMD_VISIBLE_DEVICES")
-        || name.starts_with("GPULEASE_")
+    ADMISSIBLE_ENV.iter().any(|admissible| match admissible.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == *admissible,
+    })
 }

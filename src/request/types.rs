@@ -6,7 +6,6 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
-use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
@@ -54,8 +53,8 @@ pub enum Amount {
 }
 
 /// Which of the fitting devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "they are called so everywhere")]
 pub enum Strategy {
     /// The first in PCI order.
     FirstFit,
@@ -63,10 +62,6 @@ pub enum Strategy {
     BestFit,
     /// The one with the most left over: spreads.
     WorstFit,
-    /// The next after the last grant.
-    RoundRobin,
-    /// The one with the least load.
-    LoadBalanced,
 }
 
 impl Strategy {
@@ -76,8 +71,6 @@ impl Strategy {
             Self::FirstFit => "first-fit",
             Self::BestFit => "best-fit",
             Self::WorstFit => "worst-fit",
-            Self::RoundRobin => "round-robin",
-            Self::LoadBalanced => "load-balanced",
         }
     }
 }
@@ -88,8 +81,6 @@ pub enum Topology {
     None,
     /// The best-linked set among the fitting ones.
     Preferred,
-    /// Only a fully linked set.
-    Required,
 }
 
 /// Where the request came from.

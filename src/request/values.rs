@@ -211,26 +211,23 @@ pub fn enforcement(text: &str) -> Result<Enforce, Reason> {
     }
 }
 
-/// A strategy, or another GPU manager's name for one. `None`: a name that is known, for something
-/// that does not exist here.
+/// A strategy, or another GPU manager's name for one. `None`: one that this version lacks.
 pub fn strategy(text: &str) -> Result<Option<Strategy>, Reason> {
     match text {
         "first-fit" => Ok(Some(Strategy::FirstFit)),
         "best-fit" | "minimize_fragmentation" => Ok(Some(Strategy::BestFit)),
         "worst-fit" | "distributed_small_instances" => Ok(Some(Strategy::WorstFit)),
-        "round-robin" => Ok(Some(Strategy::RoundRobin)),
-        "load-balanced" => Ok(Some(Strategy::LoadBalanced)),
-        "single_large_instance" | "hybrid_dynamic" => Ok(None),
+        "round-robin" | "load-balanced" | "single_large_instance" | "hybrid_dynamic" => Ok(None),
         _ => Err(NOT_KNOWN),
     }
 }
 
-/// How much links matter.
-pub fn topology(text: &str) -> Result<Topology, Reason> {
+/// How much links matter. `None`: a way that this version lacks.
+pub fn topology(text: &str) -> Result<Option<Topology>, Reason> {
     match text {
-        "none" => Ok(Topology::None),
-        "preferred" => Ok(Topology::Preferred),
-        "required" => Ok(Topology::Required),
+        "none" => Ok(Some(Topology::None)),
+        "preferred" => Ok(Some(Topology::Preferred)),
+        "required" => Ok(None),
         _ => Err(NOT_KNOWN),
     }
 }
@@ -249,7 +246,7 @@ pub fn priority(text: &str) -> Result<u32, Reason> {
 
 /// `30s`, `1h 30m`, `0`.
 pub fn duration(text: &str) -> Result<Duration, Reason> {
-    humantime::parse_duration(text).map_err(|_| "which is not a duration")
+    humantime::parse_duration(text.trim()).map_err(|_| "which is not a duration")
 }
 
 /// The canonical name of a kind of work (other GPU managers' names are read, and `-` as `_`).

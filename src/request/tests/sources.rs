@@ -207,12 +207,12 @@ fn the_vendors_variables() {
     }
     let policy = Policy {
         accept_env: vec![AMD.to_owned()],
-        strategy: Strategy::LoadBalanced,
+        strategy: Strategy::WorstFit,
         ..Policy::default()
     };
     let env = [(AMD.to_owned(), "all".to_owned())];
     let input = Input { annotations: &BTreeMap::new(), env: &env, container_name: None };
-    assert_eq!(parse(&input, &policy).unwrap_err().code(), Code::NotSupportedYet);
+    assert_eq!(parse(&input, &policy).unwrap().unwrap().strategy, Strategy::WorstFit);
 }
 
 #[test]

@@ -257,17 +257,13 @@ fn strategies() {
     }
     assert_eq!(refused(&[("gpulease/strategy", "fastest")]).0, Code::BadRequest);
 
-    let policy = Policy { strategy: Strategy::RoundRobin, ..Policy::default() };
+    let policy = Policy { strategy: Strategy::WorstFit, ..Policy::default() };
     let parse_with = |pairs| {
         let annotations = map(pairs);
         parse(&Input { annotations: &annotations, env: &[], container_name: None }, &policy)
     };
-    let error = parse_with(&[("gpulease/count", "1")]).unwrap_err();
-    assert_eq!(error.code(), Code::NotSupportedYet);
-    assert_eq!(
-        error.to_string(),
-        "`[policy] strategy` is `round-robin`, which is not supported yet"
-    );
+    let configured = parse_with(&[("gpulease/count", "1")]).unwrap().unwrap();
+    assert_eq!(configured.strategy, Strategy::WorstFit);
     let own = parse_with(&[("gpulease/strategy", "first-fit")]).unwrap().unwrap();
     assert_eq!(own.strategy, Strategy::FirstFit);
     assert_eq!(parse_with(&[]), Ok(None));
