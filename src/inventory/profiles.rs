@@ -59,9 +59,7 @@ mod tests {
         for profile in PROFILES {
             assert!(profile.toml.lines().next().unwrap().contains("simulated"), "{}", profile.name);
             let node = parse(profile.toml).unwrap_or_else(|e| panic!("{}: {e}", profile.name));
-            let nodes = node.devices.iter().flat_map(|device| &device.nodes);
-            let control = node.control.iter().flat_map(|control| &control.nodes);
-            for node in nodes.chain(control) {
+            for node in node.nodes() {
                 let numbers = node.simulated.unwrap();
                 assert!(numbers.major >= FIRST_FREE_MAJOR, "{}", node.path);
             }

@@ -217,6 +217,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// The device nodes of all devices, then those of the drivers.
+    pub fn nodes(&self) -> impl Iterator<Item = &DeviceNode> {
+        let own = self.devices.iter().flat_map(|device| &device.nodes);
+        own.chain(self.control.iter().flat_map(|control| &control.nodes))
+    }
+
     pub fn device(&self, uuid: &DeviceId) -> Option<&Device> {
         self.devices.iter().find(|device| device.uuid == *uuid)
     }

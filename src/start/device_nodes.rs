@@ -107,12 +107,9 @@ pub(super) fn withheld_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<Ho
 /// Every GPU node of this node but those with these paths.
 pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<HostNode> {
     let is_granted = |node: &DeviceNode| granted.contains(&node.path.as_str());
-    let devices = node.devices.iter().flat_map(|device| &device.nodes);
-    let control = node.control.iter().flat_map(|control| &control.nodes);
     let cards = node.devices.iter().filter(|device| !device.nodes.iter().any(is_granted));
     let cards: Vec<DeviceNode> = cards.filter_map(Device::card_node).collect();
-    devices
-        .chain(control)
+    node.nodes()
         .chain(&cards)
         .filter(|node| !is_granted(node))
         .map(|node| HostNode { path: node.path.clone(), numbers: numbers(node, paths) })

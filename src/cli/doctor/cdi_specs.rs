@@ -22,18 +22,16 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
             1 => String::new(),
             count => format!(", and so are {} more nodes", count - 1),
         };
+        let (file, first) = (quoted(&file.path), shown(first));
         found.warning(
             "cdi-stale",
             format!(
-                "{} is out of date: `{}` is {number} on this host now{more}; engines that go by the \
-                 spec give containers another device, or none",
-                quoted(&file.path),
-                shown(first)
+                "{file} is out of date: `{first}` is {number} on this host now{more}; engines that \
+                 go by the spec give containers another device, or none"
             ),
             format!(
-                "write {} anew by what wrote it (`nvidia-ctk cdi generate`, `amd-ctk cdi generate`, \
-                 `gpulease cdi generate`)",
-                quoted(&file.path)
+                "write {file} anew by what wrote it (`nvidia-ctk cdi generate`, `amd-ctk cdi \
+                 generate`, `gpulease cdi generate`)"
             ),
         );
     }

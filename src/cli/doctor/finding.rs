@@ -1,7 +1,7 @@
 //! What a check found.
 
 use crate::model::spelled::spelled;
-use crate::model::text::one_line;
+use crate::model::text::{one_line, shown};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -90,6 +90,15 @@ impl Findings {
     /// Whether a check since the first `since` has found more than a note.
     pub(super) fn is_clean_since(&self, since: usize) -> bool {
         self.list.iter().skip(since).all(|finding| finding.level <= Level::Note)
+    }
+}
+
+/// `/dev/nvidia0` in a message, and how many there are besides.
+pub(super) fn first_and_more(paths: &[&str]) -> String {
+    let first = shown(paths.first().copied().unwrap_or_default());
+    match paths.len() {
+        0 | 1 => format!("`{first}`"),
+        count => format!("`{first}` and {} more", count - 1),
     }
 }
 

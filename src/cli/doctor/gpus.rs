@@ -1,6 +1,6 @@
 //! The real devices: which of them nobody gets, and what of their drivers will surprise somebody.
 
-use super::finding::Findings;
+use super::finding::{Findings, first_and_more};
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;
@@ -186,12 +186,12 @@ fn versions(driver: &Driver, found: &mut Findings) {
         return;
     }
     let others = versions.into_iter().map(shown).collect::<Vec<_>>().join(", ");
+    let module = shown(module);
     found.fault(
         "driver-mismatch",
         format!(
-            "NVIDIA's kernel module is {}, its libraries are {others}: CUDA and nvidia-smi fail \
-             with \"driver/library version mismatch\"",
-            shown(module)
+            "NVIDIA's kernel module is {module}, its libraries are {others}: CUDA and nvidia-smi \
+             fail with \"driver/library version mismatch\""
         ),
         "after an upgrade, reboot, or unload the module while nobody uses it and load it again",
     );
@@ -208,10 +208,8 @@ fn version_of(path: &str) -> Option<&str> {
 
 /// Who may use the nodes without gpulease: a rootless engine's containers have no more than its user.
 fn groups(node: &Node, host: &Host, found: &mut Findings) {
-    let own = node.devices.iter().flat_map(|device| &device.nodes);
-    let control = node.control.iter().flat_map(|control| &control.nodes);
     let mut by_group: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-    for node in own.chain(control).filter(|node| node.simulated.is_none()) {
+    for node in node.nodes().filter(|node| node.simulated.is_none()) {
         let Ok(metadata) = fs::metadata(host.paths.on_host(Path::new(&node.path))) else {
             continue;
         };
@@ -222,17 +220,12 @@ fn groups(node: &Node, host: &Host, found: &mut Findings) {
     }
     for (gid, nodes) in by_group {
         let group = group(gid, host);
-        let first = nodes.first().copied().unwrap_or_default();
-        let more = match nodes.len() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
-        };
+        let which = first_and_more(&nodes);
         found.note(
             "node-group",
             format!(
-                "`{}`{more} is for root and the group {group}: a container gets the group with its \
-                 lease, other users have to be in it",
-                shown(first)
+                "{which} is for root and the group {group}: a container gets the group with its \
+                 lease, other users have to be in it"
             ),
             format!("nothing has to be done; `usermod -aG {group} USER` for who uses GPUs without a lease"),
         );

@@ -7,7 +7,7 @@
 
 use super::configuration::foreign;
 use super::engines::{PODMAN, drop_ins, read_text};
-use super::finding::{Findings, plain, quoted};
+use super::finding::{Findings, quoted};
 use super::programs;
 use crate::cli::install::precreate::{DIR_NAME, calls};
 use crate::host::Host;
@@ -44,12 +44,12 @@ pub(super) fn check(host: &Host, configured: &[(&'static str, PathBuf)], found: 
         }
         let is_own = dir.file_name().is_some_and(|name| name == DIR_NAME);
         if is_own && !has_precreate && reads(&|engine| engine == PODMAN) {
+            let dir = quoted(dir);
             found.fault(
                 "hooks-file-missing",
                 format!(
-                    "Podman is told to take hooks from {}, and gpulease's is not there: \
-                     containers start without it, and nothing says so",
-                    quoted(dir)
+                    "Podman is told to take hooks from {dir}, and gpulease's is not there: \
+                     containers start without it, and nothing says so"
                 ),
                 "`gpulease install podman --precreate`, or `gpulease uninstall podman --precreate`",
             );
@@ -70,17 +70,15 @@ struct Place {
 /// Whether it has Podman call our hook.
 fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bool {
     let Ok(Some(text)) = read_text(PODMAN, file, host, found) else { return false };
+    let shown_file = quoted(file);
     let hook: Value = match serde_json::from_str(&text) {
         Ok(hook) => hook,
         Err(error) => {
+            let why = foreign(&error.to_string());
             found.warning(
                 "hooks-invalid",
-                format!(
-                    "{} is not JSON ({}): engines that read it start nothing",
-                    quoted(file),
-                    foreign(&error.to_string())
-                ),
-                format!("correct {}, or remove it", quoted(file)),
+                format!("{shown_file} is not JSON ({why}): engines that read it start nothing"),
+                format!("correct {shown_file}, or remove it"),
             );
             return false;
         }
@@ -99,14 +97,12 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
             found.fault(
                 "hooks-precreate",
                 format!(
-                    "{} has the stage `precreate` in a directory that others than Podman read: \
-                     `podman build` fails and CRI-O does not start",
-                    quoted(file)
+                    "{shown_file} has the stage `precreate` in a directory that others than \
+                     Podman read: `podman build` fails and CRI-O does not start"
                 ),
                 format!(
-                    "remove `{}`, then `gpulease install podman --precreate`, which puts it into a \
-                     directory of its own",
-                    plain(file)
+                    "remove {shown_file}, then `gpulease install podman --precreate`, which puts \
+                     it into a directory of its own"
                 ),
             );
         }
@@ -114,9 +110,8 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
             found.fault(
                 "hooks-dir-unread",
                 format!(
-                    "{} is in a directory that Podman is not told to read: containers start \
-                     without it, and nothing says so",
-                    quoted(file)
+                    "{shown_file} is in a directory that Podman is not told to read: containers \
+                     start without it, and nothing says so"
                 ),
                 "`gpulease install podman --precreate`, or `gpulease uninstall podman --precreate`",
             );
@@ -128,23 +123,21 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
             found.fault(
                 "hooks-program-missing",
                 format!(
-                    "{} names `{}`, which is not there: Podman starts containers without it and \
-                     says nothing",
-                    quoted(file),
+                    "{shown_file} names `{}`, which is not there: Podman starts containers \
+                     without it and says nothing",
                     shown(program)
                 ),
-                format!("install {HOOK_NAME} at that path, or remove `{}`", plain(file)),
+                format!("install {HOOK_NAME} at that path, or remove {shown_file}"),
             );
         }
     } else if is_vendor_hook(program, &args) && (has("prestart") || has("createRuntime")) {
         found.warning(
             "hooks-vendor",
             format!(
-                "{} is the hook of another toolkit: it also puts GPUs into containers with a \
-                 lease, by a device rule that systemd does not know",
-                quoted(file)
+                "{shown_file} is the hook of another toolkit: it also puts GPUs into containers \
+                 with a lease, by a device rule that systemd does not know"
             ),
-            format!("remove `{}`, or limit its `when` to containers without a lease", plain(file)),
+            format!("remove {shown_file}, or limit its `when` to containers without a lease"),
         );
     }
     calls(&text).is_some()

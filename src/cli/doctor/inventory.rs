@@ -1,7 +1,8 @@
 //! The devices file, the inventory that was made of it, and the nodes of the devices in it.
 
 use super::configuration::insecure;
-use super::finding::{Findings, plain, quoted};
+use super::finding::{Findings, first_and_more, plain, quoted};
+use super::nvidia::is_device;
 use crate::cli::words;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -12,8 +13,7 @@ use crate::store::StoreError;
 use crate::sys::checked::FileError;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Gives back what a start would find.
 pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Option<Inventory> {
@@ -123,28 +123,17 @@ fn cache(host: &Host, config: &Config, found: &mut Findings) {
 
 /// A start whose device has no node is refused.
 fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
-    let node = &inventory.node;
-    let devices = node.devices.iter().flat_map(|device| &device.nodes);
-    let control = node.control.iter().flat_map(|control| &control.nodes);
-    let real = devices.chain(control).filter(|node| node.simulated.is_none());
-    let mut missing = Vec::new();
-    let mut seen = 0_usize;
-    for node in real {
-        seen += 1;
-        let path = host.paths.on_host(Path::new(&node.path));
-        let is_device =
-            fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_char_device());
-        if !is_device {
-            missing.push(node.path.as_str());
-        }
-    }
+    let real = inventory.node.nodes().filter(|node| node.simulated.is_none());
+    let real: Vec<&str> = real.map(|node| node.path.as_str()).collect();
+    let missing: Vec<&str> = real.iter().copied().filter(|path| !is_device(path, host)).collect();
     match missing.as_slice() {
-        [] if seen == 0 => {}
-        [] => found
-            .ok("device-nodes", format!("{} of the devices are there", words::count(seen, "node"))),
-        [first, more @ ..] => {
-            let more =
-                if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        [] if real.is_empty() => {}
+        [] => {
+            let count = words::count(real.len(), "node");
+            found.ok("device-nodes", format!("{count} of the devices are there"));
+        }
+        _ => {
+            let which = first_and_more(&missing);
             // Unlike a GPU's, these come one by one, as somebody asks for them.
             let caps = if missing.iter().any(|path| path.starts_with("/dev/nvidia-caps/")) {
                 ", make the nodes of MIG capabilities (`nvidia-modprobe -f FILE` for each FILE \
@@ -154,10 +143,7 @@ fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findin
             };
             found.fault(
                 "device-node-missing",
-                format!(
-                    "`{}`{more} of the inventory is no device here: what needs it is refused",
-                    shown(first)
-                ),
+                format!("{which} of the inventory is no device here: what needs it is refused"),
                 format!(
                     "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`){caps}, or \
                      correct {}",

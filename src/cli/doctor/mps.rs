@@ -21,12 +21,12 @@ const SOME_UUID: &str = "GPU-00000000-0000-0000-0000-000000000000";
 pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
     let means = facilities(config, &host.paths).mps;
     if let (Some(path), Err(why)) = (&config.mps.control, &means) {
+        let file = quoted(&host.config_path);
         found.warning(
             "mps-control-missing",
             format!("`mps.control` is {}: {why}; no share is made true by MPS", quoted(path)),
             format!(
-                "correct it in {}, or leave it out: the program is found below `driver_root`",
-                quoted(&host.config_path)
+                "correct it in {file}, or leave it out: the program is found below `driver_root`"
             ),
         );
     }

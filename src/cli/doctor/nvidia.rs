@@ -25,9 +25,7 @@ pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: 
         return;
     }
     // Those of the inventory are looked at elsewhere.
-    let own = node.devices.iter().flat_map(|device| &device.nodes);
-    let control = node.control.iter().flat_map(|control| &control.nodes);
-    let known: BTreeSet<&str> = own.chain(control).map(|node| node.path.as_str()).collect();
+    let known: BTreeSet<&str> = node.nodes().map(|node| node.path.as_str()).collect();
     let expected = expected(host);
     let missing: Vec<&str> = expected
         .iter()
@@ -37,13 +35,11 @@ pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: 
     if missing.is_empty() {
         return found.ok("nvidia-nodes", "the nodes of NVIDIA's driver are there");
     }
-    let names = missing.iter().map(|path| format!("`{}`", shown(path))).collect::<Vec<_>>();
+    let names: Vec<_> = missing.iter().map(|path| format!("`{}`", shown(path))).collect();
+    let names = names.join(", ");
     found.fault(
         "nvidia-nodes-missing",
-        format!(
-            "NVIDIA's kernel module is loaded without {}: containers cannot use CUDA",
-            names.join(", ")
-        ),
+        format!("NVIDIA's kernel module is loaded without {names}: containers cannot use CUDA"),
         "`nvidia-modprobe -u -c=0` makes them, as nvidia-persistenced does at boot; then \
          `gpulease inventory refresh`",
     );
@@ -70,7 +66,7 @@ fn minor(information: &str) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-fn is_device(path: &str, host: &Host) -> bool {
+pub(super) fn is_device(path: &str, host: &Host) -> bool {
     let path = host.paths.on_host(Path::new(path));
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
 }

@@ -30,14 +30,11 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
         Ok(strange) if strange.is_empty() => {}
         Ok(strange) => {
             // Reading a pipe would wait for a writer: here, and in every start.
-            let first = strange.first().map(|path| quoted(path)).unwrap_or_default();
+            let first = strange.first().map(|path| plain(path)).unwrap_or_default();
             found.fault(
                 "records-strange",
-                format!("{first} in the lease directory is not a regular file"),
-                format!(
-                    "`rm -r --one-file-system {}`",
-                    strange.first().map(|path| plain(path)).unwrap_or_default()
-                ),
+                format!("`{first}` in the lease directory is not a regular file"),
+                format!("`rm -r --one-file-system {first}`"),
             );
             return;
         }
@@ -82,16 +79,15 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
                     "its devices count as taken while the container may live"
                 };
                 let id = shown(short_id(record.key.container_id.as_str()));
+                let (why, file) = (shown(&record.why), quoted(&record.path));
                 found.warning(
                     "record-corrupt",
                     format!(
-                        "the lease record of container {id} cannot be read ({}): {consequence}",
-                        shown(&record.why)
+                        "the lease record of container {id} cannot be read ({why}): {consequence}"
                     ),
                     format!(
-                        "end the container; the next start after some minutes then moves `{}` \
-                         aside",
-                        plain(&record.path)
+                        "end the container; the next start after some minutes then moves {file} \
+                         aside"
                     ),
                 );
             }
@@ -103,24 +99,19 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
         .map(|(count, standing)| format!("{count} {}", standing.as_str()))
         .collect();
     if !free.is_empty() {
+        let (count, free) = (words::count(dead + over, "lease"), free.join(", "));
+        let what = if dead + over == 1 { "it holds" } else { "they hold" };
         found.note(
             "leases-dead",
-            format!(
-                "{} without a live holder ({}); the next start takes what {}",
-                words::count(dead + over, "lease"),
-                free.join(", "),
-                if dead + over == 1 { "it holds" } else { "they hold" }
-            ),
+            format!("{count} without a live holder ({free}); the next start takes what {what}"),
             "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends one",
         );
     }
     if let Some(first) = unjudged.first() {
+        let count = words::count(unjudged.len(), "lease");
         found.warning(
             "leases-unjudged",
-            format!(
-                "{} that cannot be judged from here, and kept: {first}",
-                words::count(unjudged.len(), "lease")
-            ),
+            format!("{count} that cannot be judged from here, and kept: {first}"),
             "judge it where it was recorded; where that is gone for good, `gpulease release ID \
              --assume-dead` takes it back",
         );
@@ -150,27 +141,21 @@ fn leftovers(host: &Host, found: &mut Findings) {
     }
     temporary.sort();
     if let Some(first) = temporary.first() {
+        let count = words::count(temporary.len(), "temporary file");
         found.note(
             "leftovers",
-            format!(
-                "{} of killed writers, such as {}",
-                words::count(temporary.len(), "temporary file"),
-                quoted(first)
-            ),
+            format!("{count} of killed writers, such as {}", quoted(first)),
             format!("`find {} -name '.*.tmp' -mmin +1 -delete`", plain(run_dir)),
         );
     }
     let corrupt = run_dir.join("corrupt");
     let aside = fs::read_dir(&corrupt).map_or(0, |listing| listing.flatten().count());
     if aside > 0 {
+        let (count, dir) = (words::count(aside, "unreadable record"), quoted(&corrupt));
         found.note(
             "records-set-aside",
-            format!(
-                "{} of dead containers in {}",
-                words::count(aside, "unreadable record"),
-                quoted(&corrupt)
-            ),
-            format!("look at what damaged them, then remove them from `{}`", plain(&corrupt)),
+            format!("{count} of dead containers in {dir}"),
+            format!("look at what damaged them, then remove them from {dir}"),
         );
     }
 }

@@ -96,12 +96,10 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
     }
     if metadata.mode() & 0o022 != 0 {
         let right = if what == "run-dir" { "0755" } else { "0700" };
+        let mode = metadata.mode() & 0o7777;
         found.fault(
             "run-dir-mode",
-            format!(
-                "{shown} has mode {:04o}: others could forge leases in it",
-                metadata.mode() & 0o7777
-            ),
+            format!("{shown} has mode {mode:04o}: others could forge leases in it"),
             format!("`chmod {right} {}`", plain(dir)),
         );
     }
@@ -114,15 +112,14 @@ fn parent(dir: &Path, found: &mut Findings) {
     let Ok(metadata) = fs::metadata(parent) else { return };
     let sticky = metadata.mode() & 0o1000 != 0;
     if metadata.mode() & 0o022 != 0 && !sticky {
+        let (mode, parent, dir) = (metadata.mode() & 0o7777, plain(parent), quoted(dir));
         found.fault(
             "run-dir-parent",
             format!(
-                "{} has mode {:04o}: others could put another directory in place of {}",
-                quoted(parent),
-                metadata.mode() & 0o7777,
-                quoted(dir)
+                "`{parent}` has mode {mode:04o}: others could put another directory in place of \
+                 {dir}"
             ),
-            format!("`chmod go-w {}`", plain(parent)),
+            format!("`chmod go-w {parent}`"),
         );
     }
 }
@@ -132,25 +129,21 @@ fn file_system(dir: &Path, host: &Host, found: &mut Findings) {
         Ok(mount) => mount,
         Err(error) => return found.unchecked(dir, &error.source),
     };
+    let dir = plain(dir);
     if !mount.volatile {
+        let file = quoted(&host.config_path);
         found.warning(
             "run-dir-not-tmpfs",
-            format!(
-                "{} is not on a tmpfs: leases outlive a reboot, and each write a disk",
-                quoted(dir)
-            ),
-            format!(
-                "mount a tmpfs there, or set `run_dir` in {} to a directory on one",
-                quoted(&host.config_path)
-            ),
+            format!("`{dir}` is not on a tmpfs: leases outlive a reboot, and each write a disk"),
+            format!("mount a tmpfs there, or set `run_dir` in {file} to a directory on one"),
         );
     }
     // From a container, a read-only view of the host says nothing about the host.
     if mount.full {
         found.fault(
             "run-dir-full",
-            format!("the file system of {} is full: no lease can be recorded", quoted(dir)),
-            format!("make room: `df {0}` and `df -i {0}` show how much", plain(dir)),
+            format!("the file system of `{dir}` is full: no lease can be recorded"),
+            format!("make room: `df {dir}` and `df -i {dir}` show how much"),
         );
     }
 }

@@ -13,12 +13,12 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     let Ok(Some(text)) = read_text("AMD's GPU Tracker", &file, host, found) else { return };
     let state: Value = serde_json::from_str(&text).unwrap_or_default();
     if state.get("enabled").and_then(Value::as_bool) == Some(true) {
+        let file = quoted(&file);
         found.warning(
             "amd-gpu-tracker",
             format!(
-                "{} says that AMD's GPU Tracker is on: it and gpulease know nothing of each \
-                 other's containers, and both may give the same GPU away",
-                quoted(&file)
+                "{file} says that AMD's GPU Tracker is on: it and gpulease know nothing of each \
+                 other's containers, and both may give the same GPU away"
             ),
             "`amd-ctk gpu-tracker disable`, or have amd-container-runtime start no more containers",
         );

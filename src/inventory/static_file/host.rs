@@ -48,11 +48,7 @@ pub fn simulated_majors_registered(node: &Node, paths: &Paths) -> Option<Existin
 }
 
 fn simulated(node: &Node) -> impl Iterator<Item = (&str, NodeNumbers)> {
-    let of_devices = node.devices.iter().flat_map(|device| &device.nodes);
-    let of_vendors = node.control.iter().flat_map(|control| &control.nodes);
-    of_devices
-        .chain(of_vendors)
-        .filter_map(|DeviceNode { path, simulated }| Some((path.as_str(), (*simulated)?)))
+    node.nodes().filter_map(|DeviceNode { path, simulated }| Some((path.as_str(), (*simulated)?)))
 }
 
 #[cfg(test)]
