@@ -83,11 +83,8 @@ pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     let metadata = match check_unread(&path) {
         Ok(Some(metadata)) => metadata,
         Ok(None) => {
-            found.fault(
-                "runtime-missing",
-                format!("the low-level runtime {shown} is not there"),
-                set,
-            );
+            let text = format!("the low-level runtime {shown} is not there");
+            found.fault("runtime-missing", text, set);
             return None;
         }
         Err(FileError::Insecure { path: at, fault }) => {
@@ -104,11 +101,8 @@ pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     let is_shim = path.file_name().is_some_and(|name| name == SHIM_NAME)
         || fs::canonicalize(&path).is_ok_and(|real| real.ends_with(SHIM_NAME));
     if is_shim {
-        found.fault(
-            "runtime-is-gpulease",
-            format!("the low-level runtime {shown} is gpulease's own"),
-            set,
-        );
+        let text = format!("the low-level runtime {shown} is gpulease's own");
+        found.fault("runtime-is-gpulease", text, set);
         return None;
     }
     if metadata.mode() & 0o111 == 0 {
@@ -160,27 +154,25 @@ fn judge_runtime(
     let Some((text, version)) = line.and_then(|text| Some((text, parse(text)?))) else {
         return found.unchecked(path, &"`--version` does not say which one it is");
     };
-    let text = format!("{} {}", kind.name(), shown(text.trim()));
+    let (file, text) = (quoted(path), format!("{} {}", kind.name(), shown(text.trim())));
     match kind {
         Kind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
             "runc-daemon-reload",
             format!(
-                "{} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
-                 the GPUs from running containers",
-                quoted(path)
+                "{file} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
+                 the GPUs from running containers"
             ),
             "install runc 1.1.7 or later, or crun; or use the cgroupfs driver",
         ),
         Kind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource => found.warning(
             "crun-sys-resource",
             format!(
-                "{} is {text}, which sets no device rules on cgroup v2 without \
-                 CAP_SYS_RESOURCE, which is missing here",
-                quoted(path)
+                "{file} is {text}, which sets no device rules on cgroup v2 without \
+                 CAP_SYS_RESOURCE, which is missing here"
             ),
             "install crun 1.9 or later, or set `runtime` to the path of runc",
         ),
-        _ => found.ok("runtime", format!("{} is {text}", quoted(path))),
+        _ => found.ok("runtime", format!("{file} is {text}")),
     }
 }
 

@@ -106,11 +106,12 @@ fn real(shim: &Path) -> PathBuf {
 
 fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
     let shown = quoted(path);
+    let name = path.file_name().unwrap_or_default().display();
     match check_unread(path) {
         Ok(None) => found.fault(
             codes.missing,
             format!("{shown} is not there: every start with a request fails"),
-            format!("install it: `install -m 0755 dist/bin/{} {}`", name(path), plain(path)),
+            format!("install it: `install -m 0755 dist/bin/{name} {}`", plain(path)),
         ),
         Ok(Some(metadata)) if metadata.mode() & 0o111 == 0 => found.fault(
             codes.not_executable,
@@ -120,22 +121,14 @@ fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
         Ok(Some(_)) => {
             found.ok(codes.ok, format!("{shown} is there, and nobody else can change it"))
         }
-        Err(FileError::Insecure { path: at, fault }) => found.fault(
-            codes.insecure,
-            format!(
-                "{shown} runs as root, but {}: {fault}",
-                if at == path {
-                    "others can change it".to_owned()
-                } else {
-                    format!("through {} others can replace it", quoted(&at))
-                }
-            ),
-            fix_of(&at, fault),
-        ),
+        Err(FileError::Insecure { path: at, fault }) => {
+            let how = match at == path {
+                true => "others can change it".to_owned(),
+                false => format!("through {} others can replace it", quoted(&at)),
+            };
+            let text = format!("{shown} runs as root, but {how}: {fault}");
+            found.fault(codes.insecure, text, fix_of(&at, fault));
+        }
         Err(error) => found.unchecked(path, &chain(&error)),
     }
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

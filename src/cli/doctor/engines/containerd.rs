@@ -84,17 +84,16 @@ fn entry(engine: &Engine, name: &str, settings: &Value, listed: &Table, found: &
     // A kubelet gives a container none of its pod's annotations: those are the sandbox's alone.
     let patterns = files::strings(settings.get("pod_annotations"));
     let is_dropped = |key: &&str| !patterns.iter().any(|pattern| passes(pattern, key));
+    let (shown, file) = (shown(name), quoted(&engine.file));
     if let Some(key) = ["gpulease/count", "NAME.gpulease/count"].into_iter().find(is_dropped) {
         found.warning(
             "engine-annotations-dropped",
             format!(
-                "containerd does not pass a pod's annotation `{key}` to its runtime `{}`: such a \
-                 request is not seen, and the container starts without a GPU",
-                shown(name)
+                "containerd does not pass a pod's annotation `{key}` to its runtime `{shown}`: \
+                 such a request is not seen, and the container starts without a GPU"
             ),
             format!(
-                "add `pod_annotations = [\"gpulease/*\", \"*.gpulease/*\"]` to its entry in {}",
-                quoted(&engine.file)
+                "add `pod_annotations = [\"gpulease/*\", \"*.gpulease/*\"]` to its entry in {file}"
             ),
         );
     }
@@ -108,11 +107,10 @@ fn entry(engine: &Engine, name: &str, settings: &Value, listed: &Table, found: &
         found.warning(
             "engine-cgroup-driver",
             format!(
-                "containerd's runtimes `runc` and `{}` differ in SystemdCgroup: the kubelet kills \
-                 pods whose cgroup it does not find",
-                shown(name)
+                "containerd's runtimes `runc` and `{shown}` differ in SystemdCgroup: the kubelet \
+                 kills pods whose cgroup it does not find"
             ),
-            format!("set `SystemdCgroup = {runc}` for it in {}", quoted(&engine.file)),
+            format!("set `SystemdCgroup = {runc}` for it in {file}"),
         );
     }
 }

@@ -40,11 +40,9 @@ pub(in super::super) fn text(
 
 /// The finding for a file that its engine cannot read either.
 pub(super) fn invalid(engine: &str, path: &Path, why: &str, found: &mut Findings) {
-    found.fault(
-        "engine-config-invalid",
-        format!("{engine} cannot read {}: {}", quoted(path), foreign(why)),
-        format!("correct {}", quoted(path)),
-    );
+    let (path, why) = (quoted(path), foreign(why));
+    let text = format!("{engine} cannot read {path}: {why}");
+    found.fault("engine-config-invalid", text, format!("correct {path}"));
 }
 
 /// A TOML file, as [`text`].

@@ -108,12 +108,9 @@ pub(super) fn check(host: &Host, found: &mut Findings) -> Wired {
             match runtime.program(&host.paths) {
                 Some(program) => {
                     if found.is_clean_since(before) {
-                        let text = format!(
-                            "{} calls {} as its runtime `{}`",
-                            engine.name,
-                            quoted(&program),
-                            shown(&runtime.name)
-                        );
+                        let (path, runtime) = (quoted(&program), shown(&runtime.name));
+                        let text =
+                            format!("{} calls {path} as its runtime `{runtime}`", engine.name);
                         found.ok("engine", text);
                     }
                     wired.shims.insert(program);
@@ -166,6 +163,7 @@ fn precreate_of(engine: &Engine, host: &Host) -> Option<PathBuf> {
 impl Engine {
     fn judge(&self, host: &Host, found: &mut Findings) {
         let Some(default) = &self.default else { return };
+        let (name, file, shown) = (self.name, quoted(&self.file), shown(default));
         let listed = self.runtimes.iter().find(|runtime| runtime.name == *default);
         let built_in = self.built_in.contains(&default.as_str())
             || default.starts_with("io.containerd.")
@@ -174,37 +172,29 @@ impl Engine {
             found.fault(
                 "engine-default-unknown",
                 format!(
-                    "{} is told to use the runtime `{}` by default, which is not listed",
-                    self.name,
-                    shown(default)
+                    "{name} is told to use the runtime `{shown}` by default, which is not listed"
                 ),
-                format!("list it in {}, or take the default out", quoted(&self.file)),
+                format!("list it in {file}, or take the default out"),
             );
         }
         if listed.is_some_and(Runtime::is_vendors) {
             found.warning(
                 "engine-vendor-default",
                 format!(
-                    "{} uses the vendor's runtime `{}` by default: containers that do not name \
-                     gpulease get GPUs that others have leased",
-                    self.name,
-                    shown(default)
+                    "{name} uses the vendor's runtime `{shown}` by default: containers that do not \
+                     name gpulease get GPUs that others have leased"
                 ),
-                format!("make gpulease the default in {}, or runc", quoted(&self.file)),
+                format!("make gpulease the default in {file}, or runc"),
             );
         }
     }
 
     fn missing(&self, runtime: &Runtime, found: &mut Findings) {
-        let program = runtime.programs.first().map_or("", String::as_str);
+        let program = shown(runtime.programs.first().map_or("", String::as_str));
+        let (engine, name) = (self.name, shown(&runtime.name));
         found.fault(
             "engine-runtime-missing",
-            format!(
-                "{} calls `{}` as its runtime `{}`, which is not there",
-                self.name,
-                shown(program),
-                shown(&runtime.name)
-            ),
+            format!("{engine} calls `{program}` as its runtime `{name}`, which is not there"),
             format!("install {SHIM_NAME} there, or correct {}", quoted(&self.file)),
         );
     }
