@@ -398,6 +398,21 @@ fn explain_reads_a_bundle() {
     let text = says(&host, &["explain", "--bundle", none.to_str().unwrap()]);
     assert!(text.starts_with("no request"), "{text}");
     fails(&host, &["explain", "--bundle", "/nonexistent"], 1, "bad-bundle", "");
+    let path = none.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(
+        tells(&host, &["explain", "--bundle", none.to_str().unwrap()])["spec_fault"],
+        serde_json::json!(null)
+    );
+    spec["process"]["capabilities"] = serde_json::json!({ "bounding": ["CAP_NEW"] });
+    fs::write(&path, spec.to_string()).unwrap();
+    let fault = &tells(&host, &["explain", "--bundle", none.to_str().unwrap()])["spec_fault"];
+    assert_eq!(fault["path"], "process.capabilities.bounding[0]");
+    let text = says(&host, &["explain", "--bundle", none.to_str().unwrap()]);
+    assert!(
+        text.contains("no request") && text.contains("warning: the low-level runtime"),
+        "{text}"
+    );
     let config = none.join("config.json");
     let privileged = r#"{"annotations":{"gpulease/compute":"0.5"},
         "linux":{"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}"#;

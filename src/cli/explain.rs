@@ -18,7 +18,7 @@ use crate::request::{self, Amount, Request};
 use crate::start::bundle::{self, CONFIG, read_limited};
 use crate::start::lowlevel::{self, Kind};
 use crate::start::request::Asked;
-use crate::start::{self, Ask, Launch, Obstacle, bad_bundle};
+use crate::start::{self, Ask, Launch, Obstacle, SpecFault, bad_bundle};
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -92,7 +92,30 @@ pub(super) fn explain(
     };
     let read = |config: &PathBuf| read_limited(config).map_err(|error| bad_bundle(&error));
     let spec = config.as_ref().map(read).transpose()?;
-    let words = words_of(arguments)?;
+    let fault = spec.as_deref().map(start::fault_of);
+    let mut answer = answer(host, &launch, spec, words_of(arguments)?, user, output)?;
+    if let Some(fault) = fault {
+        answer.text.push_str(&fault.as_ref().map_or_else(String::new, warning));
+        set(&mut answer, "spec_fault", json!(fault));
+    }
+    Ok(answer)
+}
+
+fn warning(fault: &SpecFault) -> String {
+    let SpecFault { path, message } = fault;
+    let text = format!("the low-level runtime may reject config.json at `{path}`: {message}");
+    words::wrapped("warning: ", &text)
+}
+
+fn answer(
+    host: &Host,
+    launch: &Launch<'_>,
+    spec: Option<Vec<u8>>,
+    words: BTreeMap<String, String>,
+    user: Option<u32>,
+    output: &Output,
+) -> Result<Answer, Failure> {
+    let is_assumed = spec.is_none() && user.is_none();
     let facts = match &spec {
         Some(spec) if words.is_empty() => start::concerns_us(spec, launch.vendor)?,
         Some(spec) => start::facts_of(spec, launch.vendor)?,
@@ -101,16 +124,15 @@ pub(super) fn explain(
     let Some(mut facts) = facts else { return Ok(no_request(None)) };
     facts.annotations.extend(words);
     let spec = spec.unwrap_or_else(|| b"{}".to_vec());
-    let mut ask = match start::interpret(host, &launch, spec, facts.clone())? {
+    let mut ask = match start::interpret(host, launch, spec, facts.clone())? {
         start::Answer::Ask(ask) => ask,
         start::Answer::Untouched(_) => return Ok(no_request(Some(&facts))),
         start::Answer::Cleaned(_) => return Ok(cleaned()),
     };
-    let is_assumed = bundle.is_none() && user.is_none();
     // Without a bundle it is root's, as most are.
     let uid = user.or(if is_assumed { Some(0) } else { ask.asker(host).uid });
     let asker = Asker { uid, ..ask.asker(host) };
-    let answer = match start::foresee(host, &launch, &mut ask, asker) {
+    let mut answer = match start::foresee(host, launch, &mut ask, asker) {
         Ok(grant) => {
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&ask, host);
             granted(&ask.asked, &grant, is_assumed && by_user, output)
@@ -125,7 +147,8 @@ pub(super) fn explain(
         }
         Err(Obstacle::Failure(failure)) => return Err(failure),
     };
-    Ok(with_user(answer, uid))
+    set(&mut answer, "user", json!(uid));
+    Ok(answer)
 }
 
 /// Whether leases by MPS share a daemon, and with it a user.
@@ -135,15 +158,14 @@ fn serves_one(ask: &Ask, host: &Host) -> bool {
         .is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
 }
 
-/// Whose container the answer is for, in the text where nobody has told and it matters.
+/// Which container the answer is for, where no option says so and it matters.
 const FOR_ROOT: &str = "this is for a container of user 0, and an MPS daemon serves one user; \
                         --user UID asks for another's";
 
-fn with_user(mut answer: Answer, uid: Option<u32>) -> Answer {
+fn set(answer: &mut Answer, key: &str, value: Value) {
     if let Some(map) = answer.json.as_object_mut() {
-        map.insert("user".to_owned(), json!(uid));
+        map.insert(key.to_owned(), value);
     }
-    answer
 }
 
 /// `count=1` and `gpulease/count=1` are the same; other projects' keys are given whole.

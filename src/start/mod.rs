@@ -22,8 +22,12 @@ mod prepare;
 pub mod request;
 pub mod shares;
 mod spec;
+#[cfg(feature = "cli")]
+mod typed;
 
 #[cfg(feature = "cli")]
 pub use foresee::{Obstacle, foresee};
 pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
+#[cfg(feature = "cli")]
+pub use typed::{SpecFault, fault_of};

@@ -1,0 +1,37 @@
+//! Whether the low-level runtime would take a spec: it is read by the types of the runtime
+//! specification. These know fewer values than some runtimes do, so this is a warning and never a
+//! refusal.
+
+use oci_spec::runtime::Spec;
+use serde::Serialize;
+
+/// Why a runtime may reject a spec.
+#[derive(Debug, Serialize)]
+pub struct SpecFault {
+    /// Where in the spec: `linux.resources.devices[0].allow`.
+    pub path: String,
+    pub message: String,
+}
+
+/// What the types of the runtime specification do not take.
+pub fn fault_of(spec: &[u8]) -> Option<SpecFault> {
+    let mut json = serde_json::Deserializer::from_slice(spec);
+    let error = serde_path_to_error::deserialize::<_, Spec>(&mut json).err()?;
+    Some(SpecFault { path: error.path().to_string(), message: error.inner().to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_with_its_path() {
+        let fault = |spec: &str| fault_of(spec.as_bytes()).map(|fault| fault.path);
+        assert_eq!(fault(r#"{"ociVersion":"1.0.2"}"#), None);
+        let device =
+            r#"{"ociVersion":"1.0.2","linux":{"resources":{"devices":[{"allow":"yes"}]}}}"#;
+        assert_eq!(fault(device).as_deref(), Some("linux.resources.devices[0].allow"));
+        assert_eq!(fault("7").as_deref(), Some("."));
+        assert_eq!(fault(r#"{"ociVersion":"1.0.2","mounts":7}"#).as_deref(), Some("mounts"));
+    }
+}
