@@ -8,8 +8,10 @@ use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::LeasedDevice;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::checked::read_own;
+use crate::sys::error::if_there;
 use crate::sys::patience::within;
 use crate::sys::{PathError, failpoint};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -104,7 +106,7 @@ impl Store {
 
     /// The record of a bundle; `None` if there is none (a reboot) or it is unreadable.
     pub fn bundle(&self, bundle: &Path) -> Option<BundleRecord> {
-        let record = read_bundle(&self.bundle_path(bundle))?;
+        let record: BundleRecord = read(&self.bundle_path(bundle))?;
         (Path::new(&record.bundle) == bundle).then_some(record)
     }
 
@@ -148,7 +150,7 @@ impl Store {
     /// after a reboot, too.
     fn forget<'p>(&self, files: impl Iterator<Item = &'p PathBuf>, mut left: usize) {
         for path in files {
-            let Some(place) = read_place(path) else { continue };
+            let Some(place) = read::<Place>(path) else { continue };
             let has_lease = || !matches!(self.entry(&place.key), Ok(None));
             let is_over = is_gone(Path::new(&place.bundle)) || (left > MANY && !has_lease());
             // What stays is found again.
@@ -165,11 +167,7 @@ impl Store {
     pub(super) fn bundle_files(
         &self,
     ) -> io::Result<impl Iterator<Item = io::Result<PathBuf>> + use<>> {
-        let listing = match fs::read_dir(self.bundles_dir()) {
-            Ok(listing) => Some(listing),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let listing = if_there(fs::read_dir(self.bundles_dir()))?;
         let paths = listing.into_iter().flatten().map(|entry| Ok(entry?.path()));
         let is_record = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
         Ok(paths.filter(move |path| path.as_ref().map_or(true, is_record)))
@@ -191,11 +189,7 @@ struct Place {
     bundle: String,
 }
 
-fn read_place(path: &Path) -> Option<Place> {
-    serde_json::from_slice(&read_own(path, MAX_BYTES).ok()??).ok()
-}
-
-fn read_bundle(path: &Path) -> Option<BundleRecord> {
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&read_own(path, MAX_BYTES).ok()??).ok()
 }
 
@@ -272,7 +266,7 @@ mod tests {
         }
         let left = store.all_bundle_files();
         assert_eq!(left.len(), MANY, "as many as may lie there");
-        let of = |path: &&PathBuf| read_bundle(path).unwrap().key.container_id.as_str() == "held";
+        let of = |path: &&PathBuf| read::<Place>(path).unwrap().key.container_id.as_str() == "held";
         assert_eq!(left.iter().filter(of).count(), MANY / 2 + 1);
     }
 }

@@ -29,10 +29,10 @@ use crate::model::id::LeaseKey;
 use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::checked::read_own;
+use crate::sys::error::if_there;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::{PathError, atomic, identity, lock};
 use std::fs::{self, DirBuilder, Permissions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -88,10 +88,7 @@ impl Store {
                 return Err(StoreError::Namespaced(self.run.display().to_string()));
             }
             if let Some(parent) = self.run.parent() {
-                // Whatever the caller's umask is: who can rename the directory can replace it.
-                let mut builder = DirBuilder::new();
-                let made = builder.recursive(true).mode(0o755).create(parent);
-                made.map_err(PathError::new("create", parent))?;
+                make_with_parents(parent)?;
             }
             atomic::make_dir(&self.run, 0o755)?;
         }
@@ -134,13 +131,9 @@ impl Store {
     fn list(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), StoreError> {
         let dir = self.leases_dir();
         let mut unfinished = Vec::new();
-        let listing = match fs::read_dir(&dir) {
-            Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
-            Err(error) => return Err(PathError::new("list", &dir)(error).into()),
-        };
+        let listing = if_there(fs::read_dir(&dir)).map_err(PathError::new("list", &dir))?;
         let mut names = Vec::new();
-        for entry in listing {
+        for entry in listing.into_iter().flatten() {
             let entry = entry.map_err(PathError::new("list", &dir))?;
             let name = entry.file_name();
             if atomic::pid_of_temporary(&name).is_some() {
@@ -211,6 +204,13 @@ impl Store {
             let _ = atomic::replace(&path, text.as_bytes(), atomic::Durability::Renamed);
         }
     }
+}
+
+/// Whatever the caller's umask is, others cannot write there: who can rename the directory can
+/// replace it.
+fn make_with_parents(dir: &Path) -> Result<(), PathError> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
+    made.map_err(PathError::new("create", dir))
 }
 
 /// Takes reading away from others, who could list the containers by it.

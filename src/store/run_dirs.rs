@@ -5,16 +5,14 @@
 //! kept outside of the configuration, in `/var/lib/gpulease/run_dir`, and changed only while the
 //! leases of the old place are locked and none of them is held.
 
-use super::{Store, StoreError, check_owner};
+use super::{Store, StoreError, check_owner, make_with_parents};
 use crate::paths::Paths;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::checked::read_own;
 use crate::sys::lock::{self, Lock};
 use crate::sys::{PathError, identity};
 use std::ffi::OsStr;
-use std::fs::DirBuilder;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,9 +60,7 @@ impl RunDirs {
     /// Keeps others from changing the file. Fails if the directory cannot be made or others can
     /// write to it; if the lock is not had in time.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o755).create(&self.dir);
-        made.map_err(PathError::new("create", &self.dir))?;
+        make_with_parents(&self.dir)?;
         check_owner(&self.dir)?;
         Ok(lock::acquire(&self.dir.join("run_dir.lock"), deadline, paths)?)
     }

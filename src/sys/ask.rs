@@ -1,6 +1,6 @@
 //! Asking a program that may crash, hang or talk without end.
 
-use super::exec::{Sigchld, alone, close_at_exec, ends_within, pid_of};
+use super::exec::{Sigchld, alone, close_at_exec, die_with, ends_within, pid_of};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use std::ffi::OsStr;
@@ -99,12 +99,7 @@ fn asked(
         command.pre_exec(move || {
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if nix::unistd::getppid() != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
+            die_with(parent)?;
             close_at_exec();
             Ok(())
         });

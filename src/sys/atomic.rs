@@ -1,6 +1,7 @@
 //! The one way in which files are written: a new file beside the old one, renamed over it. A
 //! reader sees the old text or the new, never half of either; a full disk leaves the old.
 
+use super::error::if_there;
 use super::{PathError, proc};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -20,7 +21,7 @@ pub enum Durability {
 /// Replaces `path` by `bytes`, mode 0600. The error names the path. The old file is then still in
 /// place and no temporary file is left.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
-    write_beside(path, bytes, durability, 0o600, |_| Ok(()))
+    write_beside(path, bytes, durability, |_| Ok(()))
 }
 
 /// Replaces `path`, keeping the permissions and the owner that it has, but not setuid and its like.
@@ -60,7 +61,7 @@ fn keeping_owner(
     adjust: impl FnOnce(&File) -> std::io::Result<()>,
 ) -> Result<(), PathError> {
     let old = fs::metadata(path).map_err(PathError::new("read", path))?;
-    write_beside(path, bytes, durability, 0o600, |file| {
+    write_beside(path, bytes, durability, |file| {
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
@@ -76,7 +77,7 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
     check_is_file(path)?;
     // The umask may have taken bits away.
     let adjust = |file: &File| file.set_permissions(Permissions::from_mode(mode));
-    write_beside(path, bytes, Durability::Synced, 0o600, adjust)
+    write_beside(path, bytes, Durability::Synced, adjust)
 }
 
 /// Whether what lies at a path that others chose, if anything does, may be replaced by a file.
@@ -92,20 +93,17 @@ fn write_beside(
     path: &Path,
     bytes: &[u8],
     durability: Durability,
-    mode: u32,
     adjust: impl FnOnce(&File) -> std::io::Result<()>,
 ) -> Result<(), PathError> {
-    let temporary = temporary_name(path);
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    let temporary = temporary_of(path, pid);
     let written = (|| {
         // A leftover of a killed predecessor with our pid would make `create_new` fail for good.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        if_there(fs::remove_file(&temporary))?;
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(mode)
+            .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(&temporary)?;
         adjust(&file)?;
@@ -120,10 +118,6 @@ fn write_beside(
         let _ = fs::remove_file(&temporary);
         PathError { action: "write", path: path.to_owned(), source }
     })
-}
-
-fn temporary_name(path: &Path) -> PathBuf {
-    temporary_of(path, i32::try_from(std::process::id()).unwrap_or_default())
 }
 
 /// Where the process `pid` writes what is to become `path`: `.<name>.<pid>.tmp` in the same
@@ -156,12 +150,7 @@ pub fn remove_leftovers(dir: &Path) {
 
 /// Removes a file; one that is already gone is as good. The error names the path.
 pub fn remove(path: &Path) -> Result<(), PathError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(PathError::new("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    if_there(fs::remove_file(path)).map(drop).map_err(PathError::new("remove", path))
 }
 
 /// Makes a directory with exactly this mode, owned by us, if it is missing; the parent must exist.
@@ -249,7 +238,8 @@ mod tests {
         child.wait().unwrap();
         // No pid is as large as this.
         let dead = temporary_of(&at("x.json"), 400_000_000);
-        let alive = temporary_name(&at("x.json"));
+        let own = i32::try_from(std::process::id()).unwrap();
+        let alive = temporary_of(&at("x.json"), own);
         let others = ["x.json", ".x.json.tmp", "x.json.400000000.tmp", ".x.json.400000000.tmp~"];
         for path in others.map(at).iter().chain([&dead, &alive]) {
             fs::write(path, "").unwrap();

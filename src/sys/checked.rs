@@ -5,6 +5,7 @@ mod program;
 pub use program::{check_program, check_way};
 
 use super::PathError;
+use super::error::if_there;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -65,13 +66,10 @@ pub struct CheckedFile {
 /// file exists but is unsafe, too large or unreadable.
 pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
-    let is_link = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata.is_symlink(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("look at")(error)),
-    };
+    let found = if_there(fs::symlink_metadata(path)).map_err(failed("look at"))?;
+    let Some(found) = found else { return Ok(None) };
     check_directory_of(path)?;
-    let target = if is_link {
+    let target = if found.is_symlink() {
         let target = fs::canonicalize(path).map_err(failed("resolve"))?;
         check_directory_of(&target)?;
         target
@@ -83,11 +81,7 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
         .open(&target);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("open")(error)),
-    };
+    let Some(file) = if_there(opened).map_err(failed("open"))? else { return Ok(None) };
     let metadata = file.metadata().map_err(failed("look at"))?;
     let facts = Facts::of(&metadata);
     judge_file(facts, effective_user())
@@ -105,12 +99,11 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
 /// rules of [`check_program`]. `None` if there is no such file. Fails if the file exists but is
 /// unsafe, or cannot be looked at.
 pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
-    let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
-    match fs::metadata(path) {
-        Ok(metadata) => check_program(path).map(|()| Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("look at")(error)),
+    let found = if_there(fs::metadata(path)).map_err(PathError::new("look at", path))?;
+    if found.is_some() {
+        check_program(path)?;
     }
+    Ok(found)
 }
 
 /// The bytes of a regular file that others may have put there and that decides nothing: a symbolic
@@ -215,7 +208,7 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
         return Ok(());
     };
     let metadata = fs::metadata(directory).map_err(PathError::new("look at", directory))?;
-    judge_directory(Facts::of(&metadata), effective_user())
+    judge_directory(Facts::of(&metadata), effective_user(), 0o002)
         .map_err(|fault| FileError::Insecure { path: directory.into(), fault })
 }
 
@@ -223,8 +216,7 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
 /// (or the effective user) could have written it.
 pub fn fault_of(metadata: &Metadata) -> Option<Fault> {
     let facts = Facts::of(metadata);
-    let writable = (facts.mode & 0o022 != 0).then_some(Fault::Writable(facts.mode & 0o7777));
-    judge_owner(facts, effective_user()).err().or(writable)
+    judge_owner(facts, effective_user()).and_then(|()| judge_mode(facts, 0o022)).err()
 }
 
 fn effective_user() -> u32 {
@@ -253,23 +245,21 @@ fn judge_file(facts: Facts, user: u32) -> Result<(), Fault> {
         return Err(Fault::NotRegular);
     }
     judge_owner(facts, user)?;
-    if facts.mode & 0o022 != 0 {
-        return Err(Fault::Writable(facts.mode & 0o7777));
-    }
-    Ok(())
+    judge_mode(facts, 0o022)
 }
 
-fn judge_directory(facts: Facts, user: u32) -> Result<(), Fault> {
+/// `writers` are the bits of the mode that nobody else may have. In a sticky directory others can
+/// create files, but not replace this one; one that they create fails the check of its owner.
+fn judge_directory(facts: Facts, user: u32, writers: u32) -> Result<(), Fault> {
     if !facts.is(libc::S_IFDIR) {
         return Err(Fault::NotDirectory);
     }
     judge_owner(facts, user)?;
-    // In a sticky directory others can create files, but not replace this one; one that they
-    // create fails the check of its owner.
-    if facts.mode & 0o002 != 0 && facts.mode & libc::S_ISVTX == 0 {
-        return Err(Fault::Writable(facts.mode & 0o7777));
-    }
-    Ok(())
+    if facts.mode & libc::S_ISVTX == 0 { judge_mode(facts, writers) } else { Ok(()) }
+}
+
+const fn judge_mode(facts: Facts, writers: u32) -> Result<(), Fault> {
+    if facts.mode & writers == 0 { Ok(()) } else { Err(Fault::Writable(facts.mode & 0o7777)) }
 }
 
 const fn judge_owner(facts: Facts, user: u32) -> Result<(), Fault> {

@@ -2,6 +2,7 @@
 //! mounts, its open files, its limits, its signals or its end.
 
 use super::PathError;
+use super::error::check;
 use super::exec::{alone, close_at_exec};
 use super::mount::c_path;
 use std::ffi::{CStr, CString, OsStr};
@@ -172,8 +173,4 @@ fn write_zero(path: &CStr) -> io::Result<()> {
         libc::close(file);
         if written == 1 { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }
     }
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -26,3 +26,17 @@ impl PathError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 }
+
+/// What was found; that it is not there is no error.
+pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a system call says that gives a negative number for an error.
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

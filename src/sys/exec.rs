@@ -1,5 +1,6 @@
 //! Becoming the low-level runtime, or running it as a child.
 
+use super::error::check;
 pub use caps::Capability;
 use nix::unistd::Pid;
 use std::convert::Infallible;
@@ -23,9 +24,7 @@ pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
     // went well, is left open in it until then.
     unsafe {
         command.pre_exec(|| {
-            if libc::setsid() < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            check(libc::setsid())?;
             close_at_exec();
             match libc::fork() {
                 0 => Ok(()),
@@ -88,18 +87,20 @@ pub fn run_child(program: &Path, args: &[OsString]) -> io::Result<ExitStatus> {
     // SAFETY: the closure only makes system calls that are async-signal-safe, and allocates
     // nothing.
     unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // The parent may have died before the line above took effect.
-            if nix::unistd::getppid() != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            Ok(())
-        });
+        command.pre_exec(move || die_with(parent));
     }
     command.status()
+}
+
+/// Has the kernel kill this process when its parent dies. Makes system calls alone.
+pub(super) fn die_with(parent: Pid) -> io::Result<()> {
+    // SAFETY: takes two numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // The parent may have died before the line above took effect.
+    if nix::unistd::getppid() == parent {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 /// Rust starts every program with SIGPIPE ignored, and an ignored signal stays ignored through

@@ -1,6 +1,7 @@
 //! A text that the next program reads as a file, and that lies nowhere: nothing has to be removed
 //! afterwards, no full or read-only file system is in the way, and no other process can change it.
 
+use super::error::check;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -15,14 +16,10 @@ pub fn hand_on(bytes: &[u8], least: RawFd) -> io::Result<PathBuf> {
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: fcntl on a descriptor that `file` owns. The duplicate is left open on purpose.
     let kept = unsafe {
-        if libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        check(libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals))?;
         libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, least)
     };
-    if kept < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(kept)?;
     Ok(PathBuf::from(format!("/proc/self/fd/{kept}")))
 }
 

@@ -6,12 +6,13 @@
 //! link nor `..` leads out, and gives a handle to what it found. A handle only refers to a file: a
 //! pipe is not waited for, and a device not opened.
 
+use nix::NixPath;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::Mode;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// How often a resolution is tried anew that something moved under (EAGAIN, openat2(2)).
@@ -35,21 +36,16 @@ impl Root {
     /// links that go round in a circle, or a kernel without openat2
     /// ([`io::ErrorKind::Unsupported`]).
     pub fn look(&self, path: &str) -> io::Result<Handle> {
+        Ok(Handle(self.open_in(path, OFlag::empty())?.into()))
+    }
+
+    fn open_in<P: NixPath + ?Sized>(&self, path: &P, flags: OFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let mut last = nix::Error::EAGAIN;
-        for _ in 0..ATTEMPTS {
-            match openat2(&self.0, path, how) {
-                Ok(fd) => return Ok(Handle(fd.into())),
-                Err(nix::Error::EAGAIN) => {}
-                Err(error) => {
-                    last = error;
-                    break;
-                }
-            }
-        }
-        Err(last.into())
+        let mut tries = (0..ATTEMPTS).map(|_| openat2(&self.0, path, how));
+        let is_final = |result: &nix::Result<_>| !matches!(result, Err(nix::Error::EAGAIN));
+        tries.find(is_final).unwrap_or(Err(nix::Error::EAGAIN))
     }
 
     /// What `path` is in there without links, as a runtime finds the place of a mount: what is
@@ -82,19 +78,14 @@ impl Root {
 
     /// What a link says; `None` if there is none.
     fn link(&self, path: &Path) -> Option<PathBuf> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let again = |result: &nix::Result<_>| matches!(result, Err(nix::Error::EAGAIN));
-        let mut tries = (0..ATTEMPTS).map(|_| openat2(&self.0, path, how));
-        let handle = tries.find(|result| !again(result))?.ok()?;
+        let handle = self.open_in(path, OFlag::O_NOFOLLOW).ok()?;
         // Of a link the handle is to itself, whose name is then the empty one (readlinkat(2)).
         readlinkat(&handle, "").ok().map(PathBuf::from)
     }
 }
 
 /// The names of a path, the last one first. Where it begins is not among them.
-fn backwards(path: &Path) -> Vec<OsString> {
+pub(super) fn backwards(path: &Path) -> Vec<OsString> {
     let names = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

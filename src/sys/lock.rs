@@ -6,6 +6,7 @@ mod holders;
 pub use holders::LockHolders;
 
 use super::PathError;
+use super::error::if_there;
 use super::patience::within;
 use crate::paths::Paths;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -71,11 +72,8 @@ pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, Loc
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(PathError::new("open", path)(error).into()),
-    };
+    let opened = if_there(opened).map_err(PathError::new("open", path))?;
+    let Some(file) = opened else { return Ok(false) };
     let start = Instant::now();
     loop {
         match file.try_lock_shared() {

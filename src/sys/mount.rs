@@ -1,6 +1,7 @@
 //! What kind of file system a directory lies on.
 
 use super::PathError;
+use super::error::check;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use std::io;
 use std::path::Path;
@@ -87,17 +88,10 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
     let (Ok(target), Ok(options)) = (c_path(dir), std::ffi::CString::new(options)) else {
         return Err(failed(io::ErrorKind::InvalidInput.into()));
     };
+    let (name, kind) = (c"gpulease-mps".as_ptr(), c"tmpfs".as_ptr());
     // SAFETY: the pointers are to strings that end with NUL and outlive the call.
-    let result = unsafe {
-        libc::mount(
-            c"gpulease-mps".as_ptr(),
-            target.as_ptr(),
-            c"tmpfs".as_ptr(),
-            flags,
-            options.as_ptr().cast(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error())) }
+    check(unsafe { libc::mount(name, target.as_ptr(), kind, flags, options.as_ptr().cast()) })
+        .map_err(failed)
 }
 
 /// Takes away what is mounted on the directory. What others still have open or mounted elsewhere
@@ -105,10 +99,9 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
 pub fn unmount(dir: &Path) -> Result<(), PathError> {
     let failed = PathError::new("unmount", dir);
     let Ok(target) = c_path(dir) else { return Err(failed(io::ErrorKind::InvalidInput.into())) };
+    let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
     // SAFETY: the pointer is to a string that ends with NUL and outlives the call.
-    let result =
-        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) };
-    if result == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error())) }
+    check(unsafe { libc::umount2(target.as_ptr(), flags) }).map_err(failed)
 }
 
 pub(super) fn c_path(path: &Path) -> Result<std::ffi::CString, std::ffi::NulError> {

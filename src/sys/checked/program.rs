@@ -1,14 +1,18 @@
 //! A program that root is about to execute: nobody else may have had a say in what it is.
 
-use super::{Facts, Fault, FileError, effective_user, judge_file, judge_owner};
+use super::{Facts, Fault, FileError, effective_user, judge_directory, judge_file, judge_owner};
 use crate::sys::PathError;
-use std::ffi::OsString;
+use crate::sys::in_root::backwards;
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// As many symbolic links as Linux follows.
 const LINKS_MAX: u32 = 40;
+
+/// Who may write to a directory on the way may rename what lies below, and members of a group are
+/// not root.
+const WRITERS: u32 = 0o022;
 
 /// Checks that nobody but root or the effective user can change which program `path` is: neither
 /// the file, nor any directory or symbolic link on the way to it from `/`.
@@ -27,15 +31,13 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
     // because the canonical path does not tell which directories a chain of links leads through.
     let mut rest = Vec::new();
     let mut at = PathBuf::from("/");
+    rest.extend(backwards(path));
     if path.is_relative() {
         let current = std::env::current_dir().map_err(PathError::new("resolve", path))?;
-        push_names(&mut rest, path);
-        push_names(&mut rest, &current);
-    } else {
-        push_names(&mut rest, path);
+        rest.extend(backwards(&current));
     }
     let mut links = 0;
-    judge_way(look_at(&at)?, user).map_err(|fault| insecure(&at, fault))?;
+    judge_directory(look_at(&at)?, user, WRITERS).map_err(|fault| insecure(&at, fault))?;
     while let Some(name) = rest.pop() {
         if name == ".." {
             // It was checked on the way down.
@@ -53,7 +55,7 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
                 return Err(PathError::new("resolve", path)(source).into());
             }
             let target = fs::read_link(&at).map_err(PathError::new("resolve", &at))?;
-            push_names(&mut rest, &target);
+            rest.extend(backwards(&target));
             if target.is_absolute() {
                 at = PathBuf::from("/");
             } else {
@@ -62,7 +64,7 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
         } else if rest.is_empty() {
             return judge_file(facts, user).map_err(|fault| insecure(path, fault));
         } else {
-            judge_way(facts, user).map_err(|fault| insecure(&at, fault))?;
+            judge_directory(facts, user, WRITERS).map_err(|fault| insecure(&at, fault))?;
         }
     }
     // It ended with `/` or `..`.
@@ -78,7 +80,7 @@ pub fn check_way(directory: &Path) -> Result<(), FileError> {
     let mut way: Vec<&Path> = directory.ancestors().collect();
     way.reverse();
     for at in way {
-        judge_way(look_at(at)?, user)
+        judge_directory(look_at(at)?, user, WRITERS)
             .map_err(|fault| FileError::Insecure { path: at.to_owned(), fault })?;
     }
     Ok(())
@@ -88,29 +90,6 @@ pub fn check_way(directory: &Path) -> Result<(), FileError> {
 fn look_at(path: &Path) -> Result<Facts, PathError> {
     let metadata = fs::symlink_metadata(path).map_err(PathError::new("look at", path))?;
     Ok(Facts::of(&metadata))
-}
-
-/// Puts the names of `path` before the others.
-fn push_names(rest: &mut Vec<OsString>, path: &Path) {
-    let names = path.components().rev().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    rest.extend(names);
-}
-
-/// Judges a directory on the way. Stricter than for a file that is only read: who may write here
-/// may rename what lies below, and members of a group are not root.
-fn judge_way(facts: Facts, user: u32) -> Result<(), Fault> {
-    if !facts.is(libc::S_IFDIR) {
-        return Err(Fault::NotDirectory);
-    }
-    judge_owner(facts, user)?;
-    if facts.mode & 0o022 != 0 && facts.mode & libc::S_ISVTX == 0 {
-        return Err(Fault::Writable(facts.mode & 0o7777));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ fn judgement() {
     assert_eq!(file(0o100_664, 0), Err(Writable(0o664)));
     assert_eq!(file(0o100_646, 0), Err(Writable(0o646)));
     assert_eq!(file(0o010_644, 0), Err(NotRegular));
-    let directory = |mode, owner| judge_directory(Facts { mode, owner }, 1000);
+    let directory = |mode, owner| judge_directory(Facts { mode, owner }, 1000, 0o002);
     assert_eq!(directory(0o040_755, 0), Ok(()));
     assert_eq!(directory(0o041_777, 0), Ok(()));
     assert_eq!(directory(0o040_777, 0), Err(Writable(0o777)));
