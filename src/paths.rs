@@ -57,6 +57,14 @@ impl Paths {
     pub fn on_host(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
+
+    /// Where a device node of the host is found from here.
+    pub fn node(&self, path: &str) -> PathBuf {
+        match path.strip_prefix("/dev/") {
+            Some(name) => self.dev.join(name),
+            None => self.on_host(Path::new(path)),
+        }
+    }
 }
 
 #[cfg(test)]

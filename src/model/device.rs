@@ -62,6 +62,11 @@ impl PciAddress {
             function: u8::try_from(function).ok()?,
         })
     }
+
+    /// What a GPU is called that tells no id: by where it sits. No driver knows it by that.
+    pub fn gpu_id(self) -> String {
+        format!("GPU-{}", self.to_string().replace(':', "-"))
+    }
 }
 
 fn hex(text: &str, max_digits: usize) -> Option<u32> {

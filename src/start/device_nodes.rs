@@ -9,9 +9,8 @@ use crate::model::lease::Lease;
 use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::char_drivers;
-use nix::sys::stat::{major, minor};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 /// The nodes that a lease brings: its devices' own, and its vendors' control nodes.
 pub(super) fn granted(
@@ -66,17 +65,14 @@ pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Fai
         Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
             .hint("is the driver loaded, and the path in the devices file right?")
     };
-    let host = paths.dev.join(node.path.trim_start_matches("/dev/"));
-    let metadata =
-        fs::metadata(&host).map_err(|error| fault(format!("cannot be used: {error}")))?;
-    if !metadata.file_type().is_char_device() {
-        return Err(fault("is no character device".into()));
-    }
-    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let metadata = fs::metadata(paths.node(&node.path))
+        .map_err(|error| fault(format!("cannot be used: {error}")))?;
+    let (major, minor) =
+        char_drivers::numbers(&metadata).ok_or_else(|| fault("is no character device".into()))?;
     Ok(ResolvedNode {
         path: node.path.clone(),
-        major: number(major(metadata.rdev())),
-        minor: number(minor(metadata.rdev())),
+        major,
+        minor,
         file_mode: metadata.mode() & 0o777,
         uid: Some(metadata.uid()),
         gid: Some(metadata.gid()),

@@ -2,9 +2,9 @@
 
 use crate::injection::{Access, Facts, SpecDevice, SpecMount};
 use crate::paths::Paths;
-use nix::sys::stat::{major, minor};
+use crate::sys::char_drivers::numbers;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// How many files are looked at, and how deep below a mount's source. A host's `/dev` has some
@@ -64,13 +64,13 @@ fn look(path: &Path, depth: u32, left: &mut usize, found: &mut dyn FnMut(&Path))
 }
 
 fn node(path: &Path, paths: &Paths) -> Option<SpecDevice> {
-    let number = fs::symlink_metadata(path).ok()?.rdev();
+    let (major, minor) = numbers(&fs::symlink_metadata(path).ok()?)?;
     let in_dev = path.strip_prefix(&paths.dev).ok().map(|rest| Path::new("/dev").join(rest));
     Some(SpecDevice {
         path: in_dev.as_deref().unwrap_or(path).to_str().unwrap_or_default().to_owned(),
         kind: "c".to_owned(),
-        major: i64::try_from(major(number)).ok(),
-        minor: i64::try_from(minor(number)).ok(),
+        major: Some(major.into()),
+        minor: Some(minor.into()),
     })
 }
 

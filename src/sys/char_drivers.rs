@@ -1,9 +1,17 @@
-//! The drivers of character devices, in the first section of `/proc/devices`; the
+//! Character devices: their numbers, and their drivers in the first section of `/proc/devices`; the
 //! second lists block devices.
 
 use super::PathError;
 use crate::paths::Paths;
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+/// Major and minor number of a node; `None` of what is no character device.
+pub fn numbers(metadata: &Metadata) -> Option<(u32, u32)> {
+    let number = metadata.rdev();
+    let numbers = (libc::major(number), libc::minor(number));
+    metadata.file_type().is_char_device().then_some(numbers)
+}
 
 /// A driver with its major number, of which it may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]

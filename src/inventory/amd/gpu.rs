@@ -39,7 +39,7 @@ impl AmdGpu {
     pub(super) fn gpu_id(&self) -> String {
         match self.unique_id().filter(|_| !self.ambiguous) {
             Some(id) => format!("GPU-{id:016x}"),
-            None => format!("GPU-{}", self.drm.pci.to_string().replace(':', "-")),
+            None => self.drm.pci.gpu_id(),
         }
     }
 

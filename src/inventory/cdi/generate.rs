@@ -111,8 +111,8 @@ fn add_nodes<'a>(edits: &mut Edits, nodes: impl Iterator<Item = &'a DeviceNode>,
 
 /// The group without which a user other than root cannot use the node.
 fn group_of(node: &DeviceNode, paths: &Paths) -> Option<u32> {
-    let place = paths.dev.join(node.path.trim_start_matches("/dev/"));
-    let metadata = fs::metadata(place).ok().filter(|_| node.simulated.is_none())?;
+    let metadata =
+        fs::metadata(paths.node(&node.path)).ok().filter(|_| node.simulated.is_none())?;
     let for_all = metadata.mode() & 0o006 == 0o006;
     Some(metadata.gid()).filter(|gid| *gid != 0 && !for_all)
 }

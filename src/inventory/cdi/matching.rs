@@ -5,11 +5,9 @@ use super::read::{SpecFile, Specs};
 use crate::model::cdi::{Cdi, CdiDevice, CdiSpec, EditNode};
 use crate::model::device::{Device, DeviceNode, Node, Vendor};
 use crate::paths::Paths;
-use nix::sys::stat::{major, minor};
+use crate::sys::char_drivers;
 use std::cmp::Reverse;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
 
 /// The kind by which a vendor's own tools name its GPUs.
 pub(super) const fn kind_of(vendor: Vendor) -> &'static str {
@@ -160,11 +158,5 @@ fn numbers_of(edit: &EditNode, paths: &Paths) -> Option<(u32, u32)> {
 }
 
 fn host_numbers(path: &str, paths: &Paths) -> Option<(u32, u32)> {
-    let place = match path.strip_prefix("/dev/") {
-        Some(name) => paths.dev.join(name),
-        None => paths.on_host(Path::new(path)),
-    };
-    let metadata = fs::metadata(place).ok().filter(|m| m.file_type().is_char_device())?;
-    let number = |value: u64| u32::try_from(value).ok();
-    Some((number(major(metadata.rdev()))?, number(minor(metadata.rdev()))?))
+    char_drivers::numbers(&fs::metadata(paths.node(path)).ok()?)
 }

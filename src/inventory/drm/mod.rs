@@ -96,7 +96,7 @@ impl IntelGpu {
             None => "Intel GPU".to_owned(),
         };
         Ok(Device {
-            uuid: DeviceId::new(&format!("GPU-{}", self.pci.to_string().replace(':', "-")))?,
+            uuid: DeviceId::new(&self.pci.gpu_id())?,
             index: 0,
             vendor: Vendor::Intel,
             model,

@@ -1,7 +1,7 @@
 //! What the probe tells its parent: NVML's words as one JSON document. Null is "it does not say".
 
-use crate::model::device::LinkKind;
-use crate::model::device::PciAddress;
+use crate::inventory::activity::ProcessKind;
+use crate::model::device::{LinkKind, PciAddress};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,19 +161,9 @@ pub struct Process {
     pub device: String,
     /// Its id, as this host numbers it.
     pub pid: u32,
-    pub kind: Kind,
+    pub kind: ProcessKind,
     /// The memory that it has, in bytes.
     pub memory: Option<u64>,
-}
-
-/// What a process does on a device. One that does several is known by the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    Graphics,
-    Compute,
-    /// It computes through an MPS server.
-    Mps,
 }
 
 /// How much of a device is in use.

@@ -3,8 +3,9 @@
 use super::answer::{Answer, Gpu, Silent};
 use super::instances;
 use super::nodes;
-use super::procfs::{self, KernelGpu};
+use super::procfs::KernelGpu;
 use super::xid::Xid;
+use crate::inventory::sysfs;
 use crate::model::device::Details;
 use crate::model::device::{Device, PciAddress, Vendor};
 use crate::model::id::DeviceId;
@@ -91,7 +92,7 @@ fn device(
         .or_else(|| kernel.and_then(|gpu| gpu.uuid.as_deref()))
         .and_then(|uuid| DeviceId::new(uuid).ok());
     let has_identity = identity.is_some();
-    let uuid = identity.or_else(|| of_address(pci))?;
+    let uuid = identity.or_else(|| DeviceId::new(&pci.gpu_id()).ok())?;
     let minor = told.and_then(|gpu| gpu.minor).or_else(|| kernel.and_then(|gpu| gpu.minor));
     let model = told
         .and_then(|gpu| gpu.name.as_deref().map(shown))
@@ -117,7 +118,7 @@ fn device(
         memory_total_bytes: memory.map(|memory| Bytes(memory.total)),
         memory_reserved_bytes: memory.and_then(|memory| memory.reserved).map(Bytes),
         pci,
-        numa_node: procfs::numa_node(known.paths, pci),
+        numa_node: sysfs::numa_node(&known.paths.sys.join(format!("bus/pci/devices/{pci}"))),
         kfd_node: None,
         nodes: minor.map(nodes::of_gpu).into_iter().collect(),
         healthy,
@@ -139,12 +140,6 @@ const UNIDENTIFIED: &str = "its UUID is not known before the GPU is used for the
 /// NVML answers, but has never heard of this one.
 fn unheard(known: &Known<'_>, told: Option<&Gpu>) -> Option<String> {
     (known.answer.is_some() && told.is_none()).then(|| "NVML does not know it".to_owned())
-}
-
-/// What a GPU is called whose UUID nobody can tell yet: where it sits. No driver knows it by that.
-fn of_address(pci: PciAddress) -> Option<DeviceId> {
-    let PciAddress { domain, bus, device, function } = pci;
-    DeviceId::new(&format!("GPU-{domain:04x}-{bus:02x}-{device:02x}.{function:x}")).ok()
 }
 
 fn details(gpu: &Gpu) -> Details {
@@ -222,9 +217,9 @@ mod tests {
     #[test]
     fn a_gpu_without_a_uuid_can_be_named_all_the_same() {
         let pci = PciAddress { domain: 0x10000, bus: 0x1b, device: 0x1f, function: 7 };
-        assert_eq!(of_address(pci).unwrap().as_str(), "GPU-10000-1b-1f.7");
+        assert_eq!(pci.gpu_id(), "GPU-10000-1b-1f.7");
         let pci = PciAddress { domain: 0, bus: 0x1b, device: 0, function: 0 };
-        assert_eq!(of_address(pci).unwrap().as_str(), "GPU-0000-1b-00.0");
+        assert_eq!(pci.gpu_id(), "GPU-0000-1b-00.0");
         let annotations =
             BTreeMap::from([("gpulease/devices".to_owned(), "GPU-0000-1b".to_owned())]);
         let input = Input { annotations: &annotations, env: &[], container_name: None };

@@ -1,36 +1,13 @@
 //! Where NVIDIA's management library is.
 
 use crate::config::Config;
+use crate::model::machine;
 use crate::paths::Paths;
 use crate::sys::checked::{FileError, check_unread};
 use std::path::{Path, PathBuf};
 
 /// What it is called.
 const NAME: &str = "libnvidia-ml.so.1";
-
-/// The directories in which distributions, NVIDIA's own installer and drivers in containers put it,
-/// below the root of the driver. With several, Debian's `nvidia/current` is the one in use.
-#[cfg(target_arch = "x86_64")]
-const DIRECTORIES: [&str; 7] = [
-    "usr/lib/x86_64-linux-gnu",
-    "usr/lib/x86_64-linux-gnu/nvidia/current",
-    "usr/lib64",
-    "usr/lib",
-    "lib64",
-    "lib/x86_64-linux-gnu",
-    "opt/nvidia/lib64",
-];
-/// The same on other machines.
-#[cfg(not(target_arch = "x86_64"))]
-const DIRECTORIES: [&str; 7] = [
-    "usr/lib/aarch64-linux-gnu",
-    "usr/lib/aarch64-linux-gnu/nvidia/current",
-    "usr/lib64",
-    "usr/lib",
-    "lib64",
-    "lib/aarch64-linux-gnu",
-    "opt/nvidia/lib64",
-];
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Library {
@@ -51,9 +28,21 @@ impl Library {
     }
 }
 
-/// All places where it may be below the root of the driver.
+/// All places where it may be below the root of the driver: the directories in which distributions,
+/// NVIDIA's own installer and drivers in containers put it. With several, Debian's `nvidia/current`
+/// is the one in use.
 pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
-    DIRECTORIES.iter().map(|directory| config.driver_root.join(directory).join(NAME))
+    let multiarch = machine::HOST.map_or("", |machine| machine.multiarch);
+    let directories = [
+        format!("usr/lib/{multiarch}"),
+        format!("usr/lib/{multiarch}/nvidia/current"),
+        "usr/lib64".to_owned(),
+        "usr/lib".to_owned(),
+        "lib64".to_owned(),
+        format!("lib/{multiarch}"),
+        "opt/nvidia/lib64".to_owned(),
+    ];
+    directories.into_iter().map(|directory| config.driver_root.join(directory).join(NAME))
 }
 
 /// Looks for the library. Root loads it, so it must be nobody else's to change. Fails if somebody

@@ -1,10 +1,10 @@
 //! What goes on at this moment, for `gpulease processes`, `gpulease memory` and the check for busy
 //! devices. Asked anew each time, in the probe as everything else.
 
-use super::answer::{self, Kind, Memory, Process, Used};
+use super::answer::{self, Memory, Process, Used};
 use super::ask::{Question, Silence, ask};
 use crate::config::Config;
-use crate::inventory::activity::{GpuProcess, ProcessKind, Running, Usage};
+use crate::inventory::activity::{GpuProcess, Running, Usage};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
@@ -19,11 +19,7 @@ pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
         Some(GpuProcess {
             device: DeviceId::new(&process.device).ok()?,
             pid: i32::try_from(process.pid).ok()?,
-            kind: match process.kind {
-                Kind::Graphics => ProcessKind::Graphics,
-                Kind::Compute => ProcessKind::Compute,
-                Kind::Mps => ProcessKind::Mps,
-            },
+            kind: process.kind,
             memory: process.memory.map(Bytes),
         })
     };

@@ -3,6 +3,7 @@
 
 use crate::config::Source;
 use crate::inventory::stamp::{Look, Stamp};
+use crate::inventory::sysfs;
 use crate::model::device::PciAddress;
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -88,12 +89,6 @@ pub(super) fn version_path(paths: &Paths) -> PathBuf {
     paths.sys.join("module/nvidia/version")
 }
 
-/// The NUMA node of a device; the kernel says -1 where there is none.
-pub(super) fn numa_node(paths: &Paths, pci: PciAddress) -> Option<u32> {
-    let path = paths.sys.join(format!("bus/pci/devices/{pci}/numa_node"));
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
 /// Says of each NVIDIA GPU that another driver has, or none.
 pub(super) fn unbound(paths: &Paths) -> Vec<String> {
     let mut notes = Vec::new();
@@ -105,9 +100,7 @@ pub(super) fn unbound(paths: &Paths) -> Vec<String> {
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        let driver = fs::read_link(device.join("driver")).ok();
-        let driver = driver.as_ref().and_then(|path| path.file_name());
-        match driver.map(|name| name.to_string_lossy()) {
+        match sysfs::driver(&device) {
             Some(driver) if driver == "nvidia" => {}
             Some(driver) => notes.push(format!(
                 "GPU {} is bound to the driver `{}`, not to `nvidia`: it is not leased",
@@ -216,12 +209,11 @@ mod tests {
                 "GPU 0000:04:00.0 has no driver: it is not leased",
             ]
         );
-        let pci = PciAddress::parse("0000:01:00.0").unwrap();
-        assert_eq!(numa_node(&paths, pci), None);
+        assert_eq!(sysfs::numa_node(&bound), None);
         put(&bound.join("numa_node"), "-1\n");
-        assert_eq!(numa_node(&paths, pci), None);
+        assert_eq!(sysfs::numa_node(&bound), None);
         put(&bound.join("numa_node"), "1\n");
-        assert_eq!(numa_node(&paths, pci), Some(1));
+        assert_eq!(sysfs::numa_node(&bound), Some(1));
     }
 
     #[test]

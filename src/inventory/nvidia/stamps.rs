@@ -8,8 +8,8 @@ use super::nodes;
 use super::procfs::{gpus_dir, version_path};
 use crate::config::{Config, Source};
 use crate::inventory::stamp::{Look, Stamp};
+use crate::inventory::sysfs;
 use crate::paths::Paths;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,19 +87,13 @@ pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> Looks {
 
 /// Of each GPU that can be divided, the directory with an entry for each of its GPU instances.
 fn mig_dirs(paths: &Paths) -> Vec<PathBuf> {
-    let gpus = subdirs(&paths.proc.join("driver/nvidia/capabilities"), "gpu");
-    gpus.into_iter().map(|gpu| gpu.join("mig")).filter(|mig| mig.is_dir()).collect()
+    let directory = paths.proc.join("driver/nvidia/capabilities");
+    let gpus = subdirs(&directory, "gpu");
+    gpus.map(|gpu| gpu.join("mig")).filter(|mig| mig.is_dir()).collect()
 }
 
-/// The directories whose name is `prefix` and a number, by name.
-fn subdirs(directory: &Path, prefix: &str) -> Vec<PathBuf> {
-    let is_one =
-        |name: &str| name.strip_prefix(prefix).is_some_and(|number| number.parse::<u32>().is_ok());
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter(|entry| is_one(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
-    found
+/// The directories whose name is `prefix` and a number, in order.
+fn subdirs<'a>(directory: &'a Path, prefix: &'a str) -> impl Iterator<Item = PathBuf> {
+    let numbers = sysfs::numbered(directory, prefix).into_iter();
+    numbers.map(move |number| directory.join(format!("{prefix}{number}")))
 }

@@ -11,12 +11,11 @@ use super::{amd, cdi, driver_files, drm, nvidia, static_file};
 use crate::config::{Config, Driver as Way, Source};
 use crate::model::cdi::Cdi;
 use crate::model::device::Node;
-use crate::model::driver::Driver;
 use crate::paths::Paths;
 use crate::sys::PathError;
 use crate::sys::checked::{FileError, read_checked};
+use crate::sys::clock::now_rfc3339;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Reads the node's sources anew. Where none has a device, the node has none, which is legal.
 /// Fails: with [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe,
@@ -58,8 +57,7 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
     };
     node.number();
     twins::mark(&mut node);
-    let cdi = read_cdi(paths, config, &node, &mut found.stamps, &mut found.notes, &found.drivers);
-    let made_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let cdi = read_cdi(paths, config, &node, &mut found);
     Ok(Inventory {
         v: INVENTORY_VERSION,
         boot_id,
@@ -70,32 +68,27 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
         drivers: found.drivers,
         cdi,
         notes: found.notes,
-        made_at,
+        made_at: now_rfc3339(),
     })
 }
 
 /// What the host's CDI specs say of the devices, where a start may go by it: not of simulated ones,
 /// which no driver knows, nor where the driver's files are found without them.
-fn read_cdi(
-    paths: &Paths,
-    config: &Config,
-    node: &Node,
-    stamps: &mut Vec<Stamp>,
-    notes: &mut Vec<String>,
-    drivers: &[Driver],
-) -> Cdi {
+fn read_cdi(paths: &Paths, config: &Config, node: &Node, found: &mut Found) -> Cdi {
     let is_real = node.devices.iter().any(|device| !device.simulated);
     let may_be = matches!(config.driver, Way::Auto | Way::Cdi);
     if !is_real || !may_be {
         return Cdi::default();
     }
     let specs = cdi::read(paths);
-    let has_files = |vendor| drivers.iter().any(|d| d.vendor == vendor && !d.files.is_empty());
+    let has_files = |vendor| {
+        found.drivers.iter().any(|driver| driver.vendor == vendor && !driver.files.is_empty())
+    };
     let wanted = |vendor| config.driver == Way::Cdi || !has_files(vendor);
-    let found = cdi::compile(&specs, node, paths, wanted);
-    stamps.extend(specs.stamps);
-    notes.extend(specs.notes);
-    found
+    let cdi = cdi::compile(&specs, node, paths, wanted);
+    found.stamps.extend(specs.stamps);
+    found.notes.extend(specs.notes);
+    cdi
 }
 
 fn from_file(paths: &Paths, config: &Config) -> Result<Found, InventoryError> {

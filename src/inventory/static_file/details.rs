@@ -2,35 +2,12 @@
 
 use super::Located;
 use super::problem::{Problem, UNITS_MAX};
-use crate::model::device::{Details, Vendor};
+use crate::model::device::Vendor;
 use crate::model::text::shown;
 use std::ops::RangeInclusive;
 use toml::Spanned;
 
-/// The keys that say it.
-pub(super) struct Facts {
-    pub(super) vendor: Vendor,
-    pub(super) arch: Option<Spanned<String>>,
-    pub(super) cuda: Option<Spanned<String>>,
-    pub(super) compute_units: Option<Spanned<u32>>,
-    pub(super) xccs: Option<Spanned<u32>>,
-    pub(super) shader_engines: Option<Spanned<u32>>,
-}
-
-/// Checks each of them.
-pub(super) fn build(facts: Facts) -> Result<Details, Located> {
-    let Facts { vendor, arch, cuda, compute_units, xccs, shader_engines } = facts;
-    Ok(Details {
-        arch: text(arch, |arch| is_arch(vendor, arch), Problem::Arch)?,
-        cuda: text(cuda, is_version, Problem::Cuda)?,
-        compute_units: number("compute_units", compute_units)?,
-        xccs: number("xccs", xccs)?,
-        shader_engines: number("shader_engines", shader_engines)?,
-        ..Details::default()
-    })
-}
-
-fn text(
+pub(super) fn text(
     given: Option<Spanned<String>>,
     is_good: impl Fn(&str) -> bool,
     problem: fn(String) -> Problem,
@@ -43,7 +20,10 @@ fn text(
     }
 }
 
-fn number(key: &'static str, given: Option<Spanned<u32>>) -> Result<Option<u32>, Located> {
+pub(super) fn number(
+    key: &'static str,
+    given: Option<Spanned<u32>>,
+) -> Result<Option<u32>, Located> {
     match given {
         Some(given) if !(1..=UNITS_MAX).contains(given.get_ref()) => {
             Err((given.span(), Problem::Units { key, number: given.into_inner() }))
@@ -53,7 +33,7 @@ fn number(key: &'static str, given: Option<Spanned<u32>>) -> Result<Option<u32>,
 }
 
 /// `9.0` of NVIDIA's, `gfx90a` of AMD's; of others any short word.
-fn is_arch(vendor: Vendor, arch: &str) -> bool {
+pub(super) fn is_arch(vendor: Vendor, arch: &str) -> bool {
     let is_word = |text: &str, range: RangeInclusive<usize>| {
         range.contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
@@ -65,7 +45,7 @@ fn is_arch(vendor: Vendor, arch: &str) -> bool {
     }
 }
 
-fn is_version(text: &str) -> bool {
+pub(super) fn is_version(text: &str) -> bool {
     let is_number =
         |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor))

@@ -4,7 +4,7 @@ use super::Located;
 use super::nodes::NodeChecker;
 use super::problem::Problem;
 use super::raw::{RawInstance, RawNode};
-use crate::model::device::{Details, Device, Vendor};
+use crate::model::device::{Details, Device};
 use crate::model::id::DeviceId;
 use crate::model::mig::{CI_MAX, GI_MAX, Mig, MigInstance, SLICES_MAX};
 use crate::model::quantity::Bytes;
@@ -39,15 +39,6 @@ pub(super) fn build(
         instances.push(convert(raw, gpu, checker)?);
     }
     Ok(instances)
-}
-
-/// Whether the GPU can be in MIG mode at all.
-pub(super) fn check_gpu(vendor: Vendor, uuid: &DeviceId) -> Result<(), Problem> {
-    if vendor == Vendor::Nvidia {
-        Ok(())
-    } else {
-        Err(Problem::MigVendor { uuid: uuid.clone(), vendor })
-    }
 }
 
 impl Taken {

@@ -48,12 +48,12 @@ pub use host::{ExistingNumber, simulated_majors_registered, simulated_numbers_ex
 pub use problem::{DEVICES_MAX, MEMORY_MIB_MAX, MODEL_MAX, Problem, StaticFileError};
 
 use crate::config::{parse_toml, position};
-use crate::model::device::{ControlNodes, Device, Node};
+use crate::model::device::{ControlNodes, Details, Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
-use details::Facts;
+use details::{is_arch, is_version, number, text};
 use nodes::NodeChecker;
 use raw::{RawDevice, RawFile, RawInstance};
 use std::ops::Range;
@@ -184,21 +184,22 @@ fn convert(
         return Err((raw.nodes.span(), Problem::NoNodes(uuid)));
     }
     let nodes = checker.convert(raw.nodes.into_inner(), &format!("device `{uuid}`"))?;
-    if raw.mig.is_some() {
-        instances::check_gpu(raw.vendor, &uuid).map_err(|problem| (at, problem))?;
+    let vendor = raw.vendor;
+    if raw.mig.is_some() && vendor != Vendor::Nvidia {
+        return Err((at, Problem::MigVendor { uuid, vendor }));
     }
-    let details = details::build(Facts {
-        vendor: raw.vendor,
-        arch: raw.arch,
-        cuda: raw.cuda,
-        compute_units: raw.compute_units,
-        xccs: raw.xccs,
-        shader_engines: raw.shader_engines,
-    })?;
+    let details = Details {
+        arch: text(raw.arch, |arch| is_arch(vendor, arch), Problem::Arch)?,
+        cuda: text(raw.cuda, is_version, Problem::Cuda)?,
+        compute_units: number("compute_units", raw.compute_units)?,
+        xccs: number("xccs", raw.xccs)?,
+        shader_engines: number("shader_engines", raw.shader_engines)?,
+        ..Details::default()
+    };
     let gpu = Device {
         uuid,
         index: 0,
-        vendor: raw.vendor,
+        vendor,
         model,
         memory_total_bytes: Some(total),
         memory_reserved_bytes: Some(Bytes::from_mib(reserved)),

@@ -43,10 +43,7 @@ impl NodeChecker {
         if let Some(fault) = fault_of(&node.path) {
             return Err((span, Problem::NodePath { path: shown(&node.path), fault }));
         }
-        let numbers = match self.numbers_of(&node) {
-            Ok(numbers) => numbers,
-            Err(problem) => return Err((span, problem)),
-        };
+        let numbers = self.numbers_of(&node).map_err(|problem| (span.clone(), problem))?;
         let path = node.path;
         if let Some(other) = self.owners.insert(path.clone(), owner.to_owned()) {
             return Err((span, Problem::DuplicateNode { path, other, this: owner.to_owned() }));

@@ -10,10 +10,9 @@ use crate::model::lease::Lease;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::start::device_nodes;
-use nix::sys::stat::{major, minor};
+use crate::sys::char_drivers::numbers;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 
 /// Variables that say which devices a container has. Ours stand, and none is set or taken away by
 /// a spec: NVIDIA's have `NVIDIA_VISIBLE_DEVICES=void`, for its own runtime, which is not below us.
@@ -173,16 +172,9 @@ fn add_node(
 
 /// With the host's numbers, owner and mode where the spec does not say them.
 fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
-    let host = edit.on_host();
-    let found = paths.on_host(Path::new(host));
-    let found = match host.strip_prefix("/dev/") {
-        Some(name) => paths.dev.join(name),
-        None => found,
-    };
-    let metadata = fs::metadata(&found);
-    let device = metadata.as_ref().ok().filter(|metadata| metadata.file_type().is_char_device());
-    let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let here = device.map(|m| (number(major(m.rdev())), number(minor(m.rdev()))));
+    let metadata = fs::metadata(paths.node(edit.on_host()));
+    let here = metadata.as_ref().ok().and_then(numbers);
+    let device = metadata.as_ref().ok().filter(|_| here.is_some());
     // The file may be of a time before the driver was loaded anew.
     if let (Some(said), Some(here)) = (edit.numbers(), here)
         && said != here

@@ -6,11 +6,11 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::order;
 use crate::paths::Paths;
+use crate::sys::char_drivers;
 use crate::sys::proc::pids;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -70,7 +70,7 @@ fn open_nodes(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
 struct Table<'a> {
     devices: Vec<&'a Device>,
     by_path: BTreeMap<&'a Path, &'a Device>,
-    by_number: BTreeMap<u64, &'a Device>,
+    by_number: BTreeMap<(u32, u32), &'a Device>,
 }
 
 impl<'a> Table<'a> {
@@ -81,9 +81,8 @@ impl<'a> Table<'a> {
         for device in &table.devices {
             for own in &device.nodes {
                 table.by_path.insert(Path::new(&own.path), device);
-                let host = paths.dev.join(own.path.trim_start_matches("/dev/"));
-                if let Some(number) = number(&host) {
-                    table.by_number.insert(number, device);
+                if let Some(numbers) = numbers(&paths.node(&own.path)) {
+                    table.by_number.insert(numbers, device);
                 }
             }
         }
@@ -95,7 +94,7 @@ impl<'a> Table<'a> {
     fn devices(&self, open: &[(PathBuf, PathBuf)]) -> BTreeSet<&'a DeviceId> {
         let of = |(fd, path): &(PathBuf, PathBuf)| {
             // The number first: in a container a node may have another name.
-            let by_number = number(fd).and_then(|number| self.by_number.get(&number));
+            let by_number = numbers(fd).and_then(|numbers| self.by_number.get(&numbers));
             by_number.or_else(|| self.by_path.get(path.as_path())).map(|device| &device.uuid)
         };
         let all = order::set(open.iter().filter_map(of));
@@ -112,8 +111,6 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The number of a device node.
-fn number(path: &Path) -> Option<u64> {
-    let metadata = fs::metadata(path).ok()?;
-    metadata.file_type().is_char_device().then(|| metadata.rdev())
+fn numbers(path: &Path) -> Option<(u32, u32)> {
+    char_drivers::numbers(&fs::metadata(path).ok()?)
 }

@@ -2,7 +2,8 @@
 
 use super::failure::Asker;
 use super::{gpu, mig};
-use crate::inventory::nvidia::answer::{Kind, Process, Running, Used};
+use crate::inventory::activity::ProcessKind;
+use crate::inventory::nvidia::answer::{Process, Running, Used};
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
@@ -68,16 +69,17 @@ pub(super) fn processes(nvml: &Nvml) -> Running {
     running
 }
 
-/// Adds those on one device, and says whether these are all.
+/// Adds those on one device, and says whether these are all. One that does several things is known
+/// by the last of them here.
 fn add(found: &mut Vec<Process>, uuid: &str, device: &Device<'_>) -> bool {
     // Not all devices can draw, or have MPS; who computes can be told of any.
     let lists = [
-        (Kind::Graphics, or_none(listed(|| device.running_graphics_processes()))),
-        (Kind::Compute, listed(|| device.running_compute_processes())),
-        (Kind::Mps, or_none(listed(|| device.mps_running_compute_processes()))),
+        (ProcessKind::Graphics, or_none(listed(|| device.running_graphics_processes()))),
+        (ProcessKind::Compute, listed(|| device.running_compute_processes())),
+        (ProcessKind::Mps, or_none(listed(|| device.mps_running_compute_processes()))),
     ];
     let is_all = lists.iter().all(|(_, list)| list.is_ok());
-    let mut by_pid: BTreeMap<u32, (Kind, Option<u64>)> = BTreeMap::new();
+    let mut by_pid: BTreeMap<u32, (ProcessKind, Option<u64>)> = BTreeMap::new();
     for (kind, list) in lists {
         for process in list.unwrap_or_default() {
             let memory = match process.used_gpu_memory {

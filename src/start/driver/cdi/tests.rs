@@ -7,6 +7,7 @@ use crate::model::quantity::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 const OWN: &str = "/dev/own";
 const OTHER: &str = "/dev/other";
