@@ -2,7 +2,7 @@
 
 use super::output::{Answer, Output, Paint};
 use super::words;
-use crate::config::{Config, Driver as Way};
+use crate::config::Driver as Way;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::Inventory;
@@ -10,7 +10,7 @@ use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile};
 use crate::model::text::{shown, shown_line};
 use crate::paths::Paths;
-use crate::start::lowlevel::vendor_of;
+use crate::start::lowlevel::{choose, vendor_of};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,8 @@ pub(super) fn driver(host: &Host, wide: bool, output: &Output) -> Result<Answer,
     let config = host.config()?;
     let inventory = host.inventory_now(config)?;
     let module = Module::look(&host.paths);
-    let (way, resolved) = (config.driver, resolved(config, &inventory));
+    let vendor = choose(host).ok().and_then(|choice| vendor_of(&choice.path));
+    let (way, resolved) = (config.driver, resolved(config.driver, vendor, &inventory));
     let drivers = drivers(&inventory, module.as_ref());
     let json = json!({
         "drivers": drivers.iter().map(|driver| to_json(driver, module.as_ref())).collect::<Vec<_>>(),
@@ -55,17 +56,10 @@ pub(super) fn notes(inventory: &Inventory, output: &Output) -> String {
         .collect()
 }
 
-/// What `auto` comes to on this node; each container may do without, by what is in its image.
-fn resolved(config: &Config, inventory: &Inventory) -> Way {
-    let is_vendors = || config.runtime.as_deref().is_some_and(|path| vendor_of(path).is_some());
-    let has_files = || inventory.drivers.iter().any(|driver| !driver.files.is_empty());
-    match config.driver {
-        Way::Auto if is_vendors() => Way::Chain,
-        Way::Auto if has_files() => Way::Native,
-        Way::Auto if !inventory.cdi.is_empty() => Way::Cdi,
-        Way::Auto => Way::None,
-        other => other,
-    }
+/// What it comes to on this node; each container may do without, by what is in its image.
+fn resolved(way: Way, vendor: Option<Vendor>, inventory: &Inventory) -> Way {
+    let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
+    way.comes_to(vendor.is_some(), has_files, !inventory.cdi.is_empty())
 }
 
 /// The setting, and what it comes to.
@@ -204,6 +198,7 @@ fn to_json(driver: &Driver, module: Option<&Module>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::model::driver::FileKind;
 
     #[test]
@@ -238,14 +233,10 @@ mod tests {
         let vendor = Vendor::Nvidia;
         inventory.drivers =
             vec![Driver { vendor, version, cuda: None, library: None, root, files }];
-        let of = |driver, inventory: &Inventory| {
-            resolved(&Config { driver, ..config.clone() }, inventory)
-        };
+        let of = |way, inventory: &Inventory| resolved(way, None, inventory);
         assert_eq!(of(Way::Auto, &inventory), Way::Native);
         assert_eq!(of(Way::None, &inventory), Way::None);
-        let chain =
-            Config { runtime: Some("/usr/bin/nvidia-container-runtime".into()), ..config.clone() };
-        assert_eq!(resolved(&chain, &inventory), Way::Chain);
+        assert_eq!(resolved(Way::Auto, Some(vendor), &inventory), Way::Chain);
         inventory.drivers.clear();
         assert_eq!(of(Way::Auto, &inventory), Way::None);
         assert_eq!(of(Way::Native, &inventory), Way::Native);

@@ -62,6 +62,25 @@ spelled! {
     }
 }
 
+impl Driver {
+    /// What it comes to, which is never [`Self::Auto`]: where the low-level runtime gives the devices
+    /// by itself, where there are files of their driver, and where CDI specs name them.
+    pub const fn comes_to(self, by_runtime: bool, has_files: bool, is_named: bool) -> Self {
+        match self {
+            Self::Auto if by_runtime => Self::Chain,
+            Self::Auto if has_files => Self::Native,
+            Self::Auto if is_named => Self::Cdi,
+            Self::Auto => Self::None,
+            set => set,
+        }
+    }
+
+    /// Whether it may come to this.
+    pub fn may_be(self, way: Self) -> bool {
+        self == Self::Auto || self == way
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The low-level runtime; `None` is the first of runc and crun in fixed system directories.

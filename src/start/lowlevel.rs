@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::paths::Paths;
+use crate::sys::programs::SHIM_NAME;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -84,11 +85,14 @@ pub struct Choice {
 /// a container under another runtime than the administrator meant would be worse than not at all.
 /// Fails if there is none.
 pub fn choose(host: &Host) -> Result<Choice, Failure> {
-    let default = || installed(Kind::Runc).or_else(|| installed(Kind::Crun));
-    let remembered = || host.store().last_runtime();
-    let (path, fault) = match host.runtime().map(check) {
-        Some(Ok(path)) => (Some(path), None),
-        Some(Err(fault)) => (remembered(), Some(fault)),
+    let default = || {
+        let kinds = [Kind::Runc, Kind::Crun].into_iter();
+        kinds.map(Kind::name).find_map(|name| installed_on(name, &host.paths))
+    };
+    let remembered = || host.store().last_runtime(&host.paths);
+    let (path, fault) = match host.runtime().map(|path| (path, fault_of(path))) {
+        Some((path, None)) => (Some(path.to_owned()), None),
+        Some((path, Some(fault))) => (remembered(), Some(fault.of(path))),
         None if host.hides_runtime() => (remembered().or_else(default), None),
         None => (default(), None),
     };
@@ -114,18 +118,47 @@ pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// A configured runtime must exist and must not be this program.
-fn check(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.display();
-    let fault = match fs::metadata(path).ok().filter(Metadata::is_file) {
-        None => "is no file",
-        Some(metadata) if metadata.mode() & 0o111 == 0 => "cannot be executed",
-        Some(metadata) if is_this_program(&metadata) => "is gpulease-runtime itself",
-        Some(_) => return Ok(path.to_owned()),
-    };
-    let text = format!("the configured low-level runtime `{shown}` {fault}");
-    Err(Failure::new(Code::NoRuntime, text)
-        .hint("set `runtime` in the configuration to the path of runc or crun"))
+/// Why a program cannot be the low-level runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    NoFile,
+    NotExecutable,
+    /// It would call itself.
+    Ours,
+}
+
+impl Fault {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFile => "is no file",
+            Self::NotExecutable => "cannot be executed",
+            Self::Ours => "is gpulease-runtime itself",
+        }
+    }
+
+    fn of(self, path: &Path) -> Failure {
+        let text =
+            format!("the configured low-level runtime `{}` {}", path.display(), self.as_str());
+        Failure::new(Code::NoRuntime, text)
+            .hint("set `runtime` in the configuration to the path of runc or crun")
+    }
+}
+
+/// A runtime must be a program, and not the shim.
+pub fn fault_of(path: &Path) -> Option<Fault> {
+    match fs::metadata(path).ok().filter(Metadata::is_file) {
+        None => Some(Fault::NoFile),
+        Some(metadata) if metadata.mode() & 0o111 == 0 => Some(Fault::NotExecutable),
+        Some(metadata) if is_the_shim(path, &metadata) => Some(Fault::Ours),
+        Some(_) => None,
+    }
+}
+
+/// The shim knows its own file; the command goes by the name, behind a link as well.
+fn is_the_shim(path: &Path, metadata: &Metadata) -> bool {
+    path.ends_with(SHIM_NAME)
+        || is_this_program(metadata)
+        || cfg!(feature = "cli") && path.canonicalize().is_ok_and(|path| path.ends_with(SHIM_NAME))
 }
 
 fn is_this_program(metadata: &Metadata) -> bool {

@@ -25,6 +25,7 @@ mod spec;
 #[cfg(feature = "cli")]
 mod typed;
 
+pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::{Obstacle, foresee};
 pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret};

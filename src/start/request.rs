@@ -50,7 +50,7 @@ pub(super) fn permitted(
     if let Some(fault) = &launch.fault {
         return Err(fault.clone());
     }
-    driver::permit(&asked.config, launch)?;
+    driver::permit(asked.config.driver, launch.vendor, launch.runtime)?;
     let node = &asked.inventory.node;
     policy::permit(facts, &asked.request, &asked.config.policy, node, &host.paths)?;
     Ok(Some(asked))

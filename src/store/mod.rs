@@ -189,11 +189,12 @@ impl Store {
 
     /// The low-level runtime that served when a lease was last recorded: for the day on which the
     /// configuration does not parse.
-    pub fn last_runtime(&self) -> Option<PathBuf> {
+    pub fn last_runtime(&self, paths: &Paths) -> Option<PathBuf> {
         self.check().ok()?;
         let text = read_own(&self.last_runtime_path(), LAST_RUNTIME_MAX).ok()??;
-        let path = PathBuf::from(std::str::from_utf8(&text).ok()?.trim());
-        (path.is_absolute() && path.is_file()).then_some(path)
+        let named = Path::new(std::str::from_utf8(&text).ok()?.trim());
+        let path = paths.on_host(named);
+        (named.is_absolute() && path.is_file()).then_some(path)
     }
 
     /// Keeps the low-level runtime that just served. Losing it is no reason to fail a start.

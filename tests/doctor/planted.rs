@@ -5,6 +5,7 @@ use gpulease::door::inventory::cache::INVENTORY_VERSION;
 use gpulease::door::inventory::{profiles, static_file};
 use std::fs;
 use std::fs::File;
+use std::os::unix::fs::symlink;
 
 /// What is planted, the level, the code, words of the fix, and whether `health` sees it.
 struct Row {
@@ -113,7 +114,11 @@ const ROWS: &[Row] = &[
     fault("runtime-is-gpulease", "set `runtime` in ", true, |node| {
         node.write(CONFIG, "runtime = \"/usr/local/bin/gpulease-runtime\"\n");
     }),
-    fault("runtime-vendor", "set `runtime` in ", true, |node| {
+    fault("runtime-is-gpulease", "set `runtime` in ", true, |node| {
+        node.remove("usr/bin/runc");
+        symlink("../local/bin/gpulease-runtime", node.path("usr/bin/runc")).unwrap();
+    }),
+    fault("runtime-vendor", "set `driver` to `auto`", true, |node| {
         node.program("usr/bin/nvidia-container-runtime", "echo 'runc version 1.2.6'");
         let runtime = "runtime = \"/usr/bin/nvidia-container-runtime\"\n";
         node.write(CONFIG, format!("{runtime}driver = \"none\"\n"));
@@ -164,7 +169,7 @@ const ROWS: &[Row] = &[
     }),
     fault("lock-unusable", "run/gpulease/lock", true, |node| {
         node.remove("run/gpulease/lock");
-        std::os::unix::fs::symlink("elsewhere", node.path("run/gpulease/lock")).unwrap();
+        symlink("elsewhere", node.path("run/gpulease/lock")).unwrap();
     }),
     fault("records-strange", "x@run!runc.json", false, |node| {
         let path = node.path("run/gpulease/leases/x@run!runc.json");
@@ -271,7 +276,7 @@ const ROWS: &[Row] = &[
         node.mkdir("proc/4711/fd");
         for (fd, target) in [("3", "/dev/nvidia-uvm"), ("4", "/dev/nvidia0")] {
             let link = node.path("proc/4711/fd").join(fd);
-            std::os::unix::fs::symlink(target, link).unwrap();
+            symlink(target, link).unwrap();
         }
     }),
     warning("cdi-stale", "nvidia-ctk cdi generate", |node| {
@@ -461,6 +466,22 @@ fn a_mistake_in_the_configuration_leaves_the_essentials_known() {
     let (_, checks) = node.doctor();
     let expected = ["config-invalid", "run-dir-mode", "runtime-missing", "unchecked"];
     assert_eq!(codes(&checks), expected, "{checks:#?}");
+}
+
+#[test]
+fn a_torn_configuration_leaves_what_it_last_granted_by() {
+    let node = Node::healthy();
+    node.write(CONFIG, "runtime = [\n");
+    node.write("var/lib/gpulease/run_dir", "/etc/gpulease/config.toml\t/run/gpulease\tboot\n");
+    node.write("run/gpulease/runtime", "/usr/bin/crun\n");
+    node.program("usr/bin/crun", "exit 1");
+    node.chmod("usr/bin/crun", 0o644);
+    node.chmod("run/gpulease/leases", 0o777);
+    let (_, checks) = node.doctor();
+    let expected = ["config-invalid", "run-dir-mode", "runtime-not-executable", "unchecked"];
+    assert_eq!(codes(&checks), expected, "{checks:#?}");
+    let found = checks.iter().find(|check| check["code"] == "runtime-not-executable").unwrap();
+    assert!(found["fix"].as_str().unwrap().ends_with("usr/bin/crun`"), "{found}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ use crate::config::{Config, Driver as Way};
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::model::device::{Device, Node, Vendor};
-use crate::model::driver::{Driver, FileKind};
+use crate::model::driver::Driver;
 use crate::model::text::{shown, shown_line};
 use crate::request::policy::Busy;
 use crate::sys::gpu_users;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -174,36 +174,15 @@ fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
     }
 }
 
-/// A library speaks only with the kernel module of its own version.
+/// A start that needs them is refused.
 fn versions(driver: &Driver, found: &mut Findings) {
-    let Some(module) = &driver.version else { return };
-    let libraries = driver.files.iter().filter(|file| file.kind == FileKind::Library);
-    let versions: BTreeSet<&str> = libraries
-        .filter_map(|file| version_of(&file.path))
-        .filter(|version| version != module)
-        .collect();
-    if driver.vendor != Vendor::Nvidia || versions.is_empty() {
-        return;
+    if let Some(text) = driver.misfit() {
+        found.fault(
+            "driver-mismatch",
+            format!("{text}: CUDA and nvidia-smi fail with \"driver/library version mismatch\""),
+            "after an upgrade, reboot, or unload the module while nobody uses it and load it again",
+        );
     }
-    let others = versions.into_iter().map(shown).collect::<Vec<_>>().join(", ");
-    let module = shown(module);
-    found.fault(
-        "driver-mismatch",
-        format!(
-            "NVIDIA's kernel module is {module}, its libraries are {others}: CUDA and nvidia-smi \
-             fail with \"driver/library version mismatch\""
-        ),
-        "after an upgrade, reboot, or unload the module while nobody uses it and load it again",
-    );
-}
-
-/// The version of the two libraries that tell it by their names and that all else
-/// goes by: `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
-fn version_of(path: &str) -> Option<&str> {
-    let name = path.rsplit('/').next()?;
-    let version = ["libcuda.so.", "libnvidia-ml.so."].iter().find_map(|l| name.strip_prefix(l))?;
-    // `libcuda.so.1` is a name, not a version.
-    version.contains('.').then_some(version)
 }
 
 /// Who may use the nodes without gpulease: a rootless engine's containers have no more than its user.
@@ -244,7 +223,7 @@ fn group(gid: u32, host: &Host) -> String {
 mod tests {
     use super::*;
     use crate::inventory::static_file;
-    use crate::model::driver::DriverFile;
+    use crate::model::driver::{DriverFile, FileKind};
 
     fn node() -> Node {
         let device = |number: u32| {
@@ -306,27 +285,14 @@ mod tests {
 
     #[test]
     fn libraries_of_another_version_than_the_module_are_told() {
-        let file = |path: &str, kind| DriverFile {
-            path: path.into(),
-            kind,
-            names: Vec::new(),
-            capabilities: Vec::new(),
-        };
-        let driver = |module: Option<&str>, paths: &[&str]| Driver {
-            vendor: Vendor::Nvidia,
-            version: module.map(str::to_owned),
-            cuda: None,
-            library: None,
-            root: "/".into(),
-            files: paths.iter().map(|path| file(path, FileKind::Library)).collect(),
-        };
-        let old = ["/a/libcuda.so.550.54.15", "/a/libnvidia-ml.so.550.54.15", "/a/libvdpau.so.1.0"];
-        let codes = |driver: Driver| told(|found| versions(&driver, found));
-        assert!(codes(driver(Some("550.54.15"), &old)).is_empty());
-        assert!(codes(driver(None, &old)).is_empty());
-        assert!(codes(driver(Some("550.90.07"), &["/a/libcuda.so.1"])).is_empty());
-        let all = codes(driver(Some("550.90.07"), &old));
+        let path = "/a/libcuda.so.550.54.15".to_owned();
+        let (kind, names, capabilities) = (FileKind::Library, Vec::new(), Vec::new());
+        let files = vec![DriverFile { path, kind, names, capabilities }];
+        let (version, root) = (Some("550.90.07".to_owned()), "/".to_owned());
+        let (vendor, cuda, library) = (Vendor::Nvidia, None, None);
+        let driver = Driver { vendor, version, cuda, library, root, files };
+        let all = told(|found| versions(&driver, found));
         let [("driver-mismatch", message)] = &all[..] else { panic!("{all:?}") };
-        assert!(message.contains("is 550.90.07, its libraries are 550.54.15:"), "{message}");
+        assert!(message.contains("version 550.90.07, its libraries have 550.54.15:"), "{message}");
     }
 }

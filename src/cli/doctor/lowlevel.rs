@@ -7,16 +7,14 @@
 
 use super::configuration::fix_of;
 use super::finding::{Findings, UNCHECKED, plain, quoted};
-use crate::config::Driver;
-use crate::failure::chain;
+use crate::failure::{Failure, chain};
 use crate::host::Host;
 use crate::model::text::shown;
-use crate::start::lowlevel::{Kind, SYSTEM_DIRS, installed_on, vendor_of};
+use crate::start::lowlevel::{Fault, Kind, choose, fault_of, installed_on, vendor_of};
+use crate::start::permit;
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::{FileError, check_unread};
-use crate::sys::programs::SHIM_NAME;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,28 +63,21 @@ fn has_systemd(host: &Host) -> bool {
     host.paths.on_host(Path::new("/run/systemd/system")).is_dir()
 }
 
-/// The runtime that the next container start takes, if it may be run.
+/// The runtime that the next container start with a request takes, if it may be run.
 pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
-    let paths = &host.paths;
-    let default =
-        || [Kind::Runc, Kind::Crun].iter().find_map(|kind| installed_on(kind.name(), paths));
-    let Some(path) = host.runtime().map(Path::to_owned).or_else(default) else {
-        found.fault(
-            "runtime-missing",
-            format!("neither runc nor crun is in {}", SYSTEM_DIRS.join(", ")),
-            "install runc or crun, or set `runtime` in the configuration",
-        );
-        return None;
-    };
-    let shown = quoted(&path);
-    let set = format!("set `runtime` in {} to the path of runc or crun", quoted(&host.config_path));
-    let metadata = match check_unread(&path) {
-        Ok(Some(metadata)) => metadata,
-        Ok(None) => {
-            let text = format!("the low-level runtime {shown} is not there");
-            found.fault("runtime-missing", text, set);
+    let chosen = host
+        .runtime()
+        .map_or_else(|| choose(host).map(|choice| choice.path), |path| Ok(path.into()));
+    let path = match chosen {
+        Ok(path) => path,
+        Err(Failure { message, hint, .. }) => {
+            found.fault("runtime-missing", message, hint.unwrap_or_default());
             return None;
         }
+    };
+    let shown = quoted(&path);
+    match check_unread(&path) {
+        Ok(_) => {}
         Err(FileError::Insecure { path: at, fault }) => {
             let text =
                 format!("the low-level runtime {shown} runs as root, but {}: {fault}", quoted(&at));
@@ -97,46 +88,30 @@ pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
             found.unchecked(&path, &chain(&error));
             return None;
         }
-    };
-    let is_shim = path.file_name().is_some_and(|name| name == SHIM_NAME)
-        || fs::canonicalize(&path).is_ok_and(|real| real.ends_with(SHIM_NAME));
-    if is_shim {
-        let text = format!("the low-level runtime {shown} is gpulease's own");
-        found.fault("runtime-is-gpulease", text, set);
+    }
+    if let Some(fault) = fault_of(&path) {
+        let set =
+            format!("set `runtime` in {} to the path of runc or crun", quoted(&host.config_path));
+        let (code, fix) = match fault {
+            Fault::NoFile => ("runtime-missing", set),
+            Fault::NotExecutable => {
+                ("runtime-not-executable", format!("`chmod 0755 {}`", plain(&path)))
+            }
+            Fault::Ours => ("runtime-is-gpulease", set),
+        };
+        found.fault(code, format!("the low-level runtime {shown} {}", fault.as_str()), fix);
         return None;
     }
-    if metadata.mode() & 0o111 == 0 {
-        let text = format!("the low-level runtime {shown} cannot be executed");
-        found.fault("runtime-not-executable", text, format!("`chmod 0755 {}`", plain(&path)));
-        return None;
+    let config = host.config().ok();
+    let refused = config.and_then(|config| permit(config.driver, vendor_of(&path), &path).err());
+    match refused {
+        None => Some(path),
+        Some(Failure { message, hint, .. }) => {
+            let text = format!("{message}: requests are refused");
+            found.fault("runtime-vendor", text, hint.unwrap_or_default());
+            None
+        }
     }
-    let driver = host.config().map_or(Driver::Auto, |config| config.driver);
-    judge_driver(&path, driver, set, found).then_some(path)
-}
-
-/// Whether `driver` fits the runtime; a start that asks for a GPU is refused otherwise.
-fn judge_driver(path: &Path, driver: Driver, set: String, found: &mut Findings) -> bool {
-    let shown = quoted(path);
-    match (driver, vendor_of(path)) {
-        (Driver::Chain, None) => found.fault(
-            "runtime-vendor",
-            format!(
-                "`driver` is `chain`, but the low-level runtime {shown} brings no driver files: \
-                 requests are refused"
-            ),
-            "set `runtime` to the path of nvidia-container-runtime, or `driver` to another way",
-        ),
-        (Driver::None | Driver::Native | Driver::Cdi, Some(_)) => found.fault(
-            "runtime-vendor",
-            format!(
-                "`driver` is `{driver}`, but the low-level runtime {shown} puts GPUs into \
-                 containers by itself: requests are refused, and it is told to give nothing"
-            ),
-            format!("{set}, or `driver` to `auto`"),
-        ),
-        _ => return true,
-    }
-    false
 }
 
 /// Tells the version by what the runtime answered.

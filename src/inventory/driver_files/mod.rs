@@ -16,7 +16,6 @@ use crate::config::{Config, Driver as Setting, Source};
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile, FileKind};
 use crate::model::machine;
-use crate::model::text::shown;
 use crate::paths::Paths;
 use place::{Here, Place};
 use std::fs;
@@ -30,7 +29,7 @@ const DIRECTORIES_MAX: usize = 6;
 /// from the devices file.
 pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     let has_gpu = found.devices.iter().any(|d| d.vendor == Vendor::Nvidia && !d.simulated);
-    if !has_gpu || !matches!(config.driver, Setting::Auto | Setting::Native) {
+    if !has_gpu || !config.driver.may_be(Setting::Native) {
         return;
     }
     let Some(machine) = machine::HOST else { return };
@@ -60,10 +59,16 @@ pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
         }
         None => Vec::new(),
     };
-    found.notes.extend(mismatch(&versions, module.as_deref()));
-    found.notes.append(&mut place.notes);
     stamp_all(found, root, &directories);
     put(found, module, root, files);
+    let misfit = found.drivers.iter().find_map(Driver::misfit);
+    found.notes.extend(misfit.map(|text| {
+        format!(
+            "{text}: they do not work together, and containers are refused; load the module of the \
+             libraries' version, or reboot"
+        )
+    }));
+    found.notes.append(&mut place.notes);
 }
 
 /// The version of the kernel module that is loaded, which is stamped.
@@ -82,20 +87,6 @@ fn loaded(found: &mut Found, paths: &Paths) -> Option<String> {
 fn choose<'a>(versions: &'a [String], module: Option<&str>) -> Option<&'a str> {
     let of_module = versions.iter().find(|version| Some(version.as_str()) == module);
     of_module.or_else(|| versions.first()).map(String::as_str)
-}
-
-/// What to say where the libraries are of other versions than the module.
-fn mismatch(versions: &[String], module: Option<&str>) -> Option<String> {
-    let module = module.filter(|module| !versions.iter().any(|version| version == module))?;
-    (!versions.is_empty()).then(|| {
-        format!(
-            "NVIDIA's kernel module has version {}, its libraries have {}: they do not work \
-             together, and containers are refused; load the module of the libraries' version, or \
-             reboot",
-            shown(module),
-            versions.join(" and "),
-        )
-    })
 }
 
 fn add_others(files: &mut Vec<DriverFile>, place: &mut Place, version: &str) {
@@ -164,7 +155,10 @@ fn stamp(found: &mut Found, path: &Path) {
 
 fn put(found: &mut Found, module: Option<String>, root: &Path, files: Vec<DriverFile>) {
     match found.drivers.iter_mut().find(|driver| driver.vendor == Vendor::Nvidia) {
-        Some(driver) => driver.files = files,
+        Some(driver) => {
+            driver.version = driver.version.take().or(module);
+            driver.files = files;
+        }
         None if files.is_empty() && module.is_none() => {}
         None => found.drivers.push(Driver {
             vendor: Vendor::Nvidia,

@@ -205,7 +205,7 @@ fn the_modules_version_decides_then_the_newest_complete_one() {
     // Those of the newest, which the shim refuses to hand on.
     assert_eq!(paths(&found), of("550.54.14"));
     let [note] = &found.notes[..] else { panic!("{:?}", found.notes) };
-    assert!(note.contains("570.10") && note.contains("535.216.01"), "{note}");
+    assert!(note.contains("570.10") && note.contains("550.54.14"), "{note}");
     // What a source said of the driver stands.
     let told = Driver {
         vendor: Vendor::Nvidia,

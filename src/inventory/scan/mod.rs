@@ -76,8 +76,7 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
 /// which no driver knows, nor where the driver's files are found without them.
 fn read_cdi(paths: &Paths, config: &Config, node: &Node, found: &mut Found) -> Cdi {
     let is_real = node.devices.iter().any(|device| !device.simulated);
-    let may_be = matches!(config.driver, Way::Auto | Way::Cdi);
-    if !is_real || !may_be {
+    if !is_real || !config.driver.may_be(Way::Cdi) {
         return Cdi::default();
     }
     let specs = cdi::read(paths);

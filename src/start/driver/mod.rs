@@ -18,6 +18,7 @@ use crate::model::device::{Device, Vendor};
 use crate::model::driver::Driver;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
+use std::path::Path;
 
 /// What is known of a start when its driver files are decided on.
 pub(super) struct Wanted<'a> {
@@ -74,9 +75,8 @@ pub(super) enum Way {
 
 /// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. Fails with
 /// `bad-config`, which names both keys.
-pub(super) fn permit(config: &Config, launch: &Launch<'_>) -> Result<(), Failure> {
-    let (vendor, runtime) = (launch.vendor, launch.runtime.display());
-    let driver = config.driver;
+pub fn permit(driver: Setting, vendor: Option<Vendor>, runtime: &Path) -> Result<(), Failure> {
+    let runtime = runtime.display();
     match (driver, vendor) {
         (Setting::Chain, None) => Err(Failure::new(
             Code::BadConfig,
@@ -101,21 +101,17 @@ pub(super) fn permit(config: &Config, launch: &Launch<'_>) -> Result<(), Failure
 /// and AMD's images bring their own. Fails if the way that is configured cannot be gone.
 pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
     let config = wanted.config();
-    if let Some(vendor) = wanted.launch.vendor
-        && chain::serves(vendor, config, wanted.lease, &wanted.inventory().node)?
-    {
-        return Ok(Way::Chain);
-    }
-    if wanted.lease.devices.iter().any(|device| device.simulated) {
-        return Ok(Way::None);
-    }
+    let serves = |vendor| chain::serves(vendor, config, wanted.lease, &wanted.inventory().node);
+    let is_served = wanted.launch.vendor.map(serves).transpose()? == Some(true);
+    let is_simulated = wanted.lease.devices.iter().any(|device| device.simulated);
     let has_gpus = !wanted.gpus().is_empty();
     let has_files = wanted.driver().is_some_and(|driver| !driver.files.is_empty());
-    match config.driver {
+    match config.driver.comes_to(is_served, has_gpus && has_files, wanted.is_named()) {
+        Setting::Chain if is_served => Ok(Way::Chain),
+        _ if is_simulated => Ok(Way::None),
         Setting::Native if has_gpus && !has_files => Err(no_files(config)),
-        Setting::Native | Setting::Auto if has_gpus && has_files => Ok(Way::Native),
+        Setting::Native if has_gpus => Ok(Way::Native),
         Setting::Cdi => Ok(Way::Cdi),
-        Setting::Auto if wanted.is_named() => Ok(Way::Cdi),
         Setting::Native | Setting::Auto | Setting::None | Setting::Chain => Ok(Way::None),
     }
 }

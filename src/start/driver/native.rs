@@ -17,7 +17,6 @@ use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Ut
 use crate::model::driver::{Driver, DriverFile, FileKind};
 use crate::model::machine;
 use crate::model::order;
-use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::start::device_nodes;
 use crate::sys::checked::fault_of;
@@ -52,18 +51,8 @@ pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<Stri
     Ok("native".to_owned())
 }
 
-/// The user-space part of the driver works with the kernel module of its own version alone. An
-/// upgrade without a reboot leaves them apart.
 fn check_version(driver: &Driver) -> Result<(), Failure> {
-    let Some(module) = &driver.version else { return Ok(()) };
-    let end = format!(".so.{module}");
-    if driver.files.iter().any(|f| f.kind == FileKind::Library && f.path.ends_with(&end)) {
-        return Ok(());
-    }
-    let text = format!(
-        "NVIDIA's kernel module has version {}, and its libraries have another one",
-        shown(module)
-    );
+    let Some(text) = driver.misfit() else { return Ok(()) };
     let hint = "load the module of the libraries' version, or reboot";
     Err(Failure::new(Code::StaleInventory, text).hint(hint))
 }
