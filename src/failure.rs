@@ -1,34 +1,38 @@
 //! Why something was not done, in the form in which a user hears of it: a stable code, a message,
-//! a hint. Each program says it in its own way: the shim in one line to the engine, the command in
-//! two to a person or as JSON.
+//! a hint, and, of a refusal, a reason per device. Each program says it in its own way: the shim in
+//! one line to the engine, the command in two to a person or as JSON.
 
 mod engine_line;
+mod json;
 
 pub use engine_line::one_line;
+pub use json::Told;
 
-use crate::claim::ClaimError;
-use crate::config::ConfigError;
-use crate::inventory::InventoryError;
+use crate::allocator::{Refusal, Verdict, grouped_text};
 use crate::model::code::Code;
 use crate::request::RequestError;
-use crate::store::StoreError;
 use crate::sys::PathError;
 use crate::sys::checked::FileError;
+use crate::sys::lock::LockError;
 use std::error::Error;
+use std::fmt;
+use std::io::ErrorKind;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
     /// What is wrong, in lower case and without a full stop.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Of what the allocator refuses, why each device was not granted.
+    pub details: Option<Vec<Verdict>>,
 }
 
 impl Failure {
     /// With a message in lower case and without a full stop.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, details: None }
     }
 
     /// From an error: its text and those of its causes.
@@ -50,48 +54,39 @@ impl Failure {
         self.hint = Some(format!("{before}and {besides}"));
         self
     }
-}
 
-impl From<ClaimError> for Failure {
-    fn from(error: ClaimError) -> Self {
-        let hint =
-            if error.is_denied() { Some("run it with sudo".to_owned()) } else { error.hint() };
-        Self { hint, ..Self::of(error.code(), &error) }
+    pub fn verdicts(&self) -> &[Verdict] {
+        self.details.as_deref().unwrap_or_default()
+    }
+
+    /// The message and the devices behind it, for people. A node may have many devices.
+    #[must_use]
+    pub fn with_details(&self) -> String {
+        const DETAILS_MAX: usize = 1400;
+        format!("{}{}", self.message, grouped_text(self.verdicts(), DETAILS_MAX))
+    }
+
+    /// For something that only root may do.
+    pub fn needs_root(what: &str) -> Self {
+        let message = format!("{what} needs root, and not in a user namespace");
+        Self::new(Code::RootlessUnsupported, message).hint("run it with sudo")
+    }
+
+    /// Adds what failed after it, while its traces were removed.
+    #[must_use]
+    pub fn then(mut self, next: Option<Self>) -> Self {
+        if let Some(next) = next {
+            self.message = format!("{}; and then {}", self.message, next.message);
+            self.hint = self.hint.or(next.hint);
+        }
+        self
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        ClaimError::from(error).into()
-    }
-}
-
-impl From<PathError> for Failure {
-    fn from(error: PathError) -> Self {
-        ClaimError::from(error).into()
-    }
-}
-
-impl From<&ConfigError> for Failure {
-    fn from(error: &ConfigError) -> Self {
-        let hint = match error {
-            ConfigError::File(FileError::Insecure { path, .. }) => {
-                format!("let root own `{}` and nobody else write to it", path.display())
-            }
-            ConfigError::Missing { .. } => "see --gpulease-config and GPULEASE_CONFIG".to_owned(),
-            ConfigError::Empty { .. } => "where the defaults are meant, remove the file".to_owned(),
-            ConfigError::Unsettled { .. } => {
-                "start the container again once the file is written".to_owned()
-            }
-            _ => "gpulease-config(5) describes the file".to_owned(),
-        };
-        Self::of(error.code(), error).hint(hint)
-    }
-}
-
-impl From<InventoryError> for Failure {
-    fn from(error: InventoryError) -> Self {
-        Self::of(error.code(), &error).hint(error.hint())
+/// The message alone.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -101,8 +96,52 @@ impl From<RequestError> for Failure {
     }
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, summary: message, verdicts, hint } = refusal;
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        Self { code, message, hint, details: Some(verdicts) }
+    }
+}
+
+/// What the user may not do is, as a rule, root's to do.
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        let failure = Self::of(Code::StateUnavailable, &error);
+        match error.source.kind() {
+            ErrorKind::PermissionDenied => failure.hint("run it with sudo"),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("see whether the file system is full or read-only")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io(error) => error.into(),
+            error => Self::of(Code::StateUnavailable, &error)
+                .hint("let root own it and nobody else write to it"),
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Path(error) => error.into(),
+            LockError::Timeout { ref holders, .. } => {
+                Self { hint: holders.way_out(), ..Self::of(Code::LockTimeout, &error) }
+            }
+        }
+    }
+}
+
 /// An error and its causes, joined by `: `.
-pub fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

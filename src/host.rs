@@ -1,6 +1,7 @@
 //! What every call works with: the host's directories, its configuration, read once, and its
 //! inventory.
 
+pub mod command;
 mod inventory;
 
 pub use inventory::Unfit;

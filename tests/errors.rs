@@ -96,6 +96,7 @@ const MISREAD: &[&str] = &[
     "permission denied",
     "operation not permitted",
     "executable file not found",
+    "not found",
     "open executable",
     "does not exist",
     "no such process",
@@ -179,6 +180,25 @@ fn a_refusal_is_one_line_in_each_place() {
     assert_eq!(entry["msg"].as_str(), Some(&*text));
     is_refusal(&shim(&[]), "no-match");
     is_refusal(&shim(&["--log", "/nowhere/at/all"]), "no-match");
+}
+
+#[test]
+fn what_the_command_complains_of_is_told_in_its_words() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    let devices = host.path("etc/devices.toml");
+    fs::write(&devices, "[[device]]\nuuid = 1\n").unwrap();
+    host.bundle("web", WHOLE);
+    let text = refused(&host, "web", "bad-inventory");
+    let begin = format!(
+        "gpulease: bad-inventory: cannot refresh the inventory: in `{0}`, line 2",
+        devices.display()
+    );
+    assert!(text.starts_with(&begin), "{text}");
+    let hint =
+        format!("; hint: correct `{}`, then run `gpulease inventory refresh`", devices.display());
+    assert!(text.ends_with(&hint), "{text}");
+    assert_eq!(text.matches("gpulease: ").count(), 1, "{text}");
 }
 
 /// Refusals of all kinds, with texts in them that engines misread and users inject.

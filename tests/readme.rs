@@ -507,8 +507,8 @@ fn the_table_of_enforcement_is_what_the_allocator_says() {
         let request = parse(&input, &Policy::default()).unwrap().unwrap();
         let asker = Asker { uid: Some(0), confined };
         let snapshot = Snapshot { facilities, asker, ..Snapshot::idle(&node) };
-        let grant = grant(&snapshot, &request)
-            .unwrap_or_else(|refusal| panic!("{lease}: {}", refusal.one_line()));
+        let grant =
+            grant(&snapshot, &request).unwrap_or_else(|refusal| panic!("{lease}: {refusal:?}"));
         let got = &grant.isolation;
         assert_eq!(got.compute_enforcement.as_str(), compute, "{lease}: {got:?}");
         assert_eq!(got.memory_enforcement.as_str(), memory, "{lease}: {got:?}");

@@ -3,13 +3,12 @@
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
 use super::hints::{busy_hint, capacity_hint, unmet_hint};
-use super::one_line::ranges;
-use super::reasons::reason;
-use super::refusal::{NOT_MEANT, Refusal, Verdict};
+use super::reasons::{reason, why};
+use super::refusal::{Refusal, Verdict, Why};
 use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
-use crate::model::mig::Place;
+use crate::model::mig::{Place, named_ranges};
 use crate::model::order;
 use crate::model::quantity::MilliGpu;
 use crate::model::text::shown;
@@ -36,13 +35,13 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
     let mut verdicts: Vec<Verdict> = Vec::new();
     let mut meant: Vec<Place> = Vec::new();
     for (position, device) in node.devices.iter().enumerate() {
-        let reason = if is_candidate(position) {
+        let (exclusion, reason) = if is_candidate(position) {
             meant.push(device.place());
-            format!("could be meant by `{name}`: {}", device.uuid)
+            (Exclusion::Ambiguous, format!("could be meant by `{name}`: {}", device.uuid))
         } else {
-            format!("{NOT_MEANT} `{name}`")
+            (Exclusion::NotNamed, format!("not meant by `{name}`"))
         };
-        verdicts.push(verdict(device, false, reason));
+        verdicts.push(verdict(device, Why::Excluded(exclusion), reason));
     }
     order::sort_by_key(&mut verdicts, Verdict::place);
     order::sort(&mut meant);
@@ -53,7 +52,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
         )
     } else {
         (
-            format!("the selector `{name}` is ambiguous, it could mean {}", ranges(&meant)),
+            format!("the selector `{name}` is ambiguous, it could mean {}", named_ranges(&meant)),
             "name the device by its index or its whole UUID".to_owned(),
         )
     };
@@ -66,7 +65,7 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
     let mut verdicts: Vec<Verdict> = assessment
         .devices
         .iter()
-        .map(|a| verdict(a.device, a.is_usable(), reason(assessment, a)))
+        .map(|a| verdict(a.device, why(a), reason(assessment, a)))
         .collect();
     order::sort_by_key(&mut verdicts, Verdict::place);
     Refusal {
@@ -81,10 +80,11 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
     }
 }
 
-fn verdict(device: &Device, fits: bool, reason: String) -> Verdict {
+fn verdict(device: &Device, why: Why, reason: String) -> Verdict {
     let model = shown(&device.model);
     let Place { gpu: index, instance: mig_index } = device.place();
-    Verdict { uuid: device.uuid.clone(), index, mig_index, model, fits, reason }
+    let fits = why == Why::Fits;
+    Verdict { uuid: device.uuid.clone(), index, mig_index, model, fits, why, reason }
 }
 
 /// `2 NVIDIA devices asked for, 1 of 8 can be had`.

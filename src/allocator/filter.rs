@@ -5,13 +5,15 @@ use crate::model::device::Device;
 use crate::model::isolation::Isolation;
 use crate::model::mig::Mig;
 use crate::request::{Amount, MigChoice, Request};
+use serde::Serialize;
 use std::iter::Peekable;
 use std::str::Chars;
 
 /// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
 /// the first that applies is the one reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Exclusion {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exclusion {
     /// The request names devices, and not this one.
     NotNamed,
     /// Another vendor is asked for.

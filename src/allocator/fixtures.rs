@@ -1,5 +1,7 @@
 //! Nodes and holds for this module's tests.
 
+use super::grouped_text;
+use super::refusal::Refusal;
 use super::snapshot::{Grant, Hold, Manner, Outsider, Snapshot};
 use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::facilities::{Facilities, Mps, MpsDaemons};
@@ -9,6 +11,12 @@ use crate::model::lease::Sharing;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Request, Source, Strategy};
+
+/// A refusal in words, as failures say it.
+pub(super) fn words(refusal: &Refusal) -> String {
+    let Refusal { code, summary, verdicts, hint } = refusal;
+    format!("{code}: {summary}{}; hint: {hint}", grouped_text(verdicts, 1400))
+}
 
 pub(super) fn id(text: &str) -> DeviceId {
     DeviceId::new(text).unwrap()

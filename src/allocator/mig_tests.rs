@@ -31,14 +31,14 @@ fn named(selectors: &[Selector]) -> Request {
 }
 
 fn places(snapshot: &Snapshot<'_>, request: &Request) -> Vec<String> {
-    let grant = allocator::grant(snapshot, request)
-        .unwrap_or_else(|refusal| panic!("{}", refusal.one_line()));
+    let grant =
+        allocator::grant(snapshot, request).unwrap_or_else(|refusal| panic!("{}", words(&refusal)));
     grant.devices.iter().map(|device| device.place().to_string()).collect()
 }
 
 fn refused(snapshot: &Snapshot<'_>, request: &Request, code: Code, parts: &[&str]) {
     let refusal = allocator::grant(snapshot, request).unwrap_err();
-    let line = refusal.one_line();
+    let line = words(&refusal);
     assert_eq!(refusal.code, code, "{line}");
     for part in parts {
         assert!(line.contains(part), "no {part} in: {line}");

@@ -241,14 +241,14 @@ proptest! {
                 prop_assert!(feasible(&case, &case.holds));
             }
             Err(refusal) => {
-                prop_assert!(!feasible(&case, &case.holds), "{}", refusal.one_line());
+                prop_assert!(!feasible(&case, &case.holds), "{}", words(&refusal));
                 let idle = Case { busy: BTreeSet::new(), ..case.clone() };
                 let ever = feasible(&idle, &[]);
                 let code = if ever { Code::NoCapacity } else { Code::NoMatch };
                 prop_assert_eq!(refusal.code, code);
                 prop_assert_eq!(refusal.verdicts.len(), case.node.devices.len());
                 prop_assert!(refusal.verdicts.iter().all(|verdict| !verdict.reason.is_empty()));
-                let line = refusal.one_line();
+                let line = words(&refusal);
                 prop_assert!(line.len() <= 1800 && !line.contains('\n'));
                 // Grace never causes a refusal: without those leases it is the very same.
                 let without = Case { holds: firm, ..case.clone() };

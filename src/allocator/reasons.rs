@@ -2,8 +2,9 @@
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
+use super::isolation::Conflict;
 use super::occupancy::Fit;
-use super::refusal::NOT_NAMED;
+use super::refusal::Why;
 use super::snapshot::{Hold, Outsider, Snapshot};
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
@@ -18,12 +19,25 @@ const HOLDERS_MAX: usize = 3;
 /// The reason for one device, or `fits`. Exclusions by choice read the same for every device, so
 /// that a message can name those devices together.
 pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
+    match why(assessed) {
+        Why::Fits => "fits".to_owned(),
+        Why::Taken | Why::OtherUser => taken(assessment, assessed),
+        Why::Excluded(exclusion) => excluded(assessment, assessed, exclusion),
+    }
+}
+
+pub(super) fn why(assessed: &Assessed<'_>) -> Why {
     match assessed.exclusion {
         // Who is granted the device says more than who is not.
-        Some(Exclusion::Busy) if assessed.fit == Fit::Taken => taken(assessment, assessed),
-        Some(exclusion) => excluded(assessment, assessed, exclusion),
-        None if assessed.fit == Fit::Taken => taken(assessment, assessed),
-        None => "fits".to_owned(),
+        None | Some(Exclusion::Busy) if assessed.fit == Fit::Taken => {
+            let is_exclusive = assessed.occupancy.firm.is_exclusive();
+            match assessed.conflict() {
+                Some(Conflict::User { .. }) if !is_exclusive => Why::OtherUser,
+                _ => Why::Taken,
+            }
+        }
+        Some(exclusion) => Why::Excluded(exclusion),
+        None => Why::Fits,
     }
 }
 
@@ -31,7 +45,7 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
     let request = assessment.request;
     let capacity = assessed.device.leasable();
     match exclusion {
-        Exclusion::NotNamed => NOT_NAMED.to_owned(),
+        Exclusion::NotNamed => "not among the devices asked for".to_owned(),
         Exclusion::Vendor => match request.vendor {
             Some(vendor) => format!("not made by {}", vendor.name()),
             None => "made by another vendor".to_owned(),

@@ -1,18 +1,23 @@
 //! Why nothing was granted: a code, a reason per device, a hint.
 
+use super::filter::Exclusion;
 use crate::model::code::Code;
 use crate::model::id::DeviceId;
 use crate::model::mig::Place;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-/// The reason for a device that the list of devices leaves out.
-pub(super) const NOT_NAMED: &str = "not among the devices asked for";
-
-/// What the reason begins with where an item of the list names no device.
-pub(super) const NOT_MEANT: &str = "not meant by";
-
-/// What the reason begins with where an MPS daemon serves another user than the container's.
-pub(super) const SERVES_USER: &str = "MPS on it serves user";
+/// What kind of reason a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    Fits,
+    /// Others hold it, or what is left of it is too little.
+    Taken,
+    /// The MPS daemon on it serves another user than the container's.
+    OtherUser,
+    #[serde(untagged)]
+    Excluded(Exclusion),
+}
 
 /// Why one device was not (or could not alone be) granted; or that it would fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,7 +31,8 @@ pub struct Verdict {
     pub model: String,
     /// Whether it fits the request by itself.
     pub fits: bool,
-    /// In words, without the device's name: `held exclusively by lease l-5f1c09ab77de of …`.
+    pub why: Why,
+    /// The same in words, without the device's name: `held exclusively by lease l-5f1c09ab77de of …`.
     pub reason: String,
 }
 
@@ -38,23 +44,24 @@ impl Verdict {
 
     /// Whether the request named devices, and this is none of them: true of most on a large
     /// node, and no news.
+    #[must_use]
     pub fn is_unnamed(&self) -> bool {
-        self.reason == NOT_NAMED || self.reason.starts_with(NOT_MEANT)
+        self.why == Why::Excluded(Exclusion::NotNamed)
     }
 
     /// Whether the container's user is the reason.
+    #[must_use]
     pub fn is_by_user(&self) -> bool {
-        self.reason.starts_with(SERVES_USER)
+        self.why == Why::OtherUser
     }
 }
 
 /// Why nothing was granted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this node,
     /// [`Code::NoCapacity`] if one could; [`Code::BadRequest`] for requests that no device is
     /// looked at for.
-    #[serde(serialize_with = "as_text")]
     pub code: Code,
     /// One sentence without a full stop: what was asked, what there is.
     pub summary: String,
@@ -62,8 +69,4 @@ pub struct Refusal {
     pub verdicts: Vec<Verdict>,
     /// What to do about it.
     pub hint: String,
-}
-
-fn as_text<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(code.as_str())
 }

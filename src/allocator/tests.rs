@@ -48,7 +48,7 @@ fn shares_that_add_up_to_a_device_fit_exactly() {
                         share(Some(milli), None)
                     };
                     let grant = allocator::grant(&snapshot, &request)
-                        .unwrap_or_else(|refusal| panic!("{shares:?}: {}", refusal.one_line()));
+                        .unwrap_or_else(|refusal| panic!("{shares:?}: {}", words(&refusal)));
                     // Bytes were rounded down above, and compute follows them down.
                     let least = milli - u32::from(by_memory);
                     assert!((least..=milli).contains(&grant.devices[0].milli.0));
@@ -115,7 +115,7 @@ fn a_selector_means_one_device_or_is_refused() {
     let refusal = refused(&snapshot, &named(&[Selector::Uuid("gpu-0000".into())]));
     assert_eq!(refusal.code, Code::NoMatch);
     assert_eq!(refusal.summary, "the selector `gpu-0000` is ambiguous, it could mean GPU 2-4");
-    assert!(refusal.one_line().contains("; GPU 0-1 (NVIDIA H100 80GB HBM3): not meant by"));
+    assert!(words(&refusal).contains("; GPU 0-1 (NVIDIA H100 80GB HBM3): not meant by"));
     for nothing in [
         Selector::Index(9),
         Selector::Uuid(String::new()),
@@ -127,7 +127,7 @@ fn a_selector_means_one_device_or_is_refused() {
         let refusal = refused(&snapshot, &named(&[Selector::Index(0), nothing]));
         assert_eq!(refusal.code, Code::NoMatch);
         assert!(refusal.summary.ends_with("names no device of this node"), "{}", refusal.summary);
-        assert!(!refusal.one_line().contains('\u{1b}'));
+        assert!(!words(&refusal).contains('\u{1b}'));
     }
     let twice = refused(&snapshot, &named(&[Selector::Index(0), Selector::Uuid("GPU-0a".into())]));
     assert_eq!(twice.code, Code::NoMatch);
@@ -251,7 +251,7 @@ fn summary_and_hint_say_what_was_asked_and_what_there_is() {
     let refusal = refused(&super::fixtures::snapshot(&nothing), &whole());
     assert_eq!(refusal.code, Code::NoMatch);
     assert_eq!(
-        refusal.one_line(),
+        words(&refusal),
         "no-match: 1 device asked for, the node has none; hint: the node has no devices; \"gpulease inventory example\" prints a file that lists some"
     );
     assert_eq!(refused(&super::fixtures::snapshot(&nothing), &all()).code, Code::NoMatch);

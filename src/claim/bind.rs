@@ -1,7 +1,8 @@
 //! The create-runtime hook: the container's init exists now and runs no user code yet.
 
 use super::sweep::bound_to;
-use super::{BIND_DEADLINE, ClaimError, Ground};
+use super::{BIND_DEADLINE, Ground, error};
+use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
 use crate::store::Entry;
@@ -13,12 +14,7 @@ use crate::sys::{failpoint, proc};
 /// somebody else may have by now. A record is never made here: one that is gone was swept, and its
 /// devices may have a new holder. Fails if the lease is gone, belongs to a later start, or is not
 /// pending; if the ledger is not had.
-pub fn bind(
-    ground: Ground<'_>,
-    key: &LeaseKey,
-    nonce: &Nonce,
-    pid: i32,
-) -> Result<Lease, ClaimError> {
+pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<Lease, Failure> {
     failpoint::hit("bind.begin");
     let ledger = ground.store.lock(BIND_DEADLINE, ground.paths)?;
     let lease = of_this_start(ledger.entry(key)?, key, nonce)?;
@@ -28,7 +24,7 @@ pub fn bind(
         return Ok(lease);
     }
     if lease.state != LeaseState::Pending {
-        return Err(ClaimError::Stale(format!(
+        return Err(error::stale(format!(
             "lease {} is {}, only a pending one can be bound",
             lease.id, lease.state
         )));
@@ -42,29 +38,27 @@ pub fn bind(
 
 /// Whether this start still has its lease: all that can be done for a runtime that does not tell
 /// the container's process. Fails if the lease is gone or belongs to a later start.
-pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
+pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {
     let lease = of_this_start(ground.store.entry(key)?, key, nonce)?;
     match lease.state {
         LeaseState::Pending | LeaseState::Bound => Ok(lease),
-        LeaseState::Grace => {
-            Err(ClaimError::Stale(format!("lease {} was released already", lease.id)))
-        }
+        LeaseState::Grace => Err(error::stale(format!("lease {} was released already", lease.id))),
     }
 }
 
-fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, ClaimError> {
+fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {
     let lease = match entry {
         Some(Entry::Lease(lease)) => *lease,
-        Some(Entry::Corrupt(corrupt)) => return Err(ClaimError::corrupt(&corrupt)),
+        Some(Entry::Corrupt(corrupt)) => return Err(error::corrupt(&corrupt)),
         None => {
-            return Err(ClaimError::Stale(format!(
+            return Err(error::stale(format!(
                 "the lease of container {} was reclaimed before its container started",
                 key.container_id
             )));
         }
     };
     if lease.nonce != *nonce {
-        return Err(ClaimError::Stale(format!(
+        return Err(error::stale(format!(
             "container {} was started again since: its lease is now {}",
             key.container_id, lease.id
         )));

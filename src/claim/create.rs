@@ -4,8 +4,10 @@ use super::busy::Crowd;
 use super::liveness::{Holder, Unjudged};
 use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, with_ledger};
-use super::{CREATE_DEADLINE, ClaimError, Ground, place};
+use super::{CREATE_DEADLINE, Ground, error, place};
 use crate::allocator::{self, Asker, Grant, Snapshot};
+use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::model::facilities::{Facilities, MpsDaemons};
 use crate::model::id::{DeviceId, LeaseId, LeaseKey, Nonce};
@@ -61,7 +63,7 @@ pub struct LeaseRequest<'a> {
 /// What a claim came to.
 #[derive(Debug)]
 pub struct Created {
-    pub lease: Result<Lease, ClaimError>,
+    pub lease: Result<Lease, Failure>,
     /// A lease with a place at an MPS daemon of ours was taken back, so that a daemon may be left
     /// without one: whether the claim succeeded or not.
     pub left_daemons: bool,
@@ -79,7 +81,7 @@ fn create_in_place(
     ground: Ground<'_>,
     asked: &LeaseRequest<'_>,
     left_daemons: &Cell<bool>,
-) -> Result<Lease, ClaimError> {
+) -> Result<Lease, Failure> {
     ground.store.prepare(ground.paths)?;
     for _ in 0..PLACES_MAX {
         if let Some(lease) = create_here(ground, asked, left_daemons)? {
@@ -88,7 +90,7 @@ fn create_in_place(
         place::move_here(ground, asked.config)?;
     }
     let config = asked.config.display();
-    Err(ClaimError::Stale(format!("`run_dir` in `{config}` is being changed")))
+    Err(error::stale(format!("`run_dir` in `{config}` is being changed")))
 }
 
 /// How often the lease directory may turn out not to be the one of the last grant.
@@ -99,7 +101,7 @@ fn create_here(
     ground: Ground<'_>,
     asked: &LeaseRequest<'_>,
     left_daemons: &Cell<bool>,
-) -> Result<Option<Lease>, ClaimError> {
+) -> Result<Option<Lease>, Failure> {
     with_ledger(
         ground,
         CREATE_DEADLINE,
@@ -132,7 +134,7 @@ pub struct Foreseen {
 
 /// What [`create`] would grant now, as far as can be told without the lock. Changes nothing.
 #[cfg(feature = "cli")]
-pub fn foresee(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, ClaimError> {
+pub fn foresee(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
     place::check(ground, asked.config)?;
     let former = ground.store.entry(&asked.requester.key)?;
     grant(&super::sweep::survey(ground)?, former, ground, asked)
@@ -144,7 +146,7 @@ fn grant(
     former: Option<Entry>,
     ground: Ground<'_>,
     asked: &LeaseRequest<'_>,
-) -> Result<Foreseen, ClaimError> {
+) -> Result<Foreseen, Failure> {
     let key = &asked.requester.key;
     refuse_if_alive(swept, key)?;
     let snapshot = Snapshot {
@@ -156,8 +158,7 @@ fn grant(
         facilities: asked.facilities.clone(),
         asker: asked.asker,
     };
-    let grant = allocator::grant(&snapshot, asked.request)
-        .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+    let grant = allocator::grant(&snapshot, asked.request).map_err(Failure::from)?;
     let lease = record(ground, asked, &grant)?;
     Ok(Foreseen { grant, lease })
 }
@@ -170,7 +171,7 @@ fn adopt(
     known: &Testimony,
     ground: Ground<'_>,
     asked: &LeaseRequest<'_>,
-) -> Result<Option<Lease>, ClaimError> {
+) -> Result<Option<Lease>, Failure> {
     let LeaseRequest { requester, node, .. } = asked;
     if asked.adopt.is_empty() {
         return Ok(None);
@@ -182,7 +183,7 @@ fn adopt(
     });
     let Some(granted) = granted else { return Ok(None) };
     if granted.devices.iter().any(|device| node.device(&device.uuid).is_none()) {
-        return Err(ClaimError::Stale(format!(
+        return Err(error::stale(format!(
             "lease {} has a device that the inventory does not have any more",
             granted.id
         )));
@@ -214,7 +215,7 @@ fn refuse_if_in_the_way(
     entry: Option<Entry>,
     known: &Testimony,
     ground: Ground<'_>,
-) -> Result<(), ClaimError> {
+) -> Result<(), Failure> {
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
@@ -222,17 +223,16 @@ fn refuse_if_in_the_way(
             let is_free = other.state == LeaseState::Grace || holder == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other, holder.unjudged())) }
         }
-        Some(Entry::Corrupt(corrupt)) => Err(ClaimError::corrupt(&corrupt)),
+        Some(Entry::Corrupt(corrupt)) => Err(error::corrupt(&corrupt)),
     }
 }
 
-fn already_leased(lease: &Lease, unjudged: Option<&Unjudged>) -> ClaimError {
+fn already_leased(lease: &Lease, unjudged: Option<&Unjudged>) -> Failure {
     let alive = || format!("its process {} or another in its cgroup is alive", lease.owner.pid);
-    ClaimError::AlreadyLeased {
-        container: lease.container_id.to_string(),
-        lease: lease.id.to_string(),
-        state: unjudged.map_or_else(alive, |why| format!("its holder {why}")),
-    }
+    let state = unjudged.map_or_else(alive, |why| format!("its holder {why}"));
+    let message =
+        format!("container {} already holds lease {}, and {state}", lease.container_id, lease.id);
+    Failure::new(Code::AlreadyLeased, message).hint("delete the container first")
 }
 
 fn is_for(lease: &Lease, asked: &LeaseRequest<'_>, owner: &Owner) -> bool {
@@ -243,7 +243,7 @@ fn is_for(lease: &Lease, asked: &LeaseRequest<'_>, owner: &Owner) -> bool {
         && asked.adopt.contains(&lease.nonce)
 }
 
-fn this_process(ground: Ground<'_>) -> Result<Owner, ClaimError> {
+fn this_process(ground: Ground<'_>) -> Result<Owner, Failure> {
     let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     Ok(proc::describe(pid, ground.paths)?)
 }
@@ -257,9 +257,9 @@ fn devices_of(former: Option<Entry>) -> BTreeSet<DeviceId> {
 }
 
 /// Engines do not create a container that runs. If one seems to, its lease is not touched.
-fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
+fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), Failure> {
     if let Some(corrupt) = swept.corrupt.iter().find(|corrupt| corrupt.key == *key) {
-        return Err(ClaimError::corrupt(corrupt));
+        return Err(error::corrupt(corrupt));
     }
     let own = swept.leases.iter().find(|lease| lease.key().ok().as_ref() == Some(key));
     match own {
@@ -270,13 +270,12 @@ fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), ClaimError> {
     }
 }
 
-fn record(
-    ground: Ground<'_>,
-    asked: &LeaseRequest<'_>,
-    grant: &Grant,
-) -> Result<Lease, ClaimError> {
+fn record(ground: Ground<'_>, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease, Failure> {
     let LeaseRequest { requester, request, node, .. } = asked;
-    let nonce = random::nonce().map_err(ClaimError::Random)?;
+    let nonce = random::nonce().map_err(|error| {
+        let message = format!("the kernel gives no random numbers: {error}");
+        Failure::new(Code::StateUnavailable, message)
+    })?;
     let id = nonce.lease_id();
     let mut lease = Lease {
         v: RECORD_VERSION,

@@ -34,8 +34,6 @@ pub mod settle;
 pub mod sweep;
 mod testimony;
 
-pub use error::ClaimError;
-
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::store::Store;

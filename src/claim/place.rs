@@ -4,7 +4,9 @@
 use super::sweep::survey;
 use super::sweep::{Swept, sweep};
 use super::testimony::with_ledger;
-use super::{CREATE_DEADLINE, ClaimError, Ground};
+use super::{CREATE_DEADLINE, Ground};
+use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::model::lease::LeaseState;
 use crate::paths::Paths;
 use crate::store::Store;
@@ -13,15 +15,15 @@ use std::path::Path;
 
 /// Whether this configuration file grants in this lease directory. To be asked with the leases of
 /// the directory locked: a move takes that lock as well. Fails if it cannot be told.
-pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, ClaimError> {
+pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, Failure> {
     let place = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
     Ok(place.as_deref() == Some(ground.store.run_dir()))
 }
 
 /// Whether nothing keeps this configuration file from granting in this lease directory, as far as
-/// can be told without a lock. For display. Fails with [`ClaimError::Moved`] if leases are held in
+/// can be told without a lock. For display. Fails with [`Code::BadConfig`] if leases are held in
 /// the directory in which it granted before; others if that cannot be told.
-pub fn check(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
+pub fn check(ground: Ground<'_>, config: &Path) -> Result<(), Failure> {
     let before = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
     let before = before.map(|before| ground.paths.on_host(&before));
     let Some(before) = before.filter(|before| before != ground.store.run_dir()) else {
@@ -38,22 +40,28 @@ fn refuse_if_held(
     before: &Path,
     ground: Ground<'_>,
     config: &Path,
-) -> Result<(), ClaimError> {
+) -> Result<(), Failure> {
     let held = swept.leases.iter().filter(|lease| lease.state != LeaseState::Grace);
     match held.count() + swept.corrupt.len() {
         0 => Ok(()),
-        leases => Err(ClaimError::Moved {
-            config: config.to_owned(),
-            from: before.to_owned(),
-            to: ground.store.run_dir().to_owned(),
-            leases,
-        }),
+        leases => {
+            let are = if leases == 1 { " is" } else { "s are" };
+            let message = format!(
+                "`run_dir` is `{}` in `{}`, but {leases} lease{are} held in `{}`, where that file \
+                 granted before",
+                ground.store.run_dir().display(),
+                config.display(),
+                before.display()
+            );
+            Err(Failure::new(Code::BadConfig, message)
+                .hint("set `run_dir` back, or stop the containers that hold these leases first"))
+        }
     }
 }
 
 /// Has this configuration file grant in this lease directory from now on. Fails if leases are held
 /// in the directory in which it granted before, or that cannot be told.
-pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), ClaimError> {
+pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), Failure> {
     let run_dirs = RunDirs::at(&ground.paths.var);
     let changing = run_dirs.lock(CREATE_DEADLINE, ground.paths)?;
     let record = || run_dirs.record(&changing, config, ground.store.run_dir(), ground.paths);
@@ -69,10 +77,10 @@ pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), ClaimEr
                 |()| true,
                 |ledger, known| {
                     refuse_if_held(&sweep(&ledger, known, old)?, &before, ground, config)?;
-                    Ok(record()?)
+                    record()
                 },
             )
         }
-        _ => Ok(record()?),
+        _ => record(),
     }
 }

@@ -5,7 +5,8 @@
 
 use super::liveness::{CREATE_TIME, Holder};
 use super::testimony::with_ledger;
-use super::{CREATE_DEADLINE, ClaimError, Ground};
+use super::{CREATE_DEADLINE, Ground, error};
+use crate::failure::Failure;
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
 use crate::store::Entry;
@@ -16,7 +17,7 @@ use crate::sys::{clock, failpoint};
 /// locks a container while it starts it, so whoever starts it anew has done with the start before.
 /// Should that be wrong, the earlier start fails when it is to be bound. Fails if the ledger is not
 /// had or cannot be written, or `podman` is gone: then this hook is the one that comes late.
-pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(), ClaimError> {
+pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(), Failure> {
     let handed = |entry| match entry {
         Some(Entry::Lease(lease)) if is_handed(&lease) => Some(lease),
         _ => None,
@@ -48,12 +49,12 @@ fn is_handed(lease: &Lease) -> bool {
 /// Hands a lease that this process has just recorded to the podman that called it. From here on
 /// only the hooks, the shim or the next start of the container can end it before its time. Fails if
 /// `podman` is gone, or the lease; if the ledger is not had or cannot be written.
-pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<(), ClaimError> {
+pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<(), Failure> {
     let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
     refuse_if_gone(podman, ground)?;
     let current = lease.key().ok().map(|key| ledger.entry(&key)).transpose()?.flatten();
     if !matches!(current, Some(Entry::Lease(current)) if *current == *lease) {
-        return Err(ClaimError::Stale(format!("lease {} was taken back meanwhile", lease.id)));
+        return Err(error::taken_back(lease));
     }
     let until_ms = clock::boottime_ms().saturating_add(clock::millis(CREATE_TIME));
     let precreate = Some(Precreate { until_ms, since: lease.owner.start_time });
@@ -62,9 +63,9 @@ pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<()
     Ok(())
 }
 
-fn refuse_if_gone(podman: &Owner, ground: Ground<'_>) -> Result<(), ClaimError> {
+fn refuse_if_gone(podman: &Owner, ground: Ground<'_>) -> Result<(), Failure> {
     match proc::life(podman, ground.paths) {
         Life::Alive => Ok(()),
-        Life::Gone => Err(ClaimError::Stale("the podman that asked is gone".to_owned())),
+        Life::Gone => Err(error::stale("the podman that asked is gone".to_owned())),
     }
 }

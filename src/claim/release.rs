@@ -3,9 +3,12 @@
 use super::evidence;
 use super::liveness::{Holder, corrupt_holder_by, holder_at_end};
 use super::testimony::{Testimony, with_ledger};
-use super::{ClaimError, Ground};
+use super::{Ground, error};
+use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
+use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::store::{Corrupt, Entry, Ledger};
 use crate::sys::identity::Here;
@@ -32,7 +35,7 @@ pub fn release_if_dead(
     key: &LeaseKey,
     nonce: &Nonce,
     deadline: Duration,
-) -> Result<Outcome, ClaimError> {
+) -> Result<Outcome, Failure> {
     // Look before taking the lock: the holder may need a moment more to be gone.
     let Some(lease) = own(ground.store.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
     let start = Instant::now();
@@ -82,7 +85,7 @@ pub(super) fn let_go(
     ledger: &Ledger<'_>,
     lease: Lease,
     paths: &Paths,
-) -> Result<Option<Lease>, ClaimError> {
+) -> Result<Option<Lease>, Failure> {
     let grace = grace_of(&lease, paths);
     match &grace {
         Some(grace) => ledger.put(grace)?,
@@ -109,7 +112,7 @@ fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {
 /// Takes back a lease that this process has just recorded: the start failed before the
 /// runtime was called. Fails if the ledger is not had; the lease then ends with this process,
 /// at the next sweep.
-pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), ClaimError> {
+pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
     let ledger = ground.store.lock(super::CREATE_DEADLINE, ground.paths)?;
     let current = own(ledger.entry(&key)?, &lease.nonce);
@@ -139,7 +142,7 @@ pub fn release_by_name(
     name: &str,
     insistence: Insistence,
     deadline: Duration,
-) -> Result<(Entry, Holder), ClaimError> {
+) -> Result<(Entry, Holder), Failure> {
     ground.store.prepare(ground.paths)?;
     with_ledger(
         ground,
@@ -155,7 +158,7 @@ fn release_locked(
     ground: Ground<'_>,
     name: &str,
     insistence: Insistence,
-) -> Result<(Entry, Holder), ClaimError> {
+) -> Result<(Entry, Holder), Failure> {
     let entry = find(ledger.entries()?, name)?;
     let may = |holder: &Holder| match (holder, insistence) {
         (Holder::Dead, _) | (_, Insistence::Force) => true,
@@ -180,7 +183,7 @@ fn release_locked(
             let told = |record: &Corrupt| known.of_corrupt(record);
             let holder = corrupt_holder_by(corrupt, now, &witnesses, &here, ground.paths, &told);
             if !may(&holder) {
-                return Err(ClaimError::corrupt(corrupt));
+                return Err(error::corrupt(corrupt));
             }
             ledger.set_aside(&corrupt.key)?;
             holder
@@ -189,22 +192,32 @@ fn release_locked(
     Ok((entry, holder))
 }
 
-fn not_released(lease: &Lease, holder: Holder) -> ClaimError {
-    let (lease, container, pid) =
-        (lease.id.to_string(), lease.container_id.to_string(), lease.owner.pid);
+fn not_released(lease: &Lease, holder: Holder) -> Failure {
+    let held = format!("lease {} is held by container {}", lease.id, lease.container_id);
     match holder {
-        Holder::Unjudged(why) => ClaimError::HolderUnknown { lease, container, why },
-        _ => ClaimError::HolderAlive { lease, container, pid },
+        Holder::Unjudged(why) => Failure::new(Code::HolderUnknown, format!("{held}, which {why}"))
+            .hint(
+                "release it where it was recorded; where that is gone for good, --assume-dead \
+                 takes it back",
+            ),
+        _ => Failure::new(
+            Code::HolderAlive,
+            format!("{held}, whose process {} or cgroup is alive", lease.owner.pid),
+        )
+        .hint(
+            "stop the container; --force drops the lease and leaves the container running with \
+             its devices",
+        ),
     }
 }
 
 /// The one entry of this lease id or container id, or whose id begins so.
-pub(super) fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, ClaimError> {
+pub(super) fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, Failure> {
     let names = |entry: &Entry| match entry {
         Entry::Lease(lease) => vec![lease.id.to_string(), lease.container_id.to_string()],
         Entry::Corrupt(corrupt) => vec![corrupt.key.container_id.to_string()],
     };
-    let shown = || crate::model::text::shown(name);
+    let unknown = |message| Failure::new(Code::UnknownLease, message);
     let (exact, rest): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().partition(|entry| names(entry).iter().any(|n| n == name));
     let begins =
@@ -213,7 +226,12 @@ pub(super) fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, ClaimError>
         if exact.is_empty() { rest.into_iter().filter(begins).collect::<Vec<_>>() } else { exact };
     match (fits.pop(), fits.is_empty()) {
         (Some(entry), true) => Ok(entry),
-        (Some(_), false) => Err(ClaimError::Ambiguous(shown())),
-        (None, _) => Err(ClaimError::Unknown(shown())),
+        (Some(_), false) => Err(unknown(format!(
+            "`{}` is the beginning of the names of several leases",
+            shown(name)
+        ))
+        .hint("give more of the id")),
+        (None, _) => Err(unknown(format!("no lease `{}`", shown(name)))
+            .hint("`gpulease leases --all` lists them")),
     }
 }

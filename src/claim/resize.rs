@@ -7,9 +7,11 @@ use super::liveness::{self, Holder};
 use super::release::find;
 use super::sweep::{Swept, sweep};
 use super::testimony::with_ledger;
-use super::{CREATE_DEADLINE, ClaimError, Ground};
+use super::{CREATE_DEADLINE, Ground, error};
 use crate::allocator::{self, Asker, Outsiders, Snapshot};
+use crate::failure::Failure;
 use crate::injection;
+use crate::model::code::Code;
 use crate::model::device::{Device, Node};
 use crate::model::facilities::Facilities;
 use crate::model::isolation::Isolation;
@@ -70,19 +72,19 @@ pub fn resize(
     name: &str,
     amounts: Amounts,
     hand: &dyn Hand,
-) -> Result<Resized, ClaimError> {
+) -> Result<Resized, Failure> {
     ground.store.prepare(ground.paths)?;
     // Who holds a daemon's lock may ask for the ledger's, and never the other way around: so which
     // daemon it is has to be known first.
     let (meant, _, ledger) = look(ground, name, hand)?;
     drop(ledger);
     let _daemon = match own_seat(&meant) {
-        Some(seat) => Some(hand.hold(seat).map_err(ClaimError::Limit)?),
+        Some(seat) => Some(hand.hold(seat).map_err(error::limit)?),
         None => None,
     };
     let (before, mut swept, ledger) = look(ground, meant.id.as_str(), hand)?;
     if before.nonce != meant.nonce {
-        return Err(taken_back(&meant));
+        return Err(error::taken_back(&meant));
     }
     let means = means(&before, amounts, ground)?;
     let lease = with(&before, node, |held| LeasedDevice {
@@ -103,8 +105,7 @@ pub fn resize(
     for leased in &lease.devices {
         let memory = leased.memory_bytes.unwrap_or_default();
         let device = leased.among(&node.devices).next().map_or(&leased.uuid, |now| &now.uuid);
-        allocator::resized(&snapshot, device, leased.milli, memory)
-            .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+        allocator::resized(&snapshot, device, leased.milli, memory).map_err(Failure::from)?;
     }
     let change = Change { ground, node, before: &before, after: &lease, means, hand };
     change.refuse_what_is_used()?;
@@ -118,7 +119,7 @@ fn look<'a>(
     ground: Ground<'a>,
     name: &str,
     hand: &dyn Hand,
-) -> Result<(Lease, Swept, Ledger<'a>), ClaimError> {
+) -> Result<(Lease, Swept, Ledger<'a>), Failure> {
     with_ledger(
         ground,
         CREATE_DEADLINE,
@@ -130,7 +131,7 @@ fn look<'a>(
             }
             match find(ledger.entries()?, name)? {
                 Entry::Lease(lease) => Ok((*lease, swept, ledger)),
-                Entry::Corrupt(corrupt) => Err(ClaimError::corrupt(&corrupt)),
+                Entry::Corrupt(corrupt) => Err(error::corrupt(&corrupt)),
             }
         },
     )
@@ -142,10 +143,6 @@ fn own_seat(lease: &Lease) -> Option<&MpsSeat> {
     lease.mps.as_ref().filter(own).filter(|seat| seat.pipe.is_some())
 }
 
-fn taken_back(lease: &Lease) -> ClaimError {
-    ClaimError::Stale(format!("lease {} was taken back meanwhile", lease.id))
-}
-
 /// What can be changed of a running container.
 struct Means {
     /// The cgroup whose `dmem.max` limits the memory.
@@ -154,16 +151,15 @@ struct Means {
     seat: Option<MpsSeat>,
 }
 
+fn keeps_its_size(lease: &Lease, why: &str, hint: &str) -> Failure {
+    let message = format!("lease {} keeps its size: {why}", lease.id);
+    Failure::new(Code::ResizeUnsupported, message).hint(hint)
+}
+
 /// By what the amounts can be changed; or why they cannot be.
-fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, ClaimError> {
+fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, Failure> {
     const ANEW: &str = "stop the container and start it anew with other amounts";
-    let no = |why: &str| {
-        Err(ClaimError::Unresizable {
-            lease: lease.id.to_string(),
-            why: why.to_owned(),
-            hint: ANEW,
-        })
-    };
+    let no = |why: &str| Err(keeps_its_size(lease, why, ANEW));
     match liveness::holder(lease, ground.paths) {
         Holder::Unjudged(why) => return no(&format!("its holder {why}")),
         Holder::Alive | Holder::AliveAs(_) if lease.state == LeaseState::Bound => {}
@@ -229,22 +225,18 @@ struct Change<'a> {
 
 impl Change<'_> {
     /// What processes have is not taken from them.
-    fn refuse_what_is_used(&self) -> Result<(), ClaimError> {
+    fn refuse_what_is_used(&self) -> Result<(), Failure> {
         let Some(cgroup) = &self.means.cgroup else { return Ok(()) };
         for held in &self.after.devices {
             let (Some(region), Some(limit)) = (&held.dmem_region, held.memory_bytes) else {
                 continue;
             };
-            let used = self.hand.in_use(cgroup, region).map_err(ClaimError::Limit)?;
+            let used = self.hand.in_use(cgroup, region).map_err(error::limit)?;
             if used > limit {
-                return Err(ClaimError::Unresizable {
-                    lease: self.before.id.to_string(),
-                    why: format!(
-                        "its processes use {used} of GPU {}, and {limit} is asked",
-                        held.place()
-                    ),
-                    hint: "have them free memory first, or ask for more",
-                });
+                let place = held.place();
+                let why = format!("its processes use {used} of GPU {place}, and {limit} is asked");
+                let hint = "have them free memory first, or ask for more";
+                return Err(keeps_its_size(self.before, &why, hint));
             }
         }
         Ok(())
@@ -252,7 +244,7 @@ impl Change<'_> {
 
     /// Ledger and the kernel's limits, then the daemon without the ledger, and the ledger again; all
     /// of it back where one of them fails.
-    fn make(&self, ledger: Ledger<'_>) -> Result<(), ClaimError> {
+    fn make(&self, ledger: Ledger<'_>) -> Result<(), Failure> {
         let others = &self.after.devices;
         let larger = with(self.before, self.node, |held| {
             let other = others.iter().find(|other| other.uuid == held.uuid).unwrap_or(&held);
@@ -267,17 +259,17 @@ impl Change<'_> {
         }
         let mut limited = 0;
         if let Err(error) = self.limit_memory(&mut limited) {
-            return Err(self.put_back(&ledger, ClaimError::Limit(error), limited, Vec::new()));
+            return Err(self.put_back(&ledger, error::limit(error), limited, Vec::new()));
         }
         let Some(seat) = &self.means.seat else {
             let put = ledger.put(self.after);
-            return put.map_err(|error| self.put_back(&ledger, error.into(), limited, Vec::new()));
+            return put.map_err(|error| self.put_back(&ledger, error, limited, Vec::new()));
         };
         drop(ledger);
         failpoint::hit("resize.unlocked");
         let mut told = 0;
-        let done = self.tell(seat, &mut told).map_err(ClaimError::Limit);
-        match done.and_then(|()| self.relocked()?.put(self.after).map_err(ClaimError::from)) {
+        let done = self.tell(seat, &mut told).map_err(error::limit);
+        match done.and_then(|()| self.relocked()?.put(self.after)) {
             Err(error) => Err(self.undo(seat, error, limited, told)),
             Ok(()) => Ok(()),
         }
@@ -285,16 +277,16 @@ impl Change<'_> {
 
     /// The ledger again, if the lease is still in it: whoever has its container's cgroup
     /// otherwise is somebody else.
-    fn relocked(&self) -> Result<Ledger<'_>, ClaimError> {
+    fn relocked(&self) -> Result<Ledger<'_>, Failure> {
         let ledger = self.ground.store.lock(CREATE_DEADLINE, self.ground.paths)?;
-        let key = self.before.key().map_err(|_| taken_back(self.before))?;
+        let key = self.before.key().map_err(|_| error::taken_back(self.before))?;
         match ledger.entry(&key)? {
             Some(Entry::Lease(now))
                 if now.nonce == self.before.nonce && now.state == LeaseState::Bound =>
             {
                 Ok(ledger)
             }
-            _ => Err(taken_back(self.before)),
+            _ => Err(error::taken_back(self.before)),
         }
     }
 
@@ -331,8 +323,8 @@ impl Change<'_> {
 
     /// Puts back what was done, all with the daemon's lock and the kernel's part with the ledger's. Of
     /// a lease that is gone there is nothing to put back.
-    fn undo(&self, seat: &MpsSeat, error: ClaimError, limited: usize, told: usize) -> ClaimError {
-        if matches!(error, ClaimError::Stale(_)) {
+    fn undo(&self, seat: &MpsSeat, error: Failure, limited: usize, told: usize) -> Failure {
+        if error.code == Code::StaleHook {
             return error;
         }
         let back = self.pairs().into_iter().take(told);
@@ -340,10 +332,9 @@ impl Change<'_> {
         match self.relocked() {
             Ok(ledger) => self.put_back(&ledger, error, limited, faults),
             // The kernel's limits and the ledger stay as they are: the ledger says no less.
-            Err(other) => ClaimError::Limit(joined(
-                error.to_string(),
-                faults.into_iter().chain([other.to_string()]),
-            )),
+            Err(other) => {
+                error::limit(joined(error.message, faults.into_iter().chain([other.message])))
+            }
         }
     }
 
@@ -351,22 +342,22 @@ impl Change<'_> {
     fn put_back(
         &self,
         ledger: &Ledger<'_>,
-        error: ClaimError,
+        error: Failure,
         limited: usize,
         mut faults: Vec<String>,
-    ) -> ClaimError {
+    ) -> Failure {
         let pairs = self.pairs().into_iter().take(limited);
         faults.extend(pairs.filter_map(|(from, to)| self.dmem(to, from).err()));
         // If a limit stays larger than it was, so does what the ledger says.
         if faults.is_empty()
             && let Err(error) = ledger.put(self.before)
         {
-            faults.push(error.to_string());
+            faults.push(error.message);
         }
         if faults.is_empty() {
             return error;
         }
-        ClaimError::Limit(joined(error.to_string(), faults))
+        error::limit(joined(error.message, faults))
     }
 }
 

@@ -1,6 +1,7 @@
 //! After a lease was recorded and before its container starts: what making its shares true came to.
 
-use super::{CREATE_DEADLINE, ClaimError, Ground};
+use super::{CREATE_DEADLINE, Ground, error};
+use crate::failure::Failure;
 use crate::model::lease::{Lease, LeaseState};
 use crate::store::Entry;
 
@@ -11,7 +12,7 @@ pub fn settle(
     ground: Ground<'_>,
     lease: &Lease,
     change: impl FnOnce(&mut Lease),
-) -> Result<Lease, ClaimError> {
+) -> Result<Lease, Failure> {
     let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
     let current = lease.key().ok().map(|key| ledger.entry(&key)).transpose()?.flatten();
     let mut settled = match current {
@@ -20,7 +21,7 @@ pub fn settle(
         {
             *current
         }
-        _ => return Err(ClaimError::Stale(format!("lease {} was taken back meanwhile", lease.id))),
+        _ => return Err(error::taken_back(lease)),
     };
     change(&mut settled);
     ledger.put(&settled)?;

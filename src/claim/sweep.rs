@@ -1,11 +1,12 @@
 //! Going through the ledger: who lives, who is dead, and what is held.
 
+use super::Ground;
 use super::evidence;
 use super::liveness::{Holder, Told, Unjudged, corrupt_holder_by, holder_by};
 use super::release;
 use super::testimony::Testimony;
-use super::{ClaimError, Ground};
 use crate::allocator::{Hold, Manner};
+use crate::failure::Failure;
 use crate::model::device::Node;
 use crate::model::id::{LeaseId, LeaseKey, short_id};
 use crate::model::isolation::Isolation;
@@ -48,7 +49,7 @@ pub(super) fn sweep(
     ledger: &Ledger<'_>,
     known: &Testimony,
     ground: Ground<'_>,
-) -> Result<Swept, ClaimError> {
+) -> Result<Swept, Failure> {
     let answers = Answers {
         lease: &|lease| known.of_lease(lease),
         corrupt: &|record| known.of_corrupt(record),
@@ -71,7 +72,7 @@ pub(super) fn sweep(
 
 /// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
 /// one moment: for display, not for a decision. Fails if the records cannot be read.
-pub fn survey(ground: Ground<'_>) -> Result<Swept, ClaimError> {
+pub fn survey(ground: Ground<'_>) -> Result<Swept, Failure> {
     let answers = Answers {
         lease: &|lease| evidence::of_lease(lease, ground.paths),
         corrupt: &|record| evidence::is_alive_or_unreadable(&record.key, ground.paths),
@@ -107,8 +108,8 @@ fn judge(
     ground: Ground<'_>,
     told: Answers<'_>,
     // Gives back what is left of a lease that was taken back: its grace.
-    mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, ClaimError>,
-) -> Result<Swept, ClaimError> {
+    mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, Failure>,
+) -> Result<Swept, Failure> {
     let here = Here::look(ground.paths);
     let witnesses = ground.store.witnesses(&entries);
     let mut swept = Swept { pid_namespace: here.pid_namespace, witnesses, ..Swept::default() };

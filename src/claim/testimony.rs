@@ -5,9 +5,10 @@
 //! decision that would need one takes the holder for alive and notes the question; the questions
 //! are answered without the lock, and the decision is made once more.
 
+use super::Ground;
 use super::evidence::{self, Evidence};
 use super::liveness::{self, Holder, holder_by};
-use super::{ClaimError, Ground};
+use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
 use crate::paths::Paths;
@@ -89,8 +90,8 @@ pub(super) fn with_ledger<'a, T>(
     ground: Ground<'a>,
     deadline: Duration,
     is_done: impl Fn(&T) -> bool,
-    mut act: impl FnMut(Ledger<'a>, &Testimony) -> Result<T, ClaimError>,
-) -> Result<T, ClaimError> {
+    mut act: impl FnMut(Ledger<'a>, &Testimony) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut known = Testimony::default();
     let mut round = 1;
     loop {

@@ -3,7 +3,7 @@
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::{request as shown_request, words};
-use crate::allocator::{Asker, Grant, GrantedDevice, Refusal, Verdict};
+use crate::allocator::{Asker, Grant, GrantedDevice, Verdict};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::Facts;
@@ -18,7 +18,7 @@ use crate::request::{self, Amount, Request};
 use crate::start::bundle::{self, CONFIG, read_limited};
 use crate::start::lowlevel::{self, Kind};
 use crate::start::request::Asked;
-use crate::start::{self, Ask, Launch, Obstacle, SpecFault, bad_bundle};
+use crate::start::{self, Ask, Launch, SpecFault, bad_bundle};
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -137,15 +137,15 @@ fn answer(
             let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&ask, host);
             granted(&ask.asked, &grant, is_assumed && by_user, output)
         }
-        Err(Obstacle::Refused(refusal)) => {
-            let by_user = refusal.verdicts.iter().any(Verdict::is_by_user);
+        Err(refusal) if refusal.details.is_some() => {
+            let by_user = refusal.verdicts().iter().any(Verdict::is_by_user);
             let mut answer = refused(&ask.asked.request, &refusal, output);
             if is_assumed && by_user {
                 answer.text.push_str(&words::wrapped("note: ", FOR_ROOT));
             }
             answer
         }
-        Err(Obstacle::Failure(failure)) => return Err(failure),
+        Err(failure) => return Err(failure),
     };
     set(&mut answer, "user", json!(uid));
     Ok(answer)
@@ -303,25 +303,33 @@ const fn held(enforcement: Enforcement) -> &'static str {
     }
 }
 
-fn refused(request: &Request, refusal: &Refusal, output: &Output) -> Answer {
+fn refused(request: &Request, refusal: &Failure, output: &Output) -> Answer {
     let mut text = asked_for(request);
-    let summary = format!("{}: {}", refusal.code, refusal.summary);
+    let summary = format!("{}: {}", refusal.code, refusal.message);
     let title = "refused: ";
     text.push_str(&words::wrapped(title, &summary).replacen(
         "refused:",
         &output.paint(Paint::Red, "refused:"),
         1,
     ));
-    if !refusal.verdicts.is_empty() {
+    if !refusal.verdicts().is_empty() {
         text.push('\n');
-        text.push_str(&verdicts(&refusal.verdicts, output));
+        text.push_str(&verdicts(refusal.verdicts(), output));
         text.push('\n');
     }
-    if !refusal.hint.is_empty() {
+    if let Some(hint) = &refusal.hint {
         let word = output.paint(Paint::Cyan, "hint:");
-        text.push_str(&words::wrapped("hint: ", &refusal.hint).replacen("hint:", &word, 1));
+        text.push_str(&words::wrapped("hint: ", hint).replacen("hint:", &word, 1));
     }
-    let json = json!({ "request": shown_request::json(request), "refusal": refusal });
+    let json = json!({
+        "request": shown_request::json(request),
+        "refusal": {
+            "code": refusal.code,
+            "summary": refusal.message,
+            "verdicts": refusal.details,
+            "hint": refusal.hint.as_deref().unwrap_or_default(),
+        },
+    });
     Answer { status: refusal.code.exit_status(), ..Answer::new(text, json) }
 }
 

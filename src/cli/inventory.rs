@@ -1,7 +1,6 @@
 //! `gpulease inventory`: the node's devices as gpulease knows them.
 
 use super::driver::notes;
-use super::failure::needs_root;
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
@@ -20,7 +19,7 @@ use std::time::SystemTime;
 /// before each use anyway.
 pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
     if !host.is_root() {
-        return Err(needs_root("to write the inventory"));
+        return Err(Failure::needs_root("to write the inventory"));
     }
     let config = host.config()?;
     let inventory = inventory::scan(&host.paths, config)?;
@@ -82,7 +81,8 @@ pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
             ));
         }
         Err(Unfit::Content(error)) => return Err(error.into()),
-        Err(Unfit::Store(error)) => return Err(error.into()),
+        Err(Unfit::Unreadable(error)) => return Err(error.into()),
+        Err(Unfit::Store(failure)) => return Err(failure),
     };
     let stale = inventory::freshness(&inventory, &host.paths, host.config()?).err();
     let why = stale.map(|why| why.to_string());

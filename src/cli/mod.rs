@@ -13,7 +13,6 @@ mod doctor;
 mod driver;
 mod examples;
 mod explain;
-mod failure;
 mod install;
 mod inventory;
 mod lease;
@@ -37,10 +36,10 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::nvidia::probe;
 use crate::model::code::Code;
+use crate::model::text::shown_line;
 use args::{Cli, Command, InventoryAction};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
-use failure::{no_engine, of_arguments};
 use output::{Answer, Output};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -79,6 +78,35 @@ fn usage(error: &clap::Error, wish: &output::Wish, output: &Output) -> ExitCode 
         return Code::BadRequest.exit_status().into();
     }
     output.fail(&of_arguments(error))
+}
+
+/// For arguments that clap refuses: its first line and its tip, in our shape.
+fn of_arguments(error: &clap::Error) -> Failure {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+    ) {
+        return Failure::new(Code::BadRequest, "no subcommand was given")
+            .hint("`gpulease --help` lists them");
+    }
+    let text = error.to_string();
+    // The first paragraph is the error; what is missing is listed on lines of its own.
+    let paragraph: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let message = paragraph.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    // All that is allowed says more than what is spelled most like it.
+    if let Some(ContextValue::Strings(allowed)) = error.get(ContextKind::ValidValue)
+        && let Some((message, _)) = message.split_once(" [possible values: ")
+    {
+        return Failure::new(Code::BadRequest, shown_line(message))
+            .hint(format!("allowed are {}", allowed.join(", ")));
+    }
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    // What only our own programs call is offered to nobody.
+    let tip = tip.filter(|tip| !tip.contains("'attach'"));
+    let hint = tip.map_or_else(|| "add `--help` for the usage".to_owned(), str::to_owned);
+    Failure::new(Code::BadRequest, shown_line(message)).hint(hint)
 }
 
 fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
@@ -135,7 +163,10 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         Command::Uninstall { recorded: true, options, .. } => {
             install::uninstall_recorded(options, output)
         }
-        Command::Uninstall { .. } => Err(no_engine()),
+        Command::Uninstall { .. } => Err(Failure::new(Code::BadRequest, "ENGINE is not given")
+            .hint(
+                "name docker, podman, containerd or crio, or undo every install with --recorded",
+            )),
         Command::Completions { shell } => Ok(completions::completions(*shell)),
     }
 }

@@ -4,7 +4,7 @@ use super::words;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -180,33 +180,24 @@ impl Output {
 
     /// Says why not: on stderr for people, on stdout too for programs that asked for JSON.
     pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
-        let Failure { code, message, hint } = in_parts(failure);
-        let (message, hint) = (&one_line(&message), &hint.as_deref().map(one_line));
+        // If even this fails, the status still tells.
+        let _ = io::stderr().lock().write_all(self.refusal(failure).as_bytes());
+        if self.json {
+            let _ = print(&pretty(&failure.to_json()));
+        }
+        failure.code.exit_status().into()
+    }
+
+    /// A line for what is wrong, and one for what to do about it.
+    fn refusal(&self, failure: &Failure) -> String {
         let line = |paint, word: &str, what: &str| {
-            let text = words::line(self.error_is_terminal, &format!("{word} "), what);
+            let text = words::line(self.error_is_terminal, &format!("{word} "), &one_line(what));
             text.replacen(word, &painted(self.error_color, paint, word), 1)
         };
-        let mut text = line(Paint::Red, "gpulease:", &format!("{code}: {message}"));
-        if let Some(hint) = hint {
-            text.push_str(&line(Paint::Cyan, "hint:", hint));
-        }
-        // Nobody is left to tell if even this fails.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-        if self.json {
-            let error = json!({ "code": code.as_str(), "message": message, "hint": hint });
-            let _ = print(&pretty(&json!({ "error": error })));
-        }
-        code.exit_status().into()
+        let what = format!("{}: {}", failure.code, failure.with_details());
+        let hint = failure.hint.as_deref().map(|hint| line(Paint::Cyan, "hint:", hint));
+        line(Paint::Red, "gpulease:", &what) + &hint.unwrap_or_default()
     }
-}
-
-/// A refusal's own line begins with its code and ends with its hint: each is shown in its place.
-fn in_parts(failure: &Failure) -> Failure {
-    let code = format!("{}: ", failure.code);
-    let Some(rest) = failure.message.strip_prefix(&code) else { return failure.clone() };
-    let (message, own) = rest.split_once("; hint: ").map_or((rest, None), |(m, h)| (m, Some(h)));
-    let hint = failure.hint.clone().or_else(|| own.map(str::to_owned));
-    Failure { message: message.to_owned(), hint, ..failure.clone() }
 }
 
 const ESCAPE: char = '\u{1b}';
@@ -265,6 +256,8 @@ pub(super) fn exit(written: io::Result<()>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocator::grouped_text;
+    use serde_json::json;
 
     #[test]
     fn the_wish_is_found_wherever_it_stands() {
@@ -274,6 +267,35 @@ mod tests {
         assert_eq!(of(&["--color", "never", "leases"]).color, Color::Never);
         assert_eq!(of(&["leases", "--color=always"]).color, Color::Always);
         assert_eq!(of(&["--color", "pink"]).color, Color::Auto);
+    }
+
+    #[test]
+    fn a_refusal_travels_as_fields() {
+        use crate::allocator::{Snapshot, grant};
+        use crate::model::device::{Node, Vendor};
+        use crate::model::fixtures::device;
+        use crate::request::{Count, Request, Source, Strategy};
+        let devices = ["GPU-a", "GPU-b"].map(|uuid| device(uuid, Vendor::Nvidia)).to_vec();
+        let node = Node { devices, ..Node::default() };
+        let one = Request::one(Strategy::BestFit, Source::Annotations);
+        let three = Request { count: Count::Exactly(3), ..one };
+        let refusal = grant(&Snapshot::idle(&node), &three).unwrap_err();
+        let (summary, hint) = (refusal.summary.clone(), refusal.hint.clone());
+        let failure = Failure::from(refusal);
+        let devices = grouped_text(failure.verdicts(), 1000);
+        assert!(devices.starts_with("; GPU ") && devices.ends_with(": fits"), "{devices}");
+        let line = crate::failure::one_line(&failure);
+        assert_eq!(line, format!("gpulease: no-match: {summary}{devices}; hint: {hint}"));
+        let lines = Output::of_width(None).refusal(&failure);
+        assert_eq!(lines, format!("gpulease: no-match: {summary}{devices}\nhint: {hint}\n"));
+        let error = &failure.to_json()["error"];
+        assert_eq!(error["code"], "no-match");
+        assert_eq!(
+            (error["message"].as_str(), error["hint"].as_str()),
+            (Some(&*summary), Some(&*hint))
+        );
+        assert_eq!(error["details"][1]["uuid"], "GPU-b");
+        assert_eq!(error["details"][1]["why"], "fits");
     }
 
     #[test]
@@ -302,15 +324,5 @@ mod tests {
         assert!(text.chars().all(|c| c == '\n' || !is_unsafe(c)), "{text}");
         assert!(text.contains("\\u202e") && text.contains("ü"), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json);
-    }
-
-    #[test]
-    fn a_refusal_is_told_with_one_code_and_one_hint() {
-        use crate::model::code::Code;
-        let whole = Failure::new(Code::NoCapacity, "no-capacity: all taken; hint: wait");
-        let parts = in_parts(&whole);
-        assert_eq!((parts.message.as_str(), parts.hint.as_deref()), ("all taken", Some("wait")));
-        let plain = Failure::new(Code::NoCapacity, "all: taken");
-        assert_eq!((in_parts(&plain).message, in_parts(&plain).hint), (plain.message, None));
     }
 }

@@ -1,14 +1,14 @@
 //! `gpulease release`: taking a lease back by hand.
 
-use super::failure::needs_root;
 use super::leases::shares;
 use super::output::Answer;
+use crate::claim::CREATE_DEADLINE;
 use crate::claim::Ground;
 use crate::claim::liveness::{Holder, Standing, Unjudged};
 use crate::claim::release::{Insistence, release_by_name};
-use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::model::code::Code;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::start::shares;
@@ -21,7 +21,7 @@ const TAG: &str = "gpulease";
 
 pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<Answer, Failure> {
     if !host.is_root() {
-        return Err(needs_root("to release a lease"));
+        return Err(Failure::needs_root("to release a lease"));
     }
     match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {
         Ok((Entry::Lease(lease), holder)) => released(host, &lease, &holder, insistence),
@@ -32,11 +32,11 @@ pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<A
             let text = format!("{what} into {}\n", host.paths.run.join("corrupt").display());
             Ok(Answer::new(text, set_aside(&corrupt, insistence)))
         }
-        Err(error @ ClaimError::Corrupt { .. }) => Err(Failure::from(error).hint(
+        Err(failure) if failure.code == Code::CorruptLease => Err(failure.hint(
             "stop the container; --force moves the record aside, and the devices that it stood \
              for can be given to others",
         )),
-        Err(error) => Err(error.into()),
+        Err(failure) => Err(failure),
     }
 }
 

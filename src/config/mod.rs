@@ -12,6 +12,7 @@ mod values;
 pub use reading::{Keys, Reading, look};
 pub use toml_text::{TextProblem, parse as parse_toml, position};
 
+use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::order;
 use crate::model::spelled::spelled;
@@ -215,9 +216,20 @@ pub enum ConfigError {
     },
 }
 
-impl ConfigError {
-    pub const fn code(&self) -> Code {
-        Code::BadConfig
+impl From<&ConfigError> for Failure {
+    fn from(error: &ConfigError) -> Self {
+        let hint = match error {
+            ConfigError::File(FileError::Insecure { path, .. }) => {
+                format!("let root own `{}` and nobody else write to it", path.display())
+            }
+            ConfigError::Missing { .. } => "see --gpulease-config and GPULEASE_CONFIG".to_owned(),
+            ConfigError::Empty { .. } => "where the defaults are meant, remove the file".to_owned(),
+            ConfigError::Unsettled { .. } => {
+                "start the container again once the file is written".to_owned()
+            }
+            _ => "gpulease-config(5) describes the file".to_owned(),
+        };
+        Self::of(Code::BadConfig, error).hint(hint)
     }
 }
 

@@ -157,7 +157,7 @@ fn errors_name_place_key_value_and_what_is_allowed() {
     ];
     for (text, parts) in table {
         let error = parse(text).unwrap_err();
-        assert_eq!(error.code(), Code::BadConfig);
+        assert_eq!(Failure::from(&error).code, Code::BadConfig);
         let message = error.to_string();
         assert!(message.starts_with("in `/etc/gpulease/config.toml`, "), "{message}");
         assert!(!message.contains('\n'), "{message}");

@@ -131,7 +131,7 @@ impl Starter for Hook<'_> {
     }
 
     fn make_way(&self, ground: Ground<'_>, key: &LeaseKey) -> Result<(), Failure> {
-        Ok(precreate::supersede(ground, key, self.podman.as_ref().map_err(Failure::clone)?)?)
+        precreate::supersede(ground, key, self.podman.as_ref().map_err(Failure::clone)?)
     }
 
     fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {

@@ -6,12 +6,9 @@ use crate::config::Config;
 use crate::failure::{Failure, chain};
 use crate::inventory::{self, Inventory, InventoryError, Look};
 use crate::model::code::Code;
-use crate::model::text::shown_line;
-use crate::store::StoreError;
-use crate::sys::ask::{Finished, run_bounded};
+use crate::sys::PathError;
 use crate::sys::lock::Lock;
-use crate::sys::programs;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
@@ -23,8 +20,9 @@ const PROBES_MAX: u32 = 2;
 #[derive(Debug)]
 pub enum Unfit {
     Missing,
-    /// It cannot be read, or others could have written it.
-    Store(StoreError),
+    Unreadable(PathError),
+    /// Others could have written it.
+    Store(Failure),
     /// It is damaged or out of date.
     Content(InventoryError),
 }
@@ -33,7 +31,8 @@ impl Unfit {
     fn why(&self) -> String {
         match self {
             Self::Missing => "there is none".to_owned(),
-            Self::Store(error) => chain(error),
+            Self::Unreadable(error) => chain(error),
+            Self::Store(failure) => failure.message.clone(),
             Self::Content(InventoryError::Stale(why)) => why.to_string(),
             Self::Content(error) => error.to_string(),
         }
@@ -87,7 +86,7 @@ impl Host {
 
     /// What is in the file, with the paths of its sources as they are found from here.
     pub fn recorded_inventory(&self) -> Result<Inventory, Unfit> {
-        let bytes = self.store.inventory().map_err(|error| Unfit::Store(error.into()))?;
+        let bytes = self.store.inventory().map_err(Unfit::Unreadable)?;
         let bytes = bytes.ok_or(Unfit::Missing)?;
         self.store.check().map_err(Unfit::Store)?;
         let inventory = inventory::decode(&bytes).map_err(Unfit::Content)?;
@@ -106,22 +105,15 @@ impl Host {
 
     fn turn(&self, deadline: Duration) -> Result<Lock, Failure> {
         self.store.prepare(&self.paths)?;
-        Ok(self.store.refresh_turn(deadline, &self.paths)?)
+        self.store.refresh_turn(deadline, &self.paths)
     }
 
     fn refresh(&self, deadline: Duration) -> Result<(), Failure> {
-        let fault = |what: String| {
+        let words = ["inventory", "refresh"].map(OsStr::new);
+        let failed = |what: &str| {
             Failure::new(Code::StaleInventory, format!("cannot refresh the inventory: {what}"))
                 .hint("run `gpulease inventory refresh` and see what it says")
         };
-        let program = programs::command()
-            .ok_or_else(|| fault("the `gpulease` command is not installed".into()))?;
-        let mut args: Vec<OsString> = self.own_arguments();
-        args.extend(["inventory".into(), "refresh".into()]);
-        match run_bounded(&program, &args, deadline) {
-            Ok(Finished { success: true, .. }) => Ok(()),
-            Ok(Finished { stderr, .. }) => Err(fault(shown_line(&stderr))),
-            Err(error) => Err(fault(format!("`{}`: {error}", program.display()))),
-        }
+        self.ask_command(&words, deadline, failed).map(drop)
     }
 }

@@ -1,6 +1,7 @@
 //! Why there is no usable inventory.
 
 use super::static_file::{ExistingNumber, StaticFileError};
+use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
 use crate::sys::checked::FileError;
@@ -62,45 +63,47 @@ pub enum InventoryError {
     Stale(#[from] StaleReason),
 }
 
-impl InventoryError {
-    /// The stable code: [`Code::BadInventory`] where the source is wrong and somebody has to
-    /// correct it, [`Code::StaleInventory`] where reading it anew helps.
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::File(_)
-            | Self::NotText { .. }
-            | Self::Invalid { .. }
-            | Self::NumberExists { .. }
-            | Self::Encode(_) => Code::BadInventory,
-            Self::BootId { .. } | Self::NoBootId { .. } | Self::Damaged(_) | Self::Stale(_) => {
-                Code::StaleInventory
-            }
-        }
-    }
-
-    /// What to do about it, for the line after the error.
-    pub fn hint(&self) -> String {
+/// With [`Code::BadInventory`] where the source is wrong and has to be corrected, and
+/// [`Code::StaleInventory`] where reading it anew helps.
+impl From<&InventoryError> for Failure {
+    fn from(error: &InventoryError) -> Self {
         let correct = |path: &PathBuf| {
             let path = path.display();
-            format!("correct `{path}`, then run `gpulease inventory refresh`")
+            let hint = format!("correct `{path}`, then run `gpulease inventory refresh`");
+            (Code::BadInventory, hint)
         };
-        match self {
-            Self::File(FileError::Insecure { path, .. }) => {
+        let again = "run `gpulease inventory refresh` as root".to_owned();
+        let (code, hint) = match error {
+            InventoryError::File(FileError::Insecure { path, .. }) => {
                 let path = path.display();
-                format!("let root own `{path}` and nobody else write to it")
+                let hint = format!("let root own `{path}` and nobody else write to it");
+                (Code::BadInventory, hint)
             }
-            Self::File(FileError::Io(PathError { path, .. }) | FileError::TooLarge { path })
-            | Self::NotText { path, .. }
-            | Self::Invalid { path, .. } => correct(path),
-            Self::NumberExists { path, .. } => {
+            InventoryError::File(
+                FileError::Io(PathError { path, .. }) | FileError::TooLarge { path },
+            )
+            | InventoryError::NotText { path, .. }
+            | InventoryError::Invalid { path, .. } => correct(path),
+            InventoryError::NumberExists { path, .. } => {
                 let path = path.display();
-                format!("give it a major number of 1024 or more in `{path}`: Linux hands out none")
+                let hint = format!(
+                    "give it a major number of 1024 or more in `{path}`: Linux hands out none"
+                );
+                (Code::BadInventory, hint)
             }
-            Self::BootId { .. } | Self::NoBootId { .. } => "is `/proc` mounted?".to_owned(),
-            Self::Encode(_) | Self::Damaged(_) | Self::Stale(_) => {
-                "run `gpulease inventory refresh` as root".to_owned()
+            InventoryError::BootId { .. } | InventoryError::NoBootId { .. } => {
+                (Code::StaleInventory, "is `/proc` mounted?".to_owned())
             }
-        }
+            InventoryError::Encode(_) => (Code::BadInventory, again),
+            InventoryError::Damaged(_) | InventoryError::Stale(_) => (Code::StaleInventory, again),
+        };
+        Self::of(code, error).hint(hint)
+    }
+}
+
+impl From<InventoryError> for Failure {
+    fn from(error: InventoryError) -> Self {
+        Self::from(&error)
     }
 }
 

@@ -83,6 +83,20 @@ pub fn ranges<T: PartialEq>(places: impl IntoIterator<Item = (Place, T)>) -> Vec
     runs.into_iter().map(|(start, end, value)| (text(start, end), value)).collect()
 }
 
+/// `GPU 0-3, 6`, `MIG 2:0-3, 3:1`, or both, from ascending places.
+pub fn named_ranges(places: &[Place]) -> String {
+    let is_gpu = |place: &Place| place.instance.is_none();
+    let (gpus, instances): (Vec<Place>, Vec<Place>) = places.iter().copied().partition(is_gpu);
+    let kinds = [("GPU", gpus), ("MIG", instances)];
+    let kinds = kinds.into_iter().filter(|(_, places)| !places.is_empty());
+    let texts = kinds.map(|(kind, places)| {
+        let ranges = ranges(places.into_iter().map(|place| (place, ())));
+        let texts: Vec<String> = ranges.into_iter().map(|(text, ())| text).collect();
+        format!("{kind} {}", texts.join(", "))
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
 /// The name of a size of instance, as `nvidia-smi mig -lgip` spells it: `1g.10gb`, `1g.5gb+me`,
 /// `1g.24gb-me`; with several compute instances on one GPU instance, `1c.3g.20gb`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -42,6 +42,17 @@ fn escaped(text: impl Iterator<Item = char>, kept: &[char]) -> String {
     out
 }
 
+/// At most `max` bytes of the text, with a mark where it was cut.
+pub fn cut(text: &str, max: usize) -> String {
+    const MARK: &str = "…";
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let room = max.saturating_sub(MARK.len());
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{MARK}", text.get(..end).unwrap_or(""))
+}
+
 /// Whether a terminal, or who reads there, may take a character for something else than itself: the
 /// controls, the separators of lines and paragraphs, and all that Unicode 16 calls format (Cf).
 pub fn is_unsafe(c: char) -> bool {

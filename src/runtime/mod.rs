@@ -13,7 +13,7 @@ mod home;
 mod report;
 mod update;
 
-use crate::failure::{Failure, one_line};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
@@ -61,7 +61,7 @@ fn run(shim: &Shim) -> Result<ExitCode, Failure> {
                 return Ok(ExitCode::FAILURE);
             };
             Err(match ready.leased.map(|leased| leased.take_back()) {
-                Some(Err(error)) => failure.hint(one_line(&error)),
+                Some(Err(error)) => failure.and(&error.message),
                 _ => failure,
             })
         }

@@ -8,16 +8,16 @@ use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;
 use crate::host::Host;
+use crate::host::command::ask;
 use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::request::Source;
 use crate::request::policy::Busy;
-use crate::sys::ask::ask_bounded;
 use crate::sys::gpu_users::{self, User};
 use crate::sys::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,9 +76,8 @@ struct Told {
 }
 
 /// The answer of `gpulease processes --json`; `None` for another answer than it gives.
-fn told(answer: &str) -> Option<Told> {
-    // As bytes, like all other JSON here: a second reader would be some more KB of machine code.
-    let answer: Value = serde_json::from_slice(answer.as_bytes()).ok()?;
+fn told(answer: &[u8]) -> Option<Told> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
     let (mut on, mut asked) = (BTreeSet::new(), BTreeSet::new());
     for uuid in answer.get("asked")?.as_array()? {
         asked.insert(uuid.as_str()?.to_owned());
@@ -98,10 +97,8 @@ fn told(answer: &str) -> Option<Told> {
 /// only the driver knows. The command asks it. Where that fails, or a device does not tell, the
 /// processes stay as they are.
 fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]) -> Vec<User> {
-    let mut words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-    words.extend([OsStr::new("processes"), OsStr::new("--json")]);
-    let answer = ask_bounded(program, &words, DEADLINE).ok();
-    let Some(Told { on, asked }) = answer.and_then(|text| told(&text)) else { return users };
+    let answer = ask(program, arguments, &["processes".as_ref()], DEADLINE).ok();
+    let Some(Told { on, asked }) = answer.and_then(|json| told(&json)) else { return users };
     let told = |mut user: User| {
         let pid = i64::from(user.pid);
         user.devices.retain(|uuid, _| {

@@ -3,31 +3,18 @@
 use super::interpret::{Ask, Launch};
 use super::prepare::request_lease;
 use super::request::Asked;
-use super::{busy, edits, injected};
-use crate::allocator::{Asker, Grant, Refusal};
+use super::{busy, edits};
+use crate::allocator::{Asker, Grant};
+use crate::claim::Ground;
 use crate::claim::create::{self, Foreseen, LeaseRequest, Requester};
 use crate::claim::look::entries;
 use crate::claim::processes::Users;
-use crate::claim::{ClaimError, Ground};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::store::Entry;
 use std::path::Path;
-
-/// Why a start would come to nothing.
-pub enum Obstacle {
-    /// What it asks for is not to be had now.
-    Refused(Box<Refusal>),
-    Failure(Failure),
-}
-
-impl From<Failure> for Obstacle {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
 
 /// The grant that a start would get now, by the rules of a start: its edits are composed as well,
 /// since they may not be possible.
@@ -36,7 +23,7 @@ pub fn foresee(
     launch: &Launch<'_>,
     ask: &mut Ask,
     asker: Asker,
-) -> Result<Grant, Obstacle> {
+) -> Result<Grant, Failure> {
     let ground = Ground::of(host);
     let requester = Requester {
         key: key_of(host, launch.bundle)?,
@@ -53,15 +40,8 @@ pub fn foresee(
     };
     let claim = |request: &LeaseRequest<'_>| create::foresee(ground, request);
     let Foreseen { grant, lease } =
-        request_lease(host, ask, launch, requester, asker, &users, claim).map_err(|error| {
-            match error {
-                ClaimError::Refused(mut refusal) => {
-                    refusal.hint = injected::hint(refusal.hint, &ask.asked.request);
-                    Obstacle::Refused(refusal)
-                }
-                error => Obstacle::Failure(ask.refusal(error)),
-            }
-        })?;
+        request_lease(host, ask, launch, requester, asker, &users, claim)
+            .map_err(|failure| ask.refusal(failure))?;
     edits::edited(host, launch, ask, &lease)?;
     Ok(grant)
 }

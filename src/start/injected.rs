@@ -2,7 +2,6 @@
 //! plugin): read as a request for exactly those devices.
 
 use crate::allocator::{self, Snapshot};
-use crate::claim::ClaimError;
 use crate::failure::Failure;
 use crate::injection::{Access, Facts, VendorHooks};
 use crate::model::device::{Device, Node, PciAddress, Vendor};
@@ -61,16 +60,6 @@ pub(super) fn request(
     Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
 }
 
-/// The hint of a refusal, with who asked: of devices that no annotation names, few would know.
-pub(super) fn hint(hint: String, request: &Request) -> String {
-    const BY_SPEC: &str = "the devices are asked for by the container's own device nodes, device rules, mounts or hooks";
-    match (request.source, hint.is_empty()) {
-        (Source::Injected, true) => format!("and {BY_SPEC}"),
-        (Source::Injected, false) => format!("{hint}; and {BY_SPEC}"),
-        _ => hint,
-    }
-}
-
 /// The GPUs of the MIG instances among these. Beside the nodes of an instance the GPU's is there for
 /// the instance; alone it is taken for the whole GPU.
 fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
@@ -81,8 +70,7 @@ fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
 
 /// The devices that a request names, by their UUIDs: what it would get of an idle node.
 fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
-    let grant = allocator::grant(&Snapshot::idle(node), request)
-        .map_err(|refusal| ClaimError::Refused(Box::new(refusal)))?;
+    let grant = allocator::grant(&Snapshot::idle(node), request).map_err(Failure::from)?;
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }
 

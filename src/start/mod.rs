@@ -27,7 +27,7 @@ mod typed;
 
 pub use driver::permit;
 #[cfg(feature = "cli")]
-pub use foresee::{Obstacle, foresee};
+pub use foresee::foresee;
 pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
 #[cfg(feature = "cli")]

@@ -2,18 +2,19 @@
 //! Podman's `precreate` hook as well.
 
 use super::interpret::{Answer, Ask, Launch, interpret};
-use super::{busy, edits, environment, injected, policy, shares};
+use super::{busy, edits, environment, policy, shares};
 use crate::allocator::Asker;
+use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::create::{self, LeaseRequest, Requester};
-use crate::claim::{ClaimError, Ground};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Document, Facts};
 use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
+use crate::request::Source;
 use crate::store::BundleRecord;
 use crate::sys::gpu_users::User;
 use crate::sys::{PathError, cgroup, failpoint};
@@ -137,7 +138,7 @@ impl Start<'_> {
             // The next one that ends would look after them as well.
             let _ = shares::reap(host.own_arguments(), &host.paths);
         }
-        let recorded = created.lease.map_err(|error| ask.refusal(error))?;
+        let recorded = created.lease.map_err(|failure| ask.refusal(failure))?;
         let attached = shares::attach(host, ground, &ask.asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(&lease).map(|()| lease));
         let lease = edited.map_err(|failure| shares::undo(host, &recorded, failure))?;
@@ -168,7 +169,7 @@ impl Start<'_> {
             let taken_back = store.take_back_bundle(Path::new(&record.bundle), &lease.nonce);
             return Err(match taken_back {
                 Ok(()) => failure,
-                Err(error) => failure.hint(format!("and its record stays: {}", chain(&error))),
+                Err(error) => failure.and(&format!("its record stays: {error}")),
             });
         }
         // This process has no more to do in a moment: to take the tree apart would be for nothing.
@@ -190,6 +191,10 @@ fn write(
     starter.write(Ground::of(host), lease, &document.to_bytes())
 }
 
+/// What a hint adds where no annotation names the devices, of which few would know.
+const BY_SPEC: &str = "the devices are asked for by the container's own device nodes, device rules, \
+                       mounts or hooks";
+
 impl Ask {
     /// Who asks, as far as it matters to how a share is made true.
     pub fn asker(&self, host: &Host) -> Asker {
@@ -199,10 +204,11 @@ impl Ask {
     }
 
     /// Why a claim failed, for the user of this container.
-    pub(super) fn refusal(&self, error: ClaimError) -> Failure {
-        let failure = Failure::from(error);
-        let hint = injected::hint(failure.hint.unwrap_or_default(), &self.asked.request);
-        Failure { hint: Some(hint).filter(|hint| !hint.is_empty()), ..failure }
+    pub(super) fn refusal(&self, failure: Failure) -> Failure {
+        match self.asked.request.source {
+            Source::Injected => failure.and(BY_SPEC),
+            _ => failure,
+        }
     }
 
     /// The cgroup that the container will get, where its spec tells.

@@ -3,7 +3,7 @@
 
 use super::request::Asked;
 use crate::claim::{DELETE_DEADLINE, Ground, release, settle::settle};
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Facts, SpecMount};
 use crate::isolation::{Attached, dmem, facilities, mps};
@@ -14,11 +14,9 @@ use crate::model::id::{ContainerId, LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState, MpsSeat};
 use crate::model::order;
-use crate::model::text;
 use crate::paths::Paths;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
-use crate::sys::ask::{AskError, ask_killable};
 use crate::sys::exec::start_detached;
 use crate::sys::{identity, programs};
 use serde_json::Value;
@@ -30,8 +28,10 @@ use std::time::Duration;
 /// What `gpulease mps attach` may take beyond the time that a daemon has to start, which it has
 /// twice: another start may be at the same device.
 const MARGIN: Duration = Duration::from_secs(15);
-/// Its answer is one line.
-const ANSWER_MAX: usize = 1 << 16;
+
+fn patience(start_timeout: Duration) -> Duration {
+    start_timeout.saturating_mul(2).saturating_add(MARGIN)
+}
 
 /// What shares can be made true with. A whole device needs nothing to be held to it, so
 /// nothing is looked for.
@@ -67,7 +67,7 @@ pub(super) fn attach(
         )
         .hint("end that daemon, or ask with `gpulease/enforcement=preferred`"));
     }
-    Ok(settle(ground, &lease, |lease| take_seat(lease, attached))?)
+    settle(ground, &lease, |lease| take_seat(lease, attached))
 }
 
 /// What a lease lacks whose daemon was there before.
@@ -139,11 +139,13 @@ fn open(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<(), Failu
         }
         let run_dir = host.paths.run.as_os_str();
         let words = ["mps", "reap", "--device", gpu.as_str(), "--run-dir"].map(OsStr::new);
-        tell(host, &[&words[..], &[run_dir]].concat(), start_timeout).map_err(|complaint| {
-            let message = format!("an MPS daemon is in the way: {}", complaint.message);
+        let hint = format!("`gpulease mps stop {gpu}` ends it; `gpulease mps status` shows it");
+        let in_the_way = |what: &str| {
+            let message = format!("an MPS daemon is in the way: {what}");
             Failure::new(Code::IsolationFailed, message)
-                .hint(format!("`gpulease mps stop {gpu}` ends it; `gpulease mps status` shows it"))
-        })?;
+        };
+        host.ask_command(&[&words[..], &[run_dir]].concat(), patience(start_timeout), in_the_way)
+            .map_err(|failure| failure.hint(hint))?;
     }
     Ok(())
 }
@@ -156,63 +158,8 @@ fn ask(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     };
     let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
     let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
-    let answer = tell(host, &words.map(OsStr::new), start_timeout)
-        .map_err(|complaint| complaint.onto(fault(&complaint.message)))?;
+    let answer = host.ask_command(&words.map(OsStr::new), patience(start_timeout), fault)?;
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
-}
-
-/// What the `gpulease` command complains of.
-struct Complaint {
-    message: String,
-    hint: Option<String>,
-}
-
-impl Complaint {
-    fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
-    }
-
-    /// Without the command's own name and its code, and with its own hint: lines as
-    /// `gpulease: isolation-failed: …` and `hint: …`.
-    fn told(stderr: &str) -> Self {
-        let (message, hint) = match stderr.split_once("\nhint: ") {
-            Some((message, hint)) => (message, Some(hint)),
-            None => (stderr, None),
-        };
-        let message = message.strip_prefix("gpulease: ").unwrap_or(message);
-        let is_code = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-        let message = match message.split_once(": ") {
-            Some((code, rest)) if is_code(code) => rest,
-            _ => message,
-        };
-        Self { message: text::shown_line(message), hint: hint.map(text::shown_line) }
-    }
-
-    /// The hint in place of the failure's own.
-    fn onto(&self, failure: Failure) -> Failure {
-        match &self.hint {
-            Some(hint) => failure.hint(hint.clone()),
-            None => failure,
-        }
-    }
-}
-
-/// What the `gpulease` command answers to these words. What it does is done under a daemon's lock.
-fn tell(host: &Host, words: &[&OsStr], start_timeout: Duration) -> Result<Vec<u8>, Complaint> {
-    let program = programs::command()
-        .ok_or_else(|| Complaint::new("the `gpulease` command is not installed"))?;
-    let own = host.own_arguments();
-    let args: Vec<&OsStr> =
-        own.iter().map(OsString::as_os_str).chain(words.iter().copied()).collect();
-    let deadline = start_timeout.saturating_mul(2).saturating_add(MARGIN);
-    match ask_killable(&program, &args, deadline, ANSWER_MAX) {
-        Ok(answer) if answer.status.success() => Ok(answer.stdout),
-        Ok(answer) => Err(Complaint::told(&answer.stderr)),
-        Err(AskError::Io(error)) => {
-            Err(Complaint::new(format!("`{}`: {error}", program.display())))
-        }
-        Err(error) => Err(Complaint::new(error.to_string())),
-    }
 }
 
 /// The paths become the sources of mounts. Read as a tree, for which the reader is there already.
@@ -237,9 +184,7 @@ pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
     let ground = Ground::of(host);
     let failure = match release::abandon(ground, lease) {
         Ok(()) => failure,
-        Err(error) => {
-            failure.and(&format!("its lease stays until the next sweep: {}", chain(&error)))
-        }
+        Err(error) => failure.and(&format!("its lease stays until the next sweep: {error}")),
     };
     if !may_leave_daemon(lease) {
         return failure;

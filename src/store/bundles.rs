@@ -2,7 +2,8 @@
 //! from what its author wrote. Kept here and not in the file's annotations, which anyone who can
 //! write a bundle can forge.
 
-use super::{Store, StoreError};
+use super::Store;
+use crate::failure::Failure;
 use crate::injection::Undo;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::LeasedDevice;
@@ -93,7 +94,7 @@ impl Store {
 
     /// Records an edit before it is made. Needs no lock: a bundle is one container's at a time.
     /// The error names the file.
-    pub fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), StoreError> {
+    pub fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), Failure> {
         let path = self.bundle_path(Path::new(&bundle.bundle));
         let bytes = serde_json::to_vec(bundle).map_err(|error| {
             PathError::new("write", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
@@ -112,7 +113,7 @@ impl Store {
 
     /// Takes back the record of an edit of this start, which was not made after all or is taken out
     /// again. The edit before that is then the last. The error names the file.
-    pub fn take_back_bundle(&self, bundle: &Path, nonce: &Nonce) -> Result<(), StoreError> {
+    pub fn take_back_bundle(&self, bundle: &Path, nonce: &Nonce) -> Result<(), Failure> {
         let own = |record: &BundleRecord| record.nonce == *nonce;
         let Some(record) = self.bundle(bundle).filter(own) else { return Ok(()) };
         match record.earlier {

@@ -1,7 +1,8 @@
 //! The ledger while its lock is held: the only way to change a lease.
 
 use super::bundles::PATIENCE;
-use super::{Entry, Store, StoreError, record};
+use super::{Entry, Store, record};
+use crate::failure::Failure;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::sys::atomic::{self, Durability};
@@ -56,7 +57,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// All records. Fails as [`Store::entries`] does.
-    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
         let (entries, unfinished) = self.store.list()?;
         // Only the holder of the lock writes there, so the process that began them is gone.
         for path in unfinished {
@@ -78,7 +79,7 @@ impl<'a> Ledger<'a> {
 
     /// Dates an unreadable record anew that is dated in the future: from now on it has an age.
     /// The error names the file.
-    pub fn date_anew(&self, key: &LeaseKey) -> Result<(), StoreError> {
+    pub fn date_anew(&self, key: &LeaseKey) -> Result<(), Failure> {
         let path = self.store.lease_path(key);
         let flags = UtimensatFlags::NoFollowSymlink;
         utimensat(AT_FDCWD, &path, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW, flags)
@@ -88,13 +89,13 @@ impl<'a> Ledger<'a> {
     }
 
     /// One record. Fails as [`Store::entry`] does.
-    pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
+    pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, Failure> {
         self.store.entry(key)
     }
 
     /// Writes a record in place of any earlier one of the same container. The error names the file,
     /// e.g. on a full disk; the earlier record is then still there.
-    pub fn put(&self, lease: &Lease) -> Result<(), StoreError> {
+    pub fn put(&self, lease: &Lease) -> Result<(), Failure> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidInput, error);
         let key = lease.key().map_err(|error| {
             PathError::new("write", &self.store.leases_dir())(invalid(error.to_string()))
@@ -109,7 +110,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Removes a record; one that is gone is as good. The error names the file.
-    pub fn remove(&self, key: &LeaseKey) -> Result<(), StoreError> {
+    pub fn remove(&self, key: &LeaseKey) -> Result<(), Failure> {
         failpoint::hit("store.before-remove");
         atomic::remove(&self.store.lease_path(key))?;
         failpoint::hit("store.after-remove");
@@ -118,7 +119,7 @@ impl<'a> Ledger<'a> {
 
     /// Moves an unreadable record to `corrupt/`, where an administrator can look at it.
     /// The error names the file.
-    pub fn set_aside(&self, key: &LeaseKey) -> Result<(), StoreError> {
+    pub fn set_aside(&self, key: &LeaseKey) -> Result<(), Failure> {
         let from = self.store.lease_path(key);
         let to = self.store.run.join("corrupt").join(format!("{}.json", key.file_stem()));
         let moved = match fs::rename(&from, &to) {

@@ -25,18 +25,19 @@ pub use ledger::Ledger;
 pub use record::{Corrupt, Entry};
 pub use witnesses::{Witness, Witnesses};
 
+use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::checked::read_own;
 use crate::sys::error::if_there;
-use crate::sys::lock::{Lock, LockError};
+use crate::sys::lock::Lock;
 use crate::sys::{PathError, atomic, identity, lock};
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thiserror::Error;
 
 /// More than an inventory of the most devices.
 const INVENTORY_MAX: u64 = 16 << 20;
@@ -46,28 +47,6 @@ const LAST_RUNTIME_MAX: u64 = 4097;
 
 /// Who runs what, and with which devices, is for nobody else to read.
 const INNER_MODE: u32 = 0o700;
-
-/// Why the lease directory could not be used.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// A file or directory could not be read or written.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// The lock was not had.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// Others than root could forge leases there.
-    #[error("`{path}` {fault}: leases in it could be forged")]
-    Insecure {
-        path: String,
-        /// What is wrong with it.
-        fault: String,
-    },
-    /// The directory is missing, and making one from a user namespace would make one that the
-    /// host's root never sees.
-    #[error("`{0}` is missing and is not made from within a user namespace")]
-    Namespaced(String),
-}
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -82,10 +61,16 @@ impl Store {
 
     /// Makes the directories that are missing and checks the ones that are there. Fails if one
     /// cannot be made, or one could be written by others than its owner.
-    pub fn prepare(&self, paths: &Paths) -> Result<(), StoreError> {
+    pub fn prepare(&self, paths: &Paths) -> Result<(), Failure> {
         if !self.run.exists() {
             if !identity::is_host_root(paths) {
-                return Err(StoreError::Namespaced(self.run.display().to_string()));
+                return Err(Failure::new(
+                    Code::RootlessUnsupported,
+                    format!(
+                        "`{}` is missing and is not made from within a user namespace",
+                        self.run.display()
+                    ),
+                ));
             }
             if let Some(parent) = self.run.parent() {
                 make_with_parents(parent)?;
@@ -103,13 +88,13 @@ impl Store {
 
     /// Whether what lies here may be believed. Fails if the directory is not there, or could be
     /// written by others than its owner.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn check(&self) -> Result<(), Failure> {
         check_owner(&self.run)
     }
 
     /// Locks the ledger. Fails if it may not be believed, or the lock is not had within `deadline`;
     /// the error names its holder.
-    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, StoreError> {
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, Failure> {
         self.check()?;
         let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
         Ok(Ledger::new(self, lock))
@@ -117,18 +102,18 @@ impl Store {
 
     /// Waits until nobody else makes the inventory anew. Not the ledger's lock: leases can be made
     /// and released meanwhile. Fails if it takes longer than `deadline`; the error names who does.
-    pub fn refresh_turn(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
+    pub fn refresh_turn(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         Ok(lock::acquire(&self.run.join("refresh.lock"), deadline, paths)?)
     }
 
     /// All records, as they lie, without the lock: each is whole, but they need not be of one
     /// moment. For display. Fails if the directory cannot be listed. A missing one has no records.
-    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
         Ok(self.list()?.0)
     }
 
     /// The records, and files that were on the way to be one.
-    fn list(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), StoreError> {
+    fn list(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), Failure> {
         let dir = self.leases_dir();
         let mut unfinished = Vec::new();
         let listing = if_there(fs::read_dir(&dir)).map_err(PathError::new("list", &dir))?;
@@ -160,7 +145,7 @@ impl Store {
 
     /// One record, if there is one, without the lock. Fails if the file is there
     /// and cannot be read.
-    pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, StoreError> {
+    pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, Failure> {
         Ok(record::read(&self.lease_path(key), key)?)
     }
 
@@ -215,7 +200,7 @@ fn make_with_parents(dir: &Path) -> Result<(), PathError> {
 }
 
 /// Takes reading away from others, who could list the containers by it.
-fn close(dir: &Path) -> Result<(), StoreError> {
+fn close(dir: &Path) -> Result<(), Failure> {
     let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
     if metadata.mode() & 0o077 != 0 {
         let closed = Permissions::from_mode(INNER_MODE);
@@ -225,9 +210,15 @@ fn close(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// A directory in which others can rename files is one in which they can forge leases.
-fn check_owner(dir: &Path) -> Result<(), StoreError> {
+fn check_owner(dir: &Path) -> Result<(), Failure> {
     let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
-    let insecure = |fault: String| StoreError::Insecure { path: dir.display().to_string(), fault };
+    let insecure = |fault: String| {
+        let message = format!("`{}` {fault}: leases in it could be forged", dir.display());
+        Failure::new(Code::StateUnavailable, message).hint(
+            "give the directory to root and let only root write to it, or remove it while no lease \
+             is held",
+        )
+    };
     if !metadata.is_dir() {
         return Err(insecure("is not a directory".into()));
     }

@@ -5,7 +5,8 @@
 //! kept outside of the configuration, in `/var/lib/gpulease/run_dir`, and changed only while the
 //! leases of the old place are locked and none of them is held.
 
-use super::{Store, StoreError, check_owner, make_with_parents};
+use super::{Store, check_owner, make_with_parents};
+use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::sys::atomic::{self, Durability};
 use crate::sys::checked::read_own;
@@ -51,7 +52,7 @@ impl RunDirs {
 
     /// Where leases were granted by this configuration file since the host was booted. Fails if the
     /// file is there and cannot be read, or is not root's.
-    pub fn current_of(&self, config: &Path, paths: &Paths) -> Result<Option<PathBuf>, StoreError> {
+    pub fn current_of(&self, config: &Path, paths: &Paths) -> Result<Option<PathBuf>, Failure> {
         let boot_id = identity::boot_id(paths)?;
         let is_it = |line: &Line| line.config == config && line.boot_id == boot_id;
         Ok(self.lines()?.into_iter().find(is_it).map(|line| line.run_dir))
@@ -59,7 +60,7 @@ impl RunDirs {
 
     /// Keeps others from changing the file. Fails if the directory cannot be made or others can
     /// write to it; if the lock is not had in time.
-    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, StoreError> {
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         make_with_parents(&self.dir)?;
         check_owner(&self.dir)?;
         Ok(lock::acquire(&self.dir.join("run_dir.lock"), deadline, paths)?)
@@ -74,7 +75,7 @@ impl RunDirs {
         config: &Path,
         run_dir: &Path,
         paths: &Paths,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Failure> {
         let boot_id = identity::boot_id(paths)?;
         let mut lines = self.lines()?;
         lines.retain(|line| {
@@ -167,6 +168,7 @@ mod tests {
         assert!(run_dirs.current_of(Path::new("/etc/a"), &paths).is_err());
         fs::remove_dir(run_dirs.path()).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(run_dirs.lock(Duration::ZERO, &paths), Err(StoreError::Insecure { .. })));
+        let failure = run_dirs.lock(Duration::ZERO, &paths).unwrap_err();
+        assert!(failure.message.contains("could be forged"), "{failure:?}");
     }
 }

@@ -1,6 +1,5 @@
 //! What a limit lacks to hold, in phrases.
 
-use super::super::refusal::SERVES_USER;
 use super::cu_mask::Shape;
 use super::dmem_region::{NoRegion, region};
 use super::mode::Conflict;
@@ -172,10 +171,10 @@ impl Conflict {
                 format!("shared in a way that cannot be read now, {asked} asked")
             }
             Self::User { served, asks: Some(asks) } => {
-                format!("{SERVES_USER} {served} now, and the container's user is {asks}")
+                format!("MPS on it serves user {served} now, and the container's user is {asks}")
             }
             Self::User { served, asks: None } => {
-                format!("{SERVES_USER} {served} now, and nobody knows the container's user")
+                format!("MPS on it serves user {served} now, and nobody knows the container's user")
             }
             Self::Clients(most) => {
                 format!("{most} leases are on it by MPS, which serves no more clients there")

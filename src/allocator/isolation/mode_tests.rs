@@ -50,14 +50,14 @@ fn as_user(
 /// That it is for those who are there, and what is said of them.
 fn taken(answer: Result<Grant, Refusal>) -> String {
     let refusal = answer.unwrap_err();
-    assert_eq!(refusal.code, Code::NoCapacity, "{}", refusal.one_line());
+    assert_eq!(refusal.code, Code::NoCapacity, "{}", words(&refusal));
     let reason = refusal.verdicts[0].reason.clone();
     assert_eq!(refusal.verdicts[0].is_by_user(), reason.contains("container's user"), "{reason}");
     reason.split_once("; held by lease l-").expect(&reason).0.to_owned()
 }
 
 fn effective(answer: Result<Grant, Refusal>) -> Isolation {
-    answer.unwrap_or_else(|refusal| panic!("{}", refusal.one_line())).isolation.effective
+    answer.unwrap_or_else(|refusal| panic!("{}", words(&refusal))).isolation.effective
 }
 
 fn by(isolation: Isolation, milli: u32) -> Request {

@@ -182,7 +182,7 @@ fn every_row_of_the_table() {
     ];
     for (name, device, facilities, request, expected) in rows {
         let grant = answer(&device, facilities(&device), &request)
-            .unwrap_or_else(|refusal| panic!("{name}: {}", refusal.one_line()));
+            .unwrap_or_else(|refusal| panic!("{name}: {}", words(&refusal)));
         assert_eq!(label(&grant), expected, "{name}");
         let isolation = &grant.isolation;
         let all_hold =

@@ -80,7 +80,7 @@ impl Host {
         }
     }
 
-    fn resize(&self, name: &str, amounts: Amounts, hand: &Fake) -> Result<Resized, ClaimError> {
+    fn resize(&self, name: &str, amounts: Amounts, hand: &Fake) -> Result<Resized, Failure> {
         resize(self.ground(), &self.node, name, amounts, hand)
     }
 }
@@ -240,7 +240,7 @@ fn what_others_hold_and_what_is_used_is_refused() {
     let refused = |amounts| {
         let error = host.resize("web", amounts, &hand).unwrap_err();
         assert_eq!(host.record(&lease), lease);
-        (error.code().to_string(), error.to_string())
+        (error.code.to_string(), error.to_string())
     };
     let (code, text) = refused(memory(6));
     assert_eq!(code, "no-capacity");
@@ -260,9 +260,9 @@ fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
     let no = |lease: &Lease, amounts, why: &str| {
         host.put(lease);
         let error = host.resize("web", amounts, &Fake::default()).unwrap_err();
-        assert_eq!(error.code().as_str(), "resize-unsupported", "{error}");
+        assert_eq!(error.code.as_str(), "resize-unsupported", "{error}");
         assert!(error.to_string().contains(why), "{error}");
-        assert!(error.hint().is_some());
+        assert!(error.hint.is_some());
     };
     let effective = |isolation| {
         let mut lease = base.clone();
@@ -295,7 +295,7 @@ fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
         "run",
     );
     let unknown = host.resize("nobody", memory(5), &Fake::default()).unwrap_err();
-    assert_eq!(unknown.code().as_str(), "unknown-lease");
+    assert_eq!(unknown.code.as_str(), "unknown-lease");
 }
 
 /// Whichever deed fails, record and limits are what they were; and if putting back fails too, all
@@ -314,7 +314,7 @@ fn whatever_fails_is_put_back() {
         for fails in 1..=4 {
             let hand = Fake::failing(&[fails]);
             let error = host.resize("web", amounts(gib), &hand).unwrap_err();
-            assert_eq!(error.code().as_str(), "isolation-failed");
+            assert_eq!(error.code.as_str(), "isolation-failed");
             assert_eq!(error.to_string(), format!("deed {fails} failed"));
             assert_eq!(host.record(&lease), lease, "{gib} {fails}");
             let limits = limits_after(&hand);

@@ -29,7 +29,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
         return found.unchecked(path, &error.source);
     }
     // It is the same error with which a start is refused.
-    let text = Failure::of(error.code(), error).message;
+    let text = Failure::from(error).message;
     match error {
         ConfigError::File(error) => insecure(error, text, "config-insecure", found),
         ConfigError::Missing { .. } => found.fault(

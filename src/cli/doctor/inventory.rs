@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::host::{Host, Unfit};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::text::shown;
-use crate::store::StoreError;
 use crate::sys::checked::FileError;
 use std::fs;
 use std::io::ErrorKind;
@@ -68,7 +67,8 @@ fn hidden(host: &Host, config: &Config, found: &mut Findings) {
 
 /// What is wrong with the devices file: no start with a request can succeed.
 fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Findings) {
-    let text = Failure::of(error.code(), error).message;
+    let Failure { message: text, hint, .. } = Failure::from(error);
+    let hint = hint.unwrap_or_default();
     let file = &config.devices_file;
     match error {
         InventoryError::File(FileError::Io(error))
@@ -78,12 +78,12 @@ fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Find
         }
         InventoryError::File(error) => insecure(error, text, "devices-file-insecure", found),
         InventoryError::NumberExists { .. } => {
-            found.fault("simulated-number-exists", text, error.hint());
+            found.fault("simulated-number-exists", text, hint);
         }
         InventoryError::BootId { .. } | InventoryError::NoBootId { .. } => {
             found.fault("boot-id-unreadable", text, "mount procfs at /proc");
         }
-        _ => found.fault("devices-file-invalid", text, error.hint()),
+        _ => found.fault("devices-file-invalid", text, hint),
     }
 }
 
@@ -107,7 +107,7 @@ fn cache(host: &Host, config: &Config, found: &mut Findings) {
             let text = format!("{}: {error}; the next start renews it", quoted(&path));
             found.warning("inventory-damaged", text, "run `gpulease inventory refresh`");
         }
-        Err(Unfit::Store(StoreError::Path(error))) => {
+        Err(Unfit::Unreadable(error)) => {
             let why = &error.source;
             if why.kind() == ErrorKind::PermissionDenied && !host.is_root() {
                 return found.unchecked(&path, why);

@@ -5,7 +5,6 @@ use super::limits;
 use crate::claim::liveness::{self, Holder, Standing};
 use crate::claim::sweep::describe;
 use crate::cli::words;
-use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::id::short_id;
 use crate::model::text::shown;
@@ -43,7 +42,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     }
     let entries = match host.store().entries() {
         Ok(entries) => entries,
-        Err(error) => return found.unchecked(&leases, &Failure::from(error).message),
+        Err(error) => return found.unchecked(&leases, &error.message),
     };
     let count = entries.len();
     judge(entries, host, found);

@@ -1,9 +1,10 @@
 //! The lease directory: whose it is, where it lies, and whether its lock can be had.
 
 use super::finding::{Findings, plain, quoted};
-use crate::claim::{ClaimError, Ground, place};
+use crate::claim::{Ground, place};
 use crate::failure::chain;
 use crate::host::Host;
+use crate::model::code::Code;
 use crate::sys::lock::{self, LockError, LockHolders};
 use crate::sys::mount;
 use std::fs;
@@ -43,15 +44,16 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
 fn moved(host: &Host, found: &mut Findings) {
     match place::check(Ground::of(host), &host.config_name()) {
         Ok(()) => {}
-        Err(error @ ClaimError::Moved { .. }) => found.fault(
+        Err(failure) if failure.code == Code::BadConfig => found.fault(
             "run-dir-moved",
-            format!("{error}: every start with a request is refused"),
-            error.hint().unwrap_or_default(),
+            format!("{failure}: every start with a request is refused"),
+            failure.hint.unwrap_or_default(),
         ),
-        Err(error) if error.is_denied() && !host.is_root() => {}
-        Err(error) => found.warning(
+        // What root can read is not known here.
+        Err(failure) if failure.code == Code::StateUnavailable && !host.is_root() => {}
+        Err(failure) => found.warning(
             "run-dir-unknown",
-            format!("where leases were granted before cannot be told: {}", chain(&error)),
+            format!("where leases were granted before cannot be told: {failure}"),
             format!(
                 "`rm -r --one-file-system {}` while no container holds a GPU",
                 plain(&host.paths.var.join("run_dir"))

@@ -2,7 +2,6 @@
 
 mod hand;
 
-use super::failure::needs_root;
 use super::leases::shares;
 use super::output::{Answer, Output};
 use super::words;
@@ -62,7 +61,7 @@ pub(super) struct Resize {
 pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
     if !host.is_root() {
-        return Err(needs_root("to resize a lease"));
+        return Err(Failure::needs_root("to resize a lease"));
     }
     let amounts = amounts(arguments)?;
     let config = host.config()?;

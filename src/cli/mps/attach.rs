@@ -8,13 +8,13 @@ use crate::config::{ComputeMode, Config};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::isolation::Attached;
-use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::daemon::{self, Seen, State, Tools, trim_log};
 use crate::isolation::mps::journal::Journal;
 use crate::isolation::mps::limits::{self, Limits, Share};
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::{Control, Target};
+use crate::isolation::mps::{failed, fault};
 use crate::model::code::Code;
 use crate::model::id::{DeviceId, LeaseKey};
 use crate::model::lease::{Lease, Owner};
@@ -60,7 +60,7 @@ fn lease(host: &Host, key: &str, nonce: &str) -> Result<Lease, Failure> {
     let key = LeaseKey::from_file_stem(key).ok_or_else(bad)?;
     match host.store().entry(&key)? {
         Some(Entry::Lease(lease)) if lease.nonce.as_str() == nonce => Ok(*lease),
-        Some(Entry::Corrupt(corrupt)) => Err(crate::claim::ClaimError::corrupt(&corrupt).into()),
+        Some(Entry::Corrupt(corrupt)) => Err(crate::claim::error::corrupt(&corrupt)),
         _ => Err(Failure::new(
             Code::StaleHook,
             format!(
@@ -83,21 +83,18 @@ pub(super) struct Order {
     pub(super) uid: u32,
 }
 
-fn order(lease: &Lease) -> Result<Order, Fault> {
+fn order(lease: &Lease) -> Result<Order, Failure> {
     let Some(seat) = &lease.mps else {
-        return Err(Fault::new(format!("lease {} has no place at an MPS daemon", lease.id)));
+        return Err(fault(format!("lease {} has no place at an MPS daemon", lease.id)));
     };
     let [device] = lease.devices.as_slice() else {
         let count = lease.devices.len();
-        return Err(Fault::new(format!(
-            "lease {} has {count} devices, and MPS serves one",
-            lease.id
-        )));
+        return Err(fault(format!("lease {} has {count} devices, and MPS serves one", lease.id)));
     };
     let per_lease = seat.daemon == lease.id.as_str();
     if !per_lease && seat.daemon != device.uuid.as_str() {
         let name = shown(&seat.daemon);
-        return Err(Fault::new(format!(
+        return Err(fault(format!(
             "lease {} has an MPS daemon of a strange name, `{name}`",
             lease.id
         )));
@@ -140,7 +137,7 @@ impl Work<'_> {
     }
 
     /// Has a daemon with these limits: the one that runs, or a new one.
-    pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Fault> {
+    pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Failure> {
         let seen = daemon::look(self.place, &self.host.paths);
         if let State::Running(owner) = &seen.state
             && self.is_well(owner)?
@@ -148,7 +145,7 @@ impl Work<'_> {
             let mut journal = self.journal_of(&seen)?;
             if journal.process.as_ref() != Some(owner) {
                 journal.process = Some(owner.clone());
-                journal.write(&self.place.journal())?;
+                journal.write(&self.place.journal()).map_err(failed)?;
             }
             // Asking takes long, and is for those who are promised something.
             if self.order.pinned || journal.prior_compute_mode.is_none() {
@@ -173,10 +170,10 @@ impl Work<'_> {
     }
 
     /// Whether a daemon that runs can be used. One that does not answer cannot, and has to go.
-    fn is_well(&self, owner: &Owner) -> Result<bool, Fault> {
+    fn is_well(&self, owner: &Owner) -> Result<bool, Failure> {
         if !self.place.has_pipe() || !self.place.sees_mounts() {
             let dir = self.place.dir();
-            return Err(Fault::new(format!(
+            return Err(fault(format!(
                 "the MPS daemon of {} runs, process {}, and what it has mounted below `{}` is not \
                  seen from here",
                 self.order.daemon,
@@ -196,7 +193,7 @@ impl Work<'_> {
     /// A new daemon in the place of one that others have: none of them would come to it, and what
     /// they are promised is said of the old one. Any of their containers might have brought this
     /// about, and none of them is to end the others' work by it.
-    fn refuse_to_strand(&self, state: &State) -> Result<(), Fault> {
+    fn refuse_to_strand(&self, state: &State) -> Result<(), Failure> {
         let Order { daemon, .. } = self.order;
         let (how, users) = match state {
             State::Running(owner) => {
@@ -211,21 +208,18 @@ impl Work<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        Err(Fault::new(format!(
-            "the MPS daemon of {daemon}{how}, and is used by {}",
-            named(&users)
-        ))
-        .hint(format!(
-            "stop the containers; or `gpulease mps stop {daemon} --force`: what computes by it \
+        Err(fault(format!("the MPS daemon of {daemon}{how}, and is used by {}", named(&users)))
+            .hint(format!(
+                "stop the containers; or `gpulease mps stop {daemon} --force`: what computes by it \
              fails, and the next start has a new one"
-        )))
+            )))
     }
 
     /// Clients compute by servers that nobody can set limits any more.
-    fn refuse_orphans(&self) -> Result<(), Fault> {
+    fn refuse_orphans(&self) -> Result<(), Failure> {
         let servers = daemon::servers(self.place, &self.host.paths);
         let Some(pid) = servers.first() else { return Ok(()) };
-        Err(Fault::new(format!(
+        Err(fault(format!(
             "the MPS daemon of {} is gone or does not answer, and its server, process {pid}, still \
              has clients",
             self.order.daemon
@@ -236,7 +230,7 @@ impl Work<'_> {
         )))
     }
 
-    fn foreign(&self) -> Result<Option<Control>, Fault> {
+    fn foreign(&self) -> Result<Option<Control>, Failure> {
         let Order { device, index, simulated, .. } = self.order;
         let target = Target { uuid: device, index: *index, simulated: *simulated };
         let Some(control) = foreign_of(self.host, &target) else { return Ok(None) };
@@ -251,7 +245,7 @@ impl Work<'_> {
         if *simulated {
             return Ok(None);
         }
-        Err(Fault::new(format!(
+        Err(fault(format!(
             "another MPS daemon, process {}, serves {device}, and cannot be used: {why}",
             control.pid
         ))
@@ -263,16 +257,16 @@ impl Work<'_> {
         now + (self.until.saturating_duration_since(now) / 2).min(Duration::from_secs(2))
     }
 
-    fn adopt(&self, control: &Control) -> Result<Attached, Fault> {
+    fn adopt(&self, control: &Control) -> Result<Attached, Failure> {
         if self.order.pinned {
-            return Err(Fault::new(format!(
+            return Err(fault(format!(
                 "{} is served by another MPS daemon, process {}, whose limits are not gpulease's to set",
                 self.order.device, control.pid
             ))
             .hint("stop that daemon, or ask without `gpulease/enforcement=required`"));
         }
         let pipe = control.pipe.display().to_string();
-        let process = proc::describe(control.pid, &self.host.paths)?;
+        let process = proc::describe(control.pid, &self.host.paths).map_err(failed)?;
         Ok(Attached { pipe, shm: None, adopted: true, process })
     }
 
@@ -283,17 +277,17 @@ impl Work<'_> {
     }
 
     /// The journal, or a new one where there is none that can be used.
-    fn journal_of(&self, seen: &Seen) -> Result<Journal, Fault> {
+    fn journal_of(&self, seen: &Seen) -> Result<Journal, Failure> {
         if let Some(journal) = &seen.journal {
             return Ok(journal.clone());
         }
-        let boot_id = identity::boot_id(&self.host.paths)?;
+        let boot_id = identity::boot_id(&self.host.paths).map_err(failed)?;
         let new = Journal::new(self.order.device.clone(), boot_id);
         let Order { simulated, per_lease, .. } = *self.order;
         Ok(Journal { simulated, per_lease, ..new })
     }
 
-    fn start(&self, seen: &Seen, limits: Limits) -> Result<Attached, Fault> {
+    fn start(&self, seen: &Seen, limits: Limits) -> Result<Attached, Failure> {
         let mut journal = self.journal_of(seen)?;
         let started = self.end_hanging(seen).and_then(|()| {
             // What hung has taken the time in which the next one has to start.
@@ -307,25 +301,25 @@ impl Work<'_> {
                 .process
                 .clone()
                 .map(|process| fresh.ours(process))
-                .ok_or_else(|| Fault::new("the MPS daemon was started, and is not recorded"))
+                .ok_or_else(|| fault("the MPS daemon was started, and is not recorded"))
         });
         started.map_err(|fault| {
             let now = daemon::look(self.place, &self.host.paths);
             // The journal may not have been written, on a full disk: what it said is known here.
             let undo = Seen { journal: Some(journal), ..now };
-            fault.and(self.tools.stop(self.place, &undo).err())
+            fault.then(self.tools.stop(self.place, &undo).err())
         })
     }
 
     /// What does not answer makes room; the compute mode stays, for the next one.
-    fn end_hanging(&self, seen: &Seen) -> Result<(), Fault> {
+    fn end_hanging(&self, seen: &Seen) -> Result<(), Failure> {
         match &seen.state {
             State::Running(owner) => self.tools.end(self.place, owner),
             State::Dead | State::Stale => Ok(()),
         }
     }
 
-    fn close(&self, journal: &mut Journal) -> Result<(), Fault> {
+    fn close(&self, journal: &mut Journal) -> Result<(), Failure> {
         let is_wanted = self.config.mps.compute_mode == ComputeMode::ExclusiveProcess;
         if !is_wanted || self.order.per_lease || self.order.simulated {
             return Ok(());
@@ -339,7 +333,7 @@ impl Work<'_> {
 
     /// Until the first client there is no server, and a GPU that is closed to all but one process is
     /// open to the first: that has to be the server, with the limits, where they are promised.
-    fn limit(&self, limits: Limits) -> Result<(), Fault> {
+    fn limit(&self, limits: Limits) -> Result<(), Failure> {
         let pipe = self.place.pipe();
         let front = self.tools.front(&pipe, self.until);
         limits::set(&front, limits)?;

@@ -15,15 +15,14 @@ mod stop;
 pub(super) use args::{MPS_AFTER, MpsAction};
 pub(super) use status::{Seat, seats};
 
-use super::failure::needs_root;
 use super::output::{Answer, Output};
+use crate::claim::CREATE_DEADLINE;
 use crate::claim::look::survey;
 use crate::claim::sweep::{Swept, describe};
-use crate::claim::{CREATE_DEADLINE, ClaimError};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{Seen, State};
+use crate::isolation::mps::fault;
 use crate::isolation::mps::limits::Share;
 use crate::isolation::mps::place::Place;
 use crate::isolation::mps::processes::{Control, Target, controls};
@@ -56,23 +55,16 @@ pub(super) fn run(host: Host, action: &MpsAction, output: &Output) -> Result<Ans
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self { hint: fault.hint, ..Self::new(Code::IsolationFailed, fault.message) }
-    }
-}
-
 /// For what changes anything.
 fn require_root(host: &Host, what: &str) -> Result<(), Failure> {
-    if host.is_root() { Ok(()) } else { Err(needs_root(what)) }
+    if host.is_root() { Ok(()) } else { Err(Failure::needs_root(what)) }
 }
 
 /// The leases, all of one moment: for who decides by them. With the daemon's lock held.
 fn settled(host: &Host) -> Result<Swept, Failure> {
     // Where nothing was ever leased there is nothing to lock.
     let is_there = host.paths.run.exists();
-    let locked = is_there.then(|| host.store().lock(CREATE_DEADLINE, &host.paths)).transpose();
-    let _ledger = locked.map_err(ClaimError::from)?;
+    let _ledger = is_there.then(|| host.store().lock(CREATE_DEADLINE, &host.paths)).transpose()?;
     survey(host)
 }
 
@@ -89,9 +81,9 @@ fn unread(swept: &Swept, device: &str) -> Option<String> {
 }
 
 /// Limits are not set without knowing of all whom they are for.
-fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Fault> {
+fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Failure> {
     let Some(container) = unread(swept, device.as_str()) else { return Ok(()) };
-    Err(Fault::new(format!("the MPS daemon of {device} may serve {container}"))
+    Err(fault(format!("the MPS daemon of {device} may serve {container}"))
         .hint("stop that container; `gpulease doctor` shows the record"))
 }
 

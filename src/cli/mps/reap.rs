@@ -9,7 +9,7 @@ use crate::isolation::mps::daemon::tools;
 use crate::isolation::mps::daemon::{Seen, State, look, tools_to_end, trim_log};
 use crate::isolation::mps::limits;
 use crate::isolation::mps::place::Place;
-use crate::isolation::mps::{Fault, cgroup};
+use crate::isolation::mps::{cgroup, failed};
 use crate::model::code::Code;
 use crate::model::id::short_id;
 use crate::model::lease::Lease;
@@ -25,22 +25,21 @@ pub(super) fn reap(host: &Host, now: bool) -> Result<Answer, Failure> {
     if !now {
         std::thread::sleep(host.config()?.mps.stop_grace);
     }
-    let (mut ended, mut kept, mut fault) = (Vec::new(), Vec::new(), None::<Fault>);
+    let (mut ended, mut kept, mut failed) = (Vec::new(), Vec::new(), None::<Failure>);
     for place in Place::all(&host.paths.run)? {
         match one(host, &place) {
             Ok(None) => ended.push(place.name().to_owned()),
             Ok(Some(_)) => kept.push(place.name().to_owned()),
             Err(failure) => {
-                let failed = Fault { message: failure.message, hint: failure.hint };
-                fault = Some(match fault {
-                    Some(first) => first.and(Some(failed)),
-                    None => failed,
+                failed = Some(match failed {
+                    Some(first) => first.then(Some(failure)),
+                    None => failure,
                 });
             }
         }
     }
-    if let Some(fault) = fault {
-        return Err(fault.into());
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     Ok(answer(&ended, &kept))
 }
@@ -55,12 +54,12 @@ fn relimit(
     place: &Place,
     seen: &Seen,
     leases: &[&Lease],
-) -> Result<(), Fault> {
+) -> Result<(), Failure> {
     let per_lease = seen.journal.as_ref().is_none_or(|journal| journal.per_lease);
     let (false, State::Running(_)) = (per_lease, &seen.state) else { return Ok(()) };
     let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
     let tools = tools(config, &host.paths)?;
-    check_program(&tools.control)?;
+    check_program(&tools.control).map_err(failed)?;
     let pipe = place.pipe();
     trim_log(place);
     limits::set(&tools.front(&pipe, Instant::now() + PATIENCE), limits::for_all(&shares))

@@ -8,7 +8,6 @@ use crate::cli::table::Table;
 use crate::cli::words;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::Fault;
 use crate::isolation::mps::daemon::{Seen, State, Tools, look, servers, tools};
 use crate::isolation::mps::front::{Front, features};
 use crate::isolation::mps::place::Place;
@@ -39,7 +38,7 @@ pub(in crate::cli) struct Seat {
 }
 
 /// The daemons of ours.
-pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, Fault> {
+pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, Failure> {
     let seat = |place: Place| {
         let seen = look(&place, paths);
         let all = leases_of(swept, place.name());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::failure::Failure;
 use crate::inventory::fixtures::tick;
 use crate::inventory::profiles;
 use crate::inventory::scan;
@@ -152,7 +153,7 @@ fn other_reasons_to_be_stale() {
     fs::remove_file(&path).unwrap();
     assert_eq!(host.freshness(&inventory), Err(StaleReason::BootUnknown { path: path.clone() }));
     let error = host.scan().unwrap_err();
-    assert_eq!(error.code(), Code::StaleInventory);
+    assert_eq!(Failure::from(&error).code, Code::StaleInventory);
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     fs::write(&path, "\n").unwrap();
     assert!(matches!(host.scan(), Err(InventoryError::NoBootId { .. })));
@@ -165,12 +166,12 @@ fn simulated_devices_that_exist_are_refused() {
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("1219:3"), "").unwrap();
     let error = host.scan().unwrap_err();
-    assert_eq!(error.code(), Code::BadInventory);
+    assert_eq!(Failure::from(&error).code, Code::BadInventory);
     let message = error.to_string();
     for part in [host.file().to_str().unwrap(), "`/dev/nvidia3`", "1219:3", "dev/char/1219:3"] {
         assert!(message.contains(part), "no {part} in: {message}");
     }
-    assert!(error.hint().contains("1024"));
+    assert!(Failure::from(&error).hint.unwrap().contains("1024"));
     fs::remove_file(directory.join("1219:3")).unwrap();
     let registered = "Character devices:\n1532 nvidia-uvm\n\nBlock devices:\n";
     fs::write(host.paths.proc.join("devices"), registered).unwrap();
@@ -187,14 +188,15 @@ fn bad_files_are_refused_with_their_path() {
     let write = |bytes: &[u8]| fs::write(host.file(), bytes).unwrap();
     let refused = |part: &str| {
         let error = host.scan().unwrap_err();
-        assert_eq!(error.code(), Code::BadInventory);
+        assert_eq!(Failure::from(&error).code, Code::BadInventory);
         let mut message = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {
             message = format!("{message}: {cause}");
         }
         assert!(message.contains(part), "no {part} in: {message}");
         assert!(message.contains(host.file().to_str().unwrap()), "{message}");
-        assert!(error.hint().contains(host.file().to_str().unwrap()), "{}", error.hint());
+        let hint = Failure::from(&error).hint.unwrap();
+        assert!(hint.contains(host.file().to_str().unwrap()), "{hint}");
     };
     write(b"oops");
     refused("line 1");
@@ -211,14 +213,14 @@ fn bad_files_are_refused_with_their_path() {
 
 #[test]
 fn damaged_inventories_are_told_from_other_versions() {
-    let code = |bytes: &[u8]| decode(bytes).unwrap_err().code();
+    let code = |bytes: &[u8]| decode(bytes).map_err(Failure::from).unwrap_err().code;
     for bytes in [&b""[..], b"{", b"[]", b"{}", b"{\"v\": 4}", b"{\"v\": -1}", b"\xff"] {
         assert!(matches!(decode(bytes), Err(InventoryError::Damaged(_))), "{bytes:?}");
         assert_eq!(code(bytes), Code::StaleInventory);
     }
     let other = decode(b"{\"v\": 2, \"new\": true}").unwrap_err();
     assert!(matches!(other, InventoryError::Stale(StaleReason::Version { found: 2, .. })));
-    assert!(other.hint().contains("gpulease inventory refresh"));
+    assert!(Failure::from(&other).hint.unwrap().contains("gpulease inventory refresh"));
 
     let mut inventory = Host::with_profile("mixed4").scan().unwrap();
     inventory.node.devices.reverse();

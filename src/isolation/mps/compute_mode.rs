@@ -1,7 +1,8 @@
 //! A GPU's compute mode, by `nvidia-smi`: in `EXCLUSIVE_PROCESS` one process can use it, which then
 //! is the MPS server.
 
-use super::Fault;
+use super::fault;
+use crate::failure::Failure;
 use crate::model::id::DeviceId;
 use crate::model::text::shown_line;
 use crate::sys::ask::{ask_bounded, run_bounded};
@@ -25,14 +26,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The GPU's mode, as `-c` takes it. Fails if the program is not safe to run, fails,
 /// or says something else.
-pub fn read(smi: &Path, gpu: &DeviceId) -> Result<&'static str, Fault> {
-    check_program(smi)?;
+pub fn read(smi: &Path, gpu: &DeviceId) -> Result<&'static str, Failure> {
+    check_program(smi).map_err(super::failed)?;
     let args = ["-i", gpu.as_str(), "--query-gpu=compute_mode", "--format=csv,noheader"];
     let failed = |why: &str| {
-        Fault::new(format!(
-            "nvidia-smi does not tell the compute mode of {gpu}: {}",
-            shown_line(why)
-        ))
+        fault(format!("nvidia-smi does not tell the compute mode of {gpu}: {}", shown_line(why)))
     };
     let answer = ask_bounded(smi, &args, DEADLINE).map_err(|error| failed(&error.to_string()))?;
     let found = MODES.iter().find(|(printed, _)| *printed == answer.trim());
@@ -41,9 +39,9 @@ pub fn read(smi: &Path, gpu: &DeviceId) -> Result<&'static str, Fault> {
 
 /// Sets it to one that [`read`] gave, or to [`EXCLUSIVE`]. Fails if it is no mode, or the program
 /// is not safe to run or fails.
-pub fn set(smi: &Path, gpu: &DeviceId, mode: &str) -> Result<(), Fault> {
+pub fn set(smi: &Path, gpu: &DeviceId, mode: &str) -> Result<(), Failure> {
     let failed = |why: &str| {
-        Fault::new(format!(
+        fault(format!(
             "nvidia-smi does not set the compute mode of {gpu} to {}: {}",
             shown_line(mode),
             shown_line(why)
@@ -52,7 +50,7 @@ pub fn set(smi: &Path, gpu: &DeviceId, mode: &str) -> Result<(), Fault> {
     if !MODES.iter().any(|(_, known)| *known == mode) {
         return Err(failed("there is no such mode"));
     }
-    check_program(smi)?;
+    check_program(smi).map_err(super::failed)?;
     let args = ["-i", gpu.as_str(), "-c", mode];
     let done = run_bounded(smi, &args, DEADLINE).map_err(|error| failed(&error.to_string()))?;
     if done.success { Ok(()) } else { Err(failed(&done.stderr)) }

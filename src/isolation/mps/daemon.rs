@@ -6,8 +6,9 @@ use super::log::last_words;
 pub use super::log::trim as trim_log;
 use super::place::Place;
 use super::processes::{self, Control};
-use super::{Fault, cgroup, compute_mode};
+use super::{cgroup, compute_mode, failed, fault};
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::isolation::facilities::{facilities, program};
 use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
@@ -37,9 +38,9 @@ pub struct Tools<'a> {
 }
 
 /// The tools that the configuration names or this host has. Fails if there is no control program.
-pub fn tools<'a>(config: &Config, paths: &'a Paths) -> Result<Tools<'a>, Fault> {
+pub fn tools<'a>(config: &Config, paths: &'a Paths) -> Result<Tools<'a>, Failure> {
     let mps = facilities(config, paths).mps.map_err(|why| {
-        Fault::new(why).hint("`mps.control` in the configuration says where the program is")
+        fault(why).hint("`mps.control` in the configuration says where the program is")
     })?;
     Ok(Tools { paths, control: mps.control, smi: program("nvidia-smi", config) })
 }
@@ -122,11 +123,16 @@ impl Tools<'_> {
 
     /// Starts the daemon of a journal, which says what was done as far as it was done. Whatever
     /// fails leaves that to [`Self::stop`]. The error names the step.
-    pub fn start(&self, place: &Place, journal: &mut Journal, until: Instant) -> Result<(), Fault> {
-        check_program(&self.control)?;
+    pub fn start(
+        &self,
+        place: &Place,
+        journal: &mut Journal,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        check_program(&self.control).map_err(failed)?;
         place.make()?;
         (journal.process, journal.mount_namespace) = (None, None);
-        journal.write(&place.journal())?;
+        journal.write(&place.journal()).map_err(failed)?;
         failpoint::hit("mps.journalled");
         place.furnish()?;
         failpoint::hit("mps.furnished");
@@ -147,13 +153,13 @@ impl Tools<'_> {
             log: &log.join("control.log"),
             cgroups: &cgroups,
         };
-        let child = detached::spawn(&daemon)?;
+        let child = detached::spawn(&daemon).map_err(failed)?;
         failpoint::hit("mps.spawned");
         let pid = i32::try_from(child.id()).unwrap_or_default();
-        let owner = proc::describe(pid, self.paths)?;
+        let owner = proc::describe(pid, self.paths).map_err(failed)?;
         journal.process = Some(owner.clone());
         journal.mount_namespace = processes::mount_namespace(pid, self.paths);
-        journal.write(&place.journal())?;
+        journal.write(&place.journal()).map_err(failed)?;
         failpoint::hit("mps.recorded");
         self.await_answer(place, &owner, until)?;
         failpoint::hit("mps.ready");
@@ -161,7 +167,12 @@ impl Tools<'_> {
     }
 
     /// Waits until the daemon answers. Fails if it ends, or the time is over.
-    pub fn await_answer(&self, place: &Place, owner: &Owner, until: Instant) -> Result<(), Fault> {
+    pub fn await_answer(
+        &self,
+        place: &Place,
+        owner: &Owner,
+        until: Instant,
+    ) -> Result<(), Failure> {
         let pipe = place.pipe();
         let is_line = |line: &str| !line.trim().is_empty();
         loop {
@@ -174,14 +185,14 @@ impl Tools<'_> {
             }
             if proc::life(owner, self.paths) == Life::Gone {
                 let message = format!("the MPS daemon has ended{}", last_words(place, is_line));
-                return Err(Fault::new(message).hint(format!(
+                return Err(fault(message).hint(format!(
                     "see whether `{}` is nvidia-cuda-mps-control and fits the driver: `mps.control` \
                      in the configuration names another",
                     self.control.display()
                 )));
             }
             if Instant::now() >= until {
-                return Err(Fault::new(format!(
+                return Err(fault(format!(
                     "the MPS daemon does not answer{}",
                     last_words(place, is_line)
                 ))
@@ -194,7 +205,7 @@ impl Tools<'_> {
     /// Ends a daemon and its servers and takes back all that was done for it. What is not there is
     /// as good; a step that fails does not keep from the next ones, and its journal stays for
     /// whoever tries again. Fails: the first step that failed.
-    pub fn stop(&self, place: &Place, seen: &Seen) -> Result<(), Fault> {
+    pub fn stop(&self, place: &Place, seen: &Seen) -> Result<(), Failure> {
         failpoint::hit("mps.stop.begun");
         if let State::Running(owner) = &seen.state {
             self.end(place, owner)?;
@@ -205,14 +216,14 @@ impl Tools<'_> {
         failpoint::hit("mps.stop.restored");
         cgroup::remove(place.name(), self.paths);
         if let Err(fault) = restored {
-            return Err(fault.and(place.clear().err()));
+            return Err(fault.then(place.clear().err()));
         }
         place.remove()
     }
 
     /// Asks it to quit, and no longer asks if it does not. Fails if it is not even gone
     /// when it was killed.
-    pub fn end(&self, place: &Place, owner: &Owner) -> Result<(), Fault> {
+    pub fn end(&self, place: &Place, owner: &Owner) -> Result<(), Failure> {
         if check_program(&self.control).is_ok() {
             // A daemon that hangs does not answer, and is killed below.
             let _ = self.front(&place.pipe(), Instant::now() + QUITTING).say("quit");
@@ -233,10 +244,10 @@ impl Tools<'_> {
         if gone(DYING) {
             return Ok(());
         }
-        Err(Fault::new(format!("the MPS daemon, process {}, does not end", owner.pid)))
+        Err(fault(format!("the MPS daemon, process {}, does not end", owner.pid)))
     }
 
-    fn end_servers(&self, place: &Place) -> Result<(), Fault> {
+    fn end_servers(&self, place: &Place) -> Result<(), Failure> {
         for pid in servers(place, self.paths) {
             let Ok(owner) = proc::describe(pid, self.paths) else { continue };
             // A server's own words may have changed since it was found: it is looked at again.
@@ -245,7 +256,7 @@ impl Tools<'_> {
             }
             let _ = proc::signal(&owner, Signal::SIGKILL, self.paths);
             if proc::life_after(&owner, DYING, self.paths) != Life::Gone {
-                return Err(Fault::new(format!("the MPS server, process {pid}, does not end")));
+                return Err(fault(format!("the MPS server, process {pid}, does not end")));
             }
         }
         Ok(())
@@ -253,16 +264,16 @@ impl Tools<'_> {
 
     /// Closes the GPU to all but the MPS server, noting what it was before the first time. Fails if
     /// there is no `nvidia-smi`, it fails, or the mode is another one afterwards.
-    pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Fault> {
+    pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Failure> {
         let Some(smi) = &self.smi else {
-            return Err(Fault::new("nvidia-smi, which sets the compute mode, is not installed"));
+            return Err(fault("nvidia-smi, which sets the compute mode, is not installed"));
         };
         // Somebody may have set another one since.
         let now = compute_mode::read(smi, &journal.device)?;
         if journal.prior_compute_mode.is_none() {
             journal.prior_compute_mode = Some(now.to_owned());
             place.make()?;
-            journal.write(&place.journal())?;
+            journal.write(&place.journal()).map_err(failed)?;
         }
         failpoint::hit("mps.mode-journalled");
         if now == compute_mode::EXCLUSIVE {
@@ -274,7 +285,7 @@ impl Tools<'_> {
         failpoint::hit("mps.mode-set");
         match compute_mode::read(smi, &journal.device)? {
             compute_mode::EXCLUSIVE => Ok(()),
-            other => Err(Fault::new(format!(
+            other => Err(fault(format!(
                 "nvidia-smi has set the compute mode of {} to {}, and it is {other}",
                 journal.device,
                 compute_mode::EXCLUSIVE
@@ -282,7 +293,7 @@ impl Tools<'_> {
         }
     }
 
-    fn restore(&self, journal: Option<&Journal>) -> Result<(), Fault> {
+    fn restore(&self, journal: Option<&Journal>) -> Result<(), Failure> {
         let Some((device, mode)) = journal
             .and_then(|journal| Some((&journal.device, journal.prior_compute_mode.as_deref()?)))
         else {
@@ -300,10 +311,8 @@ impl Tools<'_> {
     }
 }
 
-fn left_closed(device: &DeviceId, mode: &str, why: &str) -> Fault {
-    Fault::new(format!("the compute mode of {device} is still {}: {why}", compute_mode::EXCLUSIVE))
-        .hint(format!(
-            "`nvidia-smi -i {device} -c {}`, then `gpulease mps reap --now`",
-            shown_line(mode)
-        ))
+fn left_closed(device: &DeviceId, mode: &str, why: &str) -> Failure {
+    fault(format!("the compute mode of {device} is still {}: {why}", compute_mode::EXCLUSIVE)).hint(
+        format!("`nvidia-smi -i {device} -c {}`, then `gpulease mps reap --now`", shown_line(mode)),
+    )
 }

@@ -1,6 +1,7 @@
 //! Asking a control daemon: its program, started without arguments, is the front end.
 
-use super::Fault;
+use super::fault;
+use crate::failure::Failure;
 use crate::model::text::shown_line;
 use crate::sys::ask::tell_killable;
 use std::path::Path;
@@ -26,12 +27,12 @@ pub struct Front<'a> {
 impl Front<'_> {
     /// What it answers to one command, without the white space at its ends. Fails if it does not
     /// answer in time, complains, or does not know the command.
-    pub fn say(&self, command: &str) -> Result<String, Fault> {
+    pub fn say(&self, command: &str) -> Result<String, Failure> {
         let left = self.until.saturating_duration_since(Instant::now());
         let variables = [(PIPE_VARIABLE, self.pipe.as_os_str())];
         let words = format!("{command}\n");
         let failed = |why: &str| {
-            Fault::new(format!("the MPS daemon does not do `{command}`: {}", shown_line(why)))
+            fault(format!("the MPS daemon does not do `{command}`: {}", shown_line(why)))
         };
         // A deadline of nothing would kill the front end of a daemon that is well.
         let deadline = left.max(Duration::from_millis(50));
@@ -55,7 +56,7 @@ impl Front<'_> {
     }
 
     /// The pids of its servers, or of the clients of one. Fails as [`Self::say`] does.
-    pub fn pids(&self, command: &str) -> Result<Vec<i32>, Fault> {
+    pub fn pids(&self, command: &str) -> Result<Vec<i32>, Failure> {
         Ok(self.say(command)?.lines().filter_map(|line| line.trim().parse().ok()).collect())
     }
 }

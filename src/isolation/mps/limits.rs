@@ -1,7 +1,8 @@
 //! The limits that a daemon sets its clients, whatever their variables say.
 
-use super::Fault;
+use super::fault;
 use super::front::Front;
+use crate::failure::Failure;
 use crate::injection::{self, whole_mib};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown_line;
@@ -41,7 +42,7 @@ pub fn for_all(shares: &[Share]) -> Limits {
 /// Sets them, reads them back, and fails unless the daemon has taken them. Servers that run already
 /// have limits of their own, which are set too, for clients to come. Fails if the daemon does not
 /// answer, or says something else than what it was told.
-pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Fault> {
+pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Failure> {
     let percent = limits.percent;
     percentage(
         front,
@@ -62,7 +63,7 @@ pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Fault> {
     Ok(())
 }
 
-fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Fault> {
+fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Failure> {
     let Limits { percent, memory } = limits;
     percentage(
         front,
@@ -79,7 +80,7 @@ fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Fault
     }
 }
 
-fn percentage(front: &Front<'_>, get: &str, set: &str, wanted: u32) -> Result<(), Fault> {
+fn percentage(front: &Front<'_>, get: &str, set: &str, wanted: u32) -> Result<(), Failure> {
     let is =
         |answer: &str| answer.parse::<f64>().is_ok_and(|p| (p - f64::from(wanted)).abs() < 0.05);
     if is(&front.say(get)?) {
@@ -94,7 +95,7 @@ const GET_MEMORY: &str = "get_default_device_pinned_mem_limit 0";
 
 /// The device is the daemon's only one, and so its number 0. Set whatever it has: what it tells is
 /// coarser than what it was told ([`as_told`]).
-fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Fault> {
+fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
     let Some(memory) = memory else { return lift(front) };
     let mib = whole_mib(memory);
     let set = format!("set_default_device_pinned_mem_limit 0 {mib}M");
@@ -105,7 +106,7 @@ fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Fault> {
 
 /// Takes away what an earlier share has left. The daemon takes an amount of nothing for no limit, and
 /// has none to tell then.
-fn lift(front: &Front<'_>) -> Result<(), Fault> {
+fn lift(front: &Front<'_>) -> Result<(), Failure> {
     if !is_amount(&front.say(GET_MEMORY)?) {
         return Ok(());
     }
@@ -126,9 +127,9 @@ fn is_amount(answer: &str) -> bool {
     number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
-fn not_taken(command: &str, answer: &str) -> Fault {
+fn not_taken(command: &str, answer: &str) -> Failure {
     let answer = if answer.is_empty() { "nothing" } else { answer };
-    Fault::new(format!("after `{command}` the MPS daemon says {}", shown_line(answer)))
+    fault(format!("after `{command}` the MPS daemon says {}", shown_line(answer)))
         .hint("its log directory may tell why")
 }
 

@@ -23,6 +23,17 @@ pub mod log;
 pub mod place;
 pub mod processes;
 
-mod fault;
 mod server;
-pub use fault::Fault;
+
+use crate::failure::Failure;
+use crate::model::code::Code;
+
+/// Whatever fails at a daemon has one code: a limit cannot be set.
+pub fn fault(message: impl Into<String>) -> Failure {
+    Failure::new(Code::IsolationFailed, message)
+}
+
+/// The same by an error of the system.
+pub fn failed(error: impl Into<Failure>) -> Failure {
+    Failure { code: Code::IsolationFailed, ..error.into() }
+}

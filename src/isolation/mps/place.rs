@@ -1,7 +1,8 @@
 //! Where a daemon has its files.
 
-use super::Fault;
 use super::journal::{DIRECTORY, FILE};
+use super::{failed, fault};
+use crate::failure::Failure;
 use crate::model::id::DeviceId;
 use crate::model::text::shown;
 use crate::paths::Paths;
@@ -46,23 +47,23 @@ pub struct Place {
 impl Place {
     /// By the name of a daemon, which is a device's UUID or a lease's id. Fails if it
     /// is no such name.
-    pub fn new(run: &Path, name: &str) -> Result<Self, Fault> {
+    pub fn new(run: &Path, name: &str) -> Result<Self, Failure> {
         // All that a lease's id may have, a device's UUID may have too.
         let is_ours = name == LOCKS || name.starts_with('.');
         if is_ours || DeviceId::new(name).is_err() {
-            return Err(Fault::new(format!("`{}` is no name of an MPS daemon", shown(name))));
+            return Err(fault(format!("`{}` is no name of an MPS daemon", shown(name))));
         }
         Ok(Self { name: name.to_owned(), mps: run.join(DIRECTORY) })
     }
 
     /// All that are there, by name. Fails if the directory cannot be listed. One that
     /// is missing has none.
-    pub fn all(run: &Path) -> Result<Vec<Self>, Fault> {
+    pub fn all(run: &Path) -> Result<Vec<Self>, Failure> {
         let mps = run.join(DIRECTORY);
         let entries = match fs::read_dir(&mps) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(PathError::new("list", &mps)(error).into()),
+            Err(error) => return Err(failed(PathError::new("list", &mps)(error))),
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut places: Vec<Self> = names.filter_map(|name| Self::new(run, &name).ok()).collect();
@@ -99,18 +100,19 @@ impl Place {
     /// each lease that ever was would pile up, and one that is removed excludes nobody. Two daemons
     /// may have one lock, and then wait for each other. Fails if it is not had within `deadline`,
     /// or the directories are not root's alone.
-    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Fault> {
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         make_own_dir(&self.mps, 0o755)?;
         let locks = self.mps.join(LOCKS);
         make_own_dir(&locks, 0o700)?;
-        Ok(lock::acquire(&locks.join(format!("{:02x}", hash(&self.name))), deadline, paths)?)
+        let lock = locks.join(format!("{:02x}", hash(&self.name)));
+        lock::acquire(&lock, deadline, paths).map_err(failed)
     }
 
     /// Makes the daemon's own directory. Fails if it cannot be made, is not root's alone, or has
     /// too long a path for sockets in it.
-    pub fn make(&self) -> Result<(), Fault> {
+    pub fn make(&self) -> Result<(), Failure> {
         if let Some(why) = self.is_too_long() {
-            return Err(Fault::new(why).hint("set `run_dir` to a directory with a shorter path"));
+            return Err(fault(why).hint("set `run_dir` to a directory with a shorter path"));
         }
         make_own_dir(&self.dir(), 0o755)
     }
@@ -131,11 +133,11 @@ impl Place {
     /// Makes the directories for a new daemon, without anything that an earlier one left in
     /// them, and mounts a file system of its own wherever clients have something written.
     /// The error names the path.
-    pub fn furnish(&self) -> Result<(), Fault> {
+    pub fn furnish(&self) -> Result<(), Failure> {
         self.clear()?;
         for (dir, options) in self.mounts() {
-            atomic::make_dir(&dir, 0o755)?;
-            mount::mount_tmpfs(&dir, options)?;
+            atomic::make_dir(&dir, 0o755).map_err(failed)?;
+            mount::mount_tmpfs(&dir, options).map_err(failed)?;
         }
         Ok(())
     }
@@ -156,23 +158,23 @@ impl Place {
     }
 
     /// Removes all but the journal. The error names the path that cannot be removed.
-    pub fn clear(&self) -> Result<(), Fault> {
+    pub fn clear(&self) -> Result<(), Failure> {
         for (dir, _) in self.mounts() {
             // Several, if somebody has mounted something over it. What lies behind a link is not ours.
-            while is_dir(&dir) && mount::is_mount_point(&dir)? {
-                mount::unmount(&dir)?;
+            while is_dir(&dir) && mount::is_mount_point(&dir).map_err(failed)? {
+                mount::unmount(&dir).map_err(failed)?;
             }
-            remove(&dir)?;
+            remove(&dir).map_err(failed)?;
         }
         Ok(())
     }
 
     /// Removes all of it, the journal last. The error names the path that cannot be removed.
-    pub fn remove(&self) -> Result<(), Fault> {
+    pub fn remove(&self) -> Result<(), Failure> {
         if is_dir(&self.dir()) {
             self.clear()?;
         }
-        Ok(remove(&self.dir())?)
+        remove(&self.dir()).map_err(failed)
     }
 }
 
@@ -206,13 +208,13 @@ fn is_own_dir(dir: &Path) -> bool {
         .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o022 == 0)
 }
 
-fn make_own_dir(dir: &Path, mode: u32) -> Result<(), Fault> {
-    atomic::make_dir(dir, mode)?;
+fn make_own_dir(dir: &Path, mode: u32) -> Result<(), Failure> {
+    atomic::make_dir(dir, mode).map_err(failed)?;
     if is_own_dir(dir) {
         return Ok(());
     }
     let message = format!("`{}` is not a directory that is root's alone", dir.display());
-    Err(Fault::new(message).hint("remove it: it is made anew"))
+    Err(fault(message).hint("remove it: it is made anew"))
 }
 
 /// FNV-1a, folded to 8 bits.

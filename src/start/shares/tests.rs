@@ -102,28 +102,6 @@ fn a_foreign_daemons_client_needs_the_hosts_shm() {
 }
 
 #[test]
-fn what_the_command_says_is_told_once_and_with_its_own_hint() {
-    let fault = |what: &str| {
-        Failure::new(Code::IsolationFailed, format!("no place: {what}")).hint("look there")
-    };
-    let said = |text: &str| {
-        let complaint = Complaint::told(text);
-        let failure = complaint.onto(fault(&complaint.message));
-        (failure.message, failure.hint.unwrap())
-    };
-    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    assert_eq!(
-        said("gpulease: isolation-failed: it has ended: so\nhint: do this\n"),
-        pair("no place: it has ended: so", "do this")
-    );
-    assert_eq!(said("gpulease: stale-hook: gone\n"), pair("no place: gone", "look there"));
-    assert_eq!(
-        said("thread 'main' panicked: x"),
-        pair("no place: thread 'main' panicked: x", "look there")
-    );
-}
-
-#[test]
 fn only_a_limit_of_compute_is_lost_with_the_daemon() {
     use crate::model::quantity::MilliGpu;
     let whole = Request::one(Strategy::BestFit, Source::Annotations);

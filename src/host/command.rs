@@ -1,0 +1,47 @@
+//! Asking the `gpulease` command, which does what takes long or needs more than a start should carry.
+
+use super::Host;
+use crate::failure::{Failure, Told};
+use crate::sys::ask::{AskError, ask_killable};
+use crate::sys::programs;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+/// More than its longest answer, the processes of a node.
+const ANSWER_MAX: usize = 1 << 20;
+
+impl Host {
+    /// What the command answers to these words, as JSON. Fails with what it complains of, in the words
+    /// of `failure`, and with its own code and hint where it has them.
+    pub fn ask_command(
+        &self,
+        words: &[&OsStr],
+        deadline: Duration,
+        failure: impl FnOnce(&str) -> Failure,
+    ) -> Result<Vec<u8>, Failure> {
+        let answer = match programs::command() {
+            Some(program) => ask(&program, &self.own_arguments(), words, deadline),
+            None => Err(Told::new("the `gpulease` command is not installed")),
+        };
+        answer.map_err(|told| told.within(failure))
+    }
+}
+
+/// The same of a program at this place, which reads the configuration that `own` names.
+pub fn ask(
+    program: &Path,
+    own: &[OsString],
+    words: &[&OsStr],
+    deadline: Duration,
+) -> Result<Vec<u8>, Told> {
+    let mut args: Vec<&OsStr> = own.iter().map(OsString::as_os_str).collect();
+    args.extend(words);
+    args.push(OsStr::new("--json"));
+    match ask_killable(program, &args, deadline, ANSWER_MAX) {
+        Ok(answer) if answer.status.success() => Ok(answer.stdout),
+        Ok(answer) => Err(Told::read(&answer.stdout, &answer.stderr)),
+        Err(AskError::Io(error)) => Err(Told::new(format!("`{}`: {error}", program.display()))),
+        Err(error) => Err(Told::new(error.to_string())),
+    }
+}
