@@ -82,6 +82,12 @@ pub mod door {
     pub mod config {
         pub use crate::config::*;
     }
+    pub mod failure {
+        pub use crate::failure::*;
+    }
+    pub mod host {
+        pub use crate::host::*;
+    }
     pub mod injection {
         pub use crate::injection::*;
     }
