@@ -4,10 +4,9 @@ use super::demand::Demand;
 use crate::model::device::Device;
 use crate::model::isolation::Isolation;
 use crate::model::mig::Mig;
+use crate::model::text::glob;
 use crate::request::{Amount, MigChoice, Request};
 use serde::Serialize;
-use std::iter::Peekable;
-use std::str::Chars;
 
 /// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
 /// the first that applies is the one reported.
@@ -152,36 +151,6 @@ impl ModelPattern {
     pub(super) fn matches(&self, model: &str) -> bool {
         let model = model.to_lowercase();
         if self.is_glob { glob(&self.lower, &model) } else { model.contains(&self.lower) }
-    }
-}
-
-/// `*` is any text, `?` any one character. On a mismatch only the last `*` is tried again, one
-/// character further, which is enough and keeps the time at pattern × text.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut pattern = pattern.chars().peekable();
-    let mut text = text.chars();
-    let mut retry: Option<(Peekable<Chars<'_>>, Chars<'_>)> = None;
-    loop {
-        if pattern.peek() == Some(&'*') {
-            pattern.next();
-            retry = Some((pattern.clone(), text.clone()));
-            continue;
-        }
-        let matched = match (pattern.next(), text.next()) {
-            (None, None) => return true,
-            (Some('?'), Some(_)) => true,
-            (Some(p), Some(t)) => p == t,
-            _ => false,
-        };
-        if !matched {
-            let Some((after_star, mut rest)) = retry.take() else { return false };
-            if rest.next().is_none() {
-                return false;
-            }
-            pattern = after_star.clone();
-            text = rest.clone();
-            retry = Some((after_star, rest));
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::model::driver::Capability;
 use crate::model::isolation::Isolation;
 use crate::model::mig::MigProfile;
-use crate::request::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Topology};
+use crate::request::{Amount, Count, Enforce, MigChoice, Request, Selector};
 use serde_json::{Value, json};
 
 /// `count=2 vendor=amd compute=500m …`: in the words of the annotations, what was left open filled
@@ -35,7 +35,7 @@ pub(super) fn words(request: &Request) -> Vec<String> {
     add("enforcement", required.then(|| "required".to_owned()));
     add("strategy", Some(request.strategy.as_str().to_owned()));
     let several = request.count != Count::Exactly(1);
-    add("topology", several.then(|| topology(request.topology).to_owned()));
+    add("topology", several.then(|| request.topology.to_string()));
     add("workload", request.workload.clone());
     words
 }
@@ -60,25 +60,17 @@ pub(super) fn json(request: &Request) -> Value {
         "min_memory_bytes": request.min_memory,
         "sharing": request.sharing,
         "isolation": request.isolation,
-        "enforcement": match request.enforcement {
-            Enforce::Preferred => "preferred",
-            Enforce::Required => "required",
-        },
+        "enforcement": request.enforcement,
         "mig_profile": profile(request),
-        "strategy": request.strategy.as_str(),
-        "topology": topology(request.topology),
+        "strategy": request.strategy,
+        "topology": request.topology,
         "priority": request.priority,
         "workload": request.workload,
         "capabilities": capabilities.map(|list| {
             let words: Vec<_> = list.iter().copied().map(Capability::as_str).collect();
             if words.is_empty() { vec!["none"] } else { words }
         }),
-        "source": match request.source {
-            Source::Annotations => "annotations",
-            Source::Alias => "alias",
-            Source::Environment => "environment",
-            Source::Injected => "injected",
-        },
+        "source": request.source,
     })
 }
 
@@ -93,13 +85,6 @@ fn count(count: Count) -> String {
     match count {
         Count::Exactly(count) => count.to_string(),
         Count::All => "all".to_owned(),
-    }
-}
-
-const fn topology(topology: Topology) -> &'static str {
-    match topology {
-        Topology::None => "none",
-        Topology::Preferred => "preferred",
     }
 }
 

@@ -11,9 +11,9 @@
 
 use super::doubt::folds;
 use super::skim;
+use crate::model::spelled::spelled;
 use crate::model::text::shown;
 use serde_json::{Map, Value, to_vec, to_vec_pretty};
-use std::fmt;
 use thiserror::Error;
 
 /// Why a document could not be read or edited.
@@ -55,15 +55,16 @@ impl DocumentError {
     }
 }
 
-/// The kinds of JSON values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Null,
-    Boolean,
-    Number,
-    String,
-    Array,
-    Object,
+spelled! {
+    /// The kinds of JSON values.
+    pub enum Kind {
+        Null = "null",
+        Boolean = "a boolean",
+        Number = "a number",
+        String = "a string",
+        Array = "an array",
+        Object = "an object",
+    }
 }
 
 impl Kind {
@@ -77,19 +78,6 @@ impl Kind {
             Value::Array(_) => Self::Array,
             Value::Object(_) => Self::Object,
         }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Null => "null",
-            Self::Boolean => "a boolean",
-            Self::Number => "a number",
-            Self::String => "a string",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        })
     }
 }
 

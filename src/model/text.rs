@@ -1,5 +1,8 @@
 //! Untrusted text on its way to a log, a terminal or an error message.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 /// The most characters of an untrusted value that a message repeats.
 pub const SHOWN_CHARS: usize = 80;
 
@@ -66,6 +69,37 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{e0020}'..='\u{e007f}')
 }
 
+/// Whether a text fits a pattern, in which `*` is any text and `?` any one character. On a mismatch
+/// only the last `*` is tried again, one character further, which is enough and keeps the time at
+/// pattern × text.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let mut pattern = pattern.chars().peekable();
+    let mut text = text.chars();
+    let mut retry: Option<(Peekable<Chars<'_>>, Chars<'_>)> = None;
+    loop {
+        if pattern.peek() == Some(&'*') {
+            pattern.next();
+            retry = Some((pattern.clone(), text.clone()));
+            continue;
+        }
+        let matched = match (pattern.next(), text.next()) {
+            (None, None) => return true,
+            (Some('?'), Some(_)) => true,
+            (Some(p), Some(t)) => p == t,
+            _ => false,
+        };
+        if !matched {
+            let Some((after_star, mut rest)) = retry.take() else { return false };
+            if rest.next().is_none() {
+                return false;
+            }
+            pattern = after_star.clone();
+            text = rest.clone();
+            retry = Some((after_star, rest));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +130,22 @@ mod tests {
         let cut = shown(&"x".repeat(500));
         assert_eq!(cut.chars().count(), SHOWN_CHARS + 1);
         assert!(cut.ends_with('…'));
+    }
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, fits) in [
+            ("*.toml", "a.toml", true),
+            ("*.toml", ".toml", true),
+            ("*.toml", "a.conf", false),
+            ("*", "", true),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "a-c", false),
+            ("a*a", "a", false),
+            ("a", "a", true),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::spelled::spelled;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
@@ -52,56 +53,49 @@ pub enum Amount {
     },
 }
 
-/// Which of the fitting devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names, reason = "they are called so everywhere")]
-pub enum Strategy {
-    /// The first in PCI order.
-    FirstFit,
-    /// The one with the least left over: packs, and keeps whole devices free.
-    BestFit,
-    /// The one with the most left over: spreads.
-    WorstFit,
-}
-
-impl Strategy {
-    /// The spelling in annotations and configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FirstFit => "first-fit",
-            Self::BestFit => "best-fit",
-            Self::WorstFit => "worst-fit",
-        }
+spelled! {
+    /// Which of the fitting devices.
+    #[allow(clippy::enum_variant_names, reason = "they are called so everywhere")]
+    pub enum Strategy {
+        /// The first in PCI order.
+        FirstFit = "first-fit",
+        /// The one with the least left over: packs, and keeps whole devices free.
+        BestFit = "best-fit",
+        /// The one with the most left over: spreads.
+        WorstFit = "worst-fit",
     }
 }
 
-/// How much the links between the devices of a set matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topology {
-    None,
-    /// The best-linked set among the fitting ones.
-    Preferred,
+spelled! {
+    /// How much the links between the devices of a set matter.
+    pub enum Topology {
+        None = "none",
+        /// The best-linked set among the fitting ones.
+        Preferred = "preferred",
+    }
 }
 
-/// Where the request came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Annotations,
-    /// Only another project's annotations that are read as aliases.
-    Alias,
-    /// Environment variables that the administrator admits.
-    Environment,
-    /// GPU nodes that the engine had already put into the spec.
-    Injected,
+spelled! {
+    /// Where the request came from.
+    pub enum Source {
+        Annotations = "annotations",
+        /// Only another project's annotations that are read as aliases.
+        Alias = "alias",
+        /// Environment variables that the administrator admits.
+        Environment = "environment",
+        /// GPU nodes that the engine had already put into the spec.
+        Injected = "injected",
+    }
 }
 
-/// Whether limits have to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enforce {
-    /// As well as they can here.
-    Preferred,
-    /// Refuse where the workload could undo the limit of compute or memory that it asks for.
-    Required,
+spelled! {
+    /// Whether limits have to hold.
+    pub enum Enforce {
+        /// As well as they can here.
+        Preferred = "preferred",
+        /// Refuse where the workload could undo the limit of compute or memory that it asks for.
+        Required = "required",
+    }
 }
 
 /// What a container asks for. Everything is resolved but the devices themselves.

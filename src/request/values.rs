@@ -204,31 +204,24 @@ pub fn isolation(text: &str, dialect: Dialect) -> Result<Isolation, Reason> {
 
 /// Whether limits have to hold.
 pub fn enforcement(text: &str) -> Result<Enforce, Reason> {
-    match text {
-        "required" => Ok(Enforce::Required),
-        "preferred" => Ok(Enforce::Preferred),
-        _ => Err(NOT_KNOWN),
-    }
+    text.parse().map_err(|()| NOT_KNOWN)
 }
 
 /// A strategy, or another GPU manager's name for one. `None`: one that this version lacks.
 pub fn strategy(text: &str) -> Result<Option<Strategy>, Reason> {
     match text {
-        "first-fit" => Ok(Some(Strategy::FirstFit)),
-        "best-fit" | "minimize_fragmentation" => Ok(Some(Strategy::BestFit)),
-        "worst-fit" | "distributed_small_instances" => Ok(Some(Strategy::WorstFit)),
+        "minimize_fragmentation" => Ok(Some(Strategy::BestFit)),
+        "distributed_small_instances" => Ok(Some(Strategy::WorstFit)),
         "round-robin" | "load-balanced" | "single_large_instance" | "hybrid_dynamic" => Ok(None),
-        _ => Err(NOT_KNOWN),
+        _ => text.parse().map(Some).map_err(|()| NOT_KNOWN),
     }
 }
 
 /// How much links matter. `None`: a way that this version lacks.
 pub fn topology(text: &str) -> Result<Option<Topology>, Reason> {
     match text {
-        "none" => Ok(Some(Topology::None)),
-        "preferred" => Ok(Some(Topology::Preferred)),
         "required" => Ok(None),
-        _ => Err(NOT_KNOWN),
+        _ => text.parse().map(Some).map_err(|()| NOT_KNOWN),
     }
 }
 

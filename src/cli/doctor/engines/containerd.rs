@@ -4,7 +4,7 @@ use super::super::finding::{Findings, quoted};
 use super::{Engine, Runtime, files};
 use crate::cli::install;
 use crate::host::Host;
-use crate::model::text::shown;
+use crate::model::text::{glob, shown};
 use crate::start::lowlevel::installed_on;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -120,7 +120,7 @@ fn passes(pattern: &str, key: &str) -> bool {
     let (Some((domain, name)), Some(key)) = (pattern.split_once('/'), key.split_once('/')) else {
         return false;
     };
-    files::star(domain, key.0) && files::star(name, key.1)
+    glob(domain, key.0) && glob(name, key.1)
 }
 
 #[cfg(test)]
