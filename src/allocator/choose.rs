@@ -5,8 +5,8 @@
 //! 2. whether the isolation that was asked for is to be had, and not another in place of it,
 //! 3. whether the same container held them a moment ago,
 //! 4. whether they can be had without taking from a lease in its grace,
-//! 5. the strategy,
-//! 6. their place.
+//! 5. the strategy that was asked for,
+//! 6. their place in PCI order.
 //!
 //! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
 //! Between the sets of two vendors the same order decides, with sums in place of single values.

@@ -17,7 +17,7 @@ pub(super) fn of_bundle(dir: &Path) -> Option<ContainerId> {
 }
 
 /// The container that a `linux.cgroupsPath` names, if one: `machine.slice:libpod:ID`,
-/// `/machine/libpod-ID`, `/system.slice/web.service/libpod-payload-ID`.
+/// `/machine/libpod-ID` or `/system.slice/web.service/libpod-payload-ID`.
 fn of_cgroup(path: &str) -> Option<ContainerId> {
     let id = ContainerId::new(path.rsplit(['/', ':', '-']).next()?).ok()?;
     id.is_random().then_some(id)

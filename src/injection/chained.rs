@@ -4,13 +4,12 @@
 use super::document::{Document, DocumentError};
 use super::target::Target;
 use super::undo::Undo;
-use super::visibility::{
-    AMD_VISIBLE, Edits, NVIDIA_VISIBLE, SIMULATED, set_capabilities, uuids_in_pci_order,
-};
+use super::visibility::{Edits, SIMULATED, set_capabilities, uuids_in_pci_order};
 use super::{Facts, apply::edit_env};
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
 use crate::model::order;
+use crate::model::variables::{AMD_VISIBLE, NVIDIA_VISIBLE};
 use std::collections::BTreeMap;
 
 /// Variables by which Docker's generic resources name devices: both vendors' runtimes may be told

@@ -21,8 +21,8 @@ pub(super) trait Members<'de>: Default {
     /// The members that it reads. All others are passed over; without any here, none is.
     const KEYS: &'static [&'static str] = &[];
 
-    /// Reads the value that belongs to `key`. Where there was one of this key already, the two are
-    /// merged.
+    /// Reads the value that belongs to `key`.
+    /// Where there was one of this key already, the two are merged.
     fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error>;
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Next<'a, A> {
 }
 
 impl<'de, A: MapAccess<'de>> Next<'_, A> {
-    /// Passes over it.
+    /// Passes over it, whatever it is.
     pub(super) fn skip(self) -> Result<(), A::Error> {
         self.map.next_value::<IgnoredAny>().map(drop)
     }
@@ -55,7 +55,7 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
         Ok(self.leaf()?.integer())
     }
 
-    /// See [`number`].
+    /// As a device's number: see [`number`].
     pub(super) fn number(
         self,
         place: (&'static str, &'static str),

@@ -5,18 +5,17 @@
 //! daemon's side and in the cgroup. `GPULEASE_ENFORCEMENT` says which of both it got.
 
 use super::types::MountEntry;
-use super::visibility::{ROCR_VISIBLE, amd_in_container_order};
+use super::visibility::amd_in_container_order;
 use crate::model::device::{Device, Vendor};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Isolation};
 use crate::model::lease::{Lease, LeasedDevice, MpsSeat};
 use crate::model::quantity::{Bytes, MilliGpu};
+use crate::model::variables::{MPS_LOG, MPS_PIPE, ROCR_VISIBLE};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The compute units of each device, to ROCr (`core/util/flag.cpp`).
 const CU_MASK: &str = "HSA_CU_MASK";
-/// The daemon's pipe directory, to CUDA (NVIDIA, Multi-Process Service, "Environment variables").
-const MPS_PIPE: &str = "CUDA_MPS_PIPE_DIRECTORY";
 /// The percentage of a device's multiprocessors, of one client.
 const MPS_THREADS: &str = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
 /// The memory that one client may allocate, by device.
@@ -29,7 +28,7 @@ const MPS_PREFIX: &str = "CUDA_MPS_";
 const MPS_OTHERS: &[&str] = &[
     "CUDA_MPS_CLIENT_PRIORITY",
     "CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING",
-    "CUDA_MPS_LOG_DIRECTORY",
+    MPS_LOG,
     "CUDA_MPS_SM_PARTITION",
 ];
 

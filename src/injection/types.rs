@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 /// such keys are stripped.
 pub const GRANTED_PREFIX: &str = "gpulease.granted/";
 
-/// A device node with its numbers, ready to go into a spec (runtime-spec, config-linux.md,
-/// "Devices").
+/// A device node with its numbers, ready to go into a spec
+/// (runtime-spec, config-linux.md, "Devices").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedNode {
     /// Path in the container.

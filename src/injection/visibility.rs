@@ -10,22 +10,16 @@ pub(super) use crate::model::device::SIMULATED_VARIABLE as SIMULATED;
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
 use crate::model::order;
+use crate::model::variables::{
+    AMD_VISIBLE, CUDA_ORDER, CUDA_VISIBLE, GPU_ORDINAL, HIP_VISIBLE, LEVEL_ZERO_MASK,
+    NVIDIA_CAPABILITIES, NVIDIA_VISIBLE, ROCR_VISIBLE,
+};
 use std::collections::BTreeMap;
-
-pub(super) const NVIDIA_VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES";
-const NVIDIA_CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
-const CUDA_VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
-const CUDA_ORDER: &str = "CUDA_DEVICE_ORDER";
-pub(super) const AMD_VISIBLE: &str = "AMD_VISIBLE_DEVICES";
-const HIP_VISIBLE: &str = "HIP_VISIBLE_DEVICES";
-pub(super) const ROCR_VISIBLE: &str = "ROCR_VISIBLE_DEVICES";
-const GPU_ORDINAL: &str = "GPU_DEVICE_ORDINAL";
-const LEVEL_ZERO_MASK: &str = "ZE_AFFINITY_MASK";
 
 /// The variables to set (or, with null, to remove) for a grant. `present` is the container's
 /// environment: a variable is removed only if it is there.
 ///
-/// For NVIDIA devices:
+/// For NVIDIA devices there are:
 /// * `NVIDIA_VISIBLE_DEVICES` for NVIDIA's toolkit (`chain` mode, and tools that read it inside),
 ///   `CUDA_VISIBLE_DEVICES` for the driver; both by UUID, which means the same device inside and
 ///   outside (CUDA Programming Guide, "CUDA Environment Variables"), in PCI order;

@@ -197,8 +197,8 @@ impl Device {
     }
 }
 
-/// The nodes that every container with a device of this vendor needs: `/dev/nvidiactl`,
-/// `/dev/nvidia-uvm`, `/dev/kfd`.
+/// The nodes that every container with a device of this vendor needs:
+/// `/dev/nvidiactl` and `/dev/nvidia-uvm`, or `/dev/kfd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlNodes {
     pub vendor: Vendor,

@@ -22,3 +22,4 @@ pub mod order;
 pub mod quantity;
 pub mod spelled;
 pub mod text;
+pub mod variables;

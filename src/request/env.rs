@@ -9,9 +9,7 @@ use super::types::Selector;
 use super::values;
 use crate::model::device::Vendor;
 use crate::model::text::shown;
-
-pub const NVIDIA: &str = "NVIDIA_VISIBLE_DEVICES";
-pub const AMD: &str = "AMD_VISIBLE_DEVICES";
+pub use crate::model::variables::{AMD_VISIBLE as AMD, NVIDIA_VISIBLE as NVIDIA};
 
 const NVIDIA_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of indices \
                               (`0`), MIG instances (`0:1`) and UUIDs or their beginnings \

@@ -1,4 +1,4 @@
-//! Leases on disk.
+//! Leases on disk, and what lies beside them.
 //!
 //! ```text
 //! /run/gpulease/            0755 root; tmpfs, so that a reboot frees everything

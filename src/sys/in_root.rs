@@ -32,9 +32,9 @@ impl Root {
         Ok(Self(open(path, flags, Mode::empty()).map(File::from)?))
     }
 
-    /// Refers to what is at `path` in there, links resolved. Errors are those of the kernel: nothing there,
-    /// links that go round in a circle, or a kernel without openat2
-    /// ([`io::ErrorKind::Unsupported`]).
+    /// Refers to what is at `path` in there, links resolved. Errors are those of the kernel:
+    /// nothing there, links that go round in a circle, or
+    /// a kernel without openat2 ([`io::ErrorKind::Unsupported`]).
     pub fn look(&self, path: &str) -> io::Result<Handle> {
         Ok(Handle(self.open_in(path, OFlag::empty())?.into()))
     }

@@ -1,5 +1,5 @@
-//! How much AMD's GPUs are used, by the driver's sensors. Who uses them, [`crate::sys::gpu_users`]
-//! sees.
+//! How much AMD's GPUs are used, by the driver's sensors.
+//! Who uses them, [`crate::sys::gpu_users`] sees.
 
 use super::kfd;
 use crate::inventory::activity::Usage;

@@ -7,6 +7,7 @@ use crate::inventory::Inventory;
 use crate::model::cdi::{EditMount, EditNode, Edits};
 use crate::model::device::{Device, DeviceNode, Node, Vendor};
 use crate::model::driver::{Driver, DriverFile, FileKind};
+use crate::model::variables::NVIDIA_VISIBLE;
 use crate::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -123,7 +124,7 @@ fn common(inventory: &Inventory, vendor: Vendor, paths: &Paths) -> Edits {
     add_nodes(&mut edits, inventory.node.control_of(vendor), paths);
     if vendor == Vendor::Nvidia {
         // Or NVIDIA's own runtime, where it is the one below, would add what the image says.
-        edits.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
+        edits.env.push(format!("{NVIDIA_VISIBLE}=void"));
     }
     let drivers = inventory.drivers.iter().filter(|driver| driver.vendor == vendor);
     for driver in drivers {

@@ -1,6 +1,6 @@
 //! One daemon: what is there of it, starting it and ending it.
 
-use super::front::{Front, PIPE_VARIABLE};
+use super::front::Front;
 use super::journal::Journal;
 use super::log::last_words;
 pub use super::log::trim as trim_log;
@@ -13,6 +13,7 @@ use crate::isolation::facilities::{facilities, program};
 use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
 use crate::model::text::shown_line;
+use crate::model::variables::{CUDA_VISIBLE, MPS_LOG, MPS_PIPE};
 use crate::paths::Paths;
 use crate::sys::checked::check_program;
 use crate::sys::detached::{self, Daemon as Detached};
@@ -145,9 +146,9 @@ impl Tools<'_> {
             // In the foreground: then it is this very process, and no other that has to be found.
             args: &["-f"],
             variables: &[
-                (PIPE_VARIABLE, pipe.as_os_str()),
-                ("CUDA_MPS_LOG_DIRECTORY", log.as_os_str()),
-                ("CUDA_VISIBLE_DEVICES", OsStr::new(device.as_str())),
+                (MPS_PIPE, pipe.as_os_str()),
+                (MPS_LOG, log.as_os_str()),
+                (CUDA_VISIBLE, OsStr::new(device.as_str())),
             ],
             shm: &place.shm(),
             log: &log.join("control.log"),

@@ -3,15 +3,13 @@
 use super::fault;
 use crate::failure::Failure;
 use crate::model::text::shown_line;
+use crate::model::variables::MPS_PIPE;
 use crate::sys::ask::tell_killable;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// More than any answer: a line for each server or client.
 const ANSWER_MAX: usize = 1 << 16;
-
-/// The variable that says which daemon is meant.
-pub const PIPE_VARIABLE: &str = "CUDA_MPS_PIPE_DIRECTORY";
 
 /// The front end of one daemon.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +27,7 @@ impl Front<'_> {
     /// answer in time, complains, or does not know the command.
     pub fn say(&self, command: &str) -> Result<String, Failure> {
         let left = self.until.saturating_duration_since(Instant::now());
-        let variables = [(PIPE_VARIABLE, self.pipe.as_os_str())];
+        let variables = [(MPS_PIPE, self.pipe.as_os_str())];
         let words = format!("{command}\n");
         let failed = |why: &str| {
             fault(format!("the MPS daemon does not do `{command}`: {}", shown_line(why)))

@@ -2,8 +2,8 @@
 //! them makes whoever reads wait as long as the process likes. What a process is tell the kernel's words:
 //! its pid namespace, which is no container's, the program that it executes, and its user.
 
-use super::front::PIPE_VARIABLE;
 use crate::model::id::DeviceId;
+use crate::model::variables::{CUDA_ORDER, CUDA_VISIBLE, MPS_PIPE};
 use crate::paths::Paths;
 use crate::sys::checked::check_way;
 use crate::sys::{identity, kernel_file, proc};
@@ -61,13 +61,13 @@ fn control(pid: i32, paths: &Paths) -> Option<Control> {
         return None;
     }
     let mut variables = variables(&dir)?;
-    let pipe = variables.remove(PIPE_VARIABLE).filter(|pipe| !pipe.is_empty());
+    let pipe = variables.remove(MPS_PIPE).filter(|pipe| !pipe.is_empty());
     let text = |value: Option<OsString>| value.map(|value| value.to_string_lossy().into_owned());
-    let order = text(variables.remove("CUDA_DEVICE_ORDER"));
+    let order = text(variables.remove(CUDA_ORDER));
     Some(Control {
         pid,
         pipe: pipe.map_or_else(|| DEFAULT_PIPE.into(), PathBuf::from),
-        visible: text(variables.remove("CUDA_VISIBLE_DEVICES")),
+        visible: text(variables.remove(CUDA_VISIBLE)),
         by_bus: order.as_deref() == Some("PCI_BUS_ID"),
     })
 }

@@ -8,6 +8,7 @@ use crate::model::cdi::{Cdi, EditHook, EditMount, EditNode, Edits};
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
+use crate::model::variables;
 use crate::paths::Paths;
 use crate::start::device_nodes;
 use crate::sys::char_drivers::numbers;
@@ -17,15 +18,15 @@ use std::os::unix::fs::MetadataExt;
 /// Variables that say which devices a container has. Ours stand, and none is set or taken away by
 /// a spec: NVIDIA's have `NVIDIA_VISIBLE_DEVICES=void`, for its own runtime, which is not below us.
 const OURS: &[&str] = &[
-    "NVIDIA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER",
-    "AMD_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "GPU_DEVICE_ORDINAL",
-    "ZE_AFFINITY_MASK",
+    variables::NVIDIA_VISIBLE,
+    variables::NVIDIA_CAPABILITIES,
+    variables::CUDA_VISIBLE,
+    variables::CUDA_ORDER,
+    variables::AMD_VISIBLE,
+    variables::HIP_VISIBLE,
+    variables::ROCR_VISIBLE,
+    variables::GPU_ORDINAL,
+    variables::LEVEL_ZERO_MASK,
     crate::model::device::SIMULATED_VARIABLE,
 ];
 

@@ -17,14 +17,12 @@ use crate::model::driver::Capability::{self, All, Compute, Display, Graphics, Ut
 use crate::model::driver::{Driver, DriverFile, FileKind};
 use crate::model::machine;
 use crate::model::order;
+use crate::model::variables::NVIDIA_CAPABILITIES;
 use crate::paths::Paths;
 use crate::start::device_nodes;
 use crate::sys::checked::fault_of;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
-
-/// The container's own word on features, which its image may bring.
-const VARIABLE: &str = "NVIDIA_DRIVER_CAPABILITIES";
 
 /// Adds the mounts, and leaves out the control nodes that nothing needs. Returns what to say of it.
 pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<String, Failure> {
@@ -63,7 +61,7 @@ fn features(asked: Option<&[Capability]>, env: &[(String, String)]) -> Vec<Capab
     if let Some(asked) = asked {
         return asked.to_vec();
     }
-    let said = env.iter().rev().find(|(name, _)| name == VARIABLE);
+    let said = env.iter().rev().find(|(name, _)| name == NVIDIA_CAPABILITIES);
     let words = said.map_or("", |(_, value)| value.as_str()).split(',');
     let known: Vec<Capability> = words.filter_map(|word| word.trim().parse().ok()).collect();
     if known.is_empty() { vec![Compute, Utility] } else { known }

@@ -1,4 +1,4 @@
-//! One GPU.
+//! What NVML says of one GPU.
 
 use super::failure::Asker;
 use super::{links, mig};

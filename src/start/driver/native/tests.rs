@@ -5,7 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 fn env(value: &str) -> Vec<(String, String)> {
-    vec![(VARIABLE.to_owned(), "display".to_owned()), (VARIABLE.to_owned(), value.to_owned())]
+    vec![
+        (NVIDIA_CAPABILITIES.to_owned(), "display".to_owned()),
+        (NVIDIA_CAPABILITIES.to_owned(), value.to_owned()),
+    ]
 }
 
 #[test]
