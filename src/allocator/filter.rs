@@ -4,71 +4,51 @@ use super::demand::Demand;
 use crate::model::device::Device;
 use crate::model::isolation::Isolation;
 use crate::model::mig::Mig;
+use crate::model::spelled::spelled;
 use crate::model::text::glob;
 use crate::request::{Amount, MigChoice, Request};
-use serde::Serialize;
 
-/// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
-/// the first that applies is the one reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exclusion {
-    /// The request names devices, and not this one.
-    NotNamed,
-    /// Another vendor is asked for.
-    Vendor,
-    /// Another model is asked for.
-    Model,
-    /// A GPU is asked for and it is a MIG instance, or the other way round; or it is a GPU in MIG
-    /// mode, whose instances are leased in its place.
-    Kind,
-    /// A MIG instance of another profile is asked for.
-    Profile,
-    /// A partition of an AMD GPU is asked for, whole, and it is none.
-    Partition,
-    /// Its capacity is below the request's minimum.
-    MinMemory,
-    /// Something that names it names another device as well.
-    Ambiguous,
-    /// Its driver does not answer for it.
-    Unqueryable,
-    /// A source says that it is broken.
-    Unhealthy,
-    /// An administrator took it out of service.
-    Cordoned,
-    /// Nobody can say how much memory it has, and the request is about an amount of it.
-    UnknownMemory,
-    /// It is a MIG instance, which is leased whole, and a share is asked for.
-    NoShares,
-    /// More is asked for than it has.
-    TooSmall,
-    /// The request requires limits to hold that would not on it.
-    Unmet,
-    /// Processes outside of any lease compute on it. The last check: it alone may pass by itself.
-    Busy,
+spelled! {
+    /// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
+    /// the first that applies is the one reported.
+    pub enum Exclusion {
+        /// The request names devices, and not this one.
+        NotNamed = "not-named",
+        /// Another vendor is asked for.
+        Vendor = "vendor",
+        /// Another model is asked for.
+        Model = "model",
+        /// A GPU is asked for and it is a MIG instance, or the other way round; or it is a GPU in MIG
+        /// mode, whose instances are leased in its place.
+        Kind = "kind",
+        /// A MIG instance of another profile is asked for.
+        Profile = "profile",
+        /// A partition of an AMD GPU is asked for, whole, and it is none.
+        Partition = "partition",
+        /// Its capacity is below the request's minimum.
+        MinMemory = "min-memory",
+        /// Something that names it names another device as well.
+        Ambiguous = "ambiguous",
+        /// Its driver does not answer for it.
+        Unqueryable = "unqueryable",
+        /// A source says that it is broken.
+        Unhealthy = "unhealthy",
+        /// An administrator took it out of service.
+        Cordoned = "cordoned",
+        /// Nobody can say how much memory it has, and the request is about an amount of it.
+        UnknownMemory = "unknown-memory",
+        /// It is a MIG instance, which is leased whole, and a share is asked for.
+        NoShares = "no-shares",
+        /// More is asked for than it has.
+        TooSmall = "too-small",
+        /// The request requires limits to hold that would not on it.
+        Unmet = "unmet",
+        /// Processes outside of any lease compute on it. The last check: it alone may pass by itself.
+        Busy = "busy",
+    }
 }
 
 impl Exclusion {
-    /// Every one, in the order of the checks.
-    pub(super) const ALL: [Self; 16] = [
-        Self::NotNamed,
-        Self::Vendor,
-        Self::Model,
-        Self::Kind,
-        Self::Profile,
-        Self::Partition,
-        Self::MinMemory,
-        Self::Ambiguous,
-        Self::Unqueryable,
-        Self::Unhealthy,
-        Self::Cordoned,
-        Self::UnknownMemory,
-        Self::NoShares,
-        Self::TooSmall,
-        Self::Unmet,
-        Self::Busy,
-    ];
-
     /// Whether it is the request's choice of devices, rather than the device's state or size,
     /// that leaves the device out.
     pub(super) fn is_by_choice(self) -> bool {
