@@ -117,14 +117,13 @@ fn answer(
 ) -> Result<Answer, Failure> {
     let is_assumed = spec.is_none() && user.is_none();
     let facts = match &spec {
-        Some(spec) if words.is_empty() => start::concerns_us(spec, launch.vendor)?,
         Some(spec) => start::facts_of(spec, launch.vendor)?,
         None => Some(Facts::usual()),
     };
     let Some(mut facts) = facts else { return Ok(no_request(None)) };
     facts.annotations.extend(words);
     let spec = spec.unwrap_or_else(|| b"{}".to_vec());
-    let mut ask = match start::interpret(host, launch, spec, facts.clone())? {
+    let mut ask = match start::interpret_facts(host, launch, spec, facts.clone())? {
         start::Answer::Ask(ask) => ask,
         start::Answer::Untouched(_) => return Ok(no_request(Some(&facts))),
         start::Answer::Cleaned(_) => return Ok(cleaned()),

@@ -32,22 +32,18 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
         Err(error) => return Err(bad_bundle(&error)),
     };
     let create = Create { shim, bundle, way, words: RefCell::default() };
-    let vendor = shim.vendor();
-    if let Some(vendor) = vendor.filter(|_| way == Way::Copy) {
+    if let Some(vendor) = shim.vendor().filter(|_| way == Way::Copy) {
         let text = format!("{}'s runtime reads the bundle's config.json alone", vendor.name());
         return Err(Failure::new(Code::BadBundle, text).hint("leave out `--config`"));
     }
-    let spec = match start::concerns_us(&read.bytes, vendor)? {
-        None => read.bytes,
-        Some(facts) => match create.start(read.bytes, facts)? {
-            Outcome::Granted(prepared) => {
-                shim.host.store().remember_runtime(&shim.runtime);
-                let words = create.words.take();
-                return Ok(Ready { words, leased: Some(Leased { create, prepared }) });
-            }
-            Outcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
-            Outcome::Untouched(spec) => spec,
-        },
+    let spec = match create.start(read.bytes)? {
+        Outcome::Granted(prepared) => {
+            shim.host.store().remember_runtime(&shim.runtime);
+            let words = create.words.take();
+            return Ok(Ready { words, leased: Some(Leased { create, prepared }) });
+        }
+        Outcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
+        Outcome::Untouched(spec) => spec,
     };
     // A pipe is empty now, and the runtime has to have what was in it.
     if !read.is_regular {
@@ -115,9 +111,9 @@ struct Create<'a> {
 }
 
 impl Create<'_> {
-    fn start(&self, spec: Vec<u8>, facts: Facts) -> Result<Outcome, Failure> {
+    fn start(&self, spec: Vec<u8>) -> Result<Outcome, Failure> {
         let launch = self.shim.launch(Some(&self.bundle.dir), self.fault());
-        start::prepare(&self.shim.host, &launch, self, spec, facts)
+        start::prepare(&self.shim.host, &launch, self, spec)
     }
 
     /// What rules a grant out, whatever is asked for.

@@ -3,10 +3,12 @@
 use super::driver::{self, Way};
 use super::interpret::{Ask, Launch, bad_bundle};
 use super::{device_nodes, marks, namespaces, shares};
+use crate::claim::create::Environment;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{self, Document, Injection, Undo, apply};
 use crate::model::code::Code;
+use crate::model::device::Device;
 use crate::model::lease::Lease;
 use crate::request::Source;
 use crate::request::policy::Injected;
@@ -79,4 +81,25 @@ fn of_lease(
     injection.gids.extend(device_nodes::gids(&injection.nodes));
     namespaces::fit(&mut injection, facts, paths)?;
     Ok(injection)
+}
+
+/// The variables that show a lease's container its devices and hold it to its shares. Where a vendor's runtime gives all that is granted, it
+/// goes by variables of its own.
+pub(super) fn environment(ask: &Ask, launch: &Launch<'_>, lease: &Lease) -> Environment {
+    let (asked, present) = (&ask.asked, &ask.spec.facts.env);
+    // Devices that the engine injected are leased as they stand: so is their environment.
+    if asked.request.source == Source::Injected {
+        return Environment::new();
+    }
+    let node = &asked.inventory.node;
+    let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
+    let capabilities = asked.request.capabilities.as_deref();
+    let mut env = match launch.vendor {
+        Some(vendor) if devices.iter().all(|device| device.vendor == vendor) => {
+            injection::chained(vendor, &devices, capabilities, present)
+        }
+        _ => injection::visibility(&devices, capabilities, present),
+    };
+    env.extend(injection::limits(lease, &devices, present));
+    env
 }

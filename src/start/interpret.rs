@@ -68,9 +68,16 @@ pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>,
     Ok(facts_of(spec, vendor)?.filter(is_ours))
 }
 
-/// The answer to a spec that may concern us. Fails if what it asks for cannot be had, whatever is
-/// free.
-pub fn interpret(
+/// The answer to a spec. Fails if what it asks for cannot be had, whatever is free.
+pub fn interpret(host: &Host, launch: &Launch<'_>, bytes: Vec<u8>) -> Result<Answer, Failure> {
+    match concerns_us(&bytes, launch.vendor)? {
+        Some(facts) => interpret_facts(host, launch, bytes, facts),
+        None => Ok(Answer::Untouched(bytes)),
+    }
+}
+
+/// The same for a spec that says this.
+pub fn interpret_facts(
     host: &Host,
     launch: &Launch<'_>,
     bytes: Vec<u8>,

@@ -6,7 +6,6 @@ mod busy;
 mod device_nodes;
 mod driver;
 mod edits;
-mod environment;
 #[cfg(feature = "cli")]
 mod foresee;
 mod in_doubt;
@@ -28,7 +27,7 @@ mod typed;
 pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::foresee;
-pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret};
+pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret_facts};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
 #[cfg(feature = "cli")]
 pub use typed::{SpecFault, fault_of};

@@ -2,7 +2,7 @@
 //! Podman's `precreate` hook as well.
 
 use super::interpret::{Answer, Ask, Launch, interpret};
-use super::{busy, edits, environment, policy, shares};
+use super::{busy, edits, policy, shares};
 use crate::allocator::Asker;
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
@@ -66,9 +66,8 @@ pub fn prepare(
     launch: &Launch<'_>,
     starter: &dyn Starter,
     spec: Vec<u8>,
-    facts: Facts,
 ) -> Result<Outcome, Failure> {
-    match interpret(host, launch, spec, facts)? {
+    match interpret(host, launch, spec)? {
         Answer::Untouched(spec) => Ok(Outcome::Untouched(spec)),
         Answer::Cleaned(document) => {
             write(host, starter, None, &document).map(|()| Outcome::Cleaned)
@@ -101,7 +100,7 @@ pub(super) fn request_lease<T>(
         release_grace: asked.config.policy.release_grace,
         crowd: Crowd { users, policy: asked.config.policy.busy },
         adopt: &ask.spec.nonces,
-        env: &|lease| environment::of_lease(ask, launch, lease),
+        env: &|lease| edits::environment(ask, launch, lease),
     })
 }
 
