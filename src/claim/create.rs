@@ -219,7 +219,7 @@ fn refuse_if_in_the_way(
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
-            let holder = known.holder(&other, ground.paths);
+            let holder = known.judge(ground.paths).holder(&other);
             let is_free = other.state == LeaseState::Grace || holder == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other, holder.unjudged())) }
         }

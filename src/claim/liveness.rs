@@ -131,153 +131,167 @@ impl Holder {
     }
 }
 
-/// Tells whether the container of a lease lives whose start is not seen through any more.
-pub(super) type Told<'a> = &'a dyn Fn(&Lease) -> Evidence;
+/// What tells of containers that the ledger alone does not know enough of: this host's files do,
+/// and are never read with the ledger locked.
+pub(super) trait Told {
+    /// What there is of a container whose start is not seen through any more.
+    fn of_lease(&self, lease: &Lease) -> Evidence;
 
-/// Judges the holder of a lease. Never with the ledger locked: it reads files of others.
+    /// Whether the container of a record that cannot be read may be alive, by the low-level
+    /// runtime's state.
+    fn of_corrupt(&self, record: &Corrupt) -> bool;
+}
+
+impl Told for Paths {
+    fn of_lease(&self, lease: &Lease) -> Evidence {
+        evidence::of_lease(lease, self)
+    }
+
+    fn of_corrupt(&self, record: &Corrupt) -> bool {
+        evidence::is_alive_or_unreadable(&record.key, self)
+    }
+}
+
+/// Judges the holder of a lease by the files of this host. Never with the ledger locked.
 pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
-    holder_here(lease, &Here::look(paths), paths)
+    Judge::look(paths).holder(lease)
 }
 
-/// [`holder`] for many leases: what is the same for all of them is looked at once.
-pub fn holder_here(lease: &Lease, here: &Here, paths: &Paths) -> Holder {
-    holder_by(lease, here, paths, &|lease| evidence::of_lease(lease, paths))
+/// Judges many holders: what is the same for all of them is looked at once.
+pub struct Judge<'a> {
+    pub(super) here: Here,
+    pub(super) now: SystemTime,
+    paths: &'a Paths,
+    told: &'a dyn Told,
 }
 
-/// [`holder_here`], by what is told of the container.
-pub(super) fn holder_by(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_>) -> Holder {
-    if here.boot_id.as_ref().is_some_and(|boot_id| *boot_id != lease.owner.boot_id) {
-        return Holder::Dead;
+impl<'a> Judge<'a> {
+    /// Who goes by the files of this host. Never with the ledger locked.
+    pub fn look(paths: &'a Paths) -> Self {
+        Self::by(paths, paths)
     }
-    match lease.state {
-        LeaseState::Grace => {
-            let over = lease.grace_until_ms.is_none_or(|until| clock::boottime_ms() >= until);
-            if over { Holder::Dead } else { Holder::Alive }
+
+    pub(super) fn by(told: &'a dyn Told, paths: &'a Paths) -> Self {
+        Self { here: Here::look(paths), now: SystemTime::now(), paths, told }
+    }
+
+    pub fn holder(&self, lease: &Lease) -> Holder {
+        let Self { here, paths, .. } = self;
+        if here.boot_id.as_ref().is_some_and(|boot_id| *boot_id != lease.owner.boot_id) {
+            return Holder::Dead;
         }
-        LeaseState::Pending | LeaseState::Bound
-            if here.pid_namespace != Some(lease.owner.pid_namespace) =>
-        {
-            let seen = here.namespace_of(&lease.owner, paths);
-            elsewhere(seen, lease.cgroup.as_deref(), here, paths)
-        }
-        LeaseState::Bound => {
-            let life = proc::life_here(&lease.owner, here, paths);
-            let gone = life == Life::Gone && cgroup_is_empty(lease);
-            if gone { Holder::Dead } else { Holder::Alive }
-        }
-        LeaseState::Pending => pending(lease, here, paths, told),
-    }
-}
-
-/// The owner of a pending lease is the shim, which became the low-level runtime. When that ends,
-/// the container may exist all the same: its hook may not have been run, or not by this runtime.
-/// Where it is a podman, which may be a service, it counts for a while only.
-fn pending(lease: &Lease, here: &Here, paths: &Paths, told: Told<'_>) -> Holder {
-    let in_time = |precreate: &Precreate| clock::boottime_ms() < precreate.until_ms;
-    let counts = lease.precreate.as_ref().is_none_or(in_time);
-    if counts && proc::life_here(&lease.owner, here, paths) == Life::Alive {
-        return Holder::Alive;
-    }
-    container(lease, paths, told)
-}
-
-/// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman that
-/// it was handed to by `precreate` does not count any more: it lives on after a start that failed.
-pub(super) fn holder_at_end(lease: &Lease, paths: &Paths, told: Told<'_>) -> Holder {
-    let here = Here::look(paths);
-    let is_ours = here.pid_namespace == Some(lease.owner.pid_namespace);
-    match (lease.state, &lease.precreate) {
-        (LeaseState::Pending, Some(_)) if is_ours => container(lease, paths, told),
-        _ => holder_by(lease, &here, paths, told),
-    }
-}
-
-/// Judges what was recorded in another pid namespace. Its pids, its runtimes' state and its paths
-/// mean nothing here, and it is not asked whether the container runs yet: once the namespace is
-/// empty, it does not run.
-fn elsewhere(seen: Seen, cgroup: Option<&str>, here: &Here, paths: &Paths) -> Holder {
-    Holder::Unjudged(match seen {
-        Seen::Empty => {
-            let Some(dir) = cgroup.map(Path::new) else { return Holder::Dead };
-            match here.cgroups.find(dir, paths) {
-                Found::Empty => return Holder::Dead,
-                Found::Populated(dir) => Unjudged::Cgroup(dir),
-                Found::NotSeen => Unjudged::NoCgroup(dir.to_owned()),
+        match lease.state {
+            LeaseState::Grace => {
+                let over = lease.grace_until_ms.is_none_or(|until| clock::boottime_ms() >= until);
+                if over { Holder::Dead } else { Holder::Alive }
             }
+            LeaseState::Pending | LeaseState::Bound
+                if here.pid_namespace != Some(lease.owner.pid_namespace) =>
+            {
+                let seen = here.namespace_of(&lease.owner, paths);
+                self.elsewhere(seen, lease.cgroup.as_deref())
+            }
+            LeaseState::Bound => {
+                let life = proc::life_here(&lease.owner, here, paths);
+                let gone = life == Life::Gone && cgroup_is_empty(lease);
+                if gone { Holder::Dead } else { Holder::Alive }
+            }
+            LeaseState::Pending => self.pending(lease),
         }
-        Seen::Populated => Unjudged::InUse,
-        Seen::Unclear(why) => Unjudged::Hidden(why),
-        Seen::Ours | Seen::NotFromHere => Unjudged::Elsewhere,
-    })
-}
+    }
 
-/// What is left of a container whose start is not seen through any more.
-fn container(lease: &Lease, paths: &Paths, told: Told<'_>) -> Holder {
-    match told(lease) {
-        // It may have ended since it was asked for.
-        Evidence::Init(owner) if proc::life(&owner, paths) == Life::Alive => Holder::AliveAs(owner),
-        Evidence::Init(_) | Evidence::None if cgroup_is_empty(lease) => Holder::Dead,
-        _ => Holder::Alive,
+    /// The owner of a pending lease is the shim, which became the low-level runtime. When that
+    /// ends, the container may exist all the same: its hook may not have been run, or not by this
+    /// runtime. Where it is a podman, which may be a service, it counts for a while only.
+    fn pending(&self, lease: &Lease) -> Holder {
+        let in_time = |precreate: &Precreate| clock::boottime_ms() < precreate.until_ms;
+        let counts = lease.precreate.as_ref().is_none_or(in_time);
+        if counts && proc::life_here(&lease.owner, &self.here, self.paths) == Life::Alive {
+            return Holder::Alive;
+        }
+        self.container(lease)
+    }
+
+    /// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman
+    /// that it was handed to by `precreate` does not count any more: it lives on after a start that
+    /// failed.
+    pub(super) fn holder_at_end(&self, lease: &Lease) -> Holder {
+        let is_ours = self.here.pid_namespace == Some(lease.owner.pid_namespace);
+        match (lease.state, &lease.precreate) {
+            (LeaseState::Pending, Some(_)) if is_ours => self.container(lease),
+            _ => self.holder(lease),
+        }
+    }
+
+    /// Judges what was recorded in another pid namespace. Its pids, its runtimes' state and its
+    /// paths mean nothing here, and it is not asked whether the container runs yet: once the
+    /// namespace is empty, it does not run.
+    fn elsewhere(&self, seen: Seen, cgroup: Option<&str>) -> Holder {
+        Holder::Unjudged(match seen {
+            Seen::Empty => {
+                let Some(dir) = cgroup.map(Path::new) else { return Holder::Dead };
+                match self.here.cgroups.find(dir, self.paths) {
+                    Found::Empty => return Holder::Dead,
+                    Found::Populated(dir) => Unjudged::Cgroup(dir),
+                    Found::NotSeen => Unjudged::NoCgroup(dir.to_owned()),
+                }
+            }
+            Seen::Populated => Unjudged::InUse,
+            Seen::Unclear(why) => Unjudged::Hidden(why),
+            Seen::Ours | Seen::NotFromHere => Unjudged::Elsewhere,
+        })
+    }
+
+    /// What is left of a container whose start is not seen through any more.
+    fn container(&self, lease: &Lease) -> Holder {
+        let lives = |owner: &Owner| proc::life(owner, self.paths) == Life::Alive;
+        match self.told.of_lease(lease) {
+            // It may have ended since it was asked for.
+            Evidence::Init(owner) if lives(&owner) => Holder::AliveAs(owner),
+            Evidence::Init(_) | Evidence::None if cgroup_is_empty(lease) => Holder::Dead,
+            _ => Holder::Alive,
+        }
+    }
+
+    /// Judges the container of a record that cannot be read, by what else is known of it: the
+    /// low-level runtime's state, and the cgroup that we noted when we edited its bundle.
+    pub fn holder_of_corrupt(&self, corrupt: &Corrupt, witnesses: &Witnesses) -> Holder {
+        let known = witnesses.of(&corrupt.key);
+        if let Some(unjudged) = self.recorded_elsewhere(known) {
+            return Holder::Unjudged(unjudged);
+        }
+        let in_cgroup = || {
+            let mut cgroups = known.iter().filter_map(|witness| witness.cgroup.as_deref());
+            cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
+        };
+        if self.told.of_corrupt(corrupt) || in_cgroup() || witnesses.is_cut_off() {
+            return Holder::Alive;
+        }
+        let age = corrupt.modified.and_then(|modified| self.now.duration_since(modified).ok());
+        if age.is_some_and(|age| age >= CREATE_TIME) { Holder::Dead } else { Holder::Alive }
+    }
+
+    /// Why a record that cannot be read is not to be judged from here, if so.
+    fn recorded_elsewhere(&self, known: &[Witness]) -> Option<Unjudged> {
+        let here = &self.here;
+        let mut namespaces = known.iter().filter_map(|witness| witness.pid_namespace);
+        if namespaces.next().is_none() && !here.is_in_initial_pid_namespace() {
+            return Some(Unjudged::Nowhere);
+        }
+        known.iter().find_map(|witness| {
+            let namespace = witness.pid_namespace?;
+            if here.pid_namespace == Some(namespace) {
+                return None;
+            }
+            // Of when it was made nothing is known.
+            let seen = here.namespace(namespace, u64::MAX, self.paths);
+            self.elsewhere(seen, witness.cgroup.as_deref()).unjudged().cloned()
+        })
     }
 }
 
 fn cgroup_is_empty(lease: &Lease) -> bool {
     lease.cgroup.as_deref().is_none_or(|dir| cgroup::is_empty(Path::new(dir)))
-}
-
-/// Judges the container of a record that cannot be read, by what else is known of it: the low-level
-/// runtime's state, and the cgroup that we noted when we edited its bundle. Never with the ledger
-/// locked: it reads files of others.
-pub fn holder_of_corrupt(
-    corrupt: &Corrupt,
-    now: SystemTime,
-    witnesses: &Witnesses,
-    here: &Here,
-    paths: &Paths,
-) -> Holder {
-    let told = |record: &Corrupt| evidence::is_alive_or_unreadable(&record.key, paths);
-    corrupt_holder_by(corrupt, now, witnesses, here, paths, &told)
-}
-
-/// [`holder_of_corrupt`], by what is told of the low-level runtime's state.
-pub(super) fn corrupt_holder_by(
-    corrupt: &Corrupt,
-    now: SystemTime,
-    witnesses: &Witnesses,
-    here: &Here,
-    paths: &Paths,
-    is_alive_or_unreadable: &dyn Fn(&Corrupt) -> bool,
-) -> Holder {
-    let known = witnesses.of(&corrupt.key);
-    if let Some(unjudged) = recorded_elsewhere(known, here, paths) {
-        return Holder::Unjudged(unjudged);
-    }
-    let in_cgroup = || {
-        let mut cgroups = known.iter().filter_map(|witness| witness.cgroup.as_deref());
-        cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
-    };
-    if is_alive_or_unreadable(corrupt) || in_cgroup() || witnesses.is_cut_off() {
-        return Holder::Alive;
-    }
-    let age = corrupt.modified.and_then(|modified| now.duration_since(modified).ok());
-    if age.is_some_and(|age| age >= CREATE_TIME) { Holder::Dead } else { Holder::Alive }
-}
-
-/// Why a record that cannot be read is not to be judged from here, if so.
-fn recorded_elsewhere(known: &[Witness], here: &Here, paths: &Paths) -> Option<Unjudged> {
-    let mut namespaces = known.iter().filter_map(|witness| witness.pid_namespace);
-    if namespaces.next().is_none() && !here.is_in_initial_pid_namespace() {
-        return Some(Unjudged::Nowhere);
-    }
-    known.iter().find_map(|witness| {
-        let namespace = witness.pid_namespace?;
-        if here.pid_namespace == Some(namespace) {
-            return None;
-        }
-        // Of when it was made nothing is known.
-        let seen = here.namespace(namespace, u64::MAX, paths);
-        elsewhere(seen, witness.cgroup.as_deref(), here, paths).unjudged().cloned()
-    })
 }
 
 #[cfg(test)]

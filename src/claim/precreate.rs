@@ -32,7 +32,7 @@ pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(
         |ledger, known| {
             let Some(lease) = handed(ledger.entry(key)?) else { return Ok(true) };
             refuse_if_gone(podman, ground)?;
-            let holder = known.holder_at_end(&lease, ground.paths);
+            let holder = known.judge(ground.paths).holder_at_end(&lease);
             if holder == Holder::Dead {
                 ledger.remove(key)?;
             }

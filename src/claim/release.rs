@@ -1,7 +1,6 @@
 //! Letting go of leases: at the end of a container, or by hand.
 
-use super::evidence;
-use super::liveness::{Holder, corrupt_holder_by, holder_at_end};
+use super::liveness::{Holder, Judge};
 use super::testimony::{Testimony, with_ledger};
 use super::{Ground, error};
 use crate::failure::Failure;
@@ -10,11 +9,10 @@ use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::store::{Corrupt, Entry, Ledger};
-use crate::sys::identity::Here;
+use crate::store::{Entry, Ledger};
 use crate::sys::proc::{self, Life};
 use crate::sys::{clock, failpoint, identity};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What became of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +45,7 @@ pub fn release_if_dead(
     with_ledger(ground, left, is_done, |ledger, known| {
         failpoint::hit("release.locked");
         let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
-        let holder = known.holder_at_end(&lease, ground.paths);
+        let holder = known.judge(ground.paths).holder_at_end(&lease);
         match (lease.state, holder) {
             (LeaseState::Grace, _) => Ok(Outcome::Released),
             (_, Holder::Dead) => {
@@ -67,8 +65,8 @@ fn wait_for_end(lease: &Lease, patience: Duration, paths: &Paths) {
     if lease.precreate.is_none() && proc::life_after(&lease.owner, patience, paths) == Life::Alive {
         return;
     }
-    let told = |lease: &Lease| evidence::of_lease(lease, paths);
-    while holder_at_end(lease, paths, &told) != Holder::Dead && start.elapsed() < patience {
+    let is_dead = || Judge::look(paths).holder_at_end(lease) == Holder::Dead;
+    while !is_dead() && start.elapsed() < patience {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -167,7 +165,7 @@ fn release_locked(
     };
     let holder = match &entry {
         Entry::Lease(lease) => {
-            let holder = known.holder(lease, ground.paths);
+            let holder = known.judge(ground.paths).holder(lease);
             // In its grace it has none: the container has ended.
             if lease.state != LeaseState::Grace && !may(&holder) {
                 return Err(not_released(lease, holder));
@@ -178,10 +176,8 @@ fn release_locked(
             holder
         }
         Entry::Corrupt(corrupt) => {
-            let (now, here) = (SystemTime::now(), Here::look(ground.paths));
             let witnesses = ground.store.witnesses([&entry]);
-            let told = |record: &Corrupt| known.of_corrupt(record);
-            let holder = corrupt_holder_by(corrupt, now, &witnesses, &here, ground.paths, &told);
+            let holder = known.judge(ground.paths).holder_of_corrupt(corrupt, &witnesses);
             if !may(&holder) {
                 return Err(error::corrupt(corrupt));
             }

@@ -1,8 +1,7 @@
 //! Going through the ledger: who lives, who is dead, and what is held.
 
 use super::Ground;
-use super::evidence;
-use super::liveness::{Holder, Told, Unjudged, corrupt_holder_by, holder_by};
+use super::liveness::{Holder, Judge, Unjudged};
 use super::release;
 use super::testimony::Testimony;
 use crate::allocator::{Hold, Manner};
@@ -13,11 +12,10 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text;
+use crate::paths::Paths;
 use crate::store::{Corrupt, Entry, Ledger, Witnesses};
-use crate::sys::identity::Here;
 use crate::sys::{PathError, cgroup};
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 /// The ledger after a sweep, or, after a [`survey`], as a sweep would leave it.
 #[derive(Debug, Default)]
@@ -50,72 +48,27 @@ pub(super) fn sweep(
     known: &Testimony,
     ground: Ground<'_>,
 ) -> Result<Swept, Failure> {
-    let answers = Answers {
-        lease: &|lease| known.of_lease(lease),
-        corrupt: &|record| known.of_corrupt(record),
-    };
-    judge(ledger.entries()?, ground, answers, |change| {
-        match change {
-            Change::Bind(bound) => ledger.put(bound)?,
-            Change::TakeBack(lease) => {
-                if lease.state == LeaseState::Pending {
-                    ledger.remove_leftovers_of(lease);
-                }
-                return release::let_go(ledger, lease.clone(), ground.paths);
-            }
-            Change::DateAnew(corrupt) => ledger.date_anew(&corrupt.key)?,
-            Change::SetAside(corrupt) => ledger.set_aside(&corrupt.key)?,
-        }
-        Ok(None)
-    })
+    judge(ledger.entries()?, ground, &known.judge(ground.paths), Some(ledger))
 }
 
 /// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
 /// one moment: for display, not for a decision. Fails if the records cannot be read.
 pub fn survey(ground: Ground<'_>) -> Result<Swept, Failure> {
-    let answers = Answers {
-        lease: &|lease| evidence::of_lease(lease, ground.paths),
-        corrupt: &|record| evidence::is_alive_or_unreadable(&record.key, ground.paths),
-    };
-    judge(ground.store.entries()?, ground, answers, |change| {
-        Ok(match change {
-            Change::TakeBack(lease) => release::grace_of(lease, ground.paths),
-            _ => None,
-        })
-    })
+    judge(ground.store.entries()?, ground, &Judge::look(ground.paths), None)
 }
 
-/// What tells of containers that the ledger alone does not know enough of.
-struct Answers<'a> {
-    lease: Told<'a>,
-    corrupt: &'a dyn Fn(&Corrupt) -> bool,
-}
-
-/// What a sweep does to a record.
-enum Change<'a> {
-    /// Its container was started without telling us: this is the lease that says so.
-    Bind(&'a Lease),
-    /// Its holder is dead.
-    TakeBack(&'a Lease),
-    /// It is unreadable, and dated later than now.
-    DateAnew(&'a Corrupt),
-    /// It is unreadable and its container is dead.
-    SetAside(&'a Corrupt),
-}
-
+/// Without a ledger, as it would be afterwards.
 fn judge(
     entries: Vec<Entry>,
     ground: Ground<'_>,
-    told: Answers<'_>,
-    // Gives back what is left of a lease that was taken back: its grace.
-    mut apply: impl FnMut(Change<'_>) -> Result<Option<Lease>, Failure>,
+    judge: &Judge<'_>,
+    ledger: Option<&Ledger<'_>>,
 ) -> Result<Swept, Failure> {
-    let here = Here::look(ground.paths);
-    let witnesses = ground.store.witnesses(&entries);
-    let mut swept = Swept { pid_namespace: here.pid_namespace, witnesses, ..Swept::default() };
+    let (pid_namespace, witnesses) = (judge.here.pid_namespace, ground.store.witnesses(&entries));
+    let mut swept = Swept { pid_namespace, witnesses, ..Swept::default() };
     for entry in entries {
         match entry {
-            Entry::Lease(lease) => match holder_by(&lease, &here, ground.paths, told.lease) {
+            Entry::Lease(lease) => match judge.holder(&lease) {
                 Holder::Alive => swept.leases.push(*lease),
                 Holder::Unjudged(why) => {
                     swept.unjudged.insert(lease.id.clone(), why);
@@ -123,34 +76,46 @@ fn judge(
                 }
                 Holder::AliveAs(owner) => {
                     let bound = found_alive(owner, *lease, ground);
-                    apply(Change::Bind(&bound))?;
+                    ledger.map_or(Ok(()), |ledger| ledger.put(&bound))?;
                     swept.leases.push(bound);
                 }
                 Holder::Dead => {
                     let ours = lease.mps.as_ref().is_some_and(|seat| !seat.adopted);
                     swept.left_daemons |= ours;
-                    match apply(Change::TakeBack(&lease))? {
+                    // What is left of it may be a grace.
+                    match take_back(&lease, ledger, ground.paths)? {
                         Some(grace) => swept.leases.push(grace),
                         None => swept.dead.push(*lease),
                     }
                 }
             },
-            Entry::Corrupt(corrupt) => {
-                let (now, known) = (SystemTime::now(), &swept.witnesses);
-                let told = told.corrupt;
-                match corrupt_holder_by(&corrupt, now, known, &here, ground.paths, told) {
-                    Holder::Dead => drop(apply(Change::SetAside(&corrupt))?),
-                    _ => {
-                        if corrupt.modified.is_some_and(|modified| modified > now) {
-                            apply(Change::DateAnew(&corrupt))?;
-                        }
-                        swept.corrupt.push(corrupt);
-                    }
+            Entry::Corrupt(corrupt) => match judge.holder_of_corrupt(&corrupt, &swept.witnesses) {
+                Holder::Dead => {
+                    ledger.map_or(Ok(()), |ledger| ledger.set_aside(&corrupt.key))?;
                 }
-            }
+                _ => {
+                    let is_later = corrupt.modified.is_some_and(|modified| modified > judge.now);
+                    if let Some(ledger) = ledger.filter(|_| is_later) {
+                        ledger.date_anew(&corrupt.key)?;
+                    }
+                    swept.corrupt.push(corrupt);
+                }
+            },
         }
     }
     Ok(swept)
+}
+
+fn take_back(
+    lease: &Lease,
+    ledger: Option<&Ledger<'_>>,
+    paths: &Paths,
+) -> Result<Option<Lease>, Failure> {
+    let Some(ledger) = ledger else { return Ok(release::grace_of(lease, paths)) };
+    if lease.state == LeaseState::Pending {
+        ledger.remove_leftovers_of(lease);
+    }
+    release::let_go(ledger, lease.clone(), paths)
 }
 
 /// The lease of a container that was started without telling us. Its cgroup counts only if it is

@@ -7,13 +7,12 @@
 
 use super::Ground;
 use super::evidence::{self, Evidence};
-use super::liveness::{self, Holder, holder_by};
+use super::liveness::{Judge, Told};
 use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
 use crate::paths::Paths;
 use crate::store::{Corrupt, Ledger};
-use crate::sys::identity::Here;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,31 +35,26 @@ enum Question {
     Corrupt(LeaseKey),
 }
 
-impl Testimony {
-    /// What is known of the container of a lease; [`Evidence::Unclear`] until that was asked.
-    pub(super) fn of_lease(&self, lease: &Lease) -> Evidence {
+/// What was not asked yet counts as unclear, and as alive.
+impl Told for Testimony {
+    fn of_lease(&self, lease: &Lease) -> Evidence {
         self.leases.get(&lease.nonce).cloned().unwrap_or_else(|| {
             self.questions.borrow_mut().push(Question::Lease(Box::new(lease.clone())));
             Evidence::Unclear
         })
     }
 
-    /// Whether the container of an unreadable record may be alive; so it is until that was asked.
-    pub(super) fn of_corrupt(&self, record: &Corrupt) -> bool {
+    fn of_corrupt(&self, record: &Corrupt) -> bool {
         self.corrupt.get(&record.key).copied().unwrap_or_else(|| {
             self.questions.borrow_mut().push(Question::Corrupt(record.key.clone()));
             true
         })
     }
+}
 
-    /// Judges the holder of a lease, as [`liveness::holder`] does where nothing is locked.
-    pub(super) fn holder(&self, lease: &Lease, paths: &Paths) -> Holder {
-        holder_by(lease, &Here::look(paths), paths, &|lease| self.of_lease(lease))
-    }
-
-    /// The same of a lease whose container is deleted or started anew.
-    pub(super) fn holder_at_end(&self, lease: &Lease, paths: &Paths) -> Holder {
-        liveness::holder_at_end(lease, paths, &|lease| self.of_lease(lease))
+impl Testimony {
+    pub(super) fn judge<'a>(&'a self, paths: &'a Paths) -> Judge<'a> {
+        Judge::by(self, paths)
     }
 
     fn has_questions(&self) -> bool {

@@ -4,7 +4,7 @@ use super::mps::is_cut_off;
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
-use crate::claim::liveness::{self, Holder, Standing, Unjudged};
+use crate::claim::liveness::{Holder, Judge, Standing, Unjudged};
 use crate::claim::look::entries;
 use crate::claim::sweep::describe;
 use crate::failure::Failure;
@@ -15,8 +15,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
-use crate::store::{Corrupt, Entry, Witnesses};
-use crate::sys::identity::Here;
+use crate::store::{Corrupt, Entry};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -28,7 +27,7 @@ pub(super) fn leases(
     wide: bool,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let here = Here::look(&host.paths);
+    let judge = Judge::look(&host.paths);
     let mut leases = Vec::new();
     let mut corrupt = Vec::new();
     let entries = entries(host)?;
@@ -37,7 +36,7 @@ pub(super) fn leases(
         match entry {
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
-                let holder = liveness::holder_here(&lease, &here, &host.paths);
+                let holder = judge.holder(&lease);
                 let standing = Standing::of(&lease, &holder);
                 let cut_off = !standing.is_free() && is_cut_off(&lease, &host.paths);
                 let unjudged = holder.unjudged().cloned();
@@ -52,7 +51,10 @@ pub(super) fn leases(
     });
     let json = json!({
         "leases": leases.iter().map(Seen::json).collect::<Vec<_>>(),
-        "corrupt": corrupt.iter().map(|record| corrupt_json(record, &witnesses, &here, host)).collect::<Vec<_>>(),
+        "corrupt": corrupt
+            .iter()
+            .map(|record| corrupt_json(record, &judge.holder_of_corrupt(record, &witnesses)))
+            .collect::<Vec<_>>(),
     });
     let mut text =
         if leases.is_empty() { "no leases\n".to_owned() } else { in_table(&leases, wide, output) };
@@ -112,15 +114,13 @@ impl Seen {
     }
 }
 
-fn corrupt_json(record: &Corrupt, witnesses: &Witnesses, here: &Here, host: &Host) -> Value {
-    let now = SystemTime::now();
-    let holder = liveness::holder_of_corrupt(record, now, witnesses, here, &host.paths);
+fn corrupt_json(record: &Corrupt, holder: &Holder) -> Value {
     json!({
         "container_id": record.key.container_id,
         "runtime_root": record.key.runtime_root,
         "path": record.path.display().to_string(),
         "why": record.why,
-        "holder": match &holder {
+        "holder": match holder {
             Holder::Dead => "dead",
             Holder::Unjudged(_) => "unknown",
             Holder::Alive | Holder::AliveAs(_) => "alive",

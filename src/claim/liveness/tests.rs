@@ -46,8 +46,20 @@ fn all_states(namespace: u64, paths: &Paths) -> [Lease; 3] {
 }
 
 /// Where another runtime's state lies is not looked at.
+struct Mute;
+
+impl Told for Mute {
+    fn of_lease(&self, lease: &Lease) -> Evidence {
+        panic!("asked for {lease:?}")
+    }
+
+    fn of_corrupt(&self, record: &Corrupt) -> bool {
+        panic!("asked for {record:?}")
+    }
+}
+
 fn at_end(lease: &Lease, paths: &Paths) -> Holder {
-    holder_at_end(lease, paths, &|lease| panic!("asked for {lease:?}"))
+    Judge::by(&Mute, paths).holder_at_end(lease)
 }
 
 #[test]
@@ -139,8 +151,7 @@ fn a_damaged_record_is_judged_where_it_was_made() {
             modified: Some(SystemTime::UNIX_EPOCH),
         };
         let witnesses = store.witnesses([&Entry::Corrupt(corrupt.clone())]);
-        let (now, here) = (SystemTime::now(), Here::look(&paths));
-        let judged = holder_of_corrupt(&corrupt, now, &witnesses, &here, &paths);
+        let judged = Judge::look(&paths).holder_of_corrupt(&corrupt, &witnesses);
         assert_eq!(judged == Holder::Dead, is_dead, "{made:?} from {from}: {judged:?}");
     }
 }

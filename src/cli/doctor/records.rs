@@ -2,14 +2,13 @@
 
 use super::finding::{Findings, plain, quoted};
 use super::limits;
-use crate::claim::liveness::{self, Holder, Standing};
+use crate::claim::liveness::{Holder, Judge, Standing};
 use crate::claim::sweep::describe;
 use crate::cli::words;
 use crate::host::Host;
 use crate::model::id::short_id;
 use crate::model::text::shown;
 use crate::store::Entry;
-use crate::sys::identity::Here;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -52,13 +51,13 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
 }
 
 fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
-    let here = Here::look(&host.paths);
+    let judge = Judge::look(&host.paths);
     let witnesses = host.store().witnesses(&entries);
     let (mut dead, mut over, mut unjudged) = (0, 0, Vec::new());
     for entry in entries {
         match entry {
             Entry::Lease(lease) => {
-                let holder = liveness::holder_here(&lease, &here, &host.paths);
+                let holder = judge.holder(&lease);
                 match (Standing::of(&lease, &holder), holder.unjudged()) {
                     (Standing::Dead, _) => dead += 1,
                     (Standing::Over, _) => over += 1,
@@ -67,9 +66,7 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
                 }
             }
             Entry::Corrupt(record) => {
-                let now = SystemTime::now();
-                let judged =
-                    liveness::holder_of_corrupt(&record, now, &witnesses, &here, &host.paths);
+                let judged = judge.holder_of_corrupt(&record, &witnesses);
                 // What the low-level runtime knows of it can be asked only on the host itself.
                 let is_here = host.paths.are_own();
                 let consequence = if judged == Holder::Dead && is_here {
