@@ -1,7 +1,8 @@
 //! The create-runtime hook: the container's init exists now and runs no user code yet.
 
+use super::release::still;
 use super::sweep::bound_to;
-use super::{BIND_DEADLINE, Ground, error};
+use super::{BIND_DEADLINE, CREATE_DEADLINE, Ground, error};
 use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
@@ -44,6 +45,21 @@ pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease,
         LeaseState::Pending | LeaseState::Bound => Ok(lease),
         LeaseState::Grace => Err(error::stale(format!("lease {} was released already", lease.id))),
     }
+}
+
+/// Records a pending lease of this process again, as `change` makes it: what making its shares true
+/// came to. It is done before anything goes by the new record. Fails if the lease is gone, of a
+/// later start or not pending any more; if the ledger is not had or cannot be written.
+pub fn settle(
+    ground: Ground<'_>,
+    lease: &Lease,
+    change: impl FnOnce(&mut Lease),
+) -> Result<Lease, Failure> {
+    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    let mut settled = still(&ledger, lease, LeaseState::Pending)?;
+    change(&mut settled);
+    ledger.put(&settled)?;
+    Ok(settled)
 }
 
 fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {

@@ -3,7 +3,7 @@
 use super::busy::Crowd;
 use super::liveness::{Holder, Unjudged};
 use super::sweep::{Swept, sweep};
-use super::testimony::{Testimony, with_ledger};
+use super::testimony::{Testimony, always, with_ledger};
 use super::{CREATE_DEADLINE, Ground, error, place};
 use crate::allocator::{self, Asker, Grant, Snapshot};
 use crate::failure::Failure;
@@ -102,28 +102,23 @@ fn create_here(
     asked: &LeaseRequest<'_>,
     left_daemons: &Cell<bool>,
 ) -> Result<Option<Lease>, Failure> {
-    with_ledger(
-        ground,
-        CREATE_DEADLINE,
-        |_| true,
-        |ledger, known| {
-            failpoint::hit("create.locked");
-            if !place::is_here(ground, asked.config)? {
-                return Ok(None);
-            }
-            let mut lease = adopt(&ledger, known, ground, asked)?;
-            if lease.is_none() {
-                let former = ledger.entry(&asked.requester.key)?;
-                let swept = sweep(&ledger, known, ground)?;
-                left_daemons.set(left_daemons.get() || swept.left_daemons);
-                let granted = grant(&swept, former, ground, asked)?.lease;
-                ledger.put(&granted)?;
-                lease = Some(granted);
-            }
-            failpoint::hit("create.recorded");
-            Ok(lease)
-        },
-    )
+    with_ledger(ground, CREATE_DEADLINE, always, |ledger, known| {
+        failpoint::hit("create.locked");
+        if !place::is_here(ground, asked.config)? {
+            return Ok(None);
+        }
+        let mut lease = adopt(&ledger, known, ground, asked)?;
+        if lease.is_none() {
+            let former = ledger.entry(&asked.requester.key)?;
+            let swept = sweep(&ledger, known, ground)?;
+            left_daemons.set(left_daemons.get() || swept.left_daemons);
+            let granted = grant(&swept, former, ground, asked)?.lease;
+            ledger.put(&granted)?;
+            lease = Some(granted);
+        }
+        failpoint::hit("create.recorded");
+        Ok(lease)
+    })
 }
 
 /// A grant, and the lease that records it.

@@ -4,8 +4,8 @@
 //!   before the container exists;
 //! * [`precreate`]: the same for Podman's hook of that name,
 //!   which is gone before the container exists;
-//! * [`settle`]: record what making a lease's shares true came to;
-//! * [`bind`]: hand the lease from the shim's process to the container's init;
+//! * [`bind`]: record what making a lease's shares true came to, and hand the lease from the shim's
+//!   process to the container's init;
 //! * [`busy`]: who computes on the node's GPUs without a lease;
 //! * `processes`: who computes on the node's GPUs, for people;
 //! * [`release`]: let go of a lease whose holder is dead;
@@ -30,7 +30,6 @@ pub mod precreate;
 pub mod processes;
 pub mod release;
 pub mod resize;
-pub mod settle;
 pub mod sweep;
 mod testimony;
 

@@ -3,7 +3,7 @@
 
 use super::sweep::survey;
 use super::sweep::{Swept, sweep};
-use super::testimony::with_ledger;
+use super::testimony::{always, with_ledger};
 use super::{CREATE_DEADLINE, Ground};
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -71,15 +71,10 @@ pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), Failure
             let paths = Paths { run: before.clone(), ..ground.paths.clone() };
             let store = Store::at(&before);
             let old = Ground { paths: &paths, store: &store };
-            with_ledger(
-                old,
-                CREATE_DEADLINE,
-                |()| true,
-                |ledger, known| {
-                    refuse_if_held(&sweep(&ledger, known, old)?, &before, ground, config)?;
-                    record()
-                },
-            )
+            with_ledger(old, CREATE_DEADLINE, always, |ledger, known| {
+                refuse_if_held(&sweep(&ledger, known, old)?, &before, ground, config)?;
+                record()
+            })
         }
         _ => record(),
     }

@@ -4,6 +4,7 @@
 //! may be a service that outlives any number of failed starts.
 
 use super::liveness::{CREATE_TIME, Holder};
+use super::release::still;
 use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, Ground, error};
 use crate::failure::Failure;
@@ -25,20 +26,16 @@ pub fn supersede(ground: Ground<'_>, key: &LeaseKey, podman: &Owner) -> Result<(
     if ground.store.check().is_err() || handed(ground.store.entry(key)?).is_none() {
         return Ok(());
     }
-    with_ledger(
-        ground,
-        CREATE_DEADLINE,
-        |is_over| *is_over,
-        |ledger, known| {
-            let Some(lease) = handed(ledger.entry(key)?) else { return Ok(true) };
-            refuse_if_gone(podman, ground)?;
-            let holder = known.judge(ground.paths).holder_at_end(&lease);
-            if holder == Holder::Dead {
-                ledger.remove(key)?;
-            }
-            Ok(holder == Holder::Dead)
-        },
-    )
+    let is_done = |is_over: &bool| *is_over;
+    with_ledger(ground, CREATE_DEADLINE, is_done, |ledger, known| {
+        let Some(lease) = handed(ledger.entry(key)?) else { return Ok(true) };
+        refuse_if_gone(podman, ground)?;
+        let holder = known.judge(ground.paths).holder_at_end(&lease);
+        if holder == Holder::Dead {
+            ledger.remove(key)?;
+        }
+        Ok(holder == Holder::Dead)
+    })
     .map(drop)
 }
 
@@ -52,8 +49,7 @@ fn is_handed(lease: &Lease) -> bool {
 pub fn hand_over(ground: Ground<'_>, lease: &Lease, podman: &Owner) -> Result<(), Failure> {
     let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
     refuse_if_gone(podman, ground)?;
-    let current = lease.key().ok().map(|key| ledger.entry(&key)).transpose()?.flatten();
-    if !matches!(current, Some(Entry::Lease(current)) if *current == *lease) {
+    if still(&ledger, lease, lease.state)? != *lease {
         return Err(error::taken_back(lease));
     }
     let until_ms = clock::boottime_ms().saturating_add(clock::millis(CREATE_TIME));

@@ -1,7 +1,7 @@
 //! Letting go of leases: at the end of a container, or by hand.
 
 use super::liveness::{Holder, Judge};
-use super::testimony::{Testimony, with_ledger};
+use super::testimony::{Testimony, always, with_ledger};
 use super::{Ground, error};
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -92,6 +92,18 @@ pub(super) fn let_go(
     Ok(grace)
 }
 
+/// A lease as it stands in the ledger now. Fails if it is gone, of a later start or not in this
+/// state.
+pub(super) fn still(
+    ledger: &Ledger<'_>,
+    lease: &Lease,
+    state: LeaseState,
+) -> Result<Lease, Failure> {
+    let current = lease.key().ok().map(|key| ledger.entry(&key)).transpose()?.flatten();
+    let current = own(current, &lease.nonce).filter(|current| current.state == state);
+    current.ok_or_else(|| error::taken_back(lease))
+}
+
 /// What is left of the lease of a dead holder: its grace, if the container ever ran and has one; a
 /// record of an earlier boot has none, for its clock is another.
 pub(super) fn grace_of(lease: &Lease, paths: &Paths) -> Option<Lease> {
@@ -142,12 +154,9 @@ pub fn release_by_name(
     deadline: Duration,
 ) -> Result<(Entry, Holder), Failure> {
     ground.store.prepare(ground.paths)?;
-    with_ledger(
-        ground,
-        deadline,
-        |_| true,
-        |ledger, known| release_locked(&ledger, known, ground, name, insistence),
-    )
+    with_ledger(ground, deadline, always, |ledger, known| {
+        release_locked(&ledger, known, ground, name, insistence)
+    })
 }
 
 fn release_locked(

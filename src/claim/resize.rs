@@ -4,7 +4,7 @@
 //! by limits is never more than what is recorded, and nobody is granted what is not given back yet.
 
 use super::liveness::{self, Holder};
-use super::release::find;
+use super::release::{find, still};
 use super::sweep::{Swept, sweep};
 use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, Ground, error};
@@ -120,21 +120,18 @@ fn look<'a>(
     name: &str,
     hand: &dyn Hand,
 ) -> Result<(Lease, Swept, Ledger<'a>), Failure> {
-    with_ledger(
-        ground,
-        CREATE_DEADLINE,
-        |_| false,
-        |ledger, known| {
-            let swept = sweep(&ledger, known, ground)?;
-            if swept.left_daemons {
-                hand.idle_daemons();
-            }
-            match find(ledger.entries()?, name)? {
-                Entry::Lease(lease) => Ok((*lease, swept, ledger)),
-                Entry::Corrupt(corrupt) => Err(error::corrupt(&corrupt)),
-            }
-        },
-    )
+    // The ledger stays locked: what is not known yet is asked first.
+    let never = |_: &_| false;
+    with_ledger(ground, CREATE_DEADLINE, never, |ledger, known| {
+        let swept = sweep(&ledger, known, ground)?;
+        if swept.left_daemons {
+            hand.idle_daemons();
+        }
+        match find(ledger.entries()?, name)? {
+            Entry::Lease(lease) => Ok((*lease, swept, ledger)),
+            Entry::Corrupt(corrupt) => Err(error::corrupt(&corrupt)),
+        }
+    })
 }
 
 /// Its place at a daemon that serves it alone.
@@ -279,15 +276,8 @@ impl Change<'_> {
     /// otherwise is somebody else.
     fn relocked(&self) -> Result<Ledger<'_>, Failure> {
         let ledger = self.ground.store.lock(CREATE_DEADLINE, self.ground.paths)?;
-        let key = self.before.key().map_err(|_| error::taken_back(self.before))?;
-        match ledger.entry(&key)? {
-            Some(Entry::Lease(now))
-                if now.nonce == self.before.nonce && now.state == LeaseState::Bound =>
-            {
-                Ok(ledger)
-            }
-            _ => Err(error::taken_back(self.before)),
-        }
+        still(&ledger, self.before, LeaseState::Bound)?;
+        Ok(ledger)
     }
 
     fn pairs(&self) -> Vec<(&LeasedDevice, &LeasedDevice)> {

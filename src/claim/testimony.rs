@@ -78,6 +78,11 @@ impl Testimony {
     }
 }
 
+/// For what is done once it has not failed.
+pub(super) const fn always<T>(_: &T) -> bool {
+    true
+}
+
 /// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not, for
 /// want of testimony. Fails if the ledger is not had within `deadline`, and those of `act`.
 pub(super) fn with_ledger<'a, T>(

@@ -2,7 +2,7 @@
 //! and the kernel's limit of its cgroup. What is set here is taken back here.
 
 use super::request::Asked;
-use crate::claim::{DELETE_DEADLINE, Ground, release, settle::settle};
+use crate::claim::{DELETE_DEADLINE, Ground, bind::settle, release};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Facts, SpecMount};
