@@ -66,12 +66,6 @@ impl Failure {
         format!("{}{}", self.message, grouped_text(self.verdicts(), DETAILS_MAX))
     }
 
-    /// For something that only root may do.
-    pub fn needs_root(what: &str) -> Self {
-        let message = format!("{what} needs root, and not in a user namespace");
-        Self::new(Code::RootlessUnsupported, message).hint("run it with sudo")
-    }
-
     /// Adds what failed after it, while its traces were removed.
     #[must_use]
     pub fn then(mut self, next: Option<Self>) -> Self {

@@ -8,6 +8,7 @@ pub use inventory::Unfit;
 
 use crate::config::{self, Config, ConfigError, Keys, Reading};
 use crate::failure::Failure;
+use crate::model::code::Code;
 use crate::paths::Paths;
 use crate::store::Store;
 use crate::store::run_dirs::RunDirs;
@@ -109,6 +110,15 @@ impl Host {
     /// Whether this is the host's root, and not that of a user namespace.
     pub fn is_root(&self) -> bool {
         identity::is_host_root(&self.paths)
+    }
+
+    /// For something that only root may do.
+    pub fn require_root(&self, what: &str) -> Result<(), Failure> {
+        if self.is_root() {
+            return Ok(());
+        }
+        let message = format!("{what} needs root, and not in a user namespace");
+        Err(Failure::new(Code::RootlessUnsupported, message).hint("run it with sudo"))
     }
 
     /// The low-level runtime that the file names, whatever is wrong elsewhere in it.

@@ -18,9 +18,7 @@ use std::time::SystemTime;
 /// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
 /// before each use anyway.
 pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
-    if !host.is_root() {
-        return Err(Failure::needs_root("to write the inventory"));
-    }
+    host.require_root("to write the inventory")?;
     let config = host.config()?;
     let inventory = inventory::scan(&host.paths, config)?;
     let bytes = inventory::encode(&inventory)?;

@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 const TAG: &str = "gpulease";
 
 pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<Answer, Failure> {
-    if !host.is_root() {
-        return Err(Failure::needs_root("to release a lease"));
-    }
+    host.require_root("to release a lease")?;
     match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {
         Ok((Entry::Lease(lease), holder)) => released(host, &lease, &holder, insistence),
         Ok((Entry::Corrupt(corrupt), holder)) => {

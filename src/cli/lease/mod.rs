@@ -60,9 +60,7 @@ pub(super) struct Resize {
 
 pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
-    if !host.is_root() {
-        return Err(Failure::needs_root("to resize a lease"));
-    }
+    host.require_root("to resize a lease")?;
     let amounts = amounts(arguments)?;
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;

@@ -1,8 +1,6 @@
 //! `gpulease mps attach`: what a container's start does to have a daemon for its lease.
 
-use super::{
-    foreign_of, is_cut_off, leases_of, named, refuse_unread, require_root, settled, share,
-};
+use super::{foreign_of, is_cut_off, leases_of, named, refuse_unread, settled, share};
 use crate::cli::output::Answer;
 use crate::config::{ComputeMode, Config};
 use crate::failure::Failure;
@@ -24,7 +22,7 @@ use crate::sys::{failpoint, identity, proc};
 use std::time::{Duration, Instant};
 
 pub(super) fn attach(host: &Host, key: &str, nonce: &str) -> Result<Answer, Failure> {
-    require_root(host, "to start an MPS daemon")?;
+    host.require_root("to start an MPS daemon")?;
     let lease = lease(host, key, nonce)?;
     let order = order(&lease)?;
     let config = host.config()?;
@@ -294,14 +292,10 @@ impl Work<'_> {
             let until = Instant::now() + self.config.mps.start_timeout;
             let fresh = Work { until, ..*self };
             fresh.close(&mut journal)?;
-            fresh.tools.start(fresh.place, &mut journal, fresh.until)?;
+            let owner = fresh.tools.start(fresh.place, &mut journal, fresh.until)?;
             fresh.limit(limits)?;
             failpoint::hit("mps.limited");
-            journal
-                .process
-                .clone()
-                .map(|process| fresh.ours(process))
-                .ok_or_else(|| fault("the MPS daemon was started, and is not recorded"))
+            Ok(fresh.ours(owner))
         });
         started.map_err(|fault| {
             let now = daemon::look(self.place, &self.host.paths);

@@ -55,11 +55,6 @@ pub(super) fn run(host: Host, action: &MpsAction, output: &Output) -> Result<Ans
     }
 }
 
-/// For what changes anything.
-fn require_root(host: &Host, what: &str) -> Result<(), Failure> {
-    if host.is_root() { Ok(()) } else { Err(Failure::needs_root(what)) }
-}
-
 /// The leases, all of one moment: for who decides by them. With the daemon's lock held.
 fn settled(host: &Host) -> Result<Swept, Failure> {
     // Where nothing was ever leased there is nothing to lock.
@@ -87,18 +82,14 @@ fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Failure> {
         .hint("stop that container; `gpulease doctor` shows the record"))
 }
 
-/// Those of them that the control daemon serves which runs now.
-fn served<'a>(swept: &'a Swept, daemon: &str, paths: &Paths) -> Vec<&'a Lease> {
-    leases_of(swept, daemon).into_iter().filter(|lease| !is_cut_off(lease, paths)).collect()
-}
-
 /// Whose computing ends with a daemon. The servers of one that is gone may have outlived it, and
 /// serve its leases still.
 fn users<'a>(swept: &'a Swept, place: &Place, seen: &Seen, paths: &Paths) -> Vec<&'a Lease> {
-    match seen.state {
-        State::Running(_) => served(swept, place.name(), paths),
-        State::Dead | State::Stale => leases_of(swept, place.name()),
+    let mut leases = leases_of(swept, place.name());
+    if matches!(seen.state, State::Running(_)) {
+        leases.retain(|lease| !is_cut_off(lease, paths));
     }
+    leases
 }
 
 /// Whether the daemon that the lease was attached to is gone. What its container computes by ends

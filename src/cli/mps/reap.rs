@@ -1,6 +1,6 @@
 //! `gpulease mps reap`: ending the daemons that nobody needs any more.
 
-use super::{named, require_root, settled, share, users};
+use super::{named, settled, share, users};
 use crate::cli::output::Answer;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -20,28 +20,23 @@ use std::time::{Duration, Instant};
 
 /// `mps reap`. Waits for as long as a daemon may be idle first, unless it is to be done `now`.
 pub(super) fn reap(host: &Host, now: bool) -> Result<Answer, Failure> {
-    require_root(host, "to end an MPS daemon")?;
+    host.require_root("to end an MPS daemon")?;
     let _away = (!now).then(|| cgroup::leave(&host.paths));
     if !now {
         std::thread::sleep(host.config()?.mps.stop_grace);
     }
-    let (mut ended, mut kept, mut failed) = (Vec::new(), Vec::new(), None::<Failure>);
+    let (mut ended, mut kept, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for place in Place::all(&host.paths.run)? {
         match one(host, &place) {
             Ok(None) => ended.push(place.name().to_owned()),
             Ok(Some(_)) => kept.push(place.name().to_owned()),
-            Err(failure) => {
-                failed = Some(match failed {
-                    Some(first) => first.then(Some(failure)),
-                    None => failure,
-                });
-            }
+            Err(failure) => failures.push(failure),
         }
     }
-    if let Some(failure) = failed {
-        return Err(failure);
+    match failures.into_iter().reduce(|first, next| first.then(Some(next))) {
+        Some(failure) => Err(failure),
+        None => Ok(answer(&ended, &kept)),
     }
-    Ok(answer(&ended, &kept))
 }
 
 /// How long a daemon may take for all that it is told.
@@ -72,7 +67,7 @@ fn answer(ended: &[String], kept: &[String]) -> Answer {
 
 /// `mps reap --device`: before a device is used otherwise than by MPS. All that serve it have to end.
 pub(super) fn of_device(host: &Host, device: &str) -> Result<Answer, Failure> {
-    require_root(host, "to end an MPS daemon")?;
+    host.require_root("to end an MPS daemon")?;
     let mut ended = Vec::new();
     for place in Place::all(&host.paths.run)? {
         let journal = look(&place, &host.paths).journal;

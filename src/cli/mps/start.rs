@@ -1,7 +1,7 @@
 //! `gpulease mps start`: a daemon by hand.
 
 use super::attach::{Order, Work};
-use super::{device_named, foreign_of, leases_of, refuse_unread, require_root, settled};
+use super::{device_named, foreign_of, leases_of, refuse_unread, settled};
 use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ use serde_json::json;
 use std::time::Instant;
 
 pub(super) fn start(host: &Host, name: &str) -> Result<Answer, Failure> {
-    require_root(host, "to start an MPS daemon")?;
+    host.require_root("to start an MPS daemon")?;
     let config = host.config()?;
     if config.mps.daemon == MpsDaemon::Lease {
         return Err(Failure::new(

@@ -1,6 +1,6 @@
 //! `gpulease mps status`: which daemons there are, and how they are.
 
-use super::{cut_off, foreign, is_cut_off, leases_of, require_root};
+use super::{cut_off, foreign, is_cut_off, leases_of};
 use crate::claim::look::survey;
 use crate::claim::sweep::Swept;
 use crate::cli::output::{Answer, Output, Paint};
@@ -53,7 +53,7 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
 pub(super) fn status(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
     // First, so that whoever may not see the leases hears the same as from `leases`.
     let swept = survey(host)?;
-    require_root(host, "to ask MPS daemons")?;
+    host.require_root("to ask MPS daemons")?;
     let config = host.config()?;
     let inventory = host.inventory_now(config).ok();
     let node = inventory.as_ref().map(|inventory| &inventory.node);

@@ -1,6 +1,6 @@
 //! `gpulease mps stop`: ending daemons by hand.
 
-use super::{device_named, foreign, named, require_root, settled, unread, users};
+use super::{device_named, foreign, named, settled, unread, users};
 use crate::cli::output::Answer;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// `mps stop`: of one device, or of all.
 pub(super) fn stop(host: &Host, device: Option<&str>, force: bool) -> Result<Answer, Failure> {
-    require_root(host, "to stop an MPS daemon")?;
+    host.require_root("to stop an MPS daemon")?;
     let places = match device {
         Some(device) => meant(host, device)?,
         None => Place::all(&host.paths.run)?,

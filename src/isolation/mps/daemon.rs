@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon may take to end by itself once it was told to.
 const QUITTING: Duration = Duration::from_secs(3);
-/// How long a process may take to be gone after a signal.
+/// How long it may take when it was asked by a signal.
+const GIVING_UP: Duration = Duration::from_millis(500);
+/// How long a process may take to be gone when it was killed.
 const DYING: Duration = Duration::from_secs(2);
 
 /// What daemons are worked with.
@@ -129,7 +131,7 @@ impl Tools<'_> {
         place: &Place,
         journal: &mut Journal,
         until: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<Owner, Failure> {
         check_program(&self.control).map_err(failed)?;
         place.make()?;
         (journal.process, journal.mount_namespace) = (None, None);
@@ -164,7 +166,7 @@ impl Tools<'_> {
         failpoint::hit("mps.recorded");
         self.await_answer(place, &owner, until)?;
         failpoint::hit("mps.ready");
-        Ok(())
+        Ok(owner)
     }
 
     /// Waits until the daemon answers. Fails if it ends, or the time is over.
@@ -230,20 +232,15 @@ impl Tools<'_> {
             let _ = self.front(&place.pipe(), Instant::now() + QUITTING).say("quit");
         }
         let gone = |patience| proc::life_after(owner, patience, self.paths) == Life::Gone;
-        let signal = |signal| {
-            // That it did not help is seen.
-            let _ = proc::signal(owner, signal, self.paths);
-        };
         if gone(QUITTING) {
             return Ok(());
         }
-        signal(Signal::SIGTERM);
-        if gone(Duration::from_millis(500)) {
-            return Ok(());
-        }
-        signal(Signal::SIGKILL);
-        if gone(DYING) {
-            return Ok(());
+        for (signal, patience) in [(Signal::SIGTERM, GIVING_UP), (Signal::SIGKILL, DYING)] {
+            // That it did not help is seen.
+            let _ = proc::signal(owner, signal, self.paths);
+            if gone(patience) {
+                return Ok(());
+            }
         }
         Err(fault(format!("the MPS daemon, process {}, does not end", owner.pid)))
     }

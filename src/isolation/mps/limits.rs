@@ -96,24 +96,17 @@ const GET_MEMORY: &str = "get_default_device_pinned_mem_limit 0";
 /// The device is the daemon's only one, and so its number 0. Set whatever it has: what it tells is
 /// coarser than what it was told ([`as_told`]).
 fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
-    let Some(memory) = memory else { return lift(front) };
-    let mib = whole_mib(memory);
+    // An earlier share may have left a limit. The daemon takes an amount of nothing for none, and
+    // has none to tell then.
+    if memory.is_none() && !is_amount(&front.say(GET_MEMORY)?) {
+        return Ok(());
+    }
+    let mib = memory.map_or(0, whole_mib);
     let set = format!("set_default_device_pinned_mem_limit 0 {mib}M");
     front.say(&set)?;
     let answer = front.say(GET_MEMORY)?;
-    if answer == as_told(mib) { Ok(()) } else { Err(not_taken(&set, &answer)) }
-}
-
-/// Takes away what an earlier share has left. The daemon takes an amount of nothing for no limit, and
-/// has none to tell then.
-fn lift(front: &Front<'_>) -> Result<(), Failure> {
-    if !is_amount(&front.say(GET_MEMORY)?) {
-        return Ok(());
-    }
-    let set = "set_default_device_pinned_mem_limit 0 0M";
-    front.say(set)?;
-    let answer = front.say(GET_MEMORY)?;
-    if is_amount(&answer) { Err(not_taken(set, &answer)) } else { Ok(()) }
+    let is_taken = memory.map_or(!is_amount(&answer), |_| answer == as_told(mib));
+    if is_taken { Ok(()) } else { Err(not_taken(&set, &answer)) }
 }
 
 /// How a daemon tells a limit of so many MiB: whole GiB from 1024 MiB on, rounded down, although it
