@@ -1,4 +1,4 @@
-//! The OCI hooks.
+//! The OCI hooks, one for each stage.
 
 // musl's own allocator costs a create a quarter of its time; this is the one of Rust's std for
 // wasm (`make bench` measured both).

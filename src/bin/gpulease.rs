@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line, for people and for scripts.
 fn main() -> std::process::ExitCode {
     gpulease::cli()
 }

@@ -137,8 +137,8 @@ pub(super) trait Told {
     /// What there is of a container whose start is not seen through any more.
     fn of_lease(&self, lease: &Lease) -> Evidence;
 
-    /// Whether the container of a record that cannot be read may be alive, by the low-level
-    /// runtime's state.
+    /// Whether the container of a record that cannot be read may be alive, by
+    /// the low-level runtime's state.
     fn of_corrupt(&self, record: &Corrupt) -> bool;
 }
 
@@ -213,8 +213,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman
-    /// that it was handed to by `precreate` does not count any more: it lives on after a start that
-    /// failed.
+    /// that it was handed to by `precreate` does not count any more: it lives on after
+    /// a start that failed.
     pub(super) fn holder_at_end(&self, lease: &Lease) -> Holder {
         let is_ours = self.here.pid_namespace == Some(lease.owner.pid_namespace);
         match (lease.state, &lease.precreate) {

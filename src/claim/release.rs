@@ -92,8 +92,8 @@ pub(super) fn let_go(
     Ok(grace)
 }
 
-/// A lease as it stands in the ledger now. Fails if it is gone, of a later start or not in this
-/// state.
+/// A lease as it stands in the ledger now. Fails if it is gone, of a later start or
+/// not in this state.
 pub(super) fn still(
     ledger: &Ledger<'_>,
     lease: &Lease,

@@ -1,4 +1,4 @@
-//! Docker: `/etc/docker/daemon.json`.
+//! Docker, by what its `/etc/docker/daemon.json` says.
 
 use super::super::finding::Findings;
 use super::{Engine, Runtime, files};
