@@ -150,20 +150,15 @@ fn foreign_of(host: &Host, device: &Target<'_>) -> Option<Control> {
 /// The device that an argument names: by its index, its UUID, or the beginning of one.
 fn device_named(host: &Host, name: &str) -> Result<Device, Failure> {
     let inventory = host.inventory_now(host.config()?)?;
-    let devices = || inventory.node.devices.iter();
-    let index: Option<u32> = name.parse().ok();
-    if let Some(instance) =
-        devices().find(|d| d.instance().is_some() && d.place().to_string() == name)
-    {
-        return Ok(instance.clone());
-    }
-    let mut found: Vec<&Device> = match index {
-        Some(index) => devices().filter(|d| d.index == index && d.instance().is_none()).collect(),
-        None => devices().filter(|d| d.uuid.as_str().starts_with(name)).collect(),
+    let devices = &inventory.node.devices;
+    let index = name.parse::<u32>().ok();
+    let place = index.map_or_else(|| name.to_owned(), |index| index.to_string());
+    let is_it = |d: &&Device| d.uuid.as_str() == name || d.place().to_string() == place;
+    let begins = |d: &&Device| index.is_none() && d.uuid.as_str().starts_with(name);
+    let found: Vec<&Device> = match devices.iter().find(is_it) {
+        Some(device) => vec![device],
+        None => devices.iter().filter(begins).collect(),
     };
-    if let Some(exact) = devices().find(|device| device.uuid.as_str() == name) {
-        found = vec![exact];
-    }
     match found.as_slice() {
         [device] => Ok((*device).clone()),
         [] => Err(Failure::new(Code::BadRequest, format!("there is no device `{}`", shown(name)))

@@ -69,15 +69,12 @@ pub(super) fn start(host: &Host, name: &str) -> Result<Answer, Failure> {
 fn gpu(host: &Host, name: &str) -> Result<Device, Failure> {
     let device = device_named(host, name)?;
     let what = match device.vendor {
-        Vendor::Nvidia if device.instance().is_some() => "a MIG instance, which is a share already",
-        Vendor::Nvidia if device.is_in_mig_mode() => "in MIG mode",
-        Vendor::Nvidia => return Ok(device),
-        other => {
-            return Err(Failure::new(
-                Code::BadRequest,
-                format!("device {} is {}'s, and MPS is NVIDIA's", device.uuid, other.name()),
-            ));
+        Vendor::Nvidia if device.instance().is_some() => {
+            "a MIG instance, which is a share already".to_owned()
         }
+        Vendor::Nvidia if device.is_in_mig_mode() => "in MIG mode".to_owned(),
+        Vendor::Nvidia => return Ok(device),
+        other => format!("{}'s, and MPS is NVIDIA's", other.name()),
     };
     Err(Failure::new(Code::BadRequest, format!("device {} is {what}", device.uuid)))
 }
