@@ -36,17 +36,14 @@ pub(super) fn attach(host: &Host, key: &str, nonce: &str) -> Result<Answer, Fail
     if !order.per_lease {
         refuse_unread(&swept, &order.device)?;
     }
-    let others: Vec<&Lease> = leases_of(&swept, &order.daemon);
-    let others: Vec<&Lease> = others.into_iter().filter(|other| other.id != lease.id).collect();
+    let mut others = leases_of(&swept, &order.daemon);
+    others.retain(|other| other.id != lease.id);
     let until = Instant::now() + timeout;
     let work =
         Work { host, config, tools: &tools, place: &place, order: &order, others: &others, until };
-    Ok(answer(&work.attach(work.limits(Some(&lease)))?))
-}
-
-fn answer(attached: &Attached) -> Answer {
-    let json = serde_json::to_value(attached).unwrap_or_default();
-    Answer::new(format!("{json}\n"), json)
+    let attached = work.attach(work.limits(Some(&lease)))?;
+    let json = serde_json::to_value(&attached).unwrap_or_default();
+    Ok(Answer::new(format!("{json}\n"), json))
 }
 
 /// The lease as its start has recorded it.

@@ -180,22 +180,16 @@ impl Place {
 
 /// Removes what is there, but follows no link, and removes nothing of what is mounted there.
 fn remove(path: &Path) -> Result<(), PathError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => match mount::mounted_below(path)? {
-            Some(below) => {
-                Err(io::Error::other(format!("something is mounted on `{}`", below.display())))
-            }
-            None => fs::remove_dir_all(path),
-        },
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(PathError::new("remove", path)(error))
-        }
-        _ => Ok(()),
+    if !is_dir(path) {
+        return atomic::remove(path);
     }
+    let removed = match mount::mounted_below(path)? {
+        None => fs::remove_dir_all(path),
+        Some(below) => {
+            Err(io::Error::other(format!("something is mounted on `{}`", below.display())))
+        }
+    };
+    removed.map_err(PathError::new("remove", path))
 }
 
 fn is_dir(path: &Path) -> bool {
