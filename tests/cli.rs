@@ -423,6 +423,22 @@ fn explain_reads_a_bundle() {
         "linux":{"resources":{"devices":[{"allow":true,"type":"c","major":1219,"access":"rw"}]}}}"#;
     fs::write(&config, rule).unwrap();
     fails(&host, &["explain", "--bundle", bundle], 2, "policy-denied", "--device-cgroup-rule");
+    fs::write(&config, "{").unwrap();
+    fails(&host, &["explain", "--bundle", bundle, "count=1"], 1, "bad-bundle", "");
+}
+
+#[test]
+fn explain_adds_words_to_a_bundle_of_an_earlier_lease() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    ok(host.start("web", ALL));
+    host.kill("web");
+    ok(host.delete("web"));
+    let bundle = host.path("bundles/web");
+    let words = |count| ["explain", "--bundle", bundle.to_str().unwrap(), count];
+    assert_eq!(tells(&host, &words("count=1"))["request"]["count"], 1);
+    let output = host.cli(&words("count=99"));
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
 }
 
 #[test]

@@ -356,6 +356,23 @@ fn a_stopped_shim_keeps_what_it_recorded() {
 }
 
 #[test]
+fn a_link_that_becomes_a_file_is_no_written_spec() {
+    needs_root!();
+    let host = Host::new("h100x8");
+    let config = host.bundle("web", &[("gpulease.granted/devices", "forged")]).join("config.json");
+    let elsewhere = host.path("elsewhere.json");
+    fs::rename(&config, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &config).unwrap();
+    let shim = stopped_at(&host, "create.before-edit", &["create"]);
+    fs::remove_file(&config).unwrap();
+    fs::copy(&elsewhere, &config).unwrap();
+    resume(&shim);
+    let output = shim.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("bad-bundle: "), "{}", stderr(&output));
+}
+
+#[test]
 fn a_late_delete_changes_nothing_of_its_successor() {
     needs_root!();
     let host = Host::new("h100x8");

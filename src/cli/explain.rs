@@ -15,7 +15,7 @@ use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Request};
-use crate::start::bundle::{self, CONFIG, read_limited};
+use crate::start::bundle::{CONFIG, fixed, is_regular, read_limited};
 use crate::start::lowlevel::{self, Kind};
 use crate::start::request::Asked;
 use crate::start::{self, Ask, Launch, SpecFault, bad_bundle};
@@ -81,12 +81,12 @@ pub(super) fn explain(
     };
     let dir = bundle.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
     let config = dir.as_ref().map(|dir| dir.join(CONFIG));
-    let is_fixed = |config: &PathBuf| bundle::refuse_fixed(config, Kind::of(runtime)).err();
+    let is_fixed = |config: &&PathBuf| Kind::of(runtime) == Kind::Runc && !is_regular(config);
     let launch = Launch {
         bundle: dir.as_deref(),
         runtime,
         vendor: lowlevel::vendor_of(runtime),
-        fault: fault.or_else(|| config.as_ref().and_then(is_fixed)),
+        fault: fault.or_else(|| config.as_ref().filter(is_fixed).map(|config| fixed(config))),
         inventory: Host::inventory_now,
         by_root: !Uid::effective().is_root(),
     };
@@ -117,7 +117,8 @@ fn answer(
 ) -> Result<Answer, Failure> {
     let is_assumed = spec.is_none() && user.is_none();
     let facts = match &spec {
-        Some(spec) => start::facts_of(spec, launch.vendor)?,
+        Some(spec) if words.is_empty() => start::concerns_us(spec, launch.vendor)?,
+        Some(spec) => Some(start::facts_of(spec, launch.vendor)?),
         None => Some(Facts::usual()),
     };
     let Some(mut facts) = facts else { return Ok(no_request(None)) };

@@ -9,7 +9,7 @@ use crate::injection::Facts;
 use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
-use crate::start::bundle::{read_limited, refuse_fixed};
+use crate::start::bundle::{fixed, read_limited};
 use crate::start::{self, Outcome, Prepared, Starter, bad_bundle};
 use crate::start::{lowlevel, shares};
 use crate::sys::atomic;
@@ -125,10 +125,8 @@ impl Create<'_> {
         if let Some(fault) = &self.shim.runtime_fault {
             return Some(fault.clone());
         }
-        if self.way == Way::Fixed
-            && let Err(fault) = refuse_fixed(&self.bundle.config, self.shim.kind())
-        {
-            return Some(fault);
+        if self.way == Way::Fixed {
+            return Some(fixed(&self.bundle.config));
         }
         // Both vendors' only look at `create`.
         let vendor = self.shim.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
@@ -171,7 +169,7 @@ impl Starter for Create<'_> {
             Way::InPlace => atomic::replace_keeping_owner(&self.bundle.config, spec)
                 .map_err(|error| bad_bundle(&error)),
             Way::Copy => self.hand_on(spec),
-            Way::Fixed => refuse_fixed(&self.bundle.config, self.shim.kind()),
+            Way::Fixed => Err(fixed(&self.bundle.config)),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What engines write: a bundle's `config.json`, and other files for a runtime.
 
-use super::lowlevel::Kind;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
@@ -28,16 +27,13 @@ pub fn is_regular(config: &Path) -> bool {
     fs::symlink_metadata(config).is_ok_and(|found| found.is_file())
 }
 
-/// Fails with `bad-bundle` if the bundle's own configuration cannot be edited: runc reads this file
-/// alone, and crun can be pointed to another one.
-pub fn refuse_fixed(config: &Path, kind: Kind) -> Result<(), Failure> {
-    if kind == Kind::Crun || is_regular(config) {
-        return Ok(());
-    }
+/// The refusal where the bundle's own configuration is a link: runc reads this file alone. (crun can
+/// be pointed to another one.)
+pub fn fixed(config: &Path) -> Failure {
     let text = format!(
         "`{}` is a link, and neither it nor what it leads to is gpulease's to change",
         config.display()
     );
-    Err(Failure::new(Code::BadBundle, text)
-        .hint("put the file itself into the bundle, or start the container by crun"))
+    Failure::new(Code::BadBundle, text)
+        .hint("put the file itself into the bundle, or start the container by crun")
 }

@@ -46,26 +46,24 @@ pub struct Ask {
     pub spec: Spec,
 }
 
-/// What a spec says; `None` if that cannot be told and it does not speak of us. Fails if it speaks
-/// of us and cannot be understood.
-pub fn facts_of(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>, Failure> {
-    match injection::facts(spec) {
-        Ok(mut facts) => {
-            facts.named = driver::chain::named(&facts, vendor);
-            Ok(Some(facts))
-        }
-        Err(error) if mentions_us(spec) => Err(bad_bundle(&error)),
-        Err(_) => Ok(None),
-    }
+/// What a spec says. Fails if that cannot be told.
+pub fn facts_of(spec: &[u8], vendor: Option<Vendor>) -> Result<Facts, Failure> {
+    let mut facts = injection::facts(spec).map_err(|error| bad_bundle(&error))?;
+    facts.named = driver::chain::named(&facts, vendor);
+    Ok(facts)
 }
 
 /// What a spec says, if it can say anything to us: `None` for the great majority, containers that
-/// have nothing to do with gpulease. A vendor's runtime below has to do with every one. Fails as
-/// [`facts_of`] does.
+/// have nothing to do with gpulease. A vendor's runtime below has to do with every one. Fails if it
+/// speaks of us and cannot be understood.
 pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>, Failure> {
     let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || request::may_ask(facts);
     let is_ours = |facts: &Facts| vendor.is_some() || facts.readings().any(asks);
-    Ok(facts_of(spec, vendor)?.filter(is_ours))
+    match facts_of(spec, vendor) {
+        Ok(facts) => Ok(Some(facts).filter(is_ours)),
+        Err(failure) if mentions_us(spec) => Err(failure),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The answer to a spec. Fails if what it asks for cannot be had, whatever is free.

@@ -85,9 +85,12 @@ impl Spec {
             .hint("write config.json anew; engines do so at each start"));
         }
         strip_our_hooks(&mut document);
-        let named = std::mem::take(&mut self.facts.named);
-        self.facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
+        let facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
+        let Facts { named, annotations, .. } = std::mem::replace(&mut self.facts, facts);
         self.facts.named = named;
+        // An explanation may be asked for more than the file says.
+        let own = annotations.into_iter().filter(|(key, _)| !key.starts_with(GRANTED_PREFIX));
+        self.facts.annotations.extend(own);
         self.edited = Some(document);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! specification. These know fewer values than some runtimes do, so this is a warning and never a
 //! refusal.
 
+use crate::model::text::shown_line;
 use oci_spec::runtime::Spec;
 use serde::Serialize;
 
@@ -17,7 +18,8 @@ pub struct SpecFault {
 pub fn fault_of(spec: &[u8]) -> Option<SpecFault> {
     let mut json = serde_json::Deserializer::from_slice(spec);
     let error = serde_path_to_error::deserialize::<_, Spec>(&mut json).err()?;
-    Some(SpecFault { path: error.path().to_string(), message: error.inner().to_string() })
+    let (path, message) = (error.path().to_string(), error.inner().to_string());
+    Some(SpecFault { path: shown_line(&path), message: shown_line(&message) })
 }
 
 #[cfg(test)]
@@ -33,5 +35,18 @@ mod tests {
         assert_eq!(fault(device).as_deref(), Some("linux.resources.devices[0].allow"));
         assert_eq!(fault("7").as_deref(), Some("."));
         assert_eq!(fault(r#"{"ociVersion":"1.0.2","mounts":7}"#).as_deref(), Some("mounts"));
+    }
+
+    #[test]
+    fn what_a_spec_says_is_cut_and_shown_safely() {
+        let long = "\\u001b[2J".repeat(1000);
+        for spec in [
+            format!(r#"{{"process":{{"capabilities":{{"bounding":["{long}"]}}}}}}"#),
+            format!(r#"{{"annotations":{{"{long}":7}}}}"#),
+        ] {
+            let SpecFault { path, message } = fault_of(spec.as_bytes()).unwrap();
+            assert!(path.len() < 5000 && message.len() < 5000, "{} {}", path.len(), message.len());
+            assert!(!path.contains('\u{1b}') && !message.contains('\u{1b}'), "{path}: {message}");
+        }
     }
 }
