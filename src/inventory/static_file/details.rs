@@ -1,7 +1,7 @@
 //! What a device is made of, which decides how it can be shared.
 
 use super::Located;
-use super::problem::{Problem, UNITS_MAX};
+use super::limits::UNITS_MAX;
 use crate::model::device::Vendor;
 use crate::model::text::shown;
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use toml::Spanned;
 pub(super) fn text(
     given: Option<Spanned<String>>,
     is_good: impl Fn(&str) -> bool,
-    problem: fn(String) -> Problem,
+    problem: impl Fn(String) -> String,
 ) -> Result<Option<String>, Located> {
     match given {
         Some(given) if !is_good(given.get_ref()) => {
@@ -26,7 +26,8 @@ pub(super) fn number(
 ) -> Result<Option<u32>, Located> {
     match given {
         Some(given) if !(1..=UNITS_MAX).contains(given.get_ref()) => {
-            Err((given.span(), Problem::Units { key, number: given.into_inner() }))
+            let number = given.get_ref();
+            Err((given.span(), format!("`{key}` is {number}, allowed are 1 to {UNITS_MAX}")))
         }
         given => Ok(given.map(Spanned::into_inner)),
     }

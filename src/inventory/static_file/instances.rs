@@ -2,7 +2,6 @@
 
 use super::Located;
 use super::nodes::NodeChecker;
-use super::problem::Problem;
 use super::raw::{RawInstance, RawNode};
 use crate::model::device::{Details, Device};
 use crate::model::id::DeviceId;
@@ -32,9 +31,9 @@ pub(super) fn build(
     let mut instances: Vec<Device> = Vec::with_capacity(raw.len());
     for raw in raw {
         let uuid = raw.uuid.get_ref();
-        super::check_uuid(&raw.uuid, "MIG-", known.iter().chain(&instances))
-            .map_err(|twice| twice.unwrap_or_else(|| Problem::InstancePrefix(uuid.clone())))
-            .map_err(|problem| (raw.uuid.span(), problem))?;
+        super::check_uuid(&raw.uuid, "MIG-", known.iter().chain(&instances), || {
+            format!("the UUID `{uuid}` of a MIG instance does not begin with `MIG-`")
+        })?;
         taken.add(&raw, gpu)?;
         instances.push(convert(raw, gpu, checker)?);
     }
@@ -46,26 +45,39 @@ impl Taken {
     fn add(&mut self, raw: &RawInstance, gpu: &Device) -> Result<(), Located> {
         let profile = raw.profile.get_ref();
         if profile.is_shared() {
-            return Err((raw.profile.span(), Problem::SharedInstance(profile.clone())));
+            let problem = format!(
+                "the profile `{profile}` is a part of a GPU instance whose memory its parts share; \
+                 only instances with memory of their own can be leased"
+            );
+            return Err((raw.profile.span(), problem));
         }
         let (uuid, parent) = (raw.uuid.get_ref(), &gpu.uuid);
-        let gi = at_most(&raw.gi, GI_MAX, Problem::GpuInstance)?;
+        let gi = at_most("gi", &raw.gi, GI_MAX)?;
         if let Some((_, other)) = self.ids.iter().find(|(taken, _)| *taken == gi) {
-            let (parent, other) = (parent.clone(), other.clone());
-            return Err((raw.gi.span(), Problem::DuplicateInstance { gi, parent, other }));
+            let problem = format!(
+                "the GPU instance {gi} of `{parent}` is given twice: `{other}` is it as well"
+            );
+            return Err((raw.gi.span(), problem));
         }
         self.ids.push((gi, uuid.clone()));
         self.slices = self.slices.saturating_add(profile.slices());
         if self.slices > SLICES_MAX {
-            let (uuid, parent, slices) = (uuid.clone(), parent.clone(), self.slices);
-            return Err((raw.profile.span(), Problem::TooManySlices { uuid, parent, slices }));
+            let problem = format!(
+                "with `{uuid}` the instances of `{parent}` have {} compute slices, and a GPU has at \
+                 most {SLICES_MAX}",
+                self.slices
+            );
+            return Err((raw.profile.span(), problem));
         }
         let memory = super::memory(&raw.memory_mib, uuid)?;
         self.memory = self.memory.saturating_add(memory);
         let total = gpu.memory_total_bytes.unwrap_or_default();
         if self.memory > total {
-            let (uuid, parent, sum) = (uuid.clone(), parent.clone(), self.memory);
-            let problem = Problem::TooMuchInstanceMemory { uuid, parent, sum, total };
+            let (sum, total) = (self.memory.mib(), total.mib());
+            let problem = format!(
+                "with `{uuid}` the instances of `{parent}` have {sum} MiB of memory, and it has \
+                 {total} MiB"
+            );
             return Err((raw.memory_mib.span(), problem));
         }
         Ok(())
@@ -75,11 +87,15 @@ impl Taken {
 /// Named as NVML names it: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. It is numbered later.
 fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<Device, Located> {
     let uuid = raw.uuid.into_inner();
-    let ci = raw.ci.as_ref().map_or(Ok(0), |ci| at_most(ci, CI_MAX, Problem::ComputeInstance))?;
+    let ci = raw.ci.as_ref().map_or(Ok(0), |ci| at_most("ci", ci, CI_MAX))?;
     let is_capability = |node: &&Spanned<RawNode>| node.get_ref().path.starts_with(CAPABILITIES);
     let count = raw.nodes.get_ref().iter().filter(is_capability).count();
     if count != 2 {
-        return Err((raw.nodes.span(), Problem::InstanceNodes { uuid, count }));
+        let problem = format!(
+            "the MIG instance `{uuid}` has {count} of its two `nodes` below `{CAPABILITIES}`, that \
+             of its GPU instance and that of its compute instance"
+        );
+        return Err((raw.nodes.span(), problem));
     }
     let nodes = checker.convert(raw.nodes.into_inner(), &format!("MIG instance `{uuid}`"))?;
     let profile = raw.profile.into_inner();
@@ -105,7 +121,8 @@ fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<
     })
 }
 
-fn at_most(given: &Spanned<u32>, max: u32, problem: fn(u32) -> Problem) -> Result<u32, Located> {
+fn at_most(key: &str, given: &Spanned<u32>, max: u32) -> Result<u32, Located> {
     let number = *given.get_ref();
-    if number <= max { Ok(number) } else { Err((given.span(), problem(number))) }
+    let problem = || format!("`{key}` is {number}, allowed are 0 to {max}");
+    if number <= max { Ok(number) } else { Err((given.span(), problem())) }
 }

@@ -1,7 +1,6 @@
 //! Links of the file: a group of devices stands for every pair in it.
 
 use super::Located;
-use super::problem::Problem;
 use super::raw::RawLink;
 use crate::model::device::{Device, Link, LinkKind, Vendor};
 use crate::model::id::DeviceId;
@@ -18,23 +17,30 @@ pub(super) fn build(groups: Vec<RawLink>, devices: &[Device]) -> Result<Vec<Link
         let lanes = match group.lanes {
             None => 1,
             Some(lanes) if (1..=LANES_MAX).contains(lanes.get_ref()) => lanes.into_inner(),
-            Some(lanes) => return Err((lanes.span(), Problem::Lanes(*lanes.get_ref()))),
+            Some(lanes) => {
+                let problem = format!("`lanes` is {}, allowed are 1 to {LANES_MAX}", lanes.get_ref());
+                return Err((lanes.span(), problem));
+            }
         };
         let kind = group.kind;
         let ends = group.devices.get_ref();
         if ends.len() < 2 {
-            return Err((group.devices.span(), Problem::LinkTooShort(ends.len())));
+            let problem =
+                format!("a link needs at least two `devices`, here it has {}", ends.len());
+            return Err((group.devices.span(), problem));
         }
         let mut seen: Vec<&Device> = Vec::with_capacity(ends.len());
         for end in ends {
             let device = find(end, kind, devices)?;
             for other in &seen {
-                let link = join(other, device, kind, lanes)
-                    .ok_or_else(|| (end.span(), Problem::LinkToItself(device.uuid.clone())))?;
+                let link = join(other, device, kind, lanes).ok_or_else(|| {
+                    (end.span(), format!("the link names the device `{}` twice", device.uuid))
+                })?;
                 let indexes = (other.index.min(device.index), other.index.max(device.index), kind);
                 if let Some(Link { a, b, .. }) = pairs.insert(indexes, link) {
                     let kind = kind.as_str();
-                    return Err((end.span(), Problem::DuplicateLink { a, b, kind }));
+                    let problem = format!("the {kind} link between `{a}` and `{b}` is given twice");
+                    return Err((end.span(), problem));
                 }
             }
             seen.push(device);
@@ -49,12 +55,12 @@ fn find<'d>(
     devices: &'d [Device],
 ) -> Result<&'d Device, Located> {
     let uuid = end.get_ref();
-    let device = devices
-        .iter()
-        .find(|device| device.uuid == *uuid)
-        .ok_or_else(|| (end.span(), Problem::LinkUnknown(uuid.clone())))?;
+    let device = devices.iter().find(|device| device.uuid == *uuid).ok_or_else(|| {
+        (end.span(), format!("the link names the device `{uuid}`, which this file does not have"))
+    })?;
     if device.instance().is_some() {
-        return Err((end.span(), Problem::LinkOfInstance(uuid.clone())));
+        let problem = format!("the link names the MIG instance `{uuid}`; only GPUs have links");
+        return Err((end.span(), problem));
     }
     let fits = match kind {
         LinkKind::NvLink => device.vendor == Vendor::Nvidia,
@@ -65,7 +71,7 @@ fn find<'d>(
         return Ok(device);
     }
     let (vendor, kind) = (device.vendor, kind.as_str());
-    Err((end.span(), Problem::LinkVendor { uuid: uuid.clone(), vendor, kind }))
+    Err((end.span(), format!("the device `{uuid}` is made by {vendor} and has no {kind} links")))
 }
 
 /// The link of a pair, the earlier device first; `None` for a device and itself.

@@ -39,13 +39,13 @@
 mod details;
 mod host;
 mod instances;
+mod limits;
 mod links;
 mod nodes;
-mod problem;
 mod raw;
 
 pub use host::{ExistingNumber, simulated_majors_registered, simulated_numbers_exist};
-pub use problem::{DEVICES_MAX, MEMORY_MIB_MAX, MODEL_MAX, Problem, StaticFileError};
+pub use limits::{DEVICES_MAX, MEMORY_MIB_MAX, MODEL_MAX};
 
 use crate::config::{parse_toml, position};
 use crate::model::device::{ControlNodes, Details, Device, Node, Vendor};
@@ -57,22 +57,32 @@ use details::{is_arch, is_version, number, text};
 use nodes::NodeChecker;
 use raw::{RawDevice, RawFile, RawInstance};
 use std::ops::Range;
+use thiserror::Error;
 use toml::Spanned;
 
-/// A problem and the bytes of the text that it is about.
-type Located = (Range<usize>, Problem);
+/// What is wrong, and the bytes of the text that it is about.
+type Located = (Range<usize>, String);
+
+/// What is wrong with a devices file, and where. Columns are counted in characters, from 1.
+#[derive(Debug, Error)]
+#[error("line {line}, column {column}: {problem}")]
+pub struct StaticFileError {
+    pub line: usize,
+    pub column: usize,
+    pub problem: String,
+}
 
 /// Reads a devices file. GPUs come out in PCI order, numbered from 0, each with its MIG instances
-/// after it; links with the end that comes first in that order as `a`. Fails: the first problem in
-/// the file, with its place; see [`Problem`] for all that is checked.
+/// after it; links with the end that comes first in that order as `a`. Fails with the first problem
+/// in the file.
 pub fn parse(text: &str) -> Result<Node, StaticFileError> {
     let raw: RawFile = parse_toml(text).map_err(|found| StaticFileError {
         line: found.line,
         column: found.column,
-        problem: Problem::Text(match found.key {
+        problem: match found.key {
             Some(key) => format!("`{key}`: {}", found.message),
             None => found.message,
-        }),
+        },
     })?;
     build(raw).map_err(|(span, problem)| {
         let (line, column) = position(text, span.start);
@@ -113,52 +123,65 @@ fn check_number(devices: &[RawDevice]) -> Result<(), Located> {
             surplus = surplus.or_else(|| Some(device.uuid.span()));
         }
     }
-    surplus.map_or(Ok(()), |span| Err((span, Problem::TooManyDevices(count))))
+    let problem = || format!("there are {count} devices, at most {DEVICES_MAX} are allowed");
+    surplus.map_or(Ok(()), |span| Err((span, problem())))
 }
 
 fn check_unique(new: &RawDevice, known: &[Device]) -> Result<(), Located> {
     let uuid = new.uuid.get_ref();
-    check_uuid(&new.uuid, "GPU-", known)
-        .map_err(|twice| twice.unwrap_or_else(|| Problem::UuidPrefix(uuid.clone())))
-        .map_err(|problem| (new.uuid.span(), problem))?;
+    check_uuid(&new.uuid, "GPU-", known, || {
+        format!(
+            "the device UUID `{uuid}` does not begin with `GPU-` (a MIG instance, `MIG-…`, is \
+             listed by a `[[device.mig]]` of its GPU)"
+        )
+    })?;
     let pci = *new.pci.get_ref();
     if let Some(other) = known.iter().find(|other| other.pci == pci) {
-        return Err((new.pci.span(), Problem::DuplicatePci { pci, other: other.uuid.clone() }));
+        let other = &other.uuid;
+        let problem =
+            format!("the PCI address `{pci}` is given twice: device `{other}` has it as well");
+        return Err((new.pci.span(), problem));
     }
     if let Some(given) = &new.kfd_node {
         let kfd_node = *given.get_ref();
         if let Some(other) = known.iter().find(|other| other.kfd_node == Some(kfd_node)) {
-            let other = other.uuid.clone();
-            return Err((given.span(), Problem::DuplicateKfdNode { kfd_node, other }));
+            let other = &other.uuid;
+            let problem =
+                format!("the KFD node {kfd_node} is given twice: device `{other}` has it as well");
+            return Err((given.span(), problem));
         }
     }
     Ok(())
 }
 
-/// Whether a UUID is there for the first time; `None` is the error of one without the prefix.
+/// Whether a UUID has the prefix, which the caller's words explain, and is there for the first time.
 fn check_uuid<'d>(
     new: &Spanned<DeviceId>,
     prefix: &str,
     known: impl IntoIterator<Item = &'d Device>,
-) -> Result<(), Option<Problem>> {
+    without_prefix: impl FnOnce() -> String,
+) -> Result<(), Located> {
     let uuid = new.get_ref();
     if uuid.as_str().strip_prefix(prefix).is_none_or(str::is_empty) {
-        return Err(None);
+        return Err((new.span(), without_prefix()));
     }
     // Selectors compare without regard to case.
     let is_same = |other: &Device| other.uuid.as_str().eq_ignore_ascii_case(uuid.as_str());
     if known.into_iter().any(is_same) {
-        return Err(Some(Problem::DuplicateUuid(uuid.clone())));
+        return Err((new.span(), format!("the device UUID `{uuid}` is given twice")));
     }
     Ok(())
 }
 
 fn memory(given: &Spanned<u64>, uuid: &DeviceId) -> Result<Bytes, Located> {
-    match *given.get_ref() {
-        0 => Err((given.span(), Problem::ZeroMemory(uuid.clone()))),
-        mib if mib > MEMORY_MIB_MAX => Err((given.span(), Problem::TooMuchMemory(mib))),
-        mib => Ok(Bytes::from_mib(mib)),
-    }
+    let problem = match *given.get_ref() {
+        0 => format!("`memory_mib` of `{uuid}` is 0"),
+        mib if mib > MEMORY_MIB_MAX => {
+            format!("`memory_mib` is {mib}, at most {MEMORY_MIB_MAX} is allowed")
+        }
+        mib => return Ok(Bytes::from_mib(mib)),
+    };
+    Err((given.span(), problem))
 }
 
 fn convert(
@@ -171,26 +194,42 @@ fn convert(
     let model = raw.model.get_ref().clone();
     let printable = shown(&model) == model && !model.trim().is_empty();
     if !printable || model.chars().count() > MODEL_MAX {
-        return Err((raw.model.span(), Problem::Model(shown(&model))));
+        let problem = format!(
+            "the model `{}` is not a name of 1 to {MODEL_MAX} printable characters",
+            shown(&model)
+        );
+        return Err((raw.model.span(), problem));
     }
     let total = memory(&raw.memory_mib, &uuid)?;
     let reserved = raw.reserved_mib.as_ref().map_or(0, |given| *given.get_ref());
     if let Some(given) = raw.reserved_mib
         && reserved >= total.mib()
     {
-        return Err((given.span(), Problem::AllReserved { reserved, total: total.mib() }));
+        let problem = format!(
+            "`reserved_mib` is {reserved}, which leaves nothing of `memory_mib` {}",
+            total.mib()
+        );
+        return Err((given.span(), problem));
     }
     if raw.nodes.get_ref().is_empty() {
-        return Err((raw.nodes.span(), Problem::NoNodes(uuid)));
+        return Err((raw.nodes.span(), format!("device `{uuid}` has no `nodes`")));
     }
     let nodes = checker.convert(raw.nodes.into_inner(), &format!("device `{uuid}`"))?;
     let vendor = raw.vendor;
     if raw.mig.is_some() && vendor != Vendor::Nvidia {
-        return Err((at, Problem::MigVendor { uuid, vendor }));
+        let problem = format!("the device `{uuid}` is made by {vendor} and has no MIG instances");
+        return Err((at, problem));
     }
+    let no_arch = |arch| {
+        format!(
+            "the `arch` `{arch}` is neither a compute capability of NVIDIA's, as `9.0`, nor a name \
+             of AMD's, as `gfx942`, whichever the device is"
+        )
+    };
+    let no_cuda = |cuda| format!("the `cuda` `{cuda}` is not a version like `12.4`");
     let details = Details {
-        arch: text(raw.arch, |arch| is_arch(vendor, arch), Problem::Arch)?,
-        cuda: text(raw.cuda, is_version, Problem::Cuda)?,
+        arch: text(raw.arch, |arch| is_arch(vendor, arch), no_arch)?,
+        cuda: text(raw.cuda, is_version, no_cuda)?,
         compute_units: number("compute_units", raw.compute_units)?,
         xccs: number("xccs", raw.xccs)?,
         shader_engines: number("shader_engines", raw.shader_engines)?,

@@ -1,7 +1,7 @@
 //! Device nodes of the file: plain paths below `/dev`, each in one place only.
 
 use super::Located;
-use super::problem::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX, Problem};
+use super::limits::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX};
 use super::raw::RawNode;
 use crate::model::device::{DeviceNode, NodeNumbers};
 use crate::model::text::shown;
@@ -41,38 +41,50 @@ impl NodeChecker {
         owner: &str,
     ) -> Result<DeviceNode, Located> {
         if let Some(fault) = fault_of(&node.path) {
-            return Err((span, Problem::NodePath { path: shown(&node.path), fault }));
+            return Err((span, format!("the node path `{}` {fault}", shown(&node.path))));
         }
         let numbers = self.numbers_of(&node).map_err(|problem| (span.clone(), problem))?;
         let path = node.path;
         if let Some(other) = self.owners.insert(path.clone(), owner.to_owned()) {
-            return Err((span, Problem::DuplicateNode { path, other, this: owner.to_owned() }));
+            let problem = format!("the node `{path}` is given twice: for {other} and for {owner}");
+            return Err((span, problem));
         }
         if let Some(numbers) = numbers
             && let Some(other) = self.numbers.insert(numbers, path.clone())
         {
             let NodeNumbers { major, minor } = numbers;
-            return Err((span, Problem::DuplicateNumber { path, other, major, minor }));
+            let problem =
+                format!("the nodes `{other}` and `{path}` have the same number {major}:{minor}");
+            return Err((span, problem));
         }
         Ok(DeviceNode { path, simulated: numbers })
     }
 
-    fn numbers_of(&self, node: &RawNode) -> Result<Option<NodeNumbers>, Problem> {
-        let path = || node.path.clone();
+    fn numbers_of(&self, node: &RawNode) -> Result<Option<NodeNumbers>, String> {
+        let path = &node.path;
         if !self.simulated {
             return if node.major.is_none() && node.minor.is_none() {
                 Ok(None)
             } else {
-                Err(Problem::NumbersInRealFile { path: path() })
+                Err(format!(
+                    "the node `{path}` has numbers, but the file is not `simulated = true`: the \
+                     numbers of real nodes are read from the host when the container is created"
+                ))
             };
         }
         let (Some(major), Some(minor)) = (node.major, node.minor) else {
-            return Err(Problem::NumbersMissing { path: path() });
+            return Err(format!(
+                "the simulated node `{path}` has no numbers; write {{ path = \"{path}\", major = …, \
+                 minor = … }}"
+            ));
         };
         if (1..=MAJOR_MAX).contains(&major) && minor <= MINOR_MAX {
             Ok(Some(NodeNumbers { major, minor }))
         } else {
-            Err(Problem::NumberOutOfRange { path: path(), major, minor })
+            Err(format!(
+                "the node `{path}` has the number {major}:{minor}; allowed are majors 1 to \
+                 {MAJOR_MAX} and minors 0 to {MINOR_MAX}"
+            ))
         }
     }
 }

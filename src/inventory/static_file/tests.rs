@@ -1,4 +1,4 @@
-use super::problem::MINOR_MAX;
+use super::limits::MINOR_MAX;
 use super::*;
 use crate::inventory::profiles::PROFILES;
 use crate::model::device::{LinkKind, Vendor};
