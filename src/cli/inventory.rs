@@ -82,8 +82,7 @@ pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
         Err(Unfit::Unreadable(error)) => return Err(error.into()),
         Err(Unfit::Store(failure)) => return Err(failure),
     };
-    let stale = inventory::freshness(&inventory, &host.paths, host.config()?).err();
-    let why = stale.map(|why| why.to_string());
+    let why = inventory::freshness(&inventory, &host.paths, host.config()?).err();
     let state = if why.is_some() { "stale" } else { "fresh" };
     let json = json!({
         "path": path.display().to_string(),

@@ -33,7 +33,7 @@ impl Unfit {
             Self::Missing => "there is none".to_owned(),
             Self::Unreadable(error) => chain(error),
             Self::Store(failure) => failure.message.clone(),
-            Self::Content(InventoryError::Stale(why)) => why.to_string(),
+            Self::Content(InventoryError::Stale(why)) => why.clone(),
             Self::Content(error) => error.to_string(),
         }
     }
@@ -99,7 +99,7 @@ impl Host {
     fn fresh(&self, inventory: Inventory, config: &Config) -> Result<Inventory, Unfit> {
         match inventory::freshness(&inventory, &self.paths, config) {
             Ok(()) => Ok(inventory),
-            Err(stale) => Err(Unfit::Content(stale.into())),
+            Err(stale) => Err(Unfit::Content(InventoryError::Stale(stale))),
         }
     }
 

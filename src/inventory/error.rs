@@ -60,7 +60,7 @@ pub enum InventoryError {
     Damaged(String),
     /// The inventory does not tell the truth any more.
     #[error("the inventory is out of date: {0}")]
-    Stale(#[from] StaleReason),
+    Stale(String),
 }
 
 /// With [`Code::BadInventory`] where the source is wrong and has to be corrected, and
@@ -105,52 +105,4 @@ impl From<InventoryError> for Failure {
     fn from(error: InventoryError) -> Self {
         Self::from(&error)
     }
-}
-
-/// Why an inventory does not tell the truth any more.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum StaleReason {
-    /// Another version of gpulease wrote it.
-    #[error("it has format version {found}, this version of gpulease reads {expected}")]
-    Version {
-        /// The version that it has.
-        found: u32,
-        /// The version that is read.
-        expected: u32,
-    },
-    /// The host was started again, so device numbers and names may differ.
-    #[error("it belongs to another boot of this host")]
-    Boot,
-    /// Whether it belongs to this boot cannot be told.
-    #[error("the boot id `{}` cannot be read", path.display())]
-    BootUnknown {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// The configuration names another devices file.
-    #[error("it was read from `{}`, now `{}` is configured", recorded.display(), path.display())]
-    AnotherFile {
-        /// The file that it was read from.
-        recorded: PathBuf,
-        /// The file that is configured.
-        path: PathBuf,
-    },
-    /// Another key of the configuration has another value.
-    #[error("`{key}` has another value in the configuration since")]
-    Setting { key: &'static str },
-    /// A source could not be looked at when the inventory was made.
-    #[error("`{}` could not be looked at when it was made", path.display())]
-    Unseen { path: PathBuf },
-    /// A source was not there.
-    #[error("`{}` has appeared since", path.display())]
-    Appeared { path: PathBuf },
-    /// A source is not there any more.
-    #[error("`{}` is gone", path.display())]
-    Gone { path: PathBuf },
-    /// A source is another one, was edited, or says something else.
-    #[error("`{}` has changed since", path.display())]
-    Changed { path: PathBuf },
-    /// The system does not say what a source looks like.
-    #[error("`{}` cannot be looked at: {fault}", path.display())]
-    Unreadable { path: PathBuf, fault: String },
 }

@@ -98,7 +98,7 @@ fn cache(host: &Host, config: &Config, found: &mut Findings) {
             found.note("inventory-missing", text, REFRESH);
         }
         Err(Unfit::Content(InventoryError::Stale(why))) => {
-            let why = shown(&why.to_string());
+            let why = shown(&why);
             let text =
                 format!("{} is out of date ({why}); the next start renews it", quoted(&path));
             found.note("inventory-stale", text, REFRESH);

@@ -1,7 +1,6 @@
 //! The source as a part of a whole scan, and what makes the result stale.
 
 use crate::config::{Config, Source};
-use crate::inventory::error::StaleReason;
 use crate::inventory::fixtures::Sys;
 use crate::inventory::fixtures::amd_machines::{TOPOLOGY, mi210x8, mi300x_cpx, mi300x_spx};
 use crate::inventory::{Inventory, decode, encode, freshness, scan};
@@ -54,12 +53,9 @@ fn what_changes_the_gpus_makes_it_stale() {
     let stale = |sys: &Sys, path: &Path, change: &dyn Fn(&Sys)| {
         let inventory = scanned(sys);
         change(sys);
-        let expected = if path.exists() {
-            StaleReason::Changed { path: path.into() }
-        } else {
-            StaleReason::Gone { path: path.into() }
-        };
-        assert_eq!(freshness(&inventory, &sys.paths(), &config(sys)), Err(expected));
+        let what = if path.exists() { "has changed since" } else { "is gone" };
+        let why = format!("`{}` {what}", path.display());
+        assert_eq!(freshness(&inventory, &sys.paths(), &config(sys)), Err(why));
     };
     let generation = format!("{TOPOLOGY}/generation_id");
     let sys = mi210x8();

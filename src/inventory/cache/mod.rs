@@ -1,6 +1,6 @@
 //! `inventory.json`: what a scan found, and whether it still holds.
 
-use super::error::{InventoryError, StaleReason};
+use super::error::InventoryError;
 use super::stamp::{Look, Stamp};
 use crate::config::{Config, Driver as Setting, Source};
 use crate::model::cdi::Cdi;
@@ -84,53 +84,59 @@ impl Settings {
 /// Whether an inventory still tells the truth: written by this version, in this boot, by this
 /// configuration, from sources that have not changed. It reads the boot id and a few small files of
 /// the kernel's and looks at others without reading them, so it is cheap enough for every container
-/// start. Fails: the first reason why it does not.
-pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Result<(), StaleReason> {
+/// start. Fails with the first reason why it does not, in words.
+pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Result<(), String> {
     check_version(inventory.v)?;
     match boot_id(paths) {
         Ok(boot_id) if boot_id == inventory.boot_id => {}
-        Ok(_) => return Err(StaleReason::Boot),
-        Err(_) => return Err(StaleReason::BootUnknown { path: boot_id_path(&paths.proc) }),
+        Ok(_) => return Err("it belongs to another boot of this host".to_owned()),
+        Err(_) => {
+            let path = boot_id_path(&paths.proc);
+            return Err(format!("the boot id `{}` cannot be read", path.display()));
+        }
     }
     check_settings(&inventory.settings, config)?;
     inventory.stamps.iter().try_for_each(check_stamp)
 }
 
-fn check_settings(made_by: &Settings, config: &Config) -> Result<(), StaleReason> {
-    if made_by.devices_file != config.devices_file {
-        let recorded = made_by.devices_file.clone();
-        return Err(StaleReason::AnotherFile { recorded, path: config.devices_file.clone() });
-    }
-    if made_by.sources != config.sources {
-        return Err(StaleReason::Setting { key: "sources" });
-    }
-    if made_by.driver_root != config.driver_root {
-        return Err(StaleReason::Setting { key: "driver_root" });
-    }
-    if made_by.driver != config.driver {
-        return Err(StaleReason::Setting { key: "driver" });
-    }
-    Ok(())
-}
-
-fn check_stamp(stamp: &Stamp) -> Result<(), StaleReason> {
-    let path = || stamp.path.clone();
-    match stamp.now() {
-        _ if stamp.look == Look::Unknown => Err(StaleReason::Unseen { path: path() }),
-        Ok(now) if now == stamp.look => Ok(()),
-        Ok(Look::Absent) => Err(StaleReason::Gone { path: path() }),
-        Ok(_) if stamp.look == Look::Absent => Err(StaleReason::Appeared { path: path() }),
-        Ok(_) => Err(StaleReason::Changed { path: path() }),
-        Err(error) => Err(StaleReason::Unreadable { path: path(), fault: error.to_string() }),
-    }
-}
-
-const fn check_version(found: u32) -> Result<(), StaleReason> {
-    if found == INVENTORY_VERSION {
-        Ok(())
+fn check_settings(made_by: &Settings, config: &Config) -> Result<(), String> {
+    let (recorded, path) = (&made_by.devices_file, &config.devices_file);
+    let key = if recorded != path {
+        let (recorded, path) = (recorded.display(), path.display());
+        return Err(format!("it was read from `{recorded}`, now `{path}` is configured"));
+    } else if made_by.sources != config.sources {
+        "sources"
+    } else if made_by.driver_root != config.driver_root {
+        "driver_root"
+    } else if made_by.driver != config.driver {
+        "driver"
     } else {
-        Err(StaleReason::Version { found, expected: INVENTORY_VERSION })
+        return Ok(());
+    };
+    Err(format!("`{key}` has another value in the configuration since"))
+}
+
+fn check_stamp(stamp: &Stamp) -> Result<(), String> {
+    let path = stamp.path.display();
+    match stamp.now() {
+        _ if stamp.look == Look::Unknown => {
+            Err(format!("`{path}` could not be looked at when it was made"))
+        }
+        Ok(now) if now == stamp.look => Ok(()),
+        Ok(Look::Absent) => Err(format!("`{path}` is gone")),
+        Ok(_) if stamp.look == Look::Absent => Err(format!("`{path}` has appeared since")),
+        Ok(_) => Err(format!("`{path}` has changed since")),
+        Err(error) => Err(format!("`{path}` cannot be looked at: {error}")),
     }
+}
+
+fn check_version(found: u32) -> Result<(), String> {
+    if found == INVENTORY_VERSION {
+        return Ok(());
+    }
+    Err(format!(
+        "it has format version {found}, this version of gpulease reads {INVENTORY_VERSION}"
+    ))
 }
 
 /// The bytes of `inventory.json`. Fails with [`InventoryError::Encode`] if a path in
@@ -155,12 +161,12 @@ pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
         Err(error) => {
             // Another version's format is not damage, whatever it looks like to this one.
             if let Ok(Version { v }) = serde_json::from_slice(bytes) {
-                check_version(v)?;
+                check_version(v).map_err(InventoryError::Stale)?;
             }
             return Err(damaged(error));
         }
     };
-    check_version(inventory.v)?;
+    check_version(inventory.v).map_err(InventoryError::Stale)?;
     // The allocator relies on the numbering that a scan makes.
     if !inventory.node.is_numbered() {
         return Err(InventoryError::Damaged("the devices are not numbered in order".to_owned()));

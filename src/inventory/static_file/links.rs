@@ -18,7 +18,8 @@ pub(super) fn build(groups: Vec<RawLink>, devices: &[Device]) -> Result<Vec<Link
             None => 1,
             Some(lanes) if (1..=LANES_MAX).contains(lanes.get_ref()) => lanes.into_inner(),
             Some(lanes) => {
-                let problem = format!("`lanes` is {}, allowed are 1 to {LANES_MAX}", lanes.get_ref());
+                let problem =
+                    format!("`lanes` is {}, allowed are 1 to {LANES_MAX}", lanes.get_ref());
                 return Err((lanes.span(), problem));
             }
         };
