@@ -3,7 +3,7 @@
 //! On a node whose devices are simulated, and where nobody computes, this costs nothing or next to
 //! nothing: every start with a request comes through here.
 
-use super::request::Asked;
+use super::ask::Asked;
 use crate::claim::Ground;
 use crate::claim::busy::Crowd;
 use crate::claim::sweep::survey;

@@ -1,7 +1,8 @@
 //! What a lease changes in the container's spec.
 
+use super::ask::{Ask, Launch};
 use super::driver::{self, Way};
-use super::interpret::{Ask, Launch, bad_bundle};
+use super::spec::bad_bundle;
 use super::{device_nodes, marks, namespaces, shares};
 use crate::claim::create::Environment;
 use crate::failure::Failure;

@@ -1,8 +1,7 @@
 //! What a start would be granted at this moment. Nothing is taken and nothing is written.
 
-use super::interpret::{Ask, Launch};
+use super::ask::{Ask, Asked, Launch};
 use super::prepare::request_lease;
-use super::request::Asked;
 use super::{busy, edits};
 use crate::allocator::{Asker, Grant};
 use crate::claim::Ground;

@@ -1,7 +1,8 @@
 //! A spec that the runtimes read in different ways: what its container would get cannot be told.
 
-use super::interpret::{Launch, is_edited};
+use super::ask::Launch;
 use super::request;
+use super::spec::is_edited;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Doubt, Facts};

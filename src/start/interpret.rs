@@ -1,34 +1,13 @@
 //! From a container's spec to an answer: it is nothing to us, it is refused, or it asks for devices.
 //! Nothing is claimed and nothing is written here, so that a start and an explanation decide alike.
 
-use super::request::{self, Asked};
-use super::spec::Spec;
-use super::{driver, in_doubt};
-use crate::config::Config;
+use super::ask::{Ask, Launch};
+use super::spec::{Spec, bad_bundle, is_edited};
+use super::{driver, in_doubt, request};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::injection::{self, Document, Facts, SpecHook};
-use crate::inventory::Inventory;
-use crate::model::code::Code;
+use crate::injection::{self, Document, Facts};
 use crate::model::device::Vendor;
-use std::path::Path;
-
-/// How a container is to be started, as far as that decides what it may have.
-pub struct Launch<'a> {
-    /// The bundle's directory, absolute; `None` where the container is words alone.
-    pub bundle: Option<&'a Path>,
-    /// The low-level runtime, as far as can be told.
-    pub runtime: &'a Path,
-    /// The vendor, if the low-level runtime is a vendor's own, which gives GPUs by itself: those of
-    /// a lease, and it must be told to give none to a container without one.
-    pub vendor: Option<Vendor>,
-    /// What rules a grant out, whatever is asked for.
-    pub fault: Option<Failure>,
-    /// Gives the inventory of the node as it is now.
-    pub inventory: fn(&Host, &Config) -> Result<Inventory, Failure>,
-    /// The start is not this process's: root would make it.
-    pub by_root: bool,
-}
 
 /// What a spec comes to.
 pub enum Answer {
@@ -38,12 +17,6 @@ pub enum Answer {
     Cleaned(Document),
     /// It asks for devices that it may have, if they are free.
     Ask(Box<Ask>),
-}
-
-/// A container that asks for devices.
-pub struct Ask {
-    pub asked: Asked,
-    pub spec: Spec,
 }
 
 /// What a spec says. Fails if that cannot be told.
@@ -96,14 +69,6 @@ pub fn interpret_facts(
         Some(document) => Answer::Cleaned(document),
         None => Answer::Untouched(spec.bytes),
     })
-}
-
-pub(super) fn is_edited(facts: &Facts) -> bool {
-    facts.hooks.iter().any(SpecHook::is_ours)
-}
-
-pub fn bad_bundle(error: &dyn std::error::Error) -> Failure {
-    Failure::of(Code::BadBundle, error)
 }
 
 /// A file that is not JSON to us may be to the runtime; if it speaks of us, we must not guess.

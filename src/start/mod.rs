@@ -1,6 +1,7 @@
 //! From a container's spec to a leased and edited one: what every way to start a container shares.
 
 mod adopted;
+mod ask;
 pub mod bundle;
 mod busy;
 mod device_nodes;
@@ -24,10 +25,12 @@ mod spec;
 #[cfg(feature = "cli")]
 mod typed;
 
+pub use ask::{Ask, Asked, Launch};
 pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::foresee;
-pub use interpret::{Answer, Ask, Launch, bad_bundle, concerns_us, facts_of, interpret_facts};
+pub use interpret::{Answer, concerns_us, facts_of, interpret_facts};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
+pub use spec::bad_bundle;
 #[cfg(feature = "cli")]
 pub use typed::{SpecFault, fault_of};

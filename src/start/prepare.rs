@@ -1,7 +1,8 @@
 //! From a container's spec to a leased and edited one: what the shim's `create` and `run` do, and
 //! Podman's `precreate` hook as well.
 
-use super::interpret::{Answer, Ask, Launch, interpret};
+use super::ask::{Ask, Launch};
+use super::interpret::{Answer, interpret};
 use super::{busy, edits, policy, shares};
 use crate::allocator::Asker;
 use crate::claim::Ground;

@@ -1,24 +1,16 @@
 //! Does this container ask for a GPU, and may it?
 
-use super::interpret::Launch;
+use super::ask::{Asked, Launch};
 use super::policy::{self, denied};
 use super::{adopted, driver, injected, known, mounted};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::Facts;
-use crate::inventory::Inventory;
 use crate::model::code::Code;
 use crate::model::text::shown;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request, Source};
-
-/// A request, with what is needed to grant it.
-pub struct Asked {
-    pub request: Request,
-    pub config: Config,
-    pub inventory: Inventory,
-}
 
 /// Why a failure that has nothing to do with a container keeps it from starting.
 const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open what the kernel or a lease \

@@ -1,7 +1,7 @@
 //! What makes a share true besides the ledger and the spec: the container's place at an MPS daemon,
 //! and the kernel's limit of its cgroup. What is set here is taken back here.
 
-use super::request::Asked;
+use super::ask::Asked;
 use crate::claim::{DELETE_DEADLINE, Ground, bind::settle, release};
 use crate::failure::Failure;
 use crate::host::Host;

@@ -1,11 +1,10 @@
 //! A container's spec as it comes to a start: what it says, without what an earlier start of ours
 //! wrote into it.
 
-use super::interpret::{bad_bundle, is_edited};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{
-    self, Document, Facts, GRANTED_PREFIX, revert, strip_granted, strip_our_hooks,
+    self, Document, Facts, GRANTED_PREFIX, SpecHook, revert, strip_granted, strip_our_hooks,
 };
 use crate::model::code::Code;
 use crate::model::device::Vendor;
@@ -110,4 +109,12 @@ impl Spec {
         self.edited = (closed || was_edited).then_some(document);
         Ok(())
     }
+}
+
+pub(super) fn is_edited(facts: &Facts) -> bool {
+    facts.hooks.iter().any(SpecHook::is_ours)
+}
+
+pub fn bad_bundle(error: &dyn std::error::Error) -> Failure {
+    Failure::of(Code::BadBundle, error)
 }

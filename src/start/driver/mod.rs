@@ -8,7 +8,7 @@ mod places;
 mod require;
 mod target;
 
-use super::interpret::{Ask, Launch};
+use super::ask::{Ask, Launch};
 use crate::config::{Config, Driver as Setting};
 use crate::failure::Failure;
 use crate::injection::{Facts, GRANTED_PREFIX, Injection};
