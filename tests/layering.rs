@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+#[path = "layering/imports.rs"]
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +82,34 @@ fn no_module_uses_one_of_a_later_layer() {
         }
     }
     assert!(arrows > 100, "only {arrows} uses found: is the layout another?");
+}
+
+#[test]
+fn no_circle_of_files_crosses_a_folder() {
+    let circles = imports::Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .circles_across_folders();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn a_circle_through_what_is_handed_on_is_seen() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("lib.rs", "mod one;\nmod two;\n");
+    write("one/mod.rs", "mod part;\npub use part::Part; // a '\"'\n");
+    write("one/part.rs", "use crate::two::{self, other::Other};\npub struct Part;\n");
+    write("two/mod.rs", "pub mod other;\n#[cfg(test)]\nmod tests { use crate::one; }\n");
+    write("two/other.rs", "pub struct Other;\nfn of() -> Other { unreachable!(\"crate::one\") }\n");
+    let circles = || imports::Sources::read(root.path()).circles_across_folders();
+    assert!(circles().is_empty(), "{:?}", circles());
+    write("two/other.rs", "use crate::one;\npub struct Other;\nstruct Has<'a>(&'a one::Part);\n");
+    let seen = circles();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].iter().any(|arrow| arrow.starts_with("two/other -> one/part")), "{seen:?}");
 }
 
 #[test]
