@@ -37,6 +37,7 @@ fn a_healthy_node_has_no_finding() {
         "records",
         "devices",
         "inventory",
+        "default-request",
         "hooks-dirs",
         "cgroups",
     ] {

@@ -112,7 +112,7 @@ fn create_here(
             let former = ledger.entry(&asked.requester.key)?;
             let swept = sweep(&ledger, known, ground)?;
             left_daemons.set(left_daemons.get() || swept.left_daemons);
-            let granted = grant(&swept, former, ground, asked)?.lease;
+            let granted = grant(&swept, former, this_process(ground)?, ground, asked)?.lease;
             ledger.put(&granted)?;
             lease = Some(granted);
         }
@@ -132,13 +132,22 @@ pub struct Foreseen {
 pub fn foresee(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
     place::check(ground, asked.config)?;
     let former = ground.store.entry(&asked.requester.key)?;
-    grant(&super::sweep::survey(ground)?, former, ground, asked)
+    grant(&super::sweep::survey(ground)?, former, this_process(ground)?, ground, asked)
+}
+
+/// What [`create`] would grant if nothing were leased. The lease belongs to no process: the node may be
+/// another one than that on which this one runs.
+#[cfg(feature = "cli")]
+pub fn foresee_idle(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
+    let owner = Owner { pid: 0, start_time: 0, boot_id: String::new(), pid_namespace: 0 };
+    grant(&Swept::default(), None, owner, ground, asked)
 }
 
 /// Decides, by the leases of the living. `former` is the container's own record.
 fn grant(
     swept: &Swept,
     former: Option<Entry>,
+    owner: Owner,
     ground: Ground<'_>,
     asked: &LeaseRequest<'_>,
 ) -> Result<Foreseen, Failure> {
@@ -154,7 +163,7 @@ fn grant(
         asker: asked.asker,
     };
     let grant = allocator::grant(&snapshot, asked.request).map_err(Failure::from)?;
-    let lease = record(ground, asked, &grant)?;
+    let lease = record(owner, asked, &grant)?;
     Ok(Foreseen { grant, lease })
 }
 
@@ -265,7 +274,7 @@ fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), Failure> {
     }
 }
 
-fn record(ground: Ground<'_>, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease, Failure> {
+fn record(owner: Owner, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease, Failure> {
     let LeaseRequest { requester, request, node, .. } = asked;
     let nonce = random::nonce().map_err(|error| {
         let message = format!("the kernel gives no random numbers: {error}");
@@ -285,7 +294,7 @@ fn record(ground: Ground<'_>, asked: &LeaseRequest<'_>, grant: &Grant) -> Result
         bundle: requester.bundle.to_owned(),
         pid_file: requester.pid_file.clone(),
         created_at: clock::now_rfc3339(),
-        owner: this_process(ground)?,
+        owner,
         precreate: None,
         cgroup: requester.cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),

@@ -1,8 +1,9 @@
 //! What a start would be granted at this moment. Nothing is taken and nothing is written.
 
 use super::ask::{Ask, Asked, Launch};
+use super::interpret::{Answer, interpret_facts};
 use super::prepare::request_lease;
-use super::{busy, edits};
+use super::{busy, driver, edits};
 use crate::allocator::{Asker, Grant};
 use crate::claim::Ground;
 use crate::claim::create::{self, Foreseen, LeaseRequest, Requester};
@@ -10,9 +11,12 @@ use crate::claim::look::entries;
 use crate::claim::processes::Users;
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::injection::{Facts, Injection};
 use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
+use crate::request::keys::PREFIX;
 use crate::store::Entry;
+use crate::sys::gpu_users::User;
 use std::path::Path;
 
 /// The grant that a start would get now, by the rules of a start: its edits are composed as well,
@@ -23,26 +27,58 @@ pub fn foresee(
     ask: &mut Ask,
     asker: Asker,
 ) -> Result<Grant, Failure> {
-    let ground = Ground::of(host);
+    let key = key_of(host, launch.bundle)?;
+    let Asked { config, inventory, .. } = &ask.asked;
+    let users = match busy::counts(&ask.asked) {
+        true => Users::that_count(&inventory.node, &host.paths, config).list,
+        false => Vec::new(),
+    };
+    let Foreseen { grant, lease } =
+        claimed(host, launch, ask, key, asker, &users, create::foresee)?;
+    edits::edited(host, launch, ask, &lease)?;
+    Ok(grant)
+}
+
+/// Fails if the configuration has a container refused that says only `gpulease/count=1`, although
+/// nothing were leased and nothing busy. That no device is fit for it, or that the hook or a node is
+/// missing, is not the configuration's fault: a node may have MIG instances alone.
+pub fn check_default(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
+    let mut facts = Facts::usual();
+    facts.annotations.insert(format!("{PREFIX}count"), "1".to_owned());
+    let answer = interpret_facts(host, launch, b"{}".to_vec(), facts)?;
+    let Answer::Ask(ask) = answer else { return Ok(()) };
+    let asker = ask.asker(host);
+    let lease = match claimed(host, launch, &ask, unnamed()?, asker, &[], create::foresee_idle) {
+        Ok(foreseen) => foreseen.lease,
+        Err(failure) if failure.code == Code::NoMatch => return Ok(()),
+        Err(failure) => return Err(failure),
+    };
+    let wanted = driver::Wanted { ask: &ask, lease: &lease, launch, paths: &host.paths };
+    let way = driver::way(&wanted)?;
+    driver::add(&mut Injection::default(), &wanted, way)
+}
+
+/// What a claim would come to, as `claim` foresees it.
+fn claimed(
+    host: &Host,
+    launch: &Launch<'_>,
+    ask: &Ask,
+    key: LeaseKey,
+    asker: Asker,
+    users: &[User],
+    claim: fn(Ground<'_>, &LeaseRequest<'_>) -> Result<Foreseen, Failure>,
+) -> Result<Foreseen, Failure> {
     let requester = Requester {
-        key: key_of(host, launch.bundle)?,
+        key,
         engine: "",
         runtime: &launch.runtime.display().to_string(),
         bundle: &launch.bundle.unwrap_or(Path::new("")).display().to_string(),
         pid_file: None,
         cgroup: ask.expected_cgroup(&host.paths)?,
     };
-    let Asked { config, inventory, .. } = &ask.asked;
-    let users = match busy::counts(&ask.asked) {
-        true => Users::that_count(&inventory.node, &host.paths, config).list,
-        false => Vec::new(),
-    };
-    let claim = |request: &LeaseRequest<'_>| create::foresee(ground, request);
-    let Foreseen { grant, lease } =
-        request_lease(host, ask, launch, requester, asker, &users, claim)
-            .map_err(|failure| ask.refusal(failure))?;
-    edits::edited(host, launch, ask, &lease)?;
-    Ok(grant)
+    let claim = |request: &LeaseRequest<'_>| claim(Ground::of(host), request);
+    request_lease(host, ask, launch, requester, asker, users, claim)
+        .map_err(|failure| ask.refusal(failure))
 }
 
 /// The container that a bundle is recorded for, which may have its former devices back; else one that
@@ -54,9 +90,10 @@ fn key_of(host: &Host, bundle: Option<&Path>) -> Result<LeaseKey, Failure> {
         Entry::Lease(lease) if is_same(&lease.bundle) => lease.key().ok(),
         _ => None,
     });
-    if let Some(key) = own {
-        return Ok(key);
-    }
+    own.map_or_else(unnamed, Ok)
+}
+
+fn unnamed() -> Result<LeaseKey, Failure> {
     let unnamed = ContainerId::new("unnamed").and_then(|id| LeaseKey::new("/unnamed", id));
     unnamed.map_err(|error| Failure::of(Code::BadRequest, &error))
 }

@@ -28,7 +28,7 @@ mod typed;
 pub use ask::{Ask, Asked, Launch};
 pub use driver::permit;
 #[cfg(feature = "cli")]
-pub use foresee::foresee;
+pub use foresee::{check_default, foresee};
 pub use interpret::{Answer, concerns_us, facts_of, interpret_facts};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
 pub use spec::bad_bundle;

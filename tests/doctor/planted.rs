@@ -97,11 +97,11 @@ const ROWS: &[Row] = &[
     warning("simulated-hides-gpus", "remove the file", |node| {
         node.write("sys/class/kfd/kfd/topology/generation_id", "1\n");
     }),
-    fault("driver-files-missing", "`driver` to another way", false, |node| {
+    fault("driver-files-missing", "`driver` to another way", true, |node| {
         node.write(CONFIG, "driver = \"native\"\n");
         real(node);
     }),
-    fault("cdi-missing", "nvidia-ctk cdi generate", false, |node| {
+    fault("cdi-missing", "nvidia-ctk cdi generate", true, |node| {
         node.write(CONFIG, "driver = \"cdi\"\n");
         real(node);
     }),
@@ -122,6 +122,12 @@ const ROWS: &[Row] = &[
         node.program("usr/bin/nvidia-container-runtime", "echo 'runc version 1.2.6'");
         let runtime = "runtime = \"/usr/bin/nvidia-container-runtime\"\n";
         node.write(CONFIG, format!("{runtime}driver = \"none\"\n"));
+        node.refresh();
+    }),
+    // No check but the default request's sees that this runtime cannot give simulated devices.
+    fault("bad-config", "the path of runc or crun", true, |node| {
+        node.program("usr/bin/nvidia-container-runtime", "echo 'runc version 1.2.6'");
+        node.write(CONFIG, "runtime = \"/usr/bin/nvidia-container-runtime\"\n");
         node.refresh();
     }),
     fault("runtime-vendor", "set `runtime` to ", true, |node| {

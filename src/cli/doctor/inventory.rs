@@ -16,11 +16,7 @@ use std::path::PathBuf;
 
 /// Gives back what a start would find.
 pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Option<Inventory> {
-    // What a library said is in the inventory as long as that holds; it is not asked again, and never
-    // by the files of another root.
-    let known = host.cached_inventory(config).ok().filter(|known| !is_simulated(known));
-    let scan = || inventory::scan_files(&host.paths, config);
-    let scanned = match known.map_or_else(scan, Ok) {
+    let scanned = match seen(host, config) {
         Ok(scanned) => scanned,
         Err(error) => {
             source(&error, host, config, found);
@@ -43,6 +39,13 @@ pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Optio
     nodes(&scanned, host, config, found);
     memory_limits(&scanned, host, found);
     Some(scanned)
+}
+
+/// The node's devices. What a library said is in the inventory as long as that holds; it is not asked
+/// again, and never by the files of another root.
+pub(super) fn seen(host: &Host, config: &Config) -> Result<Inventory, InventoryError> {
+    let known = host.cached_inventory(config).ok().filter(|known| !is_simulated(known));
+    known.map_or_else(|| inventory::scan_files(&host.paths, config), Ok)
 }
 
 fn is_simulated(inventory: &Inventory) -> bool {

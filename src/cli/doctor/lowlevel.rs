@@ -27,14 +27,14 @@ const RUNC_FIXED: (u32, u32, u32) = (1, 1, 7);
 const SYSTEMD_FIXED: u32 = 240;
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// The runtime and its version.
-pub(super) fn runtime(host: &Host, found: &mut Findings) {
-    if let Some(path) = usable(host, found)
-        && let Some(answer) = ask_version(&path, host, found)
-    {
+/// The runtime and its version. Gives it back if it may be run.
+pub(super) fn runtime(host: &Host, found: &mut Findings) -> Option<PathBuf> {
+    let path = usable(host, found)?;
+    if let Some(answer) = ask_version(&path, host, found) {
         let systemd = has_systemd(host);
         judge_runtime(&path, &answer, systemd, lacks_sys_resource(host), found);
     }
+    Some(path)
 }
 
 /// What a program answers to `--version`, if it may be asked. It was found safe before.

@@ -7,6 +7,7 @@
 mod cdi_specs;
 mod cgroups;
 mod configuration;
+mod default_request;
 mod engines;
 mod finding;
 mod gpus;
@@ -37,9 +38,7 @@ pub(super) fn doctor(
     let host = examine(config, root, &mut found);
     let config = host.config().ok();
     let has_essentials = host.known() != Known::Nothing;
-    if has_essentials {
-        lowlevel::runtime(&host, &mut found);
-    }
+    let runtime = has_essentials.then(|| lowlevel::runtime(&host, &mut found)).flatten();
     lowlevel::systemd(&host, &mut found);
     let wired = engines::check(&host, &mut found);
     programs::check(&host, config, &wired, &mut found);
@@ -54,6 +53,7 @@ pub(super) fn doctor(
             nvidia::check(&scanned, &host, config, &mut found);
             gpus::check(&scanned, &host, config, &mut found);
         }
+        runtime.inspect(|runtime| default_request::check(&host, runtime, &mut found));
     }
     trackers::check(&host, &mut found);
     cdi_specs::check(&host, &mut found);
@@ -66,13 +66,13 @@ pub(super) fn doctor(
 pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
     let mut found = Findings::default();
     let host = examine(config, root, &mut found);
-    if host.known() != Known::Nothing {
-        let _ = lowlevel::usable(&host, &mut found);
-    }
+    let has_essentials = host.known() != Known::Nothing;
+    let runtime = has_essentials.then(|| lowlevel::usable(&host, &mut found)).flatten();
     if let Ok(config) = host.config() {
         programs::check_hook(&host, config, &mut found);
         run_dir::check(&host, &mut found);
         let _ = inventory::check(&host, config, &mut found);
+        runtime.inspect(|runtime| default_request::check(&host, runtime, &mut found));
     }
     report::health(&found, &host, output)
 }
