@@ -2,26 +2,27 @@
 
 use crate::inventory::amd::{Reading, Telemetry};
 use crate::sys::rocm_smi::{Library, Measured};
+use anyhow::Context;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Prints a [`Telemetry`] as one line of JSON. Status 1, with a line on stderr, if the
 /// library finds no driver.
 pub fn main() -> ExitCode {
-    match Library::open().and_then(|mut library| print(&library.measure())) {
+    match report() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "gpulease-rocm: {error}");
+            let _ = writeln!(io::stderr(), "gpulease-rocm: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn print(measured: &[Measured]) -> Result<(), String> {
+fn report() -> anyhow::Result<()> {
+    let measured = Library::open().map_err(anyhow::Error::msg)?.measure();
     let devices = measured.iter().map(reading).collect();
-    let text = serde_json::to_string(&Telemetry { v: Telemetry::VERSION, devices })
-        .map_err(|error| error.to_string())?;
-    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())
+    let text = serde_json::to_string(&Telemetry { v: Telemetry::VERSION, devices })?;
+    writeln!(io::stdout(), "{text}").context("cannot write to stdout")
 }
 
 fn reading(measured: &Measured) -> Reading {

@@ -37,6 +37,7 @@ use crate::host::Host;
 use crate::inventory::nvidia::probe;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
+use anyhow::Context;
 use args::{Cli, Command, InventoryAction};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
@@ -49,7 +50,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Not a command: what a scan starts to have NVIDIA's library loaded by a process of its own.
     if let Some(answer) = probe(&arguments) {
-        return output::raw(&answer);
+        return output::exit(answer.and_then(|text| output::print(&text)));
     }
     let wish = output::wish(arguments.into_iter());
     let parser = Cli::command().color(match wish.color {
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return usage(&error, &wish, &output),
         // `--help` and `--version`: clap prints them in colour where that is wanted.
-        Err(help) => return output::exit(help.print()),
+        Err(help) => return output::exit(help.print().context(output::WRITING)),
     };
     match run(&cli, &output) {
         Ok(answer) => output.answer(&answer),

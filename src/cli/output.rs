@@ -3,6 +3,7 @@
 use super::words;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
+use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::Value;
 use std::ffi::OsString;
@@ -224,32 +225,24 @@ fn pretty(json: &Value) -> String {
     out
 }
 
-fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context(WRITING)
 }
 
-/// What another program is to read, as it is; or why there is nothing.
-pub(super) fn raw(answer: &Result<String, String>) -> ExitCode {
-    match answer {
-        Ok(text) => exit(print(text)),
-        Err(why) => {
-            let _ = writeln!(io::stderr(), "gpulease: {}", one_line(why));
-            ExitCode::FAILURE
-        }
-    }
-}
+/// What could not be done if text does not come to stdout.
+pub(super) const WRITING: &str = "cannot write to stdout";
 
-/// The exit code of a write. A reader that has seen enough, as `head` has, is no failure.
-pub(super) fn exit(written: io::Result<()>) -> ExitCode {
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "gpulease: cannot write to stdout: {error}");
+/// The exit code where no command has answered. A reader that has seen enough, as `head` has, is no
+/// failure.
+pub(super) fn exit(done: anyhow::Result<()>) -> ExitCode {
+    let has_seen_enough = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
+    match done {
+        Err(error) if !error.downcast_ref().is_some_and(has_seen_enough) => {
+            let _ = writeln!(io::stderr(), "gpulease: {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
+        _ => ExitCode::SUCCESS,
     }
 }
 

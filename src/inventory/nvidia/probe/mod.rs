@@ -10,48 +10,46 @@ mod mig;
 use super::answer::{Answer, Reply, Silent};
 use super::ask::{PROBE, Question};
 use crate::model::device::PciAddress;
+use anyhow::{Context, bail};
 use failure::words;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
-use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
 /// If these arguments, the program's name not among them, are those of a probe: loads the library,
 /// asks it, and gives back the JSON document for stdout. Fails: a sentence for stderr if they are
 /// a probe's, but wrong.
-pub fn probe(args: &[OsString]) -> Option<Result<String, String>> {
+pub fn probe(args: &[OsString]) -> Option<anyhow::Result<String>> {
     let (first, rest) = args.split_first()?;
     (first == PROBE).then(|| run(rest))
 }
 
-fn run(args: &[OsString]) -> Result<String, String> {
+fn run(args: &[OsString]) -> anyhow::Result<String> {
     let [library, question, gpus @ ..] = args else {
-        return Err(format!("{PROBE} needs a library and a question"));
+        bail!("{PROBE} needs a library and a question");
     };
     let question = question.to_str().and_then(|word| word.parse().ok());
-    let question = question.ok_or_else(|| format!("{PROBE} knows no such question"))?;
+    let question = question.with_context(|| format!("{PROBE} knows no such question"))?;
     let gpus: Vec<PciAddress> =
         gpus.iter().filter_map(|pci| PciAddress::parse(pci.to_str()?)).collect();
     let nvml = match load(library) {
         Ok(nvml) => nvml,
-        Err(error) => return json(&Reply::<Answer>::Failed(words(&error))),
+        Err(error) => {
+            return Ok(serde_json::to_string(&Reply::<Answer>::Failed(words(&error)))?);
+        }
     };
     let told = match question {
-        Question::Devices => json(&Reply::Told(answer(&nvml, &gpus))),
-        Question::Processes => json(&Reply::Told(live::processes(&nvml))),
-        Question::Usage => json(&Reply::Told(live::usage(&nvml))),
+        Question::Devices => serde_json::to_string(&Reply::Told(answer(&nvml, &gpus))),
+        Question::Processes => serde_json::to_string(&Reply::Told(live::processes(&nvml))),
+        Question::Usage => serde_json::to_string(&Reply::Told(live::usage(&nvml))),
     };
     // Its end is the process's: shutting down takes long, and panics where the function is missing.
     std::mem::forget(nvml);
-    told
+    Ok(told?)
 }
 
 fn load(library: &OsStr) -> Result<Nvml, NvmlError> {
     Nvml::builder().lib_path(library).init()
-}
-
-fn json(reply: &impl Serialize) -> Result<String, String> {
-    serde_json::to_string(reply).map_err(|error| error.to_string())
 }
 
 fn answer(nvml: &Nvml, known: &[PciAddress]) -> Answer {
