@@ -6,17 +6,17 @@
 //! `config.json` and becomes the real runtime by `execve`. Hooks tie the lease to the container's
 //! init process; when that is gone, however it went, the devices are free again.
 //!
-//! The modules are layers; each uses only those above it in this list.
+//! The modules are floors; each uses only those above it in this list, and no face another.
+//! `tests/layering.rs` holds that, and `docs/architecture.md` is the way in.
 //!
-//! * pure: `model` the shared words, `request` annotations to requests, `allocator`
-//!   requests to grants, `injection` grants to spec edits. No I/O, no clock, no chance: clippy's
-//!   `disallowed_*` lints are denied on them below, and `tests/layering.rs` holds the arrows.
-//! * machine: `sys` the kernel, `paths`, `config`, `inventory` what the node has,
-//!   `store` leases on disk, `isolation` what makes shares true.
-//! * host: `host` — what every call works with: the directories, the configuration, read once,
-//!   and the inventory.
-//! * transaction: `claim` — the only place that changes leases; `failure` what users hear.
-//! * start: `start` — from a spec to a leased and edited one.
+//! * pure: `model` the shared words, `request` annotations to requests, `allocator` requests to
+//!   grants, `injection` grants to spec edits. No I/O, no clock, no chance: clippy's `disallowed_*`
+//!   lints are denied on them below.
+//! * machine: `sys` the kernel, `paths`, `failure` what users hear, `config`, `inventory` what the
+//!   node has, `store` leases on disk, `isolation` what makes shares true.
+//! * host: `host`, what every call works with.
+//! * transaction: `claim`, the only place that changes leases.
+//! * start: `start`, from a spec to a leased and edited one.
 //! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.
 
@@ -40,6 +40,7 @@ mod model;
 mod request;
 
 mod config;
+mod failure;
 mod inventory;
 mod isolation;
 mod paths;
@@ -47,9 +48,9 @@ mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
 mod sys;
 
-mod claim;
-mod failure;
 mod host;
+
+mod claim;
 mod start;
 
 #[cfg(feature = "cli")]

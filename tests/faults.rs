@@ -1,5 +1,5 @@
 //! A fault at every system call: strace(1) makes the call fail, or kills the program before it.
-//! After each, what DESIGN calls the invariants hold: see `faults/checks.rs`.
+//! After each, what must always be true of leases and specs holds: see `faults/checks.rs`.
 //!
 //! `make test` tries every call under the ledger's lock and, of the others, one of each name;
 //! `make test-faults` tries them all (`GPULEASE_FAULTS=all`).

@@ -5,7 +5,7 @@
 //! the programs are (default `dist/bin`), `GPULEASE_BENCH_ROUNDS` how often each start is measured
 //! (400), `GPULEASE_BENCH_CONTAINER_ROUNDS` how often each real container is (40; 0 for none),
 //! `GPULEASE_BENCH_ENGINE_ROUNDS` how often each container of a real engine is (20; 0 for none).
-//! Nothing is asserted; the last lines name what is over its budget (DESIGN.md §11).
+//! Nothing is asserted; the last lines name what is over its budget, which stands beside it.
 
 #![allow(
     unsafe_code,
