@@ -187,7 +187,7 @@ pub fn a_known_device_is_refused_without_an_inventory(place: Place) {
     );
     let Some(steps) = lab.run(&script) else { return };
     for (config, code) in
-        [("broken", "bad-config"), ("bare", "stale-inventory"), ("gone", "stale-inventory")]
+        [("broken", "bad-config"), ("bare", "bad-inventory"), ("gone", "stale-inventory")]
     {
         for name in ["renamed", "ruled"] {
             let text = steps.refused(&format!("{config}-{name}"), code);

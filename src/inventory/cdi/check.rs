@@ -59,7 +59,8 @@ fn check(mut value: Value) -> Result<Checked, String> {
         }
     }
     nulls_away(&mut value);
-    let spec: Spec = serde_json::from_value(value).map_err(|error| shown(&error.to_string()))?;
+    let spec: Spec =
+        serde_path_to_error::deserialize(value).map_err(|error| shown(&error.to_string()))?;
     judge(&spec)?;
     Ok(Checked { spec, notes })
 }

@@ -329,3 +329,11 @@ fn what_is_generated_is_read_back_as_the_same_devices() {
     assert_eq!(host.compiled(), expected);
     assert_eq!(generate(&found, Vendor::Intel, names, &host.paths), None);
 }
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_with_its_key() {
+    let text = r#"{"cdiVersion":"0.6.0","kind":"a.com/gpu",
+        "devices":[{"name":"0","containerEdits":{"env":"A=1"}}]}"#;
+    let why = parse_json(text).unwrap_err();
+    assert!(why.starts_with("devices[0].containerEdits.env: invalid type"), "{why}");
+}
