@@ -1,5 +1,5 @@
-//! What every call works with: the host's directories, its configuration, read once, and its
-//! inventory.
+//! What every call works with: the host's directories, its configuration, read
+//! once, and its inventory.
 
 pub mod command;
 mod inventory;
@@ -46,8 +46,8 @@ impl Host {
         Self::with(named, Paths::default())
     }
 
-    /// A host whose file system lies below `root`. Paths of its configuration are as they are found
-    /// from here.
+    /// A host whose file system lies below `root`. Paths of its configuration are as they
+    /// are found from here.
     pub fn below(named: Option<&Path>, root: &Path) -> Self {
         Self::with(named, Paths::below(root))
     }

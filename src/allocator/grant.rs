@@ -9,11 +9,11 @@ use crate::request::{Amount, Count, Request};
 
 /// Chooses devices for a request, all or none of them.
 ///
-/// The container's own former lease, if it is in its grace, belongs into [`Snapshot::prefer`] and
-/// not into [`Snapshot::holds`]. Fails: a refusal that says for every device why it was not
-/// granted. Its code is `no-capacity` if the request would be met were nothing held, `no-match` if
-/// it could never be met on this node, and `bad-request` for amounts that the parser does not let
-/// through.
+/// The container's own former lease, if it is in its grace, belongs into [`Snapshot::prefer`]
+/// and not into [`Snapshot::holds`]. Fails: a refusal that says for every device why it was
+/// not granted. Its code is `no-capacity` if the request would be met were nothing held,
+/// `no-match` if it could never be met on this node, and `bad-request` for amounts that the
+/// parser does not let through.
 pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
     check(request)?;
     let assessment = Assessment::new(snapshot, request)

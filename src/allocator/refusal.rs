@@ -59,9 +59,9 @@ impl Verdict {
 /// Why nothing was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this node,
-    /// [`Code::NoCapacity`] if one could; [`Code::BadRequest`] for requests that no device is
-    /// looked at for.
+    /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this
+    /// node, [`Code::NoCapacity`] if one could; [`Code::BadRequest`] for requests that no
+    /// device is looked at for.
     pub code: Code,
     /// One sentence without a full stop: what was asked, what there is.
     pub summary: String,

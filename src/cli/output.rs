@@ -233,8 +233,8 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 /// What could not be done if text does not come to stdout.
 pub(super) const WRITING: &str = "cannot write to stdout";
 
-/// The exit code where no command has answered. A reader that has seen enough, as `head` has, is no
-/// failure.
+/// The exit code where no command has answered. A reader that has seen enough, as `head`
+/// has, is no failure.
 pub(super) fn exit(done: anyhow::Result<()>) -> ExitCode {
     let has_seen_enough = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
     match done {

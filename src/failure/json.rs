@@ -1,5 +1,5 @@
-//! A failure as JSON: what the `gpulease` command prints with `--json`, and how the other programs
-//! read that.
+//! A failure as JSON: what the `gpulease` command prints with `--json`, and how the
+//! other programs read that.
 
 use super::Failure;
 use crate::model::code::Code;

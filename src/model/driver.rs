@@ -60,8 +60,8 @@ impl Driver {
     }
 }
 
-/// The version of the two libraries that tell it by their names and that all else goes by:
-/// `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
+/// The version of the two libraries that tell it by their names and that all else
+/// goes by: `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
 fn version_of(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next()?;
     let version = ["libcuda.so.", "libnvidia-ml.so."].iter().find_map(|l| name.strip_prefix(l))?;

@@ -69,9 +69,9 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Whether a text fits a pattern, in which `*` is any text and `?` any one character. On a mismatch
-/// only the last `*` is tried again, one character further, which is enough and keeps the time at
-/// pattern × text.
+/// Whether a text fits a pattern, in which `*` is any text and `?` any one character. On a
+/// mismatch only the last `*` is tried again, one character further, which is enough and keeps the
+/// time at pattern × text.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars().peekable();
     let mut text = text.chars();

@@ -81,8 +81,8 @@ fn claimed(
         .map_err(|failure| ask.refusal(failure))
 }
 
-/// The container that a bundle is recorded for, which may have its former devices back; else one that
-/// has none.
+/// The container that a bundle is recorded for, which may have its former devices back; else
+/// one that has none.
 fn key_of(host: &Host, bundle: Option<&Path>) -> Result<LeaseKey, Failure> {
     let is_same = |recorded: &str| bundle.is_some_and(|dir| dir == Path::new(recorded));
     let entries = entries(host)?;

@@ -73,7 +73,6 @@ impl Kind {
 /// A runtime, and what is wrong with the one that was configured.
 #[derive(Debug)]
 pub struct Choice {
-    /// The program.
     pub path: PathBuf,
     /// Why it is not the configured one: enough to refuse a lease, not to stop a container that
     /// asks for none, or one that is there already.

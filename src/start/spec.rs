@@ -1,5 +1,5 @@
-//! A container's spec as it comes to a start: what it says, without what an earlier start of ours
-//! wrote into it.
+//! A container's spec as it comes to a start: what it says, without what an earlier start of
+//! ours wrote into it.
 
 use crate::failure::Failure;
 use crate::host::Host;
@@ -56,10 +56,10 @@ impl Spec {
     }
 
     /// A bundle that ran before carries the edits of its earlier grant. They are taken out by our
-    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record is
-    /// gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld later;
-    /// but mounts of driver files, masked paths and what CDI specs brought cannot be told from the
-    /// author's own.
+    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record
+    /// is gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld
+    /// later; but mounts of driver files, masked paths and what CDI specs brought cannot be told
+    /// from the author's own.
     fn undo_earlier_edits(&mut self, host: &Host, bundle: Option<&Path>) -> Result<(), Failure> {
         let store = host.store();
         // Podman's hook only knows the directory by its real name.

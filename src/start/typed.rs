@@ -1,6 +1,6 @@
-//! Whether the low-level runtime would take a spec: it is read by the types of the runtime
-//! specification. These know fewer values than some runtimes do, so this is a warning and never a
-//! refusal.
+//! Whether the low-level runtime would take a spec: it is read by the types of the
+//! runtime specification. These know fewer values than some runtimes do, so this is a
+//! warning and never a refusal.
 
 use crate::model::text::shown_line;
 use oci_spec::runtime::Spec;

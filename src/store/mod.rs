@@ -192,8 +192,8 @@ impl Store {
     }
 }
 
-/// Whatever the caller's umask is, others cannot write there: who can rename the directory can
-/// replace it.
+/// Whatever the caller's umask is, others cannot write there: who can rename the
+/// directory can replace it.
 fn make_with_parents(dir: &Path) -> Result<(), PathError> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(PathError::new("create", dir))

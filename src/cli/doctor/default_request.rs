@@ -1,5 +1,5 @@
-//! The request of a container that only says that it wants a GPU, and what the configuration makes
-//! of it.
+//! The request of a container that only says that it wants a GPU, and what the
+//! configuration makes of it.
 
 use super::finding::{Findings, Level};
 use super::inventory;

@@ -73,8 +73,8 @@ pub struct StaticFileError {
 }
 
 /// Reads a devices file. GPUs come out in PCI order, numbered from 0, each with its MIG instances
-/// after it; links with the end that comes first in that order as `a`. Fails with the first problem
-/// in the file.
+/// after it; links with the end that comes first in that order as `a`. Fails with the first
+/// problem in the file.
 pub fn parse(text: &str) -> Result<Node, StaticFileError> {
     let raw: RawFile = parse_toml(text).map_err(|found| StaticFileError {
         line: found.line,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// As many symbolic links as Linux follows.
 const LINKS_MAX: u32 = 40;
 
-/// Who may write to a directory on the way may rename what lies below, and members of a group are
-/// not root.
+/// Who may write to a directory on the way may rename what lies below, and members of a
+/// group are not root.
 const WRITERS: u32 = 0o022;
 
 /// Checks that nobody but root or the effective user can change which program `path` is: neither
