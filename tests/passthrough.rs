@@ -23,7 +23,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::{Host, SHIM, STUB, needs_root, ok, stderr};
+use support::{HOOK, Host, SHIM, STUB, needs_root, ok, stderr};
 
 /// Writes down arguments, environment, directory, descriptors, signals and stdin, and ends with
 /// the status that it finds in a file.
@@ -499,6 +499,29 @@ fn trace(host: &Host, args: &[&str]) -> Vec<String> {
         (0..calls.len()).filter(|index| calls[*index].contains("execve(")).collect();
     assert!(calls[starts[1]].contains(STUB), "{calls:?}");
     calls[starts[0] + 1..starts[1]].to_vec()
+}
+
+#[test]
+fn without_a_request_podmans_hook_hands_the_spec_on() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    let spec = host.bundle("plain", &[("com.example/gpulease", "1")]).join("config.json");
+    let trace = host.path("trace");
+    let output = Command::new("strace")
+        .args(["-e", "trace=file,flock,capset", "-o"])
+        .arg(&trace)
+        .args([HOOK, "precreate", "--gpulease-config"])
+        .arg(host.config())
+        .stdin(fs::File::open(&spec).unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(output.stdout, fs::read(&spec).unwrap());
+    let calls = fs::read_to_string(&trace).unwrap();
+    let (_, calls) = calls.split_once('\n').unwrap();
+    for word in [&*host.config().to_string_lossy(), "capset(", "flock(", "/stat", "runc"] {
+        assert!(!calls.contains(word), "{word} in {calls}");
+    }
 }
 
 #[test]

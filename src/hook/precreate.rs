@@ -44,6 +44,8 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let parent = getppid().as_raw();
     let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
     failpoint::hit("precreate.read");
+    // Podman calls this for every container: for most, that is all.
+    let Some(facts) = start::concerns_us(&spec, None)? else { return hand_on(&spec) };
     // It looks at the processes on the GPUs, whosever they are.
     let kept = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
     let dropped = drop_privileges_but(&kept).map_err(|error| {
@@ -63,7 +65,8 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
         inventory: Host::inventory,
         by_root: false,
     };
-    match start::prepare(&host, &launch, &hook, spec)? {
+    let answer = start::interpret_facts(&host, &launch, spec, facts)?;
+    match start::prepare(&host, &launch, &hook, answer)? {
         Outcome::Untouched(spec) => hand_on(&spec)?,
         Outcome::Cleaned | Outcome::Granted(_) => {}
     }

@@ -113,7 +113,8 @@ struct Create<'a> {
 impl Create<'_> {
     fn start(&self, spec: Vec<u8>) -> Result<Outcome, Failure> {
         let launch = self.shim.launch(Some(&self.bundle.dir), self.fault());
-        start::prepare(&self.shim.host, &launch, self, spec)
+        let host = &self.shim.host;
+        start::prepare(host, &launch, self, start::interpret(host, &launch, spec)?)
     }
 
     /// What rules a grant out, whatever is asked for.

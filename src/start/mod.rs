@@ -29,7 +29,7 @@ pub use ask::{Ask, Asked, Launch};
 pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::{check_default, foresee};
-pub use interpret::{Answer, concerns_us, facts_of, interpret_facts};
+pub use interpret::{Answer, concerns_us, facts_of, interpret, interpret_facts};
 pub use prepare::{Outcome, Prepared, Starter, prepare};
 pub use spec::bad_bundle;
 #[cfg(feature = "cli")]

@@ -2,7 +2,7 @@
 //! Podman's `precreate` hook as well.
 
 use super::ask::{Ask, Launch};
-use super::interpret::{Answer, interpret};
+use super::interpret::Answer;
 use super::{busy, edits, policy, shares};
 use crate::allocator::Asker;
 use crate::claim::Ground;
@@ -60,15 +60,15 @@ pub struct Prepared {
     pub before: Vec<u8>,
 }
 
-/// Does all that has to be done before the low-level runtime sees the spec. Fails if what is asked
-/// for cannot be had; nothing is left behind then.
+/// Does what a spec comes to, before the low-level runtime sees it. Fails if what is asked for
+/// cannot be had; nothing is left behind then.
 pub fn prepare(
     host: &Host,
     launch: &Launch<'_>,
     starter: &dyn Starter,
-    spec: Vec<u8>,
+    answer: Answer,
 ) -> Result<Outcome, Failure> {
-    match interpret(host, launch, spec)? {
+    match answer {
         Answer::Untouched(spec) => Ok(Outcome::Untouched(spec)),
         Answer::Cleaned(document) => {
             write(host, starter, None, &document).map(|()| Outcome::Cleaned)

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::model::id::DeviceId;
 use crate::model::text::shown;
 use crate::paths::Paths;
+use crate::sys::error::if_there;
 use crate::sys::lock::{self, Lock};
 use crate::sys::{PathError, atomic, mount};
 use std::fs;
@@ -184,7 +185,7 @@ fn remove(path: &Path) -> Result<(), PathError> {
         return atomic::remove(path);
     }
     let removed = match mount::mounted_below(path)? {
-        None => fs::remove_dir_all(path),
+        None => if_there(fs::remove_dir_all(path)).map(drop),
         Some(below) => {
             Err(io::Error::other(format!("something is mounted on `{}`", below.display())))
         }
