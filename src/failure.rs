@@ -10,6 +10,7 @@ pub use json::Told;
 
 use crate::allocator::{Refusal, Verdict, grouped_text};
 use crate::model::code::Code;
+use crate::model::id::IdError;
 use crate::request::RequestError;
 use crate::sys::PathError;
 use crate::sys::checked::FileError;
@@ -84,9 +85,15 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<IdError> for Failure {
+    fn from(error: IdError) -> Self {
+        Self::of(Code::BadRequest, &error)
+    }
+}
+
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self { hint: error.hint(), ..Self::of(error.code(), &error) }
+        Self { hint: error.hint, ..Self::new(error.code, error.message) }
     }
 }
 

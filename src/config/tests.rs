@@ -195,7 +195,7 @@ fn a_value_is_read_as_the_same_of_a_request_is() {
     }
     for text in ["0", " 0", "0s", "30s", "1h 30m", "500ms", "5", "-1s", "1 fortnight", "all", ""] {
         let configured = parse(&format!("[policy]\nmax_wait = \"{text}\"")).is_ok();
-        let wrong = |error: RequestError| error.code() == Code::BadRequest;
+        let wrong = |error: RequestError| error.code == Code::BadRequest;
         assert_eq!(configured, !asked("wait", text).is_err_and(wrong), "{text}");
     }
     for name in ["NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "GPULEASE_*", "PATH", "GPULEASE"]

@@ -9,49 +9,31 @@ use super::withhold::Withheld;
 use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use thiserror::Error;
-
-/// Why a spec was not edited.
-#[derive(Debug, Error)]
-pub enum EditError {
-    /// The spec has a value of the wrong kind where an edit has to be made.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// An annotation to set is not under [`GRANTED_PREFIX`], so it would never be taken out again.
-    #[error("annotation `{key}` is not under `{GRANTED_PREFIX}`")]
-    ForeignAnnotation {
-        /// Its key, safe to show.
-        key: String,
-    },
-    /// A hook's path is not absolute (config.md, "POSIX-platform Hooks": it must be).
-    #[error("hook path `{path}` is not absolute")]
-    RelativeHook {
-        /// The path, safe to show.
-        path: String,
-    },
-}
 
 /// Puts an injection into a spec, all of it or nothing, and says what was done. Fails if the spec
 /// has a value of the wrong kind where an edit has to be made, or the injection breaks its own
 /// rules. The document is then as it was, to the byte.
-pub fn apply(document: &mut Document, injection: &Injection) -> Result<Undo, EditError> {
+pub fn apply(document: &mut Document, injection: &Injection) -> Result<Undo, DocumentError> {
     check(injection)?;
     let mut undo = Undo::default();
     match edit(document, injection, &mut undo) {
         Ok(()) => Ok(undo),
         Err(error) => {
             revert(document, &undo);
-            Err(error.into())
+            Err(error)
         }
     }
 }
 
-fn check(injection: &Injection) -> Result<(), EditError> {
+/// An annotation that is not under [`GRANTED_PREFIX`] would never be taken out again, and a hook's
+/// path must be absolute (config.md, "POSIX-platform Hooks").
+fn check(injection: &Injection) -> Result<(), DocumentError> {
     if let Some(key) = injection.annotations.keys().find(|key| !key.starts_with(GRANTED_PREFIX)) {
-        return Err(EditError::ForeignAnnotation { key: shown(key) });
+        let key = shown(key);
+        return Err(DocumentError(format!("annotation `{key}` is not under `{GRANTED_PREFIX}`")));
     }
     if let Some(hook) = injection.hooks.iter().find(|hook| !hook.path.starts_with('/')) {
-        return Err(EditError::RelativeHook { path: shown(&hook.path) });
+        return Err(DocumentError(format!("hook path `{}` is not absolute", shown(&hook.path))));
     }
     Ok(())
 }

@@ -18,40 +18,18 @@ use thiserror::Error;
 
 /// Why a document could not be read or edited.
 #[derive(Debug, Error)]
-pub enum DocumentError {
-    #[error("cannot parse the JSON document")]
-    Syntax(#[source] serde_json::Error),
-    /// JSON, but not an object.
-    #[error("the JSON document is not an object")]
-    NotAnObject,
-    /// A value of the wrong kind where an edit has to be made.
-    #[error("`{pointer}` must be {expected}, but is {found}")]
-    Type {
-        /// Where, as a JSON pointer (RFC 6901).
-        pointer: String,
-        /// What the runtime specification wants there.
-        expected: Kind,
-        found: Kind,
-    },
-    /// A key that some runtimes take for another one.
-    #[error("the key `{key}` is `{meant}` to some runtimes")]
-    Spelling {
-        /// The key, safe to show.
-        key: String,
-        /// As the specification spells it.
-        meant: &'static str,
-    },
-    /// A request of ours that is not a string.
-    #[error("annotation `{key}` must be a string")]
-    Annotation {
-        /// The annotation's key, safe to show.
-        key: String,
-    },
-}
+#[error("{0}")]
+pub struct DocumentError(pub(super) String);
 
 impl DocumentError {
-    pub(super) fn annotation(key: &str) -> Self {
-        Self::Annotation { key: shown(key) }
+    pub(super) fn no_object() -> Self {
+        Self("the JSON document is not an object".to_owned())
+    }
+}
+
+impl From<serde_json::Error> for DocumentError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(format!("cannot parse the JSON document: {error}"))
     }
 }
 
@@ -135,9 +113,9 @@ impl Document {
     }
 
     fn parse_all(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let root: Value = serde_json::from_slice(bytes).map_err(DocumentError::Syntax)?;
+        let root: Value = serde_json::from_slice(bytes)?;
         if !root.is_object() {
-            return Err(DocumentError::NotAnObject);
+            return Err(DocumentError::no_object());
         }
         // Indented means: the line ends after the first brace.
         let after_brace = bytes.iter().skip_while(|byte| **byte != b'{').skip(1);
@@ -178,10 +156,13 @@ impl Document {
     }
 
     /// Refuses a member of the root that some runtimes take for this one.
-    pub(super) fn refuse_other_spellings(&self, meant: &'static str) -> Result<(), DocumentError> {
+    pub(super) fn refuse_other_spellings(&self, meant: &str) -> Result<(), DocumentError> {
         let mut keys = self.root.as_object().into_iter().flat_map(Map::keys);
         match keys.find(|key| *key != meant && folds(key, meant)) {
-            Some(key) => Err(DocumentError::Spelling { key: shown(key), meant }),
+            Some(key) => {
+                let key = shown(key);
+                Err(DocumentError(format!("the key `{key}` is `{meant}` to some runtimes")))
+            }
             None => Ok(()),
         }
     }
@@ -268,7 +249,8 @@ pub(super) fn expect(
     if found == expected {
         return Ok(());
     }
-    Err(DocumentError::Type { pointer: pointer(), expected, found })
+    let pointer = pointer();
+    Err(DocumentError(format!("`{pointer}` must be {expected}, but is {found}")))
 }
 
 #[cfg(test)]
@@ -328,11 +310,12 @@ mod tests {
     fn what_is_no_object_is_refused() {
         for text in ["[]", "1", "null", "\"a\""] {
             let error = Document::parse(text.as_bytes()).unwrap_err();
-            assert!(matches!(error, DocumentError::NotAnObject), "{text}");
+            assert_eq!(error.to_string(), "the JSON document is not an object", "{text}");
         }
         for text in ["", "{", "{}x", r#"{"a":"\ud800"}"#] {
             let error = Document::parse(text.as_bytes()).unwrap_err();
-            assert!(matches!(error, DocumentError::Syntax(_)), "{text}");
+            let error = error.to_string();
+            assert!(error.starts_with("cannot parse the JSON document: "), "{text}: {error}");
         }
     }
 

@@ -168,7 +168,7 @@ pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
     let reader = Reader::new(Reading::Merged);
     match read(config_json, &reader) {
-        Ok(_) if first != Some(&b'{') => Err(DocumentError::NotAnObject),
+        Ok(_) if first != Some(&b'{') => Err(DocumentError::no_object()),
         Ok(spec) => {
             let facts = spec.into_facts()?;
             match reader.into_doubt() {
@@ -182,7 +182,7 @@ pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
                 Ok(spec) if text.trim_ascii_start().starts_with(b"{") => {
                     in_doubt(&text, spec.into_facts()?, Doubt::NotJson(shown(&error.to_string())))
                 }
-                _ => Err(DocumentError::Syntax(error)),
+                _ => Err(error.into()),
             }
         }
     }
@@ -197,10 +197,9 @@ fn read(text: &[u8], reader: &Reader) -> Result<Spec, serde_json::Error> {
 
 /// With the facts of the other readings.
 fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentError> {
-    let others = [Reading::First, Reading::Last].into_iter().map(|reading| {
-        let spec = read(text, &Reader::new(reading)).map_err(DocumentError::Syntax)?;
-        spec.into_facts()
-    });
+    let others = [Reading::First, Reading::Last]
+        .into_iter()
+        .map(|reading| read(text, &Reader::new(reading))?.into_facts());
     Ok(Facts { doubt: Some(doubt), others: others.collect::<Result<_, _>>()?, ..facts })
 }
 

@@ -8,6 +8,7 @@ use super::spec_elements::Namespace;
 use super::spec_user::{User, Users};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use super::vendor_hook::VendorHooks;
+use crate::model::text::shown;
 use serde::de::MapAccess;
 use std::collections::BTreeMap;
 
@@ -82,7 +83,8 @@ impl Spec {
                 }
                 // A request that we cannot read must not become a container without a GPU.
                 None if is_request_key(&key) => {
-                    return Err(DocumentError::annotation(&key));
+                    let key = shown(&key);
+                    return Err(DocumentError(format!("annotation `{key}` must be a string")));
                 }
                 None => {}
             }

@@ -6,59 +6,34 @@ use thiserror::Error;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum IdError {
-    #[error("{what} is empty")]
-    Empty {
-        /// The kind of name.
-        what: &'static str,
-    },
-    /// More characters than allowed.
-    #[error("{what} has {length} characters, at most {max} are allowed")]
-    TooLong {
-        /// The kind of name.
-        what: &'static str,
-        length: usize,
-        max: usize,
-    },
-    /// A character outside the allowed set.
-    #[error("{what} has the character {character:?} at position {position}; allowed are {allowed}")]
-    Character {
-        /// The kind of name.
-        what: &'static str,
-        character: char,
-        /// Its position, from 0.
-        position: usize,
-        /// The allowed set, in words.
-        allowed: &'static str,
-    },
-    /// `.` or `..`, which name directories.
-    #[error("{what} may not be `.` or `..`")]
-    Dots {
-        /// The kind of name.
-        what: &'static str,
-    },
-}
+#[error("{0}")]
+pub struct IdError(String);
 
 fn check(
-    what: &'static str,
+    what: &str,
     text: &str,
     max: usize,
-    allowed: &'static str,
+    allowed: &str,
     is_allowed: fn(char) -> bool,
 ) -> Result<(), IdError> {
-    if text.is_empty() {
-        return Err(IdError::Empty { what });
-    }
-    if text.len() > max {
-        return Err(IdError::TooLong { what, length: text.chars().count(), max });
-    }
-    if let Some((position, character)) = text.chars().enumerate().find(|(_, c)| !is_allowed(*c)) {
-        return Err(IdError::Character { what, character, position, allowed });
-    }
-    if text == "." || text == ".." {
-        return Err(IdError::Dots { what });
-    }
-    Ok(())
+    let bad = text.chars().enumerate().find(|(_, c)| !is_allowed(*c));
+    let why = if text.is_empty() {
+        format!("{what} is empty")
+    } else if text.len() > max {
+        let length = text.chars().count();
+        format!("{what} has {length} characters, at most {max} are allowed")
+    } else if let Some((position, character)) = bad {
+        wrong_character(what, character, position, allowed)
+    } else if text == "." || text == ".." {
+        format!("{what} may not be `.` or `..`")
+    } else {
+        return Ok(());
+    };
+    Err(IdError(why))
+}
+
+fn wrong_character(what: &str, character: char, position: usize, allowed: &str) -> String {
+    format!("{what} has the character {character:?} at position {position}; allowed are {allowed}")
 }
 
 macro_rules! name_type {
@@ -191,20 +166,17 @@ impl LeaseKey {
             |c| c.is_ascii_graphic() && !matches!(c, '!' | '@' | '%' | '\\' | '"' | '\''),
         )?;
         if !runtime_root.starts_with('/') {
-            return Err(IdError::Character {
-                what: "runtime root",
-                character: runtime_root.chars().next().unwrap_or(' '),
-                position: 0,
-                allowed: "an absolute path",
-            });
+            let first = runtime_root.chars().next().unwrap_or(' ');
+            let why = wrong_character("runtime root", first, 0, "an absolute path");
+            return Err(IdError(why));
         }
         // `//run/./runc/` is `/run/runc`: one container must have one key.
         let parts = || runtime_root.split('/').filter(|part| !matches!(*part, "" | "."));
         if parts().any(|part| part == "..") {
-            return Err(IdError::Dots { what: "runtime root" });
+            return Err(IdError("runtime root may not be `.` or `..`".to_owned()));
         }
         if parts().next().is_none() {
-            return Err(IdError::Empty { what: "runtime root" });
+            return Err(IdError("runtime root is empty".to_owned()));
         }
         let runtime_root = parts().fold(String::new(), |path, part| path + "/" + part);
         Ok(Self { runtime_root, container_id })
@@ -237,9 +209,9 @@ mod tests {
     #[test]
     fn container_ids_follow_runc() {
         assert!(ContainerId::new("a_+-.9").is_ok());
-        assert_eq!(ContainerId::new(".."), Err(IdError::Dots { what: "container id" }));
-        let error = ContainerId::new("a/b").unwrap_err();
-        assert!(matches!(error, IdError::Character { character: '/', position: 1, .. }));
+        let why = |id: &str| ContainerId::new(id).unwrap_err().to_string();
+        assert_eq!(why(".."), "container id may not be `.` or `..`");
+        assert!(why("a/b").starts_with("container id has the character '/' at position 1;"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::keys::KeyId;
 use super::raw::{Dialect, MAX_ITEMS, Word};
 use super::types::{Amount, Count, MigChoice, Request, Selector, Source};
 use super::values::{self, Reason};
+use crate::model::code::Code;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
@@ -76,12 +77,7 @@ impl<'w, 'a> Builder<'w, 'a> {
                 None => said = Some(Said { value, word }),
                 Some(first) if first.value == value => {}
                 Some(first) => {
-                    return Err(RequestError::Differ {
-                        first: first.word.shown_key(),
-                        first_value: first.word.shown_value(),
-                        second: word.shown_key(),
-                        second_value: word.shown_value(),
-                    });
+                    return Err(RequestError::differ(first.word, word));
                 }
             }
         }
@@ -116,8 +112,7 @@ impl<'w, 'a> Builder<'w, 'a> {
     }
 
     fn not_yet(&mut self, word: &Word<'_>) {
-        let refusal = || RequestError::not_yet(word.key, word.spelled, word.shown_value());
-        self.not_yet.get_or_insert_with(refusal);
+        self.not_yet.get_or_insert_with(|| RequestError::not_yet(word));
     }
 
     /// [`Self::plain`] for a key with words for what this version lacks, which are noted.
@@ -148,12 +143,9 @@ impl<'w, 'a> Builder<'w, 'a> {
             && let Count::Exactly(wanted) = count.value
             && wanted > number(&devices.value)
         {
-            return Err(RequestError::TooFewListed {
-                count: count.word.shown_key(),
-                count_value: count.word.shown_value(),
-                devices: devices.word.shown_key(),
-                listed: devices.value.len(),
-            });
+            let (key, listed) = (devices.word.shown_key(), devices.value.len());
+            let message = format!("{}, but `{key}` lists {listed}", count.word.said());
+            return Err(RequestError::new(message));
         }
         request.devices = devices.map(|said| said.value).unwrap_or_default();
         request.count = match count {
@@ -176,18 +168,21 @@ impl<'w, 'a> Builder<'w, 'a> {
             (None, None) => Sharing::Exclusive,
             (None, Some(_)) => Sharing::Shared,
             (Some(said), Some(share)) if said.value == Sharing::Exclusive => {
-                return Err(RequestError::ExclusiveShare {
-                    sharing: said.word.shown_key(),
-                    sharing_value: said.word.shown_value(),
-                    share: share.shown_key(),
-                    share_value: share.shown_value(),
-                });
+                let (sharing, part) = (said.word.shown_key(), share.shown_key());
+                let message = format!(
+                    "{}, which is the whole device, but {}, which is a share",
+                    said.word.said(),
+                    share.said()
+                );
+                return Err(RequestError::new(message).hint(format!(
+                    "leave out `{sharing}` for a share or `{part}` for a whole device"
+                )));
             }
             (Some(said), None) if said.value == Sharing::Shared && compute.is_none() => {
-                return Err(RequestError::SharedWithoutShare {
-                    key: said.word.shown_key(),
-                    value: said.word.shown_value(),
-                });
+                let said = said.word.said();
+                let message = format!("{said}, but there is neither a compute nor a memory share");
+                return Err(RequestError::new(message)
+                    .hint("say how much with `gpulease/compute` or `gpulease/memory`"));
             }
             (Some(said), _) => said.value,
         };
@@ -249,12 +244,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         let other =
             |said: &&Said<'_, '_, _>| !matches!(said.value, Isolation::Mig | Isolation::Auto);
         if let (Some(profile), Some(other)) = (&profile, isolation.as_ref().filter(other)) {
-            return Err(RequestError::Differ {
-                first: profile.word.shown_key(),
-                first_value: profile.word.shown_value(),
-                second: other.word.shown_key(),
-                second_value: other.word.shown_value(),
-            });
+            return Err(RequestError::differ(profile.word, other.word));
         }
         let by_isolation = isolation.filter(|said| said.value == Isolation::Mig);
         let word = profile.as_ref().map(|said| said.word).or(by_isolation.map(|said| said.word));
@@ -277,22 +267,28 @@ impl<'w, 'a> Builder<'w, 'a> {
         let shares = [KeyId::Memory, KeyId::Sharing, KeyId::Compute];
         let find = |id: &KeyId| self.words.iter().find(|word| word.key.id == *id);
         let share = shares.iter().find_map(find).unwrap_or(mig);
-        RequestError::ShareOfInstance {
-            mig: mig.shown_key(),
-            mig_value: mig.shown_value(),
-            share: share.shown_key(),
-            share_value: share.shown_value(),
-        }
+        let message = format!(
+            "{}, and a MIG instance is leased whole, but {}, which is a share",
+            mig.said(),
+            share.said()
+        );
+        RequestError::new(message).hint(format!(
+            "leave out `{}`; `gpulease/mig-profile` or `gpulease/min-memory` say how large the \
+             instance shall be",
+            share.shown_key()
+        ))
     }
 
     /// How long to wait and to hold.
     fn times(&mut self, policy: &Policy) -> Result<(), RequestError> {
         if let Some(said) = self.one(KeyId::Wait, |text, _| values::duration(text))? {
             if said.value > policy.max_wait {
-                return Err(RequestError::WaitTooLong {
-                    key: said.word.shown_key(),
-                    value: said.word.shown_value(),
-                    max: humantime::format_duration(policy.max_wait).to_string(),
+                let (said, max) = (said.word.said(), humantime::format_duration(policy.max_wait));
+                let message =
+                    format!("{said}, longer than the {max} that the configuration allows");
+                return Err(RequestError {
+                    code: Code::PolicyDenied,
+                    ..RequestError::new(message)
                 });
             }
             self.check_support(said.word, if said.value.is_zero() { "0" } else { said.word.value });
@@ -309,12 +305,7 @@ impl<'w, 'a> Builder<'w, 'a> {
 }
 
 fn wrong(word: &Word<'_>, part: &str, reason: Reason) -> RequestError {
-    RequestError::Value {
-        key: word.shown_key(),
-        value: word.shown_part(part),
-        reason,
-        allowed: word.allowed(),
-    }
+    RequestError::value(&word.shown_key(), &word.shown_part(part), reason, word.allowed())
 }
 
 /// Reads a comma-separated list; spaces around the commas are allowed, empty items are not.
@@ -326,14 +317,11 @@ fn list<T>(
     let mut items: Vec<T> = Vec::new();
     for text in word.value.split(',').map(str::trim) {
         if items.len() == MAX_ITEMS {
-            return Err(RequestError::TooMany { key: word.shown_key(), max: MAX_ITEMS });
+            return Err(RequestError::too_many(&word.shown_key()));
         }
         let item = parse(text).map_err(|reason| wrong(word, text, reason))?;
         if items.iter().any(|earlier| same(earlier, &item)) {
-            return Err(RequestError::Duplicate {
-                key: word.shown_key(),
-                item: word.shown_part(text),
-            });
+            return Err(RequestError::duplicate(&word.shown_key(), &word.shown_part(text)));
         }
         items.push(item);
     }

@@ -42,7 +42,12 @@ pub fn vendor(
         }
     };
     match (read(NVIDIA, Vendor::Nvidia)?, read(AMD, Vendor::Amd)?) {
-        (Some(_), Some(_)) => Err(RequestError::TwoVendors { first: NVIDIA, second: AMD }),
+        (Some(_), Some(_)) => {
+            let message =
+                format!("`{NVIDIA}` and `{AMD}` both ask for devices; a lease has one vendor");
+            Err(RequestError::new(message)
+                .hint("set one of them to `void`, or ask with annotations"))
+        }
         (one, other) => Ok(one.or(other)),
     }
 }
@@ -64,20 +69,18 @@ fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<Listed>, Reque
             // No variable of Intel's is admitted.
             Vendor::Intel => None,
         };
-        let found = found.ok_or_else(|| RequestError::Value {
-            key: name.to_owned(),
-            value: shown(item),
-            reason: "which names no device",
-            allowed: if vendor == Vendor::Nvidia { NVIDIA_ALLOWED } else { AMD_ALLOWED },
+        let found = found.ok_or_else(|| {
+            let allowed = if vendor == Vendor::Nvidia { NVIDIA_ALLOWED } else { AMD_ALLOWED };
+            RequestError::value(name, &shown(item), "which names no device", allowed)
         })?;
         for selector in found {
             if devices.iter().any(|earlier| values::same_device(earlier, &selector)) {
-                return Err(RequestError::Duplicate { key: name.to_owned(), item: shown(item) });
+                return Err(RequestError::duplicate(name, &shown(item)));
             }
             devices.push(selector);
         }
         if devices.len() > MAX_ITEMS {
-            return Err(RequestError::TooMany { key: name.to_owned(), max: MAX_ITEMS });
+            return Err(RequestError::too_many(name));
         }
     }
     Ok(Some(Listed { vendor, devices: Some(devices) }))

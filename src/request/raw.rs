@@ -52,6 +52,11 @@ impl Word<'_> {
         self.shown_part(self.value)
     }
 
+    /// Both, as a message begins.
+    pub fn said(&self) -> String {
+        format!("`{}` is `{}`", self.shown_key(), self.shown_value())
+    }
+
     /// A part of the value, safe to show.
     pub fn shown_part(&self, part: &str) -> String {
         if self.key.id == KeyId::Lease { "…".to_owned() } else { shown(part) }
@@ -67,7 +72,8 @@ impl Word<'_> {
 
     fn check(self) -> Result<Self, RequestError> {
         if self.value.is_empty() {
-            return Err(RequestError::Empty { key: self.shown_key(), allowed: self.allowed() });
+            let (key, allowed) = (self.shown_key(), self.allowed());
+            return Err(RequestError::new(format!("`{key}` is empty; allowed is {allowed}")));
         }
         check_length(self.spelled, self.value)?;
         Ok(self)
@@ -77,11 +83,9 @@ impl Word<'_> {
 /// Refuses a value that is too long.
 pub(super) fn check_length(key: &str, value: &str) -> Result<(), RequestError> {
     if value.len() > MAX_VALUE_BYTES {
-        return Err(RequestError::TooLong {
-            key: shown(key),
-            bytes: value.len(),
-            max: MAX_VALUE_BYTES,
-        });
+        let (key, bytes) = (shown(key), value.len());
+        let message = format!("`{key}` has {bytes} bytes, at most {MAX_VALUE_BYTES} are allowed");
+        return Err(RequestError::new(message));
     }
     Ok(())
 }
@@ -145,13 +149,11 @@ fn annotations<'a>(input: &Input<'a>) -> Result<Vec<Word<'a>>, RequestError> {
                 Some(name) if name == container => {}
                 // Another container's. If nobody's, nobody gets a device by it either.
                 Some(_) => continue,
-                None => return Err(RequestError::NoContainerName { key: shown(spelled) }),
+                None => return Err(no_container_name(spelled)),
             }
         }
-        let key = exact(spelled, short).ok_or_else(|| RequestError::UnknownKey {
-            key: shown(spelled),
-            nearest: nearest(short).map(|key| key.name),
-        })?;
+        let key = exact(spelled, short)
+            .ok_or_else(|| RequestError::unknown(spelled, nearest(short).map(|key| key.name)))?;
         let narrowed = container.is_some();
         words.push(Word { key, spelled, value, dialect: Dialect::Native, narrowed }.check()?);
     }
@@ -160,6 +162,17 @@ fn annotations<'a>(input: &Input<'a>) -> Result<Vec<Word<'a>>, RequestError> {
         words.iter().filter(|word| word.narrowed).map(|word| word.key.id).collect();
     words.retain(|word| word.narrowed || !narrowed.contains(&word.key.id));
     Ok(words)
+}
+
+/// A key for one container of a pod, and no way to tell which container this is.
+fn no_container_name(spelled: &str) -> RequestError {
+    let key = shown(spelled);
+    let whole = key.rsplit_once(".gpulease/").map_or(key.as_str(), |(_, short)| short);
+    let hint = format!("use `gpulease/{whole}`, which needs no container name");
+    RequestError::new(format!(
+        "`{key}` is for one container, but the engine does not say which container this is"
+    ))
+    .hint(hint)
 }
 
 /// Splits `gpulease/count` and `main.gpulease/count` into container and short name. Spaces around
@@ -208,8 +221,7 @@ fn variables(env: &[(String, String)]) -> Result<Vec<Word<'_>>, RequestError> {
         }
         let key = keys::by_env(spelled).ok_or_else(|| {
             let short = spelled.strip_prefix(keys::ENV_PREFIX).unwrap_or(spelled);
-            let nearest = nearest(short).map(|key| key.env);
-            RequestError::UnknownKey { key: shown(spelled), nearest }
+            RequestError::unknown(spelled, nearest(short).map(|key| key.env))
         })?;
         let word = Word { key, spelled, value, dialect: Dialect::Native, narrowed: false };
         // A variable that is set twice has its last value, as runc sees it.

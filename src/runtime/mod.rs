@@ -148,9 +148,7 @@ impl Shim {
 
     fn key_of(&self, id: &str) -> Result<LeaseKey, Failure> {
         let root = home::root_of(&self.call, self.kind());
-        ContainerId::new(id)
-            .and_then(|id| LeaseKey::new(&root, id))
-            .map_err(|error| Failure::of(Code::BadRequest, &error))
+        Ok(LeaseKey::new(&root, ContainerId::new(id)?)?)
     }
 
     /// The lease that is recorded for the container, whoever holds it.

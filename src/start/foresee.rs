@@ -94,6 +94,5 @@ fn key_of(host: &Host, bundle: Option<&Path>) -> Result<LeaseKey, Failure> {
 }
 
 fn unnamed() -> Result<LeaseKey, Failure> {
-    let unnamed = ContainerId::new("unnamed").and_then(|id| LeaseKey::new("/unnamed", id));
-    unnamed.map_err(|error| Failure::of(Code::BadRequest, &error))
+    Ok(LeaseKey::new("/unnamed", ContainerId::new("unnamed")?)?)
 }

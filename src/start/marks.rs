@@ -62,7 +62,7 @@ pub(super) fn hooks(
     lease: &Lease,
 ) -> Result<Vec<HookEntry>, Failure> {
     let path = hook_path(config)?;
-    let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
+    let key = lease.key()?;
     let hook = |stage, verb: &str| {
         let mut args = vec![HOOK_NAME.to_owned(), verb.to_owned()];
         args.extend(["--run-dir".to_owned(), host.paths.run.display().to_string()]);

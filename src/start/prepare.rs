@@ -11,7 +11,6 @@ use crate::claim::create::{self, LeaseRequest, Requester};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Document, Facts};
-use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
@@ -154,7 +153,7 @@ impl Start<'_> {
         let (document, undo) = edits::edited(self.host, self.launch, &mut self.ask, lease)?;
         let record = BundleRecord {
             nonce: lease.nonce.clone(),
-            key: lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?,
+            key: lease.key()?,
             bundle: lease.bundle.clone(),
             devices: lease.devices.clone(),
             cgroup: lease.cgroup.clone(),

@@ -156,7 +156,7 @@ fn ask(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
             "`gpulease mps status` shows the daemons; their logs are below `mps/` in `run_dir`",
         )
     };
-    let key = lease.key().map_err(|error| Failure::of(Code::BadRequest, &error))?;
+    let key = lease.key()?;
     let words = ["mps", "attach", "--key", &key.file_stem(), "--nonce", lease.nonce.as_str()];
     let answer = host.ask_command(&words.map(OsStr::new), patience(start_timeout), fault)?;
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))

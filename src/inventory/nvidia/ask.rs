@@ -8,7 +8,7 @@ use crate::model::device::PciAddress;
 use crate::model::spelled::spelled;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
-use crate::sys::ask::{AskError, ask_killable};
+use crate::sys::ask::ask_killable;
 use crate::sys::checked::FileError;
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
@@ -30,31 +30,15 @@ pub enum Silence {
     /// The library is not installed.
     #[error("there is no libnvidia-ml.so.1 below `{}`", .0.display())]
     NoLibrary(PathBuf),
-    /// Somebody else could have changed it.
-    #[error("the library is not loaded: {0}")]
-    Unsafe(#[from] FileError),
-    /// The program that would ask it is not there.
-    #[error("the program `gpulease`, which would ask it, is not beside this one")]
-    NoProgram,
-    /// The probe did not come back with an answer.
+    /// It, or the process that asks it, failed.
     #[error("{0}")]
-    Probe(#[from] AskError),
-    #[error("the process that asked it ended with {status}{}", said(stderr))]
-    Ended {
-        status: std::process::ExitStatus,
-        /// What it said, in one line.
-        stderr: String,
-    },
-    /// What came back is no answer.
-    #[error("its answer cannot be read: {0}")]
-    Garbage(String),
-    /// The library itself says that it cannot.
-    #[error("{0}")]
-    Refused(String),
+    Failed(String),
 }
 
-fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!(", and said: {stderr}") }
+impl From<FileError> for Silence {
+    fn from(error: FileError) -> Self {
+        Self::Failed(format!("the library is not loaded: {error}"))
+    }
 }
 
 spelled! {
@@ -90,20 +74,31 @@ pub(super) fn ask_library<T: DeserializeOwned>(
     gpus: &[PciAddress],
 ) -> Result<T, Silence> {
     let path = library.path().ok_or_else(|| Silence::NoLibrary(config.driver_root.clone()))?;
-    let program = program().ok_or(Silence::NoProgram)?;
+    let program = program().ok_or_else(|| {
+        let why = "the program `gpulease`, which would ask it, is not beside this one";
+        Silence::Failed(why.to_owned())
+    })?;
     let gpus: Vec<OsString> = gpus.iter().map(|pci| pci.to_string().into()).collect();
     let mut args: Vec<&OsStr> =
         vec![OsStr::new(PROBE), path.as_os_str(), OsStr::new(question.as_str())];
     args.extend(gpus.iter().map(OsString::as_os_str));
-    let asked = ask_killable(&program, &args, config.probe_timeout, ANSWER_MAX)?;
+    let asked = ask_killable(&program, &args, config.probe_timeout, ANSWER_MAX)
+        .map_err(|error| Silence::Failed(error.to_string()))?;
     if !asked.status.success() {
+        let mut why = format!("the process that asked it ended with {}", asked.status);
         let stderr = shown_line(&asked.stderr);
-        return Err(Silence::Ended { status: asked.status, stderr });
+        if !stderr.is_empty() {
+            why += &format!(", and said: {stderr}");
+        }
+        return Err(Silence::Failed(why));
     }
     match serde_json::from_slice(&asked.stdout) {
         Ok(Reply::Told(answer)) => Ok(answer),
-        Ok(Reply::Failed(why)) => Err(Silence::Refused(shown_line(&why))),
-        Err(error) => Err(Silence::Garbage(shown_line(&error.to_string()))),
+        Ok(Reply::Failed(why)) => Err(Silence::Failed(shown_line(&why))),
+        Err(error) => {
+            let why = format!("its answer cannot be read: {}", shown_line(&error.to_string()));
+            Err(Silence::Failed(why))
+        }
     }
 }
 

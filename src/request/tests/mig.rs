@@ -73,11 +73,11 @@ fn an_instance_is_leased_whole() {
         ),
     ] {
         let error = annotated(words).unwrap_err();
-        assert_eq!(error.code(), Code::BadRequest, "{words:?}");
+        assert_eq!(error.code, Code::BadRequest, "{words:?}");
         let text = error.to_string();
         assert!(text.starts_with(&format!("`{mig}` is `")), "{text}");
         assert!(text.contains("a MIG instance is leased whole"), "{text}");
         assert!(text.contains(&format!("but `{share}` is `")), "{text}");
-        assert!(error.hint().unwrap().starts_with(&format!("leave out `{share}`")));
+        assert!(error.hint.unwrap().starts_with(&format!("leave out `{share}`")));
     }
 }

@@ -44,7 +44,7 @@ fn asked(pairs: &[(&str, &str)]) -> Request {
 /// The refusal of these annotations: its code and its text.
 fn refused(pairs: &[(&str, &str)]) -> (Code, String) {
     let error = annotated(pairs).unwrap_err();
-    (error.code(), error.to_string())
+    (error.code, error.to_string())
 }
 
 fn share(milli: Option<u32>, mib: Option<u64>) -> Amount {
@@ -61,7 +61,7 @@ fn the_table_and_the_parser_agree() {
             match annotated(&[(name, example)]) {
                 Ok(request) => assert_eq!(request.unwrap().source, source, "{name}"),
                 Err(error) => {
-                    assert_eq!(error.code(), Code::NotSupportedYet, "{name}: {error}");
+                    assert_eq!(error.code, Code::NotSupportedYet, "{name}: {error}");
                     assert_eq!(key.support, Support::Only(&[]), "{name}");
                 }
             }

@@ -64,7 +64,7 @@ fn two_spellings_must_say_the_same() {
         "`gpulease/compute` is `0.3`, but `kaiwo.ai/gpu-fraction` is `0.5`"
     );
     assert_eq!(
-        error.hint().unwrap(),
+        error.hint.unwrap(),
         "they contradict each other: keep `gpulease/compute` or `kaiwo.ai/gpu-fraction`"
     );
 }
@@ -83,7 +83,7 @@ fn a_key_can_be_narrowed_to_one_container() {
     let other = in_pod("other", &pod).unwrap().unwrap();
     assert_eq!((other.amount, other.count), (share(Some(500), None), Count::Exactly(1)));
     let error = in_pod("side.car", &pod).unwrap_err();
-    assert!(matches!(error, RequestError::UnknownKey { .. }), "{error}");
+    assert!(error.message.ends_with("is not a known key"), "{error}");
 
     let error = annotated(&pod).unwrap_err();
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_key_can_be_narrowed_to_one_container() {
         "`main.gpulease/compute` is for one container, but the engine does not say which container \
          this is"
     );
-    assert!(error.hint().unwrap().contains("`gpulease/compute`"));
+    assert!(error.hint.unwrap().contains("`gpulease/compute`"));
     assert!(mentions_request(["main.gpulease/count"], None));
     assert!(mentions_request(["main.gpulease/count"], Some("main")));
     assert!(!mentions_request(["main.gpulease/count"], Some("sidecar")));
@@ -114,11 +114,11 @@ fn unknown_keys_are_refused_with_a_suggestion() {
         assert!(mentions_request([key], Some("main")), "{key}");
         let error = in_pod("main", &[(key, "1")]).unwrap_err();
         assert_eq!(error.to_string(), format!("`{key}` is not a known key"));
-        assert_eq!((error.code(), error.hint().as_deref()), (Code::BadRequest, Some(hint)));
+        assert_eq!((error.code, error.hint.as_deref()), (Code::BadRequest, Some(hint)));
     }
     let error = annotated(&[("gpulease/\u{1b}[2Jfrobnicate", "1")]).unwrap_err();
     assert!(!error.to_string().contains('\u{1b}'));
-    assert!(error.hint().unwrap().contains("count, devices, vendor"));
+    assert!(error.hint.unwrap().contains("count, devices, vendor"));
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn variables_count_only_where_admitted() {
     let one = with_env(&[NVIDIA], &env).unwrap().unwrap();
     assert_eq!((one.count, one.vendor), (Count::All, Some(Vendor::Nvidia)));
     let error = with_env(&[NVIDIA, AMD], &env).unwrap_err();
-    assert!(matches!(error, RequestError::TwoVendors { .. }), "{error}");
+    assert!(error.message.ends_with("both ask for devices; a lease has one vendor"), "{error}");
     // Only the literal entry admits our own.
     assert_eq!(with_env(&["GPULEASE_COUNT"], &env), Ok(None));
 
     let last = with_env(&["GPULEASE_*"], &[("GPULEASE_COUNT", "2"), ("GPULEASE_COUNT", "3")]);
     assert_eq!(last.unwrap().unwrap().count, Count::Exactly(3));
     let error = with_env(&["GPULEASE_*"], &[("GPULEASE_CUONT", "2")]).unwrap_err();
-    assert_eq!(error.hint().unwrap(), "did you mean `GPULEASE_COUNT`?");
+    assert_eq!(error.hint.unwrap(), "did you mean `GPULEASE_COUNT`?");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_vendors_variables() {
         let long = "0".repeat(5000);
         for bad in [",", "0,", "card0", "1b:00.0", "-1", "x", "0,0", "3-1", "0-", "0x", &long] {
             let error = one(name, bad).unwrap_err();
-            assert_eq!(error.code(), Code::BadRequest);
+            assert_eq!(error.code, Code::BadRequest);
             assert!(error.to_string().starts_with(&format!("`{name}` ")), "{error}");
         }
     }
@@ -200,7 +200,8 @@ fn the_vendors_variables() {
         [uuid("GPU-00000000000000ab"), uuid("GPU-5f1c09ab77de4b1e")]
     );
     for many in ["0-64", "0-4294967295"] {
-        assert!(matches!(one(AMD, many), Err(RequestError::TooMany { .. })), "{many}");
+        let error = one(AMD, many).unwrap_err();
+        assert!(error.message.ends_with("lists more than 64 items"), "{many}: {error}");
     }
     for bad in ["0-2,1", "0xab,0xAB", "GPU-5f1c", "0x12345678901234567"] {
         assert!(one(AMD, bad).is_err(), "{bad}");
@@ -223,6 +224,6 @@ fn what_a_container_is_told_is_no_request() {
     let asked = read("required").unwrap().unwrap();
     assert_eq!((asked.enforcement, asked.amount), (Enforce::Required, Amount::Whole));
     for wrong in ["compute=driver", "compute=much,memory=none", "memory=none,compute=none"] {
-        assert_eq!(read(wrong).unwrap_err().code(), Code::BadRequest, "{wrong}");
+        assert_eq!(read(wrong).unwrap_err().code, Code::BadRequest, "{wrong}");
     }
 }
