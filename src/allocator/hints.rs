@@ -103,7 +103,7 @@ pub(super) fn unmet_hint(assessment: &Assessment<'_>) -> String {
     for lack in assessment.planner.host_lacks() {
         let is_one = |a: &Assessed<'_>| {
             let unmet = a.outlook.filter(|_| a.exclusion == Some(Exclusion::Unmet));
-            unmet.is_some_and(|o| assessment.planner.unmet(a.device, o.plan).contains(lack))
+            unmet.is_some_and(|o| assessment.planner.is_unmet_by(a.device, o.plan, lack))
         };
         if assessment.devices.iter().any(is_one) {
             hint.push_str(if hint.is_empty() { "on this host " } else { ", and " });

@@ -5,7 +5,7 @@ use super::dmem_region::{NoRegion, region};
 use super::mode::Conflict;
 use super::plan::{Plan, Planner, capability};
 use crate::model::device::{Device, Vendor};
-use crate::model::isolation::Isolation;
+use crate::model::isolation::{Enforcement, Isolation};
 use crate::request::Enforce;
 
 const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
@@ -28,16 +28,29 @@ impl Planner<'_> {
     /// Why the device is out of the question for limits that have to hold:
     /// `memory would be advisory: the kernel has no dmem controller, …`.
     pub(in super::super) fn unmet(&self, device: &Device, plan: Plan) -> String {
+        let phrases = self.open(device, plan);
+        let phrases = phrases.map(|(limit, by, lack)| format!("{limit} would be {by}: {lack}"));
+        phrases.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether it is this that limits which have to hold lack on the device.
+    pub(in super::super) fn is_unmet_by(&self, device: &Device, plan: Plan, lack: &str) -> bool {
+        self.open(device, plan).any(|(.., other)| other == lack)
+    }
+
+    /// The limits that have to hold and would not, and what each lacks.
+    fn open(
+        &self,
+        device: &Device,
+        plan: Plan,
+    ) -> impl Iterator<Item = (&'static str, Enforcement, String)> {
         let (compute, memory) = self.must_hold();
         let limits = [
             ("compute", compute, plan.compute, self.of_compute(device, plan)),
             ("memory", memory, plan.memory, self.of_memory(device, plan)),
         ];
         let open = limits.into_iter().filter(|(_, must, by, _)| *must && !by.holds());
-        let phrases = open.map(|(limit, _, by, lack)| {
-            format!("{limit} would be {by}: {}", lack.unwrap_or_default())
-        });
-        phrases.collect::<Vec<_>>().join("; ")
+        open.map(|(limit, _, by, lack)| (limit, by, lack.unwrap_or_default()))
     }
 
     /// What the host could have and has not.
