@@ -62,7 +62,11 @@ until_() {
         sleep 0.02
     done
 }
-gone() { ! [ -e "/proc/$1/stat" ] || grep -q ') Z ' "/proc/$1/stat" 2>/dev/null; }
+# As gpulease judges: a zombie is gone once its last thread is.
+gone() {
+    ! [ -e "/proc/$1/stat" ] || sed 's/.*) //' "/proc/$1/stat" 2>/dev/null |
+        awk '$1 == "Z" && $18 == 1 { gone = 1 } END { exit !gone }'
+}
 says() { grep -qx "$2" "$OUT/$1.out"; }
 kill9() { kill -9 "$1"; until_ gone "$1"; }
 cleanup() {
