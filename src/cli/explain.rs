@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::injection::Facts;
 use crate::isolation::facilities;
 use crate::model::code::Code;
-use crate::model::device::Node;
+use crate::model::device::{Node, Vendor};
 use crate::model::facilities::MpsDaemons;
 use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::text::shown;
@@ -126,7 +126,7 @@ fn answer(
     let mut ask = match start::interpret_facts(host, launch, spec, facts.clone())? {
         start::Answer::Ask(ask) => ask,
         start::Answer::Untouched(_) => return Ok(no_request(Some(&facts))),
-        start::Answer::Cleaned(_) => return Ok(cleaned()),
+        start::Answer::Cleaned(_) => return Ok(cleaned(launch.vendor)),
     };
     // Without a bundle it is root's, as most are.
     let uid = user.or(if is_assumed { Some(0) } else { ask.asker(host).uid });
@@ -202,11 +202,14 @@ fn no_request(facts: Option<&Facts>) -> Answer {
     Answer::new(text, json!({ "request": null, "injected": injected }))
 }
 
-fn cleaned() -> Answer {
-    let text = "no request: the container would start without a lease; what an earlier lease left in \
-                its spec is taken out, and a vendor's runtime is told to give it no GPU";
+fn cleaned(vendor: Option<Vendor>) -> Answer {
+    let what = match vendor {
+        Some(vendor) => format!("{}'s runtime is told to give it no GPU", vendor.name()),
+        None => "what an earlier lease left in its spec is taken out".to_owned(),
+    };
+    let text = format!("no request: the container would start without a lease; {what}");
     let json = json!({ "request": null, "injected": false, "cleaned": true });
-    Answer::new(words::wrapped("", text), json)
+    Answer::new(words::wrapped("", &text), json)
 }
 
 fn granted(asked: &Asked, grant: &Grant, for_root: bool, output: &Output) -> Answer {
