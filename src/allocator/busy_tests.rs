@@ -68,7 +68,7 @@ fn who_holds_a_busy_device_comes_before_who_does_not() {
     snapshot.holds.push(hold_whole(&node.devices[0], "train"));
     let refusal = grant(&snapshot, &whole()).unwrap_err();
     assert!(refusal.verdicts[0].reason.starts_with("held exclusively by"), "{refusal:?}");
-    assert!(refusal.hint.contains("a share of a device"), "{}", refusal.hint);
+    assert!(refusal.hint.contains("wait until leases end"), "{}", refusal.hint);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
         }
         let way = match assessed.conflict() {
             Some(conflict) => way_out(assessment.request, conflict),
+            None if is_no_share_left(assessment.request, assessed) => None,
             None => Some(format!("ask for {}", less(assessment.request))),
         };
         if let Some(way) = way.filter(|way| ways.len() < WAYS_MAX && !ways.contains(way)) {
@@ -33,6 +34,12 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     }
     ways.push("wait until leases end and start the container again".to_owned());
     format!("see \"gpulease leases\" for who holds what; {}", ways.join(", or "))
+}
+
+/// Whether a single device is asked for, and of this one its holder leaves nothing to share.
+fn is_no_share_left(request: &Request, assessed: &Assessed<'_>) -> bool {
+    let is_gpu = !matches!(request.mig, MigChoice::Instances(_));
+    is_gpu && request.count == Count::Exactly(1) && assessed.occupancy.firm.is_exclusive()
 }
 
 fn less(request: &Request) -> &'static str {

@@ -247,6 +247,12 @@ fn summary_and_hint_say_what_was_asked_and_what_there_is() {
     assert_eq!(three.code, Code::NoMatch);
     assert!(three.hint.starts_with("the devices of a set are of one vendor"), "{}", three.hint);
 
+    snapshot.holds = node.devices.iter().map(|device| hold_whole(device, "a")).collect();
+    for request in [whole(), Request { count: Count::Exactly(1), ..share }] {
+        let hint = refused(&snapshot, &request).hint;
+        assert!(hint.contains("for who holds what; wait until"), "{hint}");
+    }
+
     let nothing = Node::default();
     let refusal = refused(&super::fixtures::snapshot(&nothing), &whole());
     assert_eq!(refusal.code, Code::NoMatch);
