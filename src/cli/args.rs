@@ -138,7 +138,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
 
-        /// The number of the user whose the container's processes are, on the host: an MPS daemon
+        /// The id, on the host, of the user that the container's processes run as: an MPS daemon
         /// serves one user [default: the bundle's, else 0]
         #[arg(long, value_name = "UID")]
         user: Option<u32>,

@@ -111,7 +111,8 @@ Examples:
 
 pub(super) const EXPLAIN_AFTER: &str = "\
 Exits with 0 if the request would be granted or asks for nothing, with 3 if
-there is nothing to grant, with 2 if the request is wrong.
+there is nothing to grant, with 2 if the request is wrong, and else with the
+status of the code that it names.
 
 Examples:
   gpulease explain

@@ -102,7 +102,8 @@ pub(super) fn explain(
 
 fn warning(fault: &SpecFault) -> String {
     let SpecFault { path, message } = fault;
-    let text = format!("the low-level runtime may reject config.json at `{path}`: {message}");
+    let at = if path == "." { String::new() } else { format!(" at `{path}`") };
+    let text = format!("the low-level runtime may reject config.json{at}: {message}");
     words::wrapped("warning: ", &text)
 }
 

@@ -23,13 +23,13 @@ pub struct DocumentError(pub(super) String);
 
 impl DocumentError {
     pub(super) fn no_object() -> Self {
-        Self("the JSON document is not an object".to_owned())
+        Self("config.json is not an object".to_owned())
     }
 }
 
 impl From<serde_json::Error> for DocumentError {
     fn from(error: serde_json::Error) -> Self {
-        Self(format!("cannot parse the JSON document: {error}"))
+        Self(format!("cannot parse config.json: {error}"))
     }
 }
 
@@ -310,12 +310,12 @@ mod tests {
     fn what_is_no_object_is_refused() {
         for text in ["[]", "1", "null", "\"a\""] {
             let error = Document::parse(text.as_bytes()).unwrap_err();
-            assert_eq!(error.to_string(), "the JSON document is not an object", "{text}");
+            assert_eq!(error.to_string(), "config.json is not an object", "{text}");
         }
         for text in ["", "{", "{}x", r#"{"a":"\ud800"}"#] {
             let error = Document::parse(text.as_bytes()).unwrap_err();
             let error = error.to_string();
-            assert!(error.starts_with("cannot parse the JSON document: "), "{text}: {error}");
+            assert!(error.starts_with("cannot parse config.json: "), "{text}: {error}");
         }
     }
 

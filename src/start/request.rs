@@ -65,7 +65,12 @@ pub fn asked(host: &Host, launch: &Launch<'_>, facts: &Facts) -> Result<Option<A
         }
         // What a user namespace cannot read is not at fault.
         let failure = refuse_rootless(host, launch).err().unwrap_or(failure);
-        Some(if in_any_case { failure } else { failure.and(OPENS_GPU) })
+        if in_any_case {
+            return Some(failure);
+        }
+        // Before the hint: it is why the container is refused, and nothing to be done about it.
+        let message = format!("{}, and {OPENS_GPU}", failure.message);
+        Some(Failure { message, ..failure })
     };
     let config = match host.config() {
         Ok(config) => config.clone(),

@@ -9,13 +9,18 @@ use serde::Serialize;
 /// Why a runtime may reject a spec.
 #[derive(Debug, Serialize)]
 pub struct SpecFault {
-    /// Where in the spec: `linux.resources.devices[0].allow`.
+    /// Where in the spec: `linux.resources.devices[0].allow`; `.` is all of it.
     pub path: String,
     pub message: String,
 }
 
 /// What the types of the runtime specification do not take.
 pub fn fault_of(spec: &[u8]) -> Option<SpecFault> {
+    // To the types a list would be an object without its keys.
+    if spec.trim_ascii_start().starts_with(b"[") {
+        let message = "invalid type: sequence, expected an object".to_owned();
+        return Some(SpecFault { path: ".".to_owned(), message });
+    }
     let mut json = serde_json::Deserializer::from_slice(spec);
     let error = serde_path_to_error::deserialize::<_, Spec>(&mut json).err()?;
     let (path, message) = (error.path().to_string(), error.inner().to_string());
@@ -34,6 +39,7 @@ mod tests {
             r#"{"ociVersion":"1.0.2","linux":{"resources":{"devices":[{"allow":"yes"}]}}}"#;
         assert_eq!(fault(device).as_deref(), Some("linux.resources.devices[0].allow"));
         assert_eq!(fault("7").as_deref(), Some("."));
+        assert_eq!(fault(" []").as_deref(), Some("."));
         assert_eq!(fault(r#"{"ociVersion":"1.0.2","mounts":7}"#).as_deref(), Some("mounts"));
     }
 

@@ -63,11 +63,11 @@ fn whatever_is_not_ours_may_be_anything() {
 fn only_json_objects_and_only_our_own_requests_are_judged() {
     for bad in ["", "{", "{x}", r#"{"a":}"#] {
         let error = facts(bad.as_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with("cannot parse the JSON document: "), "{bad}: {error}");
+        assert!(error.starts_with("cannot parse config.json: "), "{bad}: {error}");
     }
     for bad in ["[]", "null", " 3", "\"{\""] {
         let error = facts(bad.as_bytes()).unwrap_err();
-        assert_eq!(error.to_string(), "the JSON document is not an object", "{bad}");
+        assert_eq!(error.to_string(), "config.json is not an object", "{bad}");
     }
     for key in ["gpulease/count", "web.gpulease/count"] {
         let error = facts(format!(r#"{{"annotations":{{"{key}":1}}}}"#).as_bytes());
