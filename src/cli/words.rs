@@ -172,10 +172,19 @@ pub(super) fn uuid<'a>(uuid: &'a DeviceId, node: &Node, whole: bool) -> &'a str 
     shorter.filter(|_| !whole).find(is_unique).unwrap_or(text)
 }
 
-/// What to do on a node without devices.
-pub(super) const FIND_DEVICES: &str = "load the GPUs' driver (nvidia, amdgpu), then run `gpulease \
-                                       inventory refresh`; without GPUs, `gpulease inventory \
-                                       example` simulates some";
+/// What to do on a node without devices. A file that simulates some is read by `static` alone.
+pub(super) fn find_devices(config: &Config) -> &'static str {
+    if config.sources.is_empty() {
+        return "leave `sources` out of the configuration for its default, or list some";
+    }
+    if !config.sources.contains(&Source::Static) {
+        return "load the GPUs' driver (nvidia, amdgpu), then run `gpulease inventory refresh`; \
+                without GPUs, list `static` in `sources`, and `gpulease inventory example` \
+                simulates some";
+    }
+    "load the GPUs' driver (nvidia, amdgpu), then run `gpulease inventory refresh`; without GPUs, \
+     `gpulease inventory example` simulates some"
+}
 
 /// Where devices were looked for, to no avail: `no devices: …`.
 pub(super) fn no_devices(config: &Config) -> String {
@@ -204,7 +213,7 @@ pub(super) fn no_devices(config: &Config) -> String {
 
 /// What is said in the place of a table of devices.
 pub(super) fn nothing(config: &Config, output: &Output) -> String {
-    format!("{}\n{}", no_devices(config), output.line(Paint::Cyan, "hint:", FIND_DEVICES))
+    format!("{}\n{}", no_devices(config), output.line(Paint::Cyan, "hint:", find_devices(config)))
 }
 
 /// The line under every table with simulated devices; empty where there are none.

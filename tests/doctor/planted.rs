@@ -256,6 +256,14 @@ const ROWS: &[Row] = &[
         node.write(DEVICES, "");
         node.refresh();
     }),
+    fault("no-devices", "leave `sources` out", true, |node| {
+        node.write(CONFIG, "sources = []\n");
+        node.refresh();
+    }),
+    fault("no-devices", "list `static` in `sources`", true, |node| {
+        node.write(CONFIG, "sources = ['nvidia']\n");
+        node.refresh();
+    }),
     fault("nvidia-nodes-missing", "`nvidia-modprobe -u -c=0`", false, |node| {
         real(node);
         nvidia_module(node);

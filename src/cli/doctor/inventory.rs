@@ -26,7 +26,8 @@ pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Optio
     cache(host, config, found);
     if scanned.node.devices.is_empty() {
         let why = words::no_devices(config);
-        found.fault("no-devices", format!("{why}: every request is refused"), words::FIND_DEVICES);
+        let fix = words::find_devices(config);
+        found.fault("no-devices", format!("{why}: every request is refused"), fix);
         return Some(scanned);
     }
     let simulated = scanned.node.devices.iter().filter(|device| device.simulated).count();
