@@ -398,6 +398,8 @@ fn explain_reads_a_bundle() {
     let text = says(&host, &["explain", "--bundle", none.to_str().unwrap()]);
     assert!(text.starts_with("no request"), "{text}");
     fails(&host, &["explain", "--bundle", "/nonexistent"], 1, "bad-bundle", "");
+    let text = stderr(&host.cli(&["explain", "--bundle", "/nonexistent"]));
+    assert!(text.contains("config.json`: No such file or directory"), "{text}");
     let path = none.join("config.json");
     let mut spec: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(

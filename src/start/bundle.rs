@@ -4,8 +4,9 @@ use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
 use crate::sys::checked::read_foreign;
+use nix::errno::Errno;
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 /// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
 /// more than this too.
@@ -15,7 +16,7 @@ pub const MAX_BYTES: u64 = 64 << 20;
 /// waited for. Fails if it is not there, is no regular file, cannot be read, or is larger.
 pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
     let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
-    let missing = || PathError::new("read", path)(io::ErrorKind::NotFound.into());
+    let missing = || PathError::new("read", path)(Errno::ENOENT.into());
     bytes.ok_or_else(missing)
 }
 
