@@ -105,14 +105,18 @@ gpu-check: build ## Put what tests/gpu/run.sh needs into dist/gpu, to be run whe
 	cargo build --release --locked --example cuda-check --example cuda-share
 	tests/gpu/stage.sh dist/bin $(TARGET_DIR)/release/examples dist/gpu
 
+# Without `failpoints` there is no door for tests: that finds dead code.
 lint: ## Check form, lints and the hot pair's dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features failpoints -- -D warnings
+	cargo clippy --locked -- -D warnings
 	cargo clippy --locked --no-default-features --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	tests/lint/hot-pair-dependencies.sh
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+	@if command -v cargo-machete >/dev/null; then cargo machete; \
+	else echo "cargo-machete is not installed: unused dependencies are not looked for"; fi
 
 bench: is-root build ## Measure the shim beside the plain low-level runtime
 	tests/lab/setup.sh --bare

@@ -2,7 +2,7 @@
 //!
 //! A check looks and changes nothing: no file is made, no lease touched, no lock kept. It works on
 //! what is broken, because that is when it is run: what cannot be read is a finding of its own, and
-//! the other checks go on. All that is looked at is found through [`Paths`].
+//! the other checks go on. All that is looked at is found through `Paths`.
 
 mod cdi_specs;
 mod cgroups;
