@@ -101,8 +101,9 @@ pub struct Call {
 impl Call {
     pub fn can(&self, fault: Fault) -> bool {
         // geteuid(2) never fails, getrandom(2) not in these ways once the system is up, and a close
-        // that fails leaves the descriptor open under strace alone.
-        let is_sure = matches!(self.name.as_str(), "geteuid" | "getrandom" | "close");
+        // that fails leaves the descriptor open under strace alone. Memory can only be short
+        // (ENOMEM), which ends the process on the spot: that is a kill.
+        let is_sure = matches!(self.name.as_str(), "geteuid" | "getrandom" | "close" | "mmap");
         fault == Fault::Kill || !(self.lets_go || is_sure)
     }
 }
