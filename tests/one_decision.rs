@@ -1,8 +1,8 @@
 //! One decision: all who are asked what a container gets answer the same.
 //!
-//! Every spec of the tree ([`specs`]) is put before the function that decides, before `gpulease explain
-//! --bundle` and before the real `create`, on nodes of every kind, under every driver ([`hosts`]) and with the lease directory in
-//! every state ([`ledgers`]).
+//! Every spec of the tree ([`specs`]) is put before the function that decides, before `gpulease
+//! explain --bundle` and before the real `create`, on nodes of every kind, under every driver
+//! ([`hosts`]) and with the lease directory in every state ([`ledgers`]).
 
 #![allow(
     clippy::unwrap_used,

@@ -3,8 +3,8 @@
 //!
 //! The way of a request through the files: [`mod@grant`] holds the sequence; `filter` and
 //! `selectors` say which devices could ever serve, `occupancy` what is left of each, `demand` what
-//! is asked of each, `isolation` how a share of each is made true, `choose` and `topology` which of the fitting ones are taken; `reasons` and
-//! `explain` put a refusal into words.
+//! is asked of each, `isolation` how a share of each is made true, `choose` and `topology` which of
+//! the fitting ones are taken; `reasons` and `explain` put a refusal into words.
 
 #![forbid(unsafe_code)]
 

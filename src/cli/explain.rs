@@ -4,20 +4,19 @@ use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::{request as shown_request, words};
 use crate::allocator::{Asker, Grant, GrantedDevice, Verdict};
+use crate::config::MpsDaemon;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::Facts;
-use crate::isolation::facilities;
 use crate::model::code::Code;
 use crate::model::device::{Node, Vendor};
-use crate::model::facilities::MpsDaemons;
 use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Request};
-use crate::start::bundle::{CONFIG, fixed, is_regular, read_limited};
+use crate::start::bundle::{CONFIG, fixed, is_fixed, read_limited};
 use crate::start::lowlevel::{self, Kind};
-use crate::start::{self, Ask, Asked, Launch, SpecFault, bad_bundle};
+use crate::start::{self, Asked, Launch, SpecFault, bad_bundle};
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,14 +79,14 @@ pub(super) fn explain(
     };
     let dir = bundle.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
     let config = dir.as_ref().map(|dir| dir.join(CONFIG));
-    let is_fixed = |config: &&PathBuf| Kind::of(runtime) == Kind::Runc && !is_regular(config);
+    let is_fixed = |config: &&PathBuf| is_fixed(config, Kind::of(runtime));
     let launch = Launch {
         bundle: dir.as_deref(),
-        runtime,
         vendor: lowlevel::vendor_of(runtime),
         fault: fault.or_else(|| config.as_ref().filter(is_fixed).map(|config| fixed(config))),
         inventory: Host::inventory_now,
         by_root: !Uid::effective().is_root(),
+        ..Launch::by(runtime)
     };
     let read = |config: &PathBuf| read_limited(config).map_err(|error| bad_bundle(&error));
     let spec = config.as_ref().map(read).transpose()?;
@@ -130,11 +129,14 @@ fn answer(
         start::Answer::Cleaned(_) => return Ok(cleaned(launch.vendor)),
     };
     // Without a bundle it is root's, as most are.
-    let uid = user.or(if is_assumed { Some(0) } else { ask.asker(host).uid });
-    let asker = Asker { uid, ..ask.asker(host) };
+    let own = ask.asker(host);
+    let uid = user.or(if is_assumed { Some(0) } else { own.uid });
+    let asker = Asker { uid, ..own };
     let mut answer = match start::foresee(host, launch, &mut ask, asker) {
         Ok(grant) => {
-            let by_user = grant.isolation.effective == Isolation::Mps && serves_one(&ask, host);
+            // Leases by MPS then share a daemon, and with it a user.
+            let by_user = grant.isolation.effective == Isolation::Mps
+                && ask.asked.config.mps.daemon == MpsDaemon::Device;
             granted(&ask.asked, &grant, is_assumed && by_user, output)
         }
         Err(refusal) if refusal.details.is_some() => {
@@ -149,13 +151,6 @@ fn answer(
     };
     set(&mut answer, "user", json!(uid));
     Ok(answer)
-}
-
-/// Whether leases by MPS share a daemon, and with it a user.
-fn serves_one(ask: &Ask, host: &Host) -> bool {
-    facilities(&ask.asked.config, &host.paths)
-        .mps
-        .is_ok_and(|mps| mps.daemons == MpsDaemons::PerDevice)
 }
 
 /// Which container the answer is for, where no option says so and it matters.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_of_another_version_is_understood_as_far_as_it_goes() {
+    fn a_childs_answer_of_another_version_is_read() {
         for (stdout, stderr, message) in [
             (r#"{"error": {"code": "of-later", "message": "gone", "new": 1}}"#, "x", "gone"),
             (r#"{"error": {"message": "gone"}}"#, "", "gone"),

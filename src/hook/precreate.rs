@@ -59,11 +59,8 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     };
     let launch = Launch {
         bundle: Some(hook.dir),
-        runtime: Path::new(hook.runtime.name()),
-        vendor: None,
         fault: hook.fault(call),
-        inventory: Host::inventory,
-        by_root: false,
+        ..Launch::by(Path::new(hook.runtime.name()))
     };
     let answer = start::interpret_facts(&host, &launch, spec, facts)?;
     match start::prepare(&host, &launch, &hook, answer)? {

@@ -3,7 +3,7 @@
 use super::args::{Given, Invocation};
 use crate::failure::Failure;
 use crate::model::code::Code;
-use crate::start::bundle::{CONFIG, MAX_BYTES, is_regular, read_limited};
+use crate::start::bundle::{CONFIG, MAX_BYTES, is_fixed, is_regular, read_limited};
 use crate::start::lowlevel::Kind;
 use crate::sys::checked::{Stream, read_stream};
 use crate::sys::{PathError, handed};
@@ -47,10 +47,9 @@ impl Bundle {
     /// Reads the configuration. What can be read once is read by us then.
     pub(super) fn read(&self, kind: Kind) -> Result<(Stream, Way), PathError> {
         let is_own = self.given.is_none();
-        let is_regular = || is_regular(&self.config);
-        if is_own && (kind == Kind::Runc || is_regular()) {
+        if is_own && (kind == Kind::Runc || is_regular(&self.config)) {
             let bytes = read_limited(&self.config)?;
-            let way = if is_regular() { Way::InPlace } else { Way::Fixed };
+            let way = if is_fixed(&self.config, kind) { Way::Fixed } else { Way::InPlace };
             return Ok((Stream { bytes, is_regular: true }, way));
         }
         Ok((read_given(&self.config)?, Way::Copy))

@@ -10,7 +10,7 @@ use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::start::bundle::{fixed, read_limited};
-use crate::start::{self, Outcome, Prepared, Starter, bad_bundle};
+use crate::start::{self, Launch, Outcome, Prepared, Starter, bad_bundle};
 use crate::start::{lowlevel, shares};
 use crate::sys::atomic;
 use std::cell::RefCell;
@@ -112,7 +112,12 @@ struct Create<'a> {
 
 impl Create<'_> {
     fn start(&self, spec: Vec<u8>) -> Result<Outcome, Failure> {
-        let launch = self.shim.launch(Some(&self.bundle.dir), self.fault());
+        let launch = Launch {
+            bundle: Some(&self.bundle.dir),
+            vendor: self.shim.vendor(),
+            fault: self.fault(),
+            ..Launch::by(&self.shim.runtime)
+        };
         let host = &self.shim.host;
         start::prepare(host, &launch, self, start::interpret(host, &launch, spec)?)
     }

@@ -19,7 +19,7 @@ use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::model::lease::Lease;
-use crate::start::{Launch, lowlevel};
+use crate::start::lowlevel;
 use crate::store::Entry;
 use crate::sys::exec::{become_program, run_child};
 use args::{Certainty, Invocation, Verb, Words};
@@ -27,7 +27,7 @@ use report::report;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub fn main() -> ExitCode {
@@ -102,13 +102,6 @@ impl Shim {
     /// start must not take it for two things.
     fn vendor(&self) -> Option<Vendor> {
         *self.vendor.get_or_init(|| lowlevel::vendor_of(&self.runtime))
-    }
-
-    /// How a container is started by this call.
-    fn launch<'a>(&'a self, bundle: Option<&'a Path>, fault: Option<Failure>) -> Launch<'a> {
-        let inventory = Host::inventory;
-        let (runtime, vendor) = (self.runtime.as_path(), self.vendor());
-        Launch { bundle, runtime, vendor, fault, inventory, by_root: false }
     }
 
     fn cannot_run(&self, error: &io::Error) -> Failure {

@@ -8,6 +8,7 @@ use crate::injection::{self, Facts};
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::request::{Request, Selector};
+use crate::start::Launch;
 use crate::start::bundle::MAX_BYTES;
 use crate::start::lowlevel::Kind;
 use crate::start::request;
@@ -65,7 +66,7 @@ fn permit(shim: &Shim, resources: &[u8]) -> Result<(), Failure> {
 }
 
 fn opens_another(shim: &Shim, facts: &Facts, lease: Option<&Lease>) -> Result<bool, Failure> {
-    let asked = request::asked(&shim.host, &shim.launch(None, None), facts)?;
+    let asked = request::asked(&shim.host, &Launch::by(&shim.runtime), facts)?;
     Ok(asked.is_some_and(|asked| !has_all(lease, &asked.request)))
 }
 

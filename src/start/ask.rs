@@ -26,6 +26,19 @@ pub struct Launch<'a> {
     pub by_root: bool,
 }
 
+impl<'a> Launch<'a> {
+    /// A start that this process makes, of words alone and by a runtime that is no vendor's.
+    pub fn by(runtime: &'a Path) -> Self {
+        let (bundle, vendor, fault, by_root) = (None, None, None, false);
+        Self { bundle, runtime, vendor, fault, inventory: Host::inventory, by_root }
+    }
+
+    /// The bundle as a lease names it.
+    pub(super) fn bundle_name(&self) -> String {
+        self.bundle.unwrap_or(Path::new("")).display().to_string()
+    }
+}
+
 /// A container that asks for devices.
 pub struct Ask {
     pub asked: Asked,

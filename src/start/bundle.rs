@@ -1,5 +1,6 @@
 //! What engines write: a bundle's `config.json`, and other files for a runtime.
 
+use super::lowlevel::Kind;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
@@ -28,8 +29,13 @@ pub fn is_regular(config: &Path) -> bool {
     fs::symlink_metadata(config).is_ok_and(|found| found.is_file())
 }
 
-/// The refusal where the bundle's own configuration is a link: runc reads this file alone. (crun can
-/// be pointed to another one.)
+/// Whether a bundle's own configuration cannot be replaced: runc reads this file alone. (crun can be
+/// pointed to another one.)
+pub fn is_fixed(config: &Path, kind: Kind) -> bool {
+    kind == Kind::Runc && !is_regular(config)
+}
+
+/// The refusal of one that cannot.
 pub fn fixed(config: &Path) -> Failure {
     let text = format!(
         "`{}` is a link, and neither it nor what it leads to is gpulease's to change",

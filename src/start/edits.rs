@@ -84,8 +84,8 @@ fn of_lease(
     Ok(injection)
 }
 
-/// The variables that show a lease's container its devices and hold it to its shares. Where a vendor's runtime gives all that is granted, it
-/// goes by variables of its own.
+/// The variables that show a lease's container its devices and hold it to its shares. Where a
+/// vendor's runtime gives all that is granted, it goes by variables of its own.
 pub(super) fn environment(ask: &Ask, launch: &Launch<'_>, lease: &Lease) -> Environment {
     let (asked, present) = (&ask.asked, &ask.spec.facts.env);
     // Devices that the engine injected are leased as they stand: so is their environment.

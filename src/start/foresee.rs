@@ -72,7 +72,7 @@ fn claimed(
         key,
         engine: "",
         runtime: &launch.runtime.display().to_string(),
-        bundle: &launch.bundle.unwrap_or(Path::new("")).display().to_string(),
+        bundle: &launch.bundle_name(),
         pid_file: None,
         cgroup: ask.expected_cgroup(&host.paths)?,
     };

@@ -25,7 +25,7 @@ mod spec;
 #[cfg(feature = "cli")]
 mod typed;
 
-pub use ask::{Ask, Asked, Launch};
+pub use ask::{Asked, Launch};
 pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::{check_default, foresee};

@@ -124,7 +124,7 @@ impl Start<'_> {
             key,
             engine: starter.engine(facts),
             runtime: &launch.runtime.display().to_string(),
-            bundle: &self.bundle(),
+            bundle: &launch.bundle_name(),
             pid_file: starter.pid_file(),
             cgroup: ask.expected_cgroup(&host.paths)?,
         };
@@ -142,10 +142,6 @@ impl Start<'_> {
         let edited = attached.and_then(|lease| self.edit(&lease).map(|()| lease));
         let lease = edited.map_err(|failure| shares::undo(host, &recorded, failure))?;
         Ok(Prepared { lease, before: std::mem::take(&mut self.ask.spec.bytes) })
-    }
-
-    fn bundle(&self) -> String {
-        self.launch.bundle.unwrap_or(Path::new("")).display().to_string()
     }
 
     fn edit(&mut self, lease: &Lease) -> Result<(), Failure> {

@@ -15,12 +15,10 @@ pub(super) fn check(host: &Host, runtime: &Path, found: &mut Findings) {
         return;
     }
     let launch = Launch {
-        bundle: None,
-        runtime,
         vendor: vendor_of(runtime),
-        fault: None,
         inventory: |host, config| Ok(inventory::seen(host, config)?),
         by_root: true,
+        ..Launch::by(runtime)
     };
     match start::check_default(host, &launch) {
         Ok(()) => found.ok(
