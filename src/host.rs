@@ -2,6 +2,7 @@
 //! once, and its inventory.
 
 pub mod command;
+pub mod facilities;
 mod inventory;
 
 pub use inventory::Unfit;

@@ -13,10 +13,12 @@
 //!   grants, `injection` grants to spec edits. No I/O, no clock, no chance: clippy's `disallowed_*`
 //!   lints are denied on them below.
 //! * machine: `sys` the kernel, `paths`, `failure` what users hear, `config`, `inventory` what the
-//!   node has, `store` leases on disk, `isolation` what makes shares true.
+//!   node has, `store` leases on disk, `engines` the engines' files.
 //! * host: `host`, what every call works with.
-//! * transaction: `claim`, the only place that changes leases.
+//! * transaction: `claim`, the only place that changes leases; `mps`, the only one that
+//!   starts and ends MPS daemons.
 //! * start: `start`, from a spec to a leased and edited one.
+//! * view: `view`, the structs that are shown.
 //! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the
 //!   optional program that asks ROCm's library.
 
@@ -40,9 +42,10 @@ mod model;
 mod request;
 
 mod config;
+#[cfg(feature = "cli")]
+mod engines;
 mod failure;
 mod inventory;
-mod isolation;
 mod paths;
 mod store;
 #[allow(unsafe_code, reason = "system calls that std and nix do not wrap live here and only here")]
@@ -51,7 +54,10 @@ mod sys;
 mod host;
 
 mod claim;
+mod mps;
 mod start;
+#[cfg(feature = "cli")]
+mod view;
 
 #[cfg(feature = "cli")]
 mod cli;

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 /// The floors. A module may use itself and those before it, but no face another.
 const FLOORS: &[(&str, &[&str])] = &[
     ("pure", &["model", "request", "allocator", "injection"]),
-    ("machine", &["paths", "sys", "failure", "config", "inventory", "store", "isolation"]),
+    ("machine", &["paths", "sys", "failure", "config", "inventory", "store", "engines"]),
     ("host", &["host"]),
-    ("transaction", &["claim"]),
+    ("transaction", &["claim", "mps"]),
     ("start", &["start"]),
+    ("view", &["view"]),
     ("faces", &["runtime", "hook", "cli", "rocm"]),
 ];
 

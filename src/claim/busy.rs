@@ -4,10 +4,10 @@
 use super::Ground;
 use super::sweep::Swept;
 use crate::allocator::{Outsider, Outsiders};
-use crate::isolation::mps;
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState, Owner};
 use crate::request::policy::Busy;
+use crate::store::mps_journal;
 use crate::store::{Corrupt, Witness};
 use crate::sys::gpu_users::User;
 use crate::sys::identity::Here;
@@ -65,7 +65,7 @@ impl Daemons {
         if users.is_empty() {
             return Self(Vec::new());
         }
-        let known = mps::journal::processes(&ground.paths.run).into_iter();
+        let known = mps_journal::processes(&ground.paths.run).into_iter();
         // Of one that is gone, the number may be somebody else's by now.
         let here = Here::look(ground.paths);
         let runs = |owner: &Owner| {

@@ -5,8 +5,8 @@ use super::ask::Asked;
 use crate::claim::{DELETE_DEADLINE, Ground, bind::settle, release};
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::host::facilities::facilities;
 use crate::injection::{Facts, SpecMount};
-use crate::isolation::{Attached, dmem, facilities, mps};
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::facilities::Facilities;
@@ -14,9 +14,12 @@ use crate::model::id::{ContainerId, LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
 use crate::model::lease::{Lease, LeaseState, MpsSeat};
 use crate::model::order;
+use crate::mps::Attached;
 use crate::paths::Paths;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
+use crate::store::mps_journal;
+use crate::sys::dmem;
 use crate::sys::exec::start_detached;
 use crate::sys::{identity, programs};
 use serde_json::Value;
@@ -128,7 +131,7 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
 /// server keeps memory, and the compute mode may let nobody else compute. On a node without MPS this
 /// looks for one directory.
 fn open(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
-    let mps = host.paths.run.join(mps::journal::DIRECTORY);
+    let mps = host.paths.run.join(mps_journal::DIRECTORY);
     if !mps.exists() {
         return Ok(());
     }

@@ -9,13 +9,14 @@
 //!   leases/<id>@<root>.json 0700; one lease a file: damage stays local
 //!   bundles/<hash>.json     0700; how to undo our edits of one config.json
 //!   corrupt/                0700; unreadable records, moved aside once their container is dead
-//!   mps/                    0755; MPS daemons, see `isolation::mps`
+//!   mps/                    0755; MPS daemons, see `mps`
 //! ```
 //!
 //! Only [`Ledger`], which exists only while the lock is held, can change a lease.
 
 pub mod bundles;
 mod ledger;
+pub mod mps_journal;
 mod record;
 pub mod run_dirs;
 mod witnesses;

@@ -8,6 +8,7 @@ pub(crate) mod char_drivers;
 pub mod checked;
 pub mod clock;
 pub mod detached;
+pub mod dmem;
 pub mod error;
 pub mod exec;
 pub mod failpoint;

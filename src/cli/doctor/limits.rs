@@ -3,10 +3,10 @@
 
 use super::finding::Findings;
 use crate::host::Host;
-use crate::isolation::dmem;
 use crate::model::id::short_id;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
+use crate::sys::dmem;
 use std::path::Path;
 
 /// Whether the kernel limits a live lease's device memory as the lease says.

@@ -7,11 +7,11 @@ use crate::cli::mps::{Seat, cut_off, seats};
 use crate::cli::words;
 use crate::config::{Config, MpsDaemon};
 use crate::host::Host;
-use crate::isolation::facilities;
-use crate::isolation::mps::daemon::State;
-use crate::isolation::mps::journal::DIRECTORY;
-use crate::isolation::mps::place::Place;
+use crate::host::facilities::facilities;
 use crate::model::text::shown;
+use crate::mps::daemon::DaemonState;
+use crate::mps::directory::DaemonDir;
+use crate::store::mps_journal::DIRECTORY;
 use std::path::Path;
 
 /// A UUID as NVIDIA's GPUs have it, after which their daemons are called.
@@ -37,7 +37,7 @@ pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
         MpsDaemon::Device => SOME_UUID,
         MpsDaemon::Lease => "l-000000000000",
     };
-    let too_long = Place::new(&run, name).ok().and_then(|place| place.is_too_long());
+    let too_long = DaemonDir::new(&run, name).ok().and_then(|place| place.is_too_long());
     if let (Ok(_), Some(why)) = (means, too_long) {
         found.fault(
             "mps-path-too-long",
@@ -92,12 +92,12 @@ fn judge(seat: &Seat, host: &Host, found: &mut Findings) {
                  restored: `nvidia-smi --query-gpu=compute_mode --format=csv`"
             ),
         ),
-        (None, State::Dead) if users == 0 && !kept => found.warning(
+        (None, DaemonState::Dead) if users == 0 && !kept => found.warning(
             "mps-daemon-dead",
             format!("the MPS daemon of {name} is gone, and what was done for it is not undone"),
             "`gpulease mps reap --now`",
         ),
-        (None, State::Dead) => found.fault(
+        (None, DaemonState::Dead) => found.fault(
             "mps-daemon-dead",
             format!(
                 "the MPS daemon of {name} is gone while {}: nothing starts to compute by it",
@@ -112,16 +112,16 @@ fn judge(seat: &Seat, host: &Host, found: &mut Findings) {
                 plain(&seat.place.log())
             ),
         ),
-        (None, State::Stale) => found.note(
+        (None, DaemonState::Stale) => found.note(
             "mps-daemon-stale",
             format!("{} is of a daemon that was never started", quoted(&seat.place.dir())),
             "`gpulease mps reap --now`",
         ),
-        (None, State::Running(_)) if seat.leases.is_empty() && !kept => found.note(
+        (None, DaemonState::Running(_)) if seat.leases.is_empty() && !kept => found.note(
             "mps-daemon-idle",
             format!("the MPS daemon of {name} serves no lease, or not any more"),
             "`gpulease mps reap --now`, unless a container has just ended: `mps.stop_grace`",
         ),
-        (None, State::Running(_)) => {}
+        (None, DaemonState::Running(_)) => {}
     }
 }

@@ -3,13 +3,13 @@
 use crate::claim::resize::Hand;
 use crate::config::Config;
 use crate::host::Host;
-use crate::isolation::dmem;
-use crate::isolation::mps::daemon::tools;
-use crate::isolation::mps::limits::{Share, for_all, set};
-use crate::isolation::mps::place::Place;
 use crate::model::lease::{LeasedDevice, MpsSeat};
 use crate::model::quantity::Bytes;
+use crate::mps::daemon::tools;
+use crate::mps::directory::DaemonDir;
+use crate::mps::limits::{Share, for_all, set};
 use crate::start::shares;
+use crate::sys::dmem;
 use crate::sys::lock::Lock;
 use crate::sys::proc::{self, Life};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(super) struct Live<'a> {
 impl Hand for Live<'_> {
     fn hold(&self, seat: &MpsSeat) -> Result<Lock, String> {
         let paths = &self.host.paths;
-        let place = Place::new(&paths.run, &seat.daemon).map_err(|fault| fault.message)?;
+        let place = DaemonDir::new(&paths.run, &seat.daemon).map_err(|fault| fault.message)?;
         place.lock(self.config.mps.start_timeout, paths).map_err(|fault| fault.message)
     }
 

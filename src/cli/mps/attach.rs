@@ -5,19 +5,19 @@ use crate::cli::output::Answer;
 use crate::config::{ComputeMode, Config};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::Attached;
-use crate::isolation::mps::daemon::tools;
-use crate::isolation::mps::daemon::{self, Seen, State, Tools, trim_log};
-use crate::isolation::mps::journal::Journal;
-use crate::isolation::mps::limits::{self, Limits, Share};
-use crate::isolation::mps::place::Place;
-use crate::isolation::mps::processes::{Control, Target};
-use crate::isolation::mps::{failed, fault};
 use crate::model::code::Code;
 use crate::model::id::{DeviceId, LeaseKey};
 use crate::model::lease::{Lease, Owner};
 use crate::model::text::shown;
+use crate::mps::Attached;
+use crate::mps::daemon::tools;
+use crate::mps::daemon::{self, DaemonState, DaemonStatus, Tools, trim_log};
+use crate::mps::directory::DaemonDir;
+use crate::mps::limits::{self, ClientLimits, Share};
+use crate::mps::processes::{DeviceName, ForeignDaemon};
+use crate::mps::{failed, fault};
 use crate::store::Entry;
+use crate::store::mps_journal::Journal;
 use crate::sys::{failpoint, identity, proc};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(super) fn attach(host: &Host, key: &str, nonce: &str) -> Result<Answer, Fail
     let order = order(&lease)?;
     let config = host.config()?;
     let tools = tools(config, &host.paths)?;
-    let place = Place::new(&host.paths.run, &order.daemon)?;
+    let place = DaemonDir::new(&host.paths.run, &order.daemon)?;
     let timeout = config.mps.start_timeout;
     let _lock = place.lock(timeout, &host.paths)?;
     failpoint::hit("mps.locked");
@@ -110,7 +110,7 @@ pub(super) struct Work<'a> {
     pub(super) host: &'a Host,
     pub(super) config: &'a Config,
     pub(super) tools: &'a Tools<'a>,
-    pub(super) place: &'a Place,
+    pub(super) place: &'a DaemonDir,
     pub(super) order: &'a Order,
     /// The other live leases that have a place at this daemon.
     pub(super) others: &'a [&'a Lease],
@@ -120,7 +120,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// For all who are served by the daemon, the lease among them whatever is thought of its holder.
     /// Those of a daemon that is gone do not come to the next one, and set it no limits.
-    pub(super) fn limits(&self, lease: Option<&Lease>) -> Limits {
+    pub(super) fn limits(&self, lease: Option<&Lease>) -> ClientLimits {
         let shares: Vec<Share> = self.served().into_iter().chain(lease).filter_map(share).collect();
         limits::for_all(&shares)
     }
@@ -132,9 +132,9 @@ impl Work<'_> {
     }
 
     /// Has a daemon with these limits: the one that runs, or a new one.
-    pub(super) fn attach(&self, limits: Limits) -> Result<Attached, Failure> {
+    pub(super) fn attach(&self, limits: ClientLimits) -> Result<Attached, Failure> {
         let seen = daemon::look(self.place, &self.host.paths);
-        if let State::Running(owner) = &seen.state
+        if let DaemonState::Running(owner) = &seen.state
             && self.is_well(owner)?
         {
             let mut journal = self.journal_of(&seen)?;
@@ -154,7 +154,7 @@ impl Work<'_> {
         self.refuse_orphans()?;
         // One of ours may have been started before the other one was.
         if !self.order.per_lease
-            && !matches!(seen.state, State::Running(_))
+            && !matches!(seen.state, DaemonState::Running(_))
             && let Some(control) = self.foreign()?
         {
             // What a daemon of ours has left is not to be in its way.
@@ -188,17 +188,17 @@ impl Work<'_> {
     /// A new daemon in the place of one that others have: none of them would come to it, and what
     /// they are promised is said of the old one. Any of their containers might have brought this
     /// about, and none of them is to end the others' work by it.
-    fn refuse_to_strand(&self, state: &State) -> Result<(), Failure> {
+    fn refuse_to_strand(&self, state: &DaemonState) -> Result<(), Failure> {
         let Order { daemon, .. } = self.order;
         let (how, users) = match state {
-            State::Running(owner) => {
+            DaemonState::Running(owner) => {
                 (format!(", process {}, does not answer", owner.pid), self.served())
             }
-            State::Dead => {
+            DaemonState::Dead => {
                 let is_cut_off = |lease: &&Lease| is_cut_off(lease, &self.host.paths);
                 (" is gone".to_owned(), self.others.iter().copied().filter(is_cut_off).collect())
             }
-            State::Stale => return Ok(()),
+            DaemonState::Stale => return Ok(()),
         };
         if users.is_empty() {
             return Ok(());
@@ -225,9 +225,9 @@ impl Work<'_> {
         )))
     }
 
-    fn foreign(&self) -> Result<Option<Control>, Failure> {
+    fn foreign(&self) -> Result<Option<ForeignDaemon>, Failure> {
         let Order { device, index, simulated, .. } = self.order;
-        let target = Target { uuid: device, index: *index, simulated: *simulated };
+        let target = DeviceName { uuid: device, index: *index, simulated: *simulated };
         let Some(control) = foreign_of(self.host, &target) else { return Ok(None) };
         let why = match control.is_reachable(&self.host.paths) {
             Ok(()) if self.tools.front(&control.pipe, self.answer_by()).answers() => {
@@ -252,7 +252,7 @@ impl Work<'_> {
         now + (self.until.saturating_duration_since(now) / 2).min(Duration::from_secs(2))
     }
 
-    fn adopt(&self, control: &Control) -> Result<Attached, Failure> {
+    fn adopt(&self, control: &ForeignDaemon) -> Result<Attached, Failure> {
         if self.order.pinned {
             return Err(fault(format!(
                 "{} is served by another MPS daemon, process {}, whose limits are not gpulease's to set",
@@ -272,7 +272,7 @@ impl Work<'_> {
     }
 
     /// The journal, or a new one where there is none that can be used.
-    fn journal_of(&self, seen: &Seen) -> Result<Journal, Failure> {
+    fn journal_of(&self, seen: &DaemonStatus) -> Result<Journal, Failure> {
         if let Some(journal) = &seen.journal {
             return Ok(journal.clone());
         }
@@ -282,7 +282,7 @@ impl Work<'_> {
         Ok(Journal { simulated, per_lease, ..new })
     }
 
-    fn start(&self, seen: &Seen, limits: Limits) -> Result<Attached, Failure> {
+    fn start(&self, seen: &DaemonStatus, limits: ClientLimits) -> Result<Attached, Failure> {
         let mut journal = self.journal_of(seen)?;
         let started = self.end_hanging(seen).and_then(|()| {
             // What hung has taken the time in which the next one has to start.
@@ -297,16 +297,16 @@ impl Work<'_> {
         started.map_err(|fault| {
             let now = daemon::look(self.place, &self.host.paths);
             // The journal may not have been written, on a full disk: what it said is known here.
-            let undo = Seen { journal: Some(journal), ..now };
+            let undo = DaemonStatus { journal: Some(journal), ..now };
             fault.then(self.tools.stop(self.place, &undo).err())
         })
     }
 
     /// What does not answer makes room; the compute mode stays, for the next one.
-    fn end_hanging(&self, seen: &Seen) -> Result<(), Failure> {
+    fn end_hanging(&self, seen: &DaemonStatus) -> Result<(), Failure> {
         match &seen.state {
-            State::Running(owner) => self.tools.end(self.place, owner),
-            State::Dead | State::Stale => Ok(()),
+            DaemonState::Running(owner) => self.tools.end(self.place, owner),
+            DaemonState::Dead | DaemonState::Stale => Ok(()),
         }
     }
 
@@ -324,7 +324,7 @@ impl Work<'_> {
 
     /// Until the first client there is no server, and a GPU that is closed to all but one process is
     /// open to the first: that has to be the server, with the limits, where they are promised.
-    fn limit(&self, limits: Limits) -> Result<(), Failure> {
+    fn limit(&self, limits: ClientLimits) -> Result<(), Failure> {
         let pipe = self.place.pipe();
         let front = self.tools.front(&pipe, self.until);
         limits::set(&front, limits)?;

@@ -21,17 +21,17 @@ use crate::claim::look::survey;
 use crate::claim::sweep::{Swept, describe};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::daemon::{Seen, State};
-use crate::isolation::mps::fault;
-use crate::isolation::mps::limits::Share;
-use crate::isolation::mps::place::Place;
-use crate::isolation::mps::processes::{Control, Target, controls};
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::id::short_id;
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
+use crate::mps::daemon::{DaemonState, DaemonStatus};
+use crate::mps::directory::DaemonDir;
+use crate::mps::fault;
+use crate::mps::limits::Share;
+use crate::mps::processes::{DeviceName, ForeignDaemon, controls};
 use crate::paths::Paths;
 use crate::store::Corrupt;
 use crate::sys::proc::{self, Life};
@@ -75,7 +75,7 @@ fn unread(swept: &Swept, device: &str) -> Option<String> {
     Some(format!("container {container}, whose lease record cannot be read"))
 }
 
-/// Limits are not set without knowing of all whom they are for.
+/// ClientLimits are not set without knowing of all whom they are for.
 fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Failure> {
     let Some(container) = unread(swept, device.as_str()) else { return Ok(()) };
     Err(fault(format!("the MPS daemon of {device} may serve {container}"))
@@ -84,9 +84,14 @@ fn refuse_unread(swept: &Swept, device: &DeviceId) -> Result<(), Failure> {
 
 /// Whose computing ends with a daemon. The servers of one that is gone may have outlived it, and
 /// serve its leases still.
-fn users<'a>(swept: &'a Swept, place: &Place, seen: &Seen, paths: &Paths) -> Vec<&'a Lease> {
+fn users<'a>(
+    swept: &'a Swept,
+    place: &DaemonDir,
+    seen: &DaemonStatus,
+    paths: &Paths,
+) -> Vec<&'a Lease> {
     let mut leases = leases_of(swept, place.name());
-    if matches!(seen.state, State::Running(_)) {
+    if matches!(seen.state, DaemonState::Running(_)) {
         leases.retain(|lease| !is_cut_off(lease, paths));
     }
     leases
@@ -128,14 +133,14 @@ fn share(lease: &Lease) -> Option<Share> {
 }
 
 /// The daemons that somebody else runs as root.
-fn foreign(host: &Host) -> Vec<Control> {
+fn foreign(host: &Host) -> Vec<ForeignDaemon> {
     let mps = host.paths.run.join("mps");
     controls(&host.paths).into_iter().filter(|control| !control.pipe.starts_with(&mps)).collect()
 }
 
 /// One among them that serves this device.
-fn foreign_of(host: &Host, device: &Target<'_>) -> Option<Control> {
-    let found: Vec<Control> = foreign(host);
+fn foreign_of(host: &Host, device: &DeviceName<'_>) -> Option<ForeignDaemon> {
+    let found: Vec<ForeignDaemon> = foreign(host);
     if found.is_empty() {
         return None;
     }

@@ -5,14 +5,14 @@ use crate::cli::output::Answer;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::daemon::tools;
-use crate::isolation::mps::daemon::{Seen, State, look, tools_to_end, trim_log};
-use crate::isolation::mps::limits;
-use crate::isolation::mps::place::Place;
-use crate::isolation::mps::{cgroup, failed};
 use crate::model::code::Code;
 use crate::model::id::short_id;
 use crate::model::lease::Lease;
+use crate::mps::daemon::tools;
+use crate::mps::daemon::{DaemonState, DaemonStatus, look, tools_to_end, trim_log};
+use crate::mps::directory::DaemonDir;
+use crate::mps::limits;
+use crate::mps::{cgroup, failed};
 use crate::sys::checked::check_program;
 use crate::sys::failpoint;
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(super) fn reap(host: &Host, now: bool) -> Result<Answer, Failure> {
         std::thread::sleep(host.config()?.mps.stop_grace);
     }
     let (mut ended, mut kept, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for place in Place::all(&host.paths.run)? {
+    for place in DaemonDir::all(&host.paths.run)? {
         match one(host, &place) {
             Ok(None) => ended.push(place.name().to_owned()),
             Ok(Some(_)) => kept.push(place.name().to_owned()),
@@ -46,12 +46,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// the lease is, and nowhere else.
 fn relimit(
     (host, config): (&Host, &Config),
-    place: &Place,
-    seen: &Seen,
+    place: &DaemonDir,
+    seen: &DaemonStatus,
     leases: &[&Lease],
 ) -> Result<(), Failure> {
     let per_lease = seen.journal.as_ref().is_none_or(|journal| journal.per_lease);
-    let (false, State::Running(_)) = (per_lease, &seen.state) else { return Ok(()) };
+    let (false, DaemonState::Running(_)) = (per_lease, &seen.state) else { return Ok(()) };
     let shares: Vec<_> = leases.iter().filter_map(|lease| share(lease)).collect();
     let tools = tools(config, &host.paths)?;
     check_program(&tools.control).map_err(failed)?;
@@ -69,7 +69,7 @@ fn answer(ended: &[String], kept: &[String]) -> Answer {
 pub(super) fn of_device(host: &Host, device: &str) -> Result<Answer, Failure> {
     host.require_root("to end an MPS daemon")?;
     let mut ended = Vec::new();
-    for place in Place::all(&host.paths.run)? {
+    for place in DaemonDir::all(&host.paths.run)? {
         let journal = look(&place, &host.paths).journal;
         if place.name() != device && journal.is_none_or(|j| j.device.as_str() != device) {
             continue;
@@ -86,7 +86,7 @@ pub(super) fn of_device(host: &Host, device: &str) -> Result<Answer, Failure> {
 }
 
 /// Ends this one, or says why it stays.
-fn one(host: &Host, place: &Place) -> Result<Option<String>, Failure> {
+fn one(host: &Host, place: &DaemonDir) -> Result<Option<String>, Failure> {
     let config = host.config()?;
     let _lock = place.lock(config.mps.start_timeout, &host.paths)?;
     failpoint::hit("mps.reap.locked");

@@ -6,13 +6,13 @@ use crate::cli::output::Answer;
 use crate::config::MpsDaemon;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::daemon;
-use crate::isolation::mps::daemon::tools;
-use crate::isolation::mps::place::Place;
-use crate::isolation::mps::processes::Target;
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
 use crate::model::lease::Lease;
+use crate::mps::daemon;
+use crate::mps::daemon::tools;
+use crate::mps::directory::DaemonDir;
+use crate::mps::processes::DeviceName;
 use serde_json::json;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ pub(super) fn start(host: &Host, name: &str) -> Result<Answer, Failure> {
     let device = gpu(host, name)?;
     let tools = tools(config, &host.paths)?;
     host.store().prepare(&host.paths)?;
-    let place = Place::new(&host.paths.run, device.uuid.as_str())?;
+    let place = DaemonDir::new(&host.paths.run, device.uuid.as_str())?;
     let timeout = config.mps.start_timeout;
     let _lock = place.lock(timeout, &host.paths)?;
     refuse_foreign(host, &device)?;
@@ -81,7 +81,7 @@ fn gpu(host: &Host, name: &str) -> Result<Device, Failure> {
 
 fn refuse_foreign(host: &Host, device: &Device) -> Result<(), Failure> {
     let Device { uuid, index, simulated, .. } = device;
-    let target = Target { uuid, index: *index, simulated: *simulated };
+    let target = DeviceName { uuid, index: *index, simulated: *simulated };
     let Some(control) = foreign_of(host, &target) else { return Ok(()) };
     // Of a device that does not exist it may well be the one of another lease directory.
     if *simulated && control.is_reachable(&host.paths).is_err() {

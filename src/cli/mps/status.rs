@@ -8,13 +8,13 @@ use crate::cli::table::Table;
 use crate::cli::words;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::daemon::{Seen, State, Tools, look, servers, tools};
-use crate::isolation::mps::front::{Front, features};
-use crate::isolation::mps::place::Place;
-use crate::isolation::mps::processes::Control;
 use crate::model::device::{Device, Node};
 use crate::model::lease::{Lease, LeaseState};
 use crate::model::text::shown;
+use crate::mps::control::{ControlClient, features};
+use crate::mps::daemon::{DaemonState, DaemonStatus, Tools, look, servers, tools};
+use crate::mps::directory::DaemonDir;
+use crate::mps::processes::ForeignDaemon;
 use crate::paths::Paths;
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::check_program;
@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A daemon of ours, looked at without its lock and without asking it anything.
 #[derive(Debug)]
 pub(in crate::cli) struct Seat {
-    pub(in crate::cli) place: Place,
-    pub(in crate::cli) seen: Seen,
+    pub(in crate::cli) place: DaemonDir,
+    pub(in crate::cli) seen: DaemonStatus,
     /// The live leases that it serves, by id.
     pub(in crate::cli) leases: Vec<String>,
     /// How many were attached to a control daemon of it that is gone.
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Seat {
 
 /// The daemons of ours.
 pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, Failure> {
-    let seat = |place: Place| {
+    let seat = |place: DaemonDir| {
         let seen = look(&place, paths);
         let all = leases_of(swept, place.name());
         let (gone, leases): (Vec<&Lease>, _) =
@@ -47,7 +47,7 @@ pub(in crate::cli) fn seats(swept: &Swept, paths: &Paths) -> Result<Vec<Seat>, F
         let leases = leases.iter().map(|lease| lease.id.to_string()).collect();
         Seat { place, seen, leases, cut_off: gone.len() }
     };
-    Ok(Place::all(&paths.run)?.into_iter().map(seat).collect())
+    Ok(DaemonDir::all(&paths.run)?.into_iter().map(seat).collect())
 }
 
 pub(super) fn status(host: &Host, wide: bool, output: &Output) -> Result<Answer, Failure> {
@@ -125,7 +125,7 @@ struct Said {
     pinned_memory_limit: Option<String>,
 }
 
-fn asked(front: &Front<'_>) -> Option<Said> {
+fn asked(front: &ControlClient<'_>) -> Option<Said> {
     let percentage = front.say("get_default_active_thread_percentage").ok()?;
     let servers = front.pids("get_server_list").ok()?;
     let clients = servers.iter().map(|server| front.pids(&format!("get_client_list {server}")));
@@ -139,9 +139,9 @@ fn asked(front: &Front<'_>) -> Option<Said> {
 fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
     let (pipe, journal) = (seat.place.pipe(), seat.seen.journal.as_ref());
     let (state, pid) = match &seat.seen.state {
-        State::Running(owner) => ("running", Some(owner.pid)),
-        State::Dead => ("dead", None),
-        State::Stale => ("stale", None),
+        DaemonState::Running(owner) => ("running", Some(owner.pid)),
+        DaemonState::Dead => ("dead", None),
+        DaemonState::Stale => ("stale", None),
     };
     let said = tools
         .filter(|_| pid.is_some() && seat.place.has_pipe())
@@ -167,7 +167,7 @@ fn own(seat: &Seat, tools: Option<&Tools<'_>>, paths: &Paths) -> Row {
 }
 
 /// Somebody else's. Only one that is seen from here is asked.
-fn of_others(control: &Control, swept: &Swept, tools: Option<&Tools<'_>>) -> Row {
+fn of_others(control: &ForeignDaemon, swept: &Swept, tools: Option<&Tools<'_>>) -> Row {
     let said = tools
         .filter(|tools| control.is_reachable(tools.paths).is_ok())
         .and_then(|tools| asked(&tools.front(&control.pipe, Instant::now() + PATIENCE)));
@@ -186,7 +186,7 @@ fn of_others(control: &Control, swept: &Swept, tools: Option<&Tools<'_>>) -> Row
 }
 
 /// The live leases that were given a place at somebody else's daemon, by id.
-fn guests(control: &Control, swept: &Swept) -> Vec<String> {
+fn guests(control: &ForeignDaemon, swept: &Swept) -> Vec<String> {
     let is_guest = |lease: &&Lease| {
         let process = lease.mps.as_ref().filter(|seat| seat.adopted)?.process.as_ref()?;
         (lease.state != LeaseState::Grace && process.pid == control.pid).then_some(())

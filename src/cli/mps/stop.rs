@@ -4,10 +4,10 @@ use super::{device_named, foreign, named, settled, unread, users};
 use crate::cli::output::Answer;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::isolation::mps::daemon::{Seen, look, tools_to_end};
-use crate::isolation::mps::place::Place;
 use crate::model::code::Code;
 use crate::model::text::shown;
+use crate::mps::daemon::{DaemonStatus, look, tools_to_end};
+use crate::mps::directory::DaemonDir;
 use serde_json::json;
 
 /// `mps stop`: of one device, or of all.
@@ -15,7 +15,7 @@ pub(super) fn stop(host: &Host, device: Option<&str>, force: bool) -> Result<Ans
     host.require_root("to stop an MPS daemon")?;
     let places = match device {
         Some(device) => meant(host, device)?,
-        None => Place::all(&host.paths.run)?,
+        None => DaemonDir::all(&host.paths.run)?,
     };
     // All or none, as far as that can be known before the first one ends.
     for place in &places {
@@ -35,17 +35,17 @@ pub(super) fn stop(host: &Host, device: Option<&str>, force: bool) -> Result<Ans
 }
 
 /// The daemons of a device, or the one of this name. The device need not be there any more.
-fn meant(host: &Host, name: &str) -> Result<Vec<Place>, Failure> {
-    let places = Place::all(&host.paths.run)?;
+fn meant(host: &Host, name: &str) -> Result<Vec<DaemonDir>, Failure> {
+    let places = DaemonDir::all(&host.paths.run)?;
     if let Some(place) = places.iter().find(|place| place.name() == name) {
         return Ok(vec![place.clone()]);
     }
     let device = device_named(host, name)?.uuid;
-    let serves = |place: &&Place| {
+    let serves = |place: &&DaemonDir| {
         let journal = look(place, &host.paths).journal;
         place.name() == device.as_str() || journal.is_some_and(|journal| journal.device == device)
     };
-    let found: Vec<Place> = places.iter().filter(serves).cloned().collect();
+    let found: Vec<DaemonDir> = places.iter().filter(serves).cloned().collect();
     if !found.is_empty() {
         return Ok(found);
     }
@@ -72,7 +72,7 @@ fn after(stopped: &[&str], failure: Failure) -> Failure {
 }
 
 /// What is there of a daemon, if it may be stopped.
-fn check(host: &Host, place: &Place, force: bool) -> Result<Seen, Failure> {
+fn check(host: &Host, place: &DaemonDir, force: bool) -> Result<DaemonStatus, Failure> {
     let swept = settled(host)?;
     let seen = look(place, &host.paths);
     let leases = users(&swept, place, &seen, &host.paths);
@@ -92,7 +92,7 @@ fn check(host: &Host, place: &Place, force: bool) -> Result<Seen, Failure> {
     Ok(seen)
 }
 
-fn one(host: &Host, place: &Place, force: bool) -> Result<(), Failure> {
+fn one(host: &Host, place: &DaemonDir, force: bool) -> Result<(), Failure> {
     let config = host.config()?;
     let _lock = place.lock(config.mps.start_timeout, &host.paths)?;
     let seen = check(host, place, force)?;

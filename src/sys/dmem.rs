@@ -144,7 +144,7 @@ fn write(path: &Path, line: &str) -> Result<(), String> {
 }
 
 /// The regions that can be limited, with their sizes in bytes. Fails with why there are none.
-pub(super) fn regions(paths: &Paths) -> Result<BTreeMap<String, u64>, String> {
+pub fn regions(paths: &Paths) -> Result<BTreeMap<String, u64>, String> {
     let root = cgroup::mount(paths);
     let controllers = fs::read_to_string(root.join("cgroup.controllers"))
         .map_err(|_| "cgroup v2 is not mounted on /sys/fs/cgroup".to_owned())?;

@@ -1,20 +1,20 @@
 //! One daemon: what is there of it, starting it and ending it.
 
-use super::front::Front;
-use super::journal::Journal;
+use super::control::ControlClient;
+use super::directory::DaemonDir;
 use super::log::last_words;
 pub use super::log::trim as trim_log;
-use super::place::Place;
-use super::processes::{self, Control};
+use super::processes::{self, ForeignDaemon};
 use super::{cgroup, compute_mode, failed, fault};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::isolation::facilities::{facilities, program};
+use crate::host::facilities::{facilities, program};
 use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
 use crate::model::text::shown_line;
 use crate::model::variables::{CUDA_VISIBLE, MPS_LOG, MPS_PIPE};
 use crate::paths::Paths;
+use crate::store::mps_journal::Journal;
 use crate::sys::checked::check_program;
 use crate::sys::detached::{self, Daemon as Detached};
 use crate::sys::proc::{self, Life};
@@ -59,7 +59,7 @@ pub fn tools_to_end<'a>(config: &Config, paths: &'a Paths) -> Tools<'a> {
 
 /// What is there of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum DaemonState {
     /// Nothing, or nothing that is true since the last boot.
     Stale,
     /// Its control daemon was started, and is gone.
@@ -70,17 +70,17 @@ pub enum State {
 
 /// A daemon as it was found.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct DaemonStatus {
     /// Its journal, if one of this boot can be read.
     pub journal: Option<Journal>,
     /// Why it cannot be read.
     pub garbage: Option<String>,
-    pub state: State,
+    pub state: DaemonState,
 }
 
 /// Looks at what is there. A daemon whose starter was killed before it could say so is found
 /// by its pipe directory.
-pub fn look(place: &Place, paths: &Paths) -> Seen {
+pub fn look(place: &DaemonDir, paths: &Paths) -> DaemonStatus {
     let (journal, garbage) = match Journal::read(&place.journal()) {
         Ok(journal) => (journal, None),
         Err(why) => (None, Some(why)),
@@ -90,27 +90,27 @@ pub fn look(place: &Place, paths: &Paths) -> Seen {
     let process = journal.as_ref().and_then(|journal| journal.process.clone());
     let is_alive = |owner: &Owner| proc::life(owner, paths) == Life::Alive;
     let state = match process {
-        Some(owner) if is_alive(&owner) => State::Running(owner),
+        Some(owner) if is_alive(&owner) => DaemonState::Running(owner),
         was => match unrecorded(place, paths) {
-            Some(owner) => State::Running(owner),
-            None if was.is_some() => State::Dead,
-            None => State::Stale,
+            Some(owner) => DaemonState::Running(owner),
+            None if was.is_some() => DaemonState::Dead,
+            None => DaemonState::Stale,
         },
     };
-    Seen { journal, garbage, state }
+    DaemonStatus { journal, garbage, state }
 }
 
 /// A control daemon of root's on this pipe directory.
-fn unrecorded(place: &Place, paths: &Paths) -> Option<Owner> {
+fn unrecorded(place: &DaemonDir, paths: &Paths) -> Option<Owner> {
     let pipe = place.pipe();
-    let is_it = |control: &Control| control.pipe == pipe;
+    let is_it = |control: &ForeignDaemon| control.pipe == pipe;
     let control = processes::controls(paths).into_iter().find(is_it)?;
     proc::describe(control.pid, paths).ok()
 }
 
 /// Servers of a daemon, which may have outlived it: in its cgroup, or in the mount namespace that it
 /// was started with. Nobody but root can put a process into either, whatever that says of itself.
-pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
+pub fn servers(place: &DaemonDir, paths: &Paths) -> Vec<i32> {
     let journal = Journal::read(&place.journal()).ok().flatten();
     let namespace = journal.and_then(|journal| journal.mount_namespace);
     let is_in = |pid| namespace.is_some() && processes::mount_namespace(pid, paths) == namespace;
@@ -120,15 +120,15 @@ pub fn servers(place: &Place, paths: &Paths) -> Vec<i32> {
 
 impl Tools<'_> {
     /// The front end of a daemon, with this much time.
-    pub fn front<'a>(&'a self, pipe: &'a Path, until: Instant) -> Front<'a> {
-        Front { control: &self.control, pipe, until }
+    pub fn front<'a>(&'a self, pipe: &'a Path, until: Instant) -> ControlClient<'a> {
+        ControlClient { control: &self.control, pipe, until }
     }
 
     /// Starts the daemon of a journal, which says what was done as far as it was done. Whatever
     /// fails leaves that to [`Self::stop`]. The error names the step.
     pub fn start(
         &self,
-        place: &Place,
+        place: &DaemonDir,
         journal: &mut Journal,
         until: Instant,
     ) -> Result<Owner, Failure> {
@@ -172,7 +172,7 @@ impl Tools<'_> {
     /// Waits until the daemon answers. Fails if it ends, or the time is over.
     pub fn await_answer(
         &self,
-        place: &Place,
+        place: &DaemonDir,
         owner: &Owner,
         until: Instant,
     ) -> Result<(), Failure> {
@@ -208,9 +208,9 @@ impl Tools<'_> {
     /// Ends a daemon and its servers and takes back all that was done for it. What is not there is
     /// as good; a step that fails does not keep from the next ones, and its journal stays for
     /// whoever tries again. Fails: the first step that failed.
-    pub fn stop(&self, place: &Place, seen: &Seen) -> Result<(), Failure> {
+    pub fn stop(&self, place: &DaemonDir, seen: &DaemonStatus) -> Result<(), Failure> {
         failpoint::hit("mps.stop.begun");
-        if let State::Running(owner) = &seen.state {
+        if let DaemonState::Running(owner) = &seen.state {
             self.end(place, owner)?;
         }
         failpoint::hit("mps.stop.quit");
@@ -226,7 +226,7 @@ impl Tools<'_> {
 
     /// Asks it to quit, and no longer asks if it does not. Fails if it is not even gone
     /// when it was killed.
-    pub fn end(&self, place: &Place, owner: &Owner) -> Result<(), Failure> {
+    pub fn end(&self, place: &DaemonDir, owner: &Owner) -> Result<(), Failure> {
         if check_program(&self.control).is_ok() {
             // A daemon that hangs does not answer, and is killed below.
             let _ = self.front(&place.pipe(), Instant::now() + QUITTING).say("quit");
@@ -245,7 +245,7 @@ impl Tools<'_> {
         Err(fault(format!("the MPS daemon, process {}, does not end", owner.pid)))
     }
 
-    fn end_servers(&self, place: &Place) -> Result<(), Failure> {
+    fn end_servers(&self, place: &DaemonDir) -> Result<(), Failure> {
         for pid in servers(place, self.paths) {
             let Ok(owner) = proc::describe(pid, self.paths) else { continue };
             // A server's own words may have changed since it was found: it is looked at again.
@@ -262,7 +262,7 @@ impl Tools<'_> {
 
     /// Closes the GPU to all but the MPS server, noting what it was before the first time. Fails if
     /// there is no `nvidia-smi`, it fails, or the mode is another one afterwards.
-    pub fn close(&self, place: &Place, journal: &mut Journal) -> Result<(), Failure> {
+    pub fn close(&self, place: &DaemonDir, journal: &mut Journal) -> Result<(), Failure> {
         let Some(smi) = &self.smi else {
             return Err(fault("nvidia-smi, which sets the compute mode, is not installed"));
         };

@@ -13,7 +13,7 @@ const ANSWER_MAX: usize = 1 << 16;
 
 /// The front end of one daemon.
 #[derive(Debug, Clone, Copy)]
-pub struct Front<'a> {
+pub struct ControlClient<'a> {
     /// The control program; whoever asks has checked whose it is.
     pub control: &'a Path,
     /// The daemon's pipe directory.
@@ -22,7 +22,7 @@ pub struct Front<'a> {
     pub until: Instant,
 }
 
-impl Front<'_> {
+impl ControlClient<'_> {
     /// What it answers to one command, without the white space at its ends. Fails if it does not
     /// answer in time, complains, or does not know the command.
     pub fn say(&self, command: &str) -> Result<String, Failure> {
@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn features_are_read_with_care() {
-        let old = "CUDA MPS Control for Linux/Unix.\n  This program allows multiple-process use.\n";
+        let old =
+            "CUDA MPS ForeignDaemon for Linux/Unix.\n  This program allows multiple-process use.\n";
         assert!(features(old).is_empty());
         let new = "usage: nvidia-cuda-mps-control [-d|-f] [-S] [-m]\n  -p, --protocol N\n";
         assert_eq!(features(new), ["static-sm-partitioning", "multi-user", "protocol-version"]);
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_is_a_fault() {
-        let front = |control| Front {
+        let front = |control| ControlClient {
             control: Path::new(control),
             pipe: Path::new("/nowhere"),
             until: Instant::now() + Duration::from_secs(5),
@@ -105,7 +106,7 @@ mod tests {
         assert!(!front("/no/such/program").answers());
         assert_eq!(front("/bin/cat").pids("12").unwrap(), [12]);
         assert!(front("/bin/cat").say("Unknown command \"x\"").is_err());
-        let late = Front { until: Instant::now(), ..front("/usr/bin/yes") };
+        let late = ControlClient { until: Instant::now(), ..front("/usr/bin/yes") };
         assert!(late.say("x").unwrap_err().message.contains("does not do `x`"));
     }
 }

@@ -1,17 +1,22 @@
 //! A daemon's server, which is the process that computes.
 
+use super::control::ControlClient;
 use super::daemon::Tools;
+use super::directory::DaemonDir;
 use super::fault;
-use super::front::Front;
 use super::log::last_words;
-use super::place::Place;
 use crate::failure::Failure;
 use std::time::{Duration, Instant};
 
 impl Tools<'_> {
     /// Has a server of this user's, and waits until it has the GPU. Fails if it ends, or does not
     /// have the GPU in time.
-    pub fn serve(&self, place: &Place, front: &Front<'_>, uid: u32) -> Result<(), Failure> {
+    pub fn serve(
+        &self,
+        place: &DaemonDir,
+        front: &ControlClient<'_>,
+        uid: u32,
+    ) -> Result<(), Failure> {
         if !front.pids("get_server_list")?.is_empty() {
             return self.await_server(place, front, uid);
         }
@@ -19,7 +24,12 @@ impl Tools<'_> {
         self.await_server(place, front, uid)
     }
 
-    fn await_server(&self, place: &Place, front: &Front<'_>, uid: u32) -> Result<(), Failure> {
+    fn await_server(
+        &self,
+        place: &DaemonDir,
+        front: &ControlClient<'_>,
+        uid: u32,
+    ) -> Result<(), Failure> {
         let failed = |how: &str| {
             let said = last_words(place, |line| line.contains("erver "));
             fault(format!("the MPS server of user {uid} {how}{said}"))

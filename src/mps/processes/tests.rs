@@ -85,15 +85,15 @@ fn a_process_of_another_user_is_not_even_read() {
 fn which_device_is_served_is_told_only_where_it_is_sure() {
     let ids = ["GPU-aaaa", "GPU-bbbb", "GPU-cccc"].map(|uuid| DeviceId::new(uuid).unwrap());
     let device =
-        |at: usize, index: u32, simulated: bool| Target { uuid: &ids[at], index, simulated };
+        |at: usize, index: u32, simulated: bool| DeviceName { uuid: &ids[at], index, simulated };
     let (first, second, ghost) = (device(0, 0, false), device(1, 1, false), device(2, 0, true));
-    let control = |visible: Option<&str>, by_bus: bool| Control {
+    let control = |visible: Option<&str>, by_bus: bool| ForeignDaemon {
         pid: 1,
         pipe: "/p".into(),
         visible: visible.map(str::to_owned),
         by_bus,
     };
-    let serves = |visible: Option<&str>, by_bus: bool, device: &Target<'_>| {
+    let serves = |visible: Option<&str>, by_bus: bool, device: &DeviceName<'_>| {
         control(visible, by_bus).serves(device, 2)
     };
     assert!(serves(None, false, &first) && serves(None, false, &second));

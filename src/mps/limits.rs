@@ -1,7 +1,7 @@
 //! The limits that a daemon sets its clients, whatever their variables say.
 
+use super::control::ControlClient;
 use super::fault;
-use super::front::Front;
 use crate::failure::Failure;
 use crate::injection::{self, whole_mib};
 use crate::model::quantity::{Bytes, MilliGpu};
@@ -9,7 +9,7 @@ use crate::model::text::shown_line;
 
 /// What all clients of one daemon are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClientLimits {
     /// Percent of the GPU's threads, from 1 to 100.
     pub percent: u32,
     /// Memory of each client process; without one, what the device has.
@@ -27,13 +27,13 @@ pub struct Share {
 
 /// The limits of a daemon for all these: the largest share, or the smallest of those that nobody may
 /// exceed. Without any, there is none but the device itself.
-pub fn for_all(shares: &[Share]) -> Limits {
+pub fn for_all(shares: &[Share]) -> ClientLimits {
     let pinned = shares.iter().filter(|share| share.pinned);
     let largest = shares.iter().map(|share| share.milli).max().unwrap_or(MilliGpu::WHOLE);
     let milli = pinned.map(|share| share.milli).min().unwrap_or(largest);
     // One that has no limit of memory has all of it.
     let memory: Option<Vec<Bytes>> = shares.iter().map(|share| share.memory).collect();
-    Limits {
+    ClientLimits {
         percent: injection::percentage(milli),
         memory: memory.unwrap_or_default().into_iter().max(),
     }
@@ -42,7 +42,7 @@ pub fn for_all(shares: &[Share]) -> Limits {
 /// Sets them, reads them back, and fails unless the daemon has taken them. Servers that run already
 /// have limits of their own, which are set too, for clients to come. Fails if the daemon does not
 /// answer, or says something else than what it was told.
-pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Failure> {
+pub fn set(front: &ControlClient<'_>, limits: ClientLimits) -> Result<(), Failure> {
     let percent = limits.percent;
     percentage(
         front,
@@ -63,8 +63,8 @@ pub fn set(front: &Front<'_>, limits: Limits) -> Result<(), Failure> {
     Ok(())
 }
 
-fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Failure> {
-    let Limits { percent, memory } = limits;
+fn of_server(front: &ControlClient<'_>, server: i32, limits: ClientLimits) -> Result<(), Failure> {
+    let ClientLimits { percent, memory } = limits;
     percentage(
         front,
         &format!("get_active_thread_percentage {server}"),
@@ -80,7 +80,7 @@ fn of_server(front: &Front<'_>, server: i32, limits: Limits) -> Result<(), Failu
     }
 }
 
-fn percentage(front: &Front<'_>, get: &str, set: &str, wanted: u32) -> Result<(), Failure> {
+fn percentage(front: &ControlClient<'_>, get: &str, set: &str, wanted: u32) -> Result<(), Failure> {
     let is =
         |answer: &str| answer.parse::<f64>().is_ok_and(|p| (p - f64::from(wanted)).abs() < 0.05);
     if is(&front.say(get)?) {
@@ -95,7 +95,7 @@ const GET_MEMORY: &str = "get_default_device_pinned_mem_limit 0";
 
 /// The device is the daemon's only one, and so its number 0. Set whatever it has: what it tells is
 /// coarser than what it was told ([`as_told`]).
-fn pin(front: &Front<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
+fn pin(front: &ControlClient<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
     // An earlier share may have left a limit. The daemon takes an amount of nothing for none, and
     // has none to tell then.
     if memory.is_none() && !is_amount(&front.say(GET_MEMORY)?) {
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn the_largest_share_counts_unless_one_is_pinned() {
         let limits = for_all(&[share(250, 100, false), share(505, 50, false)]);
-        assert_eq!(limits, Limits { percent: 50, memory: Some(Bytes::from_mib(100)) });
+        assert_eq!(limits, ClientLimits { percent: 50, memory: Some(Bytes::from_mib(100)) });
         let limits = for_all(&[share(250, 100, true), share(200, 300, false), share(300, 1, true)]);
-        assert_eq!(limits, Limits { percent: 25, memory: Some(Bytes::from_mib(300)) });
-        assert_eq!(for_all(&[]), Limits { percent: 100, memory: None });
+        assert_eq!(limits, ClientLimits { percent: 25, memory: Some(Bytes::from_mib(300)) });
+        assert_eq!(for_all(&[]), ClientLimits { percent: 100, memory: None });
         assert_eq!(for_all(&[share(5, 1, false)]).percent, 1);
         let without = Share { memory: None, ..share(100, 0, false) };
         assert_eq!(for_all(&[without, share(100, 7, false)]).memory, None);

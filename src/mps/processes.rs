@@ -26,7 +26,7 @@ const BYTES_MAX: u64 = 1 << 18;
 
 /// A running control daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct ForeignDaemon {
     pub pid: i32,
     /// Its pipe directory, as it names it.
     pub pipe: PathBuf,
@@ -38,7 +38,7 @@ pub struct Control {
 
 /// A device, as daemons name it.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub struct DeviceName<'a> {
     pub uuid: &'a DeviceId,
     pub index: u32,
     /// It does not exist.
@@ -47,11 +47,11 @@ pub struct Target<'a> {
 
 /// Root's control daemons that run. One of another user's can have its GPUs from nobody but root, and is
 /// no daemon to anybody here.
-pub fn controls(paths: &Paths) -> Vec<Control> {
+pub fn controls(paths: &Paths) -> Vec<ForeignDaemon> {
     executing(CONTROL, paths).into_iter().filter_map(|pid| control(pid, paths)).collect()
 }
 
-fn control(pid: i32, paths: &Paths) -> Option<Control> {
+fn control(pid: i32, paths: &Paths) -> Option<ForeignDaemon> {
     let dir = paths.proc.join(pid.to_string());
     if !is_root(&dir) {
         return None;
@@ -64,7 +64,7 @@ fn control(pid: i32, paths: &Paths) -> Option<Control> {
     let pipe = variables.remove(MPS_PIPE).filter(|pipe| !pipe.is_empty());
     let text = |value: Option<OsString>| value.map(|value| value.to_string_lossy().into_owned());
     let order = text(variables.remove(CUDA_ORDER));
-    Some(Control {
+    Some(ForeignDaemon {
         pid,
         pipe: pipe.map_or_else(|| DEFAULT_PIPE.into(), PathBuf::from),
         visible: text(variables.remove(CUDA_VISIBLE)),
@@ -134,11 +134,11 @@ fn variables(dir: &Path) -> Option<BTreeMap<String, OsString>> {
     Some(variables)
 }
 
-impl Control {
+impl ForeignDaemon {
     /// Whether it serves a device of a node with so many GPUs. One that was not told serves all, but
     /// for those that do not exist. An index counts only where it can be told which device it means:
     /// CUDA's own order is by speed.
-    pub fn serves(&self, device: &Target<'_>, gpus: usize) -> bool {
+    pub fn serves(&self, device: &DeviceName<'_>, gpus: usize) -> bool {
         let Some(visible) = &self.visible else { return !device.simulated };
         let is_numbered = (self.by_bus || gpus == 1) && !device.simulated;
         let names = |word: &str| match word.parse::<u32>() {

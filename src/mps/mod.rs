@@ -15,18 +15,19 @@
 
 pub mod cgroup;
 pub mod compute_mode;
+pub mod control;
 pub mod daemon;
-pub mod front;
-pub mod journal;
+pub mod directory;
 pub mod limits;
 pub mod log;
-pub mod place;
 pub mod processes;
 
 mod server;
 
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::model::lease::Owner;
+use serde::{Deserialize, Serialize};
 
 /// Whatever fails at a daemon has one code: a limit cannot be set.
 pub fn fault(message: impl Into<String>) -> Failure {
@@ -36,4 +37,16 @@ pub fn fault(message: impl Into<String>) -> Failure {
 /// The same by an error of the system.
 pub fn failed(error: impl Into<Failure>) -> Failure {
     Failure { code: Code::IsolationFailed, ..error.into() }
+}
+
+/// What `gpulease mps attach` answers on stdout, in one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The daemon's pipe directory, on the host.
+    pub pipe: String,
+    /// The `/dev/shm` of the daemon and its clients, on the host; null where that is the host's.
+    pub shm: Option<String>,
+    /// The daemon was there before and is somebody else's: none of its own limits are ours.
+    pub adopted: bool,
+    pub process: Owner,
 }

@@ -1,11 +1,11 @@
 //! Where a daemon has its files.
 
-use super::journal::{DIRECTORY, FILE};
 use super::{failed, fault};
 use crate::failure::Failure;
 use crate::model::id::DeviceId;
 use crate::model::text::shown;
 use crate::paths::Paths;
+use crate::store::mps_journal::{DIRECTORY, FILE};
 use crate::sys::error::if_there;
 use crate::sys::lock::{self, Lock};
 use crate::sys::{PathError, atomic, mount};
@@ -40,12 +40,12 @@ const LOG_OPTIONS: &str = "mode=0700,size=4m,nr_inodes=64";
 
 /// The files of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct DaemonDir {
     name: String,
     mps: PathBuf,
 }
 
-impl Place {
+impl DaemonDir {
     /// By the name of a daemon, which is a device's UUID or a lease's id. Fails if it
     /// is no such name.
     pub fn new(run: &Path, name: &str) -> Result<Self, Failure> {
@@ -228,16 +228,16 @@ mod tests {
     fn names_are_checked_and_directories_are_found_by_them() {
         let dir = tempfile::tempdir().unwrap();
         for bad in ["", ".", "..", "locks", ".x", "a/b", "a b", "../x", &"x".repeat(81)] {
-            assert!(Place::new(dir.path(), bad).is_err(), "{bad}");
+            assert!(DaemonDir::new(dir.path(), bad).is_err(), "{bad}");
         }
-        assert!(Place::all(dir.path()).unwrap().is_empty());
-        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        assert!(DaemonDir::all(dir.path()).unwrap().is_empty());
+        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
         drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
-        assert!(Place::all(dir.path()).unwrap().is_empty());
+        assert!(DaemonDir::all(dir.path()).unwrap().is_empty());
         place.make().unwrap();
-        Place::new(dir.path(), "l-0").unwrap().make().unwrap();
-        let names = Place::all(dir.path()).unwrap();
-        assert_eq!(names.iter().map(Place::name).collect::<Vec<_>>(), ["GPU-a", "l-0"]);
+        DaemonDir::new(dir.path(), "l-0").unwrap().make().unwrap();
+        let names = DaemonDir::all(dir.path()).unwrap();
+        assert_eq!(names.iter().map(DaemonDir::name).collect::<Vec<_>>(), ["GPU-a", "l-0"]);
         place.remove().unwrap();
         assert!(!place.dir().exists());
         place.remove().unwrap();
@@ -249,7 +249,7 @@ mod tests {
         let victim = dir.path().join("victim");
         fs::create_dir(&victim).unwrap();
         fs::write(victim.join("file"), "").unwrap();
-        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
         drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
         std::os::unix::fs::symlink(&victim, place.dir()).unwrap();
         assert!(place.make().unwrap_err().message.contains("root's alone"));
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn what_is_mounted_in_it_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
         drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
         place.make().unwrap();
         let inner = place.dir().join("inner/deep");
@@ -287,7 +287,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("x".repeat(100));
         fs::create_dir(&run).unwrap();
-        let place = Place::new(&run, "GPU-a").unwrap();
+        let place = DaemonDir::new(&run, "GPU-a").unwrap();
         let fault = place.make().unwrap_err();
         assert!(fault.message.contains("less than 108") && fault.hint.is_some(), "{fault}");
     }

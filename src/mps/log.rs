@@ -1,6 +1,6 @@
 //! What a daemon and its servers say of themselves.
 
-use super::place::Place;
+use super::directory::DaemonDir;
 use crate::model::text::shown_line;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,12 +11,12 @@ const MAX: u64 = 1 << 20;
 /// What is read of its end for a message.
 const TAIL: u64 = 1 << 14;
 
-fn path(place: &Place) -> PathBuf {
+fn path(place: &DaemonDir) -> PathBuf {
     place.log().join("control.log")
 }
 
 /// The last line of this kind in the daemon's log. Of a log that clients have made long, its end.
-pub(super) fn last_words(place: &Place, is_meant: impl Fn(&str) -> bool) -> String {
+pub(super) fn last_words(place: &DaemonDir, is_meant: impl Fn(&str) -> bool) -> String {
     let text = tail(&path(place)).unwrap_or_default();
     match text.lines().rev().find(|line| is_meant(line)) {
         Some(line) => format!("; it last said: {}", shown_line(line)),
@@ -34,7 +34,7 @@ fn tail(path: &Path) -> io::Result<String> {
 }
 
 /// Empties a log that has grown long: the daemon writes a line for each question.
-pub fn trim(place: &Place) {
+pub fn trim(place: &DaemonDir) {
     let path = path(place);
     if std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() > MAX) {
         let _ = nix::unistd::truncate(&path, 0);
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn of_a_log_without_end_the_end_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path(), "GPU-a").unwrap();
+        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
         let said = || last_words(&place, |line| line.contains("erver "));
         assert_eq!(said(), "");
         std::fs::create_dir_all(place.log()).unwrap();

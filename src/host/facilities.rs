@@ -1,9 +1,9 @@
 //! What this host has to make shares true with.
 
-use super::dmem;
 use crate::config::{ComputeMode, Config, MpsDaemon};
 use crate::model::facilities::{Facilities, Mps, MpsDaemons};
 use crate::paths::Paths;
+use crate::sys::dmem;
 use std::path::PathBuf;
 
 /// Where packages put NVIDIA's programs.
@@ -40,7 +40,7 @@ fn mps(config: &Config, paths: &Paths) -> Result<Mps, String> {
 }
 
 /// A program of NVIDIA's driver.
-pub(super) fn program(name: &str, config: &Config) -> Option<PathBuf> {
+pub fn program(name: &str, config: &Config) -> Option<PathBuf> {
     let paths = DIRECTORIES.iter().map(|dir| config.driver_root.join(dir).join(name));
     paths.into_iter().find(|path| path.is_file())
 }
