@@ -18,7 +18,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man packages test fuzz-quick test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
+.PHONY: help build demo man messages packages test fuzz-quick test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -48,6 +48,10 @@ demo: is-root build ## Lease simulated GPUs to real containers
 
 man: ## Write the tables of the code into the manual pages
 	GPULEASE_WRITE_MAN=1 cargo test --quiet --locked --lib cli::manual::the_generated_parts
+
+messages: has-cargo ## Write all texts that users see into docs/messages.md
+	GPULEASE_WRITE_MESSAGES=1 cargo test --quiet --locked --features failpoints --test messages \
+		the_page_of_messages
 
 # umask: what others can write is refused, so the files that tests make must not be writable by them.
 test: has-cargo ## Run all tests (as root: real runc, crun and Docker)
