@@ -9,13 +9,13 @@
     reason = "a bench prints its result and may stop on a mistake of its own"
 )]
 
-use gpulease::door::allocator::{Hold, Manner, Snapshot, grant};
+use gpulease::door::allocator::{Hold, HoldKind, Snapshot, grant};
 use gpulease::door::model::device::{Details, Device, Link, LinkKind, Node, PciAddress, Vendor};
 use gpulease::door::model::id::DeviceId;
 use gpulease::door::model::lease::Sharing;
 use gpulease::door::model::mig::{Mig, MigInstance, MigProfile};
 use gpulease::door::model::quantity::{Bytes, MilliGpu};
-use gpulease::door::request::{Amount, Count, MigChoice, Request, Source, Strategy};
+use gpulease::door::request::{Amount, Count, MigChoice, Request, RequestSource, Strategy};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ fn whole_instances(node: &Node, count: usize) -> Vec<Hold> {
         sharing: Sharing::Exclusive,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,
-        manner: Manner::default(),
+        kind: HoldKind::default(),
     };
     instances.take(count).enumerate().map(hold).collect()
 }
@@ -103,13 +103,13 @@ fn holds(node: &Node, each: u32, milli: u32) -> Vec<Hold> {
         sharing: Sharing::Shared,
         holder: format!("lease l-{number:012} of container web-{number} (docker)"),
         grace: false,
-        manner: Manner::default(),
+        kind: HoldKind::default(),
     };
     (0..each).flat_map(|n| node.devices.iter().map(move |device| hold(n, device))).collect()
 }
 
 fn request(count: u32, milli: Option<u32>) -> Request {
-    let one = Request::one(Strategy::BestFit, Source::Annotations);
+    let one = Request::one(Strategy::BestFit, RequestSource::Annotations);
     let one = Request { count: Count::Exactly(count), ..one };
     let Some(milli) = milli else { return one };
     let amount = Amount::Share { compute: Some(MilliGpu(milli)), memory: None };

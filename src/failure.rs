@@ -6,7 +6,7 @@ mod engine_line;
 mod json;
 
 pub use engine_line::one_line;
-pub use json::Told;
+pub use json::ChildAnswer;
 
 use crate::allocator::{Refusal, Verdict, grouped_text};
 use crate::model::code::Code;

@@ -7,7 +7,7 @@ mod inventory;
 
 pub use inventory::Unfit;
 
-use crate::config::{self, Config, ConfigError, Keys, Reading};
+use crate::config::{self, Config, ConfigError, ConfigReading, EarlyKeys};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::paths::Paths;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// How much of the configuration can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum ConfigState {
     All,
     /// The low-level runtime and the lease directory, as a container without a request takes them.
     Essentials,
@@ -34,8 +34,8 @@ pub struct Host {
     store: Store,
     pub config_path: PathBuf,
     config_is_explicit: bool,
-    reading: Reading,
-    known: Known,
+    reading: ConfigReading,
+    known: ConfigState,
     /// Why the reading is not to be relied on, once that was asked.
     unsettled: OnceCell<Option<ConfigError>>,
 }
@@ -62,9 +62,9 @@ impl Host {
         let last = || RunDirs::at(&paths.var).last_of(&name_of(&config_path, &paths));
         let last = if reading.config.is_ok() { None } else { last() };
         let known = match reading.config {
-            Ok(_) => Known::All,
-            Err(_) if reading.keys == Keys::Read || last.is_some() => Known::Essentials,
-            Err(_) => Known::Nothing,
+            Ok(_) => ConfigState::All,
+            Err(_) if reading.keys == EarlyKeys::Read || last.is_some() => ConfigState::Essentials,
+            Err(_) => ConfigState::Nothing,
         };
         let run_dir = last.map(|last| paths.on_host(&last)).or_else(|| reading.run_dir.clone());
         paths.run = run_dir.unwrap_or(paths.run);
@@ -96,9 +96,9 @@ impl Host {
     }
 
     /// How much there is to go by where [`Self::config`] fails.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> ConfigState {
         match self.configuration() {
-            Err(ConfigError::Unsettled { .. }) => Known::Essentials,
+            Err(ConfigError::Unsettled { .. }) => ConfigState::Essentials,
             _ => self.known,
         }
     }
@@ -130,7 +130,7 @@ impl Host {
     /// Whether the administrator's choice of a runtime may exist and cannot be told, so that the last
     /// one that served is a better guess than the default.
     pub fn hides_runtime(&self) -> bool {
-        self.reading.keys == Keys::Hidden
+        self.reading.keys == EarlyKeys::Hidden
     }
 
     /// What another program of ours has to be told to see the same.

@@ -1,7 +1,7 @@
 //! `gpulease-rocm`: says once what ROCm's management library measures, and ends.
 
-use crate::inventory::amd::{Reading, Telemetry};
-use crate::sys::rocm_smi::{Library, Measured};
+use crate::inventory::amd::{SmiReading, Telemetry};
+use crate::sys::rocm_smi::{Measured, RocmLibrary};
 use anyhow::Context;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,15 +19,15 @@ pub fn main() -> ExitCode {
 }
 
 fn report() -> anyhow::Result<()> {
-    let measured = Library::open().map_err(anyhow::Error::msg)?.measure();
+    let measured = RocmLibrary::open().map_err(anyhow::Error::msg)?.measure();
     let devices = measured.iter().map(reading).collect();
     let text = serde_json::to_string(&Telemetry { v: Telemetry::VERSION, devices })?;
     writeln!(io::stdout(), "{text}").context("cannot write to stdout")
 }
 
-fn reading(measured: &Measured) -> Reading {
+fn reading(measured: &Measured) -> SmiReading {
     let [edge, junction, memory] = measured.temperatures;
-    Reading {
+    SmiReading {
         render_minor: measured.render_minor,
         unique_id: measured.unique_id.map(|id| format!("{id:016x}")),
         temperature_edge_c: edge,

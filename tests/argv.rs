@@ -14,7 +14,7 @@
 mod support;
 
 use gpulease::door::runtime::args::{self, Certainty, Invocation, Verb};
-use gpulease::door::start::lowlevel::Kind;
+use gpulease::door::start::lowlevel::RuntimeKind;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -144,7 +144,7 @@ fn letter_of(path: &Path, dir: &Path) -> Option<char> {
 }
 
 /// What we say that the runtime opens; `None` if we leave it to the runtime.
-fn ours(call: &Invocation, kind: Kind, dir: &Path) -> Option<char> {
+fn ours(call: &Invocation, kind: RuntimeKind, dir: &Path) -> Option<char> {
     let certain = call.certainty == Certainty::Sure;
     match call.verb {
         _ if !certain => None,
@@ -152,7 +152,9 @@ fn ours(call: &Invocation, kind: Kind, dir: &Path) -> Option<char> {
             let bundle = dir.join(call.bundle.as_deref().unwrap_or(Path::new("")));
             let own = bundle.join("config.json");
             let config = match &call.config_file {
-                Some(given) if kind == Kind::Runc || given.path != Path::new("config.json") => {
+                Some(given)
+                    if kind == RuntimeKind::Runc || given.path != Path::new("config.json") =>
+                {
                     dir.join(&given.path).components().collect()
                 }
                 _ => own,
@@ -273,8 +275,8 @@ fn we_read_a_command_line_as_the_runtime_does() {
     needs_root!();
     let temporary = tempfile::Builder::new().prefix("gpulease-argv-").tempdir().unwrap();
     let dir = temporary.path();
-    let programs: [(Kind, PathBuf); 2] =
-        [(Kind::Runc, "/usr/sbin/runc".into()), (Kind::Crun, "/usr/bin/crun".into())];
+    let programs: [(RuntimeKind, PathBuf); 2] =
+        [(RuntimeKind::Runc, "/usr/sbin/runc".into()), (RuntimeKind::Crun, "/usr/bin/crun".into())];
     let (mut opened, mut wrong) = (0, Vec::new());
     for (kind, program) in programs {
         assert!(program.is_file(), "no {}: run tests/lab/setup.sh", program.display());
@@ -294,9 +296,10 @@ fn we_read_a_command_line_as_the_runtime_does() {
             if matches!(call.certainty, Certainty::Unsure(_)) {
                 continue;
             }
-            let is_later = kind == Kind::Runc && LATER.iter().any(|part| line.contains(part));
+            let is_later =
+                kind == RuntimeKind::Runc && LATER.iter().any(|part| line.contains(part));
             // Of these crun says no more than that there was an error.
-            let is_silent = kind == Kind::Crun && said.contains("error loading config.json");
+            let is_silent = kind == RuntimeKind::Crun && said.contains("error loading config.json");
             // That it refuses may be no more than this version's.
             if is_silent || real.is_none() && (is_later || !is_known) {
                 continue;

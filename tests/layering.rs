@@ -61,7 +61,7 @@ fn without_tests(path: &Path, text: &str) -> String {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
 }
 
-/// Each module with its floor, from the ground up.
+/// Each module with its floor, from the ctx up.
 fn modules() -> Vec<(&'static str, &'static str)> {
     FLOORS.iter().flat_map(|(floor, modules)| modules.iter().map(|m| (*floor, *m))).collect()
 }

@@ -8,7 +8,7 @@
     reason = "a test may"
 )]
 
-use gpulease::door::allocator::{Asker, Snapshot, grant};
+use gpulease::door::allocator::{Requester, Snapshot, grant};
 use gpulease::door::config::Config;
 use gpulease::door::inventory::profiles::PROFILES;
 use gpulease::door::inventory::static_file;
@@ -505,8 +505,8 @@ fn the_table_of_enforcement_is_what_the_allocator_says() {
             request.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let input = Input { annotations: &annotations, env: &[], container_name: None };
         let request = parse(&input, &Policy::default()).unwrap().unwrap();
-        let asker = Asker { uid: Some(0), confined };
-        let snapshot = Snapshot { facilities, asker, ..Snapshot::idle(&node) };
+        let requester = Requester { uid: Some(0), confined };
+        let snapshot = Snapshot { facilities, requester, ..Snapshot::idle(&node) };
         let grant =
             grant(&snapshot, &request).unwrap_or_else(|refusal| panic!("{lease}: {refusal:?}"));
         let got = &grant.isolation;

@@ -53,7 +53,7 @@ fn injection(minor: u32, nonce: &str) -> Injection {
         ("CUDA_DEVICE_ORDER", Some("PCI_BUS_ID")),
         ("ROCR_VISIBLE_DEVICES", None),
     ];
-    let withhold = (0..4)
+    let hidden_nodes = (0..4)
         .filter(|other| *other != minor)
         .map(|other| HostNode { path: format!("/dev/nvidia{other}"), numbers: Some((195, other)) });
     Injection {
@@ -67,7 +67,7 @@ fn injection(minor: u32, nonce: &str) -> Injection {
         hooks: HookStage::ALL.map(|stage| hook(stage, nonce)).to_vec(),
         mounts: vec![library(minor)],
         masked: vec![format!("/proc/driver/nvidia/gpus/0000:0{minor}:00.0")],
-        withhold: withhold.collect(),
+        hidden_nodes: hidden_nodes.collect(),
     }
 }
 
@@ -158,8 +158,8 @@ fn the_edit_is_exactly_what_was_intended() {
     devices[1] = device("/dev/nvidia0", 0);
     devices[3] = device("/dev/nvidiactl", 255);
     let rules = expected["linux"]["resources"]["devices"].as_array_mut().unwrap();
-    let withheld = rules.iter().position(|rule| rule["major"] == 195 && rule["minor"] == 3);
-    rules.remove(withheld.unwrap());
+    let hidden = rules.iter().position(|rule| rule["major"] == 195 && rule["minor"] == 3);
+    rules.remove(hidden.unwrap());
     rules.extend([rule(0), rule(255)]);
     expected["mounts"].as_array_mut().unwrap().push(json!({
         "destination": "/usr/lib64/libcuda.so.1",

@@ -1,8 +1,8 @@
 //! A simulated host with eight GPUs, as the tests have it, and leases whose holders live.
 
-use gpulease::door::allocator::Asker;
-use gpulease::door::claim::busy::Crowd;
-use gpulease::door::claim::{Ground, create};
+use gpulease::door::allocator::Requester;
+use gpulease::door::claim::busy::BusyProcesses;
+use gpulease::door::claim::{Ctx, create};
 use gpulease::door::config;
 use gpulease::door::injection;
 use gpulease::door::inventory::{self, profiles};
@@ -12,7 +12,7 @@ use gpulease::door::model::lease::{Lease, LeaseState, Owner, Sharing};
 use gpulease::door::model::quantity::MilliGpu;
 use gpulease::door::paths::Paths;
 use gpulease::door::request::policy::Busy;
-use gpulease::door::request::{Amount, Request, Source, Strategy};
+use gpulease::door::request::{Amount, Request, RequestSource, Strategy};
 use gpulease::door::store::{BundleRecord, Entry, Store};
 use gpulease::door::sys::atomic::{self, Durability};
 use gpulease::door::sys::proc;
@@ -105,8 +105,8 @@ impl Host {
         self.dir.join("root")
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground { paths: &self.paths, store: &self.store }
+    fn ctx(&self) -> Ctx<'_> {
+        Ctx { paths: &self.paths, store: &self.store }
     }
 
     /// Adds leases of a tenth of a device each, held by processes that sleep, with the record of
@@ -118,7 +118,7 @@ impl Host {
             let name = format!("{number:064x}");
             let root = self.root().display().to_string();
             let key = LeaseKey::new(&root, ContainerId::new(&name).unwrap()).unwrap();
-            let requester = create::Requester {
+            let holder = create::NewHolder {
                 key: key.clone(),
                 engine: "docker",
                 runtime: "/usr/sbin/runc",
@@ -127,18 +127,18 @@ impl Host {
                 cgroup: Some(format!("/sys/fs/cgroup/devices/docker/{name}")),
             };
             let tenth = Amount::Share { compute: Some(MilliGpu(100)), memory: None };
-            let one = Request::one(Strategy::BestFit, Source::Annotations);
+            let one = Request::one(Strategy::BestFit, RequestSource::Annotations);
             let lease = create::create(
-                self.ground(),
+                self.ctx(),
                 &create::LeaseRequest {
-                    requester,
+                    holder,
                     config: &self.config(),
                     request: &Request { amount: tenth, sharing: Sharing::Shared, ..one },
                     node: &node,
-                    asker: Asker { uid: Some(0), confined: true },
+                    requester: Requester { uid: Some(0), confined: true },
                     facilities: Facilities::none("not looked for"),
                     release_grace: Duration::from_secs(10),
-                    crowd: Crowd { users: &[], policy: Busy::Ignore },
+                    busy: BusyProcesses { users: &[], policy: Busy::Ignore },
                     adopt: &[],
                     env: &|lease| injection::limits(lease, &[], &[]),
                 },

@@ -1,14 +1,14 @@
 //! All that is known of each device before a choice is made.
 
 use super::demand::Demand;
-use super::filter::{Exclusion, ModelPattern, Standing, exclusion};
-use super::isolation::{Conflict, Outlook, Planner};
+use super::filter::{DeviceStanding, Exclusion, ModelPattern, exclusion};
+use super::isolation::{Conflict, PlanVerdict, Planner};
 use super::occupancy::{Fit, Occupancy, occupancies};
 use super::selectors::{BadSelector, resolve};
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::order;
-use crate::request::{Count, MigChoice, Request, Source};
+use crate::request::{Count, MigChoice, Request, RequestSource};
 use std::collections::BTreeSet;
 
 /// One device, held against one request.
@@ -28,7 +28,7 @@ pub(super) struct Assessed<'a> {
     /// The holds among them that have compute units of their own.
     pub(super) masked: Vec<&'a Hold>,
     /// How it would be made true; `None` where the device is out of the question anyway.
-    pub(super) outlook: Option<Outlook>,
+    pub(super) verdict: Option<PlanVerdict>,
     /// Whether the demand fits, if the device could serve at all.
     pub(super) fit: Fit,
 }
@@ -42,7 +42,7 @@ impl Assessed<'_> {
     /// What keeps it from joining the shares that are there, where there is room.
     pub(super) fn conflict(&self) -> Option<Conflict> {
         let has_room = self.occupancy.fit(self.device, &self.demand) != Fit::Taken;
-        self.outlook?.conflict.filter(|_| has_room)
+        self.verdict?.conflict.filter(|_| has_room)
     }
 }
 
@@ -74,20 +74,20 @@ impl<'a> Assessment<'a> {
                 let busy = is_busy(snapshot, request, device);
                 // Whoever names a device means it, whatever else goes on there.
                 let by_name = named.is_some() && names(position);
-                let standing = Standing {
+                let standing = DeviceStanding {
                     named: names(position),
                     injected: named.is_some()
-                        && request.source == Source::Injected
+                        && request.source == RequestSource::Injected
                         && !has_named_instance(snapshot.node, position, names),
                     cordoned: is_cordoned(snapshot, device),
-                    busy: busy && (snapshot.outsiders.refuse || !by_name),
+                    busy: busy && (snapshot.busy.refuse || !by_name),
                 };
                 let exclusion = exclusion(request, model.as_ref(), device, standing, &demand);
                 let is_out = exclusion.is_some_and(|exclusion| exclusion < Exclusion::Unmet);
-                let outlook =
-                    (!is_out).then(|| planner.outlook(device, &demand, &occupancy, &masked));
-                let is_unmet = outlook.is_some_and(|outlook| !outlook.met);
-                let fit = outlook.map_or(Fit::Free, |outlook| outlook.fit);
+                let verdict =
+                    (!is_out).then(|| planner.verdict(device, &demand, &occupancy, &masked));
+                let is_unmet = verdict.is_some_and(|verdict| !verdict.met);
+                let fit = verdict.map_or(Fit::Free, |verdict| verdict.fit);
                 Assessed {
                     device,
                     exclusion: if is_unmet { Some(Exclusion::Unmet) } else { exclusion },
@@ -97,7 +97,7 @@ impl<'a> Assessment<'a> {
                     demand,
                     occupancy,
                     masked,
-                    outlook,
+                    verdict,
                 }
             },
         );
@@ -186,7 +186,7 @@ fn is_cordoned(snapshot: &Snapshot<'_>, device: &Device) -> bool {
 /// Whether somebody without a lease computes on the device. What the engine has given away is leased
 /// as it stands: the container has it either way.
 fn is_busy(snapshot: &Snapshot<'_>, request: &Request, device: &Device) -> bool {
-    request.source != Source::Injected && !snapshot.outsiders.of(device).is_empty()
+    request.source != RequestSource::Injected && !snapshot.busy.of(device).is_empty()
 }
 
 /// Whether an instance of the GPU at this position is named.

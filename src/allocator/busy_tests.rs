@@ -4,13 +4,13 @@ use super::fixtures::*;
 use super::*;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
-use crate::request::{Count, MigChoice, Request, Selector, Source};
+use crate::request::{Count, MigChoice, Request, RequestSource, Selector};
 
 fn busy<'a>(node: &'a Node, positions: &[usize]) -> Snapshot<'a> {
     let mut snapshot = snapshot(node);
     for position in positions {
         let uuid = node.devices[*position].uuid.clone();
-        snapshot.outsiders.on.insert(uuid, vec![python()]);
+        snapshot.busy.on.insert(uuid, vec![python()]);
     }
     snapshot
 }
@@ -45,11 +45,11 @@ fn a_busy_device_is_granted_only_by_name() {
 fn refuse_is_for_everybody_who_has_not_the_device_already() {
     let node = h100s(1);
     let mut snapshot = busy(&node, &[0]);
-    snapshot.outsiders.refuse = true;
+    snapshot.busy.refuse = true;
     let refusal = grant(&snapshot, &naming(&[0], 1)).unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity);
     assert!(refusal.hint.contains("`policy.busy` is `refuse`"), "{}", refusal.hint);
-    let injected = Request { source: Source::Injected, ..naming(&[0], 1) };
+    let injected = Request { source: RequestSource::Injected, ..naming(&[0], 1) };
     assert_eq!(indices(&grant(&snapshot, &injected).unwrap()), [0]);
 }
 
@@ -57,7 +57,7 @@ fn refuse_is_for_everybody_who_has_not_the_device_already() {
 fn nobody_computes_on_what_does_not_exist() {
     let node = node(vec![Device { simulated: true, ..h100(0) }]);
     let mut snapshot = busy(&node, &[0]);
-    snapshot.outsiders.refuse = true;
+    snapshot.busy.refuse = true;
     assert_eq!(indices(&grant(&snapshot, &whole()).unwrap()), [0]);
 }
 
@@ -85,9 +85,9 @@ fn a_process_on_a_gpu_is_on_all_its_instances_and_one_on_an_instance_on_no_other
 fn processes_are_named_safely_and_counted() {
     let node = h100s(1);
     let mut snapshot = snapshot(&node);
-    let outsider = |pid| Outsider { pid, name: (pid != 8).then(|| format!("\u{1b}[2J{pid}")) };
-    let all = (7..12).map(outsider).collect();
-    snapshot.outsiders.on.insert(node.devices[0].uuid.clone(), all);
+    let process = |pid| BusyProcess { pid, name: (pid != 8).then(|| format!("\u{1b}[2J{pid}")) };
+    let all = (7..12).map(process).collect();
+    snapshot.busy.on.insert(node.devices[0].uuid.clone(), all);
     let refusal = grant(&snapshot, &whole()).unwrap_err();
     assert_eq!(
         refusal.verdicts[0].reason,

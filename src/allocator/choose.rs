@@ -17,7 +17,7 @@ use super::occupancy::Fit;
 use super::snapshot::{Grant, GrantedDevice};
 use super::topology;
 use crate::model::device::{Device, Vendor};
-use crate::model::mig::Place;
+use crate::model::mig::DeviceNumber;
 use crate::model::order;
 use crate::request::{Strategy, Topology};
 
@@ -65,7 +65,7 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
     let planner = &assessment.planner;
     let set = set.into_iter();
     let set: Vec<(&Assessed<'_>, Plan)> =
-        set.filter_map(|assessed| Some((assessed, assessed.outlook?.plan))).collect();
+        set.filter_map(|assessed| Some((assessed, assessed.verdict?.plan))).collect();
     let isolation = planner.record(&set);
     let pinned = set.iter().any(|(_, plan)| plan.pinned);
     let granted = |(assessed, plan): (&Assessed<'_>, Plan)| GrantedDevice {
@@ -86,8 +86,8 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
 
 /// Compares the sets of two vendors: fewer busy devices, fewer with another isolation than was asked for,
 /// more preferred ones, fewer taken out of a grace, the better sum by the strategy, the lower places.
-fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, usize, u64, Vec<Place>) {
-    let mut places: Vec<Place> = set.iter().map(|c| c.assessed.device.place()).collect();
+fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, usize, u64, Vec<DeviceNumber>) {
+    let mut places: Vec<DeviceNumber> = set.iter().map(|c| c.assessed.device.place()).collect();
     order::sort(&mut places);
     (
         set.iter().filter(|c| c.rank.busy).count(),
@@ -136,8 +136,8 @@ fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
     Rank {
         busy: assessed.busy,
         replaced: assessed
-            .outlook
-            .is_some_and(|outlook| assessment.planner.replaces(&assessed.demand, outlook.plan)),
+            .verdict
+            .is_some_and(|verdict| assessment.planner.replaces(&assessed.demand, verdict.plan)),
         not_preferred: !assessment.snapshot.prefer.contains(&assessed.device.uuid),
         takes_grace: assessed.fit == Fit::TakesGrace,
         by_strategy: match assessment.request.strategy {

@@ -8,7 +8,7 @@ use super::refusal::{Refusal, Verdict, Why};
 use super::selectors::{BadSelector, typed};
 use crate::model::code::Code;
 use crate::model::device::{Device, Node};
-use crate::model::mig::{Place, named_ranges};
+use crate::model::mig::{DeviceNumber, named_ranges};
 use crate::model::order;
 use crate::model::quantity::MilliGpu;
 use crate::model::text::shown;
@@ -33,7 +33,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
     let name = typed(bad.selector);
     let is_candidate = |position: usize| bad.candidates.contains(&position);
     let mut verdicts: Vec<Verdict> = Vec::new();
-    let mut meant: Vec<Place> = Vec::new();
+    let mut meant: Vec<DeviceNumber> = Vec::new();
     for (position, device) in node.devices.iter().enumerate() {
         let (exclusion, reason) = if is_candidate(position) {
             meant.push(device.place());
@@ -82,7 +82,7 @@ pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
 
 fn verdict(device: &Device, why: Why, reason: String) -> Verdict {
     let model = shown(&device.model);
-    let Place { gpu: index, instance: mig_index } = device.place();
+    let DeviceNumber { gpu: index, instance: mig_index } = device.place();
     let fits = why == Why::Fits;
     Verdict { uuid: device.uuid.clone(), index, mig_index, model, fits, why, reason }
 }
@@ -235,7 +235,7 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
         }
         Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
         Exclusion::Unmet => unmet_hint(assessment),
-        Exclusion::Busy => busy_hint(assessment.snapshot.outsiders.refuse),
+        Exclusion::Busy => busy_hint(assessment.snapshot.busy.refuse),
     }
 }
 

@@ -58,7 +58,7 @@ impl Exclusion {
 
 /// What is known of a device besides the device itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct DeviceStanding {
     /// The request names it, or names none.
     pub(super) named: bool,
     /// It is in MIG mode, and the engine gave its node to the container and those of no instance.
@@ -75,7 +75,7 @@ pub(super) fn exclusion(
     request: &Request,
     model: Option<&ModelPattern>,
     device: &Device,
-    standing: Standing,
+    standing: DeviceStanding,
     demand: &Demand,
 ) -> Option<Exclusion> {
     let applies = |exclusion: &Exclusion| match exclusion {

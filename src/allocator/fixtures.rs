@@ -2,7 +2,7 @@
 
 use super::grouped_text;
 use super::refusal::Refusal;
-use super::snapshot::{Grant, Hold, Manner, Outsider, Snapshot};
+use super::snapshot::{BusyProcess, Grant, Hold, HoldKind, Snapshot};
 use crate::model::device::{Details, Device, DeviceNode, Node, PciAddress, Vendor};
 use crate::model::facilities::{Facilities, Mps, MpsDaemons};
 use crate::model::id::DeviceId;
@@ -10,7 +10,7 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
-use crate::request::{Amount, Request, Source, Strategy};
+use crate::request::{Amount, Request, RequestSource, Strategy};
 
 /// A refusal in words, as failures say it.
 pub(super) fn words(refusal: &Refusal) -> String {
@@ -107,13 +107,13 @@ pub(super) fn made_of(device: Device, arch: &str, units: u32, xccs: u32, engines
 }
 
 /// A process without a lease.
-pub(super) fn python() -> Outsider {
-    Outsider { pid: 4711, name: Some("python3".into()) }
+pub(super) fn python() -> BusyProcess {
+    BusyProcess { pid: 4711, name: Some("python3".into()) }
 }
 
 /// Best-fit, one device, whole.
 pub(super) fn whole() -> Request {
-    Request::one(Strategy::BestFit, Source::Annotations)
+    Request::one(Strategy::BestFit, RequestSource::Annotations)
 }
 
 /// Best-fit, one device, this much of it.
@@ -134,7 +134,7 @@ pub(super) fn hold(device: &Device, milli: u32, holder: &str) -> Hold {
         sharing: Sharing::Shared,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
-        manner: Manner::default(),
+        kind: HoldKind::default(),
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
         sharing: device.sharing,
         holder: format!("lease l-{holder} of container {holder} (docker)"),
         grace: false,
-        manner: Manner {
+        kind: HoldKind {
             isolation: Some(grant.isolation.effective),
             uid: (grant.isolation.effective == Isolation::Mps).then_some(0),
             pinned: grant.pinned,

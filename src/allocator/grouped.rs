@@ -1,7 +1,7 @@
 //! The devices of a refusal in words, those with one reason together.
 
 use super::refusal::Verdict;
-use crate::model::mig::{self, Place};
+use crate::model::mig::{self, DeviceNumber};
 use crate::model::text::cut;
 
 /// No reason is cut below this; rather, devices are left out.
@@ -57,7 +57,7 @@ impl Group<'_> {
     /// `GPU 0-3, 6 (NVIDIA H100 80GB HBM3): cordoned`; the model only if all share it. GPUs and MIG
     /// instances may have one reason: `GPU 0-1, MIG 2:0-3`.
     fn text(&self) -> String {
-        let places: Vec<Place> = self.members.iter().map(|member| member.place()).collect();
+        let places: Vec<DeviceNumber> = self.members.iter().map(|member| member.place()).collect();
         let mut models = self.members.iter().map(|member| member.model.as_str());
         let first = models.next().unwrap_or("");
         let model = if !first.is_empty() && models.all(|model| model == first) {

@@ -15,7 +15,7 @@ const WAYS_MAX: usize = 3;
 pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     let is_busy = |a: &Assessed<'_>| a.exclusion == Some(Exclusion::Busy) && a.fit != Fit::Taken;
     if assessment.devices.iter().any(is_busy) {
-        return busy_hint(assessment.snapshot.outsiders.refuse);
+        return busy_hint(assessment.snapshot.busy.refuse);
     }
     let mut ways: Vec<String> = Vec::new();
     for assessed in &assessment.devices {
@@ -98,7 +98,7 @@ pub(super) fn busy_hint(refuse: bool) -> String {
 
 /// What this host lacks for limits that hold, and what would hold as it is.
 pub(super) fn unmet_hint(assessment: &Assessment<'_>) -> String {
-    if !assessment.snapshot.asker.confined {
+    if !assessment.snapshot.requester.confined {
         return "start the container without CAP_SYS_ADMIN and --privileged, or leave out \
                 gpulease/enforcement=required"
             .to_owned();
@@ -109,7 +109,7 @@ pub(super) fn unmet_hint(assessment: &Assessment<'_>) -> String {
     let mut hint = String::new();
     for lack in assessment.planner.host_lacks() {
         let is_one = |a: &Assessed<'_>| {
-            let unmet = a.outlook.filter(|_| a.exclusion == Some(Exclusion::Unmet));
+            let unmet = a.verdict.filter(|_| a.exclusion == Some(Exclusion::Unmet));
             unmet.is_some_and(|o| assessment.planner.is_unmet_by(a.device, o.plan, lack))
         };
         if assessment.devices.iter().any(is_one) {

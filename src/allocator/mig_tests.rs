@@ -7,7 +7,7 @@ use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::Bytes;
-use crate::request::{Count, MigChoice, Request, Selector, Source, Strategy};
+use crate::request::{Count, MigChoice, Request, RequestSource, Selector, Strategy};
 
 /// GPU 0 is whole; GPU 1 has 3g.40gb, 2g.20gb and 1g.10gb; GPU 2 has two of 1g.10gb.
 fn some_in_mig_mode() -> Node {
@@ -187,7 +187,7 @@ fn an_injected_gpu_and_its_instances_exclude_each_other() {
     let node = some_in_mig_mode();
     let gpu = node.devices[1].uuid.to_string();
     let injected =
-        |selectors: &[Selector]| Request { source: Source::Injected, ..named(selectors) };
+        |selectors: &[Selector]| Request { source: RequestSource::Injected, ..named(selectors) };
     let request = injected(&[Selector::Uuid(gpu)]);
     let mut snapshot = snapshot(&node);
     let grant = allocator::grant(&snapshot, &request).unwrap();

@@ -42,4 +42,6 @@ pub use grant::grant;
 pub use grouped::grouped_text;
 pub use refusal::{Refusal, Verdict};
 pub use resized::resized;
-pub use snapshot::{Asker, Grant, GrantedDevice, Hold, Manner, Outsider, Outsiders, Snapshot};
+pub use snapshot::{
+    BusyDevices, BusyProcess, Grant, GrantedDevice, Hold, HoldKind, Requester, Snapshot,
+};

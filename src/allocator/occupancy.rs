@@ -1,7 +1,7 @@
 //! What is held of each device, and whether a demand still fits.
 
 use super::demand::Demand;
-use super::isolation::Company;
+use super::isolation::SharesOnDevice;
 use super::snapshot::{Hold, Snapshot};
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
@@ -16,7 +16,7 @@ pub(super) struct Tally {
     held: bool,
     exclusively: bool,
     /// How the shares among them are made true.
-    pub(super) company: Company,
+    pub(super) shares: SharesOnDevice,
 }
 
 impl Tally {
@@ -25,7 +25,7 @@ impl Tally {
         self.memory = self.memory.saturating_add(hold.memory);
         self.held = true;
         self.exclusively |= hold.sharing == Sharing::Exclusive;
-        self.company.add(hold);
+        self.shares.add(hold);
     }
 
     /// Nothing is left where another device's holder has the same hardware.
@@ -51,11 +51,11 @@ impl Tally {
     /// Whether the demand fits beside these holds.
     pub(super) fn admits(&self, device: &Device, demand: &Demand) -> bool {
         let (milli, memory) = self.free(device);
-        let company = match demand.sharing {
+        let shares = match demand.sharing {
             Sharing::Exclusive => !self.held,
             Sharing::Shared => !self.exclusively,
         };
-        company && demand.milli <= milli && demand.memory <= memory
+        shares && demand.milli <= milli && demand.memory <= memory
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn occupancies<'a>(snapshot: &'a Snapshot<'_>) -> Occupancies<'a> {
             occupancy.firm.add(hold);
         }
         occupancy.with_grace.add(hold);
-        if hold.manner.cus.is_some()
+        if hold.kind.cus.is_some()
             && let Some(masked) = masked.get_mut(position)
         {
             masked.push(hold);

@@ -2,12 +2,12 @@
 //! no code with the allocator but the arithmetic of shares.
 
 use super::fixtures::{python, well_equipped};
-use super::{Hold, Outsiders, Snapshot};
+use super::{BusyDevices, Hold, Snapshot};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::isolation::Isolation;
 use crate::model::lease::Sharing;
-use crate::request::{Amount, Count, MigChoice, Request, Selector, Source};
+use crate::request::{Amount, Count, MigChoice, Request, RequestSource, Selector};
 use std::collections::BTreeSet;
 
 /// All that [`super::grant()`] gets, owned.
@@ -30,7 +30,7 @@ impl Case {
             holds: self.holds.clone(),
             prefer: self.prefer.clone(),
             cordoned: self.cordoned.clone(),
-            outsiders: Outsiders {
+            busy: BusyDevices {
                 on: self.busy.iter().map(|uuid| (uuid.clone(), vec![python()])).collect(),
                 refuse: self.refuse_busy,
             },
@@ -42,7 +42,7 @@ impl Case {
     /// Whether somebody computes on the device without a lease, on the whole GPU or on the part.
     pub(super) fn is_busy(&self, device: &Device) -> bool {
         let gpu = device.instance().map(|instance| &instance.parent);
-        let is_real = !device.simulated && self.request.source != Source::Injected;
+        let is_real = !device.simulated && self.request.source != RequestSource::Injected;
         is_real && [Some(&device.uuid), gpu].into_iter().flatten().any(|u| self.busy.contains(u))
     }
 
@@ -75,8 +75,8 @@ pub(super) fn left(
         holds.iter().filter(|hold| hold.device == device.uuid && counts(hold)).collect();
     let milli: u32 = here.iter().map(|hold| hold.milli.0).sum();
     let memory: u64 = here.iter().map(|hold| hold.memory.0).sum();
-    let company = here.iter().map(|hold| hold.sharing).min();
-    (1000 - milli, device.leasable().0 - memory, company)
+    let shares = here.iter().map(|hold| hold.sharing).min();
+    (1000 - milli, device.leasable().0 - memory, shares)
 }
 
 pub(super) fn demanded(request: &Request, device: &Device) -> (u32, u64) {
@@ -123,7 +123,7 @@ fn is_named(case: &Case, device: &Device) -> bool {
 /// Whether the engine gave the node of this GPU, which is in MIG mode, and those of no instance.
 fn is_injected(case: &Case, gpu: &Device) -> bool {
     let of_gpu = |device: &&Device| are_kin(&case.node.devices, &device.uuid, &gpu.uuid);
-    case.request.source == Source::Injected
+    case.request.source == RequestSource::Injected
         && !case.request.devices.is_empty()
         && !case.node.devices.iter().filter(of_gpu).any(|device| is_named(case, device))
 }
@@ -206,10 +206,10 @@ fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     };
     let here = holds.iter().filter(|h| h.device == device.uuid && !h.grace);
     let firm: Vec<&Hold> = here.filter(|hold| hold.sharing == Sharing::Shared).collect();
-    let kinds: Vec<u8> = firm.iter().filter_map(|h| h.manner.isolation.map(apart)).collect();
+    let kinds: Vec<u8> = firm.iter().filter_map(|h| h.kind.isolation.map(apart)).collect();
     let goes = |way: &u8| {
-        let strangers = firm.iter().any(|hold| hold.manner.uid.is_some_and(|uid| uid != 0));
-        let unknown = firm.iter().any(|hold| hold.manner.isolation.is_none());
+        let strangers = firm.iter().any(|hold| hold.kind.uid.is_some_and(|uid| uid != 0));
+        let unknown = firm.iter().any(|hold| hold.kind.isolation.is_none());
         kinds.iter().all(|kind| kind == way) && (*way != 1 || !strangers) && (*way == 0 || !unknown)
     };
     ways.iter().any(goes)
@@ -217,14 +217,14 @@ fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
 
 pub(super) fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     let devices = &case.node.devices;
-    let (milli, memory, company) = left(devices, device, holds, |hold| !hold.grace);
+    let (milli, memory, shares) = left(devices, device, holds, |hold| !hold.grace);
     let (need_milli, need_memory) = demanded(&case.request, device);
     if case.request.sharing == Sharing::Shared && !shares_alike(case, device, holds) {
         return false;
     }
     let good_company = match case.request.sharing {
-        Sharing::Exclusive => company.is_none(),
-        Sharing::Shared => company != Some(Sharing::Exclusive),
+        Sharing::Exclusive => shares.is_none(),
+        Sharing::Shared => shares != Some(Sharing::Exclusive),
     };
     let whole = device.instance().is_none() || case.request.amount == Amount::Whole;
     let may_have_busy =

@@ -12,7 +12,7 @@ use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{
-    Amount, Count, MigChoice, Request, Selector, Source, Strategy as Choice, Topology,
+    Amount, Count, MigChoice, Request, RequestSource, Selector, Strategy as Choice, Topology,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -56,15 +56,15 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
     let mut targets = devices.clone();
     targets.push(h100(9));
     let amounts = prop::sample::select(vec![100_u32, 200, 250, 300, 500, 1000]);
-    let manner = prop::sample::select(vec![
+    let kind = prop::sample::select(vec![
         None,
         Some(Isolation::None),
         Some(Isolation::TimeSlicing),
         Some(Isolation::Mps),
         Some(Isolation::CuMask),
     ]);
-    let manner = (manner, prop::sample::select(vec![0_u32, 0, 0, 1000]));
-    let shares = (any::<bool>(), any::<bool>(), manner);
+    let kind = (kind, prop::sample::select(vec![0_u32, 0, 0, 1000]));
+    let shares = (any::<bool>(), any::<bool>(), kind);
     let one = (prop::sample::select(targets), amounts, shares, 0..100_u64);
     prop::collection::vec(one, 0..8).prop_map(move |picks| {
         let mut holds: Vec<Hold> = Vec::new();
@@ -73,17 +73,17 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
         {
             let mut new = hold(&device, milli, &format!("{number}"));
             new.grace = grace;
-            new.manner.isolation = isolation;
-            new.manner.uid = (isolation == Some(Isolation::Mps)).then_some(uid);
+            new.kind.isolation = isolation;
+            new.kind.uid = (isolation == Some(Isolation::Mps)).then_some(uid);
             if exclusive && milli == 1000 {
                 new.sharing = Sharing::Exclusive;
             } else {
                 new.memory = Bytes(device.leasable().0 / 100 * percent);
             }
-            let (free_milli, free_memory, company) = left(&devices, &device, &holds, |_| true);
+            let (free_milli, free_memory, shares) = left(&devices, &device, &holds, |_| true);
             let alone = new.sharing == Sharing::Exclusive;
             let fits = new.milli.0 <= free_milli && new.memory.0 <= free_memory;
-            if fits && company != Some(Sharing::Exclusive) && !(alone && company.is_some()) {
+            if fits && shares != Some(Sharing::Exclusive) && !(alone && shares.is_some()) {
                 holds.push(new);
             }
         }
@@ -117,7 +117,7 @@ fn amounts() -> impl Strategy<Value = (Amount, Sharing)> {
 }
 
 /// GPUs or instances, and who says so: only engines give a GPU that is in MIG mode.
-fn choices() -> impl Strategy<Value = (MigChoice, Source)> {
+fn choices() -> impl Strategy<Value = (MigChoice, RequestSource)> {
     let profile = |name| MigChoice::Instances(Some(MigProfile::new(name).unwrap()));
     let kinds = vec![
         MigChoice::Gpus,
@@ -126,7 +126,8 @@ fn choices() -> impl Strategy<Value = (MigChoice, Source)> {
         MigChoice::Instances(None),
         profile("1g.10gb"),
     ];
-    let sources = vec![Source::Annotations, Source::Annotations, Source::Injected];
+    let sources =
+        vec![RequestSource::Annotations, RequestSource::Annotations, RequestSource::Injected];
     (prop::sample::select(kinds), prop::sample::select(sources))
 }
 
@@ -323,7 +324,7 @@ proptest! {
                         are_kin(&case.node.devices, &hold.device, &device.uuid)
                     });
                     prop_assert!(here.is_empty() || kin.count() == 0);
-                    let injected = case.request.source == Source::Injected;
+                    let injected = case.request.source == RequestSource::Injected;
                     let granted = grant.devices.iter().any(|g| g.uuid == device.uuid);
                     prop_assert!(injected || !granted || !device.is_in_mig_mode());
                 }

@@ -5,7 +5,7 @@ use super::filter::Exclusion;
 use super::isolation::Conflict;
 use super::occupancy::Fit;
 use super::refusal::Why;
-use super::snapshot::{Hold, Outsider, Snapshot};
+use super::snapshot::{BusyProcess, Hold, Snapshot};
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
 use crate::model::order;
@@ -99,25 +99,25 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             let (has, asked) = apart(capacity, assessed.demand.memory);
             format!("has {has} to lease, {asked} asked")
         }
-        Exclusion::Unmet => assessed.outlook.map_or_else(String::new, |outlook| {
-            assessment.planner.unmet(assessed.device, outlook.plan)
+        Exclusion::Unmet => assessed.verdict.map_or_else(String::new, |verdict| {
+            assessment.planner.unmet(assessed.device, verdict.plan)
         }),
-        Exclusion::Busy => busy(&assessment.snapshot.outsiders.of(assessed.device)),
+        Exclusion::Busy => busy(&assessment.snapshot.busy.of(assessed.device)),
     }
 }
 
 /// `busy: process 4711 (python3) computes on it outside of any lease`.
-fn busy(outsiders: &[&Outsider]) -> String {
-    let (processes, compute) = match outsiders.len() {
+fn busy(busy: &[&BusyProcess]) -> String {
+    let (processes, compute) = match busy.len() {
         1 => ("process", "computes"),
         _ => ("processes", "compute"),
     };
-    let names = outsiders.iter().take(HOLDERS_MAX).map(|outsider| match &outsider.name {
-        Some(name) => format!("{} ({})", outsider.pid, shown(name)),
-        None => outsider.pid.to_string(),
+    let names = busy.iter().take(HOLDERS_MAX).map(|process| match &process.name {
+        Some(name) => format!("{} ({})", process.pid, shown(name)),
+        None => process.pid.to_string(),
     });
     let mut text = names.collect::<Vec<_>>().join(", ");
-    if let Some(rest) = outsiders.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
+    if let Some(rest) = busy.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
         text.push_str(&format!(" and {rest} more"));
     }
     format!("busy: {processes} {text} {compute} on it outside of any lease")

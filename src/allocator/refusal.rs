@@ -3,7 +3,7 @@
 use super::filter::Exclusion;
 use crate::model::code::Code;
 use crate::model::id::DeviceId;
-use crate::model::mig::Place;
+use crate::model::mig::DeviceNumber;
 use serde::Serialize;
 
 /// What kind of reason a device has.
@@ -38,8 +38,8 @@ pub struct Verdict {
 
 impl Verdict {
     /// How people name the device.
-    pub const fn place(&self) -> Place {
-        Place { gpu: self.index, instance: self.mig_index }
+    pub const fn place(&self) -> DeviceNumber {
+        DeviceNumber { gpu: self.index, instance: self.mig_index }
     }
 
     /// Whether the request named devices, and this is none of them: true of most on a large

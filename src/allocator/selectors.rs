@@ -1,7 +1,7 @@
 //! From selectors to devices.
 
 use crate::model::device::{Device, Node};
-use crate::model::mig::Place;
+use crate::model::mig::DeviceNumber;
 use crate::model::order;
 use crate::model::text::shown;
 use crate::request::Selector;
@@ -45,9 +45,9 @@ pub(super) fn resolve<'a>(
 
 fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
     match selector {
-        Selector::Index(index) => at(node, Place { gpu: *index, instance: None }),
+        Selector::Index(index) => at(node, DeviceNumber { gpu: *index, instance: None }),
         Selector::Instance(gpu, instance) => {
-            at(node, Place { gpu: *gpu, instance: Some(*instance) })
+            at(node, DeviceNumber { gpu: *gpu, instance: Some(*instance) })
         }
         Selector::Uuid(prefix) => {
             // The UUID of a device may be the beginning of its partitions' UUIDs: written out in
@@ -79,7 +79,7 @@ fn positions(node: &Node, test: impl Fn(&Device) -> bool) -> BTreeSet<usize> {
     order::set(devices.filter(|(_, device)| test(device)).map(|(position, _)| position))
 }
 
-fn at(node: &Node, place: Place) -> BTreeSet<usize> {
+fn at(node: &Node, place: DeviceNumber) -> BTreeSet<usize> {
     positions(node, |device| device.place() == place)
 }
 

@@ -6,7 +6,7 @@ use crate::model::facilities::Facilities;
 use crate::model::id::DeviceId;
 use crate::model::isolation::{Isolation, IsolationRecord};
 use crate::model::lease::Sharing;
-use crate::model::mig::Place;
+use crate::model::mig::DeviceNumber;
 use crate::model::quantity::{Bytes, MilliGpu};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +25,12 @@ pub struct Hold {
     /// others only when nothing else fits. It never makes a request fail.
     pub grace: bool,
     /// How it is made true.
-    pub manner: Manner,
+    pub kind: HoldKind,
 }
 
 /// A process that computes on a device and belongs to no lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outsider {
+pub struct BusyProcess {
     /// Its pid, as the host counts.
     pub pid: i32,
     /// What it calls itself (untrusted), where that can be read.
@@ -39,17 +39,17 @@ pub struct Outsider {
 
 /// The processes outside of any lease, and what becomes of the devices that they compute on.
 #[derive(Debug, Clone, Default)]
-pub struct Outsiders {
+pub struct BusyDevices {
     /// On which device which. A process on a GPU in MIG mode is on all its instances.
-    pub on: BTreeMap<DeviceId, Vec<Outsider>>,
+    pub on: BTreeMap<DeviceId, Vec<BusyProcess>>,
     /// Whether their devices are granted to nobody, rather than only to requests that name them.
     pub refuse: bool,
 }
 
-impl Outsiders {
+impl BusyDevices {
     /// Those on a device, or on the GPU that it is a part of. On one that does not
     /// exist there is nobody.
-    pub fn of(&self, device: &Device) -> Vec<&Outsider> {
+    pub fn of(&self, device: &Device) -> Vec<&BusyProcess> {
         if device.simulated || self.on.is_empty() {
             return Vec::new();
         }
@@ -61,7 +61,7 @@ impl Outsiders {
 
 /// How a share that is held is made true, as far as it matters to who comes next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct HoldKind {
     /// What is in effect; `None` for a record that cannot be read.
     pub isolation: Option<Isolation>,
     /// The host's id of the user that an MPS server serves for it.
@@ -74,7 +74,7 @@ pub struct Manner {
 
 /// Who asks, as far as it matters to how a share is made true.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asker {
+pub struct Requester {
     /// The host's id of the user that the container's processes are; null where nobody can say.
     pub uid: Option<u32>,
     /// Whether nothing but what it is given lets it at a device.
@@ -92,10 +92,10 @@ pub struct Snapshot<'a> {
     /// Devices that an administrator took out of service.
     pub cordoned: BTreeSet<DeviceId>,
     /// Who computes without a lease.
-    pub outsiders: Outsiders,
+    pub busy: BusyDevices,
     /// What shares can be made true with.
     pub facilities: Facilities,
-    pub asker: Asker,
+    pub requester: Requester,
 }
 
 impl<'a> Snapshot<'a> {
@@ -107,9 +107,9 @@ impl<'a> Snapshot<'a> {
             holds: Vec::new(),
             prefer: BTreeSet::new(),
             cordoned: BTreeSet::new(),
-            outsiders: Outsiders::default(),
+            busy: BusyDevices::default(),
             facilities: Facilities::none("nothing was looked for"),
-            asker: Asker { uid: Some(0), confined: true },
+            requester: Requester { uid: Some(0), confined: true },
         }
     }
 }
@@ -138,8 +138,8 @@ pub struct GrantedDevice {
 
 impl GrantedDevice {
     /// How people name it.
-    pub const fn place(&self) -> Place {
-        Place { gpu: self.index, instance: self.mig_index }
+    pub const fn place(&self) -> DeviceNumber {
+        DeviceNumber { gpu: self.index, instance: self.mig_index }
     }
 }
 
@@ -149,7 +149,7 @@ pub struct Grant {
     pub devices: Vec<GrantedDevice>,
     /// How the shares are made true, if what is planned comes off.
     pub isolation: IsolationRecord,
-    /// By MPS, with the daemon's own limit at this lease's share: see [`Manner::pinned`].
+    /// By MPS, with the daemon's own limit at this lease's share: see [`HoldKind::pinned`].
     #[serde(skip)]
     pub pinned: bool,
 }

@@ -2,7 +2,7 @@
 
 use super::release::still;
 use super::sweep::bound_to;
-use super::{BIND_DEADLINE, CREATE_DEADLINE, Ground, error};
+use super::{BIND_DEADLINE, CREATE_DEADLINE, Ctx, error};
 use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::{Lease, LeaseState};
@@ -15,11 +15,11 @@ use crate::sys::{failpoint, proc};
 /// somebody else may have by now. A record is never made here: one that is gone was swept, and its
 /// devices may have a new holder. Fails if the lease is gone, belongs to a later start, or is not
 /// pending; if the ledger is not had.
-pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<Lease, Failure> {
+pub fn bind(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<Lease, Failure> {
     failpoint::hit("bind.begin");
-    let ledger = ground.store.lock(BIND_DEADLINE, ground.paths)?;
+    let ledger = ctx.store.lock(BIND_DEADLINE, ctx.paths)?;
     let lease = of_this_start(ledger.entry(key)?, key, nonce)?;
-    let owner = proc::describe(pid, ground.paths)?;
+    let owner = proc::describe(pid, ctx.paths)?;
     if lease.state == LeaseState::Bound && lease.owner == owner {
         // A sweep has found the container before its hook came.
         return Ok(lease);
@@ -30,7 +30,7 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
             lease.id, lease.state
         )));
     }
-    let bound = bound_to(owner, lease, ground)?;
+    let bound = bound_to(owner, lease, ctx)?;
     failpoint::hit("bind.described");
     ledger.put(&bound)?;
     failpoint::hit("bind.recorded");
@@ -39,8 +39,8 @@ pub fn bind(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Resu
 
 /// Whether this start still has its lease: all that can be done for a runtime that does not tell
 /// the container's process. Fails if the lease is gone or belongs to a later start.
-pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {
-    let lease = of_this_start(ground.store.entry(key)?, key, nonce)?;
+pub fn check(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {
+    let lease = of_this_start(ctx.store.entry(key)?, key, nonce)?;
     match lease.state {
         LeaseState::Pending | LeaseState::Bound => Ok(lease),
         LeaseState::Grace => Err(error::stale(format!("lease {} was released already", lease.id))),
@@ -50,12 +50,12 @@ pub fn check(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease,
 /// Records a pending lease of this process again, as `change` makes it: what making its shares true
 /// came to. It is done before anything goes by the new record. Fails if the lease is gone, of a
 /// later start or not pending any more; if the ledger is not had or cannot be written.
-pub fn settle(
-    ground: Ground<'_>,
+pub fn update_pending(
+    ctx: Ctx<'_>,
     lease: &Lease,
     change: impl FnOnce(&mut Lease),
 ) -> Result<Lease, Failure> {
-    let ledger = ground.store.lock(CREATE_DEADLINE, ground.paths)?;
+    let ledger = ctx.store.lock(CREATE_DEADLINE, ctx.paths)?;
     let mut settled = still(&ledger, lease, LeaseState::Pending)?;
     change(&mut settled);
     ledger.put(&settled)?;

@@ -1,15 +1,15 @@
 //! Who computes without a lease: processes on the node's GPUs, held against the leases and the MPS
 //! daemons of gpulease, whose servers compute for leases.
 
-use super::Ground;
+use super::Ctx;
 use super::sweep::Swept;
-use crate::allocator::{Outsider, Outsiders};
+use crate::allocator::{BusyDevices, BusyProcess};
 use crate::model::id::DeviceId;
 use crate::model::lease::{Lease, LeaseState, Owner};
 use crate::request::policy::Busy;
 use crate::store::mps_journal;
 use crate::store::{Corrupt, Witness};
-use crate::sys::gpu_users::User;
+use crate::sys::gpu_users::GpuUser;
 use crate::sys::identity::Here;
 use crate::sys::proc::{self, Life};
 use std::collections::BTreeMap;
@@ -18,36 +18,36 @@ use std::path::Path;
 /// Processes on the node's GPUs, and what the administrator wants done about those without a lease.
 /// Looked up before the ledger is locked: procfs takes its time.
 #[derive(Debug, Clone, Copy)]
-pub struct Crowd<'a> {
-    pub users: &'a [User],
+pub struct BusyProcesses<'a> {
+    pub users: &'a [GpuUser],
     /// Whether and how that counts.
     pub policy: Busy,
 }
 
 impl Swept {
     /// Those of the crowd who belong to no lease, by the devices that they are on.
-    pub fn outsiders(&self, crowd: Crowd<'_>, ground: Ground<'_>) -> Outsiders {
-        let mut on: BTreeMap<DeviceId, Vec<Outsider>> = BTreeMap::new();
-        if crowd.policy == Busy::Ignore {
-            return Outsiders::default();
+    pub fn busy_devices(&self, busy: BusyProcesses<'_>, ctx: Ctx<'_>) -> BusyDevices {
+        let mut on: BTreeMap<DeviceId, Vec<BusyProcess>> = BTreeMap::new();
+        if busy.policy == Busy::Ignore {
+            return BusyDevices::default();
         }
-        let daemons = Daemons::look(crowd.users, ground);
-        let is_outside = |user: &&User| !self.has(user) && !daemons.have(user);
-        for user in crowd.users.iter().filter(is_outside) {
+        let daemons = Daemons::look(busy.users, ctx);
+        let is_outside = |user: &&GpuUser| !self.has(user) && !daemons.have(user);
+        for user in busy.users.iter().filter(is_outside) {
             for device in user.devices.keys() {
-                let outsider = Outsider { pid: user.pid, name: user.name.clone() };
+                let outsider = BusyProcess { pid: user.pid, name: user.name.clone() };
                 on.entry(device.clone()).or_default().push(outsider);
             }
         }
-        Outsiders { on, refuse: crowd.policy == Busy::Refuse }
+        BusyDevices { on, refuse: busy.policy == Busy::Refuse }
     }
 
     /// The lease that a process belongs to.
-    pub fn lease_of(&self, user: &User) -> Option<&Lease> {
+    pub fn lease_of(&self, user: &GpuUser) -> Option<&Lease> {
         self.leases.iter().find(|lease| is_inside(user, lease, self.pid_namespace))
     }
 
-    fn has(&self, user: &User) -> bool {
+    fn has(&self, user: &GpuUser) -> bool {
         // Of a lease that cannot be read only the bundle's record is left.
         let is_inside = |witness: &Witness| is_in(user, witness.cgroup.as_deref());
         let unreadable = |c: &Corrupt| self.witnesses.of(&c.key).iter().any(is_inside);
@@ -61,22 +61,22 @@ pub struct Daemons(Vec<i32>);
 
 impl Daemons {
     /// Looks for them, if there is anybody who could belong to one.
-    pub fn look(users: &[User], ground: Ground<'_>) -> Self {
+    pub fn look(users: &[GpuUser], ctx: Ctx<'_>) -> Self {
         if users.is_empty() {
             return Self(Vec::new());
         }
-        let known = mps_journal::processes(&ground.paths.run).into_iter();
+        let known = mps_journal::processes(&ctx.paths.run).into_iter();
         // Of one that is gone, the number may be somebody else's by now.
-        let here = Here::look(ground.paths);
+        let here = Here::look(ctx.paths);
         let runs = |owner: &Owner| {
             here.pid_namespace == Some(owner.pid_namespace)
-                && proc::life_here(owner, &here, ground.paths) == Life::Alive
+                && proc::life_here(owner, &here, ctx.paths) == Life::Alive
         };
         Self(known.filter(runs).map(|owner| owner.pid).collect())
     }
 
     /// Whether a process is one of them, or a server of one.
-    pub fn have(&self, user: &User) -> bool {
+    pub fn have(&self, user: &GpuUser) -> bool {
         self.0.iter().any(|pid| user.ancestors.contains(pid))
     }
 }
@@ -85,7 +85,7 @@ impl Daemons {
 /// lease hangs on or a descendant of it (a container may share its caller's cgroup). Nobody computes
 /// in a container that has ended; and a podman that a lease was handed to starts others as well.
 /// In another pid namespace than `ours` the owner's number is somebody else's.
-fn is_inside(user: &User, lease: &Lease, ours: Option<u64>) -> bool {
+fn is_inside(user: &GpuUser, lease: &Lease, ours: Option<u64>) -> bool {
     let owner = &lease.owner;
     let descends = lease.precreate.is_none()
         && ours == Some(owner.pid_namespace)
@@ -93,7 +93,7 @@ fn is_inside(user: &User, lease: &Lease, ours: Option<u64>) -> bool {
     lease.state != LeaseState::Grace && (descends || is_in(user, lease.cgroup.as_deref()))
 }
 
-fn is_in(user: &User, cgroup: Option<&str>) -> bool {
+fn is_in(user: &GpuUser, cgroup: Option<&str>) -> bool {
     let theirs = user.cgroup.as_deref();
     theirs.zip(cgroup).is_some_and(|(theirs, cgroup)| theirs.starts_with(Path::new(cgroup)))
 }
@@ -104,7 +104,7 @@ mod tests {
     use crate::model::device::{PciAddress, Vendor};
     use crate::model::id::{ContainerId, Nonce};
     use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
-    use crate::model::lease::{LeasedDevice, Owner, Precreate, RECORD_VERSION, Sharing};
+    use crate::model::lease::{LeasedDevice, Owner, PrecreateHolder, RECORD_VERSION, Sharing};
     use crate::model::quantity::MilliGpu;
     use crate::paths::Paths;
     use crate::store::Store;
@@ -164,8 +164,8 @@ mod tests {
         DeviceId::new(text).unwrap()
     }
 
-    fn user(pid: i32, cgroup: Option<&str>, ancestors: &[i32]) -> User {
-        User {
+    fn user(pid: i32, cgroup: Option<&str>, ancestors: &[i32]) -> GpuUser {
+        GpuUser {
             pid,
             name: Some("python3".into()),
             devices: [(id("GPU-a"), None), (id("GPU-b"), None)].into_iter().collect(),
@@ -175,16 +175,16 @@ mod tests {
     }
 
     /// The pids of those who are outside of the lease, on GPU-b.
-    fn outside(lease: Lease, users: &[User], policy: Busy) -> Vec<i32> {
+    fn outside(lease: Lease, users: &[GpuUser], policy: Busy) -> Vec<i32> {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths { run: dir.path().to_owned(), ..Paths::default() };
         let store = Store::at(dir.path());
         let swept = Swept { leases: vec![lease], pid_namespace: Some(1), ..Swept::default() };
-        let ground = Ground { paths: &paths, store: &store };
-        let outsiders = swept.outsiders(Crowd { users, policy }, ground);
-        assert_eq!(outsiders.refuse, policy == Busy::Refuse);
-        assert_eq!(outsiders.on.get(&id("GPU-a")), outsiders.on.get(&id("GPU-b")));
-        let there = outsiders.on.into_values().next().unwrap_or_default();
+        let ctx = Ctx { paths: &paths, store: &store };
+        let busy = swept.busy_devices(BusyProcesses { users, policy }, ctx);
+        assert_eq!(busy.refuse, policy == Busy::Refuse);
+        assert_eq!(busy.on.get(&id("GPU-a")), busy.on.get(&id("GPU-b")));
+        let there = busy.on.into_values().next().unwrap_or_default();
         there.into_iter().map(|outsider| outsider.pid).collect()
     }
 
@@ -222,9 +222,9 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let server = user(100_000_000, None, &[own, 1]);
         let outside = || {
-            let ground = Ground { paths: &paths, store: &store };
-            let crowd = Crowd { users: std::slice::from_ref(&server), policy: Busy::Avoid };
-            Swept::default().outsiders(crowd, ground).on.len()
+            let ctx = Ctx { paths: &paths, store: &store };
+            let busy = BusyProcesses { users: std::slice::from_ref(&server), policy: Busy::Avoid };
+            Swept::default().busy_devices(busy, ctx).on.len()
         };
         assert_eq!(outside(), 2);
         let mut daemon = proc::describe(own, &paths).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(outside(ended, &users, Busy::Avoid), [1000]);
         let handed = |cgroup| Lease {
             state: LeaseState::Pending,
-            precreate: Some(Precreate { until_ms: 1, since: 1 }),
+            precreate: Some(PrecreateHolder { until_ms: 1, since: 1 }),
             ..lease(cgroup)
         };
         assert_eq!(outside(handed(None), &users, Busy::Avoid), [1000], "of the podman's");

@@ -1,11 +1,11 @@
 //! From request to recorded lease.
 
-use super::busy::Crowd;
+use super::busy::BusyProcesses;
 use super::liveness::{Holder, Unjudged};
 use super::sweep::{Swept, sweep};
 use super::testimony::{Testimony, always, with_ledger};
-use super::{CREATE_DEADLINE, Ground, error, place};
-use crate::allocator::{self, Asker, Grant, Snapshot};
+use super::{CREATE_DEADLINE, Ctx, error, place};
+use crate::allocator::{self, Grant, Requester, Snapshot};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::device::Node;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// A container that is to have a lease, as the record will name it.
 #[derive(Debug, Clone)]
-pub struct Requester<'a> {
+pub struct NewHolder<'a> {
     pub key: LeaseKey,
     /// The engine, as far as can be told.
     pub engine: &'a str,
@@ -42,17 +42,17 @@ pub type Environment = BTreeMap<String, Option<String>>;
 
 /// A request for a lease.
 pub struct LeaseRequest<'a> {
-    pub requester: Requester<'a>,
+    pub holder: NewHolder<'a>,
     /// The configuration file that rules the grant.
     pub config: &'a Path,
     pub request: &'a Request,
     pub node: &'a Node,
-    pub asker: Asker,
+    pub requester: Requester,
     pub facilities: Facilities,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
     /// Who computes on the node's GPUs.
-    pub crowd: Crowd<'a>,
+    pub busy: BusyProcesses<'a>,
     /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
     /// one of them is taken over.
     pub adopt: &'a [Nonce],
@@ -71,23 +71,23 @@ pub struct Created {
 
 /// Sweeps, allocates and records a pending lease whose owner is this process. If nothing can be
 /// granted or recorded, nothing is left behind.
-pub fn create(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Created {
+pub fn create(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Created {
     let left_daemons = Cell::new(false);
-    let lease = create_in_place(ground, asked, &left_daemons);
+    let lease = create_in_place(ctx, asked, &left_daemons);
     Created { lease, left_daemons: left_daemons.get() }
 }
 
 fn create_in_place(
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
     left_daemons: &Cell<bool>,
 ) -> Result<Lease, Failure> {
-    ground.store.prepare(ground.paths)?;
+    ctx.store.prepare(ctx.paths)?;
     for _ in 0..PLACES_MAX {
-        if let Some(lease) = create_here(ground, asked, left_daemons)? {
+        if let Some(lease) = create_here(ctx, asked, left_daemons)? {
             return Ok(lease);
         }
-        place::move_here(ground, asked.config)?;
+        place::move_here(ctx, asked.config)?;
     }
     let config = asked.config.display();
     Err(error::stale(format!("`run_dir` in `{config}` is being changed")))
@@ -98,21 +98,21 @@ const PLACES_MAX: u32 = 3;
 
 /// `None` if this configuration file last granted in another lease directory, or never.
 fn create_here(
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
     left_daemons: &Cell<bool>,
 ) -> Result<Option<Lease>, Failure> {
-    with_ledger(ground, CREATE_DEADLINE, always, |ledger, known| {
+    with_ledger(ctx, CREATE_DEADLINE, always, |ledger, known| {
         failpoint::hit("create.locked");
-        if !place::is_here(ground, asked.config)? {
+        if !place::is_here(ctx, asked.config)? {
             return Ok(None);
         }
-        let mut lease = adopt(&ledger, known, ground, asked)?;
+        let mut lease = adopt(&ledger, known, ctx, asked)?;
         if lease.is_none() {
-            let former = ledger.entry(&asked.requester.key)?;
-            let swept = sweep(&ledger, known, ground)?;
+            let former = ledger.entry(&asked.holder.key)?;
+            let swept = sweep(&ledger, known, ctx)?;
             left_daemons.set(left_daemons.get() || swept.left_daemons);
-            let granted = grant(&swept, former, this_process(ground)?, ground, asked)?.lease;
+            let granted = grant(&swept, former, this_process(ctx)?, ctx, asked)?.lease;
             ledger.put(&granted)?;
             lease = Some(granted);
         }
@@ -129,18 +129,18 @@ pub struct Foreseen {
 
 /// What [`create`] would grant now, as far as can be told without the lock. Changes nothing.
 #[cfg(feature = "cli")]
-pub fn foresee(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
-    place::check(ground, asked.config)?;
-    let former = ground.store.entry(&asked.requester.key)?;
-    grant(&super::sweep::survey(ground)?, former, this_process(ground)?, ground, asked)
+pub fn foresee(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
+    place::check(ctx, asked.config)?;
+    let former = ctx.store.entry(&asked.holder.key)?;
+    grant(&super::sweep::survey(ctx)?, former, this_process(ctx)?, ctx, asked)
 }
 
 /// What [`create`] would grant if nothing were leased. The lease belongs to no process: the node may be
 /// another one than that on which this one runs.
 #[cfg(feature = "cli")]
-pub fn foresee_idle(ground: Ground<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
+pub fn foresee_idle(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
     let owner = Owner { pid: 0, start_time: 0, boot_id: String::new(), pid_namespace: 0 };
-    grant(&Swept::default(), None, owner, ground, asked)
+    grant(&Swept::default(), None, owner, ctx, asked)
 }
 
 /// Decides, by the leases of the living. `former` is the container's own record.
@@ -148,19 +148,19 @@ fn grant(
     swept: &Swept,
     former: Option<Entry>,
     owner: Owner,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
 ) -> Result<Foreseen, Failure> {
-    let key = &asked.requester.key;
+    let key = &asked.holder.key;
     refuse_if_alive(swept, key)?;
     let snapshot = Snapshot {
         node: asked.node,
         holds: swept.holds(Some(key), asked.node),
         prefer: devices_of(former),
         cordoned: BTreeSet::new(),
-        outsiders: swept.outsiders(asked.crowd, ground),
+        busy: swept.busy_devices(asked.busy, ctx),
         facilities: asked.facilities.clone(),
-        asker: asked.asker,
+        requester: asked.requester,
     };
     let grant = allocator::grant(&snapshot, asked.request).map_err(Failure::from)?;
     let lease = record(owner, asked, &grant)?;
@@ -173,14 +173,14 @@ fn grant(
 fn adopt(
     ledger: &Ledger<'_>,
     known: &Testimony,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
 ) -> Result<Option<Lease>, Failure> {
-    let LeaseRequest { requester, node, .. } = asked;
+    let LeaseRequest { holder, node, .. } = asked;
     if asked.adopt.is_empty() {
         return Ok(None);
     }
-    let owner = this_process(ground)?;
+    let owner = this_process(ctx)?;
     let granted = ledger.entries()?.into_iter().find_map(|entry| match entry {
         Entry::Lease(lease) if is_for(&lease, asked, &owner) => Some(*lease),
         _ => None,
@@ -192,21 +192,21 @@ fn adopt(
             granted.id
         )));
     }
-    let former = granted.key().ok().filter(|key| *key != requester.key);
+    let former = granted.key().ok().filter(|key| *key != holder.key);
     let lease = Lease {
-        runtime_root: requester.key.runtime_root.clone(),
-        engine: requester.engine.to_owned(),
-        runtime: requester.runtime.to_owned(),
-        bundle: requester.bundle.to_owned(),
-        pid_file: requester.pid_file.clone(),
-        cgroup: requester.cgroup.clone(),
+        runtime_root: holder.key.runtime_root.clone(),
+        engine: holder.engine.to_owned(),
+        runtime: holder.runtime.to_owned(),
+        bundle: holder.bundle.to_owned(),
+        pid_file: holder.pid_file.clone(),
+        cgroup: holder.cgroup.clone(),
         owner,
         precreate: None,
         ..granted
     };
     if former.is_some() {
         // Another root than the hook could know of. What somebody has there is not overwritten.
-        refuse_if_in_the_way(ledger.entry(&requester.key)?, known, ground)?;
+        refuse_if_in_the_way(ledger.entry(&holder.key)?, known, ctx)?;
     }
     ledger.put(&lease)?;
     if let Some(former) = former {
@@ -218,12 +218,12 @@ fn adopt(
 fn refuse_if_in_the_way(
     entry: Option<Entry>,
     known: &Testimony,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
 ) -> Result<(), Failure> {
     match entry {
         None => Ok(()),
         Some(Entry::Lease(other)) => {
-            let holder = known.judge(ground.paths).holder(&other);
+            let holder = known.judge(ctx.paths).holder(&other);
             let is_free = other.state == LeaseState::Grace || holder == Holder::Dead;
             if is_free { Ok(()) } else { Err(already_leased(&other, holder.unjudged())) }
         }
@@ -243,13 +243,13 @@ fn is_for(lease: &Lease, asked: &LeaseRequest<'_>, owner: &Owner) -> bool {
     lease.precreate.is_some()
         && lease.state == LeaseState::Pending
         && lease.owner.boot_id == owner.boot_id
-        && lease.container_id == asked.requester.key.container_id
+        && lease.container_id == asked.holder.key.container_id
         && asked.adopt.contains(&lease.nonce)
 }
 
-fn this_process(ground: Ground<'_>) -> Result<Owner, Failure> {
+fn this_process(ctx: Ctx<'_>) -> Result<Owner, Failure> {
     let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-    Ok(proc::describe(pid, ground.paths)?)
+    Ok(proc::describe(pid, ctx.paths)?)
 }
 
 /// The devices that the container held a moment ago, which it may have back.
@@ -275,7 +275,7 @@ fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), Failure> {
 }
 
 fn record(owner: Owner, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease, Failure> {
-    let LeaseRequest { requester, request, node, .. } = asked;
+    let LeaseRequest { holder, request, node, .. } = asked;
     let nonce = random::nonce().map_err(|error| {
         let message = format!("the kernel gives no random numbers: {error}");
         Failure::new(Code::StateUnavailable, message)
@@ -287,16 +287,16 @@ fn record(owner: Owner, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease
         id,
         nonce,
         state: LeaseState::Pending,
-        container_id: requester.key.container_id.clone(),
-        runtime_root: requester.key.runtime_root.clone(),
-        engine: requester.engine.to_owned(),
-        runtime: requester.runtime.to_owned(),
-        bundle: requester.bundle.to_owned(),
-        pid_file: requester.pid_file.clone(),
+        container_id: holder.key.container_id.clone(),
+        runtime_root: holder.key.runtime_root.clone(),
+        engine: holder.engine.to_owned(),
+        runtime: holder.runtime.to_owned(),
+        bundle: holder.bundle.to_owned(),
+        pid_file: holder.pid_file.clone(),
         created_at: clock::now_rfc3339(),
         owner,
         precreate: None,
-        cgroup: requester.cgroup.clone(),
+        cgroup: holder.cgroup.clone(),
         devices: grant.devices.iter().filter_map(|granted| leased(granted, node)).collect(),
         isolation: grant.isolation.clone(),
         env: Environment::new(),
@@ -319,7 +319,7 @@ fn seat(grant: &Grant, asked: &LeaseRequest<'_>, id: &LeaseId) -> Option<MpsSeat
         MpsDaemons::PerDevice => grant.devices.first()?.uuid.to_string(),
         MpsDaemons::PerLease => id.to_string(),
     };
-    let (uid, pinned) = (asked.asker.uid?, grant.pinned);
+    let (uid, pinned) = (asked.requester.uid?, grant.pinned);
     Some(MpsSeat { daemon, uid, pinned, pipe: None, shm: None, adopted: false, process: None })
 }
 

@@ -1,14 +1,14 @@
 //! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
 //! empty; what cannot be judged is kept as if it were alive, and is said to be so.
 
-use super::evidence::{self, Evidence};
-use crate::model::lease::{Lease, LeaseState, Owner, Precreate};
+use super::runtime_state::{self, Evidence};
+use crate::model::lease::{Lease, LeaseState, Owner, PrecreateHolder};
 use crate::model::spelled::spelled;
 use crate::paths::Paths;
 use crate::store::{Corrupt, Witness, Witnesses};
-use crate::sys::cgroup_of_others::Found;
+use crate::sys::cgroup_of_others::CgroupState;
 use crate::sys::identity::Here;
-use crate::sys::namespaces::Seen;
+use crate::sys::namespaces::RecordedNamespace;
 use crate::sys::proc::{self, Life};
 use crate::sys::{cgroup, clock};
 use std::fmt;
@@ -80,7 +80,7 @@ impl fmt::Display for Unjudged {
 
 spelled! {
     /// How it stands with a lease, in the one word that all have for it.
-    pub enum Standing {
+    pub enum LeaseStanding {
         /// Its container is being made.
         Pending = "pending",
         Bound = "bound",
@@ -95,7 +95,7 @@ spelled! {
     }
 }
 
-impl Standing {
+impl LeaseStanding {
     /// Of a lease whose holder was judged so.
     pub const fn of(lease: &Lease, holder: &Holder) -> Self {
         match (lease.state, holder) {
@@ -133,7 +133,7 @@ impl Holder {
 
 /// What tells of containers that the ledger alone does not know enough of: this host's files do,
 /// and are never read with the ledger locked.
-pub(super) trait Told {
+pub(super) trait ContainerFacts {
     /// What there is of a container whose start is not seen through any more.
     fn of_lease(&self, lease: &Lease) -> Evidence;
 
@@ -142,13 +142,13 @@ pub(super) trait Told {
     fn of_corrupt(&self, record: &Corrupt) -> bool;
 }
 
-impl Told for Paths {
+impl ContainerFacts for Paths {
     fn of_lease(&self, lease: &Lease) -> Evidence {
-        evidence::of_lease(lease, self)
+        runtime_state::of_lease(lease, self)
     }
 
     fn of_corrupt(&self, record: &Corrupt) -> bool {
-        evidence::is_alive_or_unreadable(&record.key, self)
+        runtime_state::is_alive_or_unreadable(&record.key, self)
     }
 }
 
@@ -162,7 +162,7 @@ pub struct Judge<'a> {
     pub(super) here: Here,
     pub(super) now: SystemTime,
     paths: &'a Paths,
-    told: &'a dyn Told,
+    told: &'a dyn ContainerFacts,
 }
 
 impl<'a> Judge<'a> {
@@ -171,7 +171,7 @@ impl<'a> Judge<'a> {
         Self::by(paths, paths)
     }
 
-    pub(super) fn by(told: &'a dyn Told, paths: &'a Paths) -> Self {
+    pub(super) fn by(told: &'a dyn ContainerFacts, paths: &'a Paths) -> Self {
         Self { here: Here::look(paths), now: SystemTime::now(), paths, told }
     }
 
@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
     /// ends, the container may exist all the same: its hook may not have been run, or not by this
     /// runtime. Where it is a podman, which may be a service, it counts for a while only.
     fn pending(&self, lease: &Lease) -> Holder {
-        let in_time = |precreate: &Precreate| clock::boottime_ms() < precreate.until_ms;
+        let in_time = |precreate: &PrecreateHolder| clock::boottime_ms() < precreate.until_ms;
         let counts = lease.precreate.as_ref().is_none_or(in_time);
         if counts && proc::life_here(&lease.owner, &self.here, self.paths) == Life::Alive {
             return Holder::Alive;
@@ -226,19 +226,19 @@ impl<'a> Judge<'a> {
     /// Judges what was recorded in another pid namespace. Its pids, its runtimes' state and its
     /// paths mean nothing here, and it is not asked whether the container runs yet: once the
     /// namespace is empty, it does not run.
-    fn elsewhere(&self, seen: Seen, cgroup: Option<&str>) -> Holder {
+    fn elsewhere(&self, seen: RecordedNamespace, cgroup: Option<&str>) -> Holder {
         Holder::Unjudged(match seen {
-            Seen::Empty => {
+            RecordedNamespace::Empty => {
                 let Some(dir) = cgroup.map(Path::new) else { return Holder::Dead };
                 match self.here.cgroups.find(dir, self.paths) {
-                    Found::Empty => return Holder::Dead,
-                    Found::Populated(dir) => Unjudged::Cgroup(dir),
-                    Found::NotSeen => Unjudged::NoCgroup(dir.to_owned()),
+                    CgroupState::Empty => return Holder::Dead,
+                    CgroupState::Populated(dir) => Unjudged::Cgroup(dir),
+                    CgroupState::NotSeen => Unjudged::NoCgroup(dir.to_owned()),
                 }
             }
-            Seen::Populated => Unjudged::InUse,
-            Seen::Unclear(why) => Unjudged::Hidden(why),
-            Seen::Ours | Seen::NotFromHere => Unjudged::Elsewhere,
+            RecordedNamespace::Populated => Unjudged::InUse,
+            RecordedNamespace::Unclear(why) => Unjudged::Hidden(why),
+            RecordedNamespace::Ours | RecordedNamespace::NotFromHere => Unjudged::Elsewhere,
         })
     }
 

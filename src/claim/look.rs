@@ -1,6 +1,6 @@
 //! The leases as who only looks sees them: without the lock, and nothing is changed.
 
-use super::Ground;
+use super::Ctx;
 use super::sweep::{self, Swept};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -9,7 +9,7 @@ use crate::store::Entry;
 
 /// The leases as the next container start would find them.
 pub fn survey(host: &Host) -> Result<Swept, Failure> {
-    sweep::survey(Ground::of(host)).map_err(|failure| unread(failure, host))
+    sweep::survey(Ctx::of(host)).map_err(|failure| unread(failure, host))
 }
 
 /// All lease records, as they lie.

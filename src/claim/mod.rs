@@ -21,7 +21,6 @@ pub mod bind;
 pub mod busy;
 pub mod create;
 pub mod error;
-pub mod evidence;
 pub mod liveness;
 pub mod look;
 pub mod place;
@@ -30,6 +29,7 @@ pub mod precreate;
 pub mod processes;
 pub mod release;
 pub mod resize;
+pub mod runtime_state;
 pub mod sweep;
 mod testimony;
 
@@ -48,12 +48,12 @@ pub const DELETE_DEADLINE: Duration = Duration::from_millis(300);
 
 /// Where a transaction takes place.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
+pub struct Ctx<'a> {
     pub paths: &'a Paths,
     pub store: &'a Store,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> Ctx<'a> {
     /// Where this host's leases lie.
     #[must_use]
     pub const fn of(host: &'a Host) -> Self {

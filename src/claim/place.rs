@@ -4,7 +4,7 @@
 use super::sweep::survey;
 use super::sweep::{Swept, sweep};
 use super::testimony::{always, with_ledger};
-use super::{CREATE_DEADLINE, Ground};
+use super::{CREATE_DEADLINE, Ctx};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::lease::LeaseState;
@@ -15,30 +15,30 @@ use std::path::Path;
 
 /// Whether this configuration file grants in this lease directory. To be asked with the leases of
 /// the directory locked: a move takes that lock as well. Fails if it cannot be told.
-pub(super) fn is_here(ground: Ground<'_>, config: &Path) -> Result<bool, Failure> {
-    let place = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
-    Ok(place.as_deref() == Some(ground.store.run_dir()))
+pub(super) fn is_here(ctx: Ctx<'_>, config: &Path) -> Result<bool, Failure> {
+    let place = RunDirs::at(&ctx.paths.var).current_of(config, ctx.paths)?;
+    Ok(place.as_deref() == Some(ctx.store.run_dir()))
 }
 
 /// Whether nothing keeps this configuration file from granting in this lease directory, as far as
 /// can be told without a lock. For display. Fails with [`Code::BadConfig`] if leases are held in
 /// the directory in which it granted before; others if that cannot be told.
-pub fn check(ground: Ground<'_>, config: &Path) -> Result<(), Failure> {
-    let before = RunDirs::at(&ground.paths.var).current_of(config, ground.paths)?;
-    let before = before.map(|before| ground.paths.on_host(&before));
-    let Some(before) = before.filter(|before| before != ground.store.run_dir()) else {
+pub fn check(ctx: Ctx<'_>, config: &Path) -> Result<(), Failure> {
+    let before = RunDirs::at(&ctx.paths.var).current_of(config, ctx.paths)?;
+    let before = before.map(|before| ctx.paths.on_host(&before));
+    let Some(before) = before.filter(|before| before != ctx.store.run_dir()) else {
         return Ok(());
     };
     let store = Store::at(&before);
-    let swept = survey(Ground { store: &store, ..ground })?;
-    refuse_if_held(&swept, &before, ground, config)
+    let swept = survey(Ctx { store: &store, ..ctx })?;
+    refuse_if_held(&swept, &before, ctx, config)
 }
 
 /// Refuses to leave a lease directory in which leases are held: their container may run.
 fn refuse_if_held(
     swept: &Swept,
     before: &Path,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     config: &Path,
 ) -> Result<(), Failure> {
     let held = swept.leases.iter().filter(|lease| lease.state != LeaseState::Grace);
@@ -49,7 +49,7 @@ fn refuse_if_held(
             let message = format!(
                 "`run_dir` is `{}` in `{}`, but {leases} lease{are} held in `{}`, where that file \
                  granted before",
-                ground.store.run_dir().display(),
+                ctx.store.run_dir().display(),
                 config.display(),
                 before.display()
             );
@@ -61,18 +61,18 @@ fn refuse_if_held(
 
 /// Has this configuration file grant in this lease directory from now on. Fails if leases are held
 /// in the directory in which it granted before, or that cannot be told.
-pub(super) fn move_here(ground: Ground<'_>, config: &Path) -> Result<(), Failure> {
-    let run_dirs = RunDirs::at(&ground.paths.var);
-    let changing = run_dirs.lock(CREATE_DEADLINE, ground.paths)?;
-    let record = || run_dirs.record(&changing, config, ground.store.run_dir(), ground.paths);
-    let before = run_dirs.current_of(config, ground.paths)?;
-    match before.filter(|before| before != ground.store.run_dir()) {
+pub(super) fn move_here(ctx: Ctx<'_>, config: &Path) -> Result<(), Failure> {
+    let run_dirs = RunDirs::at(&ctx.paths.var);
+    let changing = run_dirs.lock(CREATE_DEADLINE, ctx.paths)?;
+    let record = || run_dirs.record(&changing, config, ctx.store.run_dir(), ctx.paths);
+    let before = run_dirs.current_of(config, ctx.paths)?;
+    match before.filter(|before| before != ctx.store.run_dir()) {
         Some(before) if before.exists() => {
-            let paths = Paths { run: before.clone(), ..ground.paths.clone() };
+            let paths = Paths { run: before.clone(), ..ctx.paths.clone() };
             let store = Store::at(&before);
-            let old = Ground { paths: &paths, store: &store };
+            let old = Ctx { paths: &paths, store: &store };
             with_ledger(old, CREATE_DEADLINE, always, |ledger, known| {
-                refuse_if_held(&sweep(&ledger, known, old)?, &before, ground, config)?;
+                refuse_if_held(&sweep(&ledger, known, old)?, &before, ctx, config)?;
                 record()
             })
         }

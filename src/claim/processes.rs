@@ -8,13 +8,13 @@ use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use crate::request::policy::Busy;
-use crate::sys::gpu_users::{self, User};
+use crate::sys::gpu_users::{self, GpuUser};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who computes, and what could not be told.
 #[derive(Debug, Default)]
-pub struct Users {
-    pub list: Vec<User>,
+pub struct GpuUsers {
+    pub list: Vec<GpuUser>,
     /// How a process uses a device, where it is not known to compute there.
     others: BTreeMap<(i32, DeviceId), ProcessKind>,
     /// The devices that a driver has told all processes of; on others, who has them open counts.
@@ -23,7 +23,7 @@ pub struct Users {
     pub notes: Vec<String>,
 }
 
-impl Users {
+impl GpuUsers {
     /// The processes on the node's devices, by their pids.
     #[must_use]
     pub fn look(node: &Node, paths: &Paths, config: &Config) -> Self {
@@ -73,11 +73,16 @@ fn is_real_nvidia(device: &Device) -> bool {
 /// A CUDA process has the nodes of all GPUs open that it sees. Where the driver tells on which it
 /// computes, it is on those; and a process that only the driver knows is one too. What a device does
 /// not tell takes nobody off it.
-fn merged(list: Vec<User>, told: Result<Running, String>, node: &Node, paths: &Paths) -> Users {
+fn merged(
+    list: Vec<GpuUser>,
+    told: Result<Running, String>,
+    node: &Node,
+    paths: &Paths,
+) -> GpuUsers {
     const COULD: &str = "a CUDA process is shown on every GPU that it could compute on";
-    let kept = |list: Vec<User>, why: &str| {
+    let kept = |list: Vec<GpuUser>, why: &str| {
         let notes = if list.is_empty() { Vec::new() } else { vec![format!("{COULD}: {why}")] };
-        Users { list, notes, ..Users::default() }
+        GpuUsers { list, notes, ..GpuUsers::default() }
     };
     let Running { processes: told, asked } = match told {
         Ok(told) => told,
@@ -103,11 +108,11 @@ fn merged(list: Vec<User>, told: Result<Running, String>, node: &Node, paths: &P
     let known: BTreeSet<i32> = list.iter().map(|user| user.pid).collect();
     // Of a device that tells only a part, who draws may compute as well.
     let has_open = |pid, uuid: &DeviceId| {
-        list.iter().any(|user: &User| user.pid == pid && user.devices.contains_key(uuid))
+        list.iter().any(|user: &GpuUser| user.pid == pid && user.devices.contains_key(uuid))
     };
     others.retain(|(pid, uuid), _| asked.contains(uuid) || !has_open(*pid, uuid));
     let mut silent: BTreeSet<DeviceId> = BTreeSet::new();
-    let mut refine = |mut user: User| {
+    let mut refine = |mut user: GpuUser| {
         let on = by_pid.get(&user.pid);
         let devices = std::mem::take(&mut user.devices);
         for (uuid, memory) in devices {
@@ -128,7 +133,7 @@ fn merged(list: Vec<User>, told: Result<Running, String>, node: &Node, paths: &P
         }
         user
     };
-    let mut list: Vec<User> = list.into_iter().map(&mut refine).collect();
+    let mut list: Vec<GpuUser> = list.into_iter().map(&mut refine).collect();
     list.retain(|user| !user.devices.is_empty());
     for (pid, on) in by_pid.iter().filter(|(pid, _)| !known.contains(pid)) {
         let devices = on.iter().filter(|(uuid, _)| node.device(uuid).is_some());
@@ -143,7 +148,7 @@ fn merged(list: Vec<User>, told: Result<Running, String>, node: &Node, paths: &P
         let silent = silent.join(", ");
         vec![format!("{COULD}: NVIDIA's driver does not tell all who compute on {silent}")]
     };
-    Users { list, others, asked, notes }
+    GpuUsers { list, others, asked, notes }
 }
 
 #[cfg(test)]
@@ -167,9 +172,9 @@ mod tests {
         static_file::parse(&text).unwrap()
     }
 
-    fn user(pid: i32, devices: &[&str]) -> User {
+    fn user(pid: i32, devices: &[&str]) -> GpuUser {
         let devices = devices.iter().map(|uuid| (DeviceId::new(uuid).unwrap(), None)).collect();
-        User { pid, name: None, devices, cgroup: None, ancestors: vec![pid] }
+        GpuUser { pid, name: None, devices, cgroup: None, ancestors: vec![pid] }
     }
 
     /// Computing, and with how many bytes.
@@ -188,8 +193,8 @@ mod tests {
 
     type On = Vec<(String, Option<u64>)>;
 
-    fn seen(users: &Users) -> Vec<(i32, On)> {
-        let of = |user: &User| {
+    fn seen(users: &GpuUsers) -> Vec<(i32, On)> {
+        let of = |user: &GpuUser| {
             let devices =
                 user.devices.iter().map(|(id, memory)| (id.to_string(), memory.map(|m| m.0)));
             (user.pid, devices.collect())
@@ -240,7 +245,8 @@ mod tests {
             on(9, "GPU-1", draws),
         ];
         let users = merged(vec![both], Ok(running(told, BOTH)), &node(), &paths);
-        let ids = |users: &Users| seen(users).into_iter().map(|(pid, _)| pid).collect::<Vec<_>>();
+        let ids =
+            |users: &GpuUsers| seen(users).into_iter().map(|(pid, _)| pid).collect::<Vec<_>>();
         let kind = |pid, device| users.kind(pid, &DeviceId::new(device).unwrap());
         assert_eq!(
             (ids(&users), kind(7, "GPU-1"), kind(7, "GPU-2")),

@@ -2,7 +2,7 @@
 
 use super::liveness::{Holder, Judge};
 use super::testimony::{Testimony, always, with_ledger};
-use super::{Ground, error};
+use super::{Ctx, error};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::id::{LeaseKey, Nonce};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// What became of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ReleaseOutcome {
     Released,
     /// There is no such lease, or it belongs to a later start: nothing was done.
     NotOurs,
@@ -29,30 +29,34 @@ pub enum Outcome {
 /// it: the wait for the holder's end and the wait for the lock. Fails if the ledger is not had in
 /// time or cannot be written; then the next sweep does it.
 pub fn release_if_dead(
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     key: &LeaseKey,
     nonce: &Nonce,
     deadline: Duration,
-) -> Result<Outcome, Failure> {
+) -> Result<ReleaseOutcome, Failure> {
     // Look before taking the lock: the holder may need a moment more to be gone.
-    let Some(lease) = own(ground.store.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
+    let Some(lease) = own(ctx.store.entry(key)?, nonce) else {
+        return Ok(ReleaseOutcome::NotOurs);
+    };
     let start = Instant::now();
     if lease.state != LeaseState::Grace {
-        wait_for_end(&lease, deadline * 2 / 3, ground.paths);
+        wait_for_end(&lease, deadline * 2 / 3, ctx.paths);
     }
     let left = deadline.saturating_sub(start.elapsed());
-    let is_done = |outcome: &Outcome| *outcome != Outcome::StillAlive;
-    with_ledger(ground, left, is_done, |ledger, known| {
+    let is_done = |outcome: &ReleaseOutcome| *outcome != ReleaseOutcome::StillAlive;
+    with_ledger(ctx, left, is_done, |ledger, known| {
         failpoint::hit("release.locked");
-        let Some(lease) = own(ledger.entry(key)?, nonce) else { return Ok(Outcome::NotOurs) };
-        let holder = known.judge(ground.paths).holder_at_end(&lease);
+        let Some(lease) = own(ledger.entry(key)?, nonce) else {
+            return Ok(ReleaseOutcome::NotOurs);
+        };
+        let holder = known.judge(ctx.paths).holder_at_end(&lease);
         match (lease.state, holder) {
-            (LeaseState::Grace, _) => Ok(Outcome::Released),
+            (LeaseState::Grace, _) => Ok(ReleaseOutcome::Released),
             (_, Holder::Dead) => {
-                let_go(&ledger, lease, ground.paths)?;
-                Ok(Outcome::Released)
+                let_go(&ledger, lease, ctx.paths)?;
+                Ok(ReleaseOutcome::Released)
             }
-            (_, _) => Ok(Outcome::StillAlive),
+            (_, _) => Ok(ReleaseOutcome::StillAlive),
         }
     })
 }
@@ -122,9 +126,9 @@ fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {
 /// Takes back a lease that this process has just recorded: the start failed before the
 /// runtime was called. Fails if the ledger is not had; the lease then ends with this process,
 /// at the next sweep.
-pub fn abandon(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+pub fn abandon(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
-    let ledger = ground.store.lock(super::CREATE_DEADLINE, ground.paths)?;
+    let ledger = ctx.store.lock(super::CREATE_DEADLINE, ctx.paths)?;
     let current = own(ledger.entry(&key)?, &lease.nonce);
     if current.is_some_and(|current| current.state == LeaseState::Pending) {
         ledger.remove(&key)?;
@@ -148,21 +152,21 @@ pub enum Insistence {
 /// either will do), and says what its holder was found to be. Fails if there is no such lease,
 /// several fit, or the holder is not known to be dead and `insistence` does not make up for that.
 pub fn release_by_name(
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     name: &str,
     insistence: Insistence,
     deadline: Duration,
 ) -> Result<(Entry, Holder), Failure> {
-    ground.store.prepare(ground.paths)?;
-    with_ledger(ground, deadline, always, |ledger, known| {
-        release_locked(&ledger, known, ground, name, insistence)
+    ctx.store.prepare(ctx.paths)?;
+    with_ledger(ctx, deadline, always, |ledger, known| {
+        release_locked(&ledger, known, ctx, name, insistence)
     })
 }
 
 fn release_locked(
     ledger: &Ledger<'_>,
     known: &Testimony,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     name: &str,
     insistence: Insistence,
 ) -> Result<(Entry, Holder), Failure> {
@@ -174,7 +178,7 @@ fn release_locked(
     };
     let holder = match &entry {
         Entry::Lease(lease) => {
-            let holder = known.judge(ground.paths).holder(lease);
+            let holder = known.judge(ctx.paths).holder(lease);
             // In its grace it has none: the container has ended.
             if lease.state != LeaseState::Grace && !may(&holder) {
                 return Err(not_released(lease, holder));
@@ -185,8 +189,8 @@ fn release_locked(
             holder
         }
         Entry::Corrupt(corrupt) => {
-            let witnesses = ground.store.witnesses([&entry]);
-            let holder = known.judge(ground.paths).holder_of_corrupt(corrupt, &witnesses);
+            let witnesses = ctx.store.witnesses([&entry]);
+            let holder = known.judge(ctx.paths).holder_of_corrupt(corrupt, &witnesses);
             if !may(&holder) {
                 return Err(error::corrupt(corrupt));
             }

@@ -7,8 +7,8 @@ use super::liveness::{self, Holder};
 use super::release::{find, still};
 use super::sweep::{Swept, sweep};
 use super::testimony::with_ledger;
-use super::{CREATE_DEADLINE, Ground, error};
-use crate::allocator::{self, Asker, Outsiders, Snapshot};
+use super::{CREATE_DEADLINE, Ctx, error};
+use crate::allocator::{self, BusyDevices, Requester, Snapshot};
 use crate::failure::Failure;
 use crate::injection;
 use crate::model::code::Code;
@@ -67,26 +67,26 @@ pub struct Resized {
 /// changed while it runs, others hold what is asked, its processes use more than that, a limit is
 /// not taken, or it is released meanwhile.
 pub fn resize(
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     node: &Node,
     name: &str,
     amounts: Amounts,
     hand: &dyn Hand,
 ) -> Result<Resized, Failure> {
-    ground.store.prepare(ground.paths)?;
+    ctx.store.prepare(ctx.paths)?;
     // Who holds a daemon's lock may ask for the ledger's, and never the other way around: so which
     // daemon it is has to be known first.
-    let (meant, _, ledger) = look(ground, name, hand)?;
+    let (meant, _, ledger) = look(ctx, name, hand)?;
     drop(ledger);
     let _daemon = match own_seat(&meant) {
         Some(seat) => Some(hand.hold(seat).map_err(error::limit)?),
         None => None,
     };
-    let (before, mut swept, ledger) = look(ground, meant.id.as_str(), hand)?;
+    let (before, mut swept, ledger) = look(ctx, meant.id.as_str(), hand)?;
     if before.nonce != meant.nonce {
         return Err(error::taken_back(&meant));
     }
-    let means = means(&before, amounts, ground)?;
+    let means = means(&before, amounts, ctx)?;
     let lease = with(&before, node, |held| LeasedDevice {
         milli: amounts.milli.unwrap_or(held.milli),
         memory_bytes: amounts.memory.or(held.memory_bytes),
@@ -98,16 +98,16 @@ pub fn resize(
         holds: swept.holds(None, node),
         prefer: BTreeSet::new(),
         cordoned: BTreeSet::new(),
-        outsiders: Outsiders::default(),
+        busy: BusyDevices::default(),
         facilities: Facilities::none("a share stays what it is"),
-        asker: Asker::default(),
+        requester: Requester::default(),
     };
     for leased in &lease.devices {
         let memory = leased.memory_bytes.unwrap_or_default();
         let device = leased.among(&node.devices).next().map_or(&leased.uuid, |now| &now.uuid);
         allocator::resized(&snapshot, device, leased.milli, memory).map_err(Failure::from)?;
     }
-    let change = Change { ground, node, before: &before, after: &lease, means, hand };
+    let change = Change { ctx, node, before: &before, after: &lease, means, hand };
     change.refuse_what_is_used()?;
     change.make(ledger)?;
     let (dmem, mps) = (change.means.cgroup.is_some(), change.means.seat.is_some());
@@ -116,14 +116,14 @@ pub fn resize(
 
 /// The lease of this name, among what the living hold.
 fn look<'a>(
-    ground: Ground<'a>,
+    ctx: Ctx<'a>,
     name: &str,
     hand: &dyn Hand,
 ) -> Result<(Lease, Swept, Ledger<'a>), Failure> {
     // The ledger stays locked: what is not known yet is asked first.
     let never = |_: &_| false;
-    with_ledger(ground, CREATE_DEADLINE, never, |ledger, known| {
-        let swept = sweep(&ledger, known, ground)?;
+    with_ledger(ctx, CREATE_DEADLINE, never, |ledger, known| {
+        let swept = sweep(&ledger, known, ctx)?;
         if swept.left_daemons {
             hand.idle_daemons();
         }
@@ -154,10 +154,10 @@ fn keeps_its_size(lease: &Lease, why: &str, hint: &str) -> Failure {
 }
 
 /// By what the amounts can be changed; or why they cannot be.
-fn means(lease: &Lease, amounts: Amounts, ground: Ground<'_>) -> Result<Means, Failure> {
+fn means(lease: &Lease, amounts: Amounts, ctx: Ctx<'_>) -> Result<Means, Failure> {
     const ANEW: &str = "stop the container and start it anew with other amounts";
     let no = |why: &str| Err(keeps_its_size(lease, why, ANEW));
-    match liveness::holder(lease, ground.paths) {
+    match liveness::holder(lease, ctx.paths) {
         Holder::Unjudged(why) => return no(&format!("its holder {why}")),
         Holder::Alive | Holder::AliveAs(_) if lease.state == LeaseState::Bound => {}
         _ => return no("its container does not run"),
@@ -212,7 +212,7 @@ fn with(lease: &Lease, node: &Node, amounts: impl Fn(LeasedDevice) -> LeasedDevi
 
 /// A change that is being made.
 struct Change<'a> {
-    ground: Ground<'a>,
+    ctx: Ctx<'a>,
     node: &'a Node,
     before: &'a Lease,
     after: &'a Lease,
@@ -275,7 +275,7 @@ impl Change<'_> {
     /// The ledger again, if the lease is still in it: whoever has its container's cgroup
     /// otherwise is somebody else.
     fn relocked(&self) -> Result<Ledger<'_>, Failure> {
-        let ledger = self.ground.store.lock(CREATE_DEADLINE, self.ground.paths)?;
+        let ledger = self.ctx.store.lock(CREATE_DEADLINE, self.ctx.paths)?;
         still(&ledger, self.before, LeaseState::Bound)?;
         Ok(ledger)
     }

@@ -1,10 +1,10 @@
 //! Going through the ledger: who lives, who is dead, and what is held.
 
-use super::Ground;
+use super::Ctx;
 use super::liveness::{Holder, Judge, Unjudged};
 use super::release;
 use super::testimony::Testimony;
-use crate::allocator::{Hold, Manner};
+use crate::allocator::{Hold, HoldKind};
 use crate::failure::Failure;
 use crate::model::device::Node;
 use crate::model::id::{LeaseId, LeaseKey, short_id};
@@ -46,25 +46,25 @@ pub struct Swept {
 pub(super) fn sweep(
     ledger: &Ledger<'_>,
     known: &Testimony,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
 ) -> Result<Swept, Failure> {
-    judge(ledger.entries()?, ground, &known.judge(ground.paths), Some(ledger))
+    judge(ledger.entries()?, ctx, &known.judge(ctx.paths), Some(ledger))
 }
 
 /// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
 /// one moment: for display, not for a decision. Fails if the records cannot be read.
-pub fn survey(ground: Ground<'_>) -> Result<Swept, Failure> {
-    judge(ground.store.entries()?, ground, &Judge::look(ground.paths), None)
+pub fn survey(ctx: Ctx<'_>) -> Result<Swept, Failure> {
+    judge(ctx.store.entries()?, ctx, &Judge::look(ctx.paths), None)
 }
 
 /// Without a ledger, as it would be afterwards.
 fn judge(
     entries: Vec<Entry>,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     judge: &Judge<'_>,
     ledger: Option<&Ledger<'_>>,
 ) -> Result<Swept, Failure> {
-    let (pid_namespace, witnesses) = (judge.here.pid_namespace, ground.store.witnesses(&entries));
+    let (pid_namespace, witnesses) = (judge.here.pid_namespace, ctx.store.witnesses(&entries));
     let mut swept = Swept { pid_namespace, witnesses, ..Swept::default() };
     for entry in entries {
         match entry {
@@ -75,7 +75,7 @@ fn judge(
                     swept.leases.push(*lease);
                 }
                 Holder::AliveAs(owner) => {
-                    let bound = found_alive(owner, *lease, ground);
+                    let bound = found_alive(owner, *lease, ctx);
                     ledger.map_or(Ok(()), |ledger| ledger.put(&bound))?;
                     swept.leases.push(bound);
                 }
@@ -83,7 +83,7 @@ fn judge(
                     let ours = lease.mps.as_ref().is_some_and(|seat| !seat.adopted);
                     swept.left_daemons |= ours;
                     // What is left of it may be a grace.
-                    match take_back(&lease, ledger, ground.paths)? {
+                    match take_back(&lease, ledger, ctx.paths)? {
                         Some(grace) => swept.leases.push(grace),
                         None => swept.dead.push(*lease),
                     }
@@ -120,9 +120,9 @@ fn take_back(
 
 /// The lease of a container that was started without telling us. Its cgroup counts only if it is
 /// the one that was foretold: which one the container's caller was in, only the caller knew.
-fn found_alive(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
+fn found_alive(owner: Owner, lease: Lease, ctx: Ctx<'_>) -> Lease {
     let foretold = lease.cgroup.clone();
-    let bound = bound_to(owner.clone(), lease.clone(), ground);
+    let bound = bound_to(owner.clone(), lease.clone(), ctx);
     // Where it cannot be seen, the one that was foretold stands.
     let Ok(bound) = bound else { return bound_in(foretold, owner, lease) };
     let cgroup = bound.cgroup.clone().filter(|dir| Some(dir) == foretold.as_ref());
@@ -130,9 +130,9 @@ fn found_alive(owner: Owner, lease: Lease, ground: Ground<'_>) -> Lease {
 }
 
 /// The lease, now bound to the container's init.
-pub(super) fn bound_to(owner: Owner, lease: Lease, ground: Ground<'_>) -> Result<Lease, PathError> {
-    let place = ground.paths.proc.join(owner.pid.to_string()).join("cgroup");
-    let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ground.paths)
+pub(super) fn bound_to(owner: Owner, lease: Lease, ctx: Ctx<'_>) -> Result<Lease, PathError> {
+    let place = ctx.paths.proc.join(owner.pid.to_string()).join("cgroup");
+    let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ctx.paths)
         .map_err(PathError::new("tell the container's cgroup by", &place))?;
     Ok(bound_in(own_cgroup.map(|dir| dir.display().to_string()), owner, lease))
 }
@@ -153,8 +153,8 @@ impl Swept {
             }
             let holder = self.described(lease);
             let grace = lease.state == LeaseState::Grace;
-            let manner = |leased: &LeasedDevice| manner(lease, leased);
-            holds.extend(holds_of(&lease.devices, node, &holder, grace, manner));
+            let kind = |leased: &LeasedDevice| kind(lease, leased);
+            holds.extend(holds_of(&lease.devices, node, &holder, grace, kind));
         }
         holds.extend(self.holds_of_corrupt(node));
         holds
@@ -170,7 +170,7 @@ impl Swept {
             let devices = self.witnesses.devices_of(&corrupt.key).unwrap_or_default();
             let holder = describe_corrupt(corrupt, 0);
             let before = holds.len();
-            holds.extend(holds_of(devices, node, &holder, false, |_| Manner::default()));
+            holds.extend(holds_of(devices, node, &holder, false, |_| HoldKind::default()));
             if holds.len() == before {
                 unknown.push(corrupt);
             }
@@ -184,7 +184,7 @@ impl Swept {
             sharing: Sharing::Exclusive,
             holder: holder.clone(),
             grace: false,
-            manner: Manner::default(),
+            kind: HoldKind::default(),
         }));
         holds
     }
@@ -200,8 +200,8 @@ impl Swept {
 }
 
 /// How a lease makes its share of a device true.
-fn manner(lease: &Lease, leased: &LeasedDevice) -> Manner {
-    Manner {
+fn kind(lease: &Lease, leased: &LeasedDevice) -> HoldKind {
+    HoldKind {
         // Of a mixed set the lease says the weakest.
         isolation: Some(match leased.cu_mask {
             Some(_) => Isolation::CuMask,
@@ -220,7 +220,7 @@ fn holds_of<'l>(
     node: &Node,
     holder: &str,
     grace: bool,
-    manner: impl Fn(&LeasedDevice) -> Manner,
+    kind: impl Fn(&LeasedDevice) -> HoldKind,
 ) -> Vec<Hold> {
     let pairs = leased
         .into_iter()
@@ -233,7 +233,7 @@ fn holds_of<'l>(
             sharing: leased.sharing,
             holder: holder.to_owned(),
             grace,
-            manner: manner(leased),
+            kind: kind(leased),
         })
         .collect()
 }
@@ -263,14 +263,14 @@ pub fn describe(lease: &Lease) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::busy::Crowd;
+    use crate::claim::busy::BusyProcesses;
     use crate::model::device::Vendor;
     use crate::model::fixtures::device;
     use crate::model::id::{ContainerId, Nonce};
     use crate::request::policy::Busy;
     use crate::store::tests::{lease, store};
     use crate::store::{BundleRecord, READS};
-    use crate::sys::gpu_users::User;
+    use crate::sys::gpu_users::GpuUser;
     use std::fs;
 
     const CORRUPT: usize = 30;
@@ -302,21 +302,21 @@ mod tests {
         let mut devices = ["GPU-1", "GPU-2"].map(|uuid| device(uuid, Vendor::Nvidia));
         devices[1].pci.bus = 2;
         let node = Node { devices: devices.to_vec(), ..Node::default() };
-        let user = User {
+        let user = GpuUser {
             pid: 1,
             name: None,
             devices: [(node.devices[0].uuid.clone(), None)].into(),
             cgroup: Some("/x".into()),
             ancestors: vec![1],
         };
-        let ground = Ground { paths: &paths, store: &store };
+        let ctx = Ctx { paths: &paths, store: &store };
         let read = |what: &dyn Fn() -> Swept| {
             READS.set(0);
             let swept = what();
             assert_eq!(swept.corrupt.len(), CORRUPT);
             let holds = swept.holds(None, &node);
-            let crowd = Crowd { users: std::slice::from_ref(&user), policy: Busy::Avoid };
-            assert_eq!(swept.outsiders(crowd, ground).on.len(), 1);
+            let busy = BusyProcesses { users: std::slice::from_ref(&user), policy: Busy::Avoid };
+            assert_eq!(swept.busy_devices(busy, ctx).on.len(), 1);
             assert!(holds.iter().all(|hold| hold.device.as_str() == "GPU-1"));
             assert_eq!((holds.len(), READS.get()), (CORRUPT, BUNDLES));
         };
@@ -324,15 +324,15 @@ mod tests {
             sweep(
                 &store.lock(std::time::Duration::ZERO, &paths).unwrap(),
                 &Testimony::default(),
-                ground,
+                ctx,
             )
             .unwrap()
         });
-        read(&|| survey(ground).unwrap());
+        read(&|| survey(ctx).unwrap());
 
         // Where nothing is known of them, one hold of each device does for all.
         fs::remove_dir_all(dir.path().join("gpulease/bundles")).unwrap();
-        let holds = survey(ground).unwrap().holds(None, &node);
+        let holds = survey(ctx).unwrap().holds(None, &node);
         let held: Vec<&str> = holds.iter().map(|hold| hold.device.as_str()).collect();
         assert_eq!(held, ["GPU-1", "GPU-2"]);
         assert!(holds[0].holder.contains(" of container c0 and 29 more"), "{}", holds[0].holder);

@@ -5,9 +5,9 @@
 //! decision that would need one takes the holder for alive and notes the question; the questions
 //! are answered without the lock, and the decision is made once more.
 
-use super::Ground;
-use super::evidence::{self, Evidence};
-use super::liveness::{Judge, Told};
+use super::Ctx;
+use super::liveness::{ContainerFacts, Judge};
+use super::runtime_state::{self, Evidence};
 use crate::failure::Failure;
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::lease::Lease;
@@ -26,27 +26,27 @@ pub(super) struct Testimony {
     leases: BTreeMap<Nonce, Evidence>,
     /// Whether the container of an unreadable record may be alive.
     corrupt: BTreeMap<LeaseKey, bool>,
-    questions: RefCell<Vec<Question>>,
+    questions: RefCell<Vec<TestimonyQuestion>>,
 }
 
 #[derive(Debug)]
-enum Question {
+enum TestimonyQuestion {
     Lease(Box<Lease>),
     Corrupt(LeaseKey),
 }
 
 /// What was not asked yet counts as unclear, and as alive.
-impl Told for Testimony {
+impl ContainerFacts for Testimony {
     fn of_lease(&self, lease: &Lease) -> Evidence {
         self.leases.get(&lease.nonce).cloned().unwrap_or_else(|| {
-            self.questions.borrow_mut().push(Question::Lease(Box::new(lease.clone())));
+            self.questions.borrow_mut().push(TestimonyQuestion::Lease(Box::new(lease.clone())));
             Evidence::Unclear
         })
     }
 
     fn of_corrupt(&self, record: &Corrupt) -> bool {
         self.corrupt.get(&record.key).copied().unwrap_or_else(|| {
-            self.questions.borrow_mut().push(Question::Corrupt(record.key.clone()));
+            self.questions.borrow_mut().push(TestimonyQuestion::Corrupt(record.key.clone()));
             true
         })
     }
@@ -62,15 +62,15 @@ impl Testimony {
     }
 
     /// Reads what was asked for.
-    fn ask(&mut self, ground: Ground<'_>) {
+    fn ask(&mut self, ctx: Ctx<'_>) {
         for question in self.questions.take() {
             match question {
-                Question::Lease(lease) => {
-                    let evidence = evidence::of_lease(&lease, ground.paths);
+                TestimonyQuestion::Lease(lease) => {
+                    let evidence = runtime_state::of_lease(&lease, ctx.paths);
                     self.leases.insert(lease.nonce, evidence);
                 }
-                Question::Corrupt(key) => {
-                    let alive = evidence::is_alive_or_unreadable(&key, ground.paths);
+                TestimonyQuestion::Corrupt(key) => {
+                    let alive = runtime_state::is_alive_or_unreadable(&key, ctx.paths);
                     self.corrupt.insert(key, alive);
                 }
             }
@@ -86,7 +86,7 @@ pub(super) const fn always<T>(_: &T) -> bool {
 /// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not, for
 /// want of testimony. Fails if the ledger is not had within `deadline`, and those of `act`.
 pub(super) fn with_ledger<'a, T>(
-    ground: Ground<'a>,
+    ctx: Ctx<'a>,
     deadline: Duration,
     is_done: impl Fn(&T) -> bool,
     mut act: impl FnMut(Ledger<'a>, &Testimony) -> Result<T, Failure>,
@@ -94,7 +94,7 @@ pub(super) fn with_ledger<'a, T>(
     let mut known = Testimony::default();
     let mut round = 1;
     loop {
-        let ledger = ground.store.lock(deadline, ground.paths)?;
+        let ledger = ctx.store.lock(deadline, ctx.paths)?;
         let result = act(ledger, &known);
         let is_settled = result.as_ref().is_ok_and(&is_done) || round == ROUNDS;
         if is_settled || !known.has_questions() {
@@ -102,7 +102,7 @@ pub(super) fn with_ledger<'a, T>(
         }
         // The ledger may be part of it.
         drop(result);
-        known.ask(ground);
+        known.ask(ctx);
         round += 1;
     }
 }
@@ -120,10 +120,10 @@ mod tests {
         let lease = crate::store::tests::lease("web", "/nonexistent/root");
         let path = dir.path().join("leases/bad@nonexistent!root.json");
         std::fs::write(path, "{").unwrap();
-        let ground = Ground { paths: &paths, store: &store };
+        let ctx = Ctx { paths: &paths, store: &store };
         let mut heard = Vec::new();
         let kept = with_ledger(
-            ground,
+            ctx,
             Duration::from_secs(5),
             |_| false,
             |ledger, known| {
@@ -143,7 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (paths, store) = (Paths::default(), Store::at(dir.path()));
         store.prepare(&paths).unwrap();
-        let ground = Ground { paths: &paths, store: &store };
+        let ctx = Ctx { paths: &paths, store: &store };
         let lease = crate::store::tests::lease("web", "/nonexistent/root");
         for (asks, is_done, times) in [(false, false, 1), (true, true, 1), (true, false, 2)] {
             let mut count = 0;
@@ -154,7 +154,7 @@ mod tests {
                 }
                 Ok(())
             };
-            with_ledger(ground, Duration::ZERO, |()| is_done, act).unwrap();
+            with_ledger(ctx, Duration::ZERO, |()| is_done, act).unwrap();
             assert_eq!(count, times, "{asks} {is_done}");
         }
     }

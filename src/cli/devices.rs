@@ -3,11 +3,11 @@
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
-use crate::allocator::{Outsider, Snapshot};
-use crate::claim::Ground;
-use crate::claim::busy::Crowd;
+use crate::allocator::{BusyProcess, Snapshot};
+use crate::claim::Ctx;
+use crate::claim::busy::BusyProcesses;
 use crate::claim::look::survey;
-use crate::claim::processes::Users;
+use crate::claim::processes::GpuUsers;
 use crate::claim::sweep::Swept;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -24,7 +24,7 @@ pub(super) fn devices(host: &Host, wide: bool, output: &Output) -> Result<Answer
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;
     let swept = survey(host)?;
-    let users = Users::that_count(&node, &host.paths, config);
+    let users = GpuUsers::that_count(&node, &host.paths, config);
     let snapshot = snapshot(&node, &swept, &users, (host, config));
     let devices: Vec<Seen<'_>> = node
         .devices
@@ -34,7 +34,7 @@ pub(super) fn devices(host: &Host, wide: bool, output: &Output) -> Result<Answer
             device,
             free,
             leases: holders(device, &swept),
-            busy: is_looked_at(device, config).then(|| snapshot.outsiders.of(device)),
+            busy: is_looked_at(device, config).then(|| snapshot.busy.of(device)),
         })
         .collect();
     let json = Value::Array(devices.iter().map(Seen::json).collect());
@@ -60,15 +60,15 @@ pub(super) fn devices(host: &Host, wide: bool, output: &Output) -> Result<Answer
 pub(super) fn snapshot<'a>(
     node: &'a Node,
     swept: &Swept,
-    users: &Users,
+    users: &GpuUsers,
     (host, config): (&Host, &Config),
 ) -> Snapshot<'a> {
-    let ground = Ground::of(host);
-    let crowd = Crowd { users: &users.list, policy: config.policy.busy };
+    let ctx = Ctx::of(host);
+    let busy = BusyProcesses { users: &users.list, policy: config.policy.busy };
     Snapshot {
         node,
         holds: swept.holds(None, node),
-        outsiders: swept.outsiders(crowd, ground),
+        busy: swept.busy_devices(busy, ctx),
         ..Snapshot::idle(node)
     }
 }
@@ -94,7 +94,7 @@ struct Seen<'a> {
     free: (MilliGpu, Bytes),
     leases: Vec<&'a Lease>,
     /// Who computes on it without a lease; `None` where that is not looked at.
-    busy: Option<Vec<&'a Outsider>>,
+    busy: Option<Vec<&'a BusyProcess>>,
 }
 
 impl Seen<'_> {
@@ -140,7 +140,7 @@ impl Seen<'_> {
         let state = words::state(self.device);
         match self.busy.as_deref().unwrap_or_default() {
             [] => state,
-            [Outsider { pid, name: Some(name) }] => {
+            [BusyProcess { pid, name: Some(name) }] => {
                 format!("{state}, busy: {pid} ({})", words::short(name))
             }
             [one] => format!("{state}, busy: {}", one.pid),
@@ -160,7 +160,7 @@ impl Seen<'_> {
     }
 }
 
-fn outsider(outsider: &&Outsider) -> Value {
+fn outsider(outsider: &&BusyProcess) -> Value {
     json!({ "pid": outsider.pid, "name": outsider.name.as_deref().map(shown) })
 }
 

@@ -2,7 +2,7 @@
 
 use super::output::{Answer, Output, Paint};
 use super::words;
-use crate::config::Driver as Way;
+use crate::config::DriverSetting;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::Inventory;
@@ -57,25 +57,27 @@ pub(super) fn notes(inventory: &Inventory, output: &Output) -> String {
 }
 
 /// What it comes to on this node; each container may do without, by what is in its image.
-fn resolved(way: Way, vendor: Option<Vendor>, inventory: &Inventory) -> Way {
+fn resolved(way: DriverSetting, vendor: Option<Vendor>, inventory: &Inventory) -> DriverSetting {
     let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
     way.comes_to(vendor.is_some(), has_files, !inventory.cdi.is_empty())
 }
 
 /// The setting, and what it comes to.
-fn meaning(way: Way, resolved: Way, inventory: &Inventory) -> String {
+fn meaning(way: DriverSetting, resolved: DriverSetting, inventory: &Inventory) -> String {
     let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
     let brings = match resolved {
-        Way::Native if !has_files => {
+        DriverSetting::Native if !has_files => {
             "there are no driver files, and containers with NVIDIA's GPUs are refused"
         }
-        Way::Cdi if inventory.cdi.is_empty() => {
+        DriverSetting::Cdi if inventory.cdi.is_empty() => {
             "no CDI spec describes a device of this node, and containers with GPUs are refused"
         }
-        Way::Auto | Way::None => "containers get device nodes and variables, and no driver files",
-        Way::Native => "gpulease puts NVIDIA's driver files into containers",
-        Way::Cdi => "the host's CDI specs say which driver files containers get",
-        Way::Chain => "the vendor's runtime puts the driver files into containers",
+        DriverSetting::Auto | DriverSetting::None => {
+            "containers get device nodes and variables, and no driver files"
+        }
+        DriverSetting::Native => "gpulease puts NVIDIA's driver files into containers",
+        DriverSetting::Cdi => "the host's CDI specs say which driver files containers get",
+        DriverSetting::Chain => "the vendor's runtime puts the driver files into containers",
     };
     let comes_to = if way == resolved { String::new() } else { format!(" comes to {resolved}") };
     format!("{way}{comes_to}: {brings}")
@@ -234,12 +236,12 @@ mod tests {
         inventory.drivers =
             vec![Driver { vendor, version, cuda: None, library: None, root, files }];
         let of = |way, inventory: &Inventory| resolved(way, None, inventory);
-        assert_eq!(of(Way::Auto, &inventory), Way::Native);
-        assert_eq!(of(Way::None, &inventory), Way::None);
-        assert_eq!(resolved(Way::Auto, Some(vendor), &inventory), Way::Chain);
+        assert_eq!(of(DriverSetting::Auto, &inventory), DriverSetting::Native);
+        assert_eq!(of(DriverSetting::None, &inventory), DriverSetting::None);
+        assert_eq!(resolved(DriverSetting::Auto, Some(vendor), &inventory), DriverSetting::Chain);
         inventory.drivers.clear();
-        assert_eq!(of(Way::Auto, &inventory), Way::None);
-        assert_eq!(of(Way::Native, &inventory), Way::Native);
+        assert_eq!(of(DriverSetting::Auto, &inventory), DriverSetting::None);
+        assert_eq!(of(DriverSetting::Native, &inventory), DriverSetting::Native);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::{request as shown_request, words};
-use crate::allocator::{Asker, Grant, GrantedDevice, Verdict};
+use crate::allocator::{Grant, GrantedDevice, Requester, Verdict};
 use crate::config::MpsDaemon;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -15,7 +15,7 @@ use crate::model::text::shown;
 use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount, Request};
 use crate::start::bundle::{CONFIG, fixed, is_fixed, read_limited};
-use crate::start::lowlevel::{self, Kind};
+use crate::start::lowlevel::{self, RuntimeKind};
 use crate::start::{self, Asked, Launch, SpecFault, bad_bundle};
 use nix::unistd::Uid;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ pub(super) fn explain(
     };
     let dir = bundle.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
     let config = dir.as_ref().map(|dir| dir.join(CONFIG));
-    let is_fixed = |config: &&PathBuf| is_fixed(config, Kind::of(runtime));
+    let is_fixed = |config: &&PathBuf| is_fixed(config, RuntimeKind::of(runtime));
     let launch = Launch {
         bundle: dir.as_deref(),
         vendor: lowlevel::vendor_of(runtime),
@@ -124,15 +124,15 @@ fn answer(
     facts.annotations.extend(words);
     let spec = spec.unwrap_or_else(|| b"{}".to_vec());
     let mut ask = match start::interpret_facts(host, launch, spec, facts.clone())? {
-        start::Answer::Ask(ask) => ask,
-        start::Answer::Untouched(_) => return Ok(no_request(Some(&facts))),
-        start::Answer::Cleaned(_) => return Ok(cleaned(launch.vendor)),
+        start::Interpretation::Ask(ask) => ask,
+        start::Interpretation::Untouched(_) => return Ok(no_request(Some(&facts))),
+        start::Interpretation::Cleaned(_) => return Ok(cleaned(launch.vendor)),
     };
     // Without a bundle it is root's, as most are.
-    let own = ask.asker(host);
+    let own = ask.requester(host);
     let uid = user.or(if is_assumed { Some(0) } else { own.uid });
-    let asker = Asker { uid, ..own };
-    let mut answer = match start::foresee(host, launch, &mut ask, asker) {
+    let requester = Requester { uid, ..own };
+    let mut answer = match start::foresee(host, launch, &mut ask, requester) {
         Ok(grant) => {
             // Leases by MPS then share a daemon, and with it a user.
             let by_user = grant.isolation.effective == Isolation::Mps

@@ -4,7 +4,7 @@ use super::mps::is_cut_off;
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
-use crate::claim::liveness::{Holder, Judge, Standing, Unjudged};
+use crate::claim::liveness::{Holder, Judge, LeaseStanding, Unjudged};
 use crate::claim::look::entries;
 use crate::claim::sweep::describe;
 use crate::failure::Failure;
@@ -37,7 +37,7 @@ pub(super) fn leases(
             Entry::Lease(lease) if lease.state == LeaseState::Grace && !all => {}
             Entry::Lease(lease) => {
                 let holder = judge.holder(&lease);
-                let standing = Standing::of(&lease, &holder);
+                let standing = LeaseStanding::of(&lease, &holder);
                 let cut_off = !standing.is_free() && is_cut_off(&lease, &host.paths);
                 let unjudged = holder.unjudged().cloned();
                 leases.push(Seen { lease: *lease, standing, unjudged, cut_off });
@@ -83,7 +83,7 @@ pub(super) fn leases(
 
 struct Seen {
     lease: Lease,
-    standing: Standing,
+    standing: LeaseStanding,
     /// Why its holder cannot be judged, if so.
     unjudged: Option<Unjudged>,
     /// Its MPS daemon is gone.

@@ -8,7 +8,7 @@ use super::output::{Answer, Output};
 use super::table::Table;
 use super::words;
 use crate::claim::look::survey;
-use crate::claim::processes::Users;
+use crate::claim::processes::GpuUsers;
 use crate::claim::sweep::Swept;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub(super) fn memory(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;
     let swept = survey(host)?;
-    let free = snapshot(&node, &swept, &Users::default(), (host, config)).free();
+    let free = snapshot(&node, &swept, &GpuUsers::default(), (host, config)).free();
     let usage = usage(&node, &host.paths, config);
     let rows: Vec<Row<'_>> = node
         .devices

@@ -267,10 +267,10 @@ mod tests {
         use crate::allocator::{Snapshot, grant};
         use crate::model::device::{Node, Vendor};
         use crate::model::fixtures::device;
-        use crate::request::{Count, Request, Source, Strategy};
+        use crate::request::{Count, Request, RequestSource, Strategy};
         let devices = ["GPU-a", "GPU-b"].map(|uuid| device(uuid, Vendor::Nvidia)).to_vec();
         let node = Node { devices, ..Node::default() };
-        let one = Request::one(Strategy::BestFit, Source::Annotations);
+        let one = Request::one(Strategy::BestFit, RequestSource::Annotations);
         let three = Request { count: Count::Exactly(3), ..one };
         let refusal = grant(&Snapshot::idle(&node), &three).unwrap_err();
         let (summary, hint) = (refusal.summary.clone(), refusal.hint.clone());

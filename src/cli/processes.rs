@@ -3,10 +3,10 @@
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
-use crate::claim::Ground;
+use crate::claim::Ctx;
 use crate::claim::busy::Daemons;
 use crate::claim::look::survey;
-use crate::claim::processes::Users;
+use crate::claim::processes::GpuUsers;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::activity::ProcessKind;
@@ -14,7 +14,7 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::short_id;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
-use crate::sys::gpu_users::User;
+use crate::sys::gpu_users::GpuUser;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 use std::fs;
@@ -28,7 +28,7 @@ const COMMAND_MAX: u64 = 4096;
 pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;
-    let mut users = Users::look(&node, &host.paths, config);
+    let mut users = GpuUsers::look(&node, &host.paths, config);
     let is_root = host.is_root();
     let swept = match survey(host) {
         Ok(swept) => Some(swept),
@@ -45,8 +45,8 @@ pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure>
     if node.devices.iter().any(|d| d.vendor == Vendor::Intel && !d.simulated) {
         users.notes.push("who computes on Intel's devices is not looked at".to_owned());
     }
-    let daemons = Daemons::look(&users.list, Ground::of(host));
-    let proc = |user: &User| host.paths.proc.join(user.pid.to_string());
+    let daemons = Daemons::look(&users.list, Ctx::of(host));
+    let proc = |user: &GpuUser| host.paths.proc.join(user.pid.to_string());
     let seen: Vec<Seen<'_>> = users
         .list
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn processes(host: &Host, output: &Output) -> Result<Answer, Failure>
     Ok(Answer::new(text(&seen, &users, &node, output), json))
 }
 
-fn text(seen: &[Seen<'_>], users: &Users, node: &Node, output: &Output) -> String {
+fn text(seen: &[Seen<'_>], users: &GpuUsers, node: &Node, output: &Output) -> String {
     let mut text = if seen.is_empty() {
         "no process computes on the node's devices\n".to_owned()
     } else {
@@ -83,8 +83,8 @@ fn text(seen: &[Seen<'_>], users: &Users, node: &Node, output: &Output) -> Strin
 
 /// A process, with what is only of interest here.
 struct Seen<'a> {
-    user: &'a User,
-    users: &'a Users,
+    user: &'a GpuUser,
+    users: &'a GpuUsers,
     devices: Vec<&'a Device>,
     /// `None` where the leases cannot be read.
     lease: Option<Option<&'a Lease>>,

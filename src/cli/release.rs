@@ -3,8 +3,8 @@
 use super::leases::shares;
 use super::output::Answer;
 use crate::claim::CREATE_DEADLINE;
-use crate::claim::Ground;
-use crate::claim::liveness::{Holder, Standing, Unjudged};
+use crate::claim::Ctx;
+use crate::claim::liveness::{Holder, LeaseStanding, Unjudged};
 use crate::claim::release::{Insistence, release_by_name};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -21,7 +21,7 @@ const TAG: &str = "gpulease";
 
 pub(super) fn release(host: &Host, id: &str, insistence: Insistence) -> Result<Answer, Failure> {
     host.require_root("to release a lease")?;
-    match release_by_name(Ground::of(host), id, insistence, CREATE_DEADLINE) {
+    match release_by_name(Ctx::of(host), id, insistence, CREATE_DEADLINE) {
         Ok((Entry::Lease(lease), holder)) => released(host, &lease, &holder, insistence),
         Ok((Entry::Corrupt(corrupt), holder)) => {
             let container = shown(corrupt.key.container_id.as_str());
@@ -59,7 +59,7 @@ fn released(
     holder: &Holder,
     insistence: Insistence,
 ) -> Result<Answer, Failure> {
-    let standing = Standing::of(lease, holder);
+    let standing = LeaseStanding::of(lease, holder);
     let is_held = lease.state != LeaseState::Grace;
     let is_alive = is_held && matches!(holder, Holder::Alive | Holder::AliveAs(_));
     let container = shown(lease.container_id.as_str());
@@ -74,7 +74,7 @@ fn released(
     }
     // What a container that goes on running is held by stays.
     if is_held && !is_alive {
-        shares::end(Ground::of(host), lease, host.own_arguments())?;
+        shares::end(Ctx::of(host), lease, host.own_arguments())?;
     }
     let mut text = format!("{what}\n");
     if is_alive {

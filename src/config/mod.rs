@@ -9,7 +9,7 @@ mod toml_text;
 mod tree;
 mod values;
 
-pub use reading::{Keys, Reading, look};
+pub use reading::{ConfigReading, EarlyKeys, look};
 pub use toml_text::{TextProblem, parse as parse_toml, position};
 
 use crate::failure::Failure;
@@ -49,7 +49,7 @@ impl Source {
 
 spelled! {
     /// Who brings the vendor's driver files into the container.
-    pub enum Driver {
+    pub enum DriverSetting {
         /// The best way that this host and this version have.
         Auto = "auto",
         /// Nobody: the image has them. Device nodes and variables only.
@@ -63,7 +63,7 @@ spelled! {
     }
 }
 
-impl Driver {
+impl DriverSetting {
     /// What it comes to, which is never [`Self::Auto`]: where the low-level runtime gives the devices
     /// by itself, where there are files of their driver, and where CDI specs name them.
     pub const fn comes_to(self, by_runtime: bool, has_files: bool, is_named: bool) -> Self {
@@ -93,7 +93,7 @@ pub struct Config {
     /// Where devices are looked for.
     pub sources: BTreeSet<Source>,
     /// Who brings the driver files.
-    pub driver: Driver,
+    pub driver: DriverSetting,
     /// The directory that NVIDIA's driver files lie below.
     pub driver_root: PathBuf,
     /// How long a vendor's library may take to answer.
@@ -164,7 +164,7 @@ impl Config {
             run_dir: paths.run.clone(),
             devices_file: paths.etc.join("devices.toml"),
             sources: order::set(Source::DEFAULT),
-            driver: Driver::Auto,
+            driver: DriverSetting::Auto,
             driver_root: paths.root.clone(),
             probe_timeout: Duration::from_secs(20),
             hook: None,

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 const AT_REST: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub struct Reading {
+pub struct ConfigReading {
     /// The configuration, or why nothing may be granted.
     pub config: Result<Config, ConfigError>,
     /// The low-level runtime, where the file names one.
@@ -24,13 +24,13 @@ pub struct Reading {
     /// The lease directory, where the file names one.
     pub run_dir: Option<PathBuf>,
     /// How far [`Self::runtime`] and [`Self::run_dir`] can be relied on.
-    pub keys: Keys,
-    seen: Option<Seen>,
+    pub keys: EarlyKeys,
+    seen: Option<FileSnapshot>,
 }
 
 /// What is known of the keys that are read even if there are mistakes elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys {
+pub enum EarlyKeys {
     /// One that is `None` is not in the file.
     Read,
     /// There is no file: the defaults hold.
@@ -42,16 +42,16 @@ pub enum Keys {
 
 /// The file as it was read.
 #[derive(Debug)]
-struct Seen {
+struct FileSnapshot {
     bytes: Vec<u8>,
-    version: Version,
+    version: FileVersion,
 }
 
 /// Changes with every change of the file: seconds and nanoseconds of its ctime, and its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version(i64, i64, u64);
+struct FileVersion(i64, i64, u64);
 
-impl Version {
+impl FileVersion {
     fn of(metadata: &Metadata) -> Self {
         Self(metadata.ctime(), metadata.ctime_nsec(), metadata.ino())
     }
@@ -67,21 +67,22 @@ impl Version {
 }
 
 /// Reads the file at `path`. Unless it was named it may be absent, which means the defaults.
-pub fn look(path: &Path, is_named: bool) -> Reading {
-    let nothing = |keys, config| Reading { config, runtime: None, run_dir: None, keys, seen: None };
+pub fn look(path: &Path, is_named: bool) -> ConfigReading {
+    let nothing =
+        |keys, config| ConfigReading { config, runtime: None, run_dir: None, keys, seen: None };
     match read_checked(path) {
         Ok(Some(file)) => {
             let reading = of_bytes(&file.bytes, path);
-            let version = Version::of(&file.metadata);
-            Reading { seen: Some(Seen { bytes: file.bytes, version }), ..reading }
+            let version = FileVersion::of(&file.metadata);
+            ConfigReading { seen: Some(FileSnapshot { bytes: file.bytes, version }), ..reading }
         }
-        Ok(None) if !is_named => nothing(Keys::Missing, Ok(Config::default())),
-        Ok(None) => nothing(Keys::Missing, Err(ConfigError::Missing { path: path.into() })),
-        Err(error) => nothing(Keys::Hidden, Err(error.into())),
+        Ok(None) if !is_named => nothing(EarlyKeys::Missing, Ok(Config::default())),
+        Ok(None) => nothing(EarlyKeys::Missing, Err(ConfigError::Missing { path: path.into() })),
+        Err(error) => nothing(EarlyKeys::Hidden, Err(error.into())),
     }
 }
 
-impl Reading {
+impl ConfigReading {
     /// With its paths as they are found from here, where another file system is looked at.
     pub fn below(self, paths: &Paths) -> Self {
         if paths.are_own() {
@@ -104,9 +105,9 @@ impl Reading {
     /// Makes sure that what was read is the whole file, before anything is granted by it. Fails
     /// with [`ConfigError::Unsettled`] if the file is being changed.
     pub fn settle(&self, path: &Path) -> Result<(), ConfigError> {
-        let Some(Seen { bytes, version }) = &self.seen else { return Ok(()) };
+        let Some(FileSnapshot { bytes, version }) = &self.seen else { return Ok(()) };
         let now = fs::metadata(path).ok();
-        if version.is_at_rest() && now.is_some_and(|now| Version::of(&now) == *version) {
+        if version.is_at_rest() && now.is_some_and(|now| FileVersion::of(&now) == *version) {
             return Ok(());
         }
         thread::sleep(AT_REST);
@@ -118,14 +119,14 @@ impl Reading {
 }
 
 /// Of a file without mistakes, what it does not say is the default, so `run_dir` is always told.
-pub(super) fn of_bytes(bytes: &[u8], path: &Path) -> Reading {
+pub(super) fn of_bytes(bytes: &[u8], path: &Path) -> ConfigReading {
     let config = strict(bytes, path);
     let (runtime, run_dir, keys) = match &config {
-        Ok(config) => (config.runtime.clone(), Some(config.run_dir.clone()), Keys::Read),
-        Err(ConfigError::Empty { .. }) => (None, None, Keys::Hidden),
+        Ok(config) => (config.runtime.clone(), Some(config.run_dir.clone()), EarlyKeys::Read),
+        Err(ConfigError::Empty { .. }) => (None, None, EarlyKeys::Hidden),
         Err(_) => leniently(bytes),
     };
-    Reading { config, runtime, run_dir, keys, seen: None }
+    ConfigReading { config, runtime, run_dir, keys, seen: None }
 }
 
 fn strict(bytes: &[u8], path: &Path) -> Result<Config, ConfigError> {
@@ -139,14 +140,14 @@ fn strict(bytes: &[u8], path: &Path) -> Result<Config, ConfigError> {
     Config::default().with_text(std::str::from_utf8(bytes).map_err(not_text)?, path)
 }
 
-fn leniently(bytes: &[u8]) -> (Option<PathBuf>, Option<PathBuf>, Keys) {
+fn leniently(bytes: &[u8]) -> (Option<PathBuf>, Option<PathBuf>, EarlyKeys) {
     let table = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    let Some(table) = table else { return (None, None, Keys::Hidden) };
+    let Some(table) = table else { return (None, None, EarlyKeys::Hidden) };
     let path = |key| {
         let text = table.get(key)?.as_str().filter(|text| fault_of_path(text).is_none())?;
         Some(PathBuf::from(text))
     };
     let runtime = path("runtime");
     let is_hidden = runtime.is_none() && table.contains_key("runtime");
-    (runtime, path("run_dir"), if is_hidden { Keys::Hidden } else { Keys::Read })
+    (runtime, path("run_dir"), if is_hidden { EarlyKeys::Hidden } else { EarlyKeys::Read })
 }

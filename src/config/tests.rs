@@ -78,7 +78,7 @@ fn every_key_is_read() {
         run_dir: "/run/other".into(),
         devices_file: "/srv/devices.toml".into(),
         sources: [Source::Static, Source::Intel].into(),
-        driver: Driver::None,
+        driver: DriverSetting::None,
         driver_root: "/run/nvidia/driver".into(),
         probe_timeout: Duration::from_secs(5),
         hook: Some("/opt/gpulease-hook".into()),
@@ -207,7 +207,13 @@ fn a_value_is_read_as_the_same_of_a_request_is() {
 
 #[test]
 fn every_driver_is_known() {
-    let all = [Driver::Auto, Driver::None, Driver::Native, Driver::Cdi, Driver::Chain];
+    let all = [
+        DriverSetting::Auto,
+        DriverSetting::None,
+        DriverSetting::Native,
+        DriverSetting::Cdi,
+        DriverSetting::Chain,
+    ];
     for driver in all {
         assert_eq!(parse(&format!("driver = \"{driver}\"")).unwrap().driver, driver);
     }
@@ -273,7 +279,7 @@ fn roots_move_the_defaults() {
     assert_eq!(config.policy.max_wait, Duration::from_secs(3600));
 }
 
-fn reading(text: &[u8]) -> Reading {
+fn reading(text: &[u8]) -> ConfigReading {
     of_bytes(text, Path::new("/etc/gpulease/config.toml"))
 }
 
@@ -286,14 +292,14 @@ fn a_mistake_elsewhere_leaves_the_runtime_known() {
     };
     let crun = Some(PathBuf::from("/usr/bin/crun"));
     let wrong = "runtime = \"/usr/bin/crun\"\nrun_dir = \"/r\"\ntypo = 1\n[policy]\nstrategy = 3";
-    assert_eq!(read(wrong), (crun.clone(), Some("/r".into()), Keys::Read));
-    assert_eq!(read("run_dir = \"r\""), (None, None, Keys::Read));
-    assert_eq!(read("runtime = \"/usr/bin/crun\"\noops"), (None, None, Keys::Hidden));
-    assert_eq!(read("runtime = \"crun\"").2, Keys::Hidden);
-    assert_eq!(read("runtime = 1").2, Keys::Hidden);
-    assert_eq!(reading(b"\xff").keys, Keys::Hidden);
+    assert_eq!(read(wrong), (crun.clone(), Some("/r".into()), EarlyKeys::Read));
+    assert_eq!(read("run_dir = \"r\""), (None, None, EarlyKeys::Read));
+    assert_eq!(read("runtime = \"/usr/bin/crun\"\noops"), (None, None, EarlyKeys::Hidden));
+    assert_eq!(read("runtime = \"crun\"").2, EarlyKeys::Hidden);
+    assert_eq!(read("runtime = 1").2, EarlyKeys::Hidden);
+    assert_eq!(reading(b"\xff").keys, EarlyKeys::Hidden);
     let sound = reading(b"driver = \"chain\"\nruntime = \"/usr/bin/crun\"");
-    assert_eq!((sound.runtime, sound.keys), (crun, Keys::Read));
+    assert_eq!((sound.runtime, sound.keys), (crun, EarlyKeys::Read));
     assert_eq!(sound.run_dir, Some(Config::default().run_dir), "what is not there is the default");
 }
 
@@ -305,10 +311,10 @@ fn a_file_that_is_not_safe_or_not_there_says_nothing() {
         assert!(reading.config.is_err(), "{}", path.display());
         (reading.runtime, reading.keys)
     };
-    assert_eq!(read(&path), (None, Keys::Hidden));
-    assert_eq!(read(root.path()), (None, Keys::Hidden));
-    assert_eq!(read(&root.path().join("absent")), (None, Keys::Missing));
-    assert_eq!(read(&path.join("below a file")), (None, Keys::Hidden));
+    assert_eq!(read(&path), (None, EarlyKeys::Hidden));
+    assert_eq!(read(root.path()), (None, EarlyKeys::Hidden));
+    assert_eq!(read(&root.path().join("absent")), (None, EarlyKeys::Missing));
+    assert_eq!(read(&path.join("below a file")), (None, EarlyKeys::Hidden));
 }
 
 #[test]
@@ -316,7 +322,7 @@ fn an_empty_file_is_not_the_defaults() {
     for text in ["", " \n\n"] {
         let reading = reading(text.as_bytes());
         assert!(matches!(reading.config, Err(ConfigError::Empty { .. })), "{text:?}");
-        assert_eq!((reading.run_dir, reading.keys), (None, Keys::Hidden));
+        assert_eq!((reading.run_dir, reading.keys), (None, EarlyKeys::Hidden));
     }
     assert_eq!(reading(b"# all of it as it is").config.unwrap(), Config::default());
 }

@@ -14,11 +14,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 /// The keys of a table, each with what takes its value.
-pub(super) type Keys = &'static [(&'static str, fn(&mut Config, Value<'_>) -> Result<(), Wrong>)];
+pub(super) type KeyTable =
+    &'static [(&'static str, fn(&mut Config, Value<'_>) -> Result<(), Wrong>)];
 
 /// Reads a file of these keys into `config`, whose content is of no use after an error. Errors:
 /// says what is wrong first: syntax, then unknown keys and values in the order of the keys.
-pub(super) fn read(text: &str, keys: Keys, config: &mut Config) -> Result<(), TextProblem> {
+pub(super) fn read(text: &str, keys: KeyTable, config: &mut Config) -> Result<(), TextProblem> {
     let table = DeTable::parse(text).map_err(|error| explain(text, error))?.into_inner();
     read_table(table, keys, config).map_err(|wrong| {
         let key = (!wrong.keys.is_empty()).then(|| wrong.keys.join("."));
@@ -26,7 +27,7 @@ pub(super) fn read(text: &str, keys: Keys, config: &mut Config) -> Result<(), Te
     })
 }
 
-fn read_table(table: DeTable<'_>, keys: Keys, config: &mut Config) -> Result<(), Wrong> {
+fn read_table(table: DeTable<'_>, keys: KeyTable, config: &mut Config) -> Result<(), Wrong> {
     for (key, value) in table {
         let name = key.get_ref();
         let Some((name, take)) = keys.iter().find(|(known, _)| *known == name) else {
@@ -97,7 +98,7 @@ impl<'i> Value<'i> {
     }
 
     /// A table of these keys, read into `config`.
-    pub(super) fn table(self, config: &mut Config, keys: Keys) -> Result<(), Wrong> {
+    pub(super) fn table(self, config: &mut Config, keys: KeyTable) -> Result<(), Wrong> {
         let span = self.0.span();
         match self.0.into_inner() {
             DeValue::Table(table) => read_table(table, keys, config),

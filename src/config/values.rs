@@ -2,7 +2,7 @@
 //! has the value's position.
 
 use super::Source;
-use super::tree::{Keys, Value, Wrong};
+use super::tree::{KeyTable, Value, Wrong};
 use crate::injection::HOOK_NAME;
 use crate::request::policy::ADMISSIBLE_ENV;
 use crate::request::{duration_of, strategy_of};
@@ -15,7 +15,7 @@ use std::time::Duration;
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The file; what is absent in it stays as it is.
-pub(super) const FILE: Keys = &[
+pub(super) const FILE: KeyTable = &[
     ("runtime", |config, value| value.checked(path).map(|path| config.runtime = Some(path))),
     ("run_dir", |config, value| value.checked(path).map(|path| config.run_dir = path)),
     ("devices_file", |config, value| value.checked(path).map(|path| config.devices_file = path)),
@@ -30,7 +30,7 @@ pub(super) const FILE: Keys = &[
     ("mps", |config, value| value.table(config, MPS)),
 ];
 
-const POLICY: Keys = &[
+const POLICY: KeyTable = &[
     ("strategy", |config, value| {
         value.checked(strategy_of).map(|strategy| config.policy.strategy = strategy)
     }),
@@ -46,7 +46,7 @@ const POLICY: Keys = &[
     ("max_wait", |config, value| value.checked(duration).map(|wait| config.policy.max_wait = wait)),
 ];
 
-const MPS: Keys = &[
+const MPS: KeyTable = &[
     ("control", |config, value| value.checked(path).map(|path| config.mps.control = Some(path))),
     ("daemon", |config, value| value.word().map(|word| config.mps.daemon = word)),
     ("compute_mode", |config, value| value.word().map(|word| config.mps.compute_mode = word)),

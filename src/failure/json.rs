@@ -18,14 +18,14 @@ impl Failure {
 
 /// What the `gpulease` command told another of our programs. It may be of another version.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ChildAnswer {
     /// `None` for one that this version does not know, or where there is none.
     pub code: Option<Code>,
     pub message: String,
     pub hint: Option<String>,
 }
 
-impl Told {
+impl ChildAnswer {
     /// From its two outputs. Where it has ended without JSON, as one that was killed or crashed does,
     /// the first line of its stderr is all there is.
     #[must_use]
@@ -67,7 +67,7 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn within(told: Told) -> Failure {
+    fn within(told: ChildAnswer) -> Failure {
         told.within(|what| {
             Failure::new(Code::IsolationFailed, format!("no place: {what}")).hint("look there")
         })
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_childs_error_keeps_code_message_and_hint() {
         let child = Failure::new(Code::BadInventory, "in `/x`: hint: no\u{1b}").hint("correct it");
-        let told = Told::read(child.to_json().to_string().as_bytes(), "gpulease: whatever");
+        let told = ChildAnswer::read(child.to_json().to_string().as_bytes(), "gpulease: whatever");
         let failure = within(told);
         assert_eq!(failure.code, Code::BadInventory);
         assert_eq!(failure.message, "no place: in `/x`: hint: no\\u{1b}");
@@ -92,7 +92,7 @@ mod tests {
             ("{\"error\":", "thread 'main' panicked", "thread 'main' panicked"),
             ("", "", "the `gpulease` command fails and does not say why"),
         ] {
-            let failure = within(Told::read(stdout.as_bytes(), stderr));
+            let failure = within(ChildAnswer::read(stdout.as_bytes(), stderr));
             let expected = format!("no place: {message}");
             assert_eq!((failure.code, failure.message), (Code::IsolationFailed, expected));
             assert_eq!(failure.hint.as_deref(), Some("look there"), "{stdout}");

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum HookVerb {
     CreateRuntime,
     Poststop,
     /// Release what a start that this very program has made fail leaves: nobody else is called.
@@ -15,7 +15,7 @@ pub(super) enum Verb {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
-    pub verb: Verb,
+    pub verb: HookVerb,
     pub run_dir: PathBuf,
     pub key: LeaseKey,
     pub nonce: Nonce,
@@ -79,9 +79,9 @@ output. They are not meant to be called by hand.
 pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, String> {
     let mut args = args.into_iter();
     let verb = match args.next().as_deref() {
-        Some("create-runtime") => Verb::CreateRuntime,
-        Some("poststop") => Verb::Poststop,
-        Some("failed-start") => Verb::FailedStart,
+        Some("create-runtime") => HookVerb::CreateRuntime,
+        Some("poststop") => HookVerb::Poststop,
+        Some("failed-start") => HookVerb::FailedStart,
         Some("precreate") => return Ok(Parsed::Precreate(precreate(args))),
         Some("--version" | "-V") => {
             return Ok(Parsed::Text(format!("gpulease-hook {}", crate::VERSION)));
@@ -141,7 +141,7 @@ mod tests {
             "poststop --run-dir /run/gpulease --key c@run!runc --nonce {nonce} --gpulease-config /x"
         );
         let Ok(Parsed::Call(call)) = words(&line) else { panic!() };
-        assert_eq!(call.verb, Verb::Poststop);
+        assert_eq!(call.verb, HookVerb::Poststop);
         assert_eq!(call.key.runtime_root, "/run/runc");
         assert_eq!(call.nonce.as_str(), nonce);
     }

@@ -11,8 +11,8 @@ mod precreate;
 mod state;
 mod unedit;
 
-use crate::claim::release::Outcome;
-use crate::claim::{self, Ground, bind, release};
+use crate::claim::release::ReleaseOutcome;
+use crate::claim::{self, Ctx, bind, release};
 use crate::failure::Failure;
 use crate::failure::one_line;
 use crate::model::code::Code;
@@ -21,7 +21,7 @@ use crate::paths::Paths;
 use crate::start::shares;
 use crate::store::Store;
 use crate::sys::exec::{Capability, drop_privileges_but, start_detached};
-use args::{Call, Verb};
+use args::{Call, HookVerb};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "{}", one_line(failure));
     }
     match (call.verb, outcome) {
-        (Verb::CreateRuntime, Err(_)) => ExitCode::FAILURE,
+        (HookVerb::CreateRuntime, Err(_)) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
 }
@@ -60,10 +60,10 @@ fn run(call: &Call) -> Result<(), Failure> {
     })?;
     let paths = Paths { run: call.run_dir.clone(), ..Paths::default() };
     let store = Store::at(&paths.run);
-    let ground = Ground { paths: &paths, store: &store };
+    let ctx = Ctx { paths: &paths, store: &store };
     let state = state::read(io::stdin());
     match call.verb {
-        Verb::CreateRuntime => {
+        HookVerb::CreateRuntime => {
             let state = state.map_err(|why| Failure::new(Code::StaleHook, why))?;
             if state.id != call.key.container_id.as_str() {
                 return Err(Failure::new(
@@ -72,23 +72,22 @@ fn run(call: &Call) -> Result<(), Failure> {
                 ));
             }
             let lease = match state.pid.filter(|pid| *pid > 0) {
-                Some(pid) => bind::bind(ground, &call.key, &call.nonce, pid)?,
+                Some(pid) => bind::bind(ctx, &call.key, &call.nonce, pid)?,
                 // A runtime that calls before it knows the pid leaves the binding to the next
                 // sweep, which finds the process in the runtime's state.
-                None => bind::check(ground, &call.key, &call.nonce)?,
+                None => bind::check(ctx, &call.key, &call.nonce)?,
             };
-            shares::limit(ground, &lease).map_err(|failure| failed(call, failure))
+            shares::limit(ctx, &lease).map_err(|failure| failed(call, failure))
         }
-        Verb::Poststop | Verb::FailedStart => {
-            let held = shares::held(ground, &call.key, &call.nonce);
-            let is_waited_for = call.verb == Verb::Poststop;
+        HookVerb::Poststop | HookVerb::FailedStart => {
+            let held = shares::held(ctx, &call.key, &call.nonce);
+            let is_waited_for = call.verb == HookVerb::Poststop;
             let deadline = if is_waited_for { claim::DELETE_DEADLINE } else { FAILED_DEADLINE };
-            let outcome = release::release_if_dead(ground, &call.key, &call.nonce, deadline)?;
-            if outcome != Outcome::Released {
+            let outcome = release::release_if_dead(ctx, &call.key, &call.nonce, deadline)?;
+            if outcome != ReleaseOutcome::Released {
                 return Ok(());
             }
-            let ended =
-                held.map_or(Ok(()), |held| shares::end(ground, &held, call.own_arguments()));
+            let ended = held.map_or(Ok(()), |held| shares::end(ctx, &held, call.own_arguments()));
             if let Ok(state) = state {
                 unedit::unedit(&store, &state, &call.nonce)?;
             }

@@ -7,7 +7,7 @@
 
 use super::args::Precreate;
 use super::container;
-use crate::claim::{Ground, precreate};
+use crate::claim::{Ctx, precreate};
 use crate::failure::Failure;
 use crate::failure::one_line;
 use crate::host::Host;
@@ -17,8 +17,8 @@ use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, Owner};
 use crate::paths::Paths;
 use crate::start::bundle::MAX_BYTES;
-use crate::start::lowlevel::Kind;
-use crate::start::{self, Launch, Outcome, Starter};
+use crate::start::lowlevel::RuntimeKind;
+use crate::start::{self, Launch, StartOutcome, Starter};
 use crate::sys::{exec::Capability, exec::drop_privileges_but, failpoint, proc, stdio, syslog};
 use nix::unistd::getppid;
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let host = Host::look(call.config.as_deref());
     let hook = Hook {
         dir: dir.unwrap_or(Path::new("")),
-        runtime: Kind::likely(host.runtime()),
+        runtime: RuntimeKind::likely(host.runtime()),
         podman: dropped.and_then(|()| podman(parent, &host.paths)),
     };
     let launch = Launch {
@@ -64,8 +64,8 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     };
     let answer = start::interpret_facts(&host, &launch, spec, facts)?;
     match start::prepare(&host, &launch, &hook, answer)? {
-        Outcome::Untouched(spec) => hand_on(&spec)?,
-        Outcome::Cleaned | Outcome::Granted(_) => {}
+        StartOutcome::Untouched(spec) => hand_on(&spec)?,
+        StartOutcome::Cleaned | StartOutcome::Granted(_) => {}
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ fn hand_on(spec: &[u8]) -> Result<(), Failure> {
 
 struct Hook<'a> {
     dir: &'a Path,
-    runtime: Kind,
+    runtime: RuntimeKind,
     /// Who asks, or why that cannot be told: which concerns only those that do ask.
     podman: Result<Owner, Failure>,
 }
@@ -129,13 +129,13 @@ impl Starter for Hook<'_> {
         container::pid_file(self.dir).map(|path| path.display().to_string())
     }
 
-    fn make_way(&self, ground: Ground<'_>, key: &LeaseKey) -> Result<(), Failure> {
-        precreate::supersede(ground, key, self.podman.as_ref().map_err(Failure::clone)?)
+    fn make_way(&self, ctx: Ctx<'_>, key: &LeaseKey) -> Result<(), Failure> {
+        precreate::supersede(ctx, key, self.podman.as_ref().map_err(Failure::clone)?)
     }
 
-    fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
+    fn write(&self, ctx: Ctx<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
         if let Some(lease) = lease {
-            precreate::hand_over(ground, lease, self.podman.as_ref().map_err(Failure::clone)?)?;
+            precreate::hand_over(ctx, lease, self.podman.as_ref().map_err(Failure::clone)?)?;
         }
         hand_on(spec)
     }

@@ -1,8 +1,8 @@
 //! Asking the `gpulease` command, which does what takes long or needs more than a start should carry.
 
 use super::Host;
-use crate::failure::{Failure, Told};
-use crate::sys::ask::{AskError, ask_killable};
+use crate::failure::{ChildAnswer, Failure};
+use crate::sys::ask::{AskError, run_with_deadline};
 use crate::sys::programs;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Host {
     ) -> Result<Vec<u8>, Failure> {
         let answer = match programs::command() {
             Some(program) => ask(&program, &self.own_arguments(), words, deadline),
-            None => Err(Told::new("the `gpulease` command is not installed")),
+            None => Err(ChildAnswer::new("the `gpulease` command is not installed")),
         };
         answer.map_err(|told| told.within(failure))
     }
@@ -34,14 +34,16 @@ pub fn ask(
     own: &[OsString],
     words: &[&OsStr],
     deadline: Duration,
-) -> Result<Vec<u8>, Told> {
+) -> Result<Vec<u8>, ChildAnswer> {
     let mut args: Vec<&OsStr> = own.iter().map(OsString::as_os_str).collect();
     args.extend(words);
     args.push(OsStr::new("--json"));
-    match ask_killable(program, &args, deadline, ANSWER_MAX) {
+    match run_with_deadline(program, &args, deadline, ANSWER_MAX) {
         Ok(answer) if answer.status.success() => Ok(answer.stdout),
-        Ok(answer) => Err(Told::read(&answer.stdout, &answer.stderr)),
-        Err(AskError::Io(error)) => Err(Told::new(format!("`{}`: {error}", program.display()))),
-        Err(error) => Err(Told::new(error.to_string())),
+        Ok(answer) => Err(ChildAnswer::read(&answer.stdout, &answer.stderr)),
+        Err(AskError::Io(error)) => {
+            Err(ChildAnswer::new(format!("`{}`: {error}", program.display())))
+        }
+        Err(error) => Err(ChildAnswer::new(error.to_string())),
     }
 }

@@ -26,18 +26,18 @@ fn another_hosts_paths_are_found_from_here() {
     assert_eq!(Some(host.paths.run.clone()), below("run/own"));
     assert_eq!(Some(config.driver_root.clone()), below(""));
     assert_eq!(host.config_name(), Path::new("/etc/own.toml"));
-    assert_eq!(host.known(), Known::All);
+    assert_eq!(host.known(), ConfigState::All);
 }
 
 #[test]
 fn a_torn_file_leaves_leases_where_they_were() {
     let (dir, torn) = host("run_dir = [", "/etc/own.toml\t/run/before\tboot\n");
     assert!(torn.config().is_err());
-    assert_eq!((torn.known(), torn.hides_runtime()), (Known::Essentials, true));
+    assert_eq!((torn.known(), torn.hides_runtime()), (ConfigState::Essentials, true));
     assert_eq!(torn.paths.run, dir.path().join("run/before"));
 
     let (dir, unknown) = host("run_dir = [", "");
-    assert_eq!(unknown.known(), Known::Nothing);
+    assert_eq!(unknown.known(), ConfigState::Nothing);
     assert_eq!(unknown.paths.run, dir.path().join("run/gpulease"));
 }
 

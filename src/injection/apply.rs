@@ -1,11 +1,11 @@
 //! Putting an [`Injection`] into a spec.
 
-use super::document::{Document, DocumentError, Kind};
+use super::document::{Document, DocumentError, JsonKind};
 use super::fragments;
-use super::target::{Fate, Target, edit_list, variable};
+use super::hidden_nodes::HiddenNodes;
+use super::target::{Fate, SpecList, edit_list, variable};
 use super::types::{GRANTED_PREFIX, HookEntry, HookStage, Injection, MountEntry, ResolvedNode};
-use super::undo::{Created, Undo, revert, take_granted};
-use super::withhold::Withheld;
+use super::undo::{CreatedValue, Undo, revert, take_granted};
 use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,11 +44,11 @@ fn edit(
     undo: &mut Undo,
 ) -> Result<(), DocumentError> {
     let nodes = distinct_nodes(&injection.nodes);
-    let withheld = Withheld::new(&injection.withhold, &nodes);
-    edit_devices(document, &nodes, &withheld, undo)?;
-    edit_rules(document, &nodes, &withheld, undo)?;
+    let hidden = HiddenNodes::new(&injection.hidden_nodes, &nodes);
+    edit_devices(document, &nodes, &hidden, undo)?;
+    edit_rules(document, &nodes, &hidden, undo)?;
     edit_gids(document, &injection.gids, undo)?;
-    edit_env(document, Target::Env, &injection.env, undo)?;
+    edit_env(document, SpecList::Env, &injection.env, undo)?;
     edit_mounts(document, &injection.mounts, undo)?;
     edit_masked(document, &injection.masked, undo)?;
     edit_annotations(document, &injection.annotations, undo)?;
@@ -72,10 +72,10 @@ fn distinct_nodes(nodes: &[ResolvedNode]) -> Vec<&ResolvedNode> {
 fn edit_devices(
     document: &mut Document,
     nodes: &[&ResolvedNode],
-    withheld: &Withheld<'_>,
+    hidden: &HiddenNodes<'_>,
     undo: &mut Undo,
 ) -> Result<(), DocumentError> {
-    if nodes.is_empty() && withheld.is_empty() {
+    if nodes.is_empty() && hidden.is_empty() {
         return Ok(());
     }
     let mut replaced: Vec<&str> = Vec::new();
@@ -87,11 +87,11 @@ fn edit_devices(
                 replaced.push(&node.path);
                 Fate::Replace(fragments::device(node))
             }
-            None if withheld.has_device(entry) => Fate::Remove,
+            None if hidden.has_device(entry) => Fate::Remove,
             None => Fate::Keep,
         }
     };
-    edit_list(document, Target::Devices, undo, fate, |list| {
+    edit_list(document, SpecList::Devices, undo, fate, |list| {
         let there: Vec<&Value> = list.iter().filter_map(|entry| entry.get("path")).collect();
         let missing = nodes.iter().filter(|node| !there.iter().any(|path| **path == node.path));
         missing.map(|node| fragments::device(node)).collect::<Vec<_>>()
@@ -103,13 +103,13 @@ fn edit_devices(
 fn edit_rules(
     document: &mut Document,
     nodes: &[&ResolvedNode],
-    withheld: &Withheld<'_>,
+    hidden: &HiddenNodes<'_>,
     undo: &mut Undo,
 ) -> Result<(), DocumentError> {
-    if nodes.is_empty() && withheld.is_empty() {
+    if nodes.is_empty() && hidden.is_empty() {
         return Ok(());
     }
-    let fate = |rule: &Value| if withheld.has_rule(rule) { Fate::Remove } else { Fate::Keep };
+    let fate = |rule: &Value| if hidden.has_rule(rule) { Fate::Remove } else { Fate::Keep };
     let mut rules: Vec<Value> = Vec::with_capacity(nodes.len());
     let allowed = nodes.iter().filter(|node| !node.access.is_empty());
     for rule in allowed.map(|node| fragments::rule(node)) {
@@ -117,7 +117,7 @@ fn edit_rules(
             rules.push(rule);
         }
     }
-    edit_list(document, Target::Rules, undo, fate, |_| rules)
+    edit_list(document, SpecList::Rules, undo, fate, |_| rules)
 }
 
 /// Group 0 is not handed out: it is root's, and a node that only root's group may use is not
@@ -134,7 +134,7 @@ fn edit_gids(document: &mut Document, gids: &[u32], undo: &mut Undo) -> Result<(
     }
     edit_list(
         document,
-        Target::Gids,
+        SpecList::Gids,
         undo,
         |_| Fate::Keep,
         |list| {
@@ -148,7 +148,7 @@ fn edit_gids(document: &mut Document, gids: &[u32], undo: &mut Undo) -> Result<(
 /// With two of a name, a C library finds the first and a shell may take the last.
 pub(super) fn edit_env(
     document: &mut Document,
-    target: Target,
+    target: SpecList,
     env: &BTreeMap<String, Option<String>>,
     undo: &mut Undo,
 ) -> Result<(), DocumentError> {
@@ -194,7 +194,7 @@ fn edit_mounts(
         ours.insert(deeper.unwrap_or(ours.len()), mount);
     }
     let none = &mut Vec::new();
-    let there = document.list_mut(Target::Mounts.path())?.unwrap_or(none);
+    let there = document.list_mut(SpecList::Mounts.path())?.unwrap_or(none);
     let there: Vec<&str> = there.iter().map(destination).collect();
     let mut before: Vec<Vec<Value>> = vec![Vec::new(); there.len()];
     let mut last = Vec::new();
@@ -212,7 +212,7 @@ fn edit_mounts(
         Some(values) if !values.is_empty() => Fate::Follow(values),
         _ => Fate::Keep,
     };
-    edit_list(document, Target::Mounts, undo, fate, |_| last)
+    edit_list(document, SpecList::Mounts, undo, fate, |_| last)
 }
 
 fn destination(mount: &Value) -> &str {
@@ -242,7 +242,7 @@ fn edit_masked(
         let is_missing = |path: &&String| !list.iter().any(|there| there == path.as_str());
         masked.iter().filter(is_missing).map(|path| path.clone().into()).collect::<Vec<Value>>()
     };
-    edit_list(document, Target::Masked, undo, |_| Fate::Keep, missing)
+    edit_list(document, SpecList::Masked, undo, |_| Fate::Keep, missing)
 }
 
 fn edit_annotations(
@@ -252,8 +252,8 @@ fn edit_annotations(
 ) -> Result<(), DocumentError> {
     let path = ["annotations"];
     if !annotations.is_empty() {
-        document.create(&path, Kind::Object, |path, was_null| {
-            undo.created.push(Created::new(path, was_null));
+        document.create(&path, JsonKind::Object, |path, was_null| {
+            undo.created.push(CreatedValue::new(path, was_null));
         })?;
     }
     if let Some(object) = document.object_mut(&path)? {

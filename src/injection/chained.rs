@@ -2,9 +2,9 @@
 //! names: not a courtesy to libraries, but the very thing that decides.
 
 use super::document::{Document, DocumentError};
-use super::target::Target;
+use super::target::SpecList;
 use super::undo::Undo;
-use super::visibility::{Edits, SIMULATED, set_capabilities, uuids_in_pci_order};
+use super::visibility::{SIMULATED, VariableEdits, set_capabilities, uuids_in_pci_order};
 use super::{Facts, apply::edit_env};
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
@@ -25,7 +25,7 @@ pub fn chained(
     capabilities: Option<&[Capability]>,
     present: &[(String, String)],
 ) -> BTreeMap<String, Option<String>> {
-    let mut edits = Edits::new(present);
+    let mut edits = VariableEdits::new(present);
     remove_others(&mut edits);
     match vendor {
         Vendor::Nvidia => {
@@ -55,7 +55,7 @@ pub fn amd_id(device: &Device) -> Option<String> {
 /// The variables that keep a vendor's runtime from giving anything. Nothing where nothing
 /// is to be changed.
 pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, Option<String>> {
-    let mut edits = Edits::new(present);
+    let mut edits = VariableEdits::new(present);
     remove_others(&mut edits);
     match vendor {
         Vendor::Nvidia => {
@@ -74,7 +74,7 @@ pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, 
 /// What NVIDIA's runtime takes for no request.
 const VOID: &str = "void";
 
-fn remove_others(edits: &mut Edits<'_>) {
+fn remove_others(edits: &mut VariableEdits<'_>) {
     let resources = edits.present.iter().filter(|(name, _)| name.starts_with(RESOURCE_PREFIX));
     for (name, _) in resources {
         edits.remove(name);
@@ -93,7 +93,7 @@ pub fn close(
     if env.is_empty() || document.object_mut(&["process"])?.is_none() {
         return Ok(false);
     }
-    edit_env(document, Target::Env, &env, &mut Undo::default())?;
+    edit_env(document, SpecList::Env, &env, &mut Undo::default())?;
     Ok(true)
 }
 

@@ -35,7 +35,7 @@ impl From<serde_json::Error> for DocumentError {
 
 spelled! {
     /// The kinds of JSON values.
-    pub enum Kind {
+    pub enum JsonKind {
         Null = "null",
         Boolean = "a boolean",
         Number = "a number",
@@ -45,7 +45,7 @@ spelled! {
     }
 }
 
-impl Kind {
+impl JsonKind {
     /// The kind of a value.
     pub const fn of(value: &Value) -> Self {
         match value {
@@ -177,7 +177,7 @@ impl Document {
         &mut self,
         path: &[&str],
     ) -> Result<Option<&mut Vec<Value>>, DocumentError> {
-        Ok(self.find(path, Kind::Array)?.and_then(Value::as_array_mut))
+        Ok(self.find(path, JsonKind::Array)?.and_then(Value::as_array_mut))
     }
 
     /// The object at `path`; otherwise as [`Self::list_mut`].
@@ -185,10 +185,10 @@ impl Document {
         &mut self,
         path: &[&str],
     ) -> Result<Option<&mut Map<String, Value>>, DocumentError> {
-        Ok(self.find(path, Kind::Object)?.and_then(Value::as_object_mut))
+        Ok(self.find(path, JsonKind::Object)?.and_then(Value::as_object_mut))
     }
 
-    fn find(&mut self, path: &[&str], kind: Kind) -> Result<Option<&mut Value>, DocumentError> {
+    fn find(&mut self, path: &[&str], kind: JsonKind) -> Result<Option<&mut Value>, DocumentError> {
         let mut here = &mut self.root;
         for (depth, key) in path.iter().enumerate() {
             let Some(next) = here.get_mut(*key) else { return Ok(None) };
@@ -207,7 +207,7 @@ impl Document {
     pub(super) fn create(
         &mut self,
         path: &[&str],
-        kind: Kind,
+        kind: JsonKind,
         mut created: impl FnMut(&[&str], bool),
     ) -> Result<(), DocumentError> {
         let mut here = &mut self.root;
@@ -218,7 +218,7 @@ impl Document {
             let next = object.entry(*key).or_insert(Value::Null);
             if next.is_null() {
                 *next = match kind {
-                    Kind::Array => Value::Array(Vec::new()),
+                    JsonKind::Array => Value::Array(Vec::new()),
                     _ => Value::Object(Map::new()),
                 };
                 created(path.get(..=depth).unwrap_or(path), was_there);
@@ -231,8 +231,8 @@ impl Document {
 }
 
 /// All but the last step of a path lead through objects.
-const fn kind_at(path: &[&str], depth: usize, last: Kind) -> Kind {
-    if depth + 1 == path.len() { last } else { Kind::Object }
+const fn kind_at(path: &[&str], depth: usize, last: JsonKind) -> JsonKind {
+    if depth + 1 == path.len() { last } else { JsonKind::Object }
 }
 
 fn pointer(path: &[&str], depth: usize) -> String {
@@ -242,10 +242,10 @@ fn pointer(path: &[&str], depth: usize) -> String {
 /// Refuses a value of another kind.
 pub(super) fn expect(
     value: &Value,
-    expected: Kind,
+    expected: JsonKind,
     pointer: impl FnOnce() -> String,
 ) -> Result<(), DocumentError> {
-    let found = Kind::of(value);
+    let found = JsonKind::of(value);
     if found == expected {
         return Ok(());
     }
@@ -285,7 +285,7 @@ mod tests {
         // All else has a new look, but the profile has its own.
         let expected = text.replace("\"a\": [ 1 ]", "\"a\":[1]");
         assert_eq!(document.to_bytes(), expected.as_bytes());
-        document.create(&["linux", "devices"], Kind::Array, |_, _| ()).unwrap();
+        document.create(&["linux", "devices"], JsonKind::Array, |_, _| ()).unwrap();
         let edited: Value = serde_json::from_slice(&document.to_bytes()).unwrap();
         assert_eq!(edited["linux"]["seccomp"], value["linux"]["seccomp"]);
         assert_eq!(edited["linux"]["devices"], Value::Array(Vec::new()));
@@ -325,7 +325,9 @@ mod tests {
         let error = document.list_mut(&["linux", "resources", "devices"]).unwrap_err();
         assert_eq!(error.to_string(), "`/linux/resources` must be an object, but is an array");
         let before = document.clone();
-        document.create(&["linux", "resources", "devices"], Kind::Array, |_, _| ()).unwrap_err();
+        document
+            .create(&["linux", "resources", "devices"], JsonKind::Array, |_, _| ())
+            .unwrap_err();
         assert_eq!(document, before);
     }
 
@@ -335,7 +337,7 @@ mod tests {
         assert!(document.list_mut(&["linux", "devices"]).unwrap().is_none());
         let mut created = Vec::new();
         document
-            .create(&["linux", "devices"], Kind::Array, |path, was_null| {
+            .create(&["linux", "devices"], JsonKind::Array, |path, was_null| {
                 created.push((path.join("/"), was_null));
             })
             .unwrap();

@@ -49,7 +49,7 @@ impl fmt::Display for Doubt {
 
 /// How a text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum JsonReading {
     /// As Go does: keys in any case, and what stands twice is merged. What the second of two would
     /// have replaced stays beside it.
     Merged,
@@ -61,23 +61,23 @@ pub(super) enum Reading {
 
 /// A reading, and the first doubt that came up in it.
 pub(super) struct Reader {
-    reading: Reading,
+    reading: JsonReading,
     doubt: RefCell<Option<Doubt>>,
 }
 
 impl Reader {
-    pub(super) const fn new(reading: Reading) -> Self {
+    pub(super) const fn new(reading: JsonReading) -> Self {
         Self { reading, doubt: RefCell::new(None) }
     }
 
     /// Whether the first of two counts.
     pub(super) fn keeps(&self) -> bool {
-        self.reading == Reading::First
+        self.reading == JsonReading::First
     }
 
     /// Whether the last of two takes the place of the first.
     pub(super) fn replaces(&self) -> bool {
-        self.reading == Reading::Last
+        self.reading == JsonReading::Last
     }
 
     pub(super) fn note(&self, doubt: impl FnOnce() -> Doubt) {
@@ -105,7 +105,7 @@ impl Reader {
         }
         let (at, meant) = all.find(|(_, known)| folds(key, known))?;
         self.note(|| Doubt::Spelling { place, key: shown(key), meant });
-        (self.reading == Reading::Merged).then_some((at, meant))
+        (self.reading == JsonReading::Merged).then_some((at, meant))
     }
 }
 

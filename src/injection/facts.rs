@@ -5,11 +5,11 @@
 //! request of ours is written so that it cannot be understood.
 
 use super::document::DocumentError;
-use super::doubt::{Doubt, Reader, Reading, repaired};
+use super::doubt::{Doubt, JsonReading, Reader, repaired};
 use super::lenient::Object;
 use super::rules::Rules;
-use super::spec_reader::Spec;
-use super::spec_user::{User, Users};
+use super::spec_reader::RawSpec;
+use super::spec_user::{User, UserNamespace};
 use super::types::SpecMount;
 use super::vendor_hook::VendorHooks;
 use super::{HOOK_NAME, file_name};
@@ -103,7 +103,7 @@ pub struct Facts {
     /// Who its process is, as the container counts.
     pub user: User,
     /// What its user namespace makes of ids.
-    pub users: Users,
+    pub users: UserNamespace,
     /// The host's id of the user that its process is: `process.user.uid`, through
     /// `linux.uidMappings` where it is put into a user namespace. `None` where that cannot be
     /// told, as of a namespace that is there already.
@@ -166,7 +166,7 @@ impl Facts {
 /// our own annotations is not a string.
 pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
-    let reader = Reader::new(Reading::Merged);
+    let reader = Reader::new(JsonReading::Merged);
     match read(config_json, &reader) {
         Ok(_) if first != Some(&b'{') => Err(DocumentError::no_object()),
         Ok(spec) => {
@@ -188,8 +188,8 @@ pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     }
 }
 
-fn read(text: &[u8], reader: &Reader) -> Result<Spec, serde_json::Error> {
-    let mut spec = Spec::default();
+fn read(text: &[u8], reader: &Reader) -> Result<RawSpec, serde_json::Error> {
+    let mut spec = RawSpec::default();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     Object { into: &mut spec, reader }.deserialize(&mut deserializer)?;
     deserializer.end().map(|()| spec)
@@ -197,7 +197,7 @@ fn read(text: &[u8], reader: &Reader) -> Result<Spec, serde_json::Error> {
 
 /// With the facts of the other readings.
 fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentError> {
-    let others = [Reading::First, Reading::Last]
+    let others = [JsonReading::First, JsonReading::Last]
         .into_iter()
         .map(|reading| read(text, &Reader::new(reading))?.into_facts());
     Ok(Facts { doubt: Some(doubt), others: others.collect::<Result<_, _>>()?, ..facts })

@@ -67,7 +67,7 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
 
     /// The elements of an array; none of any other value.
     pub(super) fn leaves(self) -> Result<impl Iterator<Item = Leaf<'de>>, A::Error> {
-        Ok(self.map.next_value::<List<'_>>()?.0.into_iter())
+        Ok(self.map.next_value::<LenientList<'_>>()?.0.into_iter())
     }
 
     /// Those of them that are strings.
@@ -131,7 +131,7 @@ struct Objects<'a, T> {
 }
 
 /// An array; empty if the value is none.
-struct List<'de>(Vec<Leaf<'de>>);
+struct LenientList<'de>(Vec<Leaf<'de>>);
 
 /// A value without members.
 pub(super) enum Leaf<'de> {
@@ -195,7 +195,7 @@ macro_rules! absent {
     };
 }
 
-enum Key<'de> {
+enum FieldName<'de> {
     /// A key in the text. Read as bytes, because serde_json then lets lone surrogates pass, and
     /// repaired, because such a key is none of ours.
     Member(Cow<'de, str>),
@@ -204,20 +204,20 @@ enum Key<'de> {
     Number,
 }
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for FieldName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
         impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
+            type Value = FieldName<'de>;
             expecting!("a key");
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Key<'de>, E> {
-                Ok(Key::Member(String::from_utf8_lossy(bytes)))
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<FieldName<'de>, E> {
+                Ok(FieldName::Member(String::from_utf8_lossy(bytes)))
             }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key<'de>, E> {
-                Ok(Key::Member(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<FieldName<'de>, E> {
+                Ok(FieldName::Member(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
             }
-            fn visit_str<E>(self, _: &str) -> Result<Key<'de>, E> {
-                Ok(Key::Number)
+            fn visit_str<E>(self, _: &str) -> Result<FieldName<'de>, E> {
+                Ok(FieldName::Number)
             }
         }
         deserializer.deserialize_bytes(KeyVisitor)
@@ -239,8 +239,8 @@ impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
         let mut seen = 0_u32;
         while let Some(key) = map.next_key()? {
             let key = match key {
-                Key::Member(key) => key,
-                Key::Number => {
+                FieldName::Member(key) => key,
+                FieldName::Number => {
                     Next { map: &mut map, reader }.skip()?;
                     continue;
                 }
@@ -301,21 +301,24 @@ impl<'de, T: Members<'de> + Clone> Visitor<'de> for Objects<'_, T> {
     absent!(scalars, ());
 }
 
-impl<'de> Deserialize<'de> for List<'de> {
+impl<'de> Deserialize<'de> for LenientList<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ListVisitor;
         impl<'de> Visitor<'de> for ListVisitor {
-            type Value = List<'de>;
+            type Value = LenientList<'de>;
             expecting!("an array");
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<LenientList<'de>, A::Error> {
                 let mut elements = Vec::new();
                 while let Some(element) = list.next_element()? {
                     elements.push(element);
                 }
-                Ok(List(elements))
+                Ok(LenientList(elements))
             }
-            absent!(objects, List(Vec::new()));
-            absent!(scalars, List(Vec::new()));
+            absent!(objects, LenientList(Vec::new()));
+            absent!(scalars, LenientList(Vec::new()));
         }
         deserializer.deserialize_any(ListVisitor)
     }
@@ -350,8 +353,8 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
                 let mut leaf = Leaf::Other;
                 while let Some(key) = map.next_key()? {
                     match key {
-                        Key::Member(_) => drop(map.next_value::<IgnoredAny>()?),
-                        Key::Number => {
+                        FieldName::Member(_) => drop(map.next_value::<IgnoredAny>()?),
+                        FieldName::Number => {
                             let text = map.next_value::<Leaf<'_>>()?.text();
                             let number = text.and_then(|text| text.parse().ok());
                             leaf = number.map_or(Leaf::Other, Leaf::Integer);

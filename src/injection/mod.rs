@@ -13,6 +13,7 @@ pub mod document;
 mod doubt;
 pub mod facts;
 pub mod fragments;
+mod hidden_nodes;
 mod lenient;
 mod limits;
 mod rules;
@@ -26,7 +27,6 @@ pub mod types;
 pub mod undo;
 mod vendor_hook;
 pub mod visibility;
-mod withhold;
 
 pub use access::Access;
 pub use apply::apply;

@@ -5,7 +5,7 @@ use super::facts::{Facts, SpecDevice, SpecHook};
 use super::lenient::{Members, Next};
 use super::rules::{Rule, Rules};
 use super::spec_elements::Namespace;
-use super::spec_user::{User, Users};
+use super::spec_user::{User, UserNamespace};
 use super::types::{GRANTED_PREFIX, SpecMount};
 use super::vendor_hook::VendorHooks;
 use crate::model::text::shown;
@@ -20,10 +20,10 @@ fn is_request_key(key: &str) -> bool {
 
 /// The root of a spec.
 #[derive(Default)]
-pub(super) struct Spec {
+pub(super) struct RawSpec {
     annotations: Annotations,
-    process: Process,
-    root: Root,
+    process: RawProcess,
+    root: RawRoot,
     mounts: Vec<SpecMount>,
     hooks: Hooks,
     linux: Linux,
@@ -33,7 +33,7 @@ pub(super) struct Spec {
 struct Annotations(BTreeMap<String, Option<String>>);
 
 #[derive(Default)]
-struct Process {
+struct RawProcess {
     env: Vec<(String, String)>,
     capabilities: Capabilities,
     user: User,
@@ -48,7 +48,7 @@ struct Capabilities {
 }
 
 #[derive(Default)]
-struct Root {
+struct RawRoot {
     path: Option<String>,
 }
 
@@ -59,7 +59,7 @@ struct Hooks(BTreeMap<&'static str, Vec<SpecHook>>);
 struct Linux {
     devices: Vec<SpecDevice>,
     resources: Resources,
-    users: Users,
+    users: UserNamespace,
     own_pids: bool,
     own_mounts: bool,
     cgroups_path: Option<String>,
@@ -70,7 +70,7 @@ struct Resources {
     rules: Vec<Rule>,
 }
 
-impl Spec {
+impl RawSpec {
     /// The facts; fails only on a request of ours that is not a string.
     pub(super) fn into_facts(self) -> Result<Facts, DocumentError> {
         let mut annotations = BTreeMap::new();
@@ -136,7 +136,7 @@ fn container_name(annotations: &BTreeMap<String, String>) -> Option<String> {
         .or_else(|| annotations.get("io.kubernetes.cri-o.ContainerName").and_then(long))
 }
 
-impl<'de> Members<'de> for Spec {
+impl<'de> Members<'de> for RawSpec {
     const PLACE: &'static str = "config.json";
     const KEYS: &'static [&'static str] =
         &["annotations", "process", "root", "mounts", "hooks", "linux"];
@@ -171,7 +171,7 @@ impl<'de> Members<'de> for Annotations {
     }
 }
 
-impl<'de> Members<'de> for Process {
+impl<'de> Members<'de> for RawProcess {
     const PLACE: &'static str = "process";
     const KEYS: &'static [&'static str] = &["env", "capabilities", "user"];
 
@@ -194,7 +194,7 @@ impl<'de> Members<'de> for Process {
     }
 }
 
-impl<'de> Members<'de> for Root {
+impl<'de> Members<'de> for RawRoot {
     const PLACE: &'static str = "root";
     const KEYS: &'static [&'static str] = &["path"];
 

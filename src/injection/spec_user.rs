@@ -13,7 +13,7 @@ pub struct User {
 
 /// What a spec says of the container's user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Users {
+pub struct UserNamespace {
     /// It has one of its own, or is put into one.
     pub is_apart: bool,
     /// The file of the one that it is put into. How that maps, the spec does not say: Podman writes
@@ -35,7 +35,7 @@ pub(super) struct Mapping {
     size: Option<i64>,
 }
 
-impl Users {
+impl UserNamespace {
     /// What the host calls this user of the container; `None` for one that does not exist there.
     pub(super) fn host_uid(&self, uid: Option<i64>) -> Option<u32> {
         let uid = uid.filter(|uid| *uid >= 0)?;

@@ -1,15 +1,15 @@
 //! The lists that are edited, and how an edit of one is recorded.
 
-use super::document::{Document, DocumentError, Kind, expect};
+use super::document::{Document, DocumentError, JsonKind, expect};
 use super::types::HookStage;
-use super::undo::{Created, ListUndo, Placed, Undo};
+use super::undo::{CreatedValue, ListUndo, PlacedElement, Undo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A list in the spec that is edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Target {
+pub(super) enum SpecList {
     Devices,
     Rules,
     Gids,
@@ -26,7 +26,7 @@ pub(super) enum Target {
     Poststop,
 }
 
-impl From<HookStage> for Target {
+impl From<HookStage> for SpecList {
     fn from(stage: HookStage) -> Self {
         match stage {
             HookStage::Prestart => Self::Prestart,
@@ -39,7 +39,7 @@ impl From<HookStage> for Target {
     }
 }
 
-impl Target {
+impl SpecList {
     pub(super) const fn path(self) -> &'static [&'static str] {
         match self {
             Self::Devices => &["linux", "devices"],
@@ -58,11 +58,11 @@ impl Target {
         }
     }
 
-    const fn element(self) -> Kind {
+    const fn element(self) -> JsonKind {
         match self {
-            Self::Gids => Kind::Number,
-            Self::Env | Self::BareEnv | Self::Masked => Kind::String,
-            _ => Kind::Object,
+            Self::Gids => JsonKind::Number,
+            Self::Env | Self::BareEnv | Self::Masked => JsonKind::String,
+            _ => JsonKind::Object,
         }
     }
 
@@ -102,7 +102,7 @@ pub(super) enum Fate {
 /// then nothing was changed.
 pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
     document: &mut Document,
-    target: Target,
+    target: SpecList,
     undo: &mut Undo,
     mut fate: impl FnMut(&Value) -> Fate,
     append: impl FnOnce(&[Value]) -> Append,
@@ -125,9 +125,9 @@ pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
                 }
                 new.push(element);
             }
-            Fate::Remove => edit.removed.push(Placed { index, value: element, alike: 0 }),
+            Fate::Remove => edit.removed.push(PlacedElement { index, value: element, alike: 0 }),
             Fate::Replace(value) => {
-                edit.removed.push(Placed { index, value: element, alike: 0 });
+                edit.removed.push(PlacedElement { index, value: element, alike: 0 });
                 edit.insert(&mut new, value);
             }
         }
@@ -146,8 +146,8 @@ pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
         edit.insert(&mut new, value);
     }
     if !edit.inserted.is_empty() {
-        document.create(target.path(), Kind::Array, |path, was_null| {
-            undo.created.push(Created::new(path, was_null));
+        document.create(target.path(), JsonKind::Array, |path, was_null| {
+            undo.created.push(CreatedValue::new(path, was_null));
         })?;
     }
     if let Some(list) = document.list_mut(target.path())? {

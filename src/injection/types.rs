@@ -127,5 +127,5 @@ pub struct Injection {
     pub annotations: BTreeMap<String, String>,
     pub hooks: Vec<HookEntry>,
     /// GPU nodes to take out, with the rules that allow exactly them.
-    pub withhold: Vec<HostNode>,
+    pub hidden_nodes: Vec<HostNode>,
 }

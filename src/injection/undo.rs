@@ -5,7 +5,7 @@
 //! what we took out returns if nobody has put another in its place, and the rest is not touched.
 
 use super::document::Document;
-use super::target::Target;
+use super::target::SpecList;
 use super::types::GRANTED_PREFIX;
 use super::{HOOK_NAME, file_name};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 pub struct Undo {
     /// Objects and arrays that were created, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) created: Vec<Created>,
+    pub(super) created: Vec<CreatedValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) lists: Vec<ListUndo>,
     /// Annotations that were set.
@@ -30,14 +30,14 @@ pub struct Undo {
 
 /// An object or array that was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Created {
+pub(super) struct CreatedValue {
     /// The keys that lead to it.
     path: Vec<String>,
     /// Whether a null was there.
     was_null: bool,
 }
 
-impl Created {
+impl CreatedValue {
     pub(super) fn new(path: &[&str], was_null: bool) -> Self {
         Self { path: path.iter().map(|key| (*key).to_owned()).collect(), was_null }
     }
@@ -46,16 +46,16 @@ impl Created {
 /// The edit of one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ListUndo {
-    pub(super) target: Target,
+    pub(super) target: SpecList,
     /// What was put in, with the index in the edited list.
-    pub(super) inserted: Vec<Placed>,
+    pub(super) inserted: Vec<PlacedElement>,
     /// What was taken out, with the index in the original list.
-    pub(super) removed: Vec<Placed>,
+    pub(super) removed: Vec<PlacedElement>,
 }
 
 impl ListUndo {
     pub(super) fn insert(&mut self, list: &mut Vec<Value>, value: Value) {
-        self.inserted.push(Placed { index: list.len(), value: value.clone(), alike: 0 });
+        self.inserted.push(PlacedElement { index: list.len(), value: value.clone(), alike: 0 });
         list.push(value);
     }
 
@@ -66,7 +66,7 @@ impl ListUndo {
 
 /// An element and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Placed {
+pub(super) struct PlacedElement {
     /// Index in its list.
     pub(super) index: usize,
     pub(super) value: Value,
@@ -116,7 +116,7 @@ pub fn revert(document: &mut Document, undo: &Undo) {
 }
 
 fn revert_list(list: &mut Vec<Value>, edit: &ListUndo) {
-    for Placed { index, value, .. } in edit.inserted.iter().rev() {
+    for PlacedElement { index, value, .. } in edit.inserted.iter().rev() {
         let in_place = list.get(*index).is_some_and(|element| element == value);
         let found =
             if in_place { Some(*index) } else { list.iter().rposition(|element| element == value) };
@@ -126,7 +126,7 @@ fn revert_list(list: &mut Vec<Value>, edit: &ListUndo) {
     }
     // All are judged before the first returns, lest they stand in each other's way.
     let target = edit.target;
-    let returning: Vec<&Placed> = edit
+    let returning: Vec<&PlacedElement> = edit
         .removed
         .iter()
         .filter(|removed| {
@@ -134,12 +134,12 @@ fn revert_list(list: &mut Vec<Value>, edit: &ListUndo) {
             alike.count() <= removed.alike
         })
         .collect();
-    for Placed { index, value, .. } in returning {
+    for PlacedElement { index, value, .. } in returning {
         list.insert((*index).min(list.len()), value.clone());
     }
 }
 
-fn remove_created(root: &mut Value, created: &Created) {
+fn remove_created(root: &mut Value, created: &CreatedValue) {
     let Some((last, parents)) = created.path.split_last() else { return };
     let parent = parents.iter().try_fold(root, |here, key| here.get_mut(key));
     let Some(parent) = parent.and_then(Value::as_object_mut) else { return };
@@ -234,7 +234,7 @@ mod tests {
                 options: vec![text("ro"), text("bind")],
             }],
             masked: vec![text("/proc/driver/nvidia/gpus/0000:02:00.0")],
-            withhold: vec![HostNode { path: text("/dev/nvidia1"), numbers: Some((195, 1)) }],
+            hidden_nodes: vec![HostNode { path: text("/dev/nvidia1"), numbers: Some((195, 1)) }],
         }
     }
 

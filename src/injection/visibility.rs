@@ -4,7 +4,7 @@
 
 use super::apply::edit_env;
 use super::document::{Document, DocumentError};
-use super::target::Target;
+use super::target::SpecList;
 use super::undo::Undo;
 pub(super) use crate::model::device::SIMULATED_VARIABLE as SIMULATED;
 use crate::model::device::{Device, Vendor};
@@ -52,7 +52,7 @@ pub fn visibility(
     capabilities: Option<&[Capability]>,
     present: &[(String, String)],
 ) -> BTreeMap<String, Option<String>> {
-    let mut env = Edits::new(present);
+    let mut env = VariableEdits::new(present);
     let nvidia = uuids_in_pci_order(granted);
     if nvidia.is_empty() {
         env.set(NVIDIA_VISIBLE, "void");
@@ -86,7 +86,7 @@ pub fn visibility(
     env.into_env()
 }
 
-pub(super) fn set_capabilities(env: &mut Edits<'_>, capabilities: Option<&[Capability]>) {
+pub(super) fn set_capabilities(env: &mut VariableEdits<'_>, capabilities: Option<&[Capability]>) {
     if capabilities.is_some_and(<[_]>::is_empty) {
         env.remove(NVIDIA_CAPABILITIES);
     } else if let Some(capabilities) = capabilities {
@@ -128,12 +128,12 @@ fn capability_list(capabilities: &[Capability]) -> String {
 }
 
 /// Variables to set and to remove.
-pub(super) struct Edits<'a> {
+pub(super) struct VariableEdits<'a> {
     pub(super) present: &'a [(String, String)],
     env: BTreeMap<String, Option<String>>,
 }
 
-impl<'a> Edits<'a> {
+impl<'a> VariableEdits<'a> {
     pub(super) const fn new(present: &'a [(String, String)]) -> Self {
         Self { present, env: BTreeMap::new() }
     }
@@ -166,7 +166,7 @@ pub fn process_env(
 ) -> Result<Vec<u8>, DocumentError> {
     let mut process = Document::parse(process_json)?;
     process.refuse_other_spellings("env")?;
-    edit_env(&mut process, Target::BareEnv, env, &mut Undo::default())?;
+    edit_env(&mut process, SpecList::BareEnv, env, &mut Undo::default())?;
     Ok(process.to_bytes())
 }
 

@@ -3,7 +3,7 @@
 pub use super::details::{Details, Partition};
 use super::id::DeviceId;
 pub use super::link::{Link, LinkKind};
-use super::mig::{Mig, MigInstance, Place};
+use super::mig::{DeviceNumber, Mig, MigInstance};
 use super::quantity::Bytes;
 use super::spelled::spelled;
 use crate::model::order;
@@ -192,8 +192,8 @@ impl Device {
     }
 
     /// How people name it.
-    pub fn place(&self) -> Place {
-        Place { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
+    pub fn place(&self) -> DeviceNumber {
+        DeviceNumber { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
     }
 }
 

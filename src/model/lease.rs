@@ -4,7 +4,7 @@ use super::cu_set::CuSet;
 use super::device::{Device, PciAddress, Vendor};
 use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
 use super::isolation::IsolationRecord;
-use super::mig::{MigInstance, Place};
+use super::mig::{DeviceNumber, MigInstance};
 use super::quantity::{Bytes, MilliGpu};
 use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ spelled! {
     /// Where a lease is in its life: `pending → bound → grace`, then gone.
     pub enum LeaseState {
         /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
-        /// which becomes the low-level runtime, or see [`Precreate`].
+        /// which becomes the low-level runtime, or see [`PrecreateHolder`].
         Pending = "pending",
         /// The owner is the container's init process.
         Bound = "bound",
@@ -83,8 +83,8 @@ pub struct LeasedDevice {
 
 impl LeasedDevice {
     /// How people name it.
-    pub fn place(&self) -> Place {
-        Place { gpu: self.index, instance: self.mig.as_ref().map(|instance| instance.index) }
+    pub fn place(&self) -> DeviceNumber {
+        DeviceNumber { gpu: self.index, instance: self.mig.as_ref().map(|instance| instance.index) }
     }
 
     /// The devices that this is (a part of) in an inventory that may be a later one: the one of
@@ -111,7 +111,7 @@ impl LeasedDevice {
 /// What holds a pending lease of Podman's `precreate` hook, which has ended by the time that the
 /// container is made: the podman that called it, which may be a service that never ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Precreate {
+pub struct PrecreateHolder {
     /// Until when that podman counts, in milliseconds of `CLOCK_BOOTTIME`.
     pub until_ms: u64,
     /// When the hook began, as [`Owner::start_time`]: the container's processes are younger.
@@ -171,7 +171,7 @@ pub struct Lease {
     pub owner: Owner,
     /// While pending: it was handed to a podman, and neither a shim nor the container has taken it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub precreate: Option<Precreate>,
+    pub precreate: Option<PrecreateHolder>,
     /// While pending: `linux.cgroupsPath` of the spec. Once bound: the container's own cgroup as
     /// an absolute directory, or null where it has none of its own.
     #[serde(default)]

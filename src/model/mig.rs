@@ -40,14 +40,14 @@ pub const SLICES_MAX: u32 = 7;
 /// Where a device is, in the words of `nvidia-smi` and its toolkit: `2`, and `2:0` for the first
 /// MIG instance of GPU 2. A GPU comes before its instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct DeviceNumber {
     /// The GPU's position in PCI order.
     pub gpu: u32,
     /// The instance's position on the GPU.
     pub instance: Option<u32>,
 }
 
-impl Place {
+impl DeviceNumber {
     /// Whether `next` is the next GPU, or the next instance of the same one.
     fn is_before(self, next: Self) -> bool {
         match (self.instance, next.instance) {
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DeviceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.instance {
             None => write!(f, "{}", self.gpu),
@@ -68,15 +68,17 @@ impl fmt::Display for Place {
 }
 
 /// Ascending places as ranges, `0-3` or `2:0-3`, of those with one value.
-pub fn ranges<T: PartialEq>(places: impl IntoIterator<Item = (Place, T)>) -> Vec<(String, T)> {
-    let mut runs: Vec<(Place, Place, T)> = Vec::new();
+pub fn ranges<T: PartialEq>(
+    places: impl IntoIterator<Item = (DeviceNumber, T)>,
+) -> Vec<(String, T)> {
+    let mut runs: Vec<(DeviceNumber, DeviceNumber, T)> = Vec::new();
     for (place, value) in places {
         match runs.last_mut() {
             Some((_, end, of)) if end.is_before(place) && *of == value => *end = place,
             _ => runs.push((place, place, value)),
         }
     }
-    let text = |start: Place, end: Place| {
+    let text = |start: DeviceNumber, end: DeviceNumber| {
         let last = end.instance.unwrap_or(end.gpu);
         if start == end { start.to_string() } else { format!("{start}-{last}") }
     };
@@ -84,9 +86,10 @@ pub fn ranges<T: PartialEq>(places: impl IntoIterator<Item = (Place, T)>) -> Vec
 }
 
 /// `GPU 0-3, 6`, `MIG 2:0-3, 3:1`, or both, from ascending places.
-pub fn named_ranges(places: &[Place]) -> String {
-    let is_gpu = |place: &Place| place.instance.is_none();
-    let (gpus, instances): (Vec<Place>, Vec<Place>) = places.iter().copied().partition(is_gpu);
+pub fn named_ranges(places: &[DeviceNumber]) -> String {
+    let is_gpu = |place: &DeviceNumber| place.instance.is_none();
+    let (gpus, instances): (Vec<DeviceNumber>, Vec<DeviceNumber>) =
+        places.iter().copied().partition(is_gpu);
     let kinds = [("GPU", gpus), ("MIG", instances)];
     let kinds = kinds.into_iter().filter(|(_, places)| !places.is_empty());
     let texts = kinds.map(|(kind, places)| {
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_gpu_comes_before_its_instances() {
-        let place = |gpu, instance| Place { gpu, instance };
+        let place = |gpu, instance| DeviceNumber { gpu, instance };
         let ordered = [place(0, None), place(1, None), place(1, Some(0)), place(2, None)];
         assert!(ordered.is_sorted());
         assert_eq!(place(1, Some(0)).to_string(), "1:0");

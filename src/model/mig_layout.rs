@@ -10,7 +10,7 @@ use std::fmt;
 
 /// A size of instance on one kind of GPU.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Size {
+pub struct InstanceSize {
     /// The memory slices that it takes.
     pub slots: u32,
     /// Where it can begin, in memory slices.
@@ -33,29 +33,29 @@ pub struct Geometry {
     /// Whether the driver resets the GPU to turn MIG mode on (MIG user guide, "Enable MIG Mode": up
     /// to the Ampere generation).
     pub needs_reset: bool,
-    sizes: &'static [Size],
+    sizes: &'static [InstanceSize],
     /// The names of the sizes.
     names: &'static [&'static str],
 }
 
 /// `-lgipp` of all GPUs with seven compute and eight memory slices.
-const OF_SEVEN: &[Size] = &[
-    Size { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 7 },
-    Size { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 1 },
-    Size { slots: 2, starts: &[0, 2, 4, 6], max: 4 },
-    Size { slots: 2, starts: &[0, 2, 4], max: 3 },
-    Size { slots: 4, starts: &[0, 4], max: 2 },
-    Size { slots: 4, starts: &[0], max: 1 },
-    Size { slots: 8, starts: &[0], max: 1 },
+const OF_SEVEN: &[InstanceSize] = &[
+    InstanceSize { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 7 },
+    InstanceSize { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 1 },
+    InstanceSize { slots: 2, starts: &[0, 2, 4, 6], max: 4 },
+    InstanceSize { slots: 2, starts: &[0, 2, 4], max: 3 },
+    InstanceSize { slots: 4, starts: &[0, 4], max: 2 },
+    InstanceSize { slots: 4, starts: &[0], max: 1 },
+    InstanceSize { slots: 8, starts: &[0], max: 1 },
 ];
 
 /// The same of A30.
-const OF_FOUR: &[Size] = &[
-    Size { slots: 1, starts: &[0, 1, 2, 3], max: 4 },
-    Size { slots: 1, starts: &[0, 1, 2, 3], max: 1 },
-    Size { slots: 2, starts: &[0, 2], max: 2 },
-    Size { slots: 2, starts: &[0, 2], max: 1 },
-    Size { slots: 4, starts: &[0], max: 1 },
+const OF_FOUR: &[InstanceSize] = &[
+    InstanceSize { slots: 1, starts: &[0, 1, 2, 3], max: 4 },
+    InstanceSize { slots: 1, starts: &[0, 1, 2, 3], max: 1 },
+    InstanceSize { slots: 2, starts: &[0, 2], max: 2 },
+    InstanceSize { slots: 2, starts: &[0, 2], max: 1 },
+    InstanceSize { slots: 4, starts: &[0], max: 1 },
 ];
 
 const fn of_seven(
@@ -144,17 +144,20 @@ impl Geometry {
     }
 
     /// The sizes by name, the smallest first.
-    pub fn sizes(&self) -> impl Iterator<Item = (&'static str, &'static Size)> {
+    pub fn sizes(&self) -> impl Iterator<Item = (&'static str, &'static InstanceSize)> {
         self.names.iter().copied().zip(self.sizes)
     }
 
-    fn size(&self, profile: &MigProfile) -> Option<&'static Size> {
+    fn size(&self, profile: &MigProfile) -> Option<&'static InstanceSize> {
         self.sizes().find(|(name, _)| *name == profile.as_str()).map(|(_, size)| size)
     }
 
     /// Where each of the instances can lie, all at once: in the order in which they lie. Those with
     /// a slot begin there. Fails: why they cannot.
-    pub fn place(&self, profiles: &[(MigProfile, Option<u32>)]) -> Result<Vec<Placed>, Misfit> {
+    pub fn place(
+        &self,
+        profiles: &[(MigProfile, Option<u32>)],
+    ) -> Result<Vec<PlacedInstance>, Misfit> {
         let mut wanted = Vec::new();
         for (profile, slot) in profiles {
             let size = self.size(profile).ok_or_else(|| self.unknown(profile))?;
@@ -166,7 +169,7 @@ impl Geometry {
                     .find(|start| start.contains(slot))
                     .ok_or_else(|| Misfit::start(profile, *slot, size))?,
             };
-            wanted.push(Wanted { profile, size, starts });
+            wanted.push(PlacementRequest { profile, size, starts });
         }
         self.count(&wanted)?;
         // The largest first, and of those the ones with the fewest places: the fewest ways to try.
@@ -190,8 +193,8 @@ impl Geometry {
     }
 
     /// What is seen without trying.
-    fn count(&self, wanted: &[Wanted<'_>]) -> Result<(), Misfit> {
-        for Wanted { profile, size, .. } in wanted {
+    fn count(&self, wanted: &[PlacementRequest<'_>]) -> Result<(), Misfit> {
+        for PlacementRequest { profile, size, .. } in wanted {
             let count = wanted.iter().filter(|other| other.profile == *profile).count();
             if count > size.max {
                 return Err(Misfit::TooMany { profile: (*profile).clone(), count, max: size.max });
@@ -214,15 +217,15 @@ impl Geometry {
 }
 
 /// An instance that is to be placed, and where it may begin.
-struct Wanted<'a> {
+struct PlacementRequest<'a> {
     profile: &'a MigProfile,
-    size: &'static Size,
+    size: &'static InstanceSize,
     starts: &'static [u32],
 }
 
 /// An instance and the memory slices that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct PlacedInstance {
     pub profile: MigProfile,
     /// The first of its slices.
     pub start: u32,
@@ -230,13 +233,13 @@ pub struct Placed {
     pub slots: u32,
 }
 
-impl Placed {
+impl PlacedInstance {
     const fn overlaps(&self, start: u32, slots: u32) -> bool {
         self.start < start + slots && start < self.start + self.slots
     }
 }
 
-impl fmt::Display for Placed {
+impl fmt::Display for PlacedInstance {
     /// As `nvidia-smi mig -cgi` reads it: `3g.20gb:4`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.profile, self.start)
@@ -245,13 +248,17 @@ impl fmt::Display for Placed {
 
 /// Tries all ways to place the instances from the one at `next` on. There are few: at most seven
 /// instances with at most seven places.
-fn fill(wanted: &[Wanted<'_>], next: usize, placed: &mut Vec<Placed>) -> bool {
-    let Some(Wanted { profile, size, starts }) = wanted.get(next) else { return true };
+fn fill(wanted: &[PlacementRequest<'_>], next: usize, placed: &mut Vec<PlacedInstance>) -> bool {
+    let Some(PlacementRequest { profile, size, starts }) = wanted.get(next) else { return true };
     for start in *starts {
         if placed.iter().any(|other| other.overlaps(*start, size.slots)) {
             continue;
         }
-        placed.push(Placed { profile: (*profile).clone(), start: *start, slots: size.slots });
+        placed.push(PlacedInstance {
+            profile: (*profile).clone(),
+            start: *start,
+            slots: size.slots,
+        });
         if fill(wanted, next + 1, placed) {
             return true;
         }
@@ -261,12 +268,12 @@ fn fill(wanted: &[Wanted<'_>], next: usize, placed: &mut Vec<Placed>) -> bool {
 }
 
 /// The first instance that has no place beside those before it.
-fn clash(wanted: &[Wanted<'_>]) -> Misfit {
+fn clash(wanted: &[PlacementRequest<'_>]) -> Misfit {
     let fits = |count: &usize| fill(wanted.get(..*count).unwrap_or_default(), 0, &mut Vec::new());
     let count = (0..wanted.len()).rev().find(fits).unwrap_or_default();
     let beside = wanted.iter().take(count).map(|one| one.profile.clone()).collect();
     match wanted.get(count) {
-        Some(Wanted { profile, starts, .. }) => {
+        Some(PlacementRequest { profile, starts, .. }) => {
             Misfit::Clash { profile: (*profile).clone(), starts, beside }
         }
         None => Misfit::Slots { needed: 0, there: 0 },
@@ -318,7 +325,7 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    fn start(profile: &MigProfile, slot: u32, size: &'static Size) -> Self {
+    fn start(profile: &MigProfile, slot: u32, size: &'static InstanceSize) -> Self {
         Self::Start { profile: profile.clone(), slot, starts: size.starts }
     }
 }

@@ -4,7 +4,7 @@ use super::fault;
 use crate::failure::Failure;
 use crate::model::text::shown_line;
 use crate::model::variables::MPS_PIPE;
-use crate::sys::ask::tell_killable;
+use crate::sys::ask::tell_with_deadline;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ impl ControlClient<'_> {
         };
         // A deadline of nothing would kill the front end of a daemon that is well.
         let deadline = left.max(Duration::from_millis(50));
-        let asked = tell_killable(self.control, &variables, &words, deadline, ANSWER_MAX)
+        let asked = tell_with_deadline(self.control, &variables, &words, deadline, ANSWER_MAX)
             .map_err(|error| failed(&error.to_string()))?;
         let answer = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
         if !asked.status.success() {

@@ -137,7 +137,7 @@ impl Tools<'_> {
         (journal.process, journal.mount_namespace) = (None, None);
         journal.write(&place.journal()).map_err(failed)?;
         failpoint::hit("mps.journalled");
-        place.furnish()?;
+        place.create_dirs()?;
         failpoint::hit("mps.furnished");
         let cgroups = cgroup::make(place.name(), self.paths);
         failpoint::hit("mps.cgroups");

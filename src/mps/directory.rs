@@ -134,7 +134,7 @@ impl DaemonDir {
     /// Makes the directories for a new daemon, without anything that an earlier one left in
     /// them, and mounts a file system of its own wherever clients have something written.
     /// The error names the path.
-    pub fn furnish(&self) -> Result<(), Failure> {
+    pub fn create_dirs(&self) -> Result<(), Failure> {
         self.clear()?;
         for (dir, options) in self.mounts() {
             atomic::make_dir(&dir, 0o755).map_err(failed)?;

@@ -2,11 +2,11 @@
 //! and only then says what this version cannot do.
 
 use super::Policy;
-use super::env::Listed;
+use super::env::ListedDevices;
 use super::error::RequestError;
 use super::keys::KeyId;
-use super::raw::{Dialect, MAX_ITEMS, Word};
-use super::types::{Amount, Count, MigChoice, Request, Selector, Source};
+use super::raw::{Dialect, MAX_ITEMS, RequestWord};
+use super::types::{Amount, Count, MigChoice, Request, RequestSource, Selector};
 use super::values::{self, Reason};
 use crate::model::code::Code;
 use crate::model::isolation::Isolation;
@@ -15,13 +15,13 @@ use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 
 /// A value and the word that said it.
-struct Said<'w, 'a, T> {
+struct Stated<'w, 'a, T> {
     value: T,
-    word: &'w Word<'a>,
+    word: &'w RequestWord<'a>,
 }
 
 struct Builder<'w, 'a> {
-    words: &'w [Word<'a>],
+    words: &'w [RequestWord<'a>],
     /// The first thing that was understood but cannot be honoured. It waits until all else is
     /// known to be right: a wrong request stays wrong in later versions.
     not_yet: Option<RequestError>,
@@ -30,8 +30,8 @@ struct Builder<'w, 'a> {
 /// Makes a request of annotations or of our own variables. Errors: wrong values, contradictions,
 /// then what is not supported yet.
 pub fn from_words(
-    words: &[Word<'_>],
-    source: Source,
+    words: &[RequestWord<'_>],
+    source: RequestSource,
     policy: &Policy,
 ) -> Result<Request, RequestError> {
     let mut builder = Builder { words, not_yet: None };
@@ -43,8 +43,8 @@ pub fn from_words(
 }
 
 /// Makes a request of a vendor's variable: whole devices.
-pub fn from_listed(listed: Listed, policy: &Policy) -> Request {
-    let mut request = Request::one(policy.strategy, Source::Environment);
+pub fn from_listed(listed: ListedDevices, policy: &Policy) -> Request {
+    let mut request = Request::one(policy.strategy, RequestSource::Environment);
     request.vendor = Some(listed.vendor);
     // To NVIDIA's toolkit, `all` is every GPU that is not in MIG mode and every instance.
     request.mig = MigChoice::Either;
@@ -68,13 +68,13 @@ impl<'w, 'a> Builder<'w, 'a> {
     fn read<T: PartialEq>(
         &self,
         id: KeyId,
-        parse: impl Fn(&Word<'a>) -> Result<T, RequestError>,
-    ) -> Result<Option<Said<'w, 'a, T>>, RequestError> {
-        let mut said: Option<Said<'w, 'a, T>> = None;
+        parse: impl Fn(&RequestWord<'a>) -> Result<T, RequestError>,
+    ) -> Result<Option<Stated<'w, 'a, T>>, RequestError> {
+        let mut said: Option<Stated<'w, 'a, T>> = None;
         for word in self.words.iter().filter(|word| word.key.id == id) {
             let value = parse(word)?;
             match &said {
-                None => said = Some(Said { value, word }),
+                None => said = Some(Stated { value, word }),
                 Some(first) if first.value == value => {}
                 Some(first) => {
                     return Err(RequestError::differ(first.word, word));
@@ -89,7 +89,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         &self,
         id: KeyId,
         parse: impl Fn(&str, Dialect) -> Result<T, Reason>,
-    ) -> Result<Option<Said<'w, 'a, T>>, RequestError> {
+    ) -> Result<Option<Stated<'w, 'a, T>>, RequestError> {
         self.read(id, |word| {
             parse(word.value, word.dialect).map_err(|r| wrong(word, word.value, r))
         })
@@ -105,13 +105,13 @@ impl<'w, 'a> Builder<'w, 'a> {
     }
 
     /// Notes a value that the table of keys says cannot be honoured.
-    fn check_support(&mut self, word: &Word<'_>, canonical: &str) {
+    fn check_support(&mut self, word: &RequestWord<'_>, canonical: &str) {
         if !word.key.support.admits(canonical) {
             self.not_yet(word);
         }
     }
 
-    fn not_yet(&mut self, word: &Word<'_>) {
+    fn not_yet(&mut self, word: &RequestWord<'_>) {
         self.not_yet.get_or_insert_with(|| RequestError::not_yet(word));
     }
 
@@ -190,7 +190,7 @@ impl<'w, 'a> Builder<'w, 'a> {
             Sharing::Exclusive => Amount::Whole,
             Sharing::Shared => Amount::Share {
                 compute: compute.map(|said| said.value),
-                memory: memory.map(|said: Said<'_, '_, Bytes>| said.value),
+                memory: memory.map(|said: Stated<'_, '_, Bytes>| said.value),
             },
         };
         Ok(())
@@ -229,7 +229,7 @@ impl<'w, 'a> Builder<'w, 'a> {
     /// By a word, right or wrong, or two that contradict each other.
     fn asks_for_instances(&self) -> bool {
         let mig = Isolation::Mig.as_str();
-        let asks = |word: &Word<'_>| {
+        let asks = |word: &RequestWord<'_>| {
             word.key.id == KeyId::MigProfile
                 || (word.key.id == KeyId::Isolation && word.value == mig)
         };
@@ -242,7 +242,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         let profile = self.one(KeyId::MigProfile, |text, _| MigProfile::new(text))?;
         request.isolation = isolation.as_ref().map_or(Isolation::Auto, |said| said.value);
         let other =
-            |said: &&Said<'_, '_, _>| !matches!(said.value, Isolation::Mig | Isolation::Auto);
+            |said: &&Stated<'_, '_, _>| !matches!(said.value, Isolation::Mig | Isolation::Auto);
         if let (Some(profile), Some(other)) = (&profile, isolation.as_ref().filter(other)) {
             return Err(RequestError::differ(profile.word, other.word));
         }
@@ -263,7 +263,7 @@ impl<'w, 'a> Builder<'w, 'a> {
     }
 
     /// Names the word that makes a share of the request.
-    fn share_of_instance(&self, mig: &Word<'_>) -> RequestError {
+    fn share_of_instance(&self, mig: &RequestWord<'_>) -> RequestError {
         let shares = [KeyId::Memory, KeyId::Sharing, KeyId::Compute];
         let find = |id: &KeyId| self.words.iter().find(|word| word.key.id == *id);
         let share = shares.iter().find_map(find).unwrap_or(mig);
@@ -304,13 +304,13 @@ impl<'w, 'a> Builder<'w, 'a> {
     }
 }
 
-fn wrong(word: &Word<'_>, part: &str, reason: Reason) -> RequestError {
+fn wrong(word: &RequestWord<'_>, part: &str, reason: Reason) -> RequestError {
     RequestError::value(&word.shown_key(), &word.shown_part(part), reason, word.allowed())
 }
 
 /// Reads a comma-separated list; spaces around the commas are allowed, empty items are not.
 fn list<T>(
-    word: &Word<'_>,
+    word: &RequestWord<'_>,
     parse: impl Fn(&str) -> Result<T, Reason>,
     same: impl Fn(&T, &T) -> bool,
 ) -> Result<Vec<T>, RequestError> {

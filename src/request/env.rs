@@ -19,7 +19,7 @@ const AMD_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of i
 
 /// Devices of one vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedDevices {
     pub vendor: Vendor,
     /// Which; `None` for all.
     pub devices: Option<Vec<Selector>>,
@@ -30,7 +30,7 @@ pub struct Listed {
 pub fn vendor(
     env: &[(String, String)],
     admits: impl Fn(&str) -> bool,
-) -> Result<Option<Listed>, RequestError> {
+) -> Result<Option<ListedDevices>, RequestError> {
     let read = |name, vendor| {
         if !admits(name) {
             return Ok(None);
@@ -52,14 +52,14 @@ pub fn vendor(
     }
 }
 
-fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<Listed>, RequestError> {
+fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<ListedDevices>, RequestError> {
     check_length(name, value)?;
     let is = |word: &str| value.eq_ignore_ascii_case(word);
     if value.is_empty() || is("none") || is("void") {
         return Ok(None);
     }
     if is("all") {
-        return Ok(Some(Listed { vendor, devices: None }));
+        return Ok(Some(ListedDevices { vendor, devices: None }));
     }
     let mut devices: Vec<Selector> = Vec::new();
     for item in value.split(',').map(str::trim) {
@@ -83,7 +83,7 @@ fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<Listed>, Reque
             return Err(RequestError::too_many(name));
         }
     }
-    Ok(Some(Listed { vendor, devices: Some(devices) }))
+    Ok(Some(ListedDevices { vendor, devices: Some(devices) }))
 }
 
 fn nvidia(item: &str) -> Option<Selector> {

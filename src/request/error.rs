@@ -1,7 +1,7 @@
 //! Why a request is not understood or not honoured.
 
 use super::keys::{KEYS, Key, Support};
-use super::raw::{MAX_ITEMS, Word};
+use super::raw::{MAX_ITEMS, RequestWord};
 use crate::model::code::Code;
 use crate::model::text::shown;
 use thiserror::Error;
@@ -53,14 +53,14 @@ impl RequestError {
     }
 
     /// Two spellings of one thing that say different things.
-    pub(super) fn differ(first: &Word<'_>, second: &Word<'_>) -> Self {
+    pub(super) fn differ(first: &RequestWord<'_>, second: &RequestWord<'_>) -> Self {
         let (one, other) = (first.shown_key(), second.shown_key());
         Self::new(format!("{}, but {}", first.said(), second.said()))
             .hint(format!("they contradict each other: keep `{one}` or `{other}`"))
     }
 
     /// Understood, but this version has no machinery for it.
-    pub(super) fn not_yet(word: &Word<'_>) -> Self {
+    pub(super) fn not_yet(word: &RequestWord<'_>) -> Self {
         let spelled = word.shown_key();
         let instead = match word.key.support {
             Support::Only([only]) => format!("leave `{spelled}` out or set it to `{only}`"),

@@ -19,7 +19,9 @@ mod tests;
 pub use error::RequestError;
 pub use policy::Policy;
 pub use raw::is_request_key;
-pub use types::{Amount, Count, Enforce, MigChoice, Request, Selector, Source, Strategy, Topology};
+pub use types::{
+    Amount, Count, Enforce, MigChoice, Request, RequestSource, Selector, Strategy, Topology,
+};
 
 use crate::model::quantity::{Bytes, MilliGpu};
 use keys::Key;
@@ -84,10 +86,12 @@ pub fn parse(input: &Input<'_>, policy: &Policy) -> Result<Option<Request>, Requ
         Collected::Nothing => return Ok(None),
         Collected::Annotations(words) => {
             let aliased = words.iter().all(|word| word.dialect == Dialect::Kaiwo);
-            let source = if aliased { Source::Alias } else { Source::Annotations };
+            let source = if aliased { RequestSource::Alias } else { RequestSource::Annotations };
             build::from_words(&words, source, policy)?
         }
-        Collected::Variables(words) => build::from_words(&words, Source::Environment, policy)?,
+        Collected::Variables(words) => {
+            build::from_words(&words, RequestSource::Environment, policy)?
+        }
         Collected::Vendor(listed) => build::from_listed(listed, policy),
     };
     Ok(Some(request))

@@ -1,7 +1,7 @@
 //! Collects the words that are ours: out of annotations, or, if there are none and the
 //! administrator admits it, out of the container's environment. Nothing is read into them yet.
 
-use super::env::{self, Listed};
+use super::env::{self, ListedDevices};
 use super::error::RequestError;
 use super::keys::{self, Key, KeyId};
 use super::nearest::nearest;
@@ -29,7 +29,7 @@ pub enum Dialect {
 
 /// A key of ours and the value that somebody gave it.
 #[derive(Debug, Clone, Copy)]
-pub struct Word<'a> {
+pub struct RequestWord<'a> {
     pub key: &'static Key,
     /// The key as typed. It came from outside: show it through [`shown`] only.
     pub spelled: &'a str,
@@ -41,7 +41,7 @@ pub struct Word<'a> {
     narrowed: bool,
 }
 
-impl Word<'_> {
+impl RequestWord<'_> {
     /// The key, safe to show.
     pub fn shown_key(&self) -> String {
         shown(self.spelled)
@@ -95,11 +95,11 @@ pub(super) fn check_length(key: &str, value: &str) -> Result<(), RequestError> {
 pub enum Collected<'a> {
     Nothing,
     /// Annotations: at most one native word and one alias for each key.
-    Annotations(Vec<Word<'a>>),
+    Annotations(Vec<RequestWord<'a>>),
     /// Admitted variables of our own.
-    Variables(Vec<Word<'a>>),
+    Variables(Vec<RequestWord<'a>>),
     /// An admitted variable of a vendor.
-    Vendor(Listed),
+    Vendor(ListedDevices),
 }
 
 /// Collects the words that are ours. Errors: unknown keys, keys for one container where the engine
@@ -135,12 +135,12 @@ pub(super) fn may_be_of(key: &str, container_name: Option<&str>) -> bool {
     }
 }
 
-fn annotations<'a>(input: &Input<'a>) -> Result<Vec<Word<'a>>, RequestError> {
-    let mut words: Vec<Word<'a>> = Vec::new();
+fn annotations<'a>(input: &Input<'a>) -> Result<Vec<RequestWord<'a>>, RequestError> {
+    let mut words: Vec<RequestWord<'a>> = Vec::new();
     for (spelled, value) in input.annotations {
         if let Some((key, _)) = keys::by_alias(spelled) {
             let dialect = Dialect::Kaiwo;
-            words.push(Word { key, spelled, value, dialect, narrowed: false }.check()?);
+            words.push(RequestWord { key, spelled, value, dialect, narrowed: false }.check()?);
             continue;
         }
         let Some((container, short)) = split(spelled) else { continue };
@@ -155,7 +155,8 @@ fn annotations<'a>(input: &Input<'a>) -> Result<Vec<Word<'a>>, RequestError> {
         let key = exact(spelled, short)
             .ok_or_else(|| RequestError::unknown(spelled, nearest(short).map(|key| key.name)))?;
         let narrowed = container.is_some();
-        words.push(Word { key, spelled, value, dialect: Dialect::Native, narrowed }.check()?);
+        words
+            .push(RequestWord { key, spelled, value, dialect: Dialect::Native, narrowed }.check()?);
     }
     // A word for this container replaces what is said to the whole pod, in whichever spelling.
     let narrowed: Vec<KeyId> =
@@ -212,8 +213,8 @@ fn is_told(name: &str, value: &str) -> bool {
         || (name == ENFORCEMENT_VARIABLE && IsolationRecord::is_enforcement(value))
 }
 
-fn variables(env: &[(String, String)]) -> Result<Vec<Word<'_>>, RequestError> {
-    let mut words: Vec<Word<'_>> = Vec::new();
+fn variables(env: &[(String, String)]) -> Result<Vec<RequestWord<'_>>, RequestError> {
+    let mut words: Vec<RequestWord<'_>> = Vec::new();
     for (spelled, value) in env {
         // What we tell a container is no request of its own.
         if !spelled.starts_with(keys::ENV_PREFIX) || is_told(spelled, value) {
@@ -223,7 +224,7 @@ fn variables(env: &[(String, String)]) -> Result<Vec<Word<'_>>, RequestError> {
             let short = spelled.strip_prefix(keys::ENV_PREFIX).unwrap_or(spelled);
             RequestError::unknown(spelled, nearest(short).map(|key| key.env))
         })?;
-        let word = Word { key, spelled, value, dialect: Dialect::Native, narrowed: false };
+        let word = RequestWord { key, spelled, value, dialect: Dialect::Native, narrowed: false };
         // A variable that is set twice has its last value, as runc sees it.
         words.retain(|earlier| earlier.key.id != key.id);
         words.push(word.check()?);

@@ -77,7 +77,7 @@ spelled! {
 
 spelled! {
     /// Where the request came from.
-    pub enum Source {
+    pub enum RequestSource {
         Annotations = "annotations",
         /// Only another project's annotations that are read as aliases.
         Alias = "alias",
@@ -131,12 +131,12 @@ pub struct Request {
     /// `none`: device nodes and no driver files.
     pub capabilities: Option<Vec<Capability>>,
     /// Where it came from.
-    pub source: Source,
+    pub source: RequestSource,
 }
 
 impl Request {
     /// One whole device, exclusively, by the given strategy.
-    pub const fn one(strategy: Strategy, source: Source) -> Self {
+    pub const fn one(strategy: Strategy, source: RequestSource) -> Self {
         Self {
             count: Count::Exactly(1),
             devices: Vec::new(),

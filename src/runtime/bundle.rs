@@ -4,7 +4,7 @@ use super::args::{Given, Invocation};
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::start::bundle::{CONFIG, MAX_BYTES, is_fixed, is_regular, read_limited};
-use crate::start::lowlevel::Kind;
+use crate::start::lowlevel::RuntimeKind;
 use crate::sys::checked::{Stream, read_stream};
 use crate::sys::{PathError, handed};
 use std::os::fd::RawFd;
@@ -21,7 +21,7 @@ pub(super) struct Bundle {
 
 /// How the runtime can be given another configuration than lies there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ConfigRedirect {
     /// By a file in its place: it is the bundle's own.
     InPlace,
     /// By a copy that it is pointed to.
@@ -32,10 +32,10 @@ pub(super) enum Way {
 
 impl Bundle {
     /// From `--bundle`, or the current directory, as runc takes it.
-    pub(super) fn of(call: &Invocation, kind: Kind) -> Result<Self, Failure> {
+    pub(super) fn of(call: &Invocation, kind: RuntimeKind) -> Result<Self, Failure> {
         let dir = absolute(call.bundle.as_deref().unwrap_or(Path::new("")))?;
         // crun takes this one name for that of the bundle's own.
-        let is_own = |given: &Given| kind == Kind::Crun && given.path == Path::new(CONFIG);
+        let is_own = |given: &Given| kind == RuntimeKind::Crun && given.path == Path::new(CONFIG);
         let given = call.config_file.clone().filter(|given| !is_own(given));
         let config = match &given {
             Some(given) => absolute(&given.path)?,
@@ -45,14 +45,18 @@ impl Bundle {
     }
 
     /// Reads the configuration. What can be read once is read by us then.
-    pub(super) fn read(&self, kind: Kind) -> Result<(Stream, Way), PathError> {
+    pub(super) fn read(&self, kind: RuntimeKind) -> Result<(Stream, ConfigRedirect), PathError> {
         let is_own = self.given.is_none();
-        if is_own && (kind == Kind::Runc || is_regular(&self.config)) {
+        if is_own && (kind == RuntimeKind::Runc || is_regular(&self.config)) {
             let bytes = read_limited(&self.config)?;
-            let way = if is_fixed(&self.config, kind) { Way::Fixed } else { Way::InPlace };
+            let way = if is_fixed(&self.config, kind) {
+                ConfigRedirect::Fixed
+            } else {
+                ConfigRedirect::InPlace
+            };
             return Ok((Stream { bytes, is_regular: true }, way));
         }
-        Ok((read_given(&self.config)?, Way::Copy))
+        Ok((read_given(&self.config)?, ConfigRedirect::Copy))
     }
 
     /// Every configuration that could be meant, if that is not certain.

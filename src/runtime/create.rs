@@ -2,15 +2,15 @@
 
 use super::Shim;
 use super::args::Verb;
-use super::bundle::{self, Bundle, Way};
-use crate::claim::{Ground, release};
+use super::bundle::{self, Bundle, ConfigRedirect};
+use crate::claim::{Ctx, release};
 use crate::failure::Failure;
 use crate::injection::Facts;
 use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::start::bundle::{fixed, read_limited};
-use crate::start::{self, Launch, Outcome, Prepared, Starter, bad_bundle};
+use crate::start::{self, Launch, Prepared, StartOutcome, Starter, bad_bundle};
 use crate::start::{lowlevel, shares};
 use crate::sys::atomic;
 use std::cell::RefCell;
@@ -32,18 +32,18 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
         Err(error) => return Err(bad_bundle(&error)),
     };
     let create = Create { shim, bundle, way, words: RefCell::default() };
-    if let Some(vendor) = shim.vendor().filter(|_| way == Way::Copy) {
+    if let Some(vendor) = shim.vendor().filter(|_| way == ConfigRedirect::Copy) {
         let text = format!("{}'s runtime reads the bundle's config.json alone", vendor.name());
         return Err(Failure::new(Code::BadBundle, text).hint("leave out `--config`"));
     }
     let spec = match create.start(read.bytes)? {
-        Outcome::Granted(prepared) => {
+        StartOutcome::Granted(prepared) => {
             shim.host.store().remember_runtime(&shim.runtime);
             let words = create.words.take();
             return Ok(Ready { words, leased: Some(Leased { create, prepared }) });
         }
-        Outcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
-        Outcome::Untouched(spec) => spec,
+        StartOutcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
+        StartOutcome::Untouched(spec) => spec,
     };
     // A pipe is empty now, and the runtime has to have what was in it.
     if !read.is_regular {
@@ -88,12 +88,12 @@ impl Leased<'_> {
     pub(super) fn take_back(&self) -> Result<(), Failure> {
         let Create { shim, bundle, way, .. } = &self.create;
         let store = shim.host.store();
-        if *way == Way::InPlace {
+        if *way == ConfigRedirect::InPlace {
             atomic::replace_keeping_owner(&bundle.config, &self.prepared.before)?;
         }
         store.take_back_bundle(&bundle.dir, &self.prepared.lease.nonce)?;
-        let ground = Ground::of(&shim.host);
-        release::abandon(ground, &self.prepared.lease)?;
+        let ctx = Ctx::of(&shim.host);
+        release::abandon(ctx, &self.prepared.lease)?;
         if shares::may_leave_daemon(&self.prepared.lease) {
             shares::reap(shim.host.own_arguments(), &shim.host.paths)?;
         }
@@ -105,13 +105,13 @@ impl Leased<'_> {
 struct Create<'a> {
     shim: &'a Shim,
     bundle: Bundle,
-    way: Way,
+    way: ConfigRedirect,
     /// Other words than the engine's, once there is a copy.
     words: RefCell<Option<Vec<OsString>>>,
 }
 
 impl Create<'_> {
-    fn start(&self, spec: Vec<u8>) -> Result<Outcome, Failure> {
+    fn start(&self, spec: Vec<u8>) -> Result<StartOutcome, Failure> {
         let launch = Launch {
             bundle: Some(&self.bundle.dir),
             vendor: self.shim.vendor(),
@@ -131,7 +131,7 @@ impl Create<'_> {
         if let Some(fault) = &self.shim.runtime_fault {
             return Some(fault.clone());
         }
-        if self.way == Way::Fixed {
+        if self.way == ConfigRedirect::Fixed {
             return Some(fixed(&self.bundle.config));
         }
         // Both vendors' only look at `create`.
@@ -170,12 +170,12 @@ impl Starter for Create<'_> {
         Some(absolute.display().to_string())
     }
 
-    fn write(&self, _: Ground<'_>, _: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
+    fn write(&self, _: Ctx<'_>, _: Option<&Lease>, spec: &[u8]) -> Result<(), Failure> {
         match self.way {
-            Way::InPlace => atomic::replace_keeping_owner(&self.bundle.config, spec)
+            ConfigRedirect::InPlace => atomic::replace_keeping_owner(&self.bundle.config, spec)
                 .map_err(|error| bad_bundle(&error)),
-            Way::Copy => self.hand_on(spec),
-            Way::Fixed => Err(fixed(&self.bundle.config)),
+            ConfigRedirect::Copy => self.hand_on(spec),
+            ConfigRedirect::Fixed => Err(fixed(&self.bundle.config)),
         }
     }
 }
@@ -197,8 +197,8 @@ fn engine(shim: &Shim, facts: &Facts) -> &'static str {
         "containerd"
     } else {
         match shim.kind() {
-            lowlevel::Kind::Crun => "crun",
-            lowlevel::Kind::Runc => "runc",
+            lowlevel::RuntimeKind::Crun => "crun",
+            lowlevel::RuntimeKind::Runc => "runc",
         }
     }
 }

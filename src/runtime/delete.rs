@@ -3,7 +3,7 @@
 //! container that ended, and for every create that failed.
 
 use super::Shim;
-use crate::claim::{self, Ground, release};
+use crate::claim::{self, Ctx, release};
 use crate::failure::Failure;
 use crate::failure::one_line;
 use crate::model::lease::{Lease, LeaseState};
@@ -25,9 +25,9 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
         run_child(&shim.runtime, &shim.call.forwarded).map_err(|error| shim.cannot_run(&error))?;
     failpoint::hit("delete.after-runtime");
     let store = shim.host.store();
-    let ground = Ground::of(&shim.host);
+    let ctx = Ctx::of(&shim.host);
     // Whatever failed here, the next sweep does; the engine must hear of its container.
-    if let Err(failure) = let_go(shim, ground, &lease) {
+    if let Err(failure) = let_go(shim, ctx, &lease) {
         let _ = writeln!(io::stderr(), "{}", one_line(&failure));
     }
     store.forget_bundles();
@@ -35,12 +35,12 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
 }
 
 /// Releases the lease, and takes back what it set, unless its poststop hook has done so.
-fn let_go(shim: &Shim, ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+fn let_go(shim: &Shim, ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
-    let held = shares::held(ground, &key, &lease.nonce);
-    match (release::release_if_dead(ground, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {
-        (release::Outcome::Released, Some(held)) => {
-            shares::end(ground, &held, shim.host.own_arguments())
+    let held = shares::held(ctx, &key, &lease.nonce);
+    match (release::release_if_dead(ctx, &key, &lease.nonce, claim::DELETE_DEADLINE)?, held) {
+        (release::ReleaseOutcome::Released, Some(held)) => {
+            shares::end(ctx, &held, shim.host.own_arguments())
         }
         _ => Ok(()),
     }

@@ -3,14 +3,14 @@
 use super::args::{Invocation, Verb, Words};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::start::lowlevel::{Choice, Kind, choose, installed};
+use crate::start::lowlevel::{Choice, RuntimeKind, choose, installed};
 use std::path::{Path, PathBuf};
 
 /// The runtime for this call: for a container that exists the one in whose state directory it is, so
 /// that a change of the configuration never strands a running container. Fails if there is none.
 pub(super) fn runtime_of(words: &Words, host: &Host) -> Result<Choice, Failure> {
     let choice = choose(host);
-    let preferred = choice.as_ref().ok().map(|choice| Kind::of(&choice.path));
+    let preferred = choice.as_ref().ok().map(|choice| RuntimeKind::of(&choice.path));
     match home_of_existing(words, preferred) {
         Some(path) => Ok(Choice { path, fault: choice.map_or_else(Some, |choice| choice.fault) }),
         None => choice,
@@ -18,7 +18,7 @@ pub(super) fn runtime_of(words: &Words, host: &Host) -> Result<Choice, Failure> 
 }
 
 /// The runtime's state directory for this call, absolute.
-pub(super) fn root_of(call: &Invocation, kind: Kind) -> String {
+pub(super) fn root_of(call: &Invocation, kind: RuntimeKind) -> String {
     match &call.root {
         Some(root) if root.starts_with('/') => root.clone(),
         Some(root) => std::env::current_dir()
@@ -29,9 +29,9 @@ pub(super) fn root_of(call: &Invocation, kind: Kind) -> String {
 
 /// For a container that exists in the state directory of another runtime than the preferred
 /// one: that other runtime.
-fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
+fn home_of_existing(words: &Words, preferred: Option<RuntimeKind>) -> Option<PathBuf> {
     // Each finds the id in the words in its own way.
-    let has = |kind: Kind| {
+    let has = |kind: RuntimeKind| {
         let call = words.read(kind);
         let exists_already =
             matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Update | Verb::Other);
@@ -43,6 +43,7 @@ fn home_of_existing(words: &Words, preferred: Option<Kind>) -> Option<PathBuf> {
     if preferred.is_some_and(has) {
         return None;
     }
-    let others = [Kind::Runc, Kind::Crun].into_iter().filter(|kind| Some(*kind) != preferred);
+    let others =
+        [RuntimeKind::Runc, RuntimeKind::Crun].into_iter().filter(|kind| Some(*kind) != preferred);
     others.filter(|kind| has(*kind)).find_map(installed)
 }

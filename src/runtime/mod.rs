@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     let shim = match Shim::new(&words) {
         Ok(shim) => shim,
         // Which runtime it would have been is not known, and the words for the log are the same.
-        Err(failure) => return report(&failure, &words.read(lowlevel::Kind::Runc)),
+        Err(failure) => return report(&failure, &words.read(lowlevel::RuntimeKind::Runc)),
     };
     match run(&shim) {
         Ok(code) => code,
@@ -84,7 +84,7 @@ impl Shim {
         let host = Host::look(words.config.as_deref());
         let choice = home::runtime_of(words, &host)?;
         let (runtime, runtime_fault) = (choice.path, choice.fault);
-        let call = words.read(lowlevel::Kind::of(&runtime));
+        let call = words.read(lowlevel::RuntimeKind::of(&runtime));
         Ok(Self { call, host, runtime, vendor: OnceCell::new(), runtime_fault })
     }
 
@@ -120,8 +120,8 @@ impl Shim {
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn kind(&self) -> lowlevel::Kind {
-        lowlevel::Kind::of(&self.runtime)
+    fn kind(&self) -> lowlevel::RuntimeKind {
+        lowlevel::RuntimeKind::of(&self.runtime)
     }
 
     /// Why it is not certain what the runtime will make of its words. That runc or crun refuse them

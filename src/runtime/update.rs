@@ -10,7 +10,7 @@ use crate::model::lease::Lease;
 use crate::request::{Request, Selector};
 use crate::start::Launch;
 use crate::start::bundle::MAX_BYTES;
-use crate::start::lowlevel::Kind;
+use crate::start::lowlevel::RuntimeKind;
 use crate::start::request;
 use crate::sys::{PathError, stdio};
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use std::path::Path;
 
 /// The words for the low-level runtime, if not the engine's: what can be read once is read here.
 pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
-    if shim.kind() == Kind::Runc {
+    if shim.kind() == RuntimeKind::Runc {
         return Ok(None);
     }
     if let Some(why) = shim.doubt() {
@@ -100,7 +100,7 @@ fn refusal(why: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Source, Strategy};
+    use crate::request::{RequestSource, Strategy};
     use crate::store::tests::lease;
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         let lease = lease("web", "/r");
         let request = |uuids: &[&str]| Request {
             devices: uuids.iter().map(|uuid| Selector::Uuid((*uuid).to_owned())).collect(),
-            ..Request::one(Strategy::BestFit, Source::Injected)
+            ..Request::one(Strategy::BestFit, RequestSource::Injected)
         };
         assert!(has_all(Some(&lease), &request(&["GPU-1"])));
         assert!(!has_all(Some(&lease), &request(&["GPU-1", "GPU-2"])));

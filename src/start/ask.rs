@@ -1,6 +1,6 @@
 //! What a start goes by: how the container is to be started, and what it asks for.
 
-use super::spec::Spec;
+use super::spec::EditableSpec;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -42,7 +42,7 @@ impl<'a> Launch<'a> {
 /// A container that asks for devices.
 pub struct Ask {
     pub asked: Asked,
-    pub spec: Spec,
+    pub spec: EditableSpec,
 }
 
 /// A request, with what is needed to grant it.

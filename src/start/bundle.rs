@@ -1,6 +1,6 @@
 //! What engines write: a bundle's `config.json`, and other files for a runtime.
 
-use super::lowlevel::Kind;
+use super::lowlevel::RuntimeKind;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
@@ -31,8 +31,8 @@ pub fn is_regular(config: &Path) -> bool {
 
 /// Whether a bundle's own configuration cannot be replaced: runc reads this file alone. (crun can be
 /// pointed to another one.)
-pub fn is_fixed(config: &Path, kind: Kind) -> bool {
-    kind == Kind::Runc && !is_regular(config)
+pub fn is_fixed(config: &Path, kind: RuntimeKind) -> bool {
+    kind == RuntimeKind::Runc && !is_regular(config)
 }
 
 /// The refusal of one that cannot.

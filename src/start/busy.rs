@@ -4,16 +4,16 @@
 //! nothing: every start with a request comes through here.
 
 use super::ask::Asked;
-use crate::claim::Ground;
-use crate::claim::busy::Crowd;
+use crate::claim::Ctx;
+use crate::claim::busy::BusyProcesses;
 use crate::claim::sweep::survey;
 use crate::host::Host;
 use crate::host::command::ask;
 use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
-use crate::request::Source;
+use crate::request::RequestSource;
 use crate::request::policy::Busy;
-use crate::sys::gpu_users::{self, User};
+use crate::sys::gpu_users::{self, GpuUser};
 use crate::sys::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -28,12 +28,12 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// has given away by itself, and on devices that do not exist.
 pub(super) fn counts(asked: &Asked) -> bool {
     asked.config.policy.busy != Busy::Ignore
-        && asked.request.source != Source::Injected
+        && asked.request.source != RequestSource::Injected
         && asked.inventory.node.devices.iter().any(|device| !device.simulated)
 }
 
 /// The processes that count for this request.
-pub(super) fn users(host: &Host, asked: &Asked) -> Vec<User> {
+pub(super) fn users(host: &Host, asked: &Asked) -> Vec<GpuUser> {
     if !counts(asked) {
         return Vec::new();
     }
@@ -49,14 +49,14 @@ pub(super) fn users(host: &Host, asked: &Asked) -> Vec<User> {
 
 /// Whether the driver's answer could change anything. The leases are looked at without their lock:
 /// the decision is made under it, by the same rule.
-fn has_outsider_on_nvidia(users: &[User], host: &Host, asked: &Asked) -> bool {
+fn has_outsider_on_nvidia(users: &[GpuUser], host: &Host, asked: &Asked) -> bool {
     if users.is_empty() {
         return false;
     }
-    let ground = Ground::of(host);
-    let crowd = Crowd { users, policy: asked.config.policy.busy };
-    let on = match survey(ground) {
-        Ok(swept) => swept.outsiders(crowd, ground).on,
+    let ctx = Ctx::of(host);
+    let busy = BusyProcesses { users, policy: asked.config.policy.busy };
+    let on = match survey(ctx) {
+        Ok(swept) => swept.busy_devices(busy, ctx).on,
         // The claim will say what is wrong with the leases.
         Err(_) => return false,
     };
@@ -68,7 +68,7 @@ fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {
 }
 
 /// What the driver says.
-struct Told {
+struct DriverAnswer {
     /// Who computes on which device.
     on: BTreeSet<(i64, String)>,
     /// The devices of which it says all.
@@ -76,7 +76,7 @@ struct Told {
 }
 
 /// The answer of `gpulease processes --json`; `None` for another answer than it gives.
-fn told(answer: &[u8]) -> Option<Told> {
+fn told(answer: &[u8]) -> Option<DriverAnswer> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let (mut on, mut asked) = (BTreeSet::new(), BTreeSet::new());
     for uuid in answer.get("asked")?.as_array()? {
@@ -90,16 +90,23 @@ fn told(answer: &[u8]) -> Option<Told> {
             }
         }
     }
-    Some(Told { on, asked })
+    Some(DriverAnswer { on, asked })
 }
 
 /// A CUDA process has the nodes of all GPUs open that it saw when it started; on which it computes,
 /// only the driver knows. The command asks it. Where that fails, or a device does not tell, the
 /// processes stay as they are.
-fn refined(users: Vec<User>, node: &Node, program: &Path, arguments: &[OsString]) -> Vec<User> {
+fn refined(
+    users: Vec<GpuUser>,
+    node: &Node,
+    program: &Path,
+    arguments: &[OsString],
+) -> Vec<GpuUser> {
     let answer = ask(program, arguments, &["processes".as_ref()], DEADLINE).ok();
-    let Some(Told { on, asked }) = answer.and_then(|json| told(&json)) else { return users };
-    let told = |mut user: User| {
+    let Some(DriverAnswer { on, asked }) = answer.and_then(|json| told(&json)) else {
+        return users;
+    };
+    let told = |mut user: GpuUser| {
         let pid = i64::from(user.pid);
         user.devices.retain(|uuid, _| {
             !is_nvidia(uuid, node)
@@ -123,8 +130,8 @@ mod tests {
         DeviceId::new(text).unwrap()
     }
 
-    fn user(pid: i32, devices: &[&str]) -> User {
-        User {
+    fn user(pid: i32, devices: &[&str]) -> GpuUser {
+        GpuUser {
             pid,
             name: None,
             devices: devices.iter().map(|uuid| (id(uuid), None)).collect(),
@@ -146,7 +153,8 @@ mod tests {
         let users = vec![user(7, &["GPU-a", "GPU-b", "GPU-c"]), user(8, &["GPU-a"])];
         let arguments = ["--gpulease-config", "/x"].map(OsString::from);
         let refined = refined(users, &node, &program, &arguments);
-        let ids = |user: User| (user.pid, user.devices.keys().map(ToString::to_string).collect());
+        let ids =
+            |user: GpuUser| (user.pid, user.devices.keys().map(ToString::to_string).collect());
         refined.into_iter().map(ids).collect()
     }
 

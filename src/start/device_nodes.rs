@@ -92,16 +92,16 @@ pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
 /// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a
 /// node under another name is recognised too. The node for displays goes with its GPU: who has that
 /// may have been given it by the engine.
-pub(super) fn withheld_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<HostNode> {
+pub(super) fn hidden_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<HostNode> {
     let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
     let control = devices.iter().flat_map(|device| node.control_of(device.vendor));
     let own = devices.iter().flat_map(|device| node.nodes_of(device));
     let granted: Vec<&str> = control.chain(own).map(|node| node.path.as_str()).collect();
-    withheld_but(node, &granted, paths)
+    hidden_but(node, &granted, paths)
 }
 
 /// Every GPU node of this node but those with these paths.
-pub(super) fn withheld_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<HostNode> {
+pub(super) fn hidden_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<HostNode> {
     let is_granted = |node: &DeviceNode| granted.contains(&node.path.as_str());
     let cards = node.devices.iter().filter(|device| !device.nodes.iter().any(is_granted));
     let cards: Vec<DeviceNode> = cards.filter_map(Device::card_node).collect();

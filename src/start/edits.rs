@@ -11,7 +11,7 @@ use crate::injection::{self, Document, Injection, Undo, apply};
 use crate::model::code::Code;
 use crate::model::device::Device;
 use crate::model::lease::Lease;
-use crate::request::Source;
+use crate::request::RequestSource;
 use crate::request::policy::Injected;
 use std::path::Path;
 
@@ -44,8 +44,8 @@ fn of_lease(
     };
     // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
     // a container could make for itself, is not part of that.
-    if asked.request.source == Source::Injected {
-        injection.withhold = device_nodes::withheld_from(lease, node, paths);
+    if asked.request.source == RequestSource::Injected {
+        injection.hidden_nodes = device_nodes::hidden_from(lease, node, paths);
         // What a vendor's runtime would give by the image's variables is not part of it either.
         if let Some(vendor) = launch.vendor.filter(|_| !facts.vendor_hooks.by_variables) {
             injection.env = injection::closed(vendor, &facts.env);
@@ -66,11 +66,11 @@ fn of_lease(
     if way != Way::Chain {
         injection.nodes = device_nodes::granted(lease, node, paths)?;
     }
-    let withhold = facts.privileged
+    let hidden_nodes = facts.privileged
         || ask.spec.unknown_edits
         || asked.config.policy.injected != Injected::Ignore;
-    if withhold {
-        injection.withhold = device_nodes::withheld_from(lease, node, paths);
+    if hidden_nodes {
+        injection.hidden_nodes = device_nodes::hidden_from(lease, node, paths);
     }
     driver::add(&mut injection, &wanted, way)?;
     if let Some(seat) = &lease.mps {
@@ -89,7 +89,7 @@ fn of_lease(
 pub(super) fn environment(ask: &Ask, launch: &Launch<'_>, lease: &Lease) -> Environment {
     let (asked, present) = (&ask.asked, &ask.spec.facts.env);
     // Devices that the engine injected are leased as they stand: so is their environment.
-    if asked.request.source == Source::Injected {
+    if asked.request.source == RequestSource::Injected {
         return Environment::new();
     }
     let node = &asked.inventory.node;

@@ -1,14 +1,14 @@
 //! What a start would be granted at this moment. Nothing is taken and nothing is written.
 
 use super::ask::{Ask, Asked, Launch};
-use super::interpret::{Answer, interpret_facts};
+use super::interpret::{Interpretation, interpret_facts};
 use super::prepare::request_lease;
 use super::{busy, driver, edits};
-use crate::allocator::{Asker, Grant};
-use crate::claim::Ground;
-use crate::claim::create::{self, Foreseen, LeaseRequest, Requester};
+use crate::allocator::{Grant, Requester};
+use crate::claim::Ctx;
+use crate::claim::create::{self, Foreseen, LeaseRequest, NewHolder};
 use crate::claim::look::entries;
-use crate::claim::processes::Users;
+use crate::claim::processes::GpuUsers;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Facts, Injection};
@@ -16,7 +16,7 @@ use crate::model::code::Code;
 use crate::model::id::{ContainerId, LeaseKey};
 use crate::request::keys::PREFIX;
 use crate::store::Entry;
-use crate::sys::gpu_users::User;
+use crate::sys::gpu_users::GpuUser;
 use std::path::Path;
 
 /// The grant that a start would get now, by the rules of a start: its edits are composed as well,
@@ -25,16 +25,16 @@ pub fn foresee(
     host: &Host,
     launch: &Launch<'_>,
     ask: &mut Ask,
-    asker: Asker,
+    requester: Requester,
 ) -> Result<Grant, Failure> {
     let key = key_of(host, launch.bundle)?;
     let Asked { config, inventory, .. } = &ask.asked;
     let users = match busy::counts(&ask.asked) {
-        true => Users::that_count(&inventory.node, &host.paths, config).list,
+        true => GpuUsers::that_count(&inventory.node, &host.paths, config).list,
         false => Vec::new(),
     };
     let Foreseen { grant, lease } =
-        claimed(host, launch, ask, key, asker, &users, create::foresee)?;
+        claimed(host, launch, ask, key, requester, &users, create::foresee)?;
     edits::edited(host, launch, ask, &lease)?;
     Ok(grant)
 }
@@ -46,9 +46,10 @@ pub fn check_default(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
     let mut facts = Facts::usual();
     facts.annotations.insert(format!("{PREFIX}count"), "1".to_owned());
     let answer = interpret_facts(host, launch, b"{}".to_vec(), facts)?;
-    let Answer::Ask(ask) = answer else { return Ok(()) };
-    let asker = ask.asker(host);
-    let lease = match claimed(host, launch, &ask, unnamed()?, asker, &[], create::foresee_idle) {
+    let Interpretation::Ask(ask) = answer else { return Ok(()) };
+    let requester = ask.requester(host);
+    let lease = match claimed(host, launch, &ask, unnamed()?, requester, &[], create::foresee_idle)
+    {
         Ok(foreseen) => foreseen.lease,
         Err(failure) if failure.code == Code::NoMatch => return Ok(()),
         Err(failure) => return Err(failure),
@@ -64,11 +65,11 @@ fn claimed(
     launch: &Launch<'_>,
     ask: &Ask,
     key: LeaseKey,
-    asker: Asker,
-    users: &[User],
-    claim: fn(Ground<'_>, &LeaseRequest<'_>) -> Result<Foreseen, Failure>,
+    requester: Requester,
+    users: &[GpuUser],
+    claim: fn(Ctx<'_>, &LeaseRequest<'_>) -> Result<Foreseen, Failure>,
 ) -> Result<Foreseen, Failure> {
-    let requester = Requester {
+    let holder = NewHolder {
         key,
         engine: "",
         runtime: &launch.runtime.display().to_string(),
@@ -76,8 +77,8 @@ fn claimed(
         pid_file: None,
         cgroup: ask.expected_cgroup(&host.paths)?,
     };
-    let claim = |request: &LeaseRequest<'_>| claim(Ground::of(host), request);
-    request_lease(host, ask, launch, requester, asker, users, claim)
+    let claim = |request: &LeaseRequest<'_>| claim(Ctx::of(host), request);
+    request_lease(host, ask, launch, holder, requester, users, claim)
         .map_err(|failure| ask.refusal(failure))
 }
 

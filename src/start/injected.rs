@@ -9,7 +9,7 @@ use crate::model::order;
 use crate::model::text::shown;
 use crate::model::variables::NVIDIA_VISIBLE;
 use crate::paths::Paths;
-use crate::request::{self, Count, Input, MigChoice, Policy, Request, Selector, Source};
+use crate::request::{self, Count, Input, MigChoice, Policy, Request, RequestSource, Selector};
 use crate::start::policy::denied;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,7 +57,7 @@ pub(super) fn request(
     }
     let devices: Vec<Selector> = uuids.into_iter().map(Selector::Uuid).collect();
     let count = Count::Exactly(u32::try_from(devices.len()).unwrap_or(u32::MAX));
-    let one = Request::one(policy.strategy, Source::Injected);
+    let one = Request::one(policy.strategy, RequestSource::Injected);
     Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
 }
 
@@ -170,5 +170,5 @@ fn by_hook(facts: &Facts, policy: &Policy) -> Result<Option<Request>, Failure> {
     let none = BTreeMap::new();
     let input = Input { annotations: &none, env: &env, container_name: None };
     let request = request::parse(&input, &admitted)?;
-    Ok(request.map(|request| Request { source: Source::Injected, ..request }))
+    Ok(request.map(|request| Request { source: RequestSource::Injected, ..request }))
 }

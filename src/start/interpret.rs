@@ -2,7 +2,7 @@
 //! Nothing is claimed and nothing is written here, so that a start and an explanation decide alike.
 
 use super::ask::{Ask, Launch};
-use super::spec::{Spec, bad_bundle, is_edited};
+use super::spec::{EditableSpec, bad_bundle, is_edited};
 use super::{driver, in_doubt, request};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -10,7 +10,7 @@ use crate::injection::{self, Document, Facts};
 use crate::model::device::Vendor;
 
 /// What a spec comes to.
-pub enum Answer {
+pub enum Interpretation {
     /// It has nothing to do with us: it stays as it is.
     Untouched(Vec<u8>),
     /// It gets nothing, and what it pretended to have is taken out.
@@ -40,10 +40,14 @@ pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>,
 }
 
 /// The answer to a spec. Fails if what it asks for cannot be had, whatever is free.
-pub fn interpret(host: &Host, launch: &Launch<'_>, bytes: Vec<u8>) -> Result<Answer, Failure> {
+pub fn interpret(
+    host: &Host,
+    launch: &Launch<'_>,
+    bytes: Vec<u8>,
+) -> Result<Interpretation, Failure> {
     match concerns_us(&bytes, launch.vendor)? {
         Some(facts) => interpret_facts(host, launch, bytes, facts),
-        None => Ok(Answer::Untouched(bytes)),
+        None => Ok(Interpretation::Untouched(bytes)),
     }
 }
 
@@ -53,21 +57,21 @@ pub fn interpret_facts(
     launch: &Launch<'_>,
     bytes: Vec<u8>,
     facts: Facts,
-) -> Result<Answer, Failure> {
+) -> Result<Interpretation, Failure> {
     if let Some(doubt) = &facts.doubt {
         in_doubt::permit(host, launch, &facts, doubt)?;
-        return Ok(Answer::Untouched(bytes));
+        return Ok(Interpretation::Untouched(bytes));
     }
-    let mut spec = Spec::new(host, launch.bundle, bytes, facts)?;
+    let mut spec = EditableSpec::new(host, launch.bundle, bytes, facts)?;
     if let Some(asked) = request::permitted(host, launch, &spec.facts)? {
-        return Ok(Answer::Ask(Box::new(Ask { asked, spec })));
+        return Ok(Interpretation::Ask(Box::new(Ask { asked, spec })));
     }
     if let Some(vendor) = launch.vendor {
         spec.close(vendor)?;
     }
     Ok(match spec.edited {
-        Some(document) => Answer::Cleaned(document),
-        None => Answer::Untouched(spec.bytes),
+        Some(document) => Interpretation::Cleaned(document),
+        None => Interpretation::Untouched(spec.bytes),
     })
 }
 

@@ -17,13 +17,13 @@ pub const SYSTEM_DIRS: &[&str] =
 
 /// The two whose state we can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RuntimeKind {
     /// runc, and whatever behaves like it (`nvidia-container-runtime`).
     Runc,
     Crun,
 }
 
-impl Kind {
+impl RuntimeKind {
     /// By the program's name.
     pub fn of(program: &Path) -> Self {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -85,8 +85,8 @@ pub struct Choice {
 /// Fails if there is none.
 pub fn choose(host: &Host) -> Result<Choice, Failure> {
     let default = || {
-        let kinds = [Kind::Runc, Kind::Crun].into_iter();
-        kinds.map(Kind::name).find_map(|name| installed_on(name, &host.paths))
+        let kinds = [RuntimeKind::Runc, RuntimeKind::Crun].into_iter();
+        kinds.map(RuntimeKind::name).find_map(|name| installed_on(name, &host.paths))
     };
     let remembered = || host.store().last_runtime(&host.paths);
     let (path, fault) = match host.runtime().map(|path| (path, fault_of(path))) {
@@ -107,7 +107,7 @@ pub fn is_itself(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
 
-pub fn installed(kind: Kind) -> Option<PathBuf> {
+pub fn installed(kind: RuntimeKind) -> Option<PathBuf> {
     installed_on(kind.name(), &Paths::default())
 }
 
@@ -119,14 +119,14 @@ pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
 
 /// Why a program cannot be the low-level runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum UnfitRuntime {
     NoFile,
     NotExecutable,
     /// It would call itself.
     Ours,
 }
 
-impl Fault {
+impl UnfitRuntime {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoFile => "is no file",
@@ -144,11 +144,11 @@ impl Fault {
 }
 
 /// A runtime must be a program, and not the shim.
-pub fn fault_of(path: &Path) -> Option<Fault> {
+pub fn fault_of(path: &Path) -> Option<UnfitRuntime> {
     match fs::metadata(path).ok().filter(Metadata::is_file) {
-        None => Some(Fault::NoFile),
-        Some(metadata) if metadata.mode() & 0o111 == 0 => Some(Fault::NotExecutable),
-        Some(metadata) if is_the_shim(path, &metadata) => Some(Fault::Ours),
+        None => Some(UnfitRuntime::NoFile),
+        Some(metadata) if metadata.mode() & 0o111 == 0 => Some(UnfitRuntime::NotExecutable),
+        Some(metadata) if is_the_shim(path, &metadata) => Some(UnfitRuntime::Ours),
         Some(_) => None,
     }
 }

@@ -29,8 +29,8 @@ pub use ask::{Asked, Launch};
 pub use driver::permit;
 #[cfg(feature = "cli")]
 pub use foresee::{check_default, foresee};
-pub use interpret::{Answer, concerns_us, facts_of, interpret, interpret_facts};
-pub use prepare::{Outcome, Prepared, Starter, prepare};
+pub use interpret::{Interpretation, concerns_us, facts_of, interpret, interpret_facts};
+pub use prepare::{Prepared, StartOutcome, Starter, prepare};
 pub use spec::bad_bundle;
 #[cfg(feature = "cli")]
 pub use typed::{SpecFault, fault_of};

@@ -7,7 +7,7 @@ use crate::injection::{Facts, Numbers, SpecMount};
 use crate::model::code::Code;
 use crate::model::device::Node;
 use crate::paths::Paths;
-use crate::request::{Policy, Request, Source};
+use crate::request::{Policy, Request, RequestSource};
 use std::path::{Component, Path};
 
 /// Whether a container with this spec may have what it asks for. Fails with
@@ -24,7 +24,7 @@ pub fn permit(
         return Err(denied(fault, "run the container without --privileged"));
     }
     // What the engine injected is all that its rules and mounts open.
-    if request.source == Source::Injected {
+    if request.source == RequestSource::Injected {
         return Ok(());
     }
     if let Some(device) = injected::mounted(facts, node, paths).first() {
@@ -53,7 +53,7 @@ pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) ->
     let admin = facts.privileged || facts.system_admin || facts.host_files;
     // Without a rule that closes devices, crun leaves all of them open; runc closes them all the same.
     let by_rules = facts.rules.closed
-        && (request.source != Source::Injected || wide_rule(facts, node, paths).is_none());
+        && (request.source != RequestSource::Injected || wide_rule(facts, node, paths).is_none());
     !admin
         && by_rules
         && (facts.own_pids || !facts.traces)

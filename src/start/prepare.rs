@@ -2,21 +2,21 @@
 //! Podman's `precreate` hook as well.
 
 use super::ask::{Ask, Launch};
-use super::interpret::Answer;
+use super::interpret::Interpretation;
 use super::{busy, edits, policy, shares};
-use crate::allocator::Asker;
-use crate::claim::Ground;
-use crate::claim::busy::Crowd;
-use crate::claim::create::{self, LeaseRequest, Requester};
+use crate::allocator::Requester;
+use crate::claim::Ctx;
+use crate::claim::busy::BusyProcesses;
+use crate::claim::create::{self, LeaseRequest, NewHolder};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Document, Facts};
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
-use crate::request::Source;
+use crate::request::RequestSource;
 use crate::store::BundleRecord;
-use crate::sys::gpu_users::User;
+use crate::sys::gpu_users::GpuUser;
 use crate::sys::{PathError, cgroup, failpoint};
 use std::path::Path;
 
@@ -33,17 +33,17 @@ pub trait Starter {
 
     /// Clears what an earlier start of the container may have left in the way of this one. Fails if
     /// that cannot be done.
-    fn make_way(&self, _: Ground<'_>, _: &LeaseKey) -> Result<(), Failure> {
+    fn make_way(&self, _: Ctx<'_>, _: &LeaseKey) -> Result<(), Failure> {
         Ok(())
     }
 
     /// Puts the edited spec where the runtime will read it; `lease` is what was granted. Fails if
     /// that fails: what the runtime reads is then as it was, or nothing.
-    fn write(&self, ground: Ground<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure>;
+    fn write(&self, ctx: Ctx<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure>;
 }
 
 /// What became of a start.
-pub enum Outcome {
+pub enum StartOutcome {
     /// It has nothing to do with us: the spec stays as it is.
     Untouched(Vec<u8>),
     /// It gets nothing, and what its spec pretended to have is taken out.
@@ -65,16 +65,16 @@ pub fn prepare(
     host: &Host,
     launch: &Launch<'_>,
     starter: &dyn Starter,
-    answer: Answer,
-) -> Result<Outcome, Failure> {
+    answer: Interpretation,
+) -> Result<StartOutcome, Failure> {
     match answer {
-        Answer::Untouched(spec) => Ok(Outcome::Untouched(spec)),
-        Answer::Cleaned(document) => {
-            write(host, starter, None, &document).map(|()| Outcome::Cleaned)
+        Interpretation::Untouched(spec) => Ok(StartOutcome::Untouched(spec)),
+        Interpretation::Cleaned(document) => {
+            write(host, starter, None, &document).map(|()| StartOutcome::Cleaned)
         }
-        Answer::Ask(ask) => {
+        Interpretation::Ask(ask) => {
             let prepared = Start { host, launch, starter, ask: *ask }.lease()?;
-            Ok(Outcome::Granted(Box::new(prepared)))
+            Ok(StartOutcome::Granted(Box::new(prepared)))
         }
     }
 }
@@ -84,21 +84,21 @@ pub(super) fn request_lease<T>(
     host: &Host,
     ask: &Ask,
     launch: &Launch<'_>,
-    requester: Requester<'_>,
-    asker: Asker,
-    users: &[User],
+    holder: NewHolder<'_>,
+    requester: Requester,
+    users: &[GpuUser],
     act: impl FnOnce(&LeaseRequest<'_>) -> T,
 ) -> T {
     let asked = &ask.asked;
     act(&LeaseRequest {
-        requester,
+        holder,
         config: &host.config_path,
         request: &asked.request,
         node: &asked.inventory.node,
-        asker,
-        facilities: shares::means(asked, host),
+        requester,
+        facilities: shares::facilities_for(asked, host),
         release_grace: asked.config.policy.release_grace,
-        crowd: Crowd { users, policy: asked.config.policy.busy },
+        busy: BusyProcesses { users, policy: asked.config.policy.busy },
         adopt: &ask.spec.nonces,
         env: &|lease| edits::environment(ask, launch, lease),
     })
@@ -117,10 +117,10 @@ impl Start<'_> {
     fn lease(mut self) -> Result<Prepared, Failure> {
         let (host, launch, starter, ask) = (self.host, self.launch, self.starter, &self.ask);
         let facts = &ask.spec.facts;
-        let ground = Ground::of(host);
+        let ctx = Ctx::of(host);
         let key = starter.key(facts)?;
-        starter.make_way(ground, &key)?;
-        let requester = Requester {
+        starter.make_way(ctx, &key)?;
+        let holder = NewHolder {
             key,
             engine: starter.engine(facts),
             runtime: &launch.runtime.display().to_string(),
@@ -129,16 +129,15 @@ impl Start<'_> {
             cgroup: ask.expected_cgroup(&host.paths)?,
         };
         let users = busy::users(host, &ask.asked);
-        let asker = ask.asker(host);
-        let created = request_lease(host, ask, launch, requester, asker, &users, |r| {
-            create::create(ground, r)
-        });
+        let requester = ask.requester(host);
+        let created =
+            request_lease(host, ask, launch, holder, requester, &users, |r| create::create(ctx, r));
         if created.left_daemons {
             // The next one that ends would look after them as well.
             let _ = shares::reap(host.own_arguments(), &host.paths);
         }
         let recorded = created.lease.map_err(|failure| ask.refusal(failure))?;
-        let attached = shares::attach(host, ground, &ask.asked, recorded.clone());
+        let attached = shares::attach(host, ctx, &ask.asked, recorded.clone());
         let edited = attached.and_then(|lease| self.edit(&lease).map(|()| lease));
         let lease = edited.map_err(|failure| shares::undo(host, &recorded, failure))?;
         Ok(Prepared { lease, before: std::mem::take(&mut self.ask.spec.bytes) })
@@ -183,7 +182,7 @@ fn write(
     document: &Document,
 ) -> Result<(), Failure> {
     failpoint::hit("create.before-edit");
-    starter.write(Ground::of(host), lease, &document.to_bytes())
+    starter.write(Ctx::of(host), lease, &document.to_bytes())
 }
 
 /// What a hint adds where no annotation names the devices, of which few would know.
@@ -192,16 +191,16 @@ const BY_SPEC: &str = "the devices are asked for by the container's own device n
 
 impl Ask {
     /// Who asks, as far as it matters to how a share is made true.
-    pub fn asker(&self, host: &Host) -> Asker {
+    pub fn requester(&self, host: &Host) -> Requester {
         let (asked, facts) = (&self.asked, &self.spec.facts);
         let confined = policy::confines(facts, &asked.request, &asked.inventory.node, &host.paths);
-        Asker { uid: facts.uid, confined }
+        Requester { uid: facts.uid, confined }
     }
 
     /// Why a claim failed, for the user of this container.
     pub(super) fn refusal(&self, failure: Failure) -> Failure {
         match self.asked.request.source {
-            Source::Injected => failure.and(BY_SPEC),
+            RequestSource::Injected => failure.and(BY_SPEC),
             _ => failure,
         }
     }

@@ -10,7 +10,7 @@ use crate::injection::Facts;
 use crate::model::code::Code;
 use crate::model::text::shown;
 use crate::request::policy::{Injected, is_admissible};
-use crate::request::{self, Input, Request, Source};
+use crate::request::{self, Input, Request, RequestSource};
 
 /// Why a failure that has nothing to do with a container keeps it from starting.
 const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open what the kernel or a lease \
@@ -111,7 +111,7 @@ pub fn asked(host: &Host, launch: &Launch<'_>, facts: &Facts) -> Result<Option<A
         ));
     }
     let Some(request) = asked.or(injected) else { return Ok(None) };
-    if request.source == Source::Injected {
+    if request.source == RequestSource::Injected {
         adopted::check(facts, &inventory.node, &host.paths)?;
     }
     Ok(Some(Asked { request, config, inventory }))

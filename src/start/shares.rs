@@ -2,7 +2,7 @@
 //! and the kernel's limit of its cgroup. What is set here is taken back here.
 
 use super::ask::Asked;
-use crate::claim::{DELETE_DEADLINE, Ground, bind::settle, release};
+use crate::claim::{Ctx, DELETE_DEADLINE, bind::update_pending, release};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::host::facilities::facilities;
@@ -38,7 +38,7 @@ fn patience(start_timeout: Duration) -> Duration {
 
 /// What shares can be made true with. A whole device needs nothing to be held to it, so
 /// nothing is looked for.
-pub(super) fn means(asked: &Asked, host: &Host) -> Facilities {
+pub(super) fn facilities_for(asked: &Asked, host: &Host) -> Facilities {
     match asked.request.amount {
         Amount::Whole => Facilities::none("nothing was looked for"),
         Amount::Share { .. } => facilities(&asked.config, &host.paths),
@@ -52,7 +52,7 @@ pub(super) fn means(asked: &Asked, host: &Host) -> Facilities {
 /// else's and the request wants to be held. The lease is still recorded then.
 pub(super) fn attach(
     host: &Host,
-    ground: Ground<'_>,
+    ctx: Ctx<'_>,
     asked: &Asked,
     lease: Lease,
 ) -> Result<Lease, Failure> {
@@ -70,7 +70,7 @@ pub(super) fn attach(
         )
         .hint("end that daemon, or ask with `gpulease/enforcement=preferred`"));
     }
-    settle(ground, &lease, |lease| take_seat(lease, attached))
+    update_pending(ctx, &lease, |lease| take_seat(lease, attached))
 }
 
 /// What a lease lacks whose daemon was there before.
@@ -184,8 +184,8 @@ fn parse(answer: &[u8]) -> Option<Attached> {
 /// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
 /// one was. Whatever fails of that is told as well; the lease then ends with this process.
 pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
-    let ground = Ground::of(host);
-    let failure = match release::abandon(ground, lease) {
+    let ctx = Ctx::of(host);
+    let failure = match release::abandon(ctx, lease) {
         Ok(()) => failure,
         Err(error) => failure.and(&format!("its lease stays until the next sweep: {error}")),
     };
@@ -220,8 +220,8 @@ pub(crate) fn may_leave_daemon(lease: &Lease) -> bool {
 }
 
 /// The lease of this start, if it is held and more than a record would be left of it.
-pub(crate) fn held(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<Lease> {
-    match ground.store.entry(key) {
+pub(crate) fn held(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<Lease> {
+    match ctx.store.entry(key) {
         Ok(Some(Entry::Lease(lease)))
             if lease.nonce == *nonce
                 && lease.state != LeaseState::Grace
@@ -235,10 +235,10 @@ pub(crate) fn held(ground: Ground<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<
 
 /// Takes back what a lease that has just been released set besides its record. `args` as for
 /// [`reap`]. Fails if something may be left.
-pub(crate) fn end(ground: Ground<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
-    let lifted = lift(ground, lease);
+pub(crate) fn end(ctx: Ctx<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
+    let lifted = lift(ctx, lease);
     if may_leave_daemon(lease) {
-        reap(args, ground.paths)?;
+        reap(args, ctx.paths)?;
     }
     lifted
 }
@@ -252,7 +252,7 @@ pub(crate) fn regions(lease: &Lease) -> BTreeMap<String, u64> {
 
 /// Limits the device memory of a bound lease's container. Fails with `isolation-failed`, which
 /// names the file and the value.
-pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+pub(crate) fn limit(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let limits = regions(lease);
     if limits.is_empty() {
         return Ok(());
@@ -264,19 +264,19 @@ pub(crate) fn limit(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
         )
         .hint("let the engine give it one: a `cgroupsPath` that no other container has"));
     };
-    dmem::set(ground.paths, Path::new(cgroup), &limits)
+    dmem::set(ctx.paths, Path::new(cgroup), &limits)
         .map_err(|why| Failure::new(Code::IsolationFailed, why))
 }
 
 /// Lifts the limits, unless the cgroup is gone, as it is as a rule, or may be another lease's: that of
 /// the next start of the container, as a rule. A lease is recorded before its limits are set.
-fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
+fn lift(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let (limits, Some(dir)) = (regions(lease), lease.cgroup.as_deref()) else { return Ok(()) };
     if limits.is_empty() || !Path::new(dir).is_dir() {
         return Ok(());
     }
     // What was recorded in another pid namespace may have been seen with other cgroups, too.
-    if identity::pid_namespace(ground.paths).ok() != Some(lease.owner.pid_namespace) {
+    if identity::pid_namespace(ctx.paths).ok() != Some(lease.owner.pid_namespace) {
         return Ok(());
     }
     let same =
@@ -291,11 +291,11 @@ fn lift(ground: Ground<'_>, lease: &Lease) -> Result<(), Failure> {
         Entry::Lease(_) => false,
         Entry::Corrupt(corrupt) => same(&corrupt.key.runtime_root, &corrupt.key.container_id),
     };
-    let ledger = ground.store.lock(DELETE_DEADLINE, ground.paths)?;
+    let ledger = ctx.store.lock(DELETE_DEADLINE, ctx.paths)?;
     if ledger.entries()?.iter().any(is_of_another) {
         return Ok(());
     }
-    dmem::clear(ground.paths, Path::new(dir), limits.keys().map(String::as_str))
+    dmem::clear(ctx.paths, Path::new(dir), limits.keys().map(String::as_str))
         .map_err(|why| Failure::new(Code::IsolationFailed, why))
 }
 

@@ -9,11 +9,11 @@ use crate::injection::{
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::id::Nonce;
-use crate::store::Edit;
+use crate::store::RecordedEdit;
 use std::path::Path;
 
 /// A spec, and what is to become of it.
-pub struct Spec {
+pub struct EditableSpec {
     pub bytes: Vec<u8>,
     pub facts: Facts,
     /// The starts whose hooks the spec carries.
@@ -21,12 +21,12 @@ pub struct Spec {
     /// The tree, once something is to be changed in it.
     pub edited: Option<Document>,
     /// The edits of an earlier start, as they were found.
-    pub earlier: Option<Edit>,
+    pub earlier: Option<RecordedEdit>,
     /// There are edits of an earlier start of which we have no record.
     pub unknown_edits: bool,
 }
 
-impl Spec {
+impl EditableSpec {
     pub(super) fn new(
         host: &Host,
         bundle: Option<&Path>,
@@ -71,7 +71,7 @@ impl Spec {
             match record.as_ref().and_then(|record| record.undo_of(nonce)) {
                 Some(undo) => {
                     revert(&mut document, undo);
-                    self.earlier = Some(Edit { nonce: nonce.clone(), undo: undo.clone() });
+                    self.earlier = Some(RecordedEdit { nonce: nonce.clone(), undo: undo.clone() });
                 }
                 None => self.unknown_edits = true,
             }

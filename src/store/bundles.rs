@@ -40,11 +40,11 @@ pub struct BundleRecord {
     pub undo: Undo,
     /// The edit that was in the bundle before this one, in case we die before the file is replaced.
     #[serde(default)]
-    pub earlier: Option<Edit>,
+    pub earlier: Option<RecordedEdit>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Edit {
+pub struct RecordedEdit {
     /// The start that did it.
     pub nonce: Nonce,
     /// How to take it out again.
@@ -117,7 +117,7 @@ impl Store {
         let own = |record: &BundleRecord| record.nonce == *nonce;
         let Some(record) = self.bundle(bundle).filter(own) else { return Ok(()) };
         match record.earlier {
-            Some(Edit { nonce, undo }) => {
+            Some(RecordedEdit { nonce, undo }) => {
                 self.put_bundle(&BundleRecord { nonce, undo, earlier: None, ..record })
             }
             None => Ok(atomic::remove(&self.bundle_path(Path::new(&record.bundle)))?),
@@ -151,7 +151,7 @@ impl Store {
     /// after a reboot, too.
     fn forget<'p>(&self, files: impl Iterator<Item = &'p PathBuf>, mut left: usize) {
         for path in files {
-            let Some(place) = read::<Place>(path) else { continue };
+            let Some(place) = read::<BundleRecordHead>(path) else { continue };
             let has_lease = || !matches!(self.entry(&place.key), Ok(None));
             let is_over = is_gone(Path::new(&place.bundle)) || (left > MANY && !has_lease());
             // What stays is found again.
@@ -185,7 +185,7 @@ fn is_gone(dir: &Path) -> bool {
 
 /// The part of a [`BundleRecord`] that says whether it is still needed.
 #[derive(Deserialize)]
-struct Place {
+struct BundleRecordHead {
     key: LeaseKey,
     bundle: String,
 }
@@ -267,7 +267,9 @@ mod tests {
         }
         let left = store.all_bundle_files();
         assert_eq!(left.len(), MANY, "as many as may lie there");
-        let of = |path: &&PathBuf| read::<Place>(path).unwrap().key.container_id.as_str() == "held";
+        let of = |path: &&PathBuf| {
+            read::<BundleRecordHead>(path).unwrap().key.container_id.as_str() == "held"
+        };
         assert_eq!(left.iter().filter(of).count(), MANY / 2 + 1);
     }
 }

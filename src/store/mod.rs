@@ -21,7 +21,7 @@ mod record;
 pub mod run_dirs;
 mod witnesses;
 
-pub use bundles::{BundleRecord, Edit};
+pub use bundles::{BundleRecord, RecordedEdit};
 pub use ledger::Ledger;
 pub use record::{Corrupt, Entry};
 pub use witnesses::{Witness, Witnesses};

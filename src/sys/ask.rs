@@ -21,7 +21,7 @@ const DYING: Duration = Duration::from_millis(200);
 
 /// What a program had to say.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ProgramOutput {
     pub status: ExitStatus,
     /// What it wrote to stdout.
     pub stdout: Vec<u8>,
@@ -46,13 +46,13 @@ pub enum AskError {
 /// Runs `program` with nothing but a PATH for environment and reads at most `max` bytes of its
 /// stdout. When the deadline has passed it is killed with all that it started, and not waited for.
 /// It dies with this thread, leaves no core dump, and has none of our files open. Errors: see
-/// [`AskError`]. That it ended badly is none: [`Asked::status`] says so.
-pub fn ask_killable(
+/// [`AskError`]. That it ended badly is none: [`ProgramOutput::status`] says so.
+pub fn run_with_deadline(
     program: &Path,
     args: &[&OsStr],
     deadline: Duration,
     max: usize,
-) -> Result<Asked, AskError> {
+) -> Result<ProgramOutput, AskError> {
     let mut command = alone(program);
     command.args(args);
     asked(command, deadline, max, |_| {})
@@ -62,15 +62,15 @@ pub fn ask_killable(
 /// that does not read keeps nobody waiting (pipe(7)).
 const TOLD_MAX: usize = 4096;
 
-/// [`ask_killable`] of a program without arguments that is told `words` on its stdin and has these
-/// variables besides its PATH. Fails as [`ask_killable`]; and if there are too many words.
-pub fn tell_killable(
+/// [`run_with_deadline`] of a program without arguments that is told `words` on its stdin and has these
+/// variables besides its PATH. Fails as [`run_with_deadline`]; and if there are too many words.
+pub fn tell_with_deadline(
     program: &Path,
     variables: &[(&str, &OsStr)],
     words: &str,
     deadline: Duration,
     max: usize,
-) -> Result<Asked, AskError> {
+) -> Result<ProgramOutput, AskError> {
     use std::io::Write;
     if words.len() > TOLD_MAX {
         return Err(AskError::TooLong(TOLD_MAX));
@@ -88,7 +88,7 @@ fn asked(
     deadline: Duration,
     max: usize,
     tell: impl FnOnce(&mut Child),
-) -> Result<Asked, AskError> {
+) -> Result<ProgramOutput, AskError> {
     let _kept = Sigchld::kept();
     let start = Instant::now();
     let parent = nix::unistd::getpid();
@@ -124,14 +124,14 @@ fn asked(
     heard?;
     let status = status.ok_or(AskError::Late(deadline))?;
     let stderr = String::from_utf8_lossy(&pipes.complained).into_owned();
-    Ok(Asked { status, stdout: pipes.said, stderr })
+    Ok(ProgramOutput { status, stdout: pipes.said, stderr })
 }
 
 /// The most bytes of an answer.
 const ANSWER_MAX: usize = 1 << 20;
 
 /// What a program that was only asked something wrote to stdout, if it ended well. It runs as by
-/// [`ask_killable`]. Fails if it cannot be started, does not end in time, says too much, or fails.
+/// [`run_with_deadline`]. Fails if it cannot be started, does not end in time, says too much, or fails.
 pub fn ask_bounded(
     program: &Path,
     args: &[impl AsRef<OsStr>],
@@ -152,7 +152,7 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Runs a program for what it does, as by [`ask_killable`]. Fails if it cannot be started, or does
+/// Runs a program for what it does, as by [`run_with_deadline`]. Fails if it cannot be started, or does
 /// not end in time.
 pub fn run_bounded(
     program: &Path,
@@ -163,9 +163,13 @@ pub fn run_bounded(
     Ok(Finished { success: asked.status.success(), stderr: asked.stderr })
 }
 
-fn ask(program: &Path, args: &[impl AsRef<OsStr>], deadline: Duration) -> io::Result<Asked> {
+fn ask(
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> io::Result<ProgramOutput> {
     let words: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
-    ask_killable(program, &words, deadline, ANSWER_MAX).map_err(|error| match error {
+    run_with_deadline(program, &words, deadline, ANSWER_MAX).map_err(|error| match error {
         AskError::Io(error) => error,
         late @ AskError::Late(_) => io::Error::new(io::ErrorKind::TimedOut, late),
         other @ AskError::TooLong(_) => io::Error::other(other),
@@ -236,9 +240,9 @@ impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
 mod tests {
     use super::*;
 
-    fn told(script: &str, deadline: u64, max: usize) -> Result<Asked, AskError> {
+    fn told(script: &str, deadline: u64, max: usize) -> Result<ProgramOutput, AskError> {
         let args = ["-c", script].map(OsStr::new);
-        ask_killable(Path::new("/bin/sh"), &args, Duration::from_millis(deadline), max)
+        run_with_deadline(Path::new("/bin/sh"), &args, Duration::from_millis(deadline), max)
     }
 
     #[test]
@@ -279,13 +283,14 @@ mod tests {
     fn a_program_is_told_words_and_has_its_variables() {
         let cat = Path::new("/bin/cat");
         let patience = Duration::from_secs(9);
-        let asked = tell_killable(cat, &[], "all of it\n", patience, 100).unwrap();
+        let asked = tell_with_deadline(cat, &[], "all of it\n", patience, 100).unwrap();
         assert_eq!(asked.stdout, b"all of it\n");
         let variable = [("WHAT", OsStr::new("it"))];
-        let asked = tell_killable(Path::new("/bin/sh"), &variable, "echo $WHAT\n", patience, 100);
+        let asked =
+            tell_with_deadline(Path::new("/bin/sh"), &variable, "echo $WHAT\n", patience, 100);
         assert_eq!(asked.unwrap().stdout, b"it\n");
         let long = "x".repeat(TOLD_MAX + 1);
-        assert!(tell_killable(cat, &[], &long, patience, 100).is_err());
+        assert!(tell_with_deadline(cat, &[], &long, patience, 100).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ const CGROUPS_MAX: usize = 100_000;
 
 /// What is true of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum CgroupState {
     /// Every cgroup that it can be is empty, or there is none.
     Empty,
     /// This one may be it, and has processes.
@@ -32,22 +32,22 @@ pub(crate) struct Cgroups(RefCell<BTreeMap<PathBuf, Option<Vec<PathBuf>>>>);
 impl Cgroups {
     /// Looks for a cgroup that another saw as `dir`. Only a process that sees all of them
     /// may believe the answer.
-    pub(crate) fn find(&self, dir: &Path, paths: &Paths) -> Found {
-        let Ok(path) = dir.strip_prefix(cgroup::mount(paths)) else { return Found::NotSeen };
+    pub(crate) fn find(&self, dir: &Path, paths: &Paths) -> CgroupState {
+        let Ok(path) = dir.strip_prefix(cgroup::mount(paths)) else { return CgroupState::NotSeen };
         let places = places(path, paths);
         if places.is_empty() {
-            return Found::NotSeen;
+            return CgroupState::NotSeen;
         }
         let mut listed = self.0.borrow_mut();
         for (root, tail) in places {
             let all = listed.entry(root.clone()).or_insert_with(|| list(&root));
-            let Some(all) = all else { return Found::NotSeen };
+            let Some(all) = all else { return CgroupState::NotSeen };
             let mut alike = all.iter().filter(|dir| dir.ends_with(&tail));
             if let Some(dir) = alike.find(|dir| !cgroup::is_empty(dir)) {
-                return Found::Populated(dir.clone());
+                return CgroupState::Populated(dir.clone());
             }
         }
-        Found::Empty
+        CgroupState::Empty
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         (dir, paths)
     }
 
-    fn found(path: &str, paths: &Paths) -> Found {
+    fn found(path: &str, paths: &Paths) -> CgroupState {
         Cgroups::default().find(&cgroup::mount(paths).join(path), paths)
     }
 
@@ -114,25 +114,25 @@ mod tests {
             ("devices/docker/other", "8\n"),
         ]);
         let inner = cgroup::mount(&paths).join("devices/docker/outer/docker/inner");
-        assert_eq!(found("devices/docker/inner", &paths), Found::Populated(inner));
-        assert_eq!(found("devices/docker/ended", &paths), Found::Empty);
-        assert_eq!(found("devices/docker/gone", &paths), Found::Empty);
-        assert_eq!(found("devices/r/inner", &paths), Found::Empty, "whole names only");
+        assert_eq!(found("devices/docker/inner", &paths), CgroupState::Populated(inner));
+        assert_eq!(found("devices/docker/ended", &paths), CgroupState::Empty);
+        assert_eq!(found("devices/docker/gone", &paths), CgroupState::Empty);
+        assert_eq!(found("devices/r/inner", &paths), CgroupState::Empty, "whole names only");
     }
 
     #[test]
     fn a_hierarchy_that_is_not_here_tells_nothing() {
         let (_dir, v1) = fake(&[("devices", ""), ("devices/a", "7\n")]);
-        assert_eq!(found("docker/inner", &v1), Found::NotSeen, "of v2, which is not mounted");
-        assert_eq!(found("memory/a", &v1), Found::NotSeen);
-        assert_eq!(Cgroups::default().find(Path::new("/elsewhere/a"), &v1), Found::NotSeen);
+        assert_eq!(found("docker/inner", &v1), CgroupState::NotSeen, "of v2, which is not mounted");
+        assert_eq!(found("memory/a", &v1), CgroupState::NotSeen);
+        assert_eq!(Cgroups::default().find(Path::new("/elsewhere/a"), &v1), CgroupState::NotSeen);
         let (_dir, v2) = fake(&[("", ""), ("system/a/b", "7\n")]);
         fs::write(cgroup::mount(&v2).join("cgroup.controllers"), "").unwrap();
-        assert_eq!(found("devices/gone", &v2), Found::NotSeen, "of v1, which is not mounted");
-        assert_eq!(found("gone", &v2), Found::Empty);
-        assert!(matches!(found("a/b", &v2), Found::Populated(_)));
+        assert_eq!(found("devices/gone", &v2), CgroupState::NotSeen, "of v1, which is not mounted");
+        assert_eq!(found("gone", &v2), CgroupState::Empty);
+        assert!(matches!(found("a/b", &v2), CgroupState::Populated(_)));
         let (_dir, both) = fake(&[("devices", ""), ("unified/system/a/b", "7\n")]);
         fs::write(cgroup::mount(&both).join("unified/cgroup.controllers"), "").unwrap();
-        assert!(matches!(found("a/b", &both), Found::Populated(_)));
+        assert!(matches!(found("a/b", &both), CgroupState::Populated(_)));
     }
 }

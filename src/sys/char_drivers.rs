@@ -15,19 +15,19 @@ pub fn numbers(metadata: &Metadata) -> Option<(u32, u32)> {
 
 /// A driver with its major number, of which it may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Driver {
+pub(crate) struct CharDriver {
     pub(crate) major: u32,
     pub(crate) name: String,
 }
 
 /// All that are registered. Fails if the file cannot be read.
-pub(crate) fn registered(paths: &Paths) -> Result<Vec<Driver>, PathError> {
+pub(crate) fn registered(paths: &Paths) -> Result<Vec<CharDriver>, PathError> {
     let path = paths.proc.join("devices");
     let text = fs::read_to_string(&path).map_err(PathError::new("read", &path))?;
     let lines = text.lines().skip_while(|line| !line.starts_with("Character devices:")).skip(1);
     let driver = |line: &str| {
         let (major, name) = line.trim_start().split_once(' ')?;
-        Some(Driver { major: major.parse().ok()?, name: name.trim().to_owned() })
+        Some(CharDriver { major: major.parse().ok()?, name: name.trim().to_owned() })
     };
     Ok(lines.map_while(driver).collect())
 }

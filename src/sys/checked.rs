@@ -27,7 +27,7 @@ pub enum FileError {
         /// The file or the directory at fault.
         path: PathBuf,
         /// What is wrong with it.
-        fault: Fault,
+        fault: UnsafeFile,
     },
     #[error("`{}` is larger than {FILE_MAX} bytes", path.display())]
     TooLarge { path: PathBuf },
@@ -35,7 +35,7 @@ pub enum FileError {
 
 /// What makes a file or a directory unsafe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Fault {
+pub enum UnsafeFile {
     /// A directory, a pipe, a device, …
     #[error("it is not a regular file")]
     NotRegular,
@@ -83,7 +83,7 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
         .open(&target);
     let Some(file) = if_there(opened).map_err(failed("open"))? else { return Ok(None) };
     let metadata = file.metadata().map_err(failed("look at"))?;
-    let facts = Facts::of(&metadata);
+    let facts = FileFacts::of(&metadata);
     judge_file(facts, effective_user())
         .map_err(|fault| FileError::Insecure { path: path.into(), fault })?;
     match read_at_most(&file, &metadata, FILE_MAX) {
@@ -136,7 +136,7 @@ pub struct Stream {
 /// more than `max` bytes; else the system's. A pipe or a device is not waited for.
 pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let foreign = |metadata: &Metadata| {
-        judge_owner(Facts::of(metadata), effective_user()).err().map(|fault| fault.to_string())
+        judge_owner(FileFacts::of(metadata), effective_user()).err().map(|fault| fault.to_string())
     };
     read_regular(path, max, libc::O_NOFOLLOW, foreign)
 }
@@ -208,14 +208,14 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
         return Ok(());
     };
     let metadata = fs::metadata(directory).map_err(PathError::new("look at", directory))?;
-    judge_directory(Facts::of(&metadata), effective_user(), 0o002)
+    judge_directory(FileFacts::of(&metadata), effective_user(), 0o002)
         .map_err(|fault| FileError::Insecure { path: directory.into(), fault })
 }
 
 /// What makes a file or a directory unfit to be handed on to containers: somebody other than root
 /// (or the effective user) could have written it.
-pub fn fault_of(metadata: &Metadata) -> Option<Fault> {
-    let facts = Facts::of(metadata);
+pub fn fault_of(metadata: &Metadata) -> Option<UnsafeFile> {
+    let facts = FileFacts::of(metadata);
     judge_owner(facts, effective_user()).and_then(|()| judge_mode(facts, 0o022)).err()
 }
 
@@ -225,12 +225,12 @@ fn effective_user() -> u32 {
 
 /// What of the metadata decides.
 #[derive(Debug, Clone, Copy)]
-struct Facts {
+struct FileFacts {
     mode: u32,
     owner: u32,
 }
 
-impl Facts {
+impl FileFacts {
     fn of(metadata: &Metadata) -> Self {
         Self { mode: metadata.mode(), owner: metadata.uid() }
     }
@@ -240,9 +240,9 @@ impl Facts {
     }
 }
 
-fn judge_file(facts: Facts, user: u32) -> Result<(), Fault> {
+fn judge_file(facts: FileFacts, user: u32) -> Result<(), UnsafeFile> {
     if !facts.is(libc::S_IFREG) {
-        return Err(Fault::NotRegular);
+        return Err(UnsafeFile::NotRegular);
     }
     judge_owner(facts, user)?;
     judge_mode(facts, 0o022)
@@ -250,20 +250,24 @@ fn judge_file(facts: Facts, user: u32) -> Result<(), Fault> {
 
 /// `writers` are the bits of the mode that nobody else may have. In a sticky directory others can
 /// create files, but not replace this one; one that they create fails the check of its owner.
-fn judge_directory(facts: Facts, user: u32, writers: u32) -> Result<(), Fault> {
+fn judge_directory(facts: FileFacts, user: u32, writers: u32) -> Result<(), UnsafeFile> {
     if !facts.is(libc::S_IFDIR) {
-        return Err(Fault::NotDirectory);
+        return Err(UnsafeFile::NotDirectory);
     }
     judge_owner(facts, user)?;
     if facts.mode & libc::S_ISVTX == 0 { judge_mode(facts, writers) } else { Ok(()) }
 }
 
-const fn judge_mode(facts: Facts, writers: u32) -> Result<(), Fault> {
-    if facts.mode & writers == 0 { Ok(()) } else { Err(Fault::Writable(facts.mode & 0o7777)) }
+const fn judge_mode(facts: FileFacts, writers: u32) -> Result<(), UnsafeFile> {
+    if facts.mode & writers == 0 { Ok(()) } else { Err(UnsafeFile::Writable(facts.mode & 0o7777)) }
 }
 
-const fn judge_owner(facts: Facts, user: u32) -> Result<(), Fault> {
-    if facts.owner == 0 || facts.owner == user { Ok(()) } else { Err(Fault::Owner(facts.owner)) }
+const fn judge_owner(facts: FileFacts, user: u32) -> Result<(), UnsafeFile> {
+    if facts.owner == 0 || facts.owner == user {
+        Ok(())
+    } else {
+        Err(UnsafeFile::Owner(facts.owner))
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct Daemon<'a> {
 }
 
 /// All that the child needs between fork and exec, where nothing may be allocated.
-struct Prepared {
+struct ChildSetup {
     shm: CString,
     log: CString,
     procs: Vec<CString>,
@@ -74,11 +74,11 @@ pub fn spawn(daemon: &Daemon<'_>) -> Result<Child, PathError> {
     command.spawn().map_err(failed)
 }
 
-fn prepare(daemon: &Daemon<'_>) -> Result<Prepared, std::ffi::NulError> {
+fn prepare(daemon: &Daemon<'_>) -> Result<ChildSetup, std::ffi::NulError> {
     let procs = daemon.cgroups.iter().map(|dir| c_path(&dir.join("cgroup.procs")));
     let procs = procs.collect::<Result<_, _>>()?;
     let (shm, log) = (c_path(daemon.shm)?, c_path(daemon.log)?);
-    Ok(Prepared { shm, log, procs, limits: limits() })
+    Ok(ChildSetup { shm, log, procs, limits: limits() })
 }
 
 /// Those of pid 1, which are what the host gives a daemon; and no core dumps.
@@ -95,7 +95,7 @@ fn limits() -> Vec<(Resource, libc::rlimit)> {
     of_init.chain([(libc::RLIMIT_CORE, libc::rlimit { rlim_cur: 0, rlim_max: 0 })]).collect()
 }
 
-fn detach(prepared: &Prepared) -> io::Result<()> {
+fn detach(prepared: &ChildSetup) -> io::Result<()> {
     // SAFETY: plain system calls; the strings end with NUL and outlive them. An ignored signal would
     // stay ignored, and so would a blocked one: SIGKILL and SIGSTOP cannot be set, and fail.
     unsafe {

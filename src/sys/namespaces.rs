@@ -20,7 +20,7 @@ const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
 
 /// What can be said of the pid namespace in which a process was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum RecordedNamespace {
     /// It is the one that we are in.
     Ours,
     /// No process is left in it, nor in any below it.
@@ -41,22 +41,22 @@ impl Here {
 
     /// Looks at the namespace in which `owner` was recorded. All processes are looked at, once for
     /// any number of owners, but only for the first that is not of this namespace.
-    pub fn namespace_of(&self, owner: &Owner, paths: &Paths) -> Seen {
+    pub fn namespace_of(&self, owner: &Owner, paths: &Paths) -> RecordedNamespace {
         self.namespace(owner.pid_namespace, owner.start_time, paths)
     }
 
     /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The
     /// kernel gives the number of one that is gone to the next that is made; all that is in
     /// that one is younger.
-    pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
+    pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> RecordedNamespace {
         if self.pid_namespace == Some(inode) {
-            return Seen::Ours;
+            return RecordedNamespace::Ours;
         }
         if !self.is_in_initial_pid_namespace() || !sees_all_cgroups(paths) {
-            return Seen::NotFromHere;
+            return RecordedNamespace::NotFromHere;
         }
         match self.census.get_or_init(|| Census::take(paths)) {
-            Err(why) => Seen::Unclear(why.clone()),
+            Err(why) => RecordedNamespace::Unclear(why.clone()),
             Ok(census) => census.namespace(inode, by, paths),
         }
     }
@@ -108,17 +108,17 @@ impl Census {
         }
     }
 
-    fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> Seen {
+    fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> RecordedNamespace {
         if let Some((start_time, pid)) = self.oldest.get(&inode)
             && (*start_time <= by || !has_our_clock(*pid, paths))
         {
-            return Seen::Populated;
+            return RecordedNamespace::Populated;
         }
         match self.hidden {
             Some((start_time, pid)) if start_time <= by => {
-                Seen::Unclear(format!("process {pid} does not tell its pid namespace"))
+                RecordedNamespace::Unclear(format!("process {pid} does not tell its pid namespace"))
             }
-            _ => Seen::Empty,
+            _ => RecordedNamespace::Empty,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::PathError;
 use super::identity::{self, Here};
-use super::namespaces::Seen;
+use super::namespaces::RecordedNamespace;
 use crate::model::lease::Owner;
 use crate::paths::Paths;
 use std::fs::{self, File};
@@ -91,9 +91,11 @@ pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
         return Life::Gone;
     }
     match here.namespace_of(owner, paths) {
-        Seen::Ours => {}
-        Seen::Empty => return Life::Gone,
-        Seen::Populated | Seen::NotFromHere | Seen::Unclear(_) => return Life::Alive,
+        RecordedNamespace::Ours => {}
+        RecordedNamespace::Empty => return Life::Gone,
+        RecordedNamespace::Populated
+        | RecordedNamespace::NotFromHere
+        | RecordedNamespace::Unclear(_) => return Life::Alive,
     }
     let path = paths.proc.join(owner.pid.to_string()).join("stat");
     let mut buffer = [0; STAT_BYTES];

@@ -9,7 +9,7 @@ use rocm_smi_lib::{
     rsmi_shut_down,
 };
 
-pub struct Library(RocmSmi);
+pub struct RocmLibrary(RocmSmi);
 
 /// What it says of one device. What it cannot say is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Measured {
     pub busy_percent: Option<u32>,
 }
 
-impl Library {
+impl RocmLibrary {
     /// Has the library look for devices. Fails: what the library says: there is no driver, or it
     /// found something that it cannot read.
     pub fn open() -> Result<Self, String> {
@@ -61,7 +61,7 @@ impl Library {
     }
 }
 
-impl Drop for Library {
+impl Drop for RocmLibrary {
     fn drop(&mut self) {
         // Once for each time it was initialised. A failure changes nothing: the process ends.
         for _ in 0..2 {

@@ -208,7 +208,7 @@ fn injection() -> Injection {
         env: [("NVIDIA_VISIBLE_DEVICES".to_owned(), Some("all".to_owned()))].into(),
         annotations: [("gpulease.granted/lease".to_owned(), "l-1".to_owned())].into(),
         hooks: HookStage::ALL.map(hook).to_vec(),
-        withhold: vec![HostNode { path: "/dev/nvidia1".into(), numbers: Some((1219, 1)) }],
+        hidden_nodes: vec![HostNode { path: "/dev/nvidia1".into(), numbers: Some((1219, 1)) }],
         ..Injection::default()
     }
 }

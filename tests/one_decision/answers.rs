@@ -93,10 +93,10 @@ pub fn decide(call: &Call, setting: &Setting) -> Answer {
 fn granted(host: &Host, launch: &Launch<'_>, spec: &[u8]) -> Result<Option<Grant>, Failure> {
     let Some(facts) = start::concerns_us(spec, launch.vendor)? else { return Ok(None) };
     match start::interpret_facts(host, launch, spec.to_vec(), facts)? {
-        start::Answer::Untouched(_) | start::Answer::Cleaned(_) => Ok(None),
-        start::Answer::Ask(mut ask) => {
-            let asker = ask.asker(host);
-            start::foresee(host, launch, &mut ask, asker).map(Some)
+        start::Interpretation::Untouched(_) | start::Interpretation::Cleaned(_) => Ok(None),
+        start::Interpretation::Ask(mut ask) => {
+            let requester = ask.requester(host);
+            start::foresee(host, launch, &mut ask, requester).map(Some)
         }
     }
 }

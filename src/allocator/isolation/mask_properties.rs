@@ -71,8 +71,8 @@ fn a_gap_is_filled_first_and_what_a_lease_in_grace_had_last() {
     let node = node(vec![device(&SHAPES[3])]);
     let by = |first, last, grace| {
         let mut held = hold(&node.devices[0], 100, &format!("{first}"));
-        held.manner.isolation = Some(Isolation::CuMask);
-        held.manner.cus = Some(CuSet::of([(first, last)]));
+        held.kind.isolation = Some(Isolation::CuMask);
+        held.kind.cus = Some(CuSet::of([(first, last)]));
         held.grace = grace;
         held
     };
@@ -124,7 +124,7 @@ proptest! {
             let snapshot = Snapshot { holds: holds.clone(), ..snapshot(&node) };
             let sum: u32 = holds.iter().map(|hold| hold.milli.0).sum();
             let held: u32 =
-                holds.iter().filter_map(|h| h.manner.cus.as_ref()).map(CuSet::count).sum();
+                holds.iter().filter_map(|h| h.kind.cus.as_ref()).map(CuSet::count).sum();
             let wanted = (milli * granules / 1000).max(1);
             let fits = sum + milli <= 1000;
             let answer = allocator::grant(&snapshot, &share(Some(milli), None));
@@ -148,7 +148,7 @@ proptest! {
             for (first, last) in mask.ranges() {
                 prop_assert!(first.is_multiple_of(step) && (last + 1).is_multiple_of(step));
                 prop_assert!(*last < units);
-                let others = holds.iter().rev().skip(1).filter_map(|h| h.manner.cus.as_ref());
+                let others = holds.iter().rev().skip(1).filter_map(|h| h.kind.cus.as_ref());
                 prop_assert_eq!(others.filter(|other| other.touches(*first, *last)).count(), 0);
             }
         }

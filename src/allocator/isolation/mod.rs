@@ -6,7 +6,7 @@
 
 mod cu_mask;
 mod dmem_region;
-mod lacks;
+mod missing;
 mod mode;
 mod plan;
 mod record;
@@ -18,5 +18,5 @@ mod mode_tests;
 #[cfg(test)]
 mod table_tests;
 
-pub(super) use mode::{Company, Conflict};
-pub(super) use plan::{Outlook, Plan, Planner};
+pub(super) use mode::{Conflict, SharesOnDevice};
+pub(super) use plan::{Plan, PlanVerdict, Planner};

@@ -9,7 +9,7 @@ use crate::model::quantity::MilliGpu;
 
 /// The shares that are on a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct Company {
+pub(in super::super) struct SharesOnDevice {
     /// A bit for each [`Isolation`] among them.
     kinds: u8,
     /// Of one of them nobody can say how it is made true.
@@ -76,13 +76,13 @@ const fn bit(isolation: Isolation) -> u8 {
     1 << (isolation as u8)
 }
 
-impl Company {
+impl SharesOnDevice {
     /// Of a record that cannot be read nobody knows how it shares: it may be all that there is.
     pub(in super::super) fn add(&mut self, hold: &Hold) {
         if hold.sharing != Sharing::Shared {
             return;
         }
-        let Some(isolation) = hold.manner.isolation else {
+        let Some(isolation) = hold.kind.isolation else {
             self.unknown = true;
             return;
         };
@@ -92,11 +92,11 @@ impl Company {
         }
         self.clients = self.clients.saturating_add(1);
         self.largest = self.largest.max(hold.milli);
-        if let Some(uid) = hold.manner.uid {
+        if let Some(uid) = hold.kind.uid {
             let (least, greatest) = self.users.unwrap_or((uid, uid));
             self.users = Some((least.min(uid), greatest.max(uid)));
         }
-        if hold.manner.pinned {
+        if hold.kind.pinned {
             self.pinned = Some(self.pinned.map_or(hold.milli, |pinned| pinned.min(hold.milli)));
         }
     }

@@ -1,7 +1,7 @@
 //! What the shares on a device rule out for the next one.
 
 use super::super::fixtures::*;
-use super::super::{Asker, Grant, Hold, Manner, Refusal, Snapshot};
+use super::super::{Grant, Hold, HoldKind, Refusal, Requester, Snapshot};
 use crate::allocator;
 use crate::model::code::Code;
 use crate::model::cu_set::CuSet;
@@ -24,8 +24,8 @@ fn amd() -> Device {
 
 fn held(device: &Device, milli: u32, isolation: Isolation) -> Hold {
     let uid = (isolation == Isolation::Mps).then_some(0);
-    let manner = Manner { isolation: Some(isolation), uid, ..Manner::default() };
-    Hold { manner, ..hold(device, milli, "a") }
+    let kind = HoldKind { isolation: Some(isolation), uid, ..HoldKind::default() };
+    Hold { kind, ..hold(device, milli, "a") }
 }
 
 fn beside(holds: &[Hold], device: &Device, request: &Request) -> Result<Grant, Refusal> {
@@ -40,9 +40,9 @@ fn as_user(
 ) -> Result<Grant, Refusal> {
     let node = node(vec![device.clone()]);
     let facilities = well_equipped(&node.devices);
-    let asker = Asker { uid, confined: true };
+    let requester = Requester { uid, confined: true };
     allocator::grant(
-        &Snapshot { holds: holds.to_vec(), facilities, asker, ..snapshot(&node) },
+        &Snapshot { holds: holds.to_vec(), facilities, requester, ..snapshot(&node) },
         request,
     )
 }
@@ -96,7 +96,7 @@ fn the_first_share_fixes_the_mode() {
     }
     // Whoever cannot be read may be by MPS or masks, and whoever is gone has ruled.
     for (device, best) in [(&nvidia, Mps), (&amd, CuMask)] {
-        let unreadable = [Hold { manner: Manner::default(), ..held(device, 300, best) }];
+        let unreadable = [Hold { kind: HoldKind::default(), ..held(device, 300, best) }];
         for asked in [TimeSlicing, Auto] {
             assert_eq!(effective(beside(&unreadable, device, &by(asked, 300))), TimeSlicing);
         }
@@ -105,7 +105,7 @@ fn the_first_share_fixes_the_mode() {
             format!("shared in a way that cannot be read now, {best} asked")
         );
     }
-    let unreadable = [Hold { manner: Manner::default(), ..held(&nvidia, 300, Mps) }];
+    let unreadable = [Hold { kind: HoldKind::default(), ..held(&nvidia, 300, Mps) }];
     let with_mps = [unreadable[0].clone(), held(&nvidia, 300, Mps)];
     assert!(beside(&with_mps, &nvidia, &required(300)).is_err());
     let gone = Hold { grace: true, ..held(&nvidia, 300, TimeSlicing) };
@@ -160,7 +160,7 @@ fn what_must_hold_does_not_join_a_weaker_mode() {
 fn a_daemon_serves_one_user() {
     let device = gpu("12.4");
     let mut first = held(&device, 300, Isolation::Mps);
-    first.manner.uid = Some(1000);
+    first.kind.uid = Some(1000);
     let first = [first];
     let request = share(Some(300), None);
     assert_eq!(
@@ -187,7 +187,7 @@ fn a_limit_that_mps_holds_is_one_for_all() {
     let device = gpu("12.4");
     let with = |milli, pinned| {
         let mut held = held(&device, milli, Isolation::Mps);
-        held.manner.pinned = pinned;
+        held.kind.pinned = pinned;
         [held]
     };
     let pinned = |answer: Result<Grant, Refusal>| {
@@ -235,7 +235,7 @@ fn mps_serves_so_many_clients() {
 fn masks_of_other_leases_are_kept_whatever_shape_they_have() {
     let device = amd();
     let mut first = held(&device, 100, Isolation::CuMask);
-    first.manner.cus = CuSet::parse("3-12");
+    first.kind.cus = CuSet::parse("3-12");
     let grant = beside(&[first], &device, &by(Isolation::CuMask, 100)).unwrap();
     // Its granules of 8 are those of 0 to 15.
     assert_eq!(grant.devices[0].cu_mask.as_ref().unwrap().to_string(), "16-39");
@@ -246,7 +246,7 @@ fn the_hint_is_what_would_help() {
     let device = gpu("12.4");
     let pinned = |milli| {
         let mut held = held(&device, milli, Isolation::Mps);
-        held.manner.pinned = true;
+        held.kind.pinned = true;
         held
     };
     let mps = |milli| held(&device, milli, Isolation::Mps);

@@ -2,10 +2,10 @@
 
 use super::super::demand::Demand;
 use super::super::occupancy::{Fit, Occupancy};
-use super::super::snapshot::{Asker, Hold, Snapshot};
+use super::super::snapshot::{Hold, Requester, Snapshot};
 use super::cu_mask::Shape;
 use super::dmem_region::region;
-use super::mode::{Client, Company, Conflict};
+use super::mode::{Client, Conflict, SharesOnDevice};
 use crate::model::cu_set::CuSet;
 use crate::model::device::{Device, Vendor};
 use crate::model::facilities::{Facilities, MpsDaemons};
@@ -30,7 +30,7 @@ pub(in super::super) struct Plan {
 
 /// A plan, and what speaks against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Outlook {
+pub(in super::super) struct PlanVerdict {
     pub(in super::super) plan: Plan,
     /// Whether it holds as much as the request requires.
     pub(in super::super) met: bool,
@@ -45,40 +45,40 @@ pub(in super::super) struct Outlook {
 pub(in super::super) struct Planner<'a> {
     pub(super) request: &'a Request,
     pub(super) facilities: &'a Facilities,
-    pub(super) asker: Asker,
+    pub(super) requester: Requester,
 }
 
 impl<'a> Planner<'a> {
     pub(in super::super) fn new(snapshot: &'a Snapshot<'a>, request: &'a Request) -> Self {
-        Self { request, facilities: &snapshot.facilities, asker: snapshot.asker }
+        Self { request, facilities: &snapshot.facilities, requester: snapshot.requester }
     }
 
     /// The first way in the order of preference that holds what has to hold, among those ways that
     /// go best with the shares that are there. `masked` are those of them that have a mask.
-    pub(in super::super) fn outlook(
+    pub(in super::super) fn verdict(
         &self,
         device: &Device,
         demand: &Demand,
         occupancy: &Occupancy,
         masked: &[&Hold],
-    ) -> Outlook {
+    ) -> PlanVerdict {
         if demand.sharing == Sharing::Exclusive || device.instance().is_some() {
-            let met = self.asker.confined || self.request.enforcement != Enforce::Required;
-            return Outlook { plan: self.whole(device), met, conflict: None, fit: Fit::Free };
+            let met = self.requester.confined || self.request.enforcement != Enforce::Required;
+            return PlanVerdict { plan: self.whole(device), met, conflict: None, fit: Fit::Free };
         }
         let (first, second) = self.ways(device);
         let look = |effective| {
             let plan = self.share(device, effective);
-            let against = |company: &Company, grace: bool| {
-                self.conflict(device, demand, plan, company, masked, grace)
+            let against = |shares: &SharesOnDevice, grace: bool| {
+                self.conflict(device, demand, plan, shares, masked, grace)
             };
-            let conflict = against(&occupancy.firm.company, false);
+            let conflict = against(&occupancy.firm.shares, false);
             let fit = match conflict {
                 Some(_) => Fit::Taken,
-                None if against(&occupancy.with_grace.company, true).is_some() => Fit::TakesGrace,
+                None if against(&occupancy.with_grace.shares, true).is_some() => Fit::TakesGrace,
                 None => Fit::Free,
             };
-            Outlook { plan, met: self.is_met(plan), conflict, fit }
+            PlanVerdict { plan, met: self.is_met(plan), conflict, fit }
         };
         let first = look(first);
         match second.map(look) {
@@ -118,7 +118,7 @@ impl<'a> Planner<'a> {
     /// container that is confined.
     fn label(&self, device: &Device, by: Enforcement) -> Enforcement {
         match by {
-            _ if !self.asker.confined => Enforcement::None,
+            _ if !self.requester.confined => Enforcement::None,
             by if device.simulated && by.holds() => Enforcement::Simulated,
             by => by,
         }
@@ -198,7 +198,7 @@ impl<'a> Planner<'a> {
             Some(has) => has >= VOLTA,
             None => self.request.isolation == Isolation::Mps,
         };
-        able && self.facilities.mps.is_ok() && self.is_for_one() && self.asker.uid.is_some()
+        able && self.facilities.mps.is_ok() && self.is_for_one() && self.requester.uid.is_some()
     }
 
     /// A process talks to one MPS daemon, and the daemons are those of one device each.
@@ -211,15 +211,15 @@ impl<'a> Planner<'a> {
         device: &Device,
         demand: &Demand,
         plan: Plan,
-        company: &Company,
+        shares: &SharesOnDevice,
         masked: &[&Hold],
         grace: bool,
     ) -> Option<Conflict> {
-        company.against(plan.effective).or_else(|| match plan.effective {
-            Isolation::Mps => company.refuses(Client {
+        shares.against(plan.effective).or_else(|| match plan.effective {
+            Isolation::Mps => shares.refuses(Client {
                 share: demand.milli,
                 pinned: plan.pinned,
-                user: self.asker.uid,
+                user: self.requester.uid,
                 common: self
                     .facilities
                     .mps
@@ -253,7 +253,7 @@ impl<'a> Planner<'a> {
 
 fn masks<'h>(masked: &[&'h Hold], counts: impl Fn(&Hold) -> bool) -> Vec<&'h CuSet> {
     let holds = masked.iter().filter(|hold| counts(hold));
-    holds.filter_map(|hold| hold.manner.cus.as_ref()).collect()
+    holds.filter_map(|hold| hold.kind.cus.as_ref()).collect()
 }
 
 /// The CUDA compute capability, where it is known.

@@ -1,7 +1,7 @@
 //! The table of enforcement, a row a test case: vendor, mechanism, version, and who enforces what.
 
 use super::super::fixtures::*;
-use super::super::{Asker, Grant, Refusal, Snapshot};
+use super::super::{Grant, Refusal, Requester, Snapshot};
 use crate::allocator;
 use crate::model::code::Code;
 use crate::model::device::{Device, Node, Partition, Vendor};
@@ -196,8 +196,8 @@ fn every_row_of_the_table() {
         assert_eq!(granted.cu_mask.is_some(), isolation.effective == CuMask, "{name}");
         // Whoever may do anything is held by nothing.
         let node = node(vec![device.clone()]);
-        let asker = Asker { uid: Some(0), confined: false };
-        let free = Snapshot { facilities: facilities(&device), asker, ..snapshot(&node) };
+        let requester = Requester { uid: Some(0), confined: false };
+        let free = Snapshot { facilities: facilities(&device), requester, ..snapshot(&node) };
         match allocator::grant(&free, &request) {
             Ok(grant) => assert!(label(&grant).ends_with(" none/none"), "{name}"),
             Err(refusal) => {

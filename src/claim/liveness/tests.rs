@@ -40,7 +40,7 @@ fn lease_of(namespace: u64, state: LeaseState, paths: &Paths) -> Lease {
 
 fn all_states(namespace: u64, paths: &Paths) -> [Lease; 3] {
     let pending = lease_of(namespace, LeaseState::Pending, paths);
-    let precreate = Some(Precreate { until_ms: 0, since: 1 });
+    let precreate = Some(PrecreateHolder { until_ms: 0, since: 1 });
     let bound = lease_of(namespace, LeaseState::Bound, paths);
     [Lease { precreate, ..pending.clone() }, pending, bound]
 }
@@ -48,7 +48,7 @@ fn all_states(namespace: u64, paths: &Paths) -> [Lease; 3] {
 /// Where another runtime's state lies is not looked at.
 struct Mute;
 
-impl Told for Mute {
+impl ContainerFacts for Mute {
     fn of_lease(&self, lease: &Lease) -> Evidence {
         panic!("asked for {lease:?}")
     }
@@ -119,7 +119,7 @@ fn a_grace_ends_wherever_that_is_looked_at() {
     let left = Lease { grace_until_ms: Some(u64::MAX), ..grace };
     assert_eq!(holder(&over, &paths), Holder::Dead);
     assert_eq!(holder(&left, &paths), Holder::Alive);
-    let words = |lease: &Lease| Standing::of(lease, &holder(lease, &paths)).as_str();
+    let words = |lease: &Lease| LeaseStanding::of(lease, &holder(lease, &paths)).as_str();
     assert_eq!((words(&over), words(&left)), ("over", "grace"));
     assert_eq!(words(&lease_of(HOST, LeaseState::Bound, &paths)), "unjudged");
 }

@@ -38,8 +38,8 @@ impl Host {
         Self { store: Store::at(&run), _dir: dir, paths: Paths::default(), node }
     }
 
-    const fn ground(&self) -> Ground<'_> {
-        Ground { paths: &self.paths, store: &self.store }
+    const fn ctx(&self) -> Ctx<'_> {
+        Ctx { paths: &self.paths, store: &self.store }
     }
 
     /// A bound lease of this process, which lives, by `milli` and GiB of each of these GPUs.
@@ -81,7 +81,7 @@ impl Host {
     }
 
     fn resize(&self, name: &str, amounts: Amounts, hand: &Fake) -> Result<Resized, Failure> {
-        resize(self.ground(), &self.node, name, amounts, hand)
+        resize(self.ctx(), &self.node, name, amounts, hand)
     }
 }
 

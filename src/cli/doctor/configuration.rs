@@ -3,9 +3,9 @@
 use super::finding::{Findings, UNCHECKED, plain, quoted};
 use crate::config::ConfigError;
 use crate::failure::Failure;
-use crate::host::{Host, Known};
+use crate::host::{ConfigState, Host};
 use crate::model::text::shown;
-use crate::sys::checked::{Fault, FileError};
+use crate::sys::checked::{FileError, UnsafeFile};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -53,11 +53,11 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
 }
 
 /// Says what the configuration would have to tell first.
-fn cannot_go_on(known: Known, found: &mut Findings) {
+fn cannot_go_on(known: ConfigState, found: &mut Findings) {
     let what = match known {
-        Known::All => return,
-        Known::Essentials => "the hook, the devices and the inventory",
-        Known::Nothing => {
+        ConfigState::All => return,
+        ConfigState::Essentials => "the hook, the devices and the inventory",
+        ConfigState::Nothing => {
             "the low-level runtime, the hook, the lease directory, the devices and the inventory"
         }
     };
@@ -104,19 +104,19 @@ pub(super) fn insecure(error: &FileError, text: String, code: &'static str, foun
 }
 
 /// The command that takes the fault away.
-pub(super) fn fix_of(path: &Path, fault: Fault) -> String {
+pub(super) fn fix_of(path: &Path, fault: UnsafeFile) -> String {
     let is_link_of = |user| {
         std::fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink() && link.uid() == user)
     };
-    let is_link = matches!(fault, Fault::Owner(user) if is_link_of(user));
+    let is_link = matches!(fault, UnsafeFile::Owner(user) if is_link_of(user));
     let path = plain(path);
     match fault {
         // Without the option it would be the target's owner that changes.
-        Fault::Owner(_) if is_link => format!("`chown -h root:root {path}`"),
-        Fault::Owner(_) => format!("`chown root:root {path}`"),
-        Fault::Writable(_) => format!("`chmod go-w {path}`"),
-        Fault::NotRegular => format!("put a regular file at `{path}`"),
-        Fault::NotDirectory => format!("make a directory of `{path}`"),
+        UnsafeFile::Owner(_) if is_link => format!("`chown -h root:root {path}`"),
+        UnsafeFile::Owner(_) => format!("`chown root:root {path}`"),
+        UnsafeFile::Writable(_) => format!("`chmod go-w {path}`"),
+        UnsafeFile::NotRegular => format!("put a regular file at `{path}`"),
+        UnsafeFile::NotDirectory => format!("make a directory of `{path}`"),
     }
 }
 

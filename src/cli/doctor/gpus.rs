@@ -1,11 +1,11 @@
 //! The real devices: which of them nobody gets, and what of their drivers will surprise somebody.
 
 use super::finding::{Findings, first_and_more};
-use crate::claim::Ground;
-use crate::claim::busy::Crowd;
+use crate::claim::Ctx;
+use crate::claim::busy::BusyProcesses;
 use crate::claim::sweep::survey;
 use crate::cli::words;
-use crate::config::{Config, Driver as Way};
+use crate::config::{Config, DriverSetting};
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::model::device::{Device, Node, Vendor};
@@ -110,16 +110,16 @@ fn busy(node: &Node, host: &Host, config: &Config, found: &mut Findings) {
         return;
     }
     let users = gpu_users::look(node, &host.paths);
-    let ground = Ground::of(host);
-    let Some(swept) = (!users.is_empty()).then(|| survey(ground).ok()).flatten() else { return };
-    let outsiders = swept.outsiders(Crowd { users: &users, policy }, ground);
-    let busy = real(node, |device| !outsiders.of(device).is_empty());
+    let ctx = Ctx::of(host);
+    let Some(swept) = (!users.is_empty()).then(|| survey(ctx).ok()).flatten() else { return };
+    let computing = swept.busy_devices(BusyProcesses { users: &users, policy }, ctx);
+    let busy = real(node, |device| !computing.of(device).is_empty());
     if busy.is_empty() {
         return;
     }
     let pids = |device| {
         let pids: Vec<String> =
-            outsiders.of(device).iter().map(|outsider| outsider.pid.to_string()).collect();
+            computing.of(device).iter().map(|process| process.pid.to_string()).collect();
         Some(format!("process {}", pids.join(", ")))
     };
     let granted = match policy {
@@ -155,13 +155,13 @@ fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
     let has_nvidia = !real(&inventory.node, |d| d.vendor == Vendor::Nvidia).is_empty();
     let unnamed = real(&inventory.node, |d| inventory.cdi.device(&d.uuid).is_none());
     match config.driver {
-        Way::Native if has_nvidia && !has_files => found.fault(
+        DriverSetting::Native if has_nvidia && !has_files => found.fault(
             "driver-files-missing",
             "`driver` is `native`, and there are no files of NVIDIA's driver: containers with its \
              GPUs are refused",
             "install the driver's libraries, correct `driver_root`, or set `driver` to another way",
         ),
-        Way::Cdi if !unnamed.is_empty() => found.fault(
+        DriverSetting::Cdi if !unnamed.is_empty() => found.fault(
             "cdi-missing",
             format!(
                 "`driver` is `cdi`, and no CDI spec describes {}: containers with it are refused",

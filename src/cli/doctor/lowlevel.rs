@@ -10,7 +10,9 @@ use super::finding::{Findings, UNCHECKED, plain, quoted};
 use crate::failure::{Failure, chain};
 use crate::host::Host;
 use crate::model::text::shown;
-use crate::start::lowlevel::{Fault, Kind, choose, fault_of, installed_on, vendor_of};
+use crate::start::lowlevel::{
+    RuntimeKind, UnfitRuntime, choose, fault_of, installed_on, vendor_of,
+};
 use crate::start::permit;
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::{FileError, check_unread};
@@ -93,11 +95,11 @@ pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
         let set =
             format!("set `runtime` in {} to the path of runc or crun", quoted(&host.config_path));
         let (code, fix) = match fault {
-            Fault::NoFile => ("runtime-missing", set),
-            Fault::NotExecutable => {
+            UnfitRuntime::NoFile => ("runtime-missing", set),
+            UnfitRuntime::NotExecutable => {
                 ("runtime-not-executable", format!("`chmod 0755 {}`", plain(&path)))
             }
-            Fault::Ours => ("runtime-is-gpulease", set),
+            UnfitRuntime::Ours => ("runtime-is-gpulease", set),
         };
         found.fault(code, format!("the low-level runtime {shown} {}", fault.as_str()), fix);
         return None;
@@ -122,7 +124,7 @@ fn judge_runtime(
     lacks_sys_resource: bool,
     found: &mut Findings,
 ) {
-    let kind = Kind::of(path);
+    let kind = RuntimeKind::of(path);
     let line = answer
         .lines()
         .find_map(|line| line.trim().strip_prefix(kind.name())?.strip_prefix(" version "));
@@ -131,7 +133,7 @@ fn judge_runtime(
     };
     let (file, text) = (quoted(path), format!("{} {}", kind.name(), shown(text.trim())));
     match kind {
-        Kind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
+        RuntimeKind::Runc if version < RUNC_FIXED && has_systemd => found.warning(
             "runc-daemon-reload",
             format!(
                 "{file} is {text}: with the systemd cgroup driver, `systemctl daemon-reload` takes \
@@ -139,14 +141,15 @@ fn judge_runtime(
             ),
             "install runc 1.1.7 or later, or crun; or use the cgroupfs driver",
         ),
-        Kind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource => found.warning(
-            "crun-sys-resource",
-            format!(
-                "{file} is {text}, which sets no device rules on cgroup v2 without \
+        RuntimeKind::Crun if version.0 == 1 && version.1 == 8 && lacks_sys_resource => found
+            .warning(
+                "crun-sys-resource",
+                format!(
+                    "{file} is {text}, which sets no device rules on cgroup v2 without \
                  CAP_SYS_RESOURCE, which is missing here"
+                ),
+                "install crun 1.9 or later, or set `runtime` to the path of runc",
             ),
-            "install crun 1.9 or later, or set `runtime` to the path of runc",
-        ),
         _ => found.ok("runtime", format!("{file} is {text}")),
     }
 }

@@ -24,7 +24,7 @@ mod run_dir;
 mod trackers;
 
 use super::output::{Answer, Output};
-use crate::host::{Host, Known};
+use crate::host::{ConfigState, Host};
 use finding::Findings;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub(super) fn doctor(
     let mut found = Findings::default();
     let host = examine(config, root, &mut found);
     let config = host.config().ok();
-    let has_essentials = host.known() != Known::Nothing;
+    let has_essentials = host.known() != ConfigState::Nothing;
     let runtime = has_essentials.then(|| lowlevel::runtime(&host, &mut found)).flatten();
     lowlevel::systemd(&host, &mut found);
     let wired = engines::check(&host, &mut found);
@@ -66,7 +66,7 @@ pub(super) fn doctor(
 pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
     let mut found = Findings::default();
     let host = examine(config, root, &mut found);
-    let has_essentials = host.known() != Known::Nothing;
+    let has_essentials = host.known() != ConfigState::Nothing;
     let runtime = has_essentials.then(|| lowlevel::usable(&host, &mut found)).flatten();
     if let Ok(config) = host.config() {
         programs::check_hook(&host, config, &mut found);

@@ -1,7 +1,7 @@
 //! MPS daemons that nobody uses, or that are gone while somebody does.
 
 use super::finding::{Findings, plain, quoted};
-use crate::claim::Ground;
+use crate::claim::Ctx;
 use crate::claim::sweep::{describe, survey};
 use crate::cli::mps::{Seat, cut_off, seats};
 use crate::cli::words;
@@ -53,8 +53,8 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     if !dir.is_dir() {
         return;
     }
-    let ground = Ground::of(host);
-    let Ok(swept) = survey(ground) else { return };
+    let ctx = Ctx::of(host);
+    let Ok(swept) = survey(ctx) else { return };
     let seats = match seats(&swept, &host.paths) {
         Ok(seats) => seats,
         Err(fault) => return found.unchecked(&dir, &fault),

@@ -2,7 +2,7 @@
 
 use super::finding::{Findings, plain, quoted};
 use super::limits;
-use crate::claim::liveness::{Holder, Judge, Standing};
+use crate::claim::liveness::{Holder, Judge, LeaseStanding};
 use crate::claim::sweep::describe;
 use crate::cli::words;
 use crate::host::Host;
@@ -58,9 +58,9 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
         match entry {
             Entry::Lease(lease) => {
                 let holder = judge.holder(&lease);
-                match (Standing::of(&lease, &holder), holder.unjudged()) {
-                    (Standing::Dead, _) => dead += 1,
-                    (Standing::Over, _) => over += 1,
+                match (LeaseStanding::of(&lease, &holder), holder.unjudged()) {
+                    (LeaseStanding::Dead, _) => dead += 1,
+                    (LeaseStanding::Over, _) => over += 1,
                     (_, Some(why)) => unjudged.push(format!("{} {why}", describe(&lease))),
                     _ => limits::check(&lease, host, found),
                 }
@@ -89,7 +89,7 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
             }
         }
     }
-    let free = [(dead, Standing::Dead), (over, Standing::Over)].into_iter();
+    let free = [(dead, LeaseStanding::Dead), (over, LeaseStanding::Over)].into_iter();
     let free: Vec<String> = free
         .filter(|(count, _)| *count > 0)
         .map(|(count, standing)| format!("{count} {}", standing.as_str()))

@@ -1,7 +1,7 @@
 //! The lease directory: whose it is, where it lies, and whether its lock can be had.
 
 use super::finding::{Findings, plain, quoted};
-use crate::claim::{Ground, place};
+use crate::claim::{Ctx, place};
 use crate::failure::chain;
 use crate::host::Host;
 use crate::model::code::Code;
@@ -42,7 +42,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
 
 /// Whether leases are held where the configuration does not say any more.
 fn moved(host: &Host, found: &mut Findings) {
-    match place::check(Ground::of(host), &host.config_name()) {
+    match place::check(Ctx::of(host), &host.config_name()) {
         Ok(()) => {}
         Err(failure) if failure.code == Code::BadConfig => found.fault(
             "run-dir-moved",

@@ -5,7 +5,7 @@ mod hand;
 use super::leases::shares;
 use super::output::{Answer, Output};
 use super::words;
-use crate::claim::Ground;
+use crate::claim::Ctx;
 use crate::claim::resize::{Amounts, Resized, resize as change};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -64,7 +64,7 @@ pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<
     let amounts = amounts(arguments)?;
     let config = host.config()?;
     let node = host.inventory_now(config)?.node;
-    let resized = change(Ground::of(host), &node, &arguments.id, amounts, &Live { host, config })?;
+    let resized = change(Ctx::of(host), &node, &arguments.id, amounts, &Live { host, config })?;
     Ok(answer(&resized, output))
 }
 

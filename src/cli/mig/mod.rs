@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::mig::MigProfile;
-use crate::model::mig_layout::{GEOMETRIES, Geometry, Misfit, Placed};
+use crate::model::mig_layout::{GEOMETRIES, Geometry, Misfit, PlacedInstance};
 use crate::model::text::shown;
 use args::Plan;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ struct Divided {
     target: Target,
     /// Each with its place, and whether it will be there: beside instances that lie nobody knows where
     /// nvidia-smi chooses, unless it is told.
-    instances: Vec<(Placed, bool)>,
+    instances: Vec<(PlacedInstance, bool)>,
     commands: Vec<String>,
 }
 
@@ -114,18 +114,18 @@ fn divide(target: Target, wanted: &[Wanted]) -> Result<Divided, Failure> {
     let kept = target.kept.iter().map(|profile| (profile.clone(), None));
     let all: Vec<Wanted> = kept.chain(wanted.iter().cloned()).collect();
     let placed = target.geometry.place(&all).map_err(|why| misfit(&target, &why))?;
-    let instances: Vec<(Placed, bool)> = if target.kept.is_empty() {
+    let instances: Vec<(PlacedInstance, bool)> = if target.kept.is_empty() {
         placed.into_iter().map(|one| (one, true)).collect()
     } else {
         let of = |(profile, slot): &Wanted| {
-            let is_it = |one: &&Placed| {
+            let is_it = |one: &&PlacedInstance| {
                 one.profile == *profile && slot.is_none_or(|slot| one.start == slot)
             };
             Some((placed.iter().find(is_it)?.clone(), slot.is_some()))
         };
         wanted.iter().filter_map(of).collect()
     };
-    let name = |(one, exact): &(Placed, bool)| match exact {
+    let name = |(one, exact): &(PlacedInstance, bool)| match exact {
         true => one.to_string(),
         false => one.profile.to_string(),
     };

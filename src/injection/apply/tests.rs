@@ -44,7 +44,7 @@ fn gpus_that_are_not_granted_go_by_path_and_by_number() {
     }}));
     let injection = Injection {
         nodes: vec![node("/dev/nvidia0", 0), node("/dev/nvidia0", 9)],
-        withhold: vec![
+        hidden_nodes: vec![
             host("/dev/nvidia0", Some((195, 0))),
             host("/dev/nvidia1", Some((195, 1))),
             host("/dev/nvidia2", None),
@@ -79,7 +79,7 @@ fn only_what_is_needed_is_created() {
     let injection = Injection {
         env,
         gids: vec![0],
-        withhold: vec![host("/dev/kfd", None)],
+        hidden_nodes: vec![host("/dev/kfd", None)],
         ..Injection::default()
     };
     assert_eq!(apply(&mut spec, &injection).unwrap(), Undo::default());

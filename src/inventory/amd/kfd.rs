@@ -54,7 +54,7 @@ pub struct Unread {
 
 /// What the topology says.
 #[derive(Debug, Default)]
-pub struct Topology {
+pub struct KfdTopology {
     pub gpus: Vec<KfdNode>,
     /// Nodes that are there and cannot be read.
     pub unread: Vec<Unread>,
@@ -75,8 +75,8 @@ pub fn node_directory(sys: &Path, node: u32) -> PathBuf {
 }
 
 /// Reads the topology. A kernel without KFD has no nodes.
-pub fn read(sys: &Path) -> Topology {
-    let mut topology = Topology::default();
+pub fn read(sys: &Path) -> KfdTopology {
+    let mut topology = KfdTopology::default();
     for node in sysfs::numbered(&directory(sys).join("nodes"), "") {
         match read_node(node, &node_directory(sys, node)) {
             Ok(found) => topology.gpus.extend(found),

@@ -25,7 +25,7 @@ use crate::model::id::DeviceId;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use gpu::AmdGpu;
-use kfd::{KfdNode, Topology};
+use kfd::{KfdNode, KfdTopology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,7 @@ pub fn find(paths: &Paths, _: &Config) -> Found {
 }
 
 /// KFD's nodes with their DRM devices.
-fn joined(topology: &Topology, sys: &Path, notes: &mut Vec<String>) -> Vec<AmdGpu> {
+fn joined(topology: &KfdTopology, sys: &Path, notes: &mut Vec<String>) -> Vec<AmdGpu> {
     let mut gpus: Vec<AmdGpu> = Vec::new();
     let partitions = partitions(&topology.gpus);
     for node in &topology.gpus {

@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Telemetry {
     pub v: u32,
     /// One for each device that the library knows.
-    pub devices: Vec<Reading>,
+    pub devices: Vec<SmiReading>,
 }
 
 impl Telemetry {
@@ -31,7 +31,7 @@ impl Telemetry {
 /// What ROCm's library says of one device. Null is "it cannot say".
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Reading {
+pub struct SmiReading {
     /// The minor of its render node, by which it is known.
     pub render_minor: Option<u32>,
     /// ROCm's id of the GPU, 16 hexadecimal digits. Partitions share it.
@@ -62,7 +62,7 @@ pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
 }
 
 /// What it says; nothing if it does not answer, or not in a way that this version understands.
-pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<Reading> {
+pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<SmiReading> {
     let Ok(text) = ask_bounded(program, &[""; 0], deadline) else { return Vec::new() };
     // The library may have printed lines of its own before.
     match serde_json::from_str::<Telemetry>(text.lines().last().unwrap_or_default()) {
@@ -72,8 +72,8 @@ pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<Reading> {
 }
 
 /// Fills in what sysfs did not say. As there, load and power are not a partition's own.
-pub(super) fn add(usage: &mut Usage, device: &Device, readings: &[Reading]) {
-    let is_its = |reading: &&Reading| {
+pub(super) fn add(usage: &mut Usage, device: &Device, readings: &[SmiReading]) {
+    let is_its = |reading: &&SmiReading| {
         let path = reading.render_minor.map(|minor| format!("/dev/dri/renderD{minor}"));
         path.is_some_and(|path| device.nodes.iter().any(|node| node.path == path))
     };

@@ -3,7 +3,7 @@
 
 use super::drm;
 use super::gpu::AmdGpu;
-use super::kfd::Topology;
+use super::kfd::KfdTopology;
 use crate::inventory::sysfs;
 use crate::model::device::PciAddress;
 use crate::model::text::shown;
@@ -20,7 +20,7 @@ const CLASSES: [&str; 2] = ["0x03", "0x12"];
 /// read are devices with a fault, and are returned.
 pub(super) fn find(
     sys: &Path,
-    topology: &Topology,
+    topology: &KfdTopology,
     known: &[AmdGpu],
     notes: &mut Vec<String>,
 ) -> Vec<AmdGpu> {

@@ -2,7 +2,7 @@
 
 use super::error::InventoryError;
 use super::stamp::{Look, Stamp};
-use crate::config::{Config, Driver as Setting, Source};
+use crate::config::{Config, DriverSetting, Source};
 use crate::model::cdi::Cdi;
 use crate::model::device::Node;
 use crate::model::driver::Driver;
@@ -66,7 +66,7 @@ pub struct Settings {
     /// Where NVIDIA's driver files lie.
     pub driver_root: PathBuf,
     /// Who brings them, which decides whether they are looked for.
-    pub driver: Setting,
+    pub driver: DriverSetting,
 }
 
 impl Settings {
@@ -152,7 +152,7 @@ pub fn encode(inventory: &Inventory) -> Result<Vec<u8>, InventoryError> {
 pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
     /// The one field that all versions have.
     #[derive(Deserialize)]
-    struct Version {
+    struct CacheVersion {
         v: u32,
     }
     let damaged = |error: serde_json::Error| InventoryError::Damaged(shown(&error.to_string()));
@@ -160,7 +160,7 @@ pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
         Ok(inventory) => inventory,
         Err(error) => {
             // Another version's format is not damage, whatever it looks like to this one.
-            if let Ok(Version { v }) = serde_json::from_slice(bytes) {
+            if let Ok(CacheVersion { v }) = serde_json::from_slice(bytes) {
                 check_version(v).map_err(InventoryError::Stale)?;
             }
             return Err(damaged(error));

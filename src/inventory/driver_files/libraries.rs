@@ -1,7 +1,7 @@
 //! The driver's libraries: where they lie, of which version, and under which names.
 
 use super::ldcache;
-use super::place::{Here, Place};
+use super::place::{DriverPath, DriverRoot};
 use super::table::{LibraryName, SUBDIRECTORIES, is_driver_version};
 use crate::model::driver::{DriverFile, FileKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ const CACHE_MAX: usize = 16 << 20;
 /// The driver without which there is none: its compute part, and its management part.
 const PARTS: [&str; 2] = ["libcuda", "libnvidia-ml"];
 
-struct Library {
-    here: Here,
+struct SharedLibrary {
+    here: DriverPath,
     /// The file's own name.
     own: String,
     /// The names under which it was found, below a directory of libraries.
@@ -22,13 +22,13 @@ struct Library {
 }
 
 pub(super) struct Libraries {
-    files: Vec<Library>,
+    files: Vec<SharedLibrary>,
     /// The directories that some lie in.
     pub directories: Vec<PathBuf>,
 }
 
 /// Looks through the loader's directories of the driver's root.
-pub(super) fn find(place: &Place) -> Libraries {
+pub(super) fn find(place: &DriverRoot) -> Libraries {
     let mut found = Libraries { files: Vec::new(), directories: Vec::new() };
     let mut seen = BTreeSet::new();
     for path in candidates(place) {
@@ -44,7 +44,7 @@ pub(super) fn find(place: &Place) -> Libraries {
 }
 
 /// The directories that may hold some, those that the loader goes by first.
-fn candidates(place: &Place) -> Vec<String> {
+fn candidates(place: &DriverRoot) -> Vec<String> {
     let cache = place.read("/etc/ld.so.cache", CACHE_MAX).unwrap_or_default();
     let mut all: Vec<String> = Vec::new();
     for path in ldcache::paths(&cache) {
@@ -79,11 +79,11 @@ fn candidates(place: &Place) -> Vec<String> {
 }
 
 impl Libraries {
-    fn look_through(&mut self, place: &Place, path: &str, below: &str) {
+    fn look_through(&mut self, place: &DriverRoot, path: &str, below: &str) {
         let path = if below.is_empty() { path.to_owned() } else { format!("{path}/{below}") };
         let Some(directory) = place.directory(&path) else { return };
         let mut holds = false;
-        for name in Place::names(&directory) {
+        for name in DriverRoot::names(&directory) {
             if LibraryName::of(&name).is_none() {
                 continue;
             }
@@ -100,11 +100,11 @@ impl Libraries {
         }
     }
 
-    fn add(&mut self, here: Here, own: String, name: String) {
+    fn add(&mut self, here: DriverPath, own: String, name: String) {
         match self.files.iter_mut().find(|file| file.here.real == here.real) {
             Some(file) if file.names.contains(&name) => {}
             Some(file) => file.names.push(name),
-            None => self.files.push(Library { here, own, names: vec![name] }),
+            None => self.files.push(SharedLibrary { here, own, names: vec![name] }),
         }
     }
 
@@ -128,7 +128,7 @@ impl Libraries {
     }
 
     /// The libraries of one version of the driver, and those that have versions of their own.
-    pub fn of_version(self, version: &str, place: &mut Place) -> Vec<DriverFile> {
+    pub fn of_version(self, version: &str, place: &mut DriverRoot) -> Vec<DriverFile> {
         let mut taken = BTreeSet::new();
         let mut files = Vec::new();
         for library in self.files {
@@ -159,7 +159,7 @@ impl Libraries {
     }
 }
 
-impl Library {
+impl SharedLibrary {
     /// Those that it was found under, its own, and the one that programs are linked to.
     fn all_names(&self, soname: Option<String>) -> Vec<String> {
         let of = |name: &String| name.rsplit_once('/').map_or("", |(below, _)| below).to_owned();

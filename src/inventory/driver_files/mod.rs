@@ -12,12 +12,12 @@ mod table;
 
 use super::found::Found;
 use super::stamp::Stamp;
-use crate::config::{Config, Driver as Setting, Source};
+use crate::config::{Config, DriverSetting, Source};
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile, FileKind};
 use crate::model::machine;
 use crate::paths::Paths;
-use place::{Here, Place};
+use place::{DriverPath, DriverRoot};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,12 +29,12 @@ const DIRECTORIES_MAX: usize = 6;
 /// from the devices file.
 pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     let has_gpu = found.devices.iter().any(|d| d.vendor == Vendor::Nvidia && !d.simulated);
-    if !has_gpu || !config.driver.may_be(Setting::Native) {
+    if !has_gpu || !config.driver.may_be(DriverSetting::Native) {
         return;
     }
     let Some(machine) = machine::HOST else { return };
     let root = &config.driver_root;
-    let mut place = match Place::open(root, machine) {
+    let mut place = match DriverRoot::open(root, machine) {
         Ok(place) => place,
         Err(error) => {
             let text = format!(
@@ -89,7 +89,7 @@ fn choose<'a>(versions: &'a [String], module: Option<&str>) -> Option<&'a str> {
     of_module.or_else(|| versions.first()).map(String::as_str)
 }
 
-fn add_others(files: &mut Vec<DriverFile>, place: &mut Place, version: &str) {
+fn add_others(files: &mut Vec<DriverFile>, place: &mut DriverRoot, version: &str) {
     for (name, capabilities) in table::BINARIES {
         let find =
             |dir: &&str| place.file(&format!("{dir}/{name}")).filter(|h| place.is_program(h));
@@ -115,8 +115,8 @@ fn add_others(files: &mut Vec<DriverFile>, place: &mut Place, version: &str) {
 
 fn add(
     files: &mut Vec<DriverFile>,
-    place: &mut Place,
-    here: &Here,
+    place: &mut DriverRoot,
+    here: &DriverPath,
     kind: FileKind,
     name: &str,
     capabilities: &[Capability],

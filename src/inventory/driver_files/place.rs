@@ -12,7 +12,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// The driver's root directory. No path in there leads out of it.
-pub(super) struct Place {
+pub(super) struct DriverRoot {
     root: Root,
     /// Of the host: what is of another architecture is no use in a container.
     pub machine: Machine,
@@ -23,14 +23,14 @@ pub(super) struct Place {
 }
 
 /// A file or directory of the driver's.
-pub(super) struct Here {
+pub(super) struct DriverPath {
     handle: Handle,
     metadata: Metadata,
     /// Where it is, links resolved.
     pub real: PathBuf,
 }
 
-impl Here {
+impl DriverPath {
     /// The path as text; `None` if it is none.
     pub fn text(&self) -> Option<&str> {
         self.real.to_str()
@@ -42,31 +42,31 @@ impl Here {
     }
 }
 
-impl Place {
+impl DriverRoot {
     pub fn open(root: &Path, machine: Machine) -> io::Result<Self> {
         Ok(Self { root: Root::open(root)?, machine, notes: Vec::new(), ways: BTreeMap::new() })
     }
 
-    fn look(&self, path: &str) -> Option<Here> {
+    fn look(&self, path: &str) -> Option<DriverPath> {
         let handle = self.root.look(path).ok()?;
         let (metadata, real) = (handle.metadata().ok()?, handle.real_path().ok()?);
-        Some(Here { handle, metadata, real })
+        Some(DriverPath { handle, metadata, real })
     }
 
-    pub fn directory(&self, path: &str) -> Option<Here> {
+    pub fn directory(&self, path: &str) -> Option<DriverPath> {
         self.look(path).filter(|here| here.metadata.is_dir())
     }
 
-    pub fn file(&self, path: &str) -> Option<Here> {
+    pub fn file(&self, path: &str) -> Option<DriverPath> {
         self.look(path).filter(|here| here.metadata.is_file())
     }
 
-    pub fn socket(&self, path: &str) -> Option<Here> {
+    pub fn socket(&self, path: &str) -> Option<DriverPath> {
         self.look(path).filter(|here| here.metadata.file_type().is_socket())
     }
 
     /// The names in a directory that are text, sorted.
-    pub fn names(directory: &Here) -> Vec<String> {
+    pub fn names(directory: &DriverPath) -> Vec<String> {
         let entries = fs::read_dir(&directory.real).into_iter().flatten().flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -81,7 +81,7 @@ impl Place {
 
     /// Whether nobody but root can have written it, or can put something else in its place before it
     /// goes into a container; says so otherwise.
-    pub fn is_safe(&mut self, here: &Here) -> bool {
+    pub fn is_safe(&mut self, here: &DriverPath) -> bool {
         if !here.real.parent().is_some_and(|directory| self.is_way_safe(directory)) {
             return false;
         }
@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// The same of a service's socket. It is the service's, and so may its directory be.
-    pub fn is_safe_socket(&mut self, here: &Here) -> bool {
+    pub fn is_safe_socket(&mut self, here: &DriverPath) -> bool {
         let above = here.real.parent().and_then(Path::parent);
         above.is_some_and(|directory| self.is_way_safe(directory))
     }
@@ -123,12 +123,12 @@ impl Place {
 
     /// The name by which the loader knows a library; see [`elf::soname`].
     #[expect(clippy::option_option, reason = "as there")]
-    pub fn soname(&self, here: &Here) -> Option<Option<String>> {
+    pub fn soname(&self, here: &DriverPath) -> Option<Option<String>> {
         elf::soname(&here.handle.open().ok()?, self.machine)
     }
 
     /// Whether it is a program of this architecture, and no script.
-    pub fn is_program(&self, here: &Here) -> bool {
+    pub fn is_program(&self, here: &DriverPath) -> bool {
         let is_native = |file: File| elf::is_native(&file, self.machine);
         here.handle.open().is_ok_and(is_native)
     }

@@ -361,18 +361,18 @@ fn what_was_gone_by_is_stamped_and_not_each_file() {
 fn files_are_looked_for_only_where_they_are_needed() {
     let fake = Fake::new();
     fake.driver("usr/lib64", "550.54.14");
-    let complete_of = |found: Found, driver: Setting| {
+    let complete_of = |found: Found, driver: DriverSetting| {
         let mut found = found;
         complete(&mut found, &fake.paths, &Config { driver, ..fake.config.clone() });
         found
     };
     let with = |simulated| Found { devices: vec![device(simulated)], ..Found::default() };
-    assert_eq!(complete_of(Found::default(), Setting::Auto), Found::default());
-    assert_eq!(complete_of(with(true), Setting::Native), with(true));
-    for other in [Setting::None, Setting::Cdi, Setting::Chain] {
+    assert_eq!(complete_of(Found::default(), DriverSetting::Auto), Found::default());
+    assert_eq!(complete_of(with(true), DriverSetting::Native), with(true));
+    for other in [DriverSetting::None, DriverSetting::Cdi, DriverSetting::Chain] {
         assert_eq!(complete_of(with(false), other), with(false));
     }
-    assert_eq!(complete_of(with(false), Setting::Native).drivers[0].files.len(), 2);
+    assert_eq!(complete_of(with(false), DriverSetting::Native).drivers[0].files.len(), 2);
 }
 
 #[test]

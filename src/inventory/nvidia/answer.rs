@@ -14,7 +14,7 @@ pub enum Reply<T> {
 
 /// What the node has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct NvmlAnswer {
     /// The version of the kernel module.
     pub driver: Option<String>,
     /// The version of the library.
@@ -29,7 +29,7 @@ pub struct Answer {
     pub near: Vec<Near>,
 }
 
-impl Answer {
+impl NvmlAnswer {
     /// The highest CUDA version as it is written: `12.4`.
     pub(super) fn cuda_version(&self) -> Option<String> {
         let version = self.cuda.filter(|version| *version > 0)?;
@@ -106,14 +106,14 @@ pub struct Instance {
     /// The GPU's name with `MIG` and the profile behind it.
     pub name: Option<String>,
     pub memory: Option<Memory>,
-    pub size: Option<Size>,
+    pub size: Option<MigSize>,
     /// The first failure of a call that a working one answers.
     pub fault: Option<String>,
 }
 
 /// The size of a MIG device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Size {
+pub struct MigSize {
     /// Slices of the GPU instance.
     pub gpu_slices: u32,
     /// Slices of the compute instance.
@@ -147,16 +147,16 @@ pub struct Ailments {
 
 /// What runs on the devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
+pub struct NvmlActivity {
     /// All that was told of, by a device that told all or only a part.
-    pub processes: Vec<Process>,
+    pub processes: Vec<NvmlProcess>,
     /// UUIDs of the devices that told all: nothing else runs on them.
     pub asked: Vec<String>,
 }
 
 /// What runs on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub struct NvmlProcess {
     /// UUID of the device.
     pub device: String,
     /// Its id, as this host numbers it.

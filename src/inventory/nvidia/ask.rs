@@ -2,13 +2,13 @@
 //! for a broken GPU in the kernel cannot be stopped otherwise.
 
 use super::answer::Reply;
-use super::library::{self, Library};
+use super::library::{self, NvmlLibrary};
 use crate::config::Config;
 use crate::model::device::PciAddress;
 use crate::model::spelled::spelled;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
-use crate::sys::ask::ask_killable;
+use crate::sys::ask::run_with_deadline;
 use crate::sys::checked::FileError;
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
@@ -23,7 +23,7 @@ const ANSWER_MAX: usize = 4 << 20;
 
 /// Why NVML told nothing.
 #[derive(Debug, Error)]
-pub enum Silence {
+pub enum ProbeError {
     /// Nobody wants to know.
     #[error("it was not to be asked")]
     NotAsked,
@@ -35,7 +35,7 @@ pub enum Silence {
     Failed(String),
 }
 
-impl From<FileError> for Silence {
+impl From<FileError> for ProbeError {
     fn from(error: FileError) -> Self {
         Self::Failed(format!("the library is not loaded: {error}"))
     }
@@ -43,7 +43,7 @@ impl From<FileError> for Silence {
 
 spelled! {
     /// What the probe is asked for.
-    pub(super) enum Question {
+    pub(super) enum ProbeQuestion {
         Devices = "devices",
         Processes = "processes",
         Usage = "usage",
@@ -59,45 +59,45 @@ pub(super) fn is_loaded(paths: &Paths) -> bool {
 pub(super) fn ask<T: DeserializeOwned>(
     paths: &Paths,
     config: &Config,
-    question: Question,
+    question: ProbeQuestion,
     gpus: &[PciAddress],
-) -> Result<T, Silence> {
+) -> Result<T, ProbeError> {
     let library = library::find(paths, config, is_loaded(paths))?;
     ask_library(&library, config, question, gpus)
 }
 
 /// Asks this library. `gpus` are those that it should know of.
 pub(super) fn ask_library<T: DeserializeOwned>(
-    library: &Library,
+    library: &NvmlLibrary,
     config: &Config,
-    question: Question,
+    question: ProbeQuestion,
     gpus: &[PciAddress],
-) -> Result<T, Silence> {
-    let path = library.path().ok_or_else(|| Silence::NoLibrary(config.driver_root.clone()))?;
+) -> Result<T, ProbeError> {
+    let path = library.path().ok_or_else(|| ProbeError::NoLibrary(config.driver_root.clone()))?;
     let program = program().ok_or_else(|| {
         let why = "the program `gpulease`, which would ask it, is not beside this one";
-        Silence::Failed(why.to_owned())
+        ProbeError::Failed(why.to_owned())
     })?;
     let gpus: Vec<OsString> = gpus.iter().map(|pci| pci.to_string().into()).collect();
     let mut args: Vec<&OsStr> =
         vec![OsStr::new(PROBE), path.as_os_str(), OsStr::new(question.as_str())];
     args.extend(gpus.iter().map(OsString::as_os_str));
-    let asked = ask_killable(&program, &args, config.probe_timeout, ANSWER_MAX)
-        .map_err(|error| Silence::Failed(error.to_string()))?;
+    let asked = run_with_deadline(&program, &args, config.probe_timeout, ANSWER_MAX)
+        .map_err(|error| ProbeError::Failed(error.to_string()))?;
     if !asked.status.success() {
         let mut why = format!("the process that asked it ended with {}", asked.status);
         let stderr = shown_line(&asked.stderr);
         if !stderr.is_empty() {
             why += &format!(", and said: {stderr}");
         }
-        return Err(Silence::Failed(why));
+        return Err(ProbeError::Failed(why));
     }
     match serde_json::from_slice(&asked.stdout) {
         Ok(Reply::Told(answer)) => Ok(answer),
-        Ok(Reply::Failed(why)) => Err(Silence::Failed(shown_line(&why))),
+        Ok(Reply::Failed(why)) => Err(ProbeError::Failed(shown_line(&why))),
         Err(error) => {
             let why = format!("its answer cannot be read: {}", shown_line(&error.to_string()));
-            Err(Silence::Failed(why))
+            Err(ProbeError::Failed(why))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The devices: what NVML says of each GPU, and what the kernel says where NVML does not.
 
-use super::answer::{Answer, Gpu, Silent};
+use super::answer::{Gpu, NvmlAnswer, Silent};
 use super::instances;
 use super::nodes;
 use super::procfs::KernelGpu;
@@ -16,13 +16,13 @@ use crate::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is known of the node's GPUs.
-pub(super) struct Known<'a> {
+pub(super) struct GpuSources<'a> {
     /// Roots of the host.
     pub(super) paths: &'a Paths,
     /// The kernel module's GPUs.
     pub(super) kernel: &'a [KernelGpu],
     /// NVML's answer, if it answered.
-    pub(super) answer: Option<&'a Answer>,
+    pub(super) answer: Option<&'a NvmlAnswer>,
     /// What the kernel's log has against them.
     pub(super) xids: &'a [Xid],
     /// Minor numbers of MIG's capabilities.
@@ -31,7 +31,7 @@ pub(super) struct Known<'a> {
 
 /// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of
 /// those that are none.
-pub(super) fn devices(known: &Known<'_>) -> (Vec<Device>, Vec<String>) {
+pub(super) fn devices(known: &GpuSources<'_>) -> (Vec<Device>, Vec<String>) {
     let (mut devices, mut notes) = (Vec::new(), Vec::new());
     for pci in known.addresses() {
         let of_kernel = known.kernel.iter().find(|gpu| gpu.pci == pci);
@@ -52,7 +52,7 @@ pub(super) fn devices(known: &Known<'_>) -> (Vec<Device>, Vec<String>) {
     (devices, notes)
 }
 
-impl Known<'_> {
+impl GpuSources<'_> {
     fn addresses(&self) -> BTreeSet<PciAddress> {
         let told = self.answer.iter().flat_map(|answer| {
             let silent = answer.silent.iter().filter_map(|silent| silent.pci);
@@ -81,7 +81,7 @@ impl Known<'_> {
 }
 
 fn device(
-    known: &Known<'_>,
+    known: &GpuSources<'_>,
     pci: PciAddress,
     kernel: Option<&KernelGpu>,
     told: Option<&Gpu>,
@@ -127,7 +127,7 @@ fn device(
         details: Details {
             fault,
             ailment: (!ailments.is_empty()).then(|| ailments.join("; ")),
-            cuda: known.answer.and_then(Answer::cuda_version),
+            cuda: known.answer.and_then(NvmlAnswer::cuda_version),
             ..told.map(details).unwrap_or_default()
         },
     })
@@ -138,7 +138,7 @@ const UNIDENTIFIED: &str = "its UUID is not known before the GPU is used for the
                             nvidia-smi";
 
 /// NVML answers, but has never heard of this one.
-fn unheard(known: &Known<'_>, told: Option<&Gpu>) -> Option<String> {
+fn unheard(known: &GpuSources<'_>, told: Option<&Gpu>) -> Option<String> {
     (known.answer.is_some() && told.is_none()).then(|| "NVML does not know it".to_owned())
 }
 
@@ -166,7 +166,7 @@ fn units(cores: u32, capability: (i32, i32)) -> Option<u32> {
 }
 
 fn ailments(
-    known: &Known<'_>,
+    known: &GpuSources<'_>,
     pci: PciAddress,
     told: Option<&Gpu>,
     silent: Option<&Silent>,

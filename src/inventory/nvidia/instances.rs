@@ -1,7 +1,7 @@
 //! The MIG instances of a GPU.
 
-use super::answer::{Gpu, Instance, Size};
-use super::devices::Known;
+use super::answer::{Gpu, Instance, MigSize};
+use super::devices::GpuSources;
 use super::nodes;
 use crate::model::device::{Details, Device, DeviceNode};
 use crate::model::id::DeviceId;
@@ -19,7 +19,7 @@ pub(super) struct Parts {
 }
 
 /// The instances of `gpu`, of which NVML told this.
-pub(super) fn devices(known: &Known<'_>, gpu: &Device, told: &Gpu) -> Parts {
+pub(super) fn devices(known: &GpuSources<'_>, gpu: &Device, told: &Gpu) -> Parts {
     let mut parts = Parts::default();
     for instance in &told.instances {
         match device(known, gpu, told, instance) {
@@ -35,7 +35,7 @@ pub(super) fn devices(known: &Known<'_>, gpu: &Device, told: &Gpu) -> Parts {
 }
 
 fn device(
-    known: &Known<'_>,
+    known: &GpuSources<'_>,
     gpu: &Device,
     told: &Gpu,
     instance: &Instance,
@@ -82,7 +82,7 @@ fn device(
 
 /// The two capabilities of an instance: to its GPU instance and to its compute instance.
 fn nodes(
-    known: &Known<'_>,
+    known: &GpuSources<'_>,
     gpu: Option<u32>,
     gi: u32,
     ci: u32,
@@ -107,12 +107,12 @@ fn profile(instance: &Instance, gpu: &Gpu) -> Option<MigProfile> {
 
 /// The profile of a size. Its gigabytes are not those of the instance, but those of the GPU by the
 /// eighths of the memory that the instance has, rounded up: 4864 MiB of 40 GB are one eighth, `5gb`.
-fn sized(size: Size, total: u64) -> Option<String> {
+fn sized(size: MigSize, total: u64) -> Option<String> {
     let memory = u128::from(size.memory_mib) << 20;
     let eighths = (memory * 8).div_ceil(u128::from(total.max(1)));
     let gigabytes = u128::from(total).div_ceil(1 << 30);
     let share = (gigabytes * eighths + 4) / 8;
-    let Size { gpu_slices, compute_slices, .. } = size;
+    let MigSize { gpu_slices, compute_slices, .. } = size;
     if gpu_slices == 0 || compute_slices == 0 || share == 0 {
         return None;
     }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn sizes_have_nvidias_names() {
         let of = |gpu_slices, compute_slices, memory_mib, total| {
-            let size = Size { gpu_slices, compute_slices, memory_mib, multiprocessors: 14 };
+            let size = MigSize { gpu_slices, compute_slices, memory_mib, multiprocessors: 14 };
             sized(size, total).unwrap_or_default()
         };
         // An A100 with 40 GB, and an H100 with 80, as they tell their memory.

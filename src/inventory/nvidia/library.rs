@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "libnvidia-ml.so.1";
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Library {
+pub(super) enum NvmlLibrary {
     At(PathBuf),
     /// What the loader of this host finds.
     Loader,
     None,
 }
 
-impl Library {
+impl NvmlLibrary {
     /// As the loader takes it.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
@@ -47,22 +47,26 @@ pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
 
 /// Looks for the library. Root loads it, so it must be nobody else's to change. Fails if somebody
 /// else could have changed the one that is there.
-pub(super) fn find(paths: &Paths, config: &Config, is_loaded: bool) -> Result<Library, FileError> {
+pub(super) fn find(
+    paths: &Paths,
+    config: &Config,
+    is_loaded: bool,
+) -> Result<NvmlLibrary, FileError> {
     for path in places(config) {
         if check_unread(&path)?.is_some() {
-            return Ok(Library::At(path));
+            return Ok(NvmlLibrary::At(path));
         }
     }
     // The loader's own list of directories is root's, but says nothing of another root. A host
     // without the driver is not asked each time whether it has the library.
     let is_host = config.driver_root == Path::new("/") && paths.root == Path::new("/");
-    Ok(if is_host && is_loaded { Library::Loader } else { Library::None })
+    Ok(if is_host && is_loaded { NvmlLibrary::Loader } else { NvmlLibrary::None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::checked::Fault;
+    use crate::sys::checked::UnsafeFile;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -72,16 +76,16 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let paths = Paths::below(dir.path());
         let config = Config::of(&paths);
-        assert_eq!(find(&paths, &config, true).unwrap(), Library::None);
+        assert_eq!(find(&paths, &config, true).unwrap(), NvmlLibrary::None);
         let current = dir.path().join("usr/lib64/nvidia");
         fs::create_dir_all(&current).unwrap();
         fs::write(current.join("libnvidia-ml.so.1.2"), "").unwrap();
         let path = dir.path().join("usr/lib64/libnvidia-ml.so.1");
         symlink("nvidia/libnvidia-ml.so.1.2", &path).unwrap();
-        assert_eq!(find(&paths, &config, false).unwrap(), Library::At(path));
+        assert_eq!(find(&paths, &config, false).unwrap(), NvmlLibrary::At(path));
         fs::set_permissions(&current, fs::Permissions::from_mode(0o777)).unwrap();
         match find(&paths, &config, true) {
-            Err(FileError::Insecure { path, fault: Fault::Writable(0o777) }) => {
+            Err(FileError::Insecure { path, fault: UnsafeFile::Writable(0o777) }) => {
                 assert_eq!(path, fs::canonicalize(current).unwrap());
             }
             other => panic!("{other:?}"),
@@ -94,9 +98,9 @@ mod tests {
         let none_here = places(&Config::default()).all(|path| !path.exists());
         if none_here {
             let find = |loaded| find(&paths, &Config::default(), loaded).unwrap();
-            assert_eq!((find(true), find(false)), (Library::Loader, Library::None));
+            assert_eq!((find(true), find(false)), (NvmlLibrary::Loader, NvmlLibrary::None));
         }
         let config = Config { driver_root: "/nowhere".into(), ..Config::default() };
-        assert_eq!(find(&paths, &config, true).unwrap(), Library::None);
+        assert_eq!(find(&paths, &config, true).unwrap(), NvmlLibrary::None);
     }
 }

@@ -1,12 +1,12 @@
 //! The links between GPUs.
 
-use super::answer::{Answer, Gpu};
+use super::answer::{Gpu, NvmlAnswer};
 use crate::model::device::{Device, PciAddress};
 use crate::model::device::{Link, LinkKind};
 use crate::model::id::DeviceId;
 
 /// The links that NVML tells of, each once for its pair.
-pub(super) fn links(answer: &Answer, devices: &[Device]) -> Vec<Link> {
+pub(super) fn links(answer: &NvmlAnswer, devices: &[Device]) -> Vec<Link> {
     let id = |pci: PciAddress| -> Option<DeviceId> {
         let gpu = devices.iter().find(|device| device.pci == pci && device.instance().is_none());
         Some(gpu?.uuid.clone())

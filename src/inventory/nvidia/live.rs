@@ -1,8 +1,8 @@
 //! What goes on at this moment, for `gpulease processes`, `gpulease memory` and the check for busy
 //! devices. Asked anew each time, in the probe as everything else.
 
-use super::answer::{self, Memory, Process, Used};
-use super::ask::{Question, Silence, ask};
+use super::answer::{self, Memory, NvmlProcess, Used};
+use super::ask::{ProbeError, ProbeQuestion, ask};
 use crate::config::Config;
 use crate::inventory::activity::{GpuProcess, Running, Usage};
 use crate::model::id::DeviceId;
@@ -10,12 +10,12 @@ use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 
 /// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG
-/// instance is a device; its GPU has none then. Process ids are those of the pid namespace of
+/// instance is a device; its GPU has none then. NvmlProcess ids are those of the pid namespace of
 /// who asks. A device that does not tell all may have others on it than those listed. Fails if
 /// NVML does not answer.
-pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
-    let told: answer::Running = ask(paths, config, Question::Processes, &[])?;
-    let process = |process: Process| {
+pub fn processes(paths: &Paths, config: &Config) -> Result<Running, ProbeError> {
+    let told: answer::NvmlActivity = ask(paths, config, ProbeQuestion::Processes, &[])?;
+    let process = |process: NvmlProcess| {
         Some(GpuProcess {
             device: DeviceId::new(&process.device).ok()?,
             pid: i32::try_from(process.pid).ok()?,
@@ -32,8 +32,8 @@ pub fn processes(paths: &Paths, config: &Config) -> Result<Running, Silence> {
 /// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance.
 /// What a device does not say is null: MIG instances say nothing but their memory. Fails if
 /// NVML does not answer.
-pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, Silence> {
-    let told: Vec<Used> = ask(paths, config, Question::Usage, &[])?;
+pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, ProbeError> {
+    let told: Vec<Used> = ask(paths, config, ProbeQuestion::Usage, &[])?;
     let usage = |told: Used| {
         Some(Usage {
             device: DeviceId::new(&told.device).ok()?,

@@ -20,7 +20,7 @@ mod stamps;
 mod tests;
 mod xid;
 
-pub use ask::Silence;
+pub use ask::ProbeError;
 pub use live::{processes, usage};
 pub use probe::probe;
 
@@ -31,10 +31,10 @@ use crate::model::device::{ControlNodes, PciAddress, Vendor};
 use crate::model::driver::Driver;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
-use answer::Answer;
-use ask::Question;
-use devices::Known;
-use library::Library;
+use answer::NvmlAnswer;
+use ask::ProbeQuestion;
+use devices::GpuSources;
+use library::NvmlLibrary;
 use procfs::Kernel;
 use stamps::Looks;
 
@@ -45,7 +45,7 @@ const LOOKS: u32 = 2;
 /// The NVIDIA GPUs of this host. It always finds something out: what went wrong is in the notes, or
 /// in the details of the device that it went wrong with.
 pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
-    let mut seen = Seen::at(paths, config, reach);
+    let mut seen = NvidiaSnapshot::at(paths, config, reach);
     for _ in 1..LOOKS {
         // What it is gone by later must be what it was gone by now.
         let is_as_it_was = |stamp: &Stamp| stamp.now().is_ok_and(|now| now == stamp.look);
@@ -54,34 +54,34 @@ pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
         {
             break;
         }
-        seen = Seen::at(paths, config, reach);
+        seen = NvidiaSnapshot::at(paths, config, reach);
     }
     seen.told(paths, config)
 }
 
 /// What was seen at one time.
-struct Seen {
-    library: Library,
+struct NvidiaSnapshot {
+    library: NvmlLibrary,
     stamps: Vec<Stamp>,
     kernel: Kernel,
     /// NVML's answer, or why there is none.
-    answer: Result<Answer, Silence>,
+    answer: Result<NvmlAnswer, ProbeError>,
     notes: Vec<String>,
 }
 
-impl Seen {
+impl NvidiaSnapshot {
     fn at(paths: &Paths, config: &Config, reach: Reach) -> Self {
         let (library, fault) = match library::find(paths, config, ask::is_loaded(paths)) {
             Ok(library) => (library, None),
-            Err(error) => (Library::None, Some(Silence::from(error))),
+            Err(error) => (NvmlLibrary::None, Some(ProbeError::from(error))),
         };
         let Looks { stamps, notes } = stamps::all(paths, config, &library);
         let kernel = procfs::read(paths);
         let gpus: Vec<PciAddress> = kernel.gpus.iter().map(|gpu| gpu.pci).collect();
         let answer = match fault {
-            _ if reach == Reach::Files => Err(Silence::NotAsked),
+            _ if reach == Reach::Files => Err(ProbeError::NotAsked),
             Some(fault) => Err(fault),
-            None => ask::ask_library(&library, config, Question::Devices, &gpus),
+            None => ask::ask_library(&library, config, ProbeQuestion::Devices, &gpus),
         };
         Self { library, stamps, kernel, answer, notes }
     }
@@ -113,7 +113,7 @@ impl Seen {
                 Vec::new()
             });
             let minors = procfs::mig_minors(paths);
-            let known = Known {
+            let known = GpuSources {
                 paths,
                 kernel: &kernel.gpus,
                 answer: answer.as_ref(),
@@ -154,9 +154,9 @@ impl Seen {
 }
 
 /// What the devices were read from, in words.
-fn from(answer: Option<&Answer>, has_any: bool) -> Vec<String> {
+fn from(answer: Option<&NvmlAnswer>, has_any: bool) -> Vec<String> {
     let name = match answer {
-        Some(Answer { nvml: Some(version), .. }) => format!("NVML {version}"),
+        Some(NvmlAnswer { nvml: Some(version), .. }) => format!("NVML {version}"),
         Some(_) => "NVML".to_owned(),
         None => "/proc/driver/nvidia".to_owned(),
     };
@@ -164,9 +164,9 @@ fn from(answer: Option<&Answer>, has_any: bool) -> Vec<String> {
 }
 
 /// Why NVML was of no use. A host without the driver and without the library is no case for a note.
-fn note(silence: &Silence, is_loaded: bool, kernel: &Kernel) -> Option<String> {
-    if matches!(silence, Silence::NotAsked)
-        || (matches!(silence, Silence::NoLibrary(_)) && !is_loaded)
+fn note(silence: &ProbeError, is_loaded: bool, kernel: &Kernel) -> Option<String> {
+    if matches!(silence, ProbeError::NotAsked)
+        || (matches!(silence, ProbeError::NoLibrary(_)) && !is_loaded)
     {
         return None;
     }
@@ -182,7 +182,7 @@ fn note(silence: &Silence, is_loaded: bool, kernel: &Kernel) -> Option<String> {
 fn driver(
     paths: &Paths,
     config: &Config,
-    answer: Option<&Answer>,
+    answer: Option<&NvmlAnswer>,
     has_any: bool,
 ) -> Option<Driver> {
     let version = procfs::version(paths).or_else(|| answer?.driver.clone());
@@ -192,7 +192,7 @@ fn driver(
     Some(Driver {
         vendor: Vendor::Nvidia,
         version,
-        cuda: answer.and_then(Answer::cuda_version),
+        cuda: answer.and_then(NvmlAnswer::cuda_version),
         library: answer.and_then(|answer| answer.nvml.clone()),
         root: config.driver_root.display().to_string(),
         files: Vec::new(),

@@ -3,7 +3,7 @@
 //! for each part of it.
 
 use super::ask::is_loaded;
-use super::library::{Library, places};
+use super::library::{NvmlLibrary, places};
 use super::nodes;
 use super::procfs::{gpus_dir, version_path};
 use crate::config::{Config, Source};
@@ -24,10 +24,10 @@ pub(super) struct Looks {
 }
 
 /// A way to look at something.
-type Way = fn(Source, &Path) -> io::Result<Stamp>;
+type StampFn = fn(Source, &Path) -> io::Result<Stamp>;
 
 impl Looks {
-    fn look(&mut self, way: Way, path: &Path) {
+    fn look(&mut self, way: StampFn, path: &Path) {
         let stamp = way(Source::Nvidia, path).unwrap_or_else(|error| {
             self.notes.push(format!(
                 "what the NVIDIA driver shows in `{}` cannot be read: {error}",
@@ -40,19 +40,19 @@ impl Looks {
 }
 
 /// Looks at all of it.
-pub(super) fn all(paths: &Paths, config: &Config, library: &Library) -> Looks {
+pub(super) fn all(paths: &Paths, config: &Config, library: &NvmlLibrary) -> Looks {
     let mut looks = Looks { stamps: Vec::new(), notes: Vec::new() };
     // A driver that is upgraded has another version; one that is loaded later has one at all.
     looks.look(Stamp::of_text, &version_path(paths));
     let has_driver =
         looks.stamps.iter().any(|version| version.look != Look::Absent) || is_loaded(paths);
-    if let Library::At(path) = library {
+    if let NvmlLibrary::At(path) = library {
         looks.look(Stamp::of_file, path);
     }
     if !has_driver {
         return looks;
     }
-    if !matches!(library, Library::At(_)) {
+    if !matches!(library, NvmlLibrary::At(_)) {
         for path in places(config) {
             looks.look(Stamp::of_file, &path);
         }

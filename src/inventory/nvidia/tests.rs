@@ -10,7 +10,7 @@ use crate::inventory::{Inventory, freshness, scan};
 use crate::model::device::Vendor;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
-use crate::request::{Request, Selector, Source as Asker, Strategy};
+use crate::request::{Request, RequestSource, Selector, Strategy};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -131,7 +131,7 @@ fn of_two_gpus_with_one_uuid_neither_is_leased() {
     fake.put(information, &text.replace("GPU-aaaa0001", "GPU-aaaa0000"));
     let node = fake.scan().node;
     let snapshot = Snapshot::idle(&node);
-    let mut request = Request::one(Strategy::FirstFit, Asker::Annotations);
+    let mut request = Request::one(Strategy::FirstFit, RequestSource::Annotations);
     let grant = allocator::grant(&snapshot, &request).unwrap();
     assert_eq!(grant.devices[0].uuid, node.devices[2].uuid);
     for index in [0, 1] {

@@ -8,7 +8,7 @@ use super::error::InventoryError;
 use super::found::{Found, Reach};
 use super::stamp::Stamp;
 use super::{amd, cdi, driver_files, drm, nvidia, static_file};
-use crate::config::{Config, Driver as Way, Source};
+use crate::config::{Config, DriverSetting, Source};
 use crate::model::cdi::Cdi;
 use crate::model::device::Node;
 use crate::paths::Paths;
@@ -76,14 +76,14 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
 /// which no driver knows, nor where the driver's files are found without them.
 fn read_cdi(paths: &Paths, config: &Config, node: &Node, found: &mut Found) -> Cdi {
     let is_real = node.devices.iter().any(|device| !device.simulated);
-    if !is_real || !config.driver.may_be(Way::Cdi) {
+    if !is_real || !config.driver.may_be(DriverSetting::Cdi) {
         return Cdi::default();
     }
     let specs = cdi::read(paths);
     let has_files = |vendor| {
         found.drivers.iter().any(|driver| driver.vendor == vendor && !driver.files.is_empty())
     };
-    let wanted = |vendor| config.driver == Way::Cdi || !has_files(vendor);
+    let wanted = |vendor| config.driver == DriverSetting::Cdi || !has_files(vendor);
     let cdi = cdi::compile(&specs, node, paths, wanted);
     found.stamps.extend(specs.stamps);
     found.notes.extend(specs.notes);

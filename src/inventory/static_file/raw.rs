@@ -104,12 +104,13 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawNode, A::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Table {
+        struct RawTable {
             path: String,
             major: Option<u32>,
             minor: Option<u32>,
         }
-        let Table { path, major, minor } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        let RawTable { path, major, minor } =
+            RawTable::deserialize(MapAccessDeserializer::new(map))?;
         Ok(RawNode { path, major, minor })
     }
 }

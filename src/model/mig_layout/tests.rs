@@ -17,11 +17,17 @@ fn geometry(name: &str) -> &'static Geometry {
 
 fn planned(gpu: &str, names: &[&str]) -> Result<Vec<String>, String> {
     let placed = geometry(gpu).place(&profiles(names));
-    placed.map(|all| all.iter().map(Placed::to_string).collect()).map_err(|why| why.to_string())
+    placed
+        .map(|all| all.iter().map(PlacedInstance::to_string).collect())
+        .map_err(|why| why.to_string())
 }
 
 /// Whatever is placed lies where `nvidia-smi mig -lgipp` says that it can, and nowhere twice.
-fn assert_sound(geometry: &Geometry, wanted: &[(MigProfile, Option<u32>)], placed: &[Placed]) {
+fn assert_sound(
+    geometry: &Geometry,
+    wanted: &[(MigProfile, Option<u32>)],
+    placed: &[PlacedInstance],
+) {
     let mut slots = BTreeSet::new();
     for instance in placed {
         let (_, size) =
@@ -141,8 +147,8 @@ fn a_set_that_only_counts_up_is_refused_too() {
     // No GPU that is known here is like this: there is always a place for what can be counted.
     let narrow = Geometry {
         sizes: &[
-            Size { slots: 2, starts: &[0], max: 2 },
-            Size { slots: 1, starts: &[0, 3], max: 2 },
+            InstanceSize { slots: 2, starts: &[0], max: 2 },
+            InstanceSize { slots: 1, starts: &[0, 3], max: 2 },
         ],
         names: &["2g.12gb", "1g.6gb"],
         ..*geometry("A30 24GB")
@@ -161,7 +167,10 @@ fn a_set_that_only_counts_up_is_refused_too() {
 }
 
 /// Every set of instances that lies on an A100 without overlap, found by another way: slot by slot.
-fn by_slots(from: u32, sizes: &[(&'static str, &'static Size)]) -> BTreeSet<Vec<&'static str>> {
+fn by_slots(
+    from: u32,
+    sizes: &[(&'static str, &'static InstanceSize)],
+) -> BTreeSet<Vec<&'static str>> {
     let mut all = BTreeSet::from([Vec::new()]);
     if from >= 8 {
         return all;

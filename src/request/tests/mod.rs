@@ -54,8 +54,8 @@ fn share(milli: Option<u32>, mib: Option<u64>) -> Amount {
 #[test]
 fn the_table_and_the_parser_agree() {
     for key in KEYS {
-        let mut spellings = vec![(key.name, key.example, Source::Annotations)];
-        spellings.extend(key.alias.map(|alias| (alias.name, alias.example, Source::Alias)));
+        let mut spellings = vec![(key.name, key.example, RequestSource::Annotations)];
+        spellings.extend(key.alias.map(|alias| (alias.name, alias.example, RequestSource::Alias)));
         for (name, example, source) in spellings {
             assert!(is_request_key(name), "{name}");
             match annotated(&[(name, example)]) {
@@ -103,5 +103,5 @@ fn nothing_of_ours_is_no_request() {
 #[test]
 fn any_key_asks_for_one_whole_device() {
     let request = asked(&[("gpulease/priority", "5")]);
-    assert_eq!(request, Request::one(Strategy::BestFit, Source::Annotations));
+    assert_eq!(request, Request::one(Strategy::BestFit, RequestSource::Annotations));
 }

@@ -19,7 +19,7 @@ fn kaiwo_pods_are_read() {
             amount: share(Some(500), Some(4000)),
             sharing: Sharing::Shared,
             isolation: Isolation::Mps,
-            ..Request::one(Strategy::BestFit, Source::Alias)
+            ..Request::one(Strategy::BestFit, RequestSource::Alias)
         }
     );
     // An absent `gpu-sharing` is not "false".
@@ -55,7 +55,7 @@ fn two_spellings_must_say_the_same() {
         (("gpulease/isolation", "mps"), ("kaiwo.ai/gpu-isolation", "mps")),
         (("gpulease/sharing", "exclusive"), ("kaiwo.ai/gpu-sharing", "False")),
     ] {
-        assert_eq!(asked(&[native, alias]).source, Source::Annotations, "{native:?}");
+        assert_eq!(asked(&[native, alias]).source, RequestSource::Annotations, "{native:?}");
     }
     let error =
         annotated(&[("gpulease/compute", "0.3"), ("kaiwo.ai/gpu-fraction", "0.5")]).unwrap_err();
@@ -79,7 +79,7 @@ fn a_key_can_be_narrowed_to_one_container() {
         ("side.car.gpulease/typo", "2"),
     ];
     let main = in_pod("main", &pod).unwrap().unwrap();
-    assert_eq!((main.amount, main.source), (share(Some(300), None), Source::Annotations));
+    assert_eq!((main.amount, main.source), (share(Some(300), None), RequestSource::Annotations));
     let other = in_pod("other", &pod).unwrap().unwrap();
     assert_eq!((other.amount, other.count), (share(Some(500), None), Count::Exactly(1)));
     let error = in_pod("side.car", &pod).unwrap_err();
@@ -143,7 +143,7 @@ fn variables_count_only_where_admitted() {
     assert_eq!(with_env(&[], &env), Ok(None));
     let own = with_env(&["GPULEASE_*", NVIDIA], &env).unwrap().unwrap();
     assert_eq!((own.count, own.vendor), (Count::Exactly(2), None));
-    assert_eq!(own.source, Source::Environment);
+    assert_eq!(own.source, RequestSource::Environment);
     let one = with_env(&[NVIDIA], &env).unwrap().unwrap();
     assert_eq!((one.count, one.vendor), (Count::All, Some(Vendor::Nvidia)));
     let error = with_env(&[NVIDIA, AMD], &env).unwrap_err();
@@ -164,7 +164,7 @@ fn annotations_win_over_variables() {
     let input = Input { annotations: &annotations, env: &env, container_name: None };
     let policy = Policy { accept_env: vec![NVIDIA.to_owned()], ..Policy::default() };
     let request = parse(&input, &policy).unwrap().unwrap();
-    assert_eq!((request.source, request.vendor), (Source::Alias, None));
+    assert_eq!((request.source, request.vendor), (RequestSource::Alias, None));
 }
 
 #[test]

@@ -2,17 +2,17 @@
 //! letters joined (`-db/DIR`), and options end at the first word that is none.
 
 use super::Verb;
-use super::reading::{Guess, Said, Stop, Word};
+use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
-use crate::runtime::lowlevel::Kind;
+use crate::runtime::lowlevel::RuntimeKind;
 
 /// Fails if crun would refuse, or what it would do cannot be told. What was
 /// understood until then stays.
-pub(super) fn read(words: &[Word<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
-    let rest = options(words, Options::global(Kind::Crun), said, guess)?;
+pub(super) fn read(words: &[ArgWord<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
+    let rest = options(words, Options::global(RuntimeKind::Crun), said, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };
     said.set_verb(*verb);
-    let own = Options::of(Kind::Crun, said.verb, verb.bytes);
+    let own = Options::of(RuntimeKind::Crun, said.verb, verb.bytes);
     let positional = options(words, own, said, guess)?;
     said.set_positional(positional)?;
     // Without a file the process is in the words.
@@ -22,11 +22,11 @@ pub(super) fn read(words: &[Word<'_>], said: &mut Said, guess: &mut Guess) -> Re
 
 /// Takes the options in; gives the words behind them.
 fn options<'s, 'a>(
-    mut words: &'s [Word<'a>],
+    mut words: &'s [ArgWord<'a>],
     options: Options,
     said: &mut Said,
     guess: &mut Guess,
-) -> Result<&'s [Word<'a>], Stop> {
+) -> Result<&'s [ArgWord<'a>], Stop> {
     while let Some((word, rest)) = words.split_first() {
         if word.bytes == b"--" {
             return Ok(rest);
@@ -54,7 +54,7 @@ fn options<'s, 'a>(
 }
 
 /// The option of a name or of the beginning of one.
-fn long(options: Options, name: &[u8], word: Word<'_>) -> Result<Option<&'static Opt>, Stop> {
+fn long(options: Options, name: &[u8], word: ArgWord<'_>) -> Result<Option<&'static Opt>, Stop> {
     if let Some(opt) = options.named(name) {
         return Ok(Some(opt));
     }
@@ -69,7 +69,7 @@ fn long(options: Options, name: &[u8], word: Word<'_>) -> Result<Option<&'static
 /// Notes an option, or gives its name if the next word is its value.
 fn take(
     opt: &'static Opt,
-    value: Option<Word<'_>>,
+    value: Option<ArgWord<'_>>,
     said: &mut Said,
 ) -> Result<Option<&'static str>, Stop> {
     match (opt.takes, value) {
@@ -82,8 +82,8 @@ fn take(
 /// Joined letters, of which the first that takes a value has the rest of the word.
 fn letters(
     options: Options,
-    mut letters: Word<'_>,
-    word: Word<'_>,
+    mut letters: ArgWord<'_>,
+    word: ArgWord<'_>,
     said: &mut Said,
 ) -> Result<Option<&'static str>, Stop> {
     while let Some((letter, _)) = letters.bytes.split_first() {

@@ -6,9 +6,9 @@
 //! and guesses otherwise since 1.22.2; version 3 takes them wherever they are.
 
 use super::Verb;
-use super::reading::{Guess, Said, Stop, Word};
+use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
-use crate::runtime::lowlevel::Kind;
+use crate::runtime::lowlevel::RuntimeKind;
 
 /// How the version at hand finds the options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,22 +25,22 @@ pub(super) const FLAVORS: [Flavor; 3] = [Flavor::Old, Flavor::New, Flavor::Three
 /// Fails if runc would refuse, or what it would do cannot be told. What was
 /// understood until then stays.
 pub(super) fn read(
-    words: &[Word<'_>],
+    words: &[ArgWord<'_>],
     flavor: Flavor,
     said: &mut Said,
     guess: &mut Guess,
 ) -> Result<(), Stop> {
-    let global = Place { options: Options::global(Kind::Runc), flavor, most: 0 };
+    let global = Cursor { options: Options::global(RuntimeKind::Runc), flavor, most: 0 };
     let rest = flags(words, global, said, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };
     said.set_verb(*verb);
-    let own = Options::of(Kind::Runc, said.verb, verb.bytes);
-    let place = Place { options: own, ..global };
+    let own = Options::of(RuntimeKind::Runc, said.verb, verb.bytes);
+    let place = Cursor { options: own, ..global };
     let is_exec = said.verb == Verb::Exec;
     let positional = if flavor == Flavor::Three {
         // What follows the id of an exec is the process's own command line.
         let most = if is_exec { 1 } else { usize::MAX };
-        flags(words, Place { options: own.with_global(), most, ..place }, said, guess)?
+        flags(words, Cursor { options: own.with_global(), most, ..place }, said, guess)?
     } else if is_exec {
         flags(words, place, said, guess)?
     } else {
@@ -55,7 +55,7 @@ pub(super) fn read(
 }
 
 /// The options first, and behind each that has no `=` the word that may be its value.
-fn reordered<'a>(words: &[Word<'a>], flavor: Flavor) -> Vec<Word<'a>> {
+fn reordered<'a>(words: &[ArgWord<'a>], flavor: Flavor) -> Vec<ArgWord<'a>> {
     let is_new = flavor == Flavor::New;
     let (mut options, mut rest) = (Vec::new(), Vec::new());
     let mut wants_value = false;
@@ -90,7 +90,7 @@ fn reordered<'a>(words: &[Word<'a>], flavor: Flavor) -> Vec<Word<'a>> {
 
 /// A place on the command line.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Cursor {
     options: Options,
     flavor: Flavor,
     /// After how many words that are no options there are no more options.
@@ -99,11 +99,11 @@ struct Place {
 
 /// Takes the options in; gives the words that are none.
 fn flags<'a>(
-    mut words: &[Word<'a>],
-    place: Place,
+    mut words: &[ArgWord<'a>],
+    place: Cursor,
     said: &mut Said,
     guess: &mut Guess,
-) -> Result<Vec<Word<'a>>, Stop> {
+) -> Result<Vec<ArgWord<'a>>, Stop> {
     let is_three = place.flavor == Flavor::Three;
     let mut positional = Vec::new();
     while let Some((whole, rest)) = words.split_first() {

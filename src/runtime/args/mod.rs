@@ -13,8 +13,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::start::lowlevel::Kind;
-use reading::{Guess, Said, Stop, UNKNOWN, Word};
+use crate::start::lowlevel::RuntimeKind;
+use reading::{ArgWord, Guess, Said, Stop, UNKNOWN};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -143,12 +143,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
 
 impl Words {
     /// As a runtime of this kind reads them.
-    pub fn read(&self, kind: Kind) -> Invocation {
-        let words = Word::all(&self.forwarded);
+    pub fn read(&self, kind: RuntimeKind) -> Invocation {
+        let words = ArgWord::all(&self.forwarded);
         let mut readings = Readings::default();
         match kind {
-            Kind::Crun => readings.of(|said, guess| argp::read(&words, said, guess)),
-            Kind::Runc => {
+            RuntimeKind::Crun => readings.of(|said, guess| argp::read(&words, said, guess)),
+            RuntimeKind::Runc => {
                 for flavor in go::FLAVORS {
                     readings.of(|said, guess| go::read(&words, flavor, said, guess));
                 }
@@ -240,11 +240,11 @@ impl Readings {
 }
 
 /// crun takes `file:PATH` as well, and places that are no files.
-fn log_file(log: &OsStr, kind: Kind) -> Option<PathBuf> {
+fn log_file(log: &OsStr, kind: RuntimeKind) -> Option<PathBuf> {
     let bytes = log.as_bytes();
     let is_place = [&b"journald:"[..], b"syslog:"].iter().any(|place| bytes.starts_with(place));
     match bytes.strip_prefix(b"file:") {
-        _ if kind == Kind::Runc => Some(log.into()),
+        _ if kind == RuntimeKind::Runc => Some(log.into()),
         Some(path) => Some(OsStr::from_bytes(path).into()),
         None => Some(log.into()).filter(|_| !is_place),
     }

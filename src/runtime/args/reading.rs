@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// A word, or the end of one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Word<'a> {
+pub(super) struct ArgWord<'a> {
     /// Which of the words it is.
     at: usize,
     /// From which byte on.
@@ -16,7 +16,7 @@ pub(super) struct Word<'a> {
     pub bytes: &'a [u8],
 }
 
-impl<'a> Word<'a> {
+impl<'a> ArgWord<'a> {
     pub(super) fn all(words: &'a [OsString]) -> Vec<Self> {
         let word = |(at, word): (usize, &'a OsString)| Self { at, from: 0, bytes: word.as_bytes() };
         words.iter().enumerate().map(word).collect()
@@ -64,7 +64,7 @@ pub(super) enum Stop {
 }
 
 impl Stop {
-    pub(super) fn unclear(word: Word<'_>, why: &str) -> Self {
+    pub(super) fn unclear(word: ArgWord<'_>, why: &str) -> Self {
         Self::Unclear(format!("`{}` {why}", String::from_utf8_lossy(word.bytes)))
     }
 }
@@ -92,7 +92,7 @@ impl Guess {
     /// Whether an unknown option takes the next word.
     pub(super) fn takes_value(
         &mut self,
-        word: Word<'_>,
+        word: ArgWord<'_>,
         has_value: bool,
         options: Options,
     ) -> Result<bool, Stop> {
@@ -134,13 +134,13 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn set_verb(&mut self, word: Word<'_>) {
+    pub(super) fn set_verb(&mut self, word: ArgWord<'_>) {
         self.verb = Verb::of(word.bytes);
         self.verb_at = Some(word.at);
     }
 
     /// Takes in an option. For the ends of matches: nothing more is wanted then.
-    pub(super) fn note(&mut self, name: &str, value: Option<Word<'_>>) -> Option<&'static str> {
+    pub(super) fn note(&mut self, name: &str, value: Option<ArgWord<'_>>) -> Option<&'static str> {
         let Some(value) = value else { return self.switch(name, true) };
         match name {
             "root" => self.root = Some(value.text()),
@@ -172,7 +172,7 @@ impl Said {
     }
 
     /// The words that are no options. Fails if the runtime takes no such number of them.
-    pub(super) fn set_positional(&mut self, words: &[Word<'_>]) -> Result<(), Stop> {
+    pub(super) fn set_positional(&mut self, words: &[ArgWord<'_>]) -> Result<(), Stop> {
         self.id = words.first().map(|word| word.text());
         let fits = match self.verb {
             _ if self.help => true,

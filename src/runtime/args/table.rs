@@ -2,7 +2,7 @@
 //! --help`, and their sources. An option that the version at hand does not have is an error there, so
 //! it does no harm here.
 
-use super::super::lowlevel::Kind;
+use super::super::lowlevel::RuntimeKind;
 use super::Verb;
 
 /// What follows an option.
@@ -172,16 +172,16 @@ const OTHER: &[Opt] = &[
 /// The options that one runtime has at one place of its command line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
-    kind: Kind,
+    kind: RuntimeKind,
     lists: [&'static [Opt]; 3],
 }
 
 impl Options {
-    pub(super) const fn global(kind: Kind) -> Self {
+    pub(super) const fn global(kind: RuntimeKind) -> Self {
         Self { kind, lists: [GLOBAL, ALWAYS, &[]] }
     }
 
-    pub(super) fn of(kind: Kind, verb: Verb, word: &[u8]) -> Self {
+    pub(super) fn of(kind: RuntimeKind, verb: Verb, word: &[u8]) -> Self {
         let own = match (verb, word) {
             (Verb::Create | Verb::Run | Verb::Restore, _) => MAKE,
             (Verb::Exec, _) => EXEC,
@@ -200,8 +200,8 @@ impl Options {
 
     fn all(self) -> impl Iterator<Item = &'static Opt> {
         let own = match self.kind {
-            Kind::Runc => Runc,
-            Kind::Crun => Crun,
+            RuntimeKind::Runc => Runc,
+            RuntimeKind::Crun => Crun,
         };
         let all = self.lists.into_iter().flatten();
         all.filter(move |opt| opt.whose == Both || opt.whose == own)

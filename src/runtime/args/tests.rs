@@ -6,11 +6,11 @@ fn words(line: &str) -> Words {
 }
 
 fn runc(line: &str) -> Invocation {
-    words(line).read(Kind::Runc)
+    words(line).read(RuntimeKind::Runc)
 }
 
 fn crun(line: &str) -> Invocation {
-    words(line).read(Kind::Crun)
+    words(line).read(RuntimeKind::Crun)
 }
 
 /// Bundle, configuration and container, of which the runtime is sure.
@@ -25,7 +25,7 @@ fn meant(call: &Invocation) -> (&str, &str, &str) {
 
 #[test]
 fn containerd_creates() {
-    for kind in [Kind::Runc, Kind::Crun] {
+    for kind in [RuntimeKind::Runc, RuntimeKind::Crun] {
         let call = words(
             "--root /var/run/docker/runtime-runc/moby --log /b/log.json --log-format json create \
              --bundle /b --pid-file /b/init.pid --console-socket /tmp/s abc",
@@ -44,7 +44,7 @@ fn our_option_is_taken_out_and_nothing_else() {
     let line = "--gpulease-config /etc/x.toml --systemd-cgroup --root=/r delete --force create";
     let call = words(line);
     assert_eq!(call.config, Some("/etc/x.toml".into()));
-    let read = call.read(Kind::Runc);
+    let read = call.read(RuntimeKind::Runc);
     assert_eq!((read.verb, read.id.as_deref()), (Verb::Delete, Some("create")));
     let rest: Vec<_> = call.forwarded.iter().map(|a| a.to_string_lossy()).collect();
     assert_eq!(rest.join(" "), "--systemd-cgroup --root=/r delete --force create");
@@ -57,7 +57,7 @@ fn our_option_is_taken_out_and_nothing_else() {
 
 #[test]
 fn exec_stops_at_the_id() {
-    for kind in [Kind::Runc, Kind::Crun] {
+    for kind in [RuntimeKind::Runc, RuntimeKind::Crun] {
         let line = "exec --process /tmp/p --detach --pid-file /f -u 1:2 c1 --process /other";
         let call = words(line).read(kind);
         assert_eq!(call.certainty, Certainty::Sure);
@@ -130,7 +130,7 @@ fn what_the_runtime_refuses_is_left_to_it() {
 
 #[test]
 fn unknown_options_are_tried_out() {
-    for kind in [Kind::Runc, Kind::Crun] {
+    for kind in [RuntimeKind::Runc, RuntimeKind::Crun] {
         let call = |line: &str| words(line).read(kind);
         // There is but one way to read these that leaves one container.
         for line in [
@@ -218,7 +218,7 @@ fn a_path_may_be_any_bytes() {
     let run = OsStr::new("run");
     for args in [vec![run, OsStr::new("-b"), odd, run], vec![run, both, run]] {
         let words = parse(args.into_iter().map(OsStr::to_owned));
-        for kind in [Kind::Runc, Kind::Crun] {
+        for kind in [RuntimeKind::Runc, RuntimeKind::Crun] {
             assert_eq!(words.read(kind).bundle, Some(odd.into()));
         }
     }
@@ -261,8 +261,8 @@ proptest::proptest! {
     #[test]
     fn what_is_meant_is_among_what_may_be(line in line()) {
         let words = parse(line.iter().map(OsString::from));
-        let all = Word::all(&words.forwarded);
-        let call = words.read(Kind::Runc);
+        let all = ArgWord::all(&words.forwarded);
+        let call = words.read(RuntimeKind::Runc);
         let mut readings = Readings::default();
         readings.of(|said, guess| argp::read(&all, said, guess));
         for flavor in go::FLAVORS {

@@ -122,7 +122,7 @@ impl<'a> Guard<'a> {
         let leased = lease.devices.iter().filter_map(|leased| node.device(&leased.uuid));
         let allowed = leased.flat_map(|device| node.nodes_of(device)).chain(control);
         let allowed: Vec<&str> = allowed.map(|node| node.path.as_str()).collect();
-        Self { others: device_nodes::withheld_but(node, &allowed, paths), paths }
+        Self { others: device_nodes::hidden_but(node, &allowed, paths), paths }
     }
 
     fn refuses(&self, node: &EditNode, numbers: (u32, u32)) -> bool {

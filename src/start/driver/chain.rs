@@ -2,7 +2,7 @@
 //! it puts the GPUs that a variable names into the container, with the driver's files. So a lease
 //! is that variable, and a container without one must not have it.
 
-use crate::config::{Config, Driver};
+use crate::config::{Config, DriverSetting};
 use crate::failure::Failure;
 use crate::injection::{Facts, amd_id};
 use crate::model::code::Code;
@@ -47,7 +47,7 @@ pub(super) fn serves(
             None => Ok(true),
         };
     }
-    if own > 0 || config.driver == Driver::Chain {
+    if own > 0 || config.driver == DriverSetting::Chain {
         return refuse(format!(
             "the low-level runtime is {name}'s, which gives no GPUs of another vendor"
         ));

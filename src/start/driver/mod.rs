@@ -9,7 +9,7 @@ mod require;
 mod target;
 
 use super::ask::{Ask, Launch};
-use crate::config::{Config, Driver as Setting};
+use crate::config::{Config, DriverSetting};
 use crate::failure::Failure;
 use crate::injection::{Facts, GRANTED_PREFIX, Injection};
 use crate::inventory::Inventory;
@@ -75,17 +75,21 @@ pub(super) enum Way {
 
 /// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. Fails with
 /// `bad-config`, which names both keys.
-pub fn permit(driver: Setting, vendor: Option<Vendor>, runtime: &Path) -> Result<(), Failure> {
+pub fn permit(
+    driver: DriverSetting,
+    vendor: Option<Vendor>,
+    runtime: &Path,
+) -> Result<(), Failure> {
     let runtime = runtime.display();
     match (driver, vendor) {
-        (Setting::Chain, None) => Err(Failure::new(
+        (DriverSetting::Chain, None) => Err(Failure::new(
             Code::BadConfig,
             format!(
                 "`driver = \"chain\"` leaves the driver files to the low-level runtime, but `runtime` is `{runtime}`, which brings none"
             ),
         )
         .hint("set `runtime` to the path of nvidia-container-runtime, or `driver` to another way")),
-        (Setting::None | Setting::Native | Setting::Cdi, Some(vendor)) => Err(Failure::new(
+        (DriverSetting::None | DriverSetting::Native | DriverSetting::Cdi, Some(vendor)) => Err(Failure::new(
             Code::BadConfig,
             format!(
                 "`driver` is `{driver}`, but the low-level runtime, `runtime = \"{runtime}\"`, is {}'s, which puts GPUs into containers by itself",
@@ -107,12 +111,15 @@ pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
     let has_gpus = !wanted.gpus().is_empty();
     let has_files = wanted.driver().is_some_and(|driver| !driver.files.is_empty());
     match config.driver.comes_to(is_served, has_gpus && has_files, wanted.is_named()) {
-        Setting::Chain if is_served => Ok(Way::Chain),
+        DriverSetting::Chain if is_served => Ok(Way::Chain),
         _ if is_simulated => Ok(Way::None),
-        Setting::Native if has_gpus && !has_files => Err(no_files(config)),
-        Setting::Native if has_gpus => Ok(Way::Native),
-        Setting::Cdi => Ok(Way::Cdi),
-        Setting::Native | Setting::Auto | Setting::None | Setting::Chain => Ok(Way::None),
+        DriverSetting::Native if has_gpus && !has_files => Err(no_files(config)),
+        DriverSetting::Native if has_gpus => Ok(Way::Native),
+        DriverSetting::Cdi => Ok(Way::Cdi),
+        DriverSetting::Native
+        | DriverSetting::Auto
+        | DriverSetting::None
+        | DriverSetting::Chain => Ok(Way::None),
     }
 }
 

@@ -14,7 +14,7 @@ const OF_PODMAN: [&str; 7] = ["rprivate", "nosuid", "noexec", "nodev", "relatime
 
 fn confined(spec: &Value, paths: &Paths) -> bool {
     let facts = injection::facts(spec.to_string().as_bytes()).unwrap();
-    let request = Request::one(Strategy::BestFit, Source::Annotations);
+    let request = Request::one(Strategy::BestFit, RequestSource::Annotations);
     confines(&facts, &request, &Node::default(), paths)
 }
 

@@ -3,7 +3,7 @@ use crate::model::isolation::Isolation;
 use crate::model::lease::{MpsSeat, Owner};
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
-use crate::request::Source;
+use crate::request::RequestSource;
 use crate::request::Strategy;
 use crate::store::Store;
 use crate::sys::identity;
@@ -104,7 +104,7 @@ fn a_foreign_daemons_client_needs_the_hosts_shm() {
 #[test]
 fn only_a_limit_of_compute_is_lost_with_the_daemon() {
     use crate::model::quantity::MilliGpu;
-    let whole = Request::one(Strategy::BestFit, Source::Annotations);
+    let whole = Request::one(Strategy::BestFit, RequestSource::Annotations);
     let (half, some) = (Some(MilliGpu(500)), Some(Bytes(1)));
     let request = |enforcement, compute, memory| Request {
         enforcement,
@@ -165,8 +165,8 @@ fn host() -> Host {
 }
 
 impl Host {
-    fn ground(&self) -> Ground<'_> {
-        Ground { paths: &self.paths, store: &self.store }
+    fn ctx(&self) -> Ctx<'_> {
+        Ctx { paths: &self.paths, store: &self.store }
     }
 
     fn lease(&self) -> Lease {
@@ -193,25 +193,25 @@ impl Host {
 #[test]
 fn a_bound_container_is_limited_and_let_go() {
     let host = host();
-    limit(host.ground(), &host.lease()).unwrap();
+    limit(host.ctx(), &host.lease()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
-    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
     // What another pid namespace recorded may name another cgroup by the same path.
-    limit(host.ground(), &host.lease()).unwrap();
+    limit(host.ctx(), &host.lease()).unwrap();
     let mut other = host.lease();
     other.owner.pid_namespace += 1;
-    end(host.ground(), &other, Vec::new()).unwrap();
+    end(host.ctx(), &other, Vec::new()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     // A cgroup that is gone needs nothing.
     fs::remove_dir_all(&host.cgroup).unwrap();
-    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    end(host.ctx(), &host.lease(), Vec::new()).unwrap();
 }
 
 #[test]
 fn the_limit_of_another_lease_in_the_cgroup_stays() {
     let host = host();
-    limit(host.ground(), &host.lease()).unwrap();
+    limit(host.ctx(), &host.lease()).unwrap();
     let nonce = Nonce::new(&"cd".repeat(16)).unwrap();
     let next = Lease { nonce, ..host.lease() };
     let of = |name: &str| ContainerId::new(name).unwrap();
@@ -224,7 +224,7 @@ fn the_limit_of_another_lease_in_the_cgroup_stays() {
         Lease { container_id: container_id.clone(), state: pending, cgroup: None, ..next.clone() },
     ] {
         host.put(&other);
-        end(host.ground(), &host.lease(), Vec::new()).unwrap();
+        end(host.ctx(), &host.lease(), Vec::new()).unwrap();
         assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096", "{other:?}");
         host.remove(&other);
     }
@@ -232,21 +232,21 @@ fn the_limit_of_another_lease_in_the_cgroup_stays() {
     host.put(&next);
     let record = host.paths.run.join(format!("leases/{}.json", next.key().unwrap().file_stem()));
     fs::write(&record, "{").unwrap();
-    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     fs::remove_file(&record).unwrap();
     // And whoever has another cgroup has no part in this one.
     host.put(&Lease { container_id, cgroup: elsewhere, ..next });
-    end(host.ground(), &host.lease(), Vec::new()).unwrap();
+    end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
 }
 
 #[test]
 fn nothing_is_lifted_while_somebody_decides() {
     let host = host();
-    limit(host.ground(), &host.lease()).unwrap();
+    limit(host.ctx(), &host.lease()).unwrap();
     let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
-    let failure = end(host.ground(), &host.lease(), Vec::new()).unwrap_err();
+    let failure = end(host.ctx(), &host.lease(), Vec::new()).unwrap_err();
     assert_eq!(failure.code, Code::LockTimeout);
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     drop(ledger);
@@ -260,18 +260,18 @@ fn a_container_that_cannot_be_limited_does_not_start() {
         Lease { cgroup: None, ..lease.clone() },
         Lease { state: LeaseState::Pending, ..lease.clone() },
     ] {
-        let failure = limit(host.ground(), &unbound).unwrap_err();
+        let failure = limit(host.ctx(), &unbound).unwrap_err();
         assert_eq!(failure.code, Code::IsolationFailed);
         assert!(failure.message.contains("no cgroup of its own"), "{}", failure.message);
     }
     fs::remove_file(host.cgroup.join("dmem.max")).unwrap();
-    let failure = limit(host.ground(), &lease).unwrap_err();
+    let failure = limit(host.ctx(), &lease).unwrap_err();
     assert_eq!(failure.code, Code::IsolationFailed);
     assert!(failure.message.contains("docker/web/dmem.max"), "{}", failure.message);
     // Without a region nothing is looked at.
     let mut none = Lease { cgroup: None, ..lease };
     none.devices[0].dmem_region = None;
-    limit(host.ground(), &none).unwrap();
+    limit(host.ctx(), &none).unwrap();
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn what_a_release_has_to_take_back_is_known_before_it() {
     let host = host();
     let (lease, key) = (host.lease(), host.lease().key().unwrap());
     let put = |lease: &Lease| host.put(lease);
-    let held = |nonce: &Nonce| held(host.ground(), &key, nonce).is_some();
+    let held = |nonce: &Nonce| held(host.ctx(), &key, nonce).is_some();
     assert!(!held(&lease.nonce));
     put(&lease);
     assert!(held(&lease.nonce));

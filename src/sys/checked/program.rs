@@ -1,6 +1,8 @@
 //! A program that root is about to execute: nobody else may have had a say in what it is.
 
-use super::{Facts, Fault, FileError, effective_user, judge_directory, judge_file, judge_owner};
+use super::{
+    FileError, FileFacts, UnsafeFile, effective_user, judge_directory, judge_file, judge_owner,
+};
 use crate::sys::PathError;
 use crate::sys::in_root::backwards;
 use std::fs;
@@ -68,7 +70,7 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
         }
     }
     // It ended with `/` or `..`.
-    Err(insecure(path, Fault::NotRegular))
+    Err(insecure(path, UnsafeFile::NotRegular))
 }
 
 /// Checks that nobody but root or the effective user can put something else in the place of what
@@ -87,9 +89,9 @@ pub fn check_way(directory: &Path) -> Result<(), FileError> {
 }
 
 /// Without following a link.
-fn look_at(path: &Path) -> Result<Facts, PathError> {
+fn look_at(path: &Path) -> Result<FileFacts, PathError> {
     let metadata = fs::symlink_metadata(path).map_err(PathError::new("look at", path))?;
-    Ok(Facts::of(&metadata))
+    Ok(FileFacts::of(&metadata))
 }
 
 #[cfg(test)]
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn fault(path: &Path) -> (PathBuf, Fault) {
+    fn fault(path: &Path) -> (PathBuf, UnsafeFile) {
         match check_program(path) {
             Err(FileError::Insecure { path, fault }) => (path, fault),
             other => panic!("{other:?}"),
@@ -135,18 +137,18 @@ mod tests {
             let above = root.join(above);
             for mode in [0o777, 0o775, 0o757] {
                 chmod(&above, mode);
-                assert_eq!(fault(&tool), (above.clone(), Fault::Writable(mode)));
+                assert_eq!(fault(&tool), (above.clone(), UnsafeFile::Writable(mode)));
             }
             chmod(&above, 0o1777);
             check_program(&tool).unwrap();
             chmod(&above, 0o755);
         }
         chmod(&tool, 0o775);
-        assert_eq!(fault(&tool), (tool.clone(), Fault::Writable(0o775)));
-        assert_eq!(fault(&root), (root.clone(), Fault::NotRegular));
-        assert_eq!(fault(&root.join("a/..")), (root.join("a/.."), Fault::NotRegular));
+        assert_eq!(fault(&tool), (tool.clone(), UnsafeFile::Writable(0o775)));
+        assert_eq!(fault(&root), (root.clone(), UnsafeFile::NotRegular));
+        assert_eq!(fault(&root.join("a/..")), (root.join("a/.."), UnsafeFile::NotRegular));
         chmod(&tool, 0o755);
-        assert_eq!(fault(&tool.join("x")).1, Fault::NotDirectory);
+        assert_eq!(fault(&tool.join("x")).1, UnsafeFile::NotDirectory);
         check_program(&root.join("a/b/../b/./c/tool")).unwrap();
         assert!(matches!(check_program(&root.join("none")), Err(FileError::Io(_))));
     }
@@ -164,13 +166,13 @@ mod tests {
         check_program(&root.join("tool")).unwrap();
         // Neither in the path nor in the canonical one.
         chmod(&middle, 0o777);
-        assert_eq!(fault(&root.join("tool")), (middle.clone(), Fault::Writable(0o777)));
+        assert_eq!(fault(&root.join("tool")), (middle.clone(), UnsafeFile::Writable(0o777)));
         chmod(&middle, 0o755);
         chmod(&root.join("a"), 0o775);
-        assert_eq!(fault(&root.join("tool")), (root.join("a"), Fault::Writable(0o775)));
+        assert_eq!(fault(&root.join("tool")), (root.join("a"), UnsafeFile::Writable(0o775)));
         chmod(&root.join("a"), 0o755);
         chmod(&tool, 0o757);
-        assert_eq!(fault(&root.join("tool")), (root.join("tool"), Fault::Writable(0o757)));
+        assert_eq!(fault(&root.join("tool")), (root.join("tool"), UnsafeFile::Writable(0o757)));
         symlink("loop", root.join("loop")).unwrap();
         let error = check_program(&root.join("loop")).unwrap_err();
         assert!(matches!(error, FileError::Io(_)), "{error}");
@@ -185,7 +187,7 @@ mod tests {
         let root = fs::canonicalize(dir.path()).unwrap();
         let above = root.join("a");
         chown(&above, Some(12345), None).unwrap();
-        assert_eq!(fault(&tool), (above.clone(), Fault::Owner(12345)));
+        assert_eq!(fault(&tool), (above.clone(), UnsafeFile::Owner(12345)));
         chown(&above, Some(0), None).unwrap();
         // Somebody else's link in a directory like /tmp.
         chmod(&above, 0o1777);
@@ -193,6 +195,6 @@ mod tests {
         symlink(&tool, &link).unwrap();
         check_program(&link).unwrap();
         lchown(&link, Some(12345), None).unwrap();
-        assert_eq!(fault(&link), (link.clone(), Fault::Owner(12345)));
+        assert_eq!(fault(&link), (link.clone(), UnsafeFile::Owner(12345)));
     }
 }

@@ -3,15 +3,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 #[test]
 fn judgement() {
-    use Fault::{NotDirectory, NotRegular, Owner, Writable};
-    let file = |mode, owner| judge_file(Facts { mode, owner }, 1000);
+    use UnsafeFile::{NotDirectory, NotRegular, Owner, Writable};
+    let file = |mode, owner| judge_file(FileFacts { mode, owner }, 1000);
     assert_eq!(file(0o100_644, 0), Ok(()));
     assert_eq!(file(0o100_600, 1000), Ok(()));
     assert_eq!(file(0o100_644, 1001), Err(Owner(1001)));
     assert_eq!(file(0o100_664, 0), Err(Writable(0o664)));
     assert_eq!(file(0o100_646, 0), Err(Writable(0o646)));
     assert_eq!(file(0o010_644, 0), Err(NotRegular));
-    let directory = |mode, owner| judge_directory(Facts { mode, owner }, 1000, 0o002);
+    let directory = |mode, owner| judge_directory(FileFacts { mode, owner }, 1000, 0o002);
     assert_eq!(directory(0o040_755, 0), Ok(()));
     assert_eq!(directory(0o041_777, 0), Ok(()));
     assert_eq!(directory(0o040_777, 0), Err(Writable(0o777)));
@@ -24,7 +24,7 @@ fn put(path: &Path, text: &[u8], mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn fault(path: &Path) -> Fault {
+fn fault(path: &Path) -> UnsafeFile {
     match read_checked(path) {
         Err(FileError::Insecure { fault, .. }) => fault,
         other => panic!("{other:?}"),
@@ -39,8 +39,8 @@ fn files_on_disk() {
     put(&path, b"hello", 0o644);
     assert_eq!(read_checked(&path).unwrap().unwrap().bytes, b"hello");
     put(&path, b"hello", 0o664);
-    assert_eq!(fault(&path), Fault::Writable(0o664));
-    assert_eq!(fault(root.path()), Fault::NotRegular);
+    assert_eq!(fault(&path), UnsafeFile::Writable(0o664));
+    assert_eq!(fault(root.path()), UnsafeFile::NotRegular);
     put(&path, &vec![b'#'; (FILE_MAX + 1) as usize], 0o644);
     assert!(matches!(read_checked(&path), Err(FileError::TooLarge { .. })));
     let below = path.join("x");
@@ -53,7 +53,7 @@ fn a_pipe_is_refused_and_not_waited_for() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    assert_eq!(fault(&path), Fault::NotRegular);
+    assert_eq!(fault(&path), UnsafeFile::NotRegular);
 }
 
 /// Reads on a thread of its own: a reader that waits must fail the test, not hang it.
@@ -109,8 +109,8 @@ fn both_ends_of_a_link_are_checked() {
     symlink(safe.join("none"), safe.join("dangling")).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(read_checked(&safe.join("good")).unwrap().is_some());
-    assert_eq!(fault(&safe.join("out")), Fault::Writable(0o777));
-    assert_eq!(fault(&open.join("real")), Fault::Writable(0o777));
+    assert_eq!(fault(&safe.join("out")), UnsafeFile::Writable(0o777));
+    assert_eq!(fault(&open.join("real")), UnsafeFile::Writable(0o777));
     // A link to nothing is a mistake, not an absent file.
     assert!(matches!(read_checked(&safe.join("dangling")), Err(FileError::Io(_))));
 }
@@ -124,5 +124,5 @@ fn another_users_file_is_refused() {
     let path = root.path().join("f");
     put(&path, b"x", 0o644);
     std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
-    assert_eq!(fault(&path), Fault::Owner(12345));
+    assert_eq!(fault(&path), UnsafeFile::Owner(12345));
 }

@@ -1,7 +1,7 @@
 //! AMD: KFD has a directory for each of its processes, with how much memory it has on each GPU that it
 //! could use, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
 
-use super::{Found, small};
+use super::{UsersByPid, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
@@ -9,7 +9,7 @@ use crate::sys::proc::pids;
 use std::fs;
 use std::path::Path;
 
-pub(super) fn look(node: &Node, paths: &Paths, found: &mut Found) {
+pub(super) fn look(node: &Node, paths: &Paths, found: &mut UsersByPid) {
     let kfd = paths.sys.join("class/kfd/kfd");
     let processes = kfd.join("proc");
     let gpu_id = |device: &Device| {

@@ -30,7 +30,7 @@ const USERS_MAX: usize = 4096;
 
 /// A process that computes on GPUs of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub struct GpuUser {
     /// Its pid, as procfs counts.
     pub pid: i32,
     /// What it calls itself (`/proc/<pid>/comm`, untrusted), where that can be read.
@@ -47,10 +47,10 @@ pub struct User {
 
 /// The processes that compute on the node's devices, by their pids. Nothing is looked at for devices
 /// that do not exist, nor for those of a vendor whose driver tells nothing (Intel).
-pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
+pub fn look(node: &Node, paths: &Paths) -> Vec<GpuUser> {
     let has = |vendor: Vendor| node.devices.iter().any(|d| !d.simulated && d.vendor == vendor);
     let until = Instant::now() + PATIENCE;
-    let mut found = Found::default();
+    let mut found = UsersByPid::default();
     if has(Vendor::Amd) {
         amd::look(node, paths, &mut found);
     }
@@ -61,19 +61,19 @@ pub fn look(node: &Node, paths: &Paths) -> Vec<User> {
     users.filter_map(|(pid, devices)| describe(pid, devices, paths)).collect()
 }
 
-type Found = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
+type UsersByPid = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
 
 /// What procfs says of a process that is known to be on these devices; `None` if it has ended.
 pub fn describe(
     pid: i32,
     devices: BTreeMap<DeviceId, Option<Bytes>>,
     paths: &Paths,
-) -> Option<User> {
+) -> Option<GpuUser> {
     let dir = paths.proc.join(pid.to_string());
     if !dir.exists() {
         return None;
     }
-    Some(User {
+    Some(GpuUser {
         pid,
         name: small(&dir.join("comm")).filter(|name| !name.is_empty()),
         devices,

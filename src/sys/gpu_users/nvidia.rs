@@ -1,7 +1,7 @@
 //! NVIDIA: whoever has `/dev/nvidia-uvm` open computes. `nvidia-smi`, `nvidia-persistenced`, DCGM and
 //! display servers only look or draw, and do not open it.
 
-use super::{Found, small};
+use super::{UsersByPid, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::order;
@@ -20,11 +20,11 @@ const UVM: &[u8] = b"nvidia-uvm";
 /// What the kernel adds to the name of an open file that was removed.
 const DELETED: &[u8] = b" (deleted)";
 
-pub(super) fn look(node: &Node, paths: &Paths, until: Instant, found: &mut Found) {
+pub(super) fn look(node: &Node, paths: &Paths, until: Instant, found: &mut UsersByPid) {
     if !is_uvm_open(paths) {
         return;
     }
-    let table = Table::new(node, paths);
+    let table = MinorTable::new(node, paths);
     for pid in pids(&paths.proc) {
         if Instant::now() >= until {
             return;
@@ -67,13 +67,13 @@ fn open_nodes(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Which device a node belongs to.
-struct Table<'a> {
+struct MinorTable<'a> {
     devices: Vec<&'a Device>,
     by_path: BTreeMap<&'a Path, &'a Device>,
     by_number: BTreeMap<(u32, u32), &'a Device>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> MinorTable<'a> {
     fn new(node: &'a Node, paths: &Paths) -> Self {
         let is_real = |device: &&Device| device.vendor == Vendor::Nvidia && !device.simulated;
         let devices: Vec<&Device> = node.devices.iter().filter(is_real).collect();

@@ -39,7 +39,8 @@ impl Host {
 
     /// The devices of each process, by its pid.
     fn seen(&self, node: &Node) -> Vec<(i32, Vec<String>)> {
-        let ids = |user: User| (user.pid, user.devices.keys().map(ToString::to_string).collect());
+        let ids =
+            |user: GpuUser| (user.pid, user.devices.keys().map(ToString::to_string).collect());
         look(node, &self.paths).into_iter().map(ids).collect()
     }
 }

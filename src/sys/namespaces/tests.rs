@@ -61,7 +61,7 @@ impl Proc {
     }
 
     /// What is seen of the namespace of a process that started at 500.
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> RecordedNamespace {
         Here::look(&self.paths).namespace(OTHER, 500, &self.paths)
     }
 }
@@ -70,44 +70,44 @@ impl Proc {
 fn a_namespace_without_a_process_is_empty() {
     let proc = Proc::new();
     proc.add(1, INITIAL_PID, 1, 'S');
-    assert_eq!(proc.seen(), Seen::Empty);
+    assert_eq!(proc.seen(), RecordedNamespace::Empty);
     proc.add(70, OTHER, 400, 'S');
-    assert_eq!(proc.seen(), Seen::Populated);
+    assert_eq!(proc.seen(), RecordedNamespace::Populated);
     // Its first process has ended, and with it all others.
     proc.add(70, OTHER, 400, 'Z');
-    assert_eq!(proc.seen(), Seen::Empty);
+    assert_eq!(proc.seen(), RecordedNamespace::Empty);
     // This one's leader has ended, and its threads have not.
     fs::create_dir(proc.paths.proc.join("70/task/71")).unwrap();
-    assert_eq!(proc.seen(), Seen::Populated);
+    assert_eq!(proc.seen(), RecordedNamespace::Populated);
 }
 
 #[test]
 fn a_number_that_was_given_anew_is_not_taken_for_it() {
     let proc = Proc::new();
     proc.add(80, OTHER, 501, 'S');
-    assert_eq!(proc.seen(), Seen::Empty);
+    assert_eq!(proc.seen(), RecordedNamespace::Empty);
     // By another clock it may be older.
     proc.link("80", "time", 2);
-    assert_eq!(proc.seen(), Seen::Populated);
+    assert_eq!(proc.seen(), RecordedNamespace::Populated);
     proc.link("80", "time", 1);
     proc.add(81, OTHER, 500, 'S');
-    assert_eq!(proc.seen(), Seen::Populated);
+    assert_eq!(proc.seen(), RecordedNamespace::Populated);
 }
 
 #[test]
 fn only_who_sees_all_of_the_host_says_so() {
     let proc = Proc::new();
-    assert_eq!(proc.seen(), Seen::Empty);
+    assert_eq!(proc.seen(), RecordedNamespace::Empty);
     proc.mounts("/docker/outer", "rw");
-    assert_eq!(proc.seen(), Seen::NotFromHere, "a part of the hierarchy");
+    assert_eq!(proc.seen(), RecordedNamespace::NotFromHere, "a part of the hierarchy");
     proc.mounts("/", "rw");
     proc.link("self", "cgroup", 4_026_532_701);
-    assert_eq!(proc.seen(), Seen::NotFromHere, "another cgroup namespace");
+    assert_eq!(proc.seen(), RecordedNamespace::NotFromHere, "another cgroup namespace");
     proc.link("self", "cgroup", INITIAL_CGROUP);
     proc.link("self", "pid", 4_026_532_702);
-    assert_eq!(proc.seen(), Seen::NotFromHere, "another pid namespace");
+    assert_eq!(proc.seen(), RecordedNamespace::NotFromHere, "another pid namespace");
     proc.link("self", "pid", OTHER);
-    assert_eq!(proc.seen(), Seen::Ours);
+    assert_eq!(proc.seen(), RecordedNamespace::Ours);
 }
 
 #[test]
@@ -120,21 +120,21 @@ fn what_is_hidden_may_be_there() {
         ("rw", true),
     ] {
         proc.mounts("/", options);
-        assert_eq!(proc.seen() == Seen::Empty, is_clear, "{options}");
+        assert_eq!(proc.seen() == RecordedNamespace::Empty, is_clear, "{options}");
     }
     proc.mounts("/", "rw,hidepid=2");
     proc.write("self/status", "CapEff:\t0000000000080000\n");
-    assert_eq!(proc.seen(), Seen::Empty, "CAP_SYS_PTRACE");
+    assert_eq!(proc.seen(), RecordedNamespace::Empty, "CAP_SYS_PTRACE");
     // A process whose link cannot be read: its status tells whether it is on the host.
     proc.add(90, OTHER, 400, 'S');
     let link = proc.paths.proc.join("90/ns/pid");
     fs::remove_file(&link).unwrap();
     symlink("unreadable", &link).unwrap();
-    assert!(matches!(proc.seen(), Seen::Unclear(why) if why.contains("process 90")));
+    assert!(matches!(proc.seen(), RecordedNamespace::Unclear(why) if why.contains("process 90")));
     proc.write("90/status", "NSpid:\t90\t1\n");
-    assert!(matches!(proc.seen(), Seen::Unclear(_)));
+    assert!(matches!(proc.seen(), RecordedNamespace::Unclear(_)));
     proc.write("90/status", "NSpid:\t90\n");
-    assert_eq!(proc.seen(), Seen::Empty);
+    assert_eq!(proc.seen(), RecordedNamespace::Empty);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn the_kernels_own_links_are_read() {
     let paths = Paths::default();
     let here = Here::look(&paths);
     let ours = inode(Path::new("/proc/self/ns/pid")).unwrap();
-    assert_eq!(here.namespace(ours, 0, &paths), Seen::Ours);
+    assert_eq!(here.namespace(ours, 0, &paths), RecordedNamespace::Ours);
     assert_eq!(fs::metadata("/proc/self/ns/pid").unwrap().ino(), ours);
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let dir = PathBuf::from(format!("/proc/{}", child.id()));

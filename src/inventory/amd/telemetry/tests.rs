@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 /// A program that prints this, and what came of asking it.
-fn asked(script: &str, deadline: Duration) -> Vec<Reading> {
+fn asked(script: &str, deadline: Duration) -> Vec<SmiReading> {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join(PROGRAM);
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -19,7 +19,8 @@ const SECOND: Duration = Duration::from_secs(10);
 fn what_is_not_an_answer_is_none() {
     let devices = r#"{"render_minor":128,"power_w":93.5,"new":[]}"#;
     let answer = format!(r#"echo '{{"v":1,"devices":[{devices}]}}'"#);
-    let expected = Reading { render_minor: Some(128), power_w: Some(93.5), ..Reading::default() };
+    let expected =
+        SmiReading { render_minor: Some(128), power_w: Some(93.5), ..SmiReading::default() };
     assert_eq!(asked(&answer, SECOND), std::slice::from_ref(&expected));
     assert_eq!(asked(&format!("echo rsmi: a warning; {answer}"), SECOND), [expected]);
     for script in [
@@ -44,12 +45,12 @@ fn it_fills_in_what_sysfs_does_not_say() {
     let devices = sys.found().devices;
     let gpu = "bus/pci/devices/0000:03:00.0";
     sys.write(&format!("{gpu}/gpu_busy_percent"), "7");
-    let reading = |minor: u32| Reading {
+    let reading = |minor: u32| SmiReading {
         render_minor: Some(minor),
         temperature_junction_c: Some(61.9),
         power_w: Some(93.7),
         busy_percent: Some(50),
-        ..Reading::default()
+        ..SmiReading::default()
     };
     let mut usage = activity::usage(&sys.paths(), &devices);
     let before = usage.clone();
@@ -58,7 +59,7 @@ fn it_fills_in_what_sysfs_does_not_say() {
     assert_eq!(usage[0], expected, "and keeps what it says: 7 percent");
     add(&mut usage[1], &devices[1], &[reading(128)]);
     assert_eq!(usage[1], before[1], "not another one's");
-    let nonsense = Reading {
+    let nonsense = SmiReading {
         temperature_junction_c: Some(f64::NAN),
         power_w: Some(-1.0),
         busy_percent: Some(101),
@@ -73,13 +74,13 @@ fn of_a_partition_it_says_the_temperature_alone() {
     let sys = mi300x_cpx(1);
     let devices = sys.found().devices;
     let mut usage = activity::usage(&sys.paths(), &devices).swap_remove(3);
-    let reading = Reading {
+    let reading = SmiReading {
         render_minor: Some(131),
         temperature_edge_c: Some(40.0),
         temperature_junction_c: Some(61.9),
         power_w: Some(93.7),
         busy_percent: Some(50),
-        ..Reading::default()
+        ..SmiReading::default()
     };
     add(&mut usage, &devices[3], &[reading]);
     assert_eq!((usage.temperature_c, usage.power_w, usage.busy_percent), (Some(40), None, None));

@@ -1,6 +1,6 @@
 use super::check::{Checked, parse_json, parse_yaml};
 use super::*;
-use crate::config::{Config, Driver as Way};
+use crate::config::{Config, DriverSetting};
 use crate::inventory::{self, Inventory};
 use crate::model::device::Vendor;
 use crate::model::driver::{Capability, Driver, DriverFile, FileKind};
@@ -90,12 +90,12 @@ impl Host {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
-    fn config(&self, driver: Way) -> Config {
+    fn config(&self, driver: DriverSetting) -> Config {
         Config { driver, ..Config::of(&self.paths) }
     }
 
     fn scan(&self) -> Inventory {
-        inventory::scan(&self.paths, &self.config(Way::Cdi)).unwrap()
+        inventory::scan(&self.paths, &self.config(DriverSetting::Cdi)).unwrap()
     }
 
     /// The device that each name is, as compiled.
@@ -223,7 +223,7 @@ fn directories_rank_and_two_of_one_rule_each_other_out() {
 #[test]
 fn an_inventory_is_stale_when_a_spec_changes_appears_or_goes() {
     let host = Host::new();
-    let config = host.config(Way::Cdi);
+    let config = host.config(DriverSetting::Cdi);
     let fresh = |inventory: &Inventory| inventory::freshness(inventory, &host.paths, &config);
     let none = host.scan();
     assert_eq!(fresh(&none), Ok(()));
@@ -238,7 +238,7 @@ fn an_inventory_is_stale_when_a_spec_changes_appears_or_goes() {
     let two = host.scan();
     fs::remove_file(host.dir.path().join("etc/cdi/nvidia.yaml")).unwrap();
     assert!(fresh(&two).is_err());
-    let other = Config { driver: Way::None, ..config.clone() };
+    let other = Config { driver: DriverSetting::None, ..config.clone() };
     let setting = inventory::freshness(&host.scan(), &host.paths, &other);
     assert_eq!(setting.unwrap_err(), "`driver` has another value in the configuration since");
     host.put("etc/cdi/nvidia.yaml", NVIDIA);

@@ -39,13 +39,13 @@ const fn is_harmless(error: &NvmlError) -> bool {
 
 /// Collects what a device says; each call may fail without the others.
 #[derive(Debug, Default)]
-pub(super) struct Asker {
+pub(super) struct DeviceProbe {
     /// The first failure that makes the device one that does not answer.
     pub(super) fault: Option<String>,
     pub(super) is_lost: bool,
 }
 
-impl Asker {
+impl DeviceProbe {
     /// What a lease goes by: any device has it.
     pub(super) fn need<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
         self.take(what, told, |error| !is_harmless(error))

@@ -1,6 +1,6 @@
 //! What NVML says of one GPU.
 
-use super::failure::Asker;
+use super::failure::DeviceProbe;
 use super::{links, mig};
 use crate::inventory::nvidia::answer::{Ailments, Gpu, Memory};
 use crate::model::device::PciAddress;
@@ -10,25 +10,25 @@ use nvml_wrapper::enum_wrappers::device::{ComputeMode, EccCounter, MemoryError};
 use nvml_wrapper::error::NvmlError;
 
 pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
-    let mut asker = Asker::default();
-    let uuid = asker.need("UUID", device.uuid());
-    let minor = asker.need("minor number", device.minor_number());
-    let name = asker.need("name", device.name());
-    let memory = asker.need("memory", memory(device));
-    let capability = asker
+    let mut requester = DeviceProbe::default();
+    let uuid = requester.need("UUID", device.uuid());
+    let minor = requester.need("minor number", device.minor_number());
+    let name = requester.need("name", device.name());
+    let memory = requester.need("memory", memory(device));
+    let capability = requester
         .may("compute capability", device.cuda_compute_capability())
         .map(|c| (c.major, c.minor));
-    let brand = asker.may("brand", device.brand());
+    let brand = requester.may("brand", device.brand());
     let brand = brand.map(|brand| format!("{brand:?}").to_ascii_lowercase());
-    let cores = asker.may("core count", device.num_cores());
-    let compute_mode = asker.may("compute mode", device.compute_mode());
-    let persistence = asker.may("persistence mode", device.is_in_persistent_mode());
-    let ecc = asker.may("ECC mode", device.is_ecc_enabled()).map(|ecc| ecc.currently_enabled);
+    let cores = requester.may("core count", device.num_cores());
+    let compute_mode = requester.may("compute mode", device.compute_mode());
+    let persistence = requester.may("persistence mode", device.is_in_persistent_mode());
+    let ecc = requester.may("ECC mode", device.is_ecc_enabled()).map(|ecc| ecc.currently_enabled);
     // Mode 1 is on; what is pending comes with the next reset.
-    let mig = asker.may("MIG mode", device.mig_mode()).map(|mode| mode.current == 1);
-    let instances = if mig == Some(true) { mig::ask(device, &mut asker) } else { Vec::new() };
+    let mig = requester.may("MIG mode", device.mig_mode()).map(|mode| mode.current == 1);
+    let instances = if mig == Some(true) { mig::ask(device, &mut requester) } else { Vec::new() };
     let nvlinks = links::nvlinks(device);
-    let ailments = ailments(device, &mut asker);
+    let ailments = ailments(device, &mut requester);
     Gpu {
         pci,
         uuid,
@@ -44,8 +44,8 @@ pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
         mig,
         instances,
         nvlinks,
-        ailments: Ailments { lost: asker.is_lost, ..ailments },
-        fault: asker.fault,
+        ailments: Ailments { lost: requester.is_lost, ..ailments },
+        fault: requester.fault,
     }
 }
 
@@ -78,15 +78,15 @@ const fn mode_name(mode: ComputeMode) -> &'static str {
     }
 }
 
-fn ailments(device: &Device<'_>, asker: &mut Asker) -> Ailments {
+fn ailments(device: &Device<'_>, requester: &mut DeviceProbe) -> Ailments {
     let errors = device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile);
-    let rows = asker.may("remapped rows", nvml::remapped_rows(device));
+    let rows = requester.may("remapped rows", nvml::remapped_rows(device));
     Ailments {
         lost: false,
-        uncorrected: asker.may("ECC errors", errors),
+        uncorrected: requester.may("ECC errors", errors),
         remap_pending: rows.map(|rows| rows.is_pending),
         remap_failed: rows.map(|rows| rows.has_failed),
         // What GPUs before Ampere have in place of it.
-        retirement_pending: asker.may("retired pages", device.are_pages_pending_retired()),
+        retirement_pending: requester.may("retired pages", device.are_pages_pending_retired()),
     }
 }

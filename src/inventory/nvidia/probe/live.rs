@@ -1,9 +1,9 @@
 //! What goes on: who runs on the devices, and how much of them is in use.
 
-use super::failure::Asker;
+use super::failure::DeviceProbe;
 use super::{gpu, mig};
 use crate::inventory::activity::ProcessKind;
-use crate::inventory::nvidia::answer::{Process, Running, Used};
+use crate::inventory::nvidia::answer::{NvmlActivity, NvmlProcess, Used};
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 const TRIES: u32 = 3;
 
 /// What of a GPU work can run on.
-struct Parts<'nvml> {
+struct LiveInstances<'nvml> {
     /// The GPU, or in MIG mode its MIG devices.
     devices: Vec<Device<'nvml>>,
     /// The UUID of a GPU in MIG mode, all of whose MIG devices these are.
@@ -23,15 +23,15 @@ struct Parts<'nvml> {
 }
 
 /// Of each GPU that there is a handle for.
-fn all(nvml: &Nvml) -> impl Iterator<Item = Parts<'_>> {
+fn all(nvml: &Nvml) -> impl Iterator<Item = LiveInstances<'_>> {
     (0..nvml.device_count().unwrap_or_default())
         .filter_map(|index| nvml.device_by_index(index).ok())
         .map(parts)
 }
 
-fn parts(gpu: Device<'_>) -> Parts<'_> {
+fn parts(gpu: Device<'_>) -> LiveInstances<'_> {
     if !gpu.mig_mode().is_ok_and(|mode| mode.current == 1) {
-        return Parts { devices: vec![gpu], whole: None };
+        return LiveInstances { devices: vec![gpu], whole: None };
     }
     let positions = gpu.mig_device_count();
     let mut is_all = positions.is_ok();
@@ -44,14 +44,14 @@ fn parts(gpu: Device<'_>) -> Parts<'_> {
             Err(_) => is_all = false,
         }
     }
-    Parts { devices, whole: gpu.uuid().ok().filter(|_| is_all) }
+    LiveInstances { devices, whole: gpu.uuid().ok().filter(|_| is_all) }
 }
 
 /// The processes on all devices, and which devices told all. Of one that fails to tell something,
 /// silence says nothing: it may well run some more.
-pub(super) fn processes(nvml: &Nvml) -> Running {
-    let mut running = Running::default();
-    for Parts { devices, whole } in all(nvml) {
+pub(super) fn processes(nvml: &Nvml) -> NvmlActivity {
+    let mut running = NvmlActivity::default();
+    for LiveInstances { devices, whole } in all(nvml) {
         let mut has_all = true;
         for device in devices {
             let Ok(uuid) = device.uuid() else {
@@ -71,7 +71,7 @@ pub(super) fn processes(nvml: &Nvml) -> Running {
 
 /// Adds those on one device, and says whether these are all. One that does several things is known
 /// by the last of them here.
-fn add(found: &mut Vec<Process>, uuid: &str, device: &Device<'_>) -> bool {
+fn add(found: &mut Vec<NvmlProcess>, uuid: &str, device: &Device<'_>) -> bool {
     // Not all devices can draw, or have MPS; who computes can be told of any.
     let lists = [
         (ProcessKind::Graphics, or_none(listed(|| device.running_graphics_processes()))),
@@ -90,7 +90,7 @@ fn add(found: &mut Vec<Process>, uuid: &str, device: &Device<'_>) -> bool {
             by_pid.insert(process.pid, (kind, memory.max(known)));
         }
     }
-    found.extend(by_pid.into_iter().map(|(pid, (kind, memory))| Process {
+    found.extend(by_pid.into_iter().map(|(pid, (kind, memory))| NvmlProcess {
         device: uuid.to_owned(),
         pid,
         kind,
@@ -99,16 +99,16 @@ fn add(found: &mut Vec<Process>, uuid: &str, device: &Device<'_>) -> bool {
     is_all
 }
 
-type List = Result<Vec<ProcessInfo>, NvmlError>;
+type ProcessList = Result<Vec<ProcessInfo>, NvmlError>;
 
-fn or_none(list: List) -> List {
+fn or_none(list: ProcessList) -> ProcessList {
     match list {
         Err(NvmlError::NotSupported) => Ok(Vec::new()),
         list => list,
     }
 }
 
-fn listed(list: impl Fn() -> List) -> List {
+fn listed(list: impl Fn() -> ProcessList) -> ProcessList {
     for _ in 1..TRIES {
         match list() {
             Err(NvmlError::InsufficientSize(_)) => {}
@@ -124,15 +124,16 @@ pub(super) fn usage(nvml: &Nvml) -> Vec<Used> {
         .flat_map(|parts| parts.devices)
         .filter_map(|device| Some((device.uuid().ok()?, device)))
         .map(|(uuid, device)| {
-            let mut asker = Asker::default();
+            let mut requester = DeviceProbe::default();
             Used {
                 device: uuid,
-                memory: asker.may("memory", gpu::memory(&device)),
-                utilization: asker
+                memory: requester.may("memory", gpu::memory(&device)),
+                utilization: requester
                     .may("utilization", device.utilization_rates())
                     .map(|rates| rates.gpu),
-                temperature: asker.may("temperature", device.temperature(TemperatureSensor::Gpu)),
-                power: asker.may("power", device.power_usage()),
+                temperature: requester
+                    .may("temperature", device.temperature(TemperatureSensor::Gpu)),
+                power: requester.may("power", device.power_usage()),
             }
         })
         .collect()

@@ -1,17 +1,17 @@
 //! The MIG devices of a GPU.
 
-use super::failure::Asker;
+use super::failure::DeviceProbe;
 use super::gpu::memory;
-use crate::inventory::nvidia::answer::{Instance, Size};
+use crate::inventory::nvidia::answer::{Instance, MigSize};
 use crate::sys::nvml;
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
 /// All of them. The positions that NVML has for them may have gaps.
-pub(super) fn ask(gpu: &Device<'_>, asker: &mut Asker) -> Vec<Instance> {
-    let positions = asker.need("MIG device count", gpu.mig_device_count()).unwrap_or_default();
+pub(super) fn ask(gpu: &Device<'_>, requester: &mut DeviceProbe) -> Vec<Instance> {
+    let positions = requester.need("MIG device count", gpu.mig_device_count()).unwrap_or_default();
     handles(gpu, positions)
-        .filter_map(|device| asker.may("MIG devices", device))
+        .filter_map(|device| requester.may("MIG devices", device))
         .map(|device| instance(&device))
         .collect()
 }
@@ -24,17 +24,17 @@ pub(super) fn handles<'nvml>(
 }
 
 fn instance(device: &Device<'_>) -> Instance {
-    let mut asker = Asker::default();
-    let uuid = asker.need("UUID", device.uuid());
-    let gi = asker.need("GPU instance id", nvml::gpu_instance_id(device));
-    let ci = asker.need("compute instance id", nvml::compute_instance_id(device));
-    let name = asker.may("name", device.name());
-    let memory = asker.need("memory", memory(device));
-    let size = asker.may("attributes", device.attributes()).map(|attributes| Size {
+    let mut requester = DeviceProbe::default();
+    let uuid = requester.need("UUID", device.uuid());
+    let gi = requester.need("GPU instance id", nvml::gpu_instance_id(device));
+    let ci = requester.need("compute instance id", nvml::compute_instance_id(device));
+    let name = requester.may("name", device.name());
+    let memory = requester.need("memory", memory(device));
+    let size = requester.may("attributes", device.attributes()).map(|attributes| MigSize {
         gpu_slices: attributes.gpu_instance_slice_count,
         compute_slices: attributes.compute_instance_slice_count,
         memory_mib: attributes.memory_size_mb,
         multiprocessors: attributes.multiprocessor_count,
     });
-    Instance { uuid, gi, ci, name, memory, size, fault: asker.fault }
+    Instance { uuid, gi, ci, name, memory, size, fault: requester.fault }
 }

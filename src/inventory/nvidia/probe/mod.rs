@@ -7,8 +7,8 @@ mod links;
 mod live;
 mod mig;
 
-use super::answer::{Answer, Reply, Silent};
-use super::ask::{PROBE, Question};
+use super::answer::{NvmlAnswer, Reply, Silent};
+use super::ask::{PROBE, ProbeQuestion};
 use crate::model::device::PciAddress;
 use anyhow::{Context, bail};
 use failure::words;
@@ -35,13 +35,13 @@ fn run(args: &[OsString]) -> anyhow::Result<String> {
     let nvml = match load(library) {
         Ok(nvml) => nvml,
         Err(error) => {
-            return Ok(serde_json::to_string(&Reply::<Answer>::Failed(words(&error)))?);
+            return Ok(serde_json::to_string(&Reply::<NvmlAnswer>::Failed(words(&error)))?);
         }
     };
     let told = match question {
-        Question::Devices => serde_json::to_string(&Reply::Told(answer(&nvml, &gpus))),
-        Question::Processes => serde_json::to_string(&Reply::Told(live::processes(&nvml))),
-        Question::Usage => serde_json::to_string(&Reply::Told(live::usage(&nvml))),
+        ProbeQuestion::Devices => serde_json::to_string(&Reply::Told(answer(&nvml, &gpus))),
+        ProbeQuestion::Processes => serde_json::to_string(&Reply::Told(live::processes(&nvml))),
+        ProbeQuestion::Usage => serde_json::to_string(&Reply::Told(live::usage(&nvml))),
     };
     // Its end is the process's: shutting down takes long, and panics where the function is missing.
     std::mem::forget(nvml);
@@ -52,7 +52,7 @@ fn load(library: &OsStr) -> Result<Nvml, NvmlError> {
     Nvml::builder().lib_path(library).init()
 }
 
-fn answer(nvml: &Nvml, known: &[PciAddress]) -> Answer {
+fn answer(nvml: &Nvml, known: &[PciAddress]) -> NvmlAnswer {
     let mut silent = Vec::new();
     let mut found: Vec<(PciAddress, Device<'_>)> = Vec::new();
     let count = nvml.device_count().unwrap_or_else(|error| {
@@ -81,7 +81,7 @@ fn answer(nvml: &Nvml, known: &[PciAddress]) -> Answer {
     if silent.iter().filter(|silent| silent.index.is_some()).count() <= explained {
         silent.retain(|silent| silent.index.is_none());
     }
-    Answer {
+    NvmlAnswer {
         driver: nvml.sys_driver_version().ok(),
         nvml: nvml.sys_nvml_version().ok(),
         cuda: nvml.sys_cuda_driver_version().ok(),

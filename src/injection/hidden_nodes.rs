@@ -5,12 +5,12 @@ use super::types::{HostNode, ResolvedNode};
 use serde_json::Value;
 
 /// What is to be taken out, less what is granted.
-pub(super) struct Withheld<'a> {
+pub(super) struct HiddenNodes<'a> {
     paths: Vec<&'a str>,
     numbers: Vec<(u32, u32)>,
 }
 
-impl<'a> Withheld<'a> {
+impl<'a> HiddenNodes<'a> {
     /// `nodes` are granted and thus not withheld, whatever `hosts` says.
     pub(super) fn new(hosts: &'a [HostNode], nodes: &[&ResolvedNode]) -> Self {
         let granted_path = |path: &str| nodes.iter().any(|node| node.path == path);

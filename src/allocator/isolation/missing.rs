@@ -77,7 +77,7 @@ impl Planner<'_> {
         if plan.compute.holds() {
             return None;
         }
-        if !self.asker.confined {
+        if !self.requester.confined {
             return Some(UNCONFINED.to_owned());
         }
         Some(match (plan.effective, device.vendor) {
@@ -101,7 +101,7 @@ impl Planner<'_> {
         if plan.memory.holds() {
             return None;
         }
-        if !self.asker.confined {
+        if !self.requester.confined {
             return Some(UNCONFINED.to_owned());
         }
         if plan.effective == Isolation::None {
@@ -137,7 +137,7 @@ impl Planner<'_> {
                 "nobody can say whether MPS limits its clients on this GPU"
             }
             _ if !self.is_for_one() => "a process can use MPS on one device, not on a set",
-            _ if self.asker.uid.is_none() => {
+            _ if self.requester.uid.is_none() => {
                 "nobody can say which user the container's processes are, and MPS serves one"
             }
             _ => "the device is shared by time-slicing already, which rules MPS out",
