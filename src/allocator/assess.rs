@@ -1,4 +1,4 @@
-//! All that is known of each device before a choice is made.
+//! Collects the facts about each device before a choice is made.
 
 use super::demand::Demand;
 use super::filter::{DeviceStanding, Exclusion, ModelPattern, exclusion};
@@ -11,25 +11,25 @@ use crate::model::order;
 use crate::request::{Count, MigChoice, Request, RequestSource};
 use std::collections::BTreeSet;
 
-/// One device, held against one request.
+/// One device, compared with one request.
 #[derive(Debug)]
 pub(super) struct Assessed<'a> {
     pub(super) device: &'a Device,
-    /// What the request would get here.
+    /// The amounts that the request would get here.
     pub(super) demand: Demand,
-    /// Why it can never serve, if so.
+    /// Why the device can never serve the request, if it cannot.
     pub(super) exclusion: Option<Exclusion>,
-    /// Whether it is cordoned, even where another exclusion comes first.
+    /// Whether it is cordoned, even if another exclusion comes first.
     pub(super) cordoned: bool,
-    /// Whether processes outside of any lease compute on it, even where the request may have it.
+    /// Whether processes without a lease compute on it, even if the request may share it with them.
     pub(super) busy: bool,
-    /// What is held of it.
+    /// How much of it is held.
     pub(super) occupancy: Occupancy,
-    /// The holds among them that have compute units of their own.
+    /// The holds on it that have compute units of their own.
     pub(super) masked: Vec<&'a Hold>,
-    /// How it would be made true; `None` where the device is out of the question anyway.
+    /// How the share would be enforced; `None` if the device is ruled out already.
     pub(super) verdict: Option<PlanVerdict>,
-    /// Whether the demand fits, if the device could serve at all.
+    /// Whether the demand fits, if the device can serve at all.
     pub(super) fit: Fit,
 }
 
@@ -39,7 +39,7 @@ impl Assessed<'_> {
         self.exclusion.is_none() && self.fit != Fit::Taken
     }
 
-    /// What keeps it from joining the shares that are there, where there is room.
+    /// Why it cannot join the shares on the device, although there is room for it.
     pub(super) fn conflict(&self) -> Option<Conflict> {
         let has_room = self.occupancy.fit(self.device, &self.demand) != Fit::Taken;
         self.verdict?.conflict.filter(|_| has_room)
@@ -56,7 +56,7 @@ pub(super) struct Assessment<'a> {
 }
 
 impl<'a> Assessment<'a> {
-    /// Fails: the first selector that does not name exactly one device.
+    /// Fails with the first selector that does not name exactly one device.
     pub(super) fn new(
         snapshot: &'a Snapshot<'a>,
         request: &'a Request,
@@ -72,7 +72,7 @@ impl<'a> Assessment<'a> {
             |((position, device), (occupancy, masked))| {
                 let demand = Demand::on(request, device);
                 let busy = is_busy(snapshot, request, device);
-                // Whoever names a device means it, whatever else goes on there.
+                // A request that names a device gets it, in spite of processes without a lease.
                 let by_name = named.is_some() && names(position);
                 let standing = DeviceStanding {
                     named: names(position),
@@ -104,18 +104,18 @@ impl<'a> Assessment<'a> {
         Ok(Self { snapshot, request, planner, devices: devices.collect() })
     }
 
-    /// Whether a set may hold devices of several vendors: only if the request says which devices
-    /// it wants, by name or by `all`. A container that asks for "2" wants two of a kind.
+    /// Whether a set may have devices of several vendors. It may only if the request says which
+    /// devices it wants, by name or by `all`. A container that requests "2" wants two of a kind.
     pub(super) fn may_mix_vendors(&self) -> bool {
         !self.request.devices.is_empty() || self.request.count == Count::All
     }
 
-    /// The vendors among the devices.
+    /// The vendors of the node's devices.
     pub(super) fn vendors(&self) -> BTreeSet<Vendor> {
         order::set(self.devices.iter().map(|assessed| assessed.device.vendor))
     }
 
-    /// How many of the devices that pass `test` one set could have.
+    /// The size of the largest set that devices which pass `test` can form.
     pub(super) fn reach(&self, test: impl Fn(&Assessed<'_>) -> bool) -> usize {
         let count = |vendor: Option<Vendor>| {
             let of_vendor = |a: &&Assessed<'_>| vendor.is_none_or(|v| v == a.device.vendor);
@@ -128,13 +128,13 @@ impl<'a> Assessment<'a> {
         }
     }
 
-    /// Whether `count = all` means this device: every one that the request's choice leaves, save
-    /// those that are cordoned. A cordoned device that the request names is meant all the same:
-    /// what was asked for by name is not left out in silence.
+    /// Whether `count = all` means this device. It means every device that the request's choice
+    /// leaves, except cordoned ones. A device that the request names is meant even if it is
+    /// cordoned: a named device is never left out in silence.
     pub(super) fn all_means(&self, assessed: &Assessed<'_>) -> bool {
         let named = !self.request.devices.is_empty();
         match assessed.exclusion {
-            // It is meant, and cannot be had.
+            // The device is meant, and the request fails because of it.
             Some(Exclusion::Kind) if named && assessed.device.is_in_mig_mode() => true,
             exclusion => {
                 let chosen = !exclusion.is_some_and(Exclusion::is_by_choice);
@@ -143,8 +143,8 @@ impl<'a> Assessment<'a> {
         }
     }
 
-    /// Whether the request is about devices like this one at all: a request for GPUs is not about
-    /// MIG instances, and one for instances is about nothing else.
+    /// Whether the request concerns devices of this kind. A request for GPUs does not concern MIG
+    /// instances, and a request for instances concerns nothing else.
     pub(super) fn is_about(&self, device: &Device) -> bool {
         match self.request.mig {
             MigChoice::Gpus => device.instance().is_none(),
@@ -153,18 +153,18 @@ impl<'a> Assessment<'a> {
         }
     }
 
-    /// Whether only what passes stands in the way: without any lease, and without processes that
-    /// have none, the request would be met.
+    /// Whether the request would be met on this node without any lease and without processes that
+    /// have none.
     pub(super) fn could_be_met(&self) -> bool {
         self.is_met_by(|exclusion| exclusion == Exclusion::Busy)
     }
 
-    /// Whether it is for limits that have to hold, and do not, that the request cannot be met.
+    /// Whether the request fails only because limits that it requires cannot be enforced.
     pub(super) fn lacks_enforcement(&self) -> bool {
         self.is_met_by(|exclusion| exclusion >= Exclusion::Unmet) && !self.could_be_met()
     }
 
-    /// Whether the request would be met without any lease, if these exclusions were none.
+    /// Whether the request would be met on a node without leases if these exclusions did not count.
     fn is_met_by(&self, is_none: impl Fn(Exclusion) -> bool) -> bool {
         let could_serve = |a: &Assessed<'_>| a.exclusion.is_none_or(&is_none);
         match self.request.count {
@@ -183,8 +183,8 @@ fn is_cordoned(snapshot: &Snapshot<'_>, device: &Device) -> bool {
     is(&device.uuid) || device.instance().is_some_and(|instance| is(&instance.parent))
 }
 
-/// Whether somebody without a lease computes on the device. What the engine has given away is leased
-/// as it stands: the container has it either way.
+/// Whether processes without a lease compute on the device. A device that the engine has given away
+/// is leased in spite of them: the container has it either way.
 fn is_busy(snapshot: &Snapshot<'_>, request: &Request, device: &Device) -> bool {
     request.source != RequestSource::Injected && !snapshot.busy.of(device).is_empty()
 }

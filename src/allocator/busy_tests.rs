@@ -1,4 +1,4 @@
-//! Devices on which somebody computes without a lease.
+//! Devices on which processes without a lease compute.
 
 use super::fixtures::*;
 use super::*;
@@ -26,7 +26,7 @@ fn a_busy_device_is_granted_only_by_name() {
     let snapshot = busy(&node, &[0]);
     assert_eq!(indices(&grant(&snapshot, &whole()).unwrap()), [1]);
     assert_eq!(indices(&grant(&snapshot, &naming(&[0], 1)).unwrap()), [0]);
-    // Among several that are named, the idle one.
+    // Of several named devices, the idle one is taken.
     assert_eq!(indices(&grant(&snapshot, &naming(&[0, 1], 1)).unwrap()), [1]);
     assert_eq!(indices(&grant(&snapshot, &naming(&[0, 1], 2)).unwrap()), [0, 1]);
     let two = Request { count: Count::Exactly(2), ..whole() };
@@ -42,7 +42,7 @@ fn a_busy_device_is_granted_only_by_name() {
 }
 
 #[test]
-fn refuse_is_for_everybody_who_has_not_the_device_already() {
+fn refuse_spares_only_former_holders() {
     let node = h100s(1);
     let mut snapshot = busy(&node, &[0]);
     snapshot.busy.refuse = true;
@@ -54,7 +54,7 @@ fn refuse_is_for_everybody_who_has_not_the_device_already() {
 }
 
 #[test]
-fn nobody_computes_on_what_does_not_exist() {
+fn a_simulated_device_is_never_busy() {
     let node = node(vec![Device { simulated: true, ..h100(0) }]);
     let mut snapshot = busy(&node, &[0]);
     snapshot.busy.refuse = true;
@@ -62,7 +62,7 @@ fn nobody_computes_on_what_does_not_exist() {
 }
 
 #[test]
-fn who_holds_a_busy_device_comes_before_who_does_not() {
+fn the_holder_of_a_busy_device_is_named_first() {
     let node = h100s(1);
     let mut snapshot = busy(&node, &[0]);
     snapshot.holds.push(hold_whole(&node.devices[0], "train"));
@@ -72,7 +72,7 @@ fn who_holds_a_busy_device_comes_before_who_does_not() {
 }
 
 #[test]
-fn a_process_on_a_gpu_is_on_all_its_instances_and_one_on_an_instance_on_no_other() {
+fn a_process_on_a_gpu_is_on_all_its_instances() {
     let node = node(in_mig_mode(h100(0), &["1g.10gb", "1g.10gb"]));
     let instances = Request { mig: MigChoice::Instances(None), ..whole() };
     let refusal = grant(&busy(&node, &[0]), &instances).unwrap_err();

@@ -1,15 +1,16 @@
-//! Which of the fitting devices are taken.
+//! Chooses among the devices that fit.
 //!
-//! Devices are ranked, best first, by
-//! 1. whether nobody computes on them without a lease (those that are named can be had all the same),
-//! 2. whether the isolation that was asked for is to be had, and not another in place of it,
+//! Devices are ranked, the best first, by
+//! 1. whether they are free of processes without a lease (a named device is taken in spite of
+//!    them),
+//! 2. whether the requested isolation is possible on them, without a replacement,
 //! 3. whether the same container held them a moment ago,
-//! 4. whether they can be had without taking from a lease in its grace,
-//! 5. the strategy that was asked for,
-//! 6. their place in PCI order.
+//! 4. whether no lease in its grace has to give them up,
+//! 5. the requested strategy,
+//! 6. their position in PCI order.
 //!
-//! A set is made of the best-ranked devices of one vendor, or of any if the request allows that.
-//! Between the sets of two vendors the same order decides, with sums in place of single values.
+//! A set has the best-ranked devices of one vendor, or of any vendor if the request allows it. The
+//! same order decides between the sets of two vendors, with sums in place of single values.
 
 use super::assess::{Assessed, Assessment};
 use super::isolation::Plan;
@@ -21,10 +22,10 @@ use crate::model::mig::DeviceNumber;
 use crate::model::order;
 use crate::request::{Strategy, Topology};
 
-/// A part that is measured in billionths of a device.
+/// The whole of a device. Parts are in billionths of it.
 const WHOLE: u64 = 1_000_000_000;
 
-/// The order among fitting devices; the least is the best.
+/// The order among devices that fit: the least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     busy: bool,
@@ -34,14 +35,13 @@ struct Rank {
     by_strategy: u64,
 }
 
-/// A device that fits.
 #[derive(Debug, Clone, Copy)]
 struct Candidate<'a> {
     rank: Rank,
     assessed: &'a Assessed<'a>,
 }
 
-/// The best set of this many devices, if there is one.
+/// The best set of `count` devices, if there is one.
 pub(super) fn exactly(assessment: &Assessment<'_>, count: usize) -> Option<Grant> {
     let set = if assessment.may_mix_vendors() {
         best_set(assessment, None, count)
@@ -53,7 +53,7 @@ pub(super) fn exactly(assessment: &Assessment<'_>, count: usize) -> Option<Grant
     set.map(|set| grant(assessment, set.iter().map(|candidate| candidate.assessed)))
 }
 
-/// Every device that `all` means, if there are any and each can be had.
+/// All devices that `all` means, if there are any and each of them fits.
 pub(super) fn all(assessment: &Assessment<'_>) -> Option<Grant> {
     let meant = || assessment.devices.iter().filter(|assessed| assessment.all_means(assessed));
     let available = meant().next().is_some() && meant().all(Assessed::is_usable);
@@ -84,8 +84,9 @@ fn grant<'a>(assessment: &Assessment<'_>, set: impl Iterator<Item = &'a Assessed
     Grant { devices, isolation, pinned }
 }
 
-/// Compares the sets of two vendors: fewer busy devices, fewer with another isolation than was asked for,
-/// more preferred ones, fewer taken out of a grace, the better sum by the strategy, the lower places.
+/// Compares the sets of two vendors. The better set has fewer busy devices, then fewer with a
+/// replaced isolation, more preferred ones, fewer that a lease in its grace gives up, the better
+/// sum by the strategy, the lower positions.
 fn set_order(set: &[Candidate<'_>]) -> (usize, usize, usize, usize, u64, Vec<DeviceNumber>) {
     let mut places: Vec<DeviceNumber> = set.iter().map(|c| c.assessed.device.place()).collect();
     order::sort(&mut places);
@@ -112,9 +113,9 @@ fn best_set<'a>(
         (candidate.rank, candidate.assessed.device.place())
     });
     let worst_taken = candidates.get(count.checked_sub(1)?)?.rank;
-    // Links decide only among devices that are equally good otherwise: those that rank with the
-    // last one taken. For whole devices these are all of one class; with shares, a better linked
-    // set is not worth breaking into another empty device.
+    // Links decide only among devices of equal rank, those that rank with the last one taken. All
+    // whole devices rank equal. Among shares, a better linked set is not worth breaking into
+    // another empty device.
     let sure = candidates.partition_point(|candidate| candidate.rank < worst_taken);
     let equal = candidates.partition_point(|candidate| candidate.rank <= worst_taken);
     candidates.truncate(equal);
@@ -148,16 +149,17 @@ fn rank(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> Rank {
     }
 }
 
-/// What the grant would leave on the device, compute and memory each as a fraction of the device
-/// and added up, in billionths.
+/// The part of the device that the grant would leave free, in billionths: compute and memory, each
+/// as a fraction of the device, added up.
 ///
-/// The sum, not the larger of the two: over random demands it packs as well or slightly better,
-/// and it still tells two devices apart whose scarcer half is the same. Leases in their grace
-/// count as gone: most of them end, and a device that is about to be empty is worth keeping so.
-/// What an exclusive share leaves is of use to nobody, and counts: the less of it the better.
+/// The sum is used, not the larger fraction: over random demands it packs equally well or slightly
+/// better, and it still orders two devices whose scarcer half is the same. Leases in their grace
+/// count as gone: most of them end, and a device that is about to be empty is worth keeping empty.
+/// The part that an exclusive share leaves free counts too, because it is wasted: the smaller it
+/// is, the better.
 ///
-/// A MIG instance is leased whole. Among instances that do, the smallest leaves the larger ones to
-/// those who need them, so its size counts.
+/// A MIG instance is leased whole. If several instances serve, the smallest one is taken and the
+/// larger ones stay free, so here the size is the measure.
 fn left_over(assessed: &Assessed<'_>) -> u64 {
     if assessed.device.instance().is_some() {
         return assessed.device.leasable().mib();

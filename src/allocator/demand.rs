@@ -1,23 +1,23 @@
-//! What a request asks of one device, in the device's own terms.
+//! Converts a request into amounts of one device.
 
 use crate::model::device::Device;
 use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Request};
 
-/// The share of one device that a request would get there.
+/// The share of one device that the request would get there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Demand {
     pub(super) milli: MilliGpu,
     pub(super) memory: Bytes,
-    /// Alone or with others.
+    /// Exclusive or shared.
     pub(super) sharing: Sharing,
 }
 
 impl Demand {
-    /// What the request leaves open follows in proportion to this device. Memory from compute is
-    /// rounded down and compute from memory stays within the thousandths that the memory came
-    /// from, so shares that add up to a device fit on it.
+    /// An amount that the request leaves open follows in proportion to this device. Memory that
+    /// follows from compute is rounded down. Compute that follows from memory stays within the
+    /// thousandths that the memory came from. So shares that add up to a device fit on it.
     pub(super) fn on(request: &Request, device: &Device) -> Self {
         let capacity = device.leasable();
         let (milli, memory) = match request.amount {
@@ -33,7 +33,7 @@ impl Demand {
         Self { milli, memory, sharing: request.sharing }
     }
 
-    /// Whether it is more than the device has when nobody holds anything.
+    /// Whether the demand is more than the whole device has.
     pub(super) fn exceeds(&self, device: &Device) -> bool {
         self.milli > MilliGpu::WHOLE || self.memory > device.leasable()
     }

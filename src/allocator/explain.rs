@@ -1,4 +1,4 @@
-//! A whole refusal in words: what was asked, what there is, what to do.
+//! Puts a whole refusal into words: the request, the node's devices, the way out.
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
@@ -15,7 +15,7 @@ use crate::model::text::shown;
 use crate::request::{Amount, Count, MigChoice, Request};
 use std::collections::BTreeMap;
 
-/// The most models that a hint lists.
+/// A hint lists at most this many models.
 const MODELS_MAX: usize = 4;
 
 /// For an amount that the parser should have refused.
@@ -59,7 +59,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
     Refusal { code: Code::NoMatch, summary, verdicts, hint }
 }
 
-/// For a request that could not be met from what was assessed.
+/// For a request that the assessed devices cannot satisfy.
 pub(super) fn refusal(assessment: &Assessment<'_>) -> Refusal {
     let could_be_met = assessment.could_be_met();
     let mut verdicts: Vec<Verdict> = assessment
@@ -89,7 +89,7 @@ fn verdict(device: &Device, why: Why, reason: String) -> Verdict {
 
 /// `2 NVIDIA devices asked for, 1 of 8 can be had`.
 fn summary(assessment: &Assessment<'_>) -> String {
-    // Of 4 GPUs one is asked for, whatever MIG instances there are besides.
+    // If one of 4 GPUs is requested, the total is 4, however many MIG instances there are besides.
     let total = assessment.devices.iter().filter(|a| assessment.is_about(a.device)).count();
     if let Count::All = assessment.request.count {
         let meant = || assessment.devices.iter().filter(|a| assessment.all_means(a));
@@ -101,10 +101,10 @@ fn summary(assessment: &Assessment<'_>) -> String {
         };
     }
     let usable = assessment.reach(|assessed| assessed.is_usable());
-    // So many rows say that they fit, each by itself.
+    // The number of rows that say `fits`. Each row is judged alone.
     let fit = assessment.devices.iter().filter(|assessed| assessed.is_usable()).count();
     let Count::Exactly(count) = assessment.request.count else { return String::new() };
-    // On a mixed node the number alone would read wrong: one of each vendor is not two.
+    // On a mixed node the number alone would mislead: one device of each vendor is no set of two.
     let one_vendor = count > 1
         && !assessment.may_mix_vendors()
         && assessment.request.vendor.is_none()
@@ -157,7 +157,7 @@ fn asked(request: &Request, count: Option<u32>, of: &str) -> String {
     text
 }
 
-/// Which constraint leaves too few devices, and what there is.
+/// Names the constraint that leaves too few devices, and lists the devices that the node has.
 fn match_hint(assessment: &Assessment<'_>) -> String {
     let request = assessment.request;
     let Some(blamed) = blamed(assessment) else {
@@ -239,7 +239,7 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
     }
 }
 
-/// What there is of the kind that was not asked for, and how to ask for that.
+/// Lists the devices of the other kind, GPUs or MIG instances, and says how to request one.
 fn kind_hint(request: &Request, before: &[&Device]) -> String {
     let gpus: Vec<_> = before.iter().filter(|device| device.instance().is_none()).collect();
     let whole = gpus.iter().filter(|gpu| !gpu.is_in_mig_mode()).count();
@@ -269,8 +269,8 @@ fn profiles(devices: &[&Device]) -> String {
     }
 }
 
-/// The first check after which too few devices remain; `None` if the node has too few of
-/// them to begin with.
+/// The first check after which too few devices remain. `None` if the node has too few devices
+/// before any check.
 fn blamed(assessment: &Assessment<'_>) -> Option<Exclusion> {
     let passes = |assessed: &Assessed<'_>, last: Exclusion| {
         assessed.exclusion.is_none_or(|exclusion| exclusion > last)
@@ -308,8 +308,8 @@ fn all_of(node: &Node) -> Vec<&Device> {
     node.devices.iter().collect()
 }
 
-/// `4x NVIDIA L40S, 4x NVIDIA H100 80GB HBM3`, or `no devices`. MIG instances are a part of their
-/// GPU; among themselves they are counted by their models.
+/// `4x NVIDIA L40S, 4x NVIDIA H100 80GB HBM3`, or `no devices`. MIG instances are counted with
+/// their GPU. A list that has only instances counts them by their models.
 fn stock(devices: &[&Device]) -> String {
     let is_gpu = |device: &&&Device| device.instance().is_none();
     let gpus = devices.iter().filter(is_gpu);
@@ -322,7 +322,7 @@ fn stock(devices: &[&Device]) -> String {
     }
 }
 
-/// How many there are of each name, as `4x NVIDIA L40S`.
+/// Counts equal names: `4x NVIDIA L40S`.
 fn counted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! Which devices could serve a request if nobody held anything.
+//! Decides which devices could serve a request on a node without leases.
 
 use super::demand::Demand;
 use crate::model::device::Device;
@@ -9,68 +9,70 @@ use crate::model::text::glob;
 use crate::request::{Amount, MigChoice, Request};
 
 spelled! {
-    /// Why a device cannot serve a request, whoever holds what. In the order in which it is checked:
-    /// the first that applies is the one reported.
+    /// Why a device cannot serve a request, whatever leases there are. The variants are in the
+    /// order of the checks: the first that applies is reported.
     pub enum Exclusion {
-        /// The request names devices, and not this one.
+        /// The request names devices, but not this one.
         NotNamed = "not-named",
-        /// Another vendor is asked for.
+        /// The request is for another vendor.
         Vendor = "vendor",
-        /// Another model is asked for.
+        /// The request is for another model.
         Model = "model",
-        /// A GPU is asked for and it is a MIG instance, or the other way round; or it is a GPU in MIG
-        /// mode, whose instances are leased in its place.
+        /// The request is for a GPU and this is a MIG instance, or the other way round. Also a GPU
+        /// in MIG mode: its instances are leased instead.
         Kind = "kind",
-        /// A MIG instance of another profile is asked for.
+        /// The request is for a MIG instance of another profile.
         Profile = "profile",
-        /// A partition of an AMD GPU is asked for, whole, and it is none.
+        /// The request is for a partition of an AMD GPU, whole, and this is not one.
         Partition = "partition",
-        /// Its capacity is below the request's minimum.
+        /// The device has less memory than the request's minimum.
         MinMemory = "min-memory",
-        /// Something that names it names another device as well.
+        /// One of its names is another device's name too.
         Ambiguous = "ambiguous",
         /// Its driver does not answer for it.
         Unqueryable = "unqueryable",
-        /// A source says that it is broken.
+        /// A source reports that it is broken.
         Unhealthy = "unhealthy",
         /// An administrator took it out of service.
         Cordoned = "cordoned",
-        /// Nobody can say how much memory it has, and the request is about an amount of it.
+        /// The size of its memory is unknown, and the request is for an amount of memory.
         UnknownMemory = "unknown-memory",
-        /// It is a MIG instance, which is leased whole, and a share is asked for.
+        /// It is a MIG instance, which is leased whole, and the request is for a share.
         NoShares = "no-shares",
-        /// More is asked for than it has.
+        /// The request is for more than the device has.
         TooSmall = "too-small",
-        /// The request requires limits to hold that would not on it.
+        /// The request requires limits that cannot be enforced on the device.
         Unmet = "unmet",
-        /// Processes outside of any lease compute on it. The last check: it alone may pass by itself.
+        /// Processes without a lease compute on it. This is the last check, because only it may
+        /// pass without any change by the user.
         Busy = "busy",
     }
 }
 
 impl Exclusion {
-    /// Whether it is the request's choice of devices, rather than the device's state or size,
-    /// that leaves the device out.
+    /// Whether the device is left out because of the request's choice, not because of the device's
+    /// state or size.
     pub(super) fn is_by_choice(self) -> bool {
         self <= Self::MinMemory
     }
 }
 
-/// What is known of a device besides the device itself.
+/// Facts about a device that are not in its description.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeviceStanding {
-    /// The request names it, or names none.
+    /// The request names the device, or names none.
     pub(super) named: bool,
-    /// It is in MIG mode, and the engine gave its node to the container and those of no instance.
+    /// The GPU is in MIG mode, and the engine gave the container its node but no node of an
+    /// instance.
     pub(super) injected: bool,
     /// An administrator took it out of service.
     pub(super) cordoned: bool,
-    /// Processes outside of any lease compute on it, and this request is not let near them.
+    /// Processes without a lease compute on it, and this request may not share it with them.
     pub(super) busy: bool,
 }
 
-/// The first reason for which the device is out of the question, if any. Whether limits would hold is
-/// not looked at: [`Exclusion::Unmet`] is the planner's.
+/// The first reason that rules the device out, if any. It never is [`Exclusion::Unmet`]: the
+/// planner checks limits.
 pub(super) fn exclusion(
     request: &Request,
     model: Option<&ModelPattern>,
@@ -115,8 +117,8 @@ pub(super) fn exclusion(
     Exclusion::ALL.into_iter().find(applies)
 }
 
-/// The `gpulease/model` of a request: a substring, or a glob over the whole name if it has `*` or
-/// `?`. Both without regard to case.
+/// The `gpulease/model` of a request: a substring, or, with `*` or `?`, a glob over the whole name.
+/// Both ignore case.
 #[derive(Debug)]
 pub(super) struct ModelPattern {
     lower: String,

@@ -12,7 +12,7 @@ use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Request, RequestSource, Strategy};
 
-/// A refusal in words, as failures say it.
+/// A refusal as text, in the form of a failure.
 pub(super) fn words(refusal: &Refusal) -> String {
     let Refusal { code, summary, verdicts, hint } = refusal;
     format!("{code}: {summary}{}; hint: {hint}", grouped_text(verdicts, 1400))
@@ -77,8 +77,7 @@ pub(super) fn snapshot(node: &Node) -> Snapshot<'_> {
     Snapshot::idle(node)
 }
 
-/// A host with MPS, whose GPUs can be closed to all else, and with a region of dmem for
-/// each of these devices.
+/// A host with MPS that can close its GPUs, and with a region of dmem for each of these devices.
 pub(super) fn well_equipped(devices: &[Device]) -> Facilities {
     let region = |device: &Device| match device.vendor {
         Vendor::Nvidia => format!("nvidia/{}/vidmem", device.pci),
@@ -111,12 +110,12 @@ pub(super) fn python() -> BusyProcess {
     BusyProcess { pid: 4711, name: Some("python3".into()) }
 }
 
-/// Best-fit, one device, whole.
+/// Best-fit, one whole device.
 pub(super) fn whole() -> Request {
     Request::one(Strategy::BestFit, RequestSource::Annotations)
 }
 
-/// Best-fit, one device, this much of it.
+/// Best-fit, a share of one device.
 pub(super) fn share(compute: Option<u32>, memory: Option<Bytes>) -> Request {
     Request {
         amount: Amount::Share { compute: compute.map(MilliGpu), memory },
@@ -142,7 +141,7 @@ pub(super) fn hold_whole(device: &Device, holder: &str) -> Hold {
     Hold { sharing: Sharing::Exclusive, ..hold(device, 1000, holder) }
 }
 
-/// The holds that a grant turns into.
+/// The holds of a granted lease.
 pub(super) fn holds_of(grant: &Grant, holder: &str) -> Vec<Hold> {
     let hold = |device: &super::GrantedDevice| Hold {
         device: device.uuid.clone(),

@@ -1,4 +1,4 @@
-//! The sequence: check, filter, choose, or say why not.
+//! The sequence: check the request, filter the devices, choose some, or explain the refusal.
 
 use super::assess::Assessment;
 use super::refusal::Refusal;
@@ -7,13 +7,12 @@ use super::{choose, explain};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::request::{Amount, Count, Request};
 
-/// Chooses devices for a request, all or none of them.
+/// Chooses devices for a request: all that it needs, or none.
 ///
-/// The container's own former lease, if it is in its grace, belongs into [`Snapshot::prefer`]
-/// and not into [`Snapshot::holds`]. Fails: a refusal that says for every device why it was
-/// not granted. Its code is `no-capacity` if the request would be met were nothing held,
-/// `no-match` if it could never be met on this node, and `bad-request` for amounts that the
-/// parser does not let through.
+/// Put the container's own former lease, if it is in its grace, into [`Snapshot::prefer`], not into
+/// [`Snapshot::holds`]. Fails with a refusal that gives a reason for each device. The code is
+/// `no-capacity` if the request would be met on a node without leases, `no-match` if this node can
+/// never meet it, and `bad-request` for amounts that the parser does not let through.
 pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusal> {
     check(request)?;
     let assessment = Assessment::new(snapshot, request)

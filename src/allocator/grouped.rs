@@ -1,10 +1,11 @@
-//! The devices of a refusal in words, those with one reason together.
+//! Puts the devices of a refusal into words. Devices with the same reason share one text.
 
 use super::refusal::Verdict;
 use crate::model::mig::{self, DeviceNumber};
 use crate::model::text::cut;
 
-/// No reason is cut below this; rather, devices are left out.
+/// A reason is never cut to less than this. If there is no room for it, devices are left out
+/// instead.
 const REASON_MIN: usize = 120;
 
 /// The groups of devices, each after a `; `, in at most `room` bytes.
@@ -20,7 +21,7 @@ pub fn grouped_text(verdicts: &[Verdict], room: usize) -> String {
     for group in &groups {
         let text = format!("; {}", cut(&group.text(), share.saturating_sub(2)));
         let rest = left.saturating_sub(group.members.len());
-        // Those that are left out are at least counted.
+        // The text ends with the number of devices that it leaves out.
         let tail = if rest == 0 { 0 } else { more(rest).len() };
         if out.len() + text.len() + tail > room {
             out.push_str(&more(left));
@@ -54,8 +55,8 @@ fn groups(verdicts: &[Verdict]) -> Vec<Group<'_>> {
 }
 
 impl Group<'_> {
-    /// `GPU 0-3, 6 (NVIDIA H100 80GB HBM3): cordoned`; the model only if all share it. GPUs and MIG
-    /// instances may have one reason: `GPU 0-1, MIG 2:0-3`.
+    /// `GPU 0-3, 6 (NVIDIA H100 80GB HBM3): cordoned`. The model is given only if all of them share
+    /// it. A group may have GPUs and MIG instances: `GPU 0-1, MIG 2:0-3`.
     fn text(&self) -> String {
         let places: Vec<DeviceNumber> = self.members.iter().map(|member| member.place()).collect();
         let mut models = self.members.iter().map(|member| member.model.as_str());

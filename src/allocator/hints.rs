@@ -1,4 +1,5 @@
-//! What to do about devices that others hold, and about limits that would not hold.
+//! Hints for a request that fails because other leases hold the devices, or because limits would
+//! not be enforced.
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
@@ -8,10 +9,10 @@ use crate::model::device::Device;
 use crate::model::isolation::Isolation;
 use crate::request::{Amount, Count, Enforce, MigChoice, Request};
 
-/// The most ways out that a hint offers.
+/// A hint offers at most this many ways out.
 const WAYS_MAX: usize = 3;
 
-/// What would be had in place of what others hold.
+/// Says how to change a request that other leases stand against.
 pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     let is_busy = |a: &Assessed<'_>| a.exclusion == Some(Exclusion::Busy) && a.fit != Fit::Taken;
     if assessment.devices.iter().any(is_busy) {
@@ -36,7 +37,7 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     format!("see \"gpulease leases\" for who holds what; {}", ways.join(", or "))
 }
 
-/// Whether a single device is asked for, and of this one its holder leaves nothing to share.
+/// Whether the request is for a single device that its holder does not share.
 fn is_no_share_left(request: &Request, assessed: &Assessed<'_>) -> bool {
     let is_gpu = !matches!(request.mig, MigChoice::Instances(_));
     is_gpu && request.count == Count::Exactly(1) && assessed.occupancy.firm.is_exclusive()
@@ -54,16 +55,16 @@ fn less(request: &Request) -> &'static str {
     }
 }
 
-/// How the share could join those that are there, if but for time.
+/// How the share could join the shares on the device now, other than by waiting.
 fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
     match conflict {
-        // What must hold goes by one isolation only, and `auto` has found none that goes here.
+        // A required limit allows one isolation only, and `auto` found none that is possible here.
         Conflict::Mode { .. }
             if request.isolation == Isolation::Auto || request.enforcement == Enforce::Required =>
         {
             None
         }
-        // A set has turns, whatever it asks for.
+        // A set of devices is always time-sliced, whatever isolation it requests.
         Conflict::Mode { now, .. } if now == request.isolation => {
             Some("ask for one device".to_owned())
         }
@@ -83,7 +84,7 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
     }
 }
 
-/// What opens a device on which somebody computes without a lease.
+/// Says how to get a device on which processes without a lease compute.
 pub(super) fn busy_hint(refuse: bool) -> String {
     let otherwise = if refuse {
         "`policy.busy` is `refuse`, so no request is granted a busy device"
@@ -96,7 +97,7 @@ pub(super) fn busy_hint(refuse: bool) -> String {
     )
 }
 
-/// What this host lacks for limits that hold, and what would hold as it is.
+/// Says which facility the host lacks to enforce limits, and which request it can enforce.
 pub(super) fn unmet_hint(assessment: &Assessment<'_>) -> String {
     if !assessment.snapshot.requester.confined {
         return "start the container without CAP_SYS_ADMIN and --privileged, or leave out \

@@ -70,7 +70,7 @@ fn a_gpu_is_asked_for_and_an_instance_never_given() {
 }
 
 #[test]
-fn instances_are_given_by_profile_and_the_smallest_first() {
+fn instances_go_by_profile_smallest_first() {
     let node = some_in_mig_mode();
     let mut snapshot = snapshot(&node);
     assert_eq!(places(&snapshot, &instances(1, Some("3g.40gb"))), ["1:0"]);
@@ -147,10 +147,10 @@ fn selectors_name_gpus_and_instances() {
         let reason = "GPU 1 (NVIDIA H100 80GB HBM3): in MIG mode: its instances are leased";
         let hint = "hint: name an instance, as 2:0";
         refused(&snapshot, &named(std::slice::from_ref(&gpu)), Code::NoMatch, &[reason, hint]);
-        // By name it is not left out in silence.
+        // A named device is not left out in silence.
         let all = Request { count: Count::All, ..named(&[gpu.clone(), Selector::Index(0)]) };
         refused(&snapshot, &all, Code::NoMatch, &[reason, "; GPU 0 (NVIDIA H100 80GB HBM3): fits"]);
-        // Where instances are asked for it stands for its own.
+        // In a request for instances, a GPU stands for its own instances.
         let of_gpu = Request { devices: vec![gpu], ..instances(2, None) };
         assert_eq!(places(&snapshot, &of_gpu), ["1:1", "1:2"]);
     }
@@ -183,7 +183,7 @@ fn a_cordoned_gpu_takes_its_instances_out_of_service() {
 
 /// An engine gave a container the node of a GPU that is in MIG mode (`--device /dev/nvidia1`).
 #[test]
-fn an_injected_gpu_and_its_instances_exclude_each_other() {
+fn an_injected_gpu_excludes_its_instances() {
     let node = some_in_mig_mode();
     let gpu = node.devices[1].uuid.to_string();
     let injected =
@@ -200,10 +200,10 @@ fn an_injected_gpu_and_its_instances_exclude_each_other() {
     snapshot.holds = vec![hold_whole(&node.devices[3], "part")];
     let held = "GPU 1 (NVIDIA H100 80GB HBM3): held exclusively by lease l-part of";
     refused(&snapshot, &request, Code::NoCapacity, &[held]);
-    // One instance of a GPU does not keep others from the rest.
+    // A lease of one instance does not keep others from the remaining instances.
     assert_eq!(places(&snapshot, &instances(1, Some("3g.40gb"))), ["1:0"]);
 
-    // `NVIDIA_VISIBLE_DEVICES=all` is every GPU that is whole and every instance.
+    // `NVIDIA_VISIBLE_DEVICES=all` means every GPU that is not in MIG mode and every instance.
     snapshot.holds = Vec::new();
     let all = Request { count: Count::All, devices: Vec::new(), ..injected(&[]) };
     assert_eq!(places(&snapshot, &all), ["0", "1:0", "1:1", "1:2", "2:0", "2:1"]);

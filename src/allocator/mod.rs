@@ -1,10 +1,12 @@
-//! Which devices a request gets. Pure: `(snapshot, request) → grant | refusal`, without I/O,
-//! clock or chance, so that the same node and the same request always give the same answer.
+//! Decides which devices a request gets. The module is pure: `(snapshot, request) → grant |
+//! refusal`, without I/O, clock or randomness. The same node and the same request always give the
+//! same answer.
 //!
-//! The way of a request through the files: [`mod@grant`] holds the sequence; `filter` and
-//! `selectors` say which devices could ever serve, `occupancy` what is left of each, `demand` what
-//! is asked of each, `isolation` how a share of each is made true, `choose` and `topology` which of
-//! the fitting ones are taken; `reasons` and `explain` put a refusal into words.
+//! A request passes through the files in this order. [`mod@grant`] holds the sequence. `filter` and
+//! `selectors` find the devices that could serve it. `occupancy` says how much of each is free,
+//! `demand` how much of each the request needs, `isolation` how a share of each is enforced.
+//! `choose` and `topology` pick among the devices that fit. `reasons` and `explain` put a refusal
+//! into words.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What is held of each device, and whether a demand still fits.
+//! How much of each device is held, and whether a demand still fits.
 
 use super::demand::Demand;
 use super::isolation::SharesOnDevice;
@@ -15,7 +15,7 @@ pub(super) struct Tally {
     memory: Bytes,
     held: bool,
     exclusively: bool,
-    /// How the shares among them are made true.
+    /// How the shares among them are enforced.
     pub(super) shares: SharesOnDevice,
 }
 
@@ -28,19 +28,20 @@ impl Tally {
         self.shares.add(hold);
     }
 
-    /// Nothing is left where another device's holder has the same hardware.
+    /// Adds a hold on the same hardware under another device's name. It leaves nothing of this
+    /// device.
     const fn add_kin(&mut self, kin: Self) {
         self.held |= kin.held;
         self.exclusively |= kin.held;
     }
 
-    /// Whether somebody has the device to themselves.
+    /// Whether an exclusive lease, or one on the same hardware, holds the device.
     pub(super) const fn is_exclusive(&self) -> bool {
         self.exclusively
     }
 
-    /// Compute and memory that nobody holds. An exclusive hold leaves nothing, however small the
-    /// share that it records.
+    /// Free compute and memory. An exclusive hold leaves nothing, however small the share that it
+    /// records.
     pub(super) fn free(&self, device: &Device) -> (MilliGpu, Bytes) {
         if self.exclusively {
             return (MilliGpu(0), Bytes(0));
@@ -62,19 +63,19 @@ impl Tally {
 /// Whether a demand fits on a device now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
-    /// Yes, and leases in their grace keep what they had.
+    /// It fits, and leases in their grace keep their devices.
     Free,
-    /// Yes, at the cost of leases in their grace.
+    /// It fits, but leases in their grace lose their devices.
     TakesGrace,
     Taken,
 }
 
-/// What is held of one device.
+/// How much of one device is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Occupancy {
-    /// By leases that nobody may take away.
+    /// Held by leases that are not in their grace.
     pub(super) firm: Tally,
-    /// By these and by leases in their grace.
+    /// Held by all leases, with those in their grace.
     pub(super) with_grace: Tally,
 }
 
@@ -98,9 +99,9 @@ impl Occupancy {
 }
 
 impl Snapshot<'_> {
-    /// Compute and memory of each device that nobody holds, in the node's order. What a lease
-    /// still has in its grace is free: it goes to whoever needs it. A GPU in MIG mode has none:
-    /// what it has is its instances'.
+    /// Free compute and memory of each device, in the node's order. Whatever a lease in its grace
+    /// held counts as free, because any request may take it. A GPU in MIG mode has nothing free:
+    /// its capacity belongs to its instances.
     pub fn free(&self) -> Vec<(MilliGpu, Bytes)> {
         let devices = self.node.devices.iter().zip(occupancies(self).of);
         devices
@@ -112,15 +113,15 @@ impl Snapshot<'_> {
     }
 }
 
-/// What is held of each device, in the node's order.
+/// How much of each device is held, in the node's order.
 pub(super) struct Occupancies<'a> {
     pub(super) of: Vec<Occupancy>,
     /// The holds that have compute units of their own.
     pub(super) masked: Vec<Vec<&'a Hold>>,
 }
 
-/// The occupancy of each device. Holds on devices that the node does not have are left out: nothing
-/// here can be given away twice because of them.
+/// The occupancy of each device. Holds on devices that the node does not have are left out: they
+/// can not lead to a double grant.
 pub(super) fn occupancies<'a>(snapshot: &'a Snapshot<'_>) -> Occupancies<'a> {
     let mut all = vec![Occupancy::default(); snapshot.node.devices.len()];
     let mut masked = vec![Vec::new(); snapshot.node.devices.len()];
@@ -143,8 +144,9 @@ pub(super) fn occupancies<'a>(snapshot: &'a Snapshot<'_>) -> Occupancies<'a> {
     Occupancies { of: all, masked }
 }
 
-/// Who holds a GPU in MIG mode, whose node an engine had given away, holds its instances; and who
-/// holds an instance keeps others from the GPU, but not from its other instances.
+/// Passes holds on between a GPU in MIG mode and its instances. An engine may have given a
+/// container the node of such a GPU: that lease holds all instances. A lease of one instance keeps
+/// others from the GPU, but not from the other instances.
 fn share_with_kin(devices: &[Device], all: &mut [Occupancy]) {
     let mut gpu = (0, Occupancy::default());
     for (position, device) in devices.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What the answer to a request has to be, found by trying every set of devices: slow, and sharing
-//! no code with the allocator but the arithmetic of shares.
+//! Finds the right answer to a request by trying every set of devices. It is slow, and shares no
+//! code with the allocator except the arithmetic of shares.
 
 use super::fixtures::{python, well_equipped};
 use super::{BusyDevices, Hold, Snapshot};
@@ -10,14 +10,14 @@ use crate::model::lease::Sharing;
 use crate::request::{Amount, Count, MigChoice, Request, RequestSource, Selector};
 use std::collections::BTreeSet;
 
-/// All that [`super::grant()`] gets, owned.
+/// Owned copies of everything that [`super::grant()`] gets.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) node: Node,
     pub(super) holds: Vec<Hold>,
     pub(super) prefer: BTreeSet<DeviceId>,
     pub(super) cordoned: BTreeSet<DeviceId>,
-    /// Where somebody computes without a lease, and whether nobody else may then.
+    /// The devices on which processes without a lease compute.
     pub(super) busy: BTreeSet<DeviceId>,
     pub(super) refuse_busy: bool,
     pub(super) request: Request,
@@ -39,7 +39,7 @@ impl Case {
         }
     }
 
-    /// Whether somebody computes on the device without a lease, on the whole GPU or on the part.
+    /// Whether processes without a lease compute on the device, on the whole GPU or on this part.
     pub(super) fn is_busy(&self, device: &Device) -> bool {
         let gpu = device.instance().map(|instance| &instance.parent);
         let is_real = !device.simulated && self.request.source != RequestSource::Injected;
@@ -61,7 +61,7 @@ pub(super) fn are_kin(devices: &[Device], one: &DeviceId, other: &DeviceId) -> b
     gpu_of(one).as_ref() == Some(other) || gpu_of(other).as_ref() == Some(one)
 }
 
-/// Compute and memory left on a device by the holds that count, and in whose company one is.
+/// Compute and memory that the given holds leave on a device, and whether others are on it.
 pub(super) fn left(
     devices: &[Device],
     device: &Device,
@@ -89,7 +89,7 @@ pub(super) fn demanded(request: &Request, device: &Device) -> (u32, u64) {
     }
 }
 
-/// Which devices a selector names; more or fewer than one make the request impossible.
+/// The devices that a selector can mean. Any number but one makes the request impossible.
 fn meaning<'n>(node: &'n Node, selector: &Selector) -> Vec<&'n Device> {
     let test = |device: &&Device| match selector {
         Selector::Index(index) => device.instance().is_none() && device.index == *index,
@@ -106,7 +106,8 @@ fn meaning<'n>(node: &'n Node, selector: &Selector) -> Vec<&'n Device> {
     node.devices.iter().filter(test).collect()
 }
 
-/// Whether the request names the device; where it asks for instances, their GPU's name is theirs.
+/// Whether the request names the device. In a request for instances, a GPU's name means its
+/// instances.
 fn is_named(case: &Case, device: &Device) -> bool {
     let request = &case.request;
     let instances = matches!(request.mig, MigChoice::Instances(_));
@@ -120,7 +121,7 @@ fn is_named(case: &Case, device: &Device) -> bool {
     request.devices.is_empty() || request.devices.iter().any(names)
 }
 
-/// Whether the engine gave the node of this GPU, which is in MIG mode, and those of no instance.
+/// Whether the engine gave the node of this GPU, which is in MIG mode, but no node of an instance.
 fn is_injected(case: &Case, gpu: &Device) -> bool {
     let of_gpu = |device: &&Device| are_kin(&case.node.devices, &device.uuid, &gpu.uuid);
     case.request.source == RequestSource::Injected
@@ -154,7 +155,7 @@ fn wanted(case: &Case, device: &Device) -> bool {
         && case.request.min_memory.is_none_or(|least| device.memory_total_bytes.unwrap() >= least)
 }
 
-/// Whether `all` means the device. What is named and cannot be had is not left out in silence.
+/// Whether `all` means the device. A named device that cannot serve is not left out in silence.
 fn is_meant(case: &Case, device: &Device) -> bool {
     let named = !case.request.devices.is_empty();
     let in_vain = named
@@ -165,7 +166,7 @@ fn is_meant(case: &Case, device: &Device) -> bool {
     in_vain || (wanted(case, device) && (named || !case.is_cordoned(device)))
 }
 
-/// Whether the device has more than turns: MPS, or masks.
+/// Whether the device has more than time-slicing: MPS, or masks.
 fn has_best(case: &Case, device: &Device) -> bool {
     match device.vendor {
         Vendor::Nvidia => {
@@ -176,7 +177,7 @@ fn has_best(case: &Case, device: &Device) -> bool {
     }
 }
 
-/// Whether a share of the device would be made true in another way than the request names.
+/// Whether a share of the device would get another isolation than the request names.
 pub(super) fn is_replaced(case: &Case, device: &Device) -> bool {
     let maker = match case.request.isolation {
         Isolation::Mps => Vendor::Nvidia,
@@ -187,8 +188,8 @@ pub(super) fn is_replaced(case: &Case, device: &Device) -> bool {
     case.request.sharing == Sharing::Shared && !has_it
 }
 
-/// Whether the request may share the device in a way that goes with the shares that are there, on
-/// a host with MPS, for the user 0.
+/// Whether the request may share the device in a way that fits the shares on it, on a host with
+/// MPS, for uid 0.
 fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     let apart = |isolation: Isolation| match isolation {
         Isolation::Mps => 1,
@@ -239,7 +240,7 @@ pub(super) fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
         && need_memory <= memory
 }
 
-/// Whether any set of devices satisfies the request, by trying every one.
+/// Whether any set of devices satisfies the request. Tries every set.
 pub(super) fn feasible(case: &Case, holds: &[Hold]) -> bool {
     let named = !case.request.devices.is_empty();
     if case.request.devices.iter().any(|s| meaning(&case.node, s).len() != 1) {

@@ -50,7 +50,7 @@ fn devices() -> impl Strategy<Value = Vec<Device>> {
     })
 }
 
-/// Holds of sane amounts, on devices of the node or of none, that together stay within it.
+/// Holds of valid amounts that together stay within the node. Some are on unknown devices.
 fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
     let devices = devices.to_vec();
     let mut targets = devices.clone();
@@ -116,7 +116,7 @@ fn amounts() -> impl Strategy<Value = (Amount, Sharing)> {
     ]
 }
 
-/// GPUs or instances, and who says so: only engines give a GPU that is in MIG mode.
+/// GPUs or instances, and the source of the request: only engines give a GPU that is in MIG mode.
 fn choices() -> impl Strategy<Value = (MigChoice, RequestSource)> {
     let profile = |name| MigChoice::Instances(Some(MigProfile::new(name).unwrap()));
     let kinds = vec![
@@ -251,7 +251,7 @@ proptest! {
                 prop_assert!(refusal.verdicts.iter().all(|verdict| !verdict.reason.is_empty()));
                 let line = words(&refusal);
                 prop_assert!(line.len() <= 1800 && !line.contains('\n'));
-                // Grace never causes a refusal: without those leases it is the very same.
+                // Leases in their grace never cause a refusal: without them the answer is the same.
                 let without = Case { holds: firm, ..case.clone() };
                 prop_assert_eq!(answer(&without).unwrap_err(), refusal);
             }
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn busy_devices_come_last_what_was_asked_and_former_ones_first_and_grace_last(case in cases()) {
+    fn the_ranking_puts_busy_devices_and_grace_last(case in cases()) {
         let Ok(grant) = answer(&case) else { return Ok(()) };
         let Count::Exactly(_) = case.request.count else { return Ok(()) };
         let got = |device: &Device| grant.devices.iter().any(|g| g.uuid == device.uuid);
@@ -293,8 +293,8 @@ proptest! {
         }
     }
 
-    /// Containers come and go; the ledger never holds more than there is, an exclusive holder is
-    /// alone, and a release undoes its grant.
+    /// Containers start and end. The ledger never holds more than the node has, an exclusive holder
+    /// is alone, and a release undoes its grant.
     #[test]
     fn a_life_of_grants_and_releases_never_over_commits(
         case in cases(),
@@ -319,7 +319,8 @@ proptest! {
                     prop_assert!(memory <= device.leasable().0);
                     let alone = here.iter().any(|hold| hold.sharing == Sharing::Exclusive);
                     prop_assert!(device.uuid != ghost && (!alone || here.len() == 1));
-                    // Nobody has an instance of a GPU that somebody has, or the other way round.
+                    // No lease has an instance of a GPU that another lease has, or the other way
+                    // round.
                     let kin = case.holds.iter().filter(|hold| {
                         are_kin(&case.node.devices, &hold.device, &device.uuid)
                     });

@@ -1,4 +1,4 @@
-//! Why one device was not granted, in words.
+//! Puts into words why one device was not granted.
 
 use super::assess::{Assessed, Assessment};
 use super::filter::Exclusion;
@@ -13,11 +13,11 @@ use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
 use crate::request::{Amount, MigChoice};
 
-/// The most holders that a reason names.
+/// A reason names at most this many holders.
 const HOLDERS_MAX: usize = 3;
 
-/// The reason for one device, or `fits`. Exclusions by choice read the same for every device, so
-/// that a message can name those devices together.
+/// The reason for one device, or `fits`. An exclusion by choice has the same text for every device,
+/// so that a message can group those devices.
 pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     match why(assessed) {
         Why::Fits => "fits".to_owned(),
@@ -28,7 +28,7 @@ pub(super) fn reason(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> St
 
 pub(super) fn why(assessed: &Assessed<'_>) -> Why {
     match assessed.exclusion {
-        // Who is granted the device says more than who is not.
+        // The lease that holds the device says more than the processes on it.
         None | Some(Exclusion::Busy) if assessed.fit == Fit::Taken => {
             let is_exclusive = assessed.occupancy.firm.is_exclusive();
             match assessed.conflict() {
@@ -150,8 +150,8 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     format!("{free_milli} and {free_text} free, {asked} asked; held by {holders}")
 }
 
-/// Who holds the device: `lease l-1 of …, lease l-2 of … and 4 more`. Sorted by name, so that
-/// the order in which leases are read does not show.
+/// Names the leases that hold the device: `lease l-1 of …, lease l-2 of … and 4 more`. They are
+/// sorted by name, so that the text does not depend on the order in which leases are read.
 fn holders(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusive_only: bool) -> String {
     let holds = assessment.snapshot.holds.iter().filter(|hold| {
         let counts = !exclusive_only || hold.sharing == Sharing::Exclusive;
@@ -180,7 +180,7 @@ fn is_kin(snapshot: &Snapshot<'_>, device: &Device, hold: &Hold) -> bool {
     }
 }
 
-/// Two amounts so written that they differ in text if they differ at all.
+/// Two amounts as text. Different amounts always have different texts.
 fn apart(a: Bytes, b: Bytes) -> (String, String) {
     let (a_text, b_text) = (a.to_string(), b.to_string());
     if a != b && a_text == b_text {

@@ -1,4 +1,4 @@
-//! Why nothing was granted: a code, a reason per device, a hint.
+//! A refusal: a code, a reason per device, a hint.
 
 use super::filter::Exclusion;
 use crate::model::code::Code;
@@ -6,12 +6,12 @@ use crate::model::id::DeviceId;
 use crate::model::mig::DeviceNumber;
 use serde::Serialize;
 
-/// What kind of reason a device has.
+/// The kind of reason that a device has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     Fits,
-    /// Others hold it, or what is left of it is too little.
+    /// Other leases hold it, or leave too little of it.
     Taken,
     /// The MPS daemon on it serves another user than the container's.
     OtherUser,
@@ -19,7 +19,7 @@ pub enum Why {
     Excluded(Exclusion),
 }
 
-/// Why one device was not (or could not alone be) granted; or that it would fit.
+/// The answer for one device: why it was not granted, or that it fits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     pub uuid: DeviceId,
@@ -29,44 +29,46 @@ pub struct Verdict {
     pub mig_index: Option<u32>,
     /// Its model, safe to show.
     pub model: String,
-    /// Whether it fits the request by itself.
+    /// Whether the device, looked at alone, fits the request.
     pub fits: bool,
     pub why: Why,
-    /// The same in words, without the device's name: `held exclusively by lease l-5f1c09ab77de of …`.
+    /// The reason in words, without the device's name: `held exclusively by lease l-5f1c09ab77de of
+    /// …`.
     pub reason: String,
 }
 
 impl Verdict {
-    /// How people name the device.
+    /// The device's position, as people write it.
     pub const fn place(&self) -> DeviceNumber {
         DeviceNumber { gpu: self.index, instance: self.mig_index }
     }
 
-    /// Whether the request named devices, and this is none of them: true of most on a large
-    /// node, and no news.
+    /// Whether the request names devices, but not this one. On a large node this is true of most
+    /// devices and not worth a line.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
         self.why == Why::Excluded(Exclusion::NotNamed)
     }
 
-    /// Whether the container's user is the reason.
+    /// Whether the device is refused because of the container's user.
     #[must_use]
     pub fn is_by_user(&self) -> bool {
         self.why == Why::OtherUser
     }
 }
 
-/// Why nothing was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// [`Code::NoMatch`] if no state of the leases could ever satisfy the request on this
-    /// node, [`Code::NoCapacity`] if one could; [`Code::BadRequest`] for requests that no
-    /// device is looked at for.
+    /// [`Code::NoMatch`] if the request fails on this node whatever leases there are,
+    /// [`Code::NoCapacity`] if it fails because of them, [`Code::BadRequest`] if no device was
+    /// looked at.
     pub code: Code,
-    /// One sentence without a full stop: what was asked, what there is.
+    /// One sentence without a full stop: the request, and the number of devices that could serve
+    /// it.
     pub summary: String,
-    /// Every device of the node, in the order of their places; empty if the devices are not the reason.
+    /// Every device of the node, in the order of their positions; empty if the devices are not the
+    /// reason.
     pub verdicts: Vec<Verdict>,
-    /// What to do about it.
+    /// The way out for the user.
     pub hint: String,
 }

@@ -1,4 +1,4 @@
-//! Whether a share can have another size where it is.
+//! Decides whether a share can change its size on the device where it is.
 
 use super::demand::Demand;
 use super::occupancy::{Fit, occupancies};
@@ -10,9 +10,9 @@ use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MilliGpu};
 use std::collections::BTreeSet;
 
-/// Whether a share of `device` can be of this size beside what others hold: `snapshot` is without
-/// the share itself. Leases in their grace give way, as to any request. Fails if it does not fit:
-/// [`Code::NoMatch`] if it never could, else [`Code::NoCapacity`].
+/// Checks that a share of `device` can have this size beside the other leases; `snapshot` is
+/// without the share itself. Leases in their grace give way, as to any request. Fails if the size
+/// does not fit: with [`Code::NoMatch`] if it never can, else with [`Code::NoCapacity`].
 pub fn resized(
     snapshot: &Snapshot<'_>,
     device: &DeviceId,
@@ -84,7 +84,8 @@ mod tests {
         assert_eq!(unknown.unwrap_err().code, Code::NoMatch);
     }
 
-    /// What is done to a node, one after the other, as under the ledger's lock.
+    /// A step that changes a node's leases. Steps run one after the other, as under the ledger's
+    /// lock.
     #[derive(Debug, Clone)]
     enum Deed {
         Create { milli: u32, mib: u64 },
@@ -140,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn creates_and_resizes_never_add_up_to_more_than_there_is(
+        fn creates_and_resizes_never_over_commit(
             deeds in prop::collection::vec(deed(), 1..40),
         ) {
             let node = Node { devices: vec![h100(0), h100(1)], ..Node::default() };

@@ -1,4 +1,4 @@
-//! From selectors to devices.
+//! Resolves selectors to devices.
 
 use crate::model::device::{Device, Node};
 use crate::model::mig::DeviceNumber;
@@ -16,8 +16,8 @@ pub(super) struct BadSelector<'a> {
 }
 
 /// The positions of the devices that the selectors name; `None` if there are no selectors. With
-/// `instances`, a GPU in MIG mode stands for its instances. Fails: the first selector that names no
-/// device, or more than one.
+/// `instances`, a GPU in MIG mode stands for its instances. Fails with the first selector that
+/// names no device, or several.
 pub(super) fn resolve<'a>(
     node: &Node,
     selectors: &'a [Selector],
@@ -50,8 +50,8 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
             at(node, DeviceNumber { gpu: *gpu, instance: Some(*instance) })
         }
         Selector::Uuid(prefix) => {
-            // The UUID of a device may be the beginning of its partitions' UUIDs: written out in
-            // full it means the device.
+            // The UUID of a device may be the beginning of its partitions' UUIDs. A complete UUID
+            // means the device alone.
             let exact = positions(node, |device| device.uuid.as_str().eq_ignore_ascii_case(prefix));
             if exact.is_empty() {
                 positions(node, |device| begins_with(device, prefix))
@@ -59,7 +59,7 @@ fn candidates(node: &Node, selector: &Selector) -> BTreeSet<usize> {
                 exact
             }
         }
-        // The address is the GPU's, its instances have none of their own.
+        // The address belongs to the GPU. Its instances have no address of their own.
         Selector::Pci(address) => {
             positions(node, |device| device.pci == *address && device.instance().is_none())
         }
@@ -92,7 +92,7 @@ fn begins_with(device: &Device, prefix: &str) -> bool {
     !prefix.is_empty() && start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// The selector as a user would type it, safe to show.
+/// The selector as a user types it, safe to show.
 pub(super) fn typed(selector: &Selector) -> String {
     match selector {
         Selector::Index(index) => index.to_string(),

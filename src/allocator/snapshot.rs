@@ -1,4 +1,4 @@
-//! What the allocator sees, and what it answers with.
+//! The allocator's input and its grant.
 
 use crate::model::cu_set::CuSet;
 use crate::model::device::{Device, Node, Vendor};
@@ -11,44 +11,44 @@ use crate::model::quantity::{Bytes, MilliGpu};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A share of one device that somebody holds.
+/// A share of one device that a lease holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub device: DeviceId,
     pub milli: MilliGpu,
     pub memory: Bytes,
-    /// Whether the holder tolerates others.
+    /// Whether the holder shares the device.
     pub sharing: Sharing,
-    /// Who, for refusals: `lease l-5f1c… of container web (docker) since …`.
+    /// Names the holder in refusals: `lease l-5f1c… of container web (docker) since …`.
     pub holder: String,
-    /// True for a lease in its release grace: its former holder may come back, so it is given to
-    /// others only when nothing else fits. It never makes a request fail.
+    /// True for a lease in its release grace. Its container may start again, so other requests get
+    /// the device only if nothing else fits. It never makes a request fail.
     pub grace: bool,
-    /// How it is made true.
+    /// How the share is enforced.
     pub kind: HoldKind,
 }
 
 /// A process that computes on a device and belongs to no lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusyProcess {
-    /// Its pid, as the host counts.
+    /// Its pid in the host's pid namespace.
     pub pid: i32,
-    /// What it calls itself (untrusted), where that can be read.
+    /// Its own name for itself, where it can be read. Untrusted.
     pub name: Option<String>,
 }
 
-/// The processes outside of any lease, and what becomes of the devices that they compute on.
+/// The processes without a lease, and whether their devices are granted.
 #[derive(Debug, Clone, Default)]
 pub struct BusyDevices {
-    /// On which device which. A process on a GPU in MIG mode is on all its instances.
+    /// The processes per device. A process on a GPU in MIG mode is on all its instances.
     pub on: BTreeMap<DeviceId, Vec<BusyProcess>>,
-    /// Whether their devices are granted to nobody, rather than only to requests that name them.
+    /// Whether no request gets their devices. If false, a request that names such a device gets it.
     pub refuse: bool,
 }
 
 impl BusyDevices {
-    /// Those on a device, or on the GPU that it is a part of. On one that does not
-    /// exist there is nobody.
+    /// The processes on a device, or on the GPU that the device is a part of. A simulated device
+    /// has none.
     pub fn of(&self, device: &Device) -> Vec<&BusyProcess> {
         if device.simulated || self.on.is_empty() {
             return Vec::new();
@@ -59,48 +59,47 @@ impl BusyDevices {
     }
 }
 
-/// How a share that is held is made true, as far as it matters to who comes next.
+/// How a held share is enforced, as far as it limits the next share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HoldKind {
-    /// What is in effect; `None` for a record that cannot be read.
+    /// The isolation in effect; `None` if the record cannot be read.
     pub isolation: Option<Isolation>,
-    /// The host's id of the user that an MPS server serves for it.
+    /// The uid, in the host's user namespace, that the share's MPS server serves.
     pub uid: Option<u32>,
-    /// No lease by the same MPS daemon may have more compute than this one.
+    /// No lease of the same MPS daemon may have more compute than this one.
     pub pinned: bool,
-    /// The compute units that are its own.
+    /// The compute units that belong to this share alone.
     pub cus: Option<CuSet>,
 }
 
-/// Who asks, as far as it matters to how a share is made true.
+/// The container that requests, as far as it affects how a share is enforced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Requester {
-    /// The host's id of the user that the container's processes are; null where nobody can say.
+    /// The uid of the container's processes in the host's user namespace; `None` if it is unknown.
     pub uid: Option<u32>,
-    /// Whether nothing but what it is given lets it at a device.
+    /// Whether the container reaches a GPU only through the devices that it is given.
     pub confined: bool,
 }
 
-/// A node and what is held on it.
+/// A node, its leases, and the container that requests.
 #[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
-    /// The devices and their links.
     pub node: &'a Node,
     pub holds: Vec<Hold>,
-    /// Devices that the same container held a moment ago: taken again if they fit.
+    /// Devices that the same container held a moment ago. It gets them again if they fit.
     pub prefer: BTreeSet<DeviceId>,
     /// Devices that an administrator took out of service.
     pub cordoned: BTreeSet<DeviceId>,
-    /// Who computes without a lease.
+    /// The processes that compute without a lease.
     pub busy: BusyDevices,
-    /// What shares can be made true with.
+    /// The facilities that shares can be enforced with.
     pub facilities: Facilities,
     pub requester: Requester,
 }
 
 impl<'a> Snapshot<'a> {
-    /// A node on which nobody holds anything and nobody computes and that has nothing to enforce
-    /// shares with, seen by a confined container of root's.
+    /// A node without leases, without processes and without facilities, for a confined container of
+    /// root's.
     pub fn idle(node: &'a Node) -> Self {
         Self {
             node,
@@ -123,33 +122,35 @@ pub struct GrantedDevice {
     pub mig_index: Option<u32>,
     pub vendor: Vendor,
     pub milli: MilliGpu,
-    /// Memory granted; null where nobody knows how much the device has. In JSON `memory_bytes`, as in a lease.
+    /// Granted memory; `None` if the size of the device's memory is unknown. In JSON it is
+    /// `memory_bytes`, as in a lease.
     #[serde(rename = "memory_bytes")]
     pub memory: Option<Bytes>,
-    /// Alone or with others.
+    /// Exclusive or shared.
     pub sharing: Sharing,
-    /// Of a share by masks: its compute units.
+    /// The compute units of a share that is enforced by a CU mask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cu_mask: Option<CuSet>,
-    /// The region of `dmem.max` that the memory is limited in.
+    /// The region of `dmem.max` in which the memory is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dmem_region: Option<String>,
 }
 
 impl GrantedDevice {
-    /// How people name it.
+    /// The device's position, as people write it.
     pub const fn place(&self) -> DeviceNumber {
         DeviceNumber { gpu: self.index, instance: self.mig_index }
     }
 }
 
-/// What a request gets: at least one device, in the order of their places.
+/// The devices of a request: at least one, in the order of their positions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     pub devices: Vec<GrantedDevice>,
-    /// How the shares are made true, if what is planned comes off.
+    /// How the shares are enforced, if every planned step succeeds.
     pub isolation: IsolationRecord,
-    /// By MPS, with the daemon's own limit at this lease's share: see [`HoldKind::pinned`].
+    /// The share is by MPS, and the daemon's own limit is at this lease's share: see
+    /// [`HoldKind::pinned`].
     #[serde(skip)]
     pub pinned: bool,
 }

@@ -1,4 +1,4 @@
-//! Tables: one line of a request, one line of an answer.
+//! Tables: one line has a request and its answer.
 
 use super::fixtures::*;
 use super::*;
@@ -49,7 +49,7 @@ fn shares_that_add_up_to_a_device_fit_exactly() {
                     };
                     let grant = allocator::grant(&snapshot, &request)
                         .unwrap_or_else(|refusal| panic!("{shares:?}: {}", words(&refusal)));
-                    // Bytes were rounded down above, and compute follows them down.
+                    // The memory was rounded down above, and compute follows it down.
                     let least = milli - u32::from(by_memory);
                     assert!((least..=milli).contains(&grant.devices[0].milli.0));
                     snapshot.holds.extend(holds_of(&grant, &format!("{i}")));
@@ -91,12 +91,12 @@ fn selectors_name_devices_by_every_spelling() {
     ] {
         assert_eq!(given(&snapshot, &named(&[selector])), [index]);
     }
-    // The card whose node is not for containers is a name all the same.
+    // A card number selects the device even if the card's node is not given to containers.
     let mut known = node.clone();
     known.devices[3].details.card = Some(17);
     let snapshot_of_known = super::fixtures::snapshot(&known);
     assert_eq!(given(&snapshot_of_known, &named(&[Selector::Card(17)])), [3]);
-    // Several by name may be of two vendors; a count less than the names takes some of them.
+    // Devices selected by name may be of two vendors. A count below the number of names takes some.
     let two = named(&[Selector::Index(3), Selector::Index(0)]);
     assert_eq!(given(&snapshot, &two), [0, 3]);
     assert_eq!(given(&snapshot, &Request { count: Count::Exactly(1), ..two }), [0]);
@@ -108,7 +108,7 @@ fn a_selector_means_one_device_or_is_refused() {
     partition.uuid = id(&format!("{}-p1", mi300x(3).uuid));
     let node = node(vec![h100(0), h100(1), mi300x(2), mi300x(3), partition]);
     let snapshot = snapshot(&node);
-    // A whole UUID means its device even if a partition's UUID begins with it.
+    // A complete UUID means its device even if a partition's UUID begins with it.
     let whole_uuid = Selector::Uuid(mi300x(3).uuid.to_string());
     assert_eq!(given(&snapshot, &named(&[whole_uuid])), [3]);
 
@@ -217,14 +217,14 @@ fn a_busy_device_says_who_has_it_and_what_is_free() {
 }
 
 #[test]
-fn summary_and_hint_say_what_was_asked_and_what_there_is() {
+fn summary_and_hint_name_request_and_devices() {
     let node = mixed();
     let mut snapshot = snapshot(&node);
     snapshot.holds = vec![hold(&node.devices[0], 800, "a"), hold_whole(&node.devices[2], "b")];
     let summary = |request: &Request| refused(&snapshot, request).summary;
     let nvidia = Request { vendor: Some(Vendor::Nvidia), ..count(2) };
     assert_eq!(summary(&nvidia), "2 NVIDIA devices asked for, 1 of 4 can be had");
-    // As many as there are rows that say so, and how many of them go together.
+    // The summary counts the rows that say `fits`, and how many of them form a set.
     assert_eq!(
         summary(&count(2)),
         "2 devices of one vendor asked for, 2 of 4 fit, 1 of them of one vendor"
@@ -271,7 +271,7 @@ fn all_is_every_device_in_service_or_none() {
     let mut cordoned = free.clone();
     cordoned.cordoned.insert(node.devices[1].uuid.clone());
     assert_eq!(given(&cordoned, &all()), [0, 2, 3]);
-    // Named and cordoned is a contradiction, not something to leave out in silence.
+    // A named device that is cordoned is a contradiction, so it is not left out in silence.
     let both = Request { devices: vec![Selector::Index(0), Selector::Index(1)], ..all() };
     assert_eq!(refused(&cordoned, &both).code, Code::NoMatch);
     let mut held = free.clone();
@@ -310,7 +310,7 @@ fn strategies_pack_spread_or_take_the_first() {
 fn best_fit_sees_both_compute_and_memory() {
     let node = h100s(2);
     let mut snapshot = snapshot(&node);
-    // By compute alone GPU 0 is the fuller one; with its memory it is the emptier.
+    // GPU 0 has less free compute, but with the memory counted it has more free.
     snapshot.holds = vec![
         Hold { memory: Bytes::from_mib(100), ..hold(&node.devices[0], 400, "a") },
         Hold { memory: Bytes::from_mib(60_000), ..hold(&node.devices[1], 300, "b") },
@@ -361,7 +361,7 @@ fn a_set_is_of_one_vendor_and_the_strategy_says_which() {
 }
 
 #[test]
-fn holds_on_unknown_devices_are_nobodys_concern() {
+fn holds_on_unknown_devices_are_ignored() {
     let node = h100s(1);
     let mut snapshot = snapshot(&node);
     snapshot.holds = vec![hold_whole(&h100(7), "ghost")];
@@ -369,7 +369,7 @@ fn holds_on_unknown_devices_are_nobodys_concern() {
 }
 
 #[test]
-fn amounts_that_the_parser_refuses_are_refused_here_too() {
+fn amounts_that_the_parser_refuses_are_refused() {
     let node = h100s(1);
     for request in [
         count(0),

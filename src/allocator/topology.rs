@@ -1,24 +1,24 @@
-//! Which devices are best linked to each other.
+//! Finds the devices that are best linked to each other.
 //!
-//! A set's score is the sum over its pairs: 150 for two partitions of one GPU, NVLink 100 for each
-//! lane, xGMI 100, PCIe 50 by one switch, 40 by several and 20 by the host bridge, and 10 for a
-//! common NUMA node, which decides where all pairs are linked alike (NVSwitch, xGMI hives).
-//! These are the weights of NVIDIA's go-gpuallocator and AMD's device plugin, made comparable.
+//! A set's score is the sum over its pairs. Two partitions of one GPU count 150, NVLink 100 per
+//! lane, xGMI 100, PCIe 50 by one switch, 40 by several and 20 by the host bridge. A common NUMA
+//! node adds 10, which decides where all pairs are linked alike (NVSwitch, xGMI hives). The weights
+//! are those of NVIDIA's go-gpuallocator and AMD's device plugin, brought to one scale.
 
 use crate::model::device::{Device, Link, LinkKind};
 use crate::model::id::DeviceId;
 use crate::model::order;
 use std::collections::BTreeMap;
 
-/// Of two partitions of one AMD GPU.
+/// Score of two partitions of one AMD GPU.
 const SAME_GPU: u64 = 150;
 
-/// Up to this many sets are all looked at (every size up to 14 devices); beyond,
-/// sets are grown greedily.
+/// Up to this many sets, all are compared: that covers every size up to 14 devices. Beyond it, sets
+/// are grown greedily.
 const MOST_SETS: u64 = 5000;
 
-/// The positions in `pool` of the `count` devices that together with `fixed` score highest;
-/// among equals the set with the lowest positions.
+/// The positions in `pool` of the `count` devices that, together with `fixed`, score highest. Among
+/// equals, the set with the lowest positions.
 pub(super) fn best_linked(
     links: &[Link],
     fixed: &[&Device],
@@ -36,7 +36,7 @@ pub(super) fn best_linked(
     }
 }
 
-/// Pair scores within the pool, and of each of its devices with all fixed ones.
+/// The scores of all pairs in the pool, and of each device of the pool with all fixed ones.
 struct Scores {
     size: usize,
     to_fixed: Vec<u64>,
@@ -59,7 +59,7 @@ impl Scores {
         }
         let pair = |a: &Device, b: &Device| {
             let near = a.numa_node.is_some() && a.numa_node == b.numa_node;
-            // MIG instances have no links, whatever their GPUs have.
+            // MIG instances have no links, even if their GPUs do.
             let is_linkable = a.instance().is_none() && b.instance().is_none();
             let link = match is_linkable {
                 true if a.package() == b.package() => SAME_GPU,
@@ -82,7 +82,7 @@ impl Scores {
         self.pairs.get(a * self.size + b).copied().unwrap_or(0)
     }
 
-    /// What `next` adds to the score of a set that has `chosen` already.
+    /// How much `next` adds to the score of a set that already has `chosen`.
     fn gain(&self, chosen: &[usize], next: usize) -> u64 {
         let to_fixed = self.to_fixed.get(next).copied().unwrap_or(0);
         chosen.iter().map(|other| self.pair(*other, next)).fold(to_fixed, u64::saturating_add)
@@ -93,7 +93,7 @@ fn ordered<'a>(a: &'a DeviceId, b: &'a DeviceId) -> (&'a DeviceId, &'a DeviceId)
     if a <= b { (a, b) } else { (b, a) }
 }
 
-/// All sets in lexicographic order; the first of the best wins.
+/// Goes through all sets in lexicographic order. The first of the best wins.
 struct Search<'a> {
     scores: &'a Scores,
     count: usize,
@@ -119,7 +119,7 @@ impl Search<'_> {
     }
 }
 
-/// From every start, always adds the device that gains most; the best of these sets.
+/// Grows one set from each device: it always adds the device that gains most. Returns the best set.
 fn greedy(scores: &Scores, count: usize) -> Vec<usize> {
     let mut best: Option<(u64, Vec<usize>)> = None;
     for start in 0..scores.size {
@@ -128,7 +128,7 @@ fn greedy(scores: &Scores, count: usize) -> Vec<usize> {
         let mut gains: Vec<u64> = (0..scores.size).map(|i| scores.gain(&chosen, i)).collect();
         while chosen.len() < count {
             let rest = gains.iter().enumerate().filter(|(i, _)| !chosen.contains(i));
-            // The last maximum of the reversed order is the first one: lower positions win.
+            // The last maximum of the reversed order is the first one, so lower positions win.
             let Some((next, gain)) = rest.rev().max_by_key(|(_, gain)| **gain) else { break };
             score = score.saturating_add(*gain);
             chosen.push(next);
@@ -144,7 +144,7 @@ fn greedy(scores: &Scores, count: usize) -> Vec<usize> {
     best.map(|(_, set)| set).unwrap_or_default()
 }
 
-/// `n` over `k`, or anything above [`MOST_SETS`] once it is that large.
+/// `n` over `k`. A result above [`MOST_SETS`] is not exact.
 fn combinations(n: usize, k: usize) -> u64 {
     let k = k.min(n - k);
     let mut sets: u64 = 1;
@@ -216,7 +216,7 @@ mod tests {
         // A former device is kept and gets its best neighbour.
         snapshot.prefer.insert(node.devices[6].uuid.clone());
         assert_eq!(given(&snapshot, &count(2)), [5, 6]);
-        // Links do not outweigh somebody's grace.
+        // Links do not outweigh a lease in its grace.
         snapshot.holds = [5, 7]
             .map(|i: usize| Hold { grace: true, ..hold_whole(&node.devices[i], "gone") })
             .to_vec();
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn on_large_nodes_the_greedy_search_finds_the_cliques() {
-        // Ten cliques of four, interleaved: 40 over 4 is far above the sets that are enumerated.
+        // Ten cliques of four, interleaved: 40 over 4 is far above the number of sets that are
+        // compared.
         let mut node = h100s(40);
         for device in &mut node.devices {
             device.numa_node = None;

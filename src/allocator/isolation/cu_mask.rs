@@ -1,17 +1,18 @@
-//! Which compute units of an AMD device a share gets.
+//! Chooses the compute units of an AMD device that a share gets.
 //!
-//! A bit of a mask is not a place on the chip: the kernel deals the bits out to the dies (XCC) first,
-//! then to the shader engines, then to the units of each (`mqd_symmetrically_map_cu_mask`,
-//! drivers/gpu/drm/amd/amdkfd/kfd_mqd_manager.c), so a run of bits is as long on every die. On a die
-//! that gets none, a queue hangs; hence granules of whole rounds over the dies. From gfx10 on, two
-//! units are one work-group processor, and ROCr takes them in even pairs only.
+//! A bit of a mask is not a position on the chip. The kernel deals the bits out to the dies (XCC)
+//! first, then to the shader engines, then to the units of each (`mqd_symmetrically_map_cu_mask`,
+//! drivers/gpu/drm/amd/amdkfd/kfd_mqd_manager.c), so a run of bits covers every die equally. A
+//! queue hangs on a die that gets no unit. Therefore a granule is a whole number of rounds over the
+//! dies. From gfx10 on, two units are one work-group processor, and ROCr takes them in even pairs
+//! only.
 
 use crate::model::cu_set::CuSet;
 use crate::model::device::Device;
 use crate::model::order;
 use crate::model::quantity::MilliGpu;
 
-/// The fewest granules of a device that is shared well: with ten, every share of at least
+/// A device with fewer granules is shared badly. With ten, every share of at least
 /// [`MilliGpu::MIN`] gets one, and shares that fit by their thousandths fit by their granules.
 const GRANULES_MIN: u32 = 10;
 
@@ -20,12 +21,12 @@ const GRANULES_MIN: u32 = 10;
 pub(super) struct Shape {
     /// Units of a granule.
     granule: u32,
-    /// Whole granules; what is left of the units is nobody's.
+    /// Whole granules. Units beyond the last whole granule are not used.
     granules: u32,
 }
 
 impl Shape {
-    /// `None` where nobody knows how many units the device has.
+    /// `None` if the number of the device's units is unknown.
     pub(super) fn of(device: &Device) -> Option<Self> {
         let details = &device.details;
         let units = details.compute_units.filter(|units| *units > 0)?;
@@ -41,20 +42,19 @@ impl Shape {
         Some(Self { granule, granules: units / granule }).filter(|shape| shape.granules > 0)
     }
 
-    /// How many granules a share gets; `None` of a whole device, which is not masked.
+    /// The number of granules that a share gets; `None` for a whole device, which is not masked.
     pub(super) fn wanted(self, share: MilliGpu) -> Option<u32> {
         let granules = u64::from(share.0) * u64::from(self.granules) / 1000;
         (share < MilliGpu::WHOLE).then(|| u32::try_from(granules).unwrap_or(u32::MAX).max(1))
     }
 
-    /// How many granules nobody holds.
+    /// The number of free granules.
     pub(super) fn free(self, held: &[&CuSet]) -> u32 {
         let free = (0..self.granules).filter(|granule| !self.is_held(*granule, held));
         u32::try_from(free.count()).unwrap_or(u32::MAX)
     }
 
-    /// The first free granules, those that are not `reluctantly` taken from anybody before the
-    /// others; `None` where there are not as many.
+    /// The first free granules. Those in `reluctantly` come last. `None` if there are too few.
     pub(super) fn choose(
         self,
         wanted: u32,
@@ -79,8 +79,8 @@ impl Shape {
     }
 }
 
-/// Whether the units are in work-group processors: `gfx1030` is generation 10, then two digits
-/// of minor and stepping.
+/// Whether the units form work-group processors. `gfx1030` is generation 10, then two digits of
+/// minor and stepping.
 fn has_pairs(arch: Option<&str>) -> bool {
     let digits = arch.and_then(|arch| arch.strip_prefix("gfx")).unwrap_or_default();
     let generation = digits.len().checked_sub(2).and_then(|end| digits.get(..end));

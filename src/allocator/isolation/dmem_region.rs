@@ -1,4 +1,4 @@
-//! By which name the kernel's dmem controller knows a device's memory.
+//! Finds the name that the kernel's dmem controller has for a device's memory.
 
 use crate::model::device::{Device, PciAddress};
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 pub(super) enum NoRegion {
     /// The region is the whole GPU's, and this is a partition of it.
     Partition,
-    /// There are several, and nobody can say which one an allocation ends up in.
+    /// There are several regions, and an allocation may end up in any of them.
     Several,
-    /// Its driver has registered none.
+    /// The device's driver has registered none.
     None,
 }
 
-/// The region that is this device's own memory: amdgpu registers `drm/<pci>/vram`, xe
-/// `drm/<pci>/vramN` for each tile (`amdgpu_vram_mgr.c`, `xe_ttm_vram_mgr.c`), NVIDIA's driver
-/// `nvidia/<pci>/vidmem` (NVIDIA, "MPS", memory limits by cgroup).
+/// The region of this device's own memory. amdgpu registers `drm/<pci>/vram`, xe `drm/<pci>/vramN`
+/// for each tile (`amdgpu_vram_mgr.c`, `xe_ttm_vram_mgr.c`), NVIDIA's driver `nvidia/<pci>/vidmem`
+/// (NVIDIA, "MPS", memory limits by cgroup).
 pub(super) fn region<'a>(
     regions: &'a BTreeMap<String, u64>,
     device: &Device,
@@ -50,7 +50,7 @@ mod tests {
     use crate::model::device::{Details, Partition};
 
     #[test]
-    fn a_region_is_found_by_the_address_and_only_where_it_is_the_one() {
+    fn a_region_is_found_only_if_it_is_the_only_one() {
         let of = |names: &[&str], device: &Device| {
             let regions = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
             region(&regions, device).map(str::to_owned)

@@ -12,8 +12,7 @@ use crate::model::quantity::MilliGpu;
 use crate::request::Request;
 use proptest::prelude::*;
 
-/// Name, architecture, compute units, dies, shader engines of each die, and the granule that the
-/// units are dealt out in.
+/// Name, architecture, compute units, dies, shader engines of each die, and the size of a granule.
 type Shape = (&'static str, &'static str, u32, u32, u32, u32);
 
 const SHAPES: &[Shape] = &[
@@ -34,7 +33,7 @@ fn device(shape: &Shape) -> Device {
     made_of(mi300x(0), arch, units, xccs, engines)
 }
 
-/// The mask of a share beside these.
+/// The mask that a share gets beside these holds.
 fn masked(node: &Node, holds: &[Hold], request: &Request) -> Option<CuSet> {
     let snapshot = Snapshot { holds: holds.to_vec(), ..snapshot(node) };
     allocator::grant(&snapshot, request).unwrap().devices.remove(0).cu_mask
@@ -67,7 +66,7 @@ fn masks_are_written_as_rocr_reads_them() {
 }
 
 #[test]
-fn a_gap_is_filled_first_and_what_a_lease_in_grace_had_last() {
+fn masks_fill_gaps_first_and_take_grace_last() {
     let node = node(vec![device(&SHAPES[3])]);
     let by = |first, last, grace| {
         let mut held = hold(&node.devices[0], 100, &format!("{first}"));
@@ -80,14 +79,14 @@ fn a_gap_is_filled_first_and_what_a_lease_in_grace_had_last() {
     let text = |holds: &[Hold]| masked(&node, holds, &request).unwrap().to_string();
     assert_eq!(text(&[by(2, 4, false), by(8, 30, false)]), "0-1,5-7,31-32");
     assert_eq!(text(&[by(2, 4, true)]), "0-1,5-9");
-    // They are needed: it had 34 of them.
+    // The grace has to give units up: it had 34 of them.
     let mut most = by(2, 35, true);
     most.milli = MilliGpu(900);
     assert_eq!(text(&[most]), "0-4,36-37");
 }
 
 #[test]
-fn a_device_of_few_units_is_full_before_its_thousandths_are() {
+fn few_units_run_out_before_the_thousandths() {
     let node = node(vec![device(&SHAPES[9])]);
     let mut snapshot = snapshot(&node);
     for number in 0..4 {
@@ -104,8 +103,8 @@ fn a_device_of_few_units_is_full_before_its_thousandths_are() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
 
-    /// Shares come and go; whoever fits by thousandths gets his part of the units, in whole
-    /// granules that are nobody else's.
+    /// Shares start and end. A share that fits by thousandths gets its part of the units, in whole
+    /// granules that no other share has.
     #[test]
     fn masks_are_disjoint_aligned_and_of_the_right_size(
         shape in 0..SHAPES.len(),

@@ -1,4 +1,4 @@
-//! What a limit lacks to hold, in phrases.
+//! Says in phrases why a limit is not enforced.
 
 use super::cu_mask::Shape;
 use super::dmem_region::{NoRegion, region};
@@ -11,7 +11,8 @@ use crate::request::Enforce;
 const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
 
 impl Planner<'_> {
-    /// All that stronger limits on this device would need, and for which: `memory: the kernel …`.
+    /// Everything that stronger limits on this device would need, each with its limit: `memory: the
+    /// kernel …`.
     pub(super) fn lacks(&self, device: &Device, plan: Plan) -> Vec<String> {
         let (compute, memory) = (self.of_compute(device, plan), self.of_memory(device, plan));
         let isolation =
@@ -25,20 +26,20 @@ impl Planner<'_> {
         lacks.into_iter().flatten().collect()
     }
 
-    /// Why the device is out of the question for limits that have to hold:
-    /// `memory would be advisory: the kernel has no dmem controller, …`.
+    /// Why the device cannot serve a request that requires limits: `memory would be advisory: the
+    /// kernel has no dmem controller, …`.
     pub(in super::super) fn unmet(&self, device: &Device, plan: Plan) -> String {
         let phrases = self.open(device, plan);
         let phrases = phrases.map(|(limit, by, lack)| format!("{limit} would be {by}: {lack}"));
         phrases.collect::<Vec<_>>().join("; ")
     }
 
-    /// Whether it is this that limits which have to hold lack on the device.
+    /// Whether a required limit is missing on the device because of `lack`.
     pub(in super::super) fn is_unmet_by(&self, device: &Device, plan: Plan, lack: &str) -> bool {
         self.open(device, plan).any(|(.., other)| other == lack)
     }
 
-    /// The limits that have to hold and would not, and what each lacks.
+    /// The required limits that would not be enforced, and the reason for each.
     fn open(
         &self,
         device: &Device,
@@ -53,7 +54,7 @@ impl Planner<'_> {
         open.map(|(limit, _, by, lack)| (limit, by, lack.unwrap_or_default()))
     }
 
-    /// What the host could have and has not.
+    /// Why the host lacks facilities that it could have.
     pub(in super::super) fn host_lacks(&self) -> impl Iterator<Item = &str> {
         let mps = self.facilities.mps.as_ref();
         let lacks = [
@@ -64,7 +65,7 @@ impl Planner<'_> {
         lacks.into_iter().flatten().map(String::as_str)
     }
 
-    /// Why the isolation that was asked for is not the one in effect.
+    /// Why the requested isolation is not the one in effect.
     fn of_isolation(&self, device: &Device, plan: Plan) -> Option<String> {
         match self.request.isolation {
             Isolation::Mps if plan.effective == Isolation::TimeSlicing => Some(self.no_mps(device)),
@@ -122,7 +123,7 @@ impl Planner<'_> {
         Some(why.to_owned())
     }
 
-    /// Why there is no MPS on it.
+    /// Why MPS is not possible on the device.
     fn no_mps(&self, device: &Device) -> String {
         if let (Vendor::Nvidia, Err(why)) = (device.vendor, &self.facilities.mps) {
             return why.clone();
@@ -145,7 +146,7 @@ impl Planner<'_> {
         why.to_owned()
     }
 
-    /// Why MPS does not hold its clients to this share.
+    /// Why MPS does not limit its clients to this share.
     fn not_pinned(&self, device: &Device) -> String {
         let exclusive = self.facilities.mps.as_ref().map(|mps| mps.exclusive.as_ref());
         let why = match exclusive {
@@ -163,7 +164,7 @@ impl Planner<'_> {
 
 const NO_LIMIT: &str = "isolation `none` sets no limit";
 
-/// Why there are no masks of compute units.
+/// Why masks of compute units are not possible.
 fn no_masks(device: &Device) -> String {
     match (device.vendor, Shape::of(device)) {
         (Vendor::Amd, None) => "nobody can say how many compute units it has",
@@ -176,7 +177,7 @@ fn no_masks(device: &Device) -> String {
 }
 
 impl Conflict {
-    /// What is in the way, without who holds it.
+    /// The obstacle in words, without its holders.
     pub(in super::super) fn reason(self) -> String {
         match self {
             Self::Mode { now, asked } => format!("shared by {now} now, {asked} asked"),

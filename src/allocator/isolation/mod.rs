@@ -1,8 +1,9 @@
-//! How a grant is made true on each device, and who enforces it: the table of the manual, as code.
+//! Decides how a share of each device is enforced, and by whom. It is the manual's table as code.
 //!
-//! `plan` says what a request would get on a device beside those who are there; `mode` what their
-//! shares rule out, since the first share fixes how a device is shared; `cu_mask` and `dmem_region`
-//! give the values; `lacks` says what stronger limits would need; `record` sums a set up.
+//! `plan` says how a request would be enforced beside the shares on a device. `mode` says which
+//! ways those shares rule out, because the first share fixes how a device is shared. `cu_mask` and
+//! `dmem_region` compute the values. `missing` says what stronger limits would need. `record` sums
+//! up a set of devices.
 
 mod cu_mask;
 mod dmem_region;

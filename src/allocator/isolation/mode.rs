@@ -1,6 +1,6 @@
-//! What the shares on a device rule out for the next one: the first share fixes how a device is
-//! shared, an MPS server serves one user and so many clients, and a limit that MPS itself holds is
-//! one for all of its clients (NVIDIA, "Multi-Process Service").
+//! Decides which shares can join the shares on a device. The first share fixes how the device is
+//! shared. An MPS server serves one user and a limited number of clients. A limit that MPS itself
+//! enforces is the same for all of its clients (NVIDIA, "Multi-Process Service").
 
 use super::super::snapshot::Hold;
 use crate::model::isolation::Isolation;
@@ -12,55 +12,56 @@ use crate::model::quantity::MilliGpu;
 pub(in super::super) struct SharesOnDevice {
     /// A bit for each [`Isolation`] among them.
     kinds: u8,
-    /// Of one of them nobody can say how it is made true.
+    /// The isolation of at least one of them is unknown.
     unknown: bool,
-    /// How many are by MPS, and
+    /// The number of shares by MPS.
     clients: u32,
-    /// for which users: the least and the greatest.
+    /// The least and the greatest uid of the users that MPS serves.
     users: Option<(u32, u32)>,
     /// The largest share by MPS.
     largest: MilliGpu,
-    /// The least that MPS itself holds its clients to.
+    /// The least limit that MPS itself enforces on its clients.
     pinned: Option<MilliGpu>,
 }
 
-/// Why a share cannot join those that are there. It may once they have ended.
+/// Why a share cannot join those on the device. Once they have ended, it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Conflict {
-    /// The device is shared by `now`, and this would be by `asked`.
+    /// The device is shared by `now`, and this share needs `asked`.
     Mode { now: Isolation, asked: Isolation },
-    /// It cannot be read how the device is shared, and this would be by `asked`.
+    /// The way in which the device is shared is unknown, and this share needs `asked`.
     Unknown { asked: Isolation },
-    /// MPS serves this user, and the container's is another.
+    /// MPS serves the user `served`, and the container's user is another.
     User { served: u32, asks: Option<u32> },
-    /// As many leases by MPS as the driver serves clients.
+    /// MPS has as many leases on the device as it serves clients.
     Clients(u32),
-    /// MPS holds all of its clients to this much.
+    /// MPS limits all of its clients to this share.
     Pinned(MilliGpu),
-    /// MPS is to hold all of its clients to what is asked for, and one of them has this.
+    /// MPS would limit all of its clients to the requested share, and one of them has this larger
+    /// one.
     Larger(MilliGpu),
-    /// So many groups of compute units are free, and this many are needed.
+    /// `free` groups of compute units are free, and the share needs `wanted`.
     Units { free: u32, wanted: u32 },
 }
 
-/// A share by MPS that wants to join.
+/// A share by MPS that is to join.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
     pub(super) share: MilliGpu,
     pub(super) pinned: bool,
     pub(super) user: Option<u32>,
-    /// Whether the daemon is the device's, and serves all leases there.
+    /// Whether the daemon serves all leases of the device, not this one alone.
     pub(super) common: bool,
-    /// The most clients of the device.
+    /// The most clients that MPS serves on the device.
     pub(super) most: u32,
 }
 
-/// Ways of sharing that go together.
+/// Isolations of the same mode can be on one device together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Mps,
     Masks,
-    /// Whoever comes takes his turn.
+    /// The driver gives each process time slices.
     Open,
 }
 
@@ -77,7 +78,8 @@ const fn bit(isolation: Isolation) -> u8 {
 }
 
 impl SharesOnDevice {
-    /// Of a record that cannot be read nobody knows how it shares: it may be all that there is.
+    /// A record that cannot be read may be the only one on the device, and its isolation is
+    /// unknown.
     pub(in super::super) fn add(&mut self, hold: &Hold) {
         if hold.sharing != Sharing::Shared {
             return;
@@ -101,10 +103,11 @@ impl SharesOnDevice {
         }
     }
 
-    /// The way in which the device is shared that does not go with this one.
+    /// The isolation on the device that rules this one out.
     pub(super) fn against(&self, asked: Isolation) -> Option<Conflict> {
         let other = |now: &Isolation| self.kinds & bit(*now) != 0 && mode(*now) != mode(asked);
-        // Limits that are one for all, and masks that do not overlap, have to know of each other.
+        // MPS limits and masks depend on all shares of the device, so an unknown share rules them
+        // out.
         if self.unknown && mode(asked) != Mode::Open {
             return Some(Conflict::Unknown { asked });
         }
@@ -114,7 +117,7 @@ impl SharesOnDevice {
         Isolation::ALL.into_iter().find(other).map(|now| Conflict::Mode { now, asked })
     }
 
-    /// Why MPS on the device cannot take one more, if so.
+    /// Why MPS on the device cannot take one more client, if it cannot.
     pub(super) fn refuses(&self, client: Client) -> Option<Conflict> {
         let stranger = |served: &u32| client.common && client.user != Some(*served);
         let users = self.users.map(|(least, greatest)| [least, greatest]);

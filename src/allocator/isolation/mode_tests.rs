@@ -1,4 +1,4 @@
-//! What the shares on a device rule out for the next one.
+//! The isolations that the shares on a device rule out for the next one.
 
 use super::super::fixtures::*;
 use super::super::{Grant, Hold, HoldKind, Refusal, Requester, Snapshot};
@@ -47,7 +47,7 @@ fn as_user(
     )
 }
 
-/// That it is for those who are there, and what is said of them.
+/// Asserts a refusal because of other leases, and returns its reason.
 fn taken(answer: Result<Grant, Refusal>) -> String {
     let refusal = answer.unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity, "{}", words(&refusal));
@@ -94,7 +94,7 @@ fn the_first_share_fixes_the_mode() {
             Err(reason) => assert_eq!(taken(answer), reason),
         }
     }
-    // Whoever cannot be read may be by MPS or masks, and whoever is gone has ruled.
+    // An unreadable lease may be by MPS or masks. A lease in its grace rules nothing out.
     for (device, best) in [(&nvidia, Mps), (&amd, CuMask)] {
         let unreadable = [Hold { kind: HoldKind::default(), ..held(device, 300, best) }];
         for asked in [TimeSlicing, Auto] {
@@ -115,11 +115,11 @@ fn the_first_share_fixes_the_mode() {
 }
 
 #[test]
-fn devices_with_the_isolation_that_was_asked_for_come_first() {
+fn devices_with_the_requested_isolation_come_first() {
     use Isolation::{Auto, CuMask, Mps, TimeSlicing};
     let unknown = h100(1);
     let amd = Device { index: 2, ..amd() };
-    // A part of it is left alone, which best-fit would take first.
+    // The used part goes first by best-fit, but is left alone here.
     let part_used = |device: &Device, isolation| [held(device, 600, isolation)];
     let node = node(vec![amd.clone(), unknown.clone(), gpu("12.4")]);
     let taken = |holds: &[Hold], isolation: Isolation| {
@@ -135,7 +135,7 @@ fn devices_with_the_isolation_that_was_asked_for_come_first() {
     let on_nvidia = part_used(&nvidia, Mps);
     assert_eq!(taken(&on_nvidia, Auto), (nvidia.uuid.clone(), Mps));
     assert_eq!(taken(&on_nvidia, CuMask), (amd.uuid.clone(), CuMask));
-    // Where it is to be had nowhere, the strongest that there is takes its place.
+    // If the isolation is possible on no free device, the strongest one replaces it.
     let beside = [held(&nvidia, 1000, Mps), held(&unknown, 1000, TimeSlicing)];
     assert_eq!(taken(&beside, Mps), (amd.uuid.clone(), CuMask));
 }
@@ -148,7 +148,7 @@ fn what_must_hold_does_not_join_a_weaker_mode() {
         taken(beside(&first, &device, &required(300))),
         "shared by time-slicing now, mps asked"
     );
-    // For memory alone it may.
+    // A request that requires only the memory limit may join.
     let memory = Request {
         enforcement: Enforce::Required,
         ..share(None, Some(MilliGpu(300).of(device.leasable())))
@@ -168,13 +168,13 @@ fn a_daemon_serves_one_user() {
         "MPS on it serves user 1000 now, and the container's user is 0"
     );
     assert_eq!(effective(as_user(Some(1000), &first, &device, &request)), Isolation::Mps);
-    // Where nobody knows the user there is no MPS, and beside others' no other way.
+    // With an unknown user MPS is not possible, and beside shares by MPS nothing else is.
     assert_eq!(effective(as_user(None, &[], &device, &request)), Isolation::TimeSlicing);
     assert_eq!(
         taken(as_user(None, &first, &device, &request)),
         "shared by mps now, time-slicing asked"
     );
-    // A daemon for each lease serves whom it is for.
+    // A daemon of a single lease serves that lease's user.
     let node = node(vec![device]);
     let mut facilities = well_equipped(&node.devices);
     facilities.mps.as_mut().unwrap().daemons = MpsDaemons::PerLease;
@@ -194,7 +194,7 @@ fn a_limit_that_mps_holds_is_one_for_all() {
         let grant = answer.unwrap();
         (grant.pinned, grant.isolation.compute_enforcement.holds())
     };
-    // Beside one that is not larger, one is held; beside one that is held, none may be larger.
+    // A share can be pinned beside smaller ones. No share beside a pinned one can be larger.
     assert_eq!(pinned(beside(&with(300, false), &device, &required(300))), (true, true));
     assert_eq!(pinned(beside(&with(300, true), &device, &share(Some(200), None))), (false, false));
     assert_eq!(pinned(beside(&with(300, true), &device, &required(300))), (true, true));
@@ -232,12 +232,12 @@ fn mps_serves_so_many_clients() {
 }
 
 #[test]
-fn masks_of_other_leases_are_kept_whatever_shape_they_have() {
+fn masks_of_any_shape_are_kept_free() {
     let device = amd();
     let mut first = held(&device, 100, Isolation::CuMask);
     first.kind.cus = CuSet::parse("3-12");
     let grant = beside(&[first], &device, &by(Isolation::CuMask, 100)).unwrap();
-    // Its granules of 8 are those of 0 to 15.
+    // The other share's range touches the granules from 0 to 15.
     assert_eq!(grant.devices[0].cu_mask.as_ref().unwrap().to_string(), "16-39");
 }
 

@@ -1,4 +1,4 @@
-//! What a request would get on a device.
+//! Plans how a request would be enforced on a device.
 
 use super::super::demand::Demand;
 use super::super::occupancy::{Fit, Occupancy};
@@ -13,30 +13,30 @@ use crate::model::isolation::{Enforcement, Isolation};
 use crate::model::lease::Sharing;
 use crate::request::{Amount, Count, Enforce, Request};
 
-/// The CUDA compute capability from which MPS limits its clients: Volta's (NVIDIA, "Multi-Process
-/// Service", "Volta MPS execution resource provisioning").
+/// The CUDA compute capability from which on MPS limits its clients: Volta's (NVIDIA,
+/// "Multi-Process Service", "Volta MPS execution resource provisioning").
 const VOLTA: (u32, u32) = (7, 0);
 
-/// How a share, or a whole device, is made true.
+/// How a share, or a whole device, is enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Plan {
     pub(in super::super) effective: Isolation,
-    /// Who enforces the share of compute, and
+    /// The enforcer of the share of compute.
     pub(in super::super) compute: Enforcement,
     pub(in super::super) memory: Enforcement,
-    /// MPS itself holds its clients to this share.
+    /// Whether MPS itself limits its clients to this share.
     pub(in super::super) pinned: bool,
 }
 
-/// A plan, and what speaks against it.
+/// A plan, and what rules it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct PlanVerdict {
     pub(in super::super) plan: Plan,
-    /// Whether it holds as much as the request requires.
+    /// Whether it enforces as much as the request requires.
     pub(in super::super) met: bool,
-    /// What rules it out while those are there who may not be driven away.
+    /// Why it cannot join the leases on the device that are not in their grace.
     pub(in super::super) conflict: Option<Conflict>,
-    /// Whether it goes with those who are there.
+    /// Whether it can join the shares on the device.
     pub(in super::super) fit: Fit,
 }
 
@@ -53,8 +53,9 @@ impl<'a> Planner<'a> {
         Self { request, facilities: &snapshot.facilities, requester: snapshot.requester }
     }
 
-    /// The first way in the order of preference that holds what has to hold, among those ways that
-    /// go best with the shares that are there. `masked` are those of them that have a mask.
+    /// The best plan for the device. Among the isolations that fit the shares on the device best,
+    /// it is the first in the order of preference that enforces all required limits. `masked` are
+    /// the holds that have a mask.
     pub(in super::super) fn verdict(
         &self,
         device: &Device,
@@ -87,8 +88,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A whole device: of a GPU the device cgroup gives its node to nobody else, and the driver
-    /// keeps instances and partitions apart.
+    /// The plan for a whole device. The device cgroup opens a GPU's node to no other container; the
+    /// driver separates instances and partitions.
     fn whole(&self, device: &Device) -> Plan {
         let (effective, by) = if device.instance().is_some() {
             (Isolation::Mig, Enforcement::Driver)
@@ -101,7 +102,7 @@ impl<'a> Planner<'a> {
         Plan { effective, compute: by, memory: by, pinned: false }
     }
 
-    /// A share that is made true in this way.
+    /// The plan for a share with this isolation.
     fn share(&self, device: &Device, effective: Isolation) -> Plan {
         let pinned = effective == Isolation::Mps && self.pins(device);
         let compute = if pinned { Enforcement::Driver } else { Enforcement::Advisory };
@@ -114,8 +115,7 @@ impl<'a> Planner<'a> {
         Plan { effective, compute: label(compute), memory: label(memory), pinned }
     }
 
-    /// Who enforces a limit, given who would of a device that exists and a
-    /// container that is confined.
+    /// The label of a limit. `by` enforces it on a real device and a confined container.
     fn label(&self, device: &Device, by: Enforcement) -> Enforcement {
         match by {
             _ if !self.requester.confined => Enforcement::None,
@@ -124,13 +124,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether what the request names an amount of is held, if it has to be.
+    /// Whether the plan enforces each limit that has to be enforced.
     fn is_met(&self, plan: Plan) -> bool {
         let (compute, memory) = self.must_hold();
         (!compute || plan.compute.holds()) && (!memory || plan.memory.holds())
     }
 
-    /// Which limits have to hold: those of compute, those of memory.
+    /// Which limits have to be enforced: compute, memory.
     pub(super) fn must_hold(&self) -> (bool, bool) {
         match (self.request.enforcement, self.request.amount) {
             (Enforce::Required, Amount::Share { compute, memory }) => {
@@ -141,8 +141,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether MPS itself is to limit compute: with the device closed to all but its server, and
-    /// the limit that it has for every client. It costs the others, so only where it is required.
+    /// Whether MPS itself limits compute. It then closes the device to all but its server and sets
+    /// one limit for every client. Other clients pay for that, so it is done only if the request
+    /// requires it.
     fn pins(&self, device: &Device) -> bool {
         let closed = self
             .facilities
@@ -152,12 +153,12 @@ impl<'a> Planner<'a> {
         self.must_hold().0 && closed && capability(device).is_some_and(|has| has >= VOLTA)
     }
 
-    /// The region of dmem that a share's memory is limited in.
+    /// The region of dmem in which a share's memory is limited.
     fn region(&self, device: &Device) -> Option<&'a str> {
         region(self.facilities.dmem.as_ref().ok()?, device).ok()
     }
 
-    /// The region in which a share's memory is to be limited. A whole device has all of its memory.
+    /// The region in which to limit a share's memory. A whole device has all of its memory.
     pub(in super::super) fn limited_region(
         &self,
         device: &Device,
@@ -168,8 +169,8 @@ impl<'a> Planner<'a> {
         self.region(device).filter(|_| limited && device.instance().is_none()).map(str::to_owned)
     }
 
-    /// How a share is made true here, the best way first. A word that means nothing on this device
-    /// is read as the best that it has.
+    /// The isolations for a share of this device, the best first. An isolation that the device does
+    /// not have stands for the best that it has.
     fn ways(&self, device: &Device) -> (Isolation, Option<Isolation>) {
         let best = match device.vendor {
             Vendor::Nvidia if self.can_mps(device) => Some(Isolation::Mps),
@@ -185,14 +186,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether a share gets another isolation than the one that was asked for by name.
+    /// Whether a share gets another isolation than the one that the request names.
     pub(in super::super) fn replaces(&self, demand: &Demand, plan: Plan) -> bool {
         let asked = self.request.isolation;
         demand.sharing == Sharing::Shared && asked != Isolation::Auto && asked != plan.effective
     }
 
-    /// Whether MPS can be had. Who asks for it by name is believed that the device has
-    /// it where nobody knows.
+    /// Whether MPS is possible. If the device's capability is unknown, a request that names MPS is
+    /// trusted to know.
     pub(super) fn can_mps(&self, device: &Device) -> bool {
         let able = match capability(device) {
             Some(has) => has >= VOLTA,
@@ -201,7 +202,7 @@ impl<'a> Planner<'a> {
         able && self.facilities.mps.is_ok() && self.is_for_one() && self.requester.uid.is_some()
     }
 
-    /// A process talks to one MPS daemon, and the daemons are those of one device each.
+    /// A process talks to one MPS daemon, and a daemon serves one device.
     pub(super) fn is_for_one(&self) -> bool {
         self.request.count == Count::Exactly(1)
     }
@@ -237,7 +238,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The compute units of a share by masks.
+    /// The compute units of a share that a mask enforces.
     pub(in super::super) fn cu_mask(
         &self,
         device: &Device,
@@ -256,13 +257,13 @@ fn masks<'h>(masked: &[&'h Hold], counts: impl Fn(&Hold) -> bool) -> Vec<&'h CuS
     holds.filter_map(|hold| hold.kind.cus.as_ref()).collect()
 }
 
-/// The CUDA compute capability, where it is known.
+/// The CUDA compute capability, if it is known.
 pub(super) fn capability(device: &Device) -> Option<(u32, u32)> {
     device.details.arch.as_deref().and_then(version)
 }
 
-/// The most clients that MPS serves on a device: 16 before Volta, then 48, and 60 by the drivers
-/// of CUDA 13.1 (NVIDIA, "Multi-Process Service", "Client limits"). Where nobody knows, the least.
+/// The most clients that MPS serves on a device: 16 before Volta, then 48, and 60 by the drivers of
+/// CUDA 13.1 (NVIDIA, "Multi-Process Service", "Client limits"). If the capability is unknown, 16.
 fn clients(device: &Device) -> u32 {
     let cuda = device.details.cuda.as_deref().and_then(version);
     match capability(device) {

@@ -1,4 +1,4 @@
-//! What a lease says of how its share is made true.
+//! Builds the part of a lease that says how its share is enforced.
 
 use super::super::assess::Assessed;
 use super::plan::{Plan, Planner};
@@ -7,8 +7,10 @@ use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::request::Amount;
 
 impl Planner<'_> {
-    /// What was asked for, in the granted vendor's terms, and what is in effect: of a set, the
-    /// weakest of its devices; what not all of them lack has the device before it. AMD has no MPS, so the word means a mask of compute units there.
+    /// Records the requested isolation, in the granted vendor's terms, and the one in effect. For a
+    /// set, that is the weakest of its devices. A missing facility that not all devices lack is
+    /// recorded with the device's name. AMD has no MPS, so there the word means a mask of compute
+    /// units.
     pub(in super::super) fn record(&self, set: &[(&Assessed<'_>, Plan)]) -> IsolationRecord {
         let plans = || set.iter().map(|(_, plan)| *plan);
         let amd = !set.is_empty() && set.iter().all(|(a, _)| a.device.vendor == Vendor::Amd);
@@ -45,7 +47,7 @@ impl Planner<'_> {
     }
 }
 
-/// How much of a share a way of making it true makes true, for comparison.
+/// Orders isolations by how much of a share they enforce.
 const fn strength(isolation: Isolation) -> u8 {
     match isolation {
         Isolation::None | Isolation::Auto => 0,

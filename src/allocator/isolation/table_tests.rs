@@ -1,4 +1,4 @@
-//! The table of enforcement, a row a test case: vendor, mechanism, version, and who enforces what.
+//! The table of enforcement. A row is a test case: vendor, isolation, version, and the enforcers.
 
 use super::super::fixtures::*;
 use super::super::{Grant, Refusal, Requester, Snapshot};
@@ -188,13 +188,13 @@ fn every_row_of_the_table() {
         let all_hold =
             isolation.compute_enforcement.holds() && isolation.memory_enforcement.holds();
         assert_eq!(isolation.lacks.is_empty(), all_hold, "{name}: {:?}", isolation.lacks);
-        // A region is given where it is the kernel that enforces it, and a mask where one is meant.
+        // A region is given if the kernel enforces the limit, and a mask if the isolation is one.
         let granted = &grant.devices[0];
         let by_kernel = expected.contains("/kernel") || expected.contains("/simulated");
         let is_share = request.amount != whole().amount;
         assert_eq!(granted.dmem_region.is_some(), by_kernel && is_share, "{name}");
         assert_eq!(granted.cu_mask.is_some(), isolation.effective == CuMask, "{name}");
-        // Whoever may do anything is held by nothing.
+        // No limit is enforced on a privileged container.
         let node = node(vec![device.clone()]);
         let requester = Requester { uid: Some(0), confined: false };
         let free = Snapshot { facilities: facilities(&device), requester, ..snapshot(&node) };
@@ -226,7 +226,7 @@ fn instances_are_kept_apart_by_the_driver() {
 }
 
 #[test]
-fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
+fn an_unmet_required_limit_names_what_is_missing() {
     let memory = || share(None, Some(Bytes::from_mib(4000)));
     let both = || share(Some(500), Some(Bytes::from_mib(4000)));
     let dmem = "memory would be advisory: the kernel has no dmem controller";
@@ -291,7 +291,8 @@ fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
         assert_eq!((refusal.code, refusal.code.exit_status()), (Code::EnforcementUnmet, 3));
         assert!(refusal.hint.contains("a whole device holds"), "{}", refusal.hint);
     }
-    // The hint has what the host could have, and of what holds that which the node has.
+    // The hint names the facilities that the host could have, and the kinds of devices it has that
+    // enforce limits.
     let mut devices = in_mig_mode(nvidia("9.0"), &["1g.10gb"]);
     devices.push(Device { index: 1, ..partition() });
     let both_kinds = node(devices);
@@ -309,7 +310,7 @@ fn what_is_required_and_not_held_is_refused_with_what_is_missing() {
     let lack = "on this host nvidia-smi, which sets the compute mode, is not installed";
     assert!(hint.starts_with(lack), "{hint}");
     assert!(!hint.contains("MIG") && !hint.contains("partition"), "{hint}");
-    // What is too large would be so without limits, too.
+    // An amount that is too large is refused for its size, also without limits.
     let refusal = answer(&amd(), all_means(&amd()), &required(share(Some(1001), None)));
     assert_eq!(refusal.unwrap_err().code, Code::NoMatch);
 }
@@ -341,7 +342,7 @@ fn partitions_are_asked_for_by_name() {
 }
 
 #[test]
-fn what_was_asked_for_is_recorded_beside_what_is_in_effect() {
+fn the_record_has_the_request_and_the_effect() {
     let record = |device: &Device, request: &Request| {
         let isolation = answer(device, no_dmem(device), request).unwrap().isolation;
         (isolation.requested, isolation.requested_as, isolation.effective, isolation.lacks)
@@ -363,7 +364,7 @@ fn what_was_asked_for_is_recorded_beside_what_is_in_effect() {
 
 #[test]
 fn a_set_is_as_strong_as_its_weakest() {
-    // A process uses one MPS daemon, so a share of two devices has none.
+    // A process uses one MPS daemon, so a share of two devices has no MPS.
     let two = Device { details: nvidia("9.0").details, ..h100(1) };
     let first = node(vec![nvidia("9.0"), two]);
     let snapshot_of = |node| Snapshot { facilities: no_dmem(&h100(0)), ..snapshot(node) };
@@ -372,7 +373,7 @@ fn a_set_is_as_strong_as_its_weakest() {
     assert_eq!(label(&grant), "time-slicing advisory/advisory");
     let lack = "compute: a process can use MPS on one device, not on a set";
     assert_eq!(grant.isolation.lacks[0], lack);
-    // A GPU and a partition of another: what is in effect is what both have.
+    // A GPU and a partition of another one: the isolation in effect is the weaker one.
     let gpu = Device { details: amd().details, ..mi300x(1) };
     let mixed = node(vec![partition(), gpu]);
     let grant =
