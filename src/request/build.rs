@@ -1,5 +1,5 @@
-//! Makes a request of the words: reads every value, fills in defaults, refuses contradictions,
-//! and only then says what this version cannot do.
+//! Builds a request from words: reads every value, fills in defaults and refuses contradictions.
+//! Only then it refuses a value that this version does not support.
 
 use super::Policy;
 use super::env::ListedDevices;
@@ -14,7 +14,7 @@ use crate::model::lease::Sharing;
 use crate::model::mig::MigProfile;
 use crate::model::quantity::{Bytes, MilliGpu};
 
-/// A value and the word that said it.
+/// A value and the word that it was read from.
 struct Stated<'w, 'a, T> {
     value: T,
     word: &'w RequestWord<'a>,
@@ -22,13 +22,13 @@ struct Stated<'w, 'a, T> {
 
 struct Builder<'w, 'a> {
     words: &'w [RequestWord<'a>],
-    /// The first thing that was understood but cannot be honoured. It waits until all else is
-    /// known to be right: a wrong request stays wrong in later versions.
+    /// The first value that is valid but not supported. It is reported only if everything else is
+    /// right, because a wrong request stays wrong in later versions.
     not_yet: Option<RequestError>,
 }
 
-/// Makes a request of annotations or of our own variables. Errors: wrong values, contradictions,
-/// then what is not supported yet.
+/// Builds a request from annotations or from our own variables. Fails on wrong values, then on
+/// contradictions, then on values that are not supported yet.
 pub fn from_words(
     words: &[RequestWord<'_>],
     source: RequestSource,
@@ -42,11 +42,11 @@ pub fn from_words(
     builder.not_yet.map_or(Ok(request), Err)
 }
 
-/// Makes a request of a vendor's variable: whole devices.
+/// Builds a request for whole devices from a vendor's variable.
 pub fn from_listed(listed: ListedDevices, policy: &Policy) -> Request {
     let mut request = Request::one(policy.strategy, RequestSource::Environment);
     request.vendor = Some(listed.vendor);
-    // To NVIDIA's toolkit, `all` is every GPU that is not in MIG mode and every instance.
+    // For NVIDIA's toolkit, `all` means every GPU that is not in MIG mode, and every instance.
     request.mig = MigChoice::Either;
     match listed.devices {
         None => request.count = Count::All,
@@ -64,7 +64,7 @@ fn number(devices: &[Selector]) -> u32 {
 }
 
 impl<'w, 'a> Builder<'w, 'a> {
-    /// What the words say of `id`, if they do. Two spellings must say the same.
+    /// The value of `id`, if a word gives one. Two spellings of a key must have the same value.
     fn read<T: PartialEq>(
         &self,
         id: KeyId,
@@ -95,7 +95,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         })
     }
 
-    /// [`Self::one`] where all that matters is the value, and dialects do not differ.
+    /// [`Self::one`] for a key that has the same values in every dialect; returns the value alone.
     fn plain<T: PartialEq>(
         &self,
         id: KeyId,
@@ -104,7 +104,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         Ok(self.one(id, |text, _| parse(text))?.map(|said| said.value))
     }
 
-    /// Notes a value that the table of keys says cannot be honoured.
+    /// Records a value that the table of keys marks as not supported.
     fn check_support(&mut self, word: &RequestWord<'_>, canonical: &str) {
         if !word.key.support.admits(canonical) {
             self.not_yet(word);
@@ -115,7 +115,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         self.not_yet.get_or_insert_with(|| RequestError::not_yet(word));
     }
 
-    /// [`Self::plain`] for a key with words for what this version lacks, which are noted.
+    /// [`Self::plain`] for a key that has unsupported values; records such a value.
     fn known<T: PartialEq>(
         &mut self,
         id: KeyId,
@@ -138,7 +138,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         request.model = self.plain(KeyId::Model, values::model)?;
         request.min_memory = self.one(KeyId::MinMemory, values::memory)?.map(|said| said.value);
         if let (Some(count), Some(devices)) = (&count, &devices)
-            // There, a GPU in the list stands for its instances.
+            // In a request for instances, a listed GPU stands for all of its instances.
             && !self.asks_for_instances()
             && let Count::Exactly(wanted) = count.value
             && wanted > number(&devices.value)
@@ -156,12 +156,13 @@ impl<'w, 'a> Builder<'w, 'a> {
         Ok(())
     }
 
-    /// How much of each.
+    /// Reads how much of each device is requested.
     fn how_much(&mut self, request: &mut Request) -> Result<(), RequestError> {
         let compute = self.one(KeyId::Compute, values::compute)?;
         let memory = self.one(KeyId::Memory, values::memory)?;
         let sharing = self.one(KeyId::Sharing, values::sharing)?;
-        // A whole device's compute is a share only where a memory limit or sharing says so.
+        // The compute of a whole device is a share only if a memory amount or `sharing` makes it
+        // one.
         let part = compute.as_ref().filter(|said| said.value < MilliGpu::WHOLE);
         let share = part.map(|said| said.word).or(memory.as_ref().map(|said| said.word));
         request.sharing = match (&sharing, share) {
@@ -196,7 +197,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         Ok(())
     }
 
-    /// How it is chosen, made true and used.
+    /// Reads how devices are chosen, how a share is enforced, and the rest.
     fn how(&mut self, request: &mut Request, policy: &Policy) -> Result<(), RequestError> {
         self.isolation(request)?;
         if let Some(enforcement) = self.plain(KeyId::Enforcement, values::enforcement)? {
@@ -226,7 +227,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         Ok(())
     }
 
-    /// By a word, right or wrong, or two that contradict each other.
+    /// Whether any word requests MIG instances, even a wrong or contradicted one.
     fn asks_for_instances(&self) -> bool {
         let mig = Isolation::Mig.as_str();
         let asks = |word: &RequestWord<'_>| {
@@ -236,7 +237,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         self.words.iter().any(asks)
     }
 
-    /// How shares are made true, which also says whether GPUs or MIG instances are meant.
+    /// Reads the isolation. It also decides between GPUs and MIG instances.
     fn isolation(&self, request: &mut Request) -> Result<(), RequestError> {
         let isolation = self.one(KeyId::Isolation, values::isolation)?;
         let profile = self.one(KeyId::MigProfile, |text, _| MigProfile::new(text))?;
@@ -262,7 +263,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         }
     }
 
-    /// Names the word that makes a share of the request.
+    /// The error names the word that makes the request one for a share.
     fn share_of_instance(&self, mig: &RequestWord<'_>) -> RequestError {
         let shares = [KeyId::Memory, KeyId::Sharing, KeyId::Compute];
         let find = |id: &KeyId| self.words.iter().find(|word| word.key.id == *id);
@@ -279,7 +280,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         ))
     }
 
-    /// How long to wait and to hold.
+    /// Reads how long to wait for devices and how long to keep them.
     fn times(&mut self, policy: &Policy) -> Result<(), RequestError> {
         if let Some(said) = self.one(KeyId::Wait, |text, _| values::duration(text))? {
             if said.value > policy.max_wait {
@@ -308,7 +309,7 @@ fn wrong(word: &RequestWord<'_>, part: &str, reason: Reason) -> RequestError {
     RequestError::value(&word.shown_key(), &word.shown_part(part), reason, word.allowed())
 }
 
-/// Reads a comma-separated list; spaces around the commas are allowed, empty items are not.
+/// Reads a comma-separated list. Spaces around the commas are allowed, empty items are not.
 fn list<T>(
     word: &RequestWord<'_>,
     parse: impl Fn(&str) -> Result<T, Reason>,

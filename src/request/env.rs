@@ -1,7 +1,8 @@
-//! The vendors' own variables, where the administrator admits them. Formats are those of
+//! The vendors' own variables, if the administrator admits them. The formats are those of
 //! nvidia-container-toolkit (`NVIDIA_VISIBLE_DEVICES`) and of AMD's container-toolkit
-//! (`parseGPUsList` in its `gpu-tracker.go`), but items that the latter passes over with a
-//! warning are refused here: a container must not start with fewer devices than it asked for.
+//! (`parseGPUsList` in its `gpu-tracker.go`). AMD's toolkit skips items that it does not know, with
+//! a warning. Here they are refused: a container must not start with fewer devices than it
+//! requests.
 
 use super::error::RequestError;
 use super::raw::{MAX_ITEMS, check_length};
@@ -21,12 +22,12 @@ const AMD_ALLOWED: &str = "`all`, `none`, `void`, or a comma-separated list of i
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedDevices {
     pub vendor: Vendor,
-    /// Which; `None` for all.
+    /// The listed devices; `None` for all.
     pub devices: Option<Vec<Selector>>,
 }
 
-/// Reads the variables that `admits` lets through. Errors: items that are not device names, devices
-/// listed twice, long values and lists, and both vendors at once.
+/// Reads the variables that `admits` lets through. Fails on items that are not device names, on
+/// devices listed twice, on long values and lists, and if both vendors are named.
 pub fn vendor(
     env: &[(String, String)],
     admits: impl Fn(&str) -> bool,
@@ -35,7 +36,7 @@ pub fn vendor(
         if !admits(name) {
             return Ok(None);
         }
-        // A variable that is set twice has its last value, as runc sees it.
+        // runc uses the last value of a variable that is set twice.
         match env.iter().rev().find(|(key, _)| key == name) {
             Some((_, value)) => list(name, value, vendor),
             None => Ok(None),
@@ -66,7 +67,7 @@ fn list(name: &str, value: &str, vendor: Vendor) -> Result<Option<ListedDevices>
         let found = match vendor {
             Vendor::Nvidia => nvidia(item).map(|selector| vec![selector]),
             Vendor::Amd => amd(item),
-            // No variable of Intel's is admitted.
+            // Policies admit no variable of Intel's.
             Vendor::Intel => None,
         };
         let found = found.ok_or_else(|| {
@@ -93,7 +94,7 @@ fn nvidia(item: &str) -> Option<Selector> {
 }
 
 fn amd(item: &str) -> Option<Vec<Selector>> {
-    // The toolkit reads a bare text of more than eight hex digits as a unique id, too.
+    // The toolkit also reads a plain text of more than eight hex digits as a unique id.
     const LONGEST_INDEX: usize = 8;
     let hex = item.strip_prefix("0x").or_else(|| item.strip_prefix("0X"));
     if let Some(digits) = hex.or_else(|| (item.len() > LONGEST_INDEX).then_some(item))
@@ -109,7 +110,7 @@ fn amd(item: &str) -> Option<Vec<Selector>> {
             if first > last {
                 return None;
             }
-            // One more than allowed is enough for the caller to see that there are too many.
+            // One more item than allowed is enough for the caller to see that there are too many.
             Some((first..=last).take(MAX_ITEMS.saturating_add(1)).map(Selector::Index).collect())
         }
     }

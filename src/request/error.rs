@@ -1,4 +1,4 @@
-//! Why a request is not understood or not honoured.
+//! The reasons for which a request is refused before any device is looked at.
 
 use super::keys::{KEYS, Key, Support};
 use super::raw::{MAX_ITEMS, RequestWord};
@@ -6,13 +6,13 @@ use crate::model::code::Code;
 use crate::model::text::shown;
 use thiserror::Error;
 
-/// A refused request. Keys and values in it are already safe to show.
+/// A refused request. Keys and values in it are safe to show.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct RequestError {
     pub code: Code,
     pub message: String,
-    /// What to do about it, where there is something to say beyond the message.
+    /// The way out for the user, if there is more to say than in the message.
     pub hint: Option<String>,
 }
 
@@ -26,8 +26,8 @@ impl RequestError {
         self
     }
 
-    /// A key with our prefix that is not in the table. `nearest` is the nearest that is, in the
-    /// same spelling (annotation or variable).
+    /// For a key that has our prefix but is not in the table. `nearest` is the most similar known
+    /// key, in the same form (annotation or variable).
     pub(super) fn unknown(key: &str, nearest: Option<&str>) -> Self {
         let error = Self::new(format!("`{}` is not a known key", shown(key)));
         match nearest {
@@ -39,7 +39,7 @@ impl RequestError {
         }
     }
 
-    /// A value, or an item of a list, that is not what the key takes.
+    /// For a value, or an item of a list, that the key does not accept.
     pub(super) fn value(key: &str, value: &str, reason: &str, allowed: &str) -> Self {
         Self::new(format!("`{key}` is `{value}`, {reason}; allowed is {allowed}"))
     }
@@ -52,14 +52,14 @@ impl RequestError {
         Self::new(format!("`{key}` lists `{item}` twice"))
     }
 
-    /// Two spellings of one thing that say different things.
+    /// For two spellings of one key that have different values.
     pub(super) fn differ(first: &RequestWord<'_>, second: &RequestWord<'_>) -> Self {
         let (one, other) = (first.shown_key(), second.shown_key());
         Self::new(format!("{}, but {}", first.said(), second.said()))
             .hint(format!("they contradict each other: keep `{one}` or `{other}`"))
     }
 
-    /// Understood, but this version has no machinery for it.
+    /// For a valid value that this version does not support.
     pub(super) fn not_yet(word: &RequestWord<'_>) -> Self {
         let spelled = word.shown_key();
         let instead = match word.key.support {

@@ -1,13 +1,13 @@
-//! The one table of request keys: what the parser accepts is what `--help`, the man page and the
-//! README show, because all of them read it here.
+//! The one table of request keys. The parser, `--help`, the man page and the README all read it, so
+//! they document exactly the accepted keys.
 
-/// What all native keys begin with.
+/// The prefix of all native keys.
 pub const PREFIX: &str = "gpulease/";
 
-/// What all native environment variables begin with.
+/// The prefix of all native environment variables.
 pub const ENV_PREFIX: &str = "GPULEASE_";
 
-/// Which key, for the parser to match on.
+/// Identifies a key for the parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyId {
     Count,
@@ -31,18 +31,18 @@ pub enum KeyId {
     Lease,
 }
 
-/// Which values this version can honour. The others are understood and refused.
+/// The values that this version supports. Other valid values are recognised and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     Full,
-    /// All but these, in canonical spelling.
+    /// All values except these, in canonical spelling.
     Except(&'static [&'static str]),
     /// Only these, in canonical spelling; none if empty.
     Only(&'static [&'static str]),
 }
 
 impl Support {
-    /// Whether a value in canonical spelling can be honoured.
+    /// Whether a value in canonical spelling is supported.
     pub fn admits(self, canonical: &str) -> bool {
         match self {
             Self::Full => true,
@@ -51,7 +51,7 @@ impl Support {
         }
     }
 
-    /// A note for documentation; `None` where nothing is missing.
+    /// A note for the documentation; `None` if all values are supported.
     pub fn note(self) -> Option<String> {
         match self {
             Self::Full => None,
@@ -70,7 +70,7 @@ fn quoted(values: &[&str]) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
     pub name: &'static str,
-    /// The values it may have, in words.
+    /// The accepted values, in words.
     pub syntax: &'static str,
     /// A value that is accepted.
     pub example: &'static str,
@@ -81,17 +81,17 @@ pub struct Alias {
 pub struct Key {
     pub id: KeyId,
     pub name: &'static str,
-    /// The environment variable, where the administrator admits `GPULEASE_*`.
+    /// The environment variable, which counts if the administrator admits `GPULEASE_*`.
     pub env: &'static str,
-    /// The values it may have, in words; also the end of the message about a wrong one.
+    /// The accepted values, in words. The message about a wrong value ends with this text.
     pub syntax: &'static str,
-    /// What it means, in one sentence without a full stop.
+    /// The meaning, in one sentence without a full stop.
     pub meaning: &'static str,
-    /// What holds where the key is absent.
+    /// The value that applies if the key is absent.
     pub default: &'static str,
-    /// A value that the parser understands; a request of this key alone is whole.
+    /// A value that the parser accepts. A request with this key alone is complete.
     pub example: &'static str,
-    /// Which values can be honoured.
+    /// The supported values.
     pub support: Support,
     /// Another project's name for it.
     pub alias: Option<Alias>,
@@ -103,9 +103,9 @@ impl Key {
         self.name.strip_prefix(PREFIX).unwrap_or(self.name)
     }
 
-    /// The values that this version honours; `None` where they are too many to list.
+    /// The values that this version supports; `None` if there are too many to list.
     pub fn honoured(&self) -> Option<Vec<&'static str>> {
-        // `1` to `1024` begins and ends so too.
+        // `1` to `1024` begins and ends with a backtick too.
         let value = |part: &'static str| part.strip_prefix('`')?.strip_suffix('`');
         let value = |part| value(part).filter(|value| !value.contains('`'));
         let values = self.syntax.split('|').map(value).collect::<Option<Vec<_>>>()?;
@@ -113,7 +113,7 @@ impl Key {
     }
 }
 
-// What most rows have.
+// The fields that most keys have in common.
 const PLAIN: Key = Key {
     id: KeyId::Count,
     name: "",
@@ -363,7 +363,7 @@ pub fn by_env(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.env == name)
 }
 
-/// The key that another project calls by this whole name.
+/// The key that another project calls by this full name.
 pub fn by_alias(name: &str) -> Option<(&'static Key, &'static Alias)> {
     KEYS.iter()
         .filter_map(|key| key.alias.as_ref().map(|alias| (key, alias)))

@@ -1,5 +1,5 @@
-//! From untrusted words to a request: annotations, their aliases and admitted environment
-//! variables go in, a [`Request`] or a precise error comes out.
+//! From untrusted words to a request. The input is annotations, their aliases and admitted
+//! environment variables; the result is a [`Request`] or a precise error.
 
 #![forbid(unsafe_code)]
 
@@ -29,19 +29,19 @@ use raw::{Collected, Dialect};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a container comes with. None of it is trusted.
+/// The container's configuration, as far as it can contain a request. None of it is trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// The container's environment, in order.
     pub env: &'a [(String, String)],
-    /// The container's name in its pod, where the engine tells it.
+    /// The container's name in its pod, if the engine gives it.
     pub container_name: Option<&'a str>,
 }
 
-/// Whether any of these annotations may be part of the request of the container of this
-/// name: cheap, and never false where [`parse`] would find one in them. (An admitted
-/// variable may ask without them.)
+/// Whether any of these annotations may belong to a request of the container of this name. The
+/// check is cheap. It is never false if [`parse`] finds a request in the annotations. (A container
+/// may also request by an admitted variable alone.)
 pub fn mentions_request<'k>(
     keys: impl IntoIterator<Item = &'k str>,
     container_name: Option<&str>,
@@ -49,19 +49,20 @@ pub fn mentions_request<'k>(
     keys.into_iter().any(|key| raw::may_be_of(key, container_name))
 }
 
-/// An amount of compute as in `gpulease/compute`. Fails: the rest of a sentence that
-/// begins with the text.
+/// An amount of compute as in `gpulease/compute`. The error is the end of a sentence that begins
+/// with the text.
 pub fn compute_of(text: &str) -> Result<MilliGpu, &'static str> {
     values::compute(text, Dialect::Native)
 }
 
-/// An amount of memory as in `gpulease/memory`. Fails: the rest of a sentence that
-/// begins with the text.
+/// An amount of memory as in `gpulease/memory`. The error is the end of a sentence that begins with
+/// the text.
 pub fn memory_of(text: &str) -> Result<Bytes, &'static str> {
     values::memory(text, Dialect::Native)
 }
 
-/// A strategy by any name that `gpulease/strategy` takes. Fails: what is wrong, and what is allowed.
+/// A strategy by any name that `gpulease/strategy` accepts. The error names the fault and the
+/// allowed values.
 pub fn strategy_of(text: &str) -> Result<Strategy, String> {
     let reason = match values::strategy(text) {
         Ok(Some(strategy)) => return Ok(strategy),
@@ -72,15 +73,15 @@ pub fn strategy_of(text: &str) -> Result<Strategy, String> {
     Err(format!("`{text}`, {reason}; allowed are `{}`", honoured.join("`, `")))
 }
 
-/// A duration as in `gpulease/wait`. Fails: the rest of a sentence that begins with the text.
+/// A duration as in `gpulease/wait`. The error is the end of a sentence that begins with the text.
 pub fn duration_of(text: &str) -> Result<Duration, &'static str> {
     values::duration(text)
 }
 
-/// Reads the request out of what a container comes with. Annotations are taken before variables and
-/// those of ours before the vendors'; the later are not looked at. `None`: there is no request.
-/// Fails: an unknown key, a wrong value, a contradiction, something that the policy forbids, or, if
-/// all else is right, something that is not supported yet. Each names the key.
+/// Reads the container's request; `None` if there is none. The first source that has one counts:
+/// annotations, then our variables, then the vendors'. Later sources are not read. Fails on an
+/// unknown key, a wrong value, a contradiction or a value that the policy forbids, and, if all else
+/// is right, on a value that is not supported yet. Each error names the key.
 pub fn parse(input: &Input<'_>, policy: &Policy) -> Result<Option<Request>, RequestError> {
     let request = match raw::collect(input, policy)? {
         Collected::Nothing => return Ok(None),

@@ -1,10 +1,10 @@
-//! What a mistyped key was meant to be.
+//! Guesses the key that a mistyped one was meant to be.
 
 use super::keys::{KEYS, Key};
 
-/// The key whose short name is nearest to a mistyped one; `None` if none is near.
+/// The key whose short name is most similar to a mistyped one; `None` if none is similar.
 pub fn nearest(short: &str) -> Option<&'static Key> {
-    // Longer than any key can be mistyped, and the table of distances is quadratic.
+    // No mistyped key is longer, and the cost of the comparison is quadratic.
     const LONGEST: usize = 40;
     if short.len() > LONGEST {
         return None;
@@ -17,7 +17,7 @@ pub fn nearest(short: &str) -> Option<&'static Key> {
     (distance <= (typed.chars().count() / 2).max(2)).then_some(key)
 }
 
-/// Levenshtein's distance: single-character insertions, deletions and replacements.
+/// The Levenshtein distance: insertions, deletions and replacements of single characters.
 fn distance(from: &str, to: &str) -> usize {
     let mut above: Vec<usize> = (0..=to.chars().count()).collect();
     for (line, a) in from.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! What the administrator permits: the `[policy]` table of the configuration.
+//! The administrator's rules for requests: the `[policy]` table of the configuration.
 
 use super::env;
 use super::raw::OWN_VARIABLES;
@@ -7,52 +7,52 @@ use crate::model::lease::Sharing;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// What to do with GPU nodes that the engine put into the spec (`--gpus`, CDI, device plugins).
+/// How GPU nodes are treated that the engine put into the spec (`--gpus`, CDI, device plugins).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Injected {
-    /// Lease them as they stand, or refuse the start if another lease holds them.
+    /// Lease them as they are. The start is refused if another lease holds them.
     Adopt,
     Refuse,
-    /// Let them pass, unleased.
+    /// Let them pass without a lease.
     Ignore,
 }
 
-/// What to do with devices that processes outside of any lease compute on.
+/// How devices are treated on which processes without a lease compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Busy {
     /// Grant them only to requests that name them.
     Avoid,
-    /// Grant them to nobody.
+    /// Do not grant them.
     Refuse,
     Ignore,
 }
 
-/// What to do with a request from a privileged container.
+/// How a request from a privileged container is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Privileged {
-    /// Lease whole devices; other GPUs' nodes are taken out of its device list.
+    /// Lease whole devices only. Nodes of other GPUs are removed from the container's device list.
     Whole,
     Refuse,
 }
 
-/// The administrator's word on requests.
+/// The administrator's rules for requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// The strategy of a request that names none.
     pub strategy: Strategy,
-    /// Container environment variables that count as a request, out of [`ADMISSIBLE_ENV`]. An
-    /// image can set them, so the default is none.
+    /// Container environment variables that count as a request, out of [`ADMISSIBLE_ENV`]. An image
+    /// can set them, so none is admitted by default.
     pub accept_env: Vec<String>,
-    /// GPU nodes already in the spec.
+    /// GPU nodes that are already in the spec.
     pub injected: Injected,
-    /// Devices that processes outside of any lease compute on.
+    /// Devices on which processes without a lease compute.
     pub busy: Busy,
     /// Requests from privileged containers.
     pub privileged: Privileged,
-    /// How long a container may have its devices back after release.
+    /// How long after its end a container can get its devices back.
     pub release_grace: Duration,
     /// The longest `gpulease/wait` that is allowed.
     pub max_wait: Duration,
@@ -73,7 +73,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Why a privileged container does not get what it asks for; `None` if it may.
+    /// Why a request of a privileged container is refused; `None` if it is not.
     pub fn fault_of_privileged(&self, request: &Request) -> Option<&'static str> {
         match (self.privileged, request.sharing) {
             (Privileged::Refuse, _) => {
@@ -88,11 +88,11 @@ impl Policy {
     }
 }
 
-/// What [`Policy::accept_env`] may have.
+/// The values that [`Policy::accept_env`] can have.
 pub const ADMISSIBLE_ENV: &[&str] = &[env::NVIDIA, env::AMD, OWN_VARIABLES];
 
-/// Whether an administrator could admit this variable of a container as a request. Cheap, so that
-/// the configuration is read only for containers that have one.
+/// Whether an administrator can admit this container variable as a request. The check is cheap:
+/// only containers with such a variable make a start read the configuration.
 pub fn is_admissible(name: &str) -> bool {
     ADMISSIBLE_ENV.iter().any(|admissible| match admissible.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),

@@ -1,5 +1,5 @@
-//! Collects the words that are ours: out of annotations, or, if there are none and the
-//! administrator admits it, out of the container's environment. Nothing is read into them yet.
+//! Collects the words of a request: from annotations, or, if there are none, from the container's
+//! environment if the administrator admits it. Values are not interpreted here.
 
 use super::env::{self, ListedDevices};
 use super::error::RequestError;
@@ -10,34 +10,34 @@ use crate::model::device::SIMULATED_VARIABLE;
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, IsolationRecord};
 use crate::model::text::shown;
 
-/// The longest value. Kubernetes alone would let through 256 KiB.
+/// The longest value. Kubernetes allows 256 KiB.
 pub const MAX_VALUE_BYTES: usize = 4096;
 
-/// The longest list: twice what the largest node has, partitions aside.
+/// The longest list: twice the number of GPUs of the largest node, without partitions.
 pub const MAX_ITEMS: usize = 64;
 
-/// The name of the policy entry that admits all our own variables.
+/// The policy entry that admits all our own variables.
 pub const OWN_VARIABLES: &str = "GPULEASE_*";
 
-/// Whose rules a value follows.
+/// The rules that a value follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Native,
-    /// kaiwo's, which knows fewer spellings.
+    /// kaiwo's rules, which have fewer spellings.
     Kaiwo,
 }
 
-/// A key of ours and the value that somebody gave it.
+/// One of our keys, with its value.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestWord<'a> {
     pub key: &'static Key,
-    /// The key as typed. It came from outside: show it through [`shown`] only.
+    /// The key as typed. It is untrusted: show it only through [`shown`].
     pub spelled: &'a str,
     /// The value as typed: not empty, at most [`MAX_VALUE_BYTES`].
     pub value: &'a str,
-    /// Whose rules hold for the value.
+    /// The rules for the value.
     pub dialect: Dialect,
-    /// True if it is meant for this one container of a pod.
+    /// True if the key names this one container of a pod.
     narrowed: bool,
 }
 
@@ -52,7 +52,7 @@ impl RequestWord<'_> {
         self.shown_part(self.value)
     }
 
-    /// Both, as a message begins.
+    /// Key and value, as the start of a message.
     pub fn said(&self) -> String {
         format!("`{}` is `{}`", self.shown_key(), self.shown_value())
     }
@@ -62,7 +62,7 @@ impl RequestWord<'_> {
         if self.key.id == KeyId::Lease { "…".to_owned() } else { shown(part) }
     }
 
-    /// What the key takes, in the words of its dialect.
+    /// The accepted values, in the terms of the dialect.
     pub fn allowed(&self) -> &'static str {
         match (self.dialect, self.key.alias) {
             (Dialect::Kaiwo, Some(alias)) => alias.syntax,
@@ -90,7 +90,7 @@ pub(super) fn check_length(key: &str, value: &str) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// What there is of a request.
+/// The words of a request, by their source.
 #[derive(Debug)]
 pub enum Collected<'a> {
     Nothing,
@@ -102,8 +102,8 @@ pub enum Collected<'a> {
     Vendor(ListedDevices),
 }
 
-/// Collects the words that are ours. Errors: unknown keys, keys for one container where the engine
-/// names none, empty and overlong values, and what [`env::vendor`] refuses.
+/// Collects the words of a request. Fails on unknown keys, on keys for one container if the engine
+/// does not name the container, on empty and overlong values, and if [`env::vendor`] fails.
 pub fn collect<'a>(input: &Input<'a>, policy: &Policy) -> Result<Collected<'a>, RequestError> {
     let words = annotations(input)?;
     if !words.is_empty() {
@@ -119,14 +119,14 @@ pub fn collect<'a>(input: &Input<'a>, policy: &Policy) -> Result<Collected<'a>, 
     Ok(env::vendor(input.env, admits)?.map_or(Collected::Nothing, Collected::Vendor))
 }
 
-/// Whether an annotation may be part of a request, for some container at least. Mistyped spellings
-/// of our prefix count, so that they are refused and not passed over.
+/// Whether an annotation may belong to a request of some container. Mistyped forms of our prefix
+/// count, so that they are refused instead of ignored.
 pub fn is_request_key(key: &str) -> bool {
     may_be_of(key, None)
 }
 
-/// The same for the container of this name: what is narrowed to another is none of its business.
-/// Where the engine names none, nothing can be ruled out.
+/// Whether an annotation may belong to a request of the container of this name. An annotation for
+/// another container does not. If the engine gives no name, every annotation may.
 pub(super) fn may_be_of(key: &str, container_name: Option<&str>) -> bool {
     match split(key) {
         Some((Some(narrowed), _)) => container_name.is_none_or(|name| name == narrowed),
@@ -147,7 +147,8 @@ fn annotations<'a>(input: &Input<'a>) -> Result<Vec<RequestWord<'a>>, RequestErr
         if let Some(container) = container {
             match input.container_name {
                 Some(name) if name == container => {}
-                // Another container's. If nobody's, nobody gets a device by it either.
+                // The word is for another container. If no container has that name, no container
+                // gets a device by it.
                 Some(_) => continue,
                 None => return Err(no_container_name(spelled)),
             }
@@ -158,14 +159,14 @@ fn annotations<'a>(input: &Input<'a>) -> Result<Vec<RequestWord<'a>>, RequestErr
         words
             .push(RequestWord { key, spelled, value, dialect: Dialect::Native, narrowed }.check()?);
     }
-    // A word for this container replaces what is said to the whole pod, in whichever spelling.
+    // A word for this container replaces the word for the whole pod, in either spelling.
     let narrowed: Vec<KeyId> =
         words.iter().filter(|word| word.narrowed).map(|word| word.key.id).collect();
     words.retain(|word| word.narrowed || !narrowed.contains(&word.key.id));
     Ok(words)
 }
 
-/// A key for one container of a pod, and no way to tell which container this is.
+/// For a key of one container of a pod, if the engine does not name this container.
 fn no_container_name(spelled: &str) -> RequestError {
     let key = shown(spelled);
     let whole = key.rsplit_once(".gpulease/").map_or(key.as_str(), |(_, short)| short);
@@ -177,8 +178,8 @@ fn no_container_name(spelled: &str) -> RequestError {
 }
 
 /// Splits `gpulease/count` and `main.gpulease/count` into container and short name. Spaces around
-/// the key and capitals in our prefix are overlooked here, for [`exact`] to refuse. `None`: the
-/// key is somebody else's, as is what we write ourselves, `gpulease.granted/…`.
+/// the key and capitals in our prefix pass here; [`exact`] refuses them. `None` for keys of other
+/// projects and for the keys that gpulease writes, `gpulease.granted/…`.
 fn split(key: &str) -> Option<(Option<&str>, &str)> {
     const WORD: &str = "gpulease";
     let (prefix, short) = key.trim().split_once('/')?;
@@ -206,8 +207,8 @@ fn exact(spelled: &str, short: &str) -> Option<&'static Key> {
     if prefix == keys::PREFIX || narrowed() { keys::by_short_name(short) } else { None }
 }
 
-/// Whether it is one of the variables by which a container is told what it got: an image may have
-/// them, made from a container that had a lease.
+/// Whether gpulease sets this variable in a container that has a lease. An image that was made from
+/// such a container has it too.
 fn is_told(name: &str, value: &str) -> bool {
     name == SIMULATED_VARIABLE
         || (name == ENFORCEMENT_VARIABLE && IsolationRecord::is_enforcement(value))
@@ -216,7 +217,7 @@ fn is_told(name: &str, value: &str) -> bool {
 fn variables(env: &[(String, String)]) -> Result<Vec<RequestWord<'_>>, RequestError> {
     let mut words: Vec<RequestWord<'_>> = Vec::new();
     for (spelled, value) in env {
-        // What we tell a container is no request of its own.
+        // A variable that gpulease sets is not a request.
         if !spelled.starts_with(keys::ENV_PREFIX) || is_told(spelled, value) {
             continue;
         }
@@ -225,7 +226,7 @@ fn variables(env: &[(String, String)]) -> Result<Vec<RequestWord<'_>>, RequestEr
             RequestError::unknown(spelled, nearest(short).map(|key| key.env))
         })?;
         let word = RequestWord { key, spelled, value, dialect: Dialect::Native, narrowed: false };
-        // A variable that is set twice has its last value, as runc sees it.
+        // runc uses the last value of a variable that is set twice.
         words.retain(|earlier| earlier.key.id != key.id);
         words.push(word.check()?);
     }

@@ -1,4 +1,4 @@
-//! What a container asks for, once its words are understood.
+//! A container's request, once its words are understood.
 
 use crate::model::device::{PciAddress, Vendor};
 use crate::model::driver::Capability;
@@ -18,25 +18,25 @@ pub enum Count {
 /// A way to name a device.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
-    /// Position in PCI order: a GPU.
+    /// A GPU, by its position in PCI order.
     Index(u32),
-    /// A MIG instance: the GPU's position, and the instance's on the GPU.
+    /// A MIG instance: the position of its GPU, and its own position on the GPU.
     Instance(u32, u32),
-    /// A UUID or the beginning of one, as typed; compared without regard to case.
+    /// A UUID or the beginning of one, as typed. Case is ignored.
     Uuid(String),
     Pci(PciAddress),
     Card(u32),
     Render(u32),
 }
 
-/// Which kind of devices a request is for.
+/// The kind of devices that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MigChoice {
     /// GPUs, whole or in shares, and never a MIG instance.
     Gpus,
-    /// MIG instances, of this profile if one is given, each of them whole.
+    /// Whole MIG instances, of this profile if one is given.
     Instances(Option<MigProfile>),
-    /// Both: the request names its devices, or a vendor's variable says all.
+    /// Both: the request names its devices, or a vendor's variable says `all`.
     Either,
 }
 
@@ -44,24 +44,25 @@ pub enum MigChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
     Whole,
-    /// Part of it; at least one of the two is given, and what is missing follows in proportion.
+    /// A part of the device. At least one amount is given; the other follows in proportion.
     Share {
-        /// Compute, if the request says.
+        /// The share of compute, if it is given.
         compute: Option<MilliGpu>,
-        /// Memory, if the request says.
+        /// The share of memory, if it is given.
         memory: Option<Bytes>,
     },
 }
 
 spelled! {
-    /// Which of the fitting devices.
+    /// How to choose among the devices that fit.
     #[allow(clippy::enum_variant_names, reason = "they are called so everywhere")]
     pub enum Strategy {
         /// The first in PCI order.
         FirstFit = "first-fit",
-        /// The one with the least left over: packs, and keeps whole devices free.
+        /// The device that would have the least left over: leases are packed, whole devices stay
+        /// free.
         BestFit = "best-fit",
-        /// The one with the most left over: spreads.
+        /// The device that would have the most left over: leases are spread.
         WorstFit = "worst-fit",
     }
 }
@@ -70,16 +71,16 @@ spelled! {
     /// How much the links between the devices of a set matter.
     pub enum Topology {
         None = "none",
-        /// The best-linked set among the fitting ones.
+        /// The best-linked set among those that fit.
         Preferred = "preferred",
     }
 }
 
 spelled! {
-    /// Where the request came from.
+    /// The source of the request.
     pub enum RequestSource {
         Annotations = "annotations",
-        /// Only another project's annotations that are read as aliases.
+        /// Only annotations of another project, which are read as aliases.
         Alias = "alias",
         /// Environment variables that the administrator admits.
         Environment = "environment",
@@ -89,48 +90,49 @@ spelled! {
 }
 
 spelled! {
-    /// Whether limits have to hold.
+    /// Whether limits have to be enforced.
     pub enum Enforce {
-        /// As well as they can here.
+        /// Limits are enforced as far as this node can.
         Preferred = "preferred",
-        /// Refuse where the workload could undo the limit of compute or memory that it asks for.
+        /// The request is refused if the workload could undo the limit of compute or memory that it
+        /// names.
         Required = "required",
     }
 }
 
-/// What a container asks for. Everything is resolved but the devices themselves.
+/// A container's request. Only the devices are not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub count: Count,
-    /// Only these, if not empty.
+    /// Only these devices, unless the list is empty.
     pub devices: Vec<Selector>,
     pub vendor: Option<Vendor>,
     /// Only models that match: a case-insensitive substring, or a glob if it has `*` or `?`.
     pub model: Option<String>,
     /// GPUs or MIG instances.
     pub mig: MigChoice,
-    /// How much of each.
+    /// How much of each device.
     pub amount: Amount,
-    /// Alone or with others.
+    /// Exclusive or shared.
     pub sharing: Sharing,
-    /// Only devices whose capacity is at least this.
+    /// Only devices with at least this much memory.
     pub min_memory: Option<Bytes>,
-    /// How the share is to be made true.
+    /// How to enforce the share.
     pub isolation: Isolation,
-    /// Whether its limits have to hold.
+    /// Whether limits have to be enforced.
     pub enforcement: Enforce,
-    /// Which of the fitting ones.
+    /// How to choose among the devices that fit.
     pub strategy: Strategy,
-    /// How much the links matter.
+    /// How much links between devices matter.
     pub topology: Topology,
-    /// Higher goes first in the queue.
+    /// A higher priority goes first in the queue.
     pub priority: u32,
-    /// The kind of work, canonical spelling.
+    /// The kind of work, in canonical spelling.
     pub workload: Option<String>,
-    /// Driver features; `None` leaves the image's own setting or the default. An empty list is
-    /// `none`: device nodes and no driver files.
+    /// Driver features. `None` leaves the image's own setting or the default. An empty list is
+    /// `none`: device nodes without driver files.
     pub capabilities: Option<Vec<Capability>>,
-    /// Where it came from.
+    /// The source of the request.
     pub source: RequestSource,
 }
 

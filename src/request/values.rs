@@ -1,5 +1,5 @@
-//! The values of keys: text in, meaning or a reason out. Amounts are decimal fractions worked out
-//! in integers, because in floats 0.1 and 0.2 do not add up to 0.3.
+//! Reads the values of keys: a value or a reason comes out. Amounts are decimal fractions, computed
+//! in integers, because 0.1 and 0.2 as floats do not add up to 0.3.
 
 use super::raw::Dialect;
 use super::types::{Count, Enforce, Selector, Strategy, Topology};
@@ -10,16 +10,16 @@ use crate::model::lease::Sharing;
 use crate::model::quantity::{Bytes, MIB, MilliGpu};
 use std::time::Duration;
 
-/// What is wrong with a value, as in "`k` is `v`, *which is not known*".
+/// The fault of a value, as in "`k` is `v`, *which is not known*".
 pub type Reason = &'static str;
 
-/// The most devices that one request may count: far above any node.
+/// The most devices that one request can count: far above any node.
 pub const MAX_COUNT: u32 = 1024;
 
 const NOT_KNOWN: Reason = "which is not known";
 const NOT_A_NUMBER: Reason = "which is not a number";
 
-/// Digits and nothing else; `u32::from_str` alone would take a `+`.
+/// Digits and nothing else; `u32::from_str` alone also accepts a `+`.
 pub fn whole(text: &str) -> Option<u32> {
     digits(text)?.parse().ok()
 }
@@ -28,7 +28,7 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
-/// `text` × `unit`, exactly: (whole part, whether there is a rest).
+/// `text` × `unit`, exactly: (whole part, whether there is a remainder).
 fn decimal(text: &str, unit: u64) -> Result<(u64, bool), Reason> {
     const TOO_LARGE: Reason = "which is too large or too fine";
     let (before, after) = match text.split_once('.') {
@@ -79,8 +79,8 @@ pub fn compute(text: &str, dialect: Dialect) -> Result<MilliGpu, Reason> {
         .ok_or("which is more than a whole device")
 }
 
-/// A whole number of MiB, or in our own dialect also a Kubernetes quantity. What is left of a byte
-/// is rounded up, as Kubernetes does.
+/// A whole number of MiB; in our own dialect also a Kubernetes quantity. A fraction of a byte is
+/// rounded up, as Kubernetes does.
 pub fn memory(text: &str, dialect: Dialect) -> Result<Bytes, Reason> {
     // Longest suffix first.
     const UNITS: &[(&str, u64)] = &[
@@ -99,7 +99,7 @@ pub fn memory(text: &str, dialect: Dialect) -> Result<Bytes, Reason> {
         .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)));
     let (bytes, rest) = match unit {
         Some((number, unit)) => decimal(number, unit)?,
-        // `1.5` for 1.5 MiB would be a slip for `1.5Gi`.
+        // `1.5` would mean 1.5 MiB and is probably a slip for `1.5Gi`.
         None => decimal(digits(text).ok_or("which is not an amount of memory")?, MIB)?,
     };
     match bytes.saturating_add(u64::from(rest)) {
@@ -121,7 +121,7 @@ pub fn count(text: &str) -> Result<Count, Reason> {
     }
 }
 
-/// One item of a device list. `None` if it is no name of a device.
+/// One item of a device list. `None` if it is not a name of a device.
 pub fn selector(item: &str) -> Option<Selector> {
     if digits(item).is_some() {
         return whole(item).map(Selector::Index);
@@ -143,7 +143,7 @@ pub fn selector(item: &str) -> Option<Selector> {
     is_uuid_prefix(item).then(|| Selector::Uuid(item.to_owned()))
 }
 
-/// `GPU-` or `MIG-`, then at least four hex digits, then what a device's UUID may hold.
+/// `GPU-` or `MIG-`, then at least four hex digits, then any characters that a UUID can have.
 fn is_uuid_prefix(text: &str) -> bool {
     const FEWEST: usize = 4;
     const LONGEST: usize = 80;
@@ -192,7 +192,7 @@ pub fn sharing(text: &str, dialect: Dialect) -> Result<Sharing, Reason> {
     }
 }
 
-/// A way to make shares true; kaiwo knows four of them.
+/// An isolation; kaiwo has four of them.
 pub fn isolation(text: &str, dialect: Dialect) -> Result<Isolation, Reason> {
     use Isolation::{Mig, Mps, None, TimeSlicing};
     match text.parse() {
@@ -202,12 +202,12 @@ pub fn isolation(text: &str, dialect: Dialect) -> Result<Isolation, Reason> {
     }
 }
 
-/// Whether limits have to hold.
+/// Whether limits have to be enforced.
 pub fn enforcement(text: &str) -> Result<Enforce, Reason> {
     text.parse().map_err(|()| NOT_KNOWN)
 }
 
-/// A strategy, or another GPU manager's name for one. `None`: one that this version lacks.
+/// A strategy, or another GPU manager's name for one. `None` if this version does not support it.
 pub fn strategy(text: &str) -> Result<Option<Strategy>, Reason> {
     match text {
         "minimize_fragmentation" => Ok(Some(Strategy::BestFit)),
@@ -217,7 +217,7 @@ pub fn strategy(text: &str) -> Result<Option<Strategy>, Reason> {
     }
 }
 
-/// How much links matter. `None`: a way that this version lacks.
+/// How much links matter. `None` if this version does not support it.
 pub fn topology(text: &str) -> Result<Option<Topology>, Reason> {
     match text {
         "required" => Ok(None),
@@ -242,7 +242,7 @@ pub fn duration(text: &str) -> Result<Duration, Reason> {
     humantime::parse_duration(text.trim()).map_err(|_| "which is not a duration")
 }
 
-/// The canonical name of a kind of work (other GPU managers' names are read, and `-` as `_`).
+/// The canonical name of a kind of work. Other GPU managers' names are accepted, and `-` for `_`.
 pub fn workload(text: &str) -> Result<&'static str, Reason> {
     Ok(match text.replace('-', "_").as_str() {
         "training" | "ml" | "domain_learning" => "training",
@@ -255,7 +255,7 @@ pub fn workload(text: &str) -> Result<&'static str, Reason> {
     })
 }
 
-/// What stands for an empty list of capabilities.
+/// Stands for an empty list of capabilities.
 pub const NO_CAPABILITIES: &str = "none";
 
 /// One item of a capability list.
@@ -264,7 +264,7 @@ pub fn capability(item: &str) -> Result<Capability, Reason> {
     item.parse().map_err(|()| reason)
 }
 
-/// A token's form; whether it is a lease's is for the store to say.
+/// Checks the form of a token. The store knows whether a lease has it.
 pub fn token(text: &str) -> Result<(), Reason> {
     let fits = (16..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));

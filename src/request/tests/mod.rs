@@ -72,7 +72,7 @@ fn the_table_and_the_parser_agree() {
         assert_eq!(key.env, format!("GPULEASE_{spelled}"));
         assert!(!key.meaning.is_empty() && !key.meaning.ends_with('.'), "{}", key.name);
         assert!(!key.syntax.is_empty() && !key.default.is_empty(), "{}", key.name);
-        // What the table calls unsupported is understood by the parser.
+        // The parser recognises values that the table marks as unsupported.
         if let Support::Except(values) = key.support {
             for value in values {
                 assert_eq!(refused(&[(key.name, value)]).0, Code::NotSupportedYet, "{value}");

@@ -1,4 +1,4 @@
-//! What holds for all requests.
+//! Properties of all requests.
 
 use super::super::keys::KEYS;
 use super::super::{Amount, Input, Policy, Request, RequestError, mentions_request, parse};
@@ -12,7 +12,7 @@ fn annotated(annotations: &BTreeMap<String, String>) -> Result<Option<Request>, 
     parse(&input, &Policy::default())
 }
 
-/// Texts of which many are nearly a value.
+/// Texts, many of which are almost a valid value.
 fn value() -> impl Strategy<Value = String> {
     let example = prop::sample::select(KEYS.iter().map(|key| key.example).collect::<Vec<_>>());
     prop_oneof![
@@ -45,7 +45,7 @@ proptest! {
             let text = format!("{error}{}", error.hint.as_deref().unwrap_or_default());
             prop_assert!(!text.contains(char::is_control), "{text:?}");
         }
-        // The cheap question may say yes for nothing, but never no for something.
+        // The cheap check may be true without a request, but is never false if there is one.
         if !mentions_request(annotations.keys().map(String::as_str), Some("main")) {
             prop_assert_eq!(parsed, Ok(None));
         }

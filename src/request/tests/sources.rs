@@ -1,4 +1,4 @@
-//! Where words come from: aliases, pods, variables.
+//! The sources of words: aliases, pods, variables.
 
 use super::*;
 use crate::model::device::Vendor;
@@ -148,7 +148,7 @@ fn variables_count_only_where_admitted() {
     assert_eq!((one.count, one.vendor), (Count::All, Some(Vendor::Nvidia)));
     let error = with_env(&[NVIDIA, AMD], &env).unwrap_err();
     assert!(error.message.ends_with("both ask for devices; a lease has one vendor"), "{error}");
-    // Only the literal entry admits our own.
+    // Only the literal entry admits our own variables.
     assert_eq!(with_env(&["GPULEASE_COUNT"], &env), Ok(None));
 
     let last = with_env(&["GPULEASE_*"], &[("GPULEASE_COUNT", "2"), ("GPULEASE_COUNT", "3")]);

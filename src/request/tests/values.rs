@@ -1,4 +1,4 @@
-//! The values of each key, good and bad.
+//! Good and bad values of each key.
 
 use super::*;
 use crate::model::device::{PciAddress, Vendor};
@@ -173,7 +173,7 @@ fn memory_shares() {
         ("8M", 8_000_000),
         ("8G", 8_000_000_000),
         ("1T", 1_000_000_000_000),
-        // 107374182.4 bytes: up, as Kubernetes does.
+        // 107374182.4 bytes: rounded up, as Kubernetes does.
         ("0.1Gi", 107_374_183),
     ] {
         let request = asked(&[("gpulease/memory", text)]);
@@ -327,7 +327,7 @@ fn the_rest_of_the_keys() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_said_last_and_names_key_and_value() {
+fn unsupported_values_are_named_last() {
     for (key, value) in [
         ("gpulease/topology", "required"),
         ("gpulease/wait", "30s"),
@@ -342,7 +342,8 @@ fn what_is_not_supported_yet_is_said_last_and_names_key_and_value() {
         assert_eq!(error.code, Code::NotSupportedYet, "{key}={value}");
         assert_eq!(error.to_string(), format!("`{key}` is `{value}`, which is not supported yet"));
         assert!(error.hint.unwrap().starts_with(&format!("leave `{key}` out")));
-        // What is wrong is wrong, also in a later version.
+        // A wrong value is reported before an unsupported one, because it stays wrong in later
+        // versions.
         let (code, text) = refused(&[(key, value), ("gpulease/workload", "gaming")]);
         assert_eq!(code, Code::BadRequest, "{text}");
         let (code, text) = refused(&[(key, value), ("gpulease/sharing", "shared")]);
