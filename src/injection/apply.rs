@@ -1,4 +1,4 @@
-//! Putting an [`Injection`] into a spec.
+//! Applies an [`Injection`] to a spec.
 
 use super::document::{Document, DocumentError, JsonKind};
 use super::fragments;
@@ -10,9 +10,9 @@ use crate::model::text::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Puts an injection into a spec, all of it or nothing, and says what was done. Fails if the spec
-/// has a value of the wrong kind where an edit has to be made, or the injection breaks its own
-/// rules. The document is then as it was, to the byte.
+/// Applies all of an injection, and returns how to undo it. Fails if the spec has a value of the
+/// wrong kind where an edit is needed, or if the injection breaks its own rules. The document is
+/// then unchanged, to the byte.
 pub fn apply(document: &mut Document, injection: &Injection) -> Result<Undo, DocumentError> {
     check(injection)?;
     let mut undo = Undo::default();
@@ -25,8 +25,8 @@ pub fn apply(document: &mut Document, injection: &Injection) -> Result<Undo, Doc
     }
 }
 
-/// An annotation that is not under [`GRANTED_PREFIX`] would never be taken out again, and a hook's
-/// path must be absolute (config.md, "POSIX-platform Hooks").
+/// Checks the injection's own rules. An annotation outside of [`GRANTED_PREFIX`] would never be
+/// removed again. A hook's path must be absolute (config.md, "POSIX-platform Hooks").
 fn check(injection: &Injection) -> Result<(), DocumentError> {
     if let Some(key) = injection.annotations.keys().find(|key| !key.starts_with(GRANTED_PREFIX)) {
         let key = shown(key);
@@ -58,7 +58,7 @@ fn edit(
     Ok(())
 }
 
-/// The nodes, each path once: two entries with one path fail the start in the runtime.
+/// The nodes, each path once: the runtime fails on two entries with one path.
 fn distinct_nodes(nodes: &[ResolvedNode]) -> Vec<&ResolvedNode> {
     let mut distinct: Vec<&ResolvedNode> = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -98,8 +98,8 @@ fn edit_devices(
     })
 }
 
-/// Ours come last, even where an equal rule stands earlier: rules apply in order, and a later one
-/// that denies would win (nvidia-container-toolkit#1227).
+/// Adds the rules of our nodes at the end, even if an equal rule comes earlier. Rules apply in
+/// order, and a later rule that denies would win (nvidia-container-toolkit#1227).
 fn edit_rules(
     document: &mut Document,
     nodes: &[&ResolvedNode],
@@ -120,8 +120,8 @@ fn edit_rules(
     edit_list(document, SpecList::Rules, undo, fate, |_| rules)
 }
 
-/// Group 0 is not handed out: it is root's, and a node that only root's group may use is not
-/// meant for a container's user.
+/// Group 0 is not given: it is root's, and a node that is only open to root's group is not meant
+/// for a container's user.
 fn edit_gids(document: &mut Document, gids: &[u32], undo: &mut Undo) -> Result<(), DocumentError> {
     let mut wanted: Vec<Value> = Vec::with_capacity(gids.len());
     for gid in gids.iter().filter(|gid| **gid != 0).map(|gid| Value::from(*gid)) {
@@ -144,8 +144,8 @@ fn edit_gids(document: &mut Document, gids: &[u32], undo: &mut Undo) -> Result<(
     )
 }
 
-/// Sets and removes variables: each is there once afterwards, at its first place, or not at all.
-/// With two of a name, a C library finds the first and a shell may take the last.
+/// Sets and removes variables. Afterwards each is present once, at its first position, or not at
+/// all. If a name is set twice, a C library finds the first and a shell may take the last.
 pub(super) fn edit_env(
     document: &mut Document,
     target: SpecList,
@@ -175,9 +175,9 @@ pub(super) fn edit_env(
     })
 }
 
-/// The runtime mounts in the order of the list, and a later one lies on top: of ours each comes
-/// after all that it lies on or in, and before what lies in it, which it would hide. As a rule
-/// that is the end.
+/// The runtime mounts in the order of the list, and a later mount hides an earlier one at the same
+/// place. Each of our mounts comes after all mounts that it lies on or in, and before those that
+/// lie in it, because it would hide them. In most specs that is the end of the list.
 fn edit_mounts(
     document: &mut Document,
     mounts: &[MountEntry],
@@ -186,7 +186,7 @@ fn edit_mounts(
     if mounts.is_empty() {
         return Ok(());
     }
-    // Parents first. There are few, and a sort of its own is 4 KB in the shim.
+    // Parents first. There are few mounts, and another sort function would add 4 KB to the shim.
     let mut ours: Vec<&MountEntry> = Vec::with_capacity(mounts.len());
     for mount in mounts {
         let depth = |mount: &MountEntry| parts(&mount.destination).count();
@@ -219,12 +219,12 @@ fn destination(mount: &Value) -> &str {
     mount.get("destination").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The names in a path, so that `/a//b/.` is `/a/b`.
+/// The names in a path, so that `/a//b/.` equals `/a/b`.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".")
 }
 
-/// Whether a path is another one or lies below it. What is no path lies nowhere.
+/// Whether a path is `other` or lies below it. An empty path contains nothing.
 fn lies_in(path: &str, other: &str) -> bool {
     let mut path = parts(path);
     !other.is_empty() && parts(other).all(|part| path.next() == Some(part))

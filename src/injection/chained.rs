@@ -1,5 +1,6 @@
-//! The environment where the low-level runtime is the vendor's own, which gives what a variable
-//! names: not a courtesy to libraries, but the very thing that decides.
+//! The environment for a vendor's own low-level runtime. Such a runtime gives the container every
+//! device that a variable names, so here the variables decide. In other cases they only inform
+//! libraries.
 
 use super::document::{Document, DocumentError};
 use super::target::SpecList;
@@ -12,13 +13,13 @@ use crate::model::order;
 use crate::model::variables::{AMD_VISIBLE, NVIDIA_VISIBLE};
 use std::collections::BTreeMap;
 
-/// Variables by which Docker's generic resources name devices: both vendors' runtimes may be told
-/// to take them before their own (`swarm-resource`; AMD's always does).
+/// Docker's generic resources name devices by these variables. Both vendors' runtimes can be told
+/// to prefer them to their own variables (`swarm-resource`; AMD's always does).
 const RESOURCE_PREFIX: &str = "DOCKER_RESOURCE_";
 
-/// The variables for a grant of one vendor's devices, and no others: NVIDIA's by UUID with its
-/// capabilities, AMD's by [`amd_id`]. A device that has none is not named: AMD's runtime counts
-/// positions in its own way, and another GPU could have ours.
+/// The variables for a grant of one vendor's devices: NVIDIA's by UUID, with its capabilities,
+/// AMD's by [`amd_id`]. A device without such an id is not named: AMD's runtime numbers devices in
+/// its own way, so a position could mean another GPU.
 pub fn chained(
     vendor: Vendor,
     granted: &[&Device],
@@ -44,16 +45,15 @@ pub fn chained(
     edits.into_env()
 }
 
-/// The id by which AMD's toolkit knows a whole GPU; it would take the id of a partition's GPU for
-/// all of its partitions, so a partition has no such id, and neither has a GPU whose UUID is none.
+/// The id that AMD's toolkit has for a whole GPU. `None` for a partition, because the toolkit would
+/// give all partitions of that GPU, and for a GPU whose UUID has another form.
 pub fn amd_id(device: &Device) -> Option<String> {
     let digits = device.uuid.as_str().strip_prefix("GPU-")?;
     let is_id = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     (is_id && device.details.partition.is_none()).then(|| format!("0x{digits}"))
 }
 
-/// The variables that keep a vendor's runtime from giving anything. Nothing where nothing
-/// is to be changed.
+/// The variables that keep a vendor's runtime from giving devices. Empty if nothing has to change.
 pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, Option<String>> {
     let mut edits = VariableEdits::new(present);
     remove_others(&mut edits);
@@ -71,7 +71,7 @@ pub fn closed(vendor: Vendor, present: &[(String, String)]) -> BTreeMap<String, 
     edits.into_env()
 }
 
-/// What NVIDIA's runtime takes for no request.
+/// The value that NVIDIA's runtime treats as no request.
 const VOID: &str = "void";
 
 fn remove_others(edits: &mut VariableEdits<'_>) {
@@ -82,8 +82,8 @@ fn remove_others(edits: &mut VariableEdits<'_>) {
     edits.remove(SIMULATED);
 }
 
-/// Closes a spec to a vendor's runtime. Says whether anything was changed. A spec without a process
-/// has nothing that the runtime would go by. Fails if its environment is of the wrong kind.
+/// Keeps a vendor's runtime from giving devices to a spec. Returns whether anything changed. A spec
+/// without a process names no devices. Fails if the environment is of the wrong kind.
 pub fn close(
     document: &mut Document,
     vendor: Vendor,
@@ -164,7 +164,7 @@ mod tests {
             let env = closed(Vendor::Nvidia, &present(there));
             assert_eq!(pairs(&env), [("NVIDIA_VISIBLE_DEVICES", Some("void"))]);
         }
-        // The runtime may take the last of two.
+        // The runtime may use the last of two values.
         let twice = present(&[("NVIDIA_VISIBLE_DEVICES", "void"), ("NVIDIA_VISIBLE_DEVICES", "0")]);
         assert_eq!(closed(Vendor::Nvidia, &twice).len(), 1);
         let amd = present(&[("AMD_VISIBLE_DEVICES", "all"), ("DOCKER_RESOURCE_AMD", "0x1")]);

@@ -1,13 +1,14 @@
-//! A JSON document that is edited in place and otherwise left as it is.
+//! A JSON document that is edited in place and otherwise unchanged.
 //!
-//! The tree is a [`serde_json::Value`] with the order of keys and the spelling of numbers kept,
-//! because a round trip through typed structs loses what those do not know. Of a key that occurs
-//! twice the last value counts; a spec that has such a key where it is read is not edited (see
-//! [`super::Doubt`]). Numbers are kept by an object with a private key inside serde_json; a document
-//! that has that key itself (`$serde_json::private::…`) does not parse, or has a number in that
-//! object's place, which an edit there refuses.
+//! The tree is a [`serde_json::Value`] that keeps the order of keys and the spelling of numbers.
+//! Typed structs would lose the members that they do not have. If a key occurs twice, the last
+//! value counts; a spec with such a key in a place that is read is not edited (see
+//! [`super::Doubt`]). serde_json keeps a number in an object with a private key. A document that
+//! has this key itself (`$serde_json::private::…`) does not parse, or has a number in place of the
+//! object, and an edit there fails.
 //!
-//! The seccomp profile, most of the text and never edited, is not in the tree: see `Aside`.
+//! The seccomp profile is most of the text and is never edited, so it is not in the tree: see
+//! `Aside`.
 
 use super::doubt::folds;
 use super::skim;
@@ -16,7 +17,7 @@ use crate::model::text::shown;
 use serde_json::{Map, Value, to_vec, to_vec_pretty};
 use thiserror::Error;
 
-/// Why a document could not be read or edited.
+/// The reason why a document cannot be read or edited.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct DocumentError(pub(super) String);
@@ -59,8 +60,8 @@ impl JsonKind {
     }
 }
 
-/// A JSON object with the look of its file: compact or indented, with or without a
-/// newline at the end.
+/// A JSON object, with the format of its file: compact or indented, with or without a newline at
+/// the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     root: Value,
@@ -69,19 +70,19 @@ pub struct Document {
     newline: bool,
 }
 
-/// The text of a value in whose place the tree has [`STAND_IN`].
+/// The text of a value that [`STAND_IN`] replaces in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Aside(Vec<u8>);
 
-/// Where it is, and from which size on it is worth the trouble.
+/// The position of the value, and the size from which on it is set aside.
 const LINUX: &str = "linux";
 const SECCOMP: &str = "seccomp";
 const ASIDE_MIN: usize = 1024;
-/// As JSON, this is also its text.
+/// This text is its own JSON.
 const STAND_IN: &[u8] = b"\"gpulease has set this value aside\"";
 
 impl Aside {
-    /// Takes it out of the text.
+    /// Takes the value out of the text.
     fn take(bytes: &[u8]) -> Option<(Self, Vec<u8>)> {
         let range = skim::find(bytes, LINUX, SECCOMP).filter(|range| range.len() >= ASIDE_MIN)?;
         let (before, after) = (bytes.get(..range.start)?, bytes.get(range.end..)?);
@@ -89,8 +90,8 @@ impl Aside {
         Some((Self(bytes.get(range)?.to_vec()), rest))
     }
 
-    /// Puts it back into a text; `None` if its place is not there exactly once, because somebody
-    /// else has the same words in the document.
+    /// Puts the value back into a text. `None` if the text does not contain [`STAND_IN`] exactly
+    /// once, because the document has the same words elsewhere.
     fn put_back(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let is_there = |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.starts_with(STAND_IN));
         let quotes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'"');
@@ -102,9 +103,9 @@ impl Aside {
 }
 
 impl Document {
-    /// Reads a document. Of a long seccomp profile only the outermost brackets are looked at.
-    /// Fails if it is not JSON (serde_json counts lone surrogates and more than 128 levels among
-    /// that) or not an object.
+    /// Reads a document. Of a long seccomp profile only the outermost brackets are checked. Fails
+    /// if the text is not JSON or not an object. For serde_json, lone surrogates and more than 128
+    /// levels are not JSON.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         match Aside::take(bytes) {
             Some((aside, rest)) => Ok(Self { aside: Some(aside), ..Self::parse_all(&rest)? }),
@@ -117,15 +118,15 @@ impl Document {
         if !root.is_object() {
             return Err(DocumentError::no_object());
         }
-        // Indented means: the line ends after the first brace.
+        // A file counts as indented if its line ends after the first brace.
         let after_brace = bytes.iter().skip_while(|byte| **byte != b'{').skip(1);
         let pretty =
             after_brace.take_while(|byte| byte.is_ascii_whitespace()).any(|byte| *byte == b'\n');
         Ok(Self { root, aside: None, pretty, newline: bytes.ends_with(b"\n") })
     }
 
-    /// The document as a file's contents. A compact file stays compact, and an indented one is
-    /// indented with two spaces.
+    /// The document as a file's contents. A compact file stays compact. An indented one is indented
+    /// by two spaces.
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = self.write(&self.root);
         match &self.aside {
@@ -135,7 +136,7 @@ impl Document {
     }
 
     fn write(&self, root: &Value) -> Vec<u8> {
-        // `Display` does the same through `fmt`, which takes each piece of text to be checked.
+        // `Display` has the same result, but writes through `fmt`, which checks each piece of text.
         let written = if self.pretty { to_vec_pretty(root) } else { to_vec(root) };
         let mut text = written.unwrap_or_else(|_| root.to_string().into_bytes());
         if self.newline {
@@ -155,7 +156,7 @@ impl Document {
         root
     }
 
-    /// Refuses a member of the root that some runtimes take for this one.
+    /// Refuses a member of the root that some runtimes treat as this one.
     pub(super) fn refuse_other_spellings(&self, meant: &str) -> Result<(), DocumentError> {
         let mut keys = self.root.as_object().into_iter().flat_map(Map::keys);
         match keys.find(|key| *key != meant && folds(key, meant)) {
@@ -171,8 +172,8 @@ impl Document {
         &mut self.root
     }
 
-    /// The array at `path`, or `None` where it or an object on the way is absent or null. Fails if
-    /// something on the way is of another kind.
+    /// The array at `path`; `None` if the array, or an object on the way, is absent or null. Fails
+    /// if a value on the way is of another kind.
     pub(super) fn list_mut(
         &mut self,
         path: &[&str],
@@ -180,7 +181,7 @@ impl Document {
         Ok(self.find(path, JsonKind::Array)?.and_then(Value::as_array_mut))
     }
 
-    /// The object at `path`; otherwise as [`Self::list_mut`].
+    /// The object at `path`; otherwise like [`Self::list_mut`].
     pub(super) fn object_mut(
         &mut self,
         path: &[&str],
@@ -201,9 +202,9 @@ impl Document {
         Ok(Some(here))
     }
 
-    /// Creates what is absent or null on the way to `path`, and at `path` an empty array or object.
-    /// `created` hears of each creation, outermost first: its path and whether there was a null.
-    /// Fails if something on the way is of another kind; then nothing was created.
+    /// Creates objects that are absent or null on the way to `path`, and an empty array or object
+    /// at `path`. Calls `created` for each of them, outermost first, with its path and whether
+    /// there was a null. Fails if a value on the way is of another kind; then nothing is created.
     pub(super) fn create(
         &mut self,
         path: &[&str],
@@ -230,7 +231,7 @@ impl Document {
     }
 }
 
-/// All but the last step of a path lead through objects.
+/// Every step of a path but the last leads through an object.
 const fn kind_at(path: &[&str], depth: usize, last: JsonKind) -> JsonKind {
     if depth + 1 == path.len() { last } else { JsonKind::Object }
 }
@@ -239,7 +240,7 @@ fn pointer(path: &[&str], depth: usize) -> String {
     path.iter().take(depth + 1).flat_map(|key| ["/", key]).collect()
 }
 
-/// Refuses a value of another kind.
+/// Fails if the value is of another kind.
 pub(super) fn expect(
     value: &Value,
     expected: JsonKind,
@@ -282,7 +283,7 @@ mod tests {
         assert!(document.aside.is_some());
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document.tree(), value);
-        // All else has a new look, but the profile has its own.
+        // The rest is reformatted, but the profile is not.
         let expected = text.replace("\"a\": [ 1 ]", "\"a\":[1]");
         assert_eq!(document.to_bytes(), expected.as_bytes());
         document.create(&["linux", "devices"], JsonKind::Array, |_, _| ()).unwrap();
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_our_words_gets_them_back() {
+    fn a_document_with_our_words_gets_them_back() {
         let text = with_profile(&format!(",\"b\":{0},{0}:1", str::from_utf8(STAND_IN).unwrap()));
         let document = Document::parse(text.as_bytes()).unwrap();
         assert!(document.aside.is_some());

@@ -1,34 +1,34 @@
-//! What the runtimes read in different ways in one text.
+//! Specs that runtimes read in different ways.
 //!
-//! Go's parser, runc's, takes a key in any case, merges what stands twice, and stops behind the first
-//! value. Those of crun know one spelling: yajl takes the first of two, and passes over comments;
-//! json-c, in later ones, takes the last and is lenient in much else. Where a GPU is at stake,
-//! there is no saying then what a container gets.
+//! runc's parser, Go's, accepts a key in any case, merges a key that occurs twice, and stops after
+//! the first value. crun's parsers accept one spelling only. yajl keeps the first of two equal keys
+//! and ignores comments. json-c, in later versions, keeps the last and is lenient in much else. So
+//! the contents of such a spec depend on the runtime. If a GPU is involved, the start is refused.
 
 use crate::model::text::shown;
 use std::cell::RefCell;
 use std::fmt;
 
-/// Why a spec can be read in more than one way.
+/// Why a spec can be read in several ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
-    /// A key stands twice in one object.
+    /// A key occurs twice in one object.
     Twice {
         place: &'static str,
-        /// Which, safe to show.
+        /// The key, safe to show.
         key: String,
     },
-    /// A key is one that is read, in other letters.
+    /// A key differs from a known one only in its letters.
     Spelling {
         place: &'static str,
-        /// As it stands there, safe to show.
+        /// The key as it is written, safe to show.
         key: String,
-        /// As the specification spells it.
+        /// The key as the specification spells it.
         meant: &'static str,
     },
-    /// A number of a device that none has.
+    /// A number that no device has.
     Number { place: &'static str, key: &'static str, value: String },
-    /// The text is not JSON, and a runtime takes it all the same.
+    /// The text is not JSON, but a runtime accepts it.
     NotJson(String),
 }
 
@@ -50,16 +50,16 @@ impl fmt::Display for Doubt {
 /// How a text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JsonReading {
-    /// As Go does: keys in any case, and what stands twice is merged. What the second of two would
-    /// have replaced stays beside it.
+    /// Like Go: keys in any case, and equal keys are merged. A value that the second key would
+    /// replace is kept beside it.
     Merged,
-    /// As yajl does: one spelling, and the first of two.
+    /// Like yajl: one spelling, and the first of two equal keys.
     First,
-    /// As json-c does: one spelling, and the last of two.
+    /// Like json-c: one spelling, and the last of two equal keys.
     Last,
 }
 
-/// A reading, and the first doubt that came up in it.
+/// A way of reading, and the first doubt that came up in it.
 pub(super) struct Reader {
     reading: JsonReading,
     doubt: RefCell<Option<Doubt>>,
@@ -70,12 +70,12 @@ impl Reader {
         Self { reading, doubt: RefCell::new(None) }
     }
 
-    /// Whether the first of two counts.
+    /// Whether the first of two equal keys counts.
     pub(super) fn keeps(&self) -> bool {
         self.reading == JsonReading::First
     }
 
-    /// Whether the last of two takes the place of the first.
+    /// Whether the last of two equal keys replaces the first.
     pub(super) fn replaces(&self) -> bool {
         self.reading == JsonReading::Last
     }
@@ -92,7 +92,7 @@ impl Reader {
         self.doubt.into_inner()
     }
 
-    /// Which of these keys this one is.
+    /// Finds the known key that this reading takes `key` for.
     pub(super) fn find(
         &self,
         place: &'static str,
@@ -109,8 +109,8 @@ impl Reader {
     }
 }
 
-/// Whether Go's parser takes a key for this one of ASCII letters. Of all other letters two fold to
-/// such: the long s and the sign of the kelvin.
+/// Whether Go's parser treats `key` as `known`, which is ASCII. Two letters outside of ASCII fold
+/// to ASCII ones: the long s and the kelvin sign.
 pub(super) fn folds(key: &str, known: &str) -> bool {
     if key.is_ascii() {
         return key.eq_ignore_ascii_case(known);
@@ -123,10 +123,10 @@ pub(super) fn folds(key: &str, known: &str) -> bool {
     key.chars().map(fold).eq(known.chars().map(fold))
 }
 
-/// The text of the first value, as strict JSON, of what the most lenient of the runtimes takes for
-/// one: json-c's words in any letters, numbers with zeros before them, strings in single quotes and
-/// with control characters, commas with nothing behind them; comments; half a character; and
-/// whatever follows, as after a NUL.
+/// Turns a text that the most lenient runtime accepts into strict JSON, up to the end of the first
+/// value. json-c accepts words in any case, numbers with leading zeros, strings in single quotes
+/// and with control characters, commas before a closing bracket, comments, lone surrogates, and
+/// anything after the value, for instance after a NUL.
 pub(super) fn repaired(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -178,16 +178,16 @@ pub(super) fn repaired(text: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(&out).into_owned().into_bytes()
 }
 
-/// What follows the first of these; nothing where there is none.
+/// The text after the first occurrence of `end`; empty if there is none.
 fn from<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
     let at = text.windows(end.len()).position(|window| window == end);
     at.and_then(|at| text.get(at + end.len()..)).unwrap_or_default()
 }
 
-/// Copies a word or a number, and returns what follows it. What is neither has no value.
+/// Copies a word or a number, and returns the rest. Any other word becomes null.
 fn word<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || b",:{}[]\"'/\0".contains(byte);
-    // A slash that begins no comment is a word of its own.
+    // A slash that begins no comment is a word by itself.
     let length = text.iter().skip(1).position(ends).map_or(text.len(), |at| at + 1);
     let (word, rest) = text.split_at(length);
     let lower = word.to_ascii_lowercase();
@@ -206,18 +206,18 @@ fn word<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     rest
 }
 
-/// Copies a string behind its first quote, and returns what follows it.
+/// Copies a string from behind its opening quote, and returns the rest.
 fn string<'a>(quote: u8, text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     const NONE: &[u8] = b"\\ufffd";
     let mut rest = text;
     out.push(b'"');
     while let Some((byte, after)) = rest.split_first() {
         let (piece, length) = match (*byte, after) {
-            // Half a character is none to some, and a whole one is written in two halves; none of
-            // ours needs either.
+            // A lone surrogate is no character for some runtimes. A pair is replaced too, because
+            // no key or value of ours has one.
             (b'\\', [b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..]) => (NONE, 6),
             (b'\\', [b'\'', ..]) => (b"'".as_slice(), 2),
-            // Whatever is escaped ends no string.
+            // An escaped quote does not end a string.
             (b'\\', _) => (rest.get(..2).unwrap_or(rest), 2),
             (byte, _) if byte == quote => (b"\"".as_slice(), 1),
             (b'"', _) => (b"\\\"".as_slice(), 1),

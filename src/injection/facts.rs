@@ -1,8 +1,8 @@
-//! What must be known of a spec before anything is decided: one fast pass, no tree.
+//! Reads the facts of a spec that a decision needs: one fast pass, without a tree.
 //!
-//! Every container start on the node comes through here, most of them without a request, so this
-//! reader fails only where the low-level runtime could not read the file either, or where a
-//! request of ours is written so that it cannot be understood.
+//! Every container start on the node passes through this reader, and most have no request. So it
+//! fails only if the low-level runtime cannot read the file either, or if one of our requests
+//! cannot be understood.
 
 use super::document::DocumentError;
 use super::doubt::{Doubt, JsonReading, Reader, repaired};
@@ -19,30 +19,30 @@ use serde::de::DeserializeSeed;
 use std::collections::BTreeMap;
 use std::iter;
 
-/// A device node that is already in the spec (config-linux.md, "Devices"). Its path is the one
-/// in the container: `--device /dev/nvidia0:/dev/x` shows the GPU only in the numbers.
+/// A device node that is already in the spec (config-linux.md, "Devices"). Its path is the one in
+/// the container: of `--device /dev/nvidia0:/dev/x`, only the numbers show that it is the GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecDevice {
-    /// Path in the container; empty where the spec has none.
+    /// Path in the container; empty if the spec has none.
     pub path: String,
-    /// `c`, `u`, `b` or `p`; empty where the spec has none.
+    /// `c`, `u`, `b` or `p`; empty if the spec has none.
     pub kind: String,
     pub major: Option<i64>,
     pub minor: Option<i64>,
 }
 
 impl SpecDevice {
-    /// Its numbers, if it is a character device.
+    /// The numbers of a character device.
     pub fn numbers(&self) -> Option<(u32, u32)> {
-        // What the spec leaves out is zero to the runtimes.
+        // For the runtimes, a missing number is zero.
         let number = |number: Option<i64>| u32::try_from(number.unwrap_or(0)).ok();
         number(self.major).zip(number(self.minor)).filter(|_| is_character(&self.kind))
     }
 }
 
 /// Whether a device of this type is a character device: `c` or `u` (config-linux.md, "Devices").
-/// crun looks at the first letter and takes all but a block device and a pipe for one; runc
-/// refuses what it does not know.
+/// crun looks at the first letter only, and treats all but a block device and a pipe as one; runc
+/// refuses unknown types.
 pub(super) fn is_character(kind: &str) -> bool {
     !kind.starts_with(['b', 'p'])
 }
@@ -59,13 +59,13 @@ pub struct SpecHook {
 }
 
 impl SpecHook {
-    /// Whether it is one of ours, wherever it is installed.
+    /// Whether it is one of our hooks, wherever it is installed.
     pub fn is_ours(&self) -> bool {
         file_name(&self.path) == HOOK_NAME
     }
 }
 
-/// What the shim must know of a spec.
+/// The facts that the shim needs from a spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// All annotations that are strings (config.md, "Annotations").
@@ -78,68 +78,70 @@ pub struct Facts {
     pub device_paths: Vec<SpecDevice>,
     /// The hooks of all stages.
     pub hooks: Vec<SpecHook>,
-    /// A rule of `linux.resources.devices` opens character devices of every
-    /// driver, as for `--privileged`.
+    /// A rule of `linux.resources.devices` opens the character devices of every driver, as for
+    /// `--privileged`.
     pub privileged: bool,
-    /// It has `CAP_SYS_ADMIN`, to which NVIDIA's driver gives every capability there is: with a
-    /// GPU's node, all MIG instances of the GPU.
+    /// The container has `CAP_SYS_ADMIN`. NVIDIA's driver gives it every MIG instance of a GPU
+    /// whose node it has.
     pub system_admin: bool,
-    /// It has a capability by which a process comes to the host's files or into the kernel without a
-    /// mount: `CAP_DAC_READ_SEARCH` (open_by_handle_at(2)), `CAP_SYS_MODULE`, `CAP_SYS_RAWIO`.
+    /// The container has a capability by which a process reaches the host's files or the kernel
+    /// without a mount: `CAP_DAC_READ_SEARCH` (open_by_handle_at(2)), `CAP_SYS_MODULE`,
+    /// `CAP_SYS_RAWIO`.
     pub host_files: bool,
-    /// It has `CAP_SYS_PTRACE`: the files of each process that it sees are
-    /// open to it (proc_pid_root(5)).
+    /// The container has `CAP_SYS_PTRACE`: it can open the files of each process that it sees
+    /// (proc_pid_root(5)).
     pub traces: bool,
-    /// It sees the processes of a new pid namespace alone.
+    /// The container has a new pid namespace, so it sees only its own processes.
     pub own_pids: bool,
-    /// What is mounted for it is seen in a new mount namespace alone.
+    /// The container has a new mount namespace, so its mounts are visible only in it.
     pub own_mounts: bool,
-    /// What the rules of `linux.resources.devices` open.
+    /// Devices that the rules of `linux.resources.devices` open.
     pub rules: Rules,
-    /// It has `CAP_DAC_OVERRIDE`: it may open a file of any owner.
+    /// The container has `CAP_DAC_OVERRIDE`: it can open a file of any owner.
     pub overrides: bool,
-    /// The container is in a user namespace of its own or is put into one.
+    /// The container gets a user namespace of its own or joins one.
     pub user_namespace: bool,
-    /// Who its process is, as the container counts.
+    /// The user of the container's process, with the container's ids.
     pub user: User,
-    /// What its user namespace makes of ids.
+    /// How the container's user namespace maps ids.
     pub users: UserNamespace,
-    /// The host's id of the user that its process is: `process.user.uid`, through
-    /// `linux.uidMappings` where it is put into a user namespace. `None` where that cannot be
-    /// told, as of a namespace that is there already.
+    /// The uid of the container's process in the host's user namespace: `process.user.uid`, mapped
+    /// by `linux.uidMappings` in a user namespace. `None` if it is unknown, as in a namespace that
+    /// the container joins.
     pub uid: Option<u32>,
     pub cgroups_path: Option<String>,
     /// The container's name in its pod.
     pub container_name: Option<String>,
-    /// This is a pod's sandbox (pause container): it gets no GPU.
+    /// The container is a pod's sandbox (pause container), which gets no GPU.
     pub is_sandbox: bool,
-    /// There are annotations under [`super::GRANTED_PREFIX`], by us or by somebody who pretends.
+    /// There are annotations under [`super::GRANTED_PREFIX`]. They are ours, or a user has forged
+    /// them.
     pub granted_keys: bool,
-    /// What the hooks of NVIDIA's tools give.
+    /// The devices that hooks of NVIDIA's tools give.
     pub vendor_hooks: VendorHooks,
     /// Devices that are named to a vendor's runtime in other ways than by variables and the hook.
-    /// It is for the shim to look for them, where there is such a runtime.
+    /// The shim fills this in if such a runtime is configured.
     pub named: Vec<String>,
-    /// The spec can be read in more than one way. These facts are then of the reading that merges,
-    /// and hold what any part of it says.
+    /// The spec can be read in several ways. These facts are then those of the merged reading,
+    /// which has the values of every reading.
     pub doubt: Option<Doubt>,
     /// The facts of the other readings, if there is a doubt.
     pub others: Vec<Self>,
 }
 
 impl Facts {
-    /// Of a container of which nothing is known but that an engine makes it: engines close devices.
+    /// The facts to assume of a container whose spec is unknown: an engine closes its devices.
     pub fn usual() -> Self {
         Self { rules: Rules { closed: true, ..Rules::default() }, ..Self::default() }
     }
 
-    /// What the runtimes may take the spec for: one reading, as a rule.
+    /// The facts of each reading of the spec. Most specs have a single reading.
     pub fn readings(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(&self.others)
     }
 
-    /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`.
-    /// A spec is not proof: a nonce counts only if a lease has it.
+    /// The nonces in the arguments of our hooks: `--nonce X` or `--nonce=X`. A spec can be forged,
+    /// so a nonce counts only if a lease has it.
     pub fn our_nonces(&self) -> Vec<Nonce> {
         let ours = self.hooks.iter().filter(|hook| hook.is_ours());
         let mut nonces = Vec::new();
@@ -162,8 +164,8 @@ impl Facts {
     }
 }
 
-/// Reads the facts. Fails if no runtime takes the file for JSON, if it is not an object, or one of
-/// our own annotations is not a string.
+/// Reads the facts. Fails if no runtime accepts the file as JSON, if it is not an object, or if one
+/// of our own annotations is not a string.
 pub fn facts(config_json: &[u8]) -> Result<Facts, DocumentError> {
     let first = config_json.iter().find(|byte| !byte.is_ascii_whitespace());
     let reader = Reader::new(JsonReading::Merged);
@@ -195,7 +197,7 @@ fn read(text: &[u8], reader: &Reader) -> Result<RawSpec, serde_json::Error> {
     deserializer.end().map(|()| spec)
 }
 
-/// With the facts of the other readings.
+/// Adds the doubt and the facts of the other readings.
 fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentError> {
     let others = [JsonReading::First, JsonReading::Last]
         .into_iter()
@@ -203,7 +205,7 @@ fn in_doubt(text: &[u8], facts: Facts, doubt: Doubt) -> Result<Facts, DocumentEr
     Ok(Facts { doubt: Some(doubt), others: others.collect::<Result<_, _>>()?, ..facts })
 }
 
-/// Whether a path is that of a GPU node or of a control node of a GPU driver.
+/// Whether the path is that of a GPU's node or of a GPU driver's control node.
 pub fn is_gpu_node_path(path: &str) -> bool {
     let numbered = |name: &str, prefix: &str| {
         name.strip_prefix(prefix)

@@ -1,5 +1,5 @@
-//! The pieces of JSON that are put into a spec. Each is held against oci-spec's type of the
-//! same name by `tests/spec_edits.rs`.
+//! The JSON values that are put into a spec. `tests/spec_edits.rs` compares each with oci-spec's
+//! type of the same name.
 
 use super::types::{HookEntry, MountEntry, ResolvedNode};
 use serde_json::{Map, Value};
@@ -20,8 +20,8 @@ pub fn device(node: &ResolvedNode) -> Value {
     value
 }
 
-/// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). Never with `m`:
-/// the runtime makes the node, and nothing in the container needs to make another.
+/// A rule of `linux.resources.devices` (config-linux.md, "Allowed Device list"). It never has `m`:
+/// the runtime makes the node, and the container does not need to make another.
 pub fn rule(node: &ResolvedNode) -> Value {
     object([
         ("allow", true.into()),

@@ -1,17 +1,17 @@
-//! Which entries of a spec show GPUs that are not granted.
+//! Finds the entries of a spec that give GPUs which are not granted.
 
 use super::facts::is_character;
 use super::types::{HostNode, ResolvedNode};
 use serde_json::Value;
 
-/// What is to be taken out, less what is granted.
+/// The nodes to remove, without the granted ones.
 pub(super) struct HiddenNodes<'a> {
     paths: Vec<&'a str>,
     numbers: Vec<(u32, u32)>,
 }
 
 impl<'a> HiddenNodes<'a> {
-    /// `nodes` are granted and thus not withheld, whatever `hosts` says.
+    /// `nodes` are granted, so they are not withheld even if `hosts` has them.
     pub(super) fn new(hosts: &'a [HostNode], nodes: &[&ResolvedNode]) -> Self {
         let granted_path = |path: &str| nodes.iter().any(|node| node.path == path);
         let granted = |pair: (u32, u32)| nodes.iter().any(|node| (node.major, node.minor) == pair);
@@ -23,21 +23,21 @@ impl<'a> HiddenNodes<'a> {
         }
     }
 
-    /// Whether nothing is to be taken out.
+    /// Whether nothing has to be removed.
     pub(super) const fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.numbers.is_empty()
     }
 
-    /// Whether an entry of `linux.devices` goes: by path whatever it is, and by number whatever it
-    /// is called, since `--device /dev/nvidia1:/dev/x` shows a GPU too.
+    /// Whether an entry of `linux.devices` is removed. The path decides, whatever the node is, or
+    /// the numbers decide, whatever its path is: `--device /dev/nvidia1:/dev/x` gives a GPU too.
     pub(super) fn has_device(&self, entry: &Value) -> bool {
         entry.get("path").and_then(Value::as_str).is_some_and(|path| self.paths.contains(&path))
             || (is_character(kind(entry)) && self.has_numbers(entry, Some(0)))
     }
 
-    /// Whether an entry of `linux.resources.devices` goes. Only a rule that allows exactly
-    /// one character device does: a wildcard is not about GPUs alone, and a rule that
-    /// denies gives nothing away.
+    /// Whether an entry of `linux.resources.devices` is removed. Only a rule that allows exactly
+    /// one character device is: a wildcard is not for GPUs alone, and a rule that denies gives no
+    /// device.
     pub(super) fn has_rule(&self, rule: &Value) -> bool {
         rule.get("allow") == Some(&Value::Bool(true))
             && !kind(rule).is_empty()
@@ -46,7 +46,7 @@ impl<'a> HiddenNodes<'a> {
             && self.has_numbers(rule, None)
     }
 
-    /// `missing` is what a runtime takes a number for that is not there.
+    /// `missing` is the value that the runtimes use for an absent number.
     fn has_numbers(&self, entry: &Value, missing: Option<u64>) -> bool {
         let number = |key| {
             let value = entry.get(key).filter(|value| !value.is_null());

@@ -1,10 +1,10 @@
 //! A borrowing reader for JSON of which only a few members matter.
 //!
-//! Each type here takes *any* JSON value: one of another kind counts as absent, since whether a
-//! spec is right is the low-level runtime's to say. What nobody asked for is skipped unparsed, so
-//! that its contents (lone surrogates, numbers of any size, any depth) cannot make the reading
-//! fail. Where the runtimes differ in what they make of a key, a [`Reader`] says which way is gone,
-//! and keeps the doubt.
+//! Each type here accepts *any* JSON value. A value of another kind counts as absent, because the
+//! low-level runtime decides whether a spec is valid. Members that are not needed are skipped
+//! unparsed, so their contents (lone surrogates, numbers of any size, any depth) cannot make the
+//! reader fail. If the runtimes treat a key in different ways, a [`Reader`] chooses one way and
+//! records the doubt.
 
 use super::doubt::{Doubt, Reader};
 use crate::model::text::shown;
@@ -16,13 +16,13 @@ use std::fmt;
 
 /// An object that picks members by name.
 pub(super) trait Members<'de>: Default {
-    /// Where it is in a spec, as people are told.
+    /// The object's place in a spec, for messages.
     const PLACE: &'static str;
-    /// The members that it reads. All others are passed over; without any here, none is.
+    /// The members that it reads. All others are skipped. If there are none here, every member is
+    /// read.
     const KEYS: &'static [&'static str] = &[];
 
-    /// Reads the value that belongs to `key`.
-    /// Where there was one of this key already, the two are merged.
+    /// Reads the value that belongs to `key`. A second value of this key is merged with the first.
     fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error>;
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Next<'a, A> {
 }
 
 impl<'de, A: MapAccess<'de>> Next<'_, A> {
-    /// Passes over it, whatever it is.
+    /// Skips the value, of whatever kind.
     pub(super) fn skip(self) -> Result<(), A::Error> {
         self.map.next_value::<IgnoredAny>().map(drop)
     }
@@ -55,7 +55,7 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
         Ok(self.leaf()?.integer())
     }
 
-    /// As a device's number: see [`number`].
+    /// The value as a device's number: see [`number`].
     pub(super) fn number(
         self,
         place: (&'static str, &'static str),
@@ -65,17 +65,18 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
         Ok(number(self.leaf()?, reader, place, max))
     }
 
-    /// The elements of an array; none of any other value.
+    /// The elements of an array; none for any other value.
     pub(super) fn leaves(self) -> Result<impl Iterator<Item = Leaf<'de>>, A::Error> {
         Ok(self.map.next_value::<LenientList<'_>>()?.0.into_iter())
     }
 
-    /// Those of them that are strings.
+    /// The elements that are strings.
     pub(super) fn texts(self) -> Result<impl Iterator<Item = Cow<'de, str>>, A::Error> {
         Ok(self.leaves()?.filter_map(Leaf::text))
     }
 
-    /// Reads an object into one that may have been begun; any other value adds nothing to it.
+    /// Reads an object into `into`, which may have values already. Any other kind of value adds
+    /// nothing.
     pub(super) fn object<T: Members<'de>>(self, into: &mut T) -> Result<(), A::Error> {
         if self.reader.replaces() {
             *into = T::default();
@@ -83,8 +84,8 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
         self.map.next_value_seed(Object { into, reader: self.reader })
     }
 
-    /// The same for an array of them. One that is merged with an earlier one does so element by
-    /// element, as Go has it; the earlier elements stay at the end.
+    /// Reads an array of objects. It is merged with an earlier one element by element, as Go does;
+    /// the earlier elements are kept at the end.
     pub(super) fn objects<T: Members<'de> + Clone>(
         self,
         into: &mut Vec<T>,
@@ -96,8 +97,8 @@ impl<'de, A: MapAccess<'de>> Next<'_, A> {
     }
 }
 
-/// A number of a device, up to this one. Another integer is what is left of it in a node's number;
-/// `None` where there is none.
+/// A device number of at most `max`. Of a larger or negative integer, the bits that a node's number
+/// keeps; `None` if the value is no number.
 pub(super) fn number(
     leaf: Leaf<'_>,
     reader: &Reader,
@@ -119,7 +120,7 @@ pub(super) fn number(
 pub(super) const MAJOR_MAX: i64 = 0xfff;
 pub(super) const MINOR_MAX: i64 = 0xf_ffff;
 
-/// An object that is read into one that may have been begun.
+/// Reads an object into `into`, which may have values already.
 pub(super) struct Object<'a, T> {
     pub(super) into: &'a mut T,
     pub(super) reader: &'a Reader,
@@ -130,13 +131,13 @@ struct Objects<'a, T> {
     reader: &'a Reader,
 }
 
-/// An array; empty if the value is none.
+/// An array; empty for any other value.
 struct LenientList<'de>(Vec<Leaf<'de>>);
 
 /// A value without members.
 pub(super) enum Leaf<'de> {
     Text(Cow<'de, str>),
-    /// A number that is an integer and fits.
+    /// An integer in range.
     Integer(i64),
     Bool(bool),
     Null,
@@ -155,7 +156,8 @@ impl<'de> Leaf<'de> {
     }
 }
 
-/// What a visitor says that it takes; serde never says it, for each takes anything.
+/// The text that a visitor would show in a serde error. No such error occurs, because each visitor
+/// accepts any value.
 macro_rules! expecting {
     ($what:literal) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +166,7 @@ macro_rules! expecting {
     };
 }
 
-/// Visitor methods for the kinds of value that a type takes for absent.
+/// Visitor methods for the kinds of value that a type treats as absent.
 macro_rules! absent {
     (lists, $absent:expr) => {
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -196,11 +198,11 @@ macro_rules! absent {
 }
 
 enum FieldName<'de> {
-    /// A key in the text. Read as bytes, because serde_json then lets lone surrogates pass, and
-    /// repaired, because such a key is none of ours.
+    /// A key in the text. It is read as bytes, because serde_json then accepts lone surrogates.
+    /// They are replaced, because a key with one is never ours.
     Member(Cow<'de, str>),
-    /// The key that stands for a number: with `arbitrary_precision` serde_json hands a number over
-    /// as an object with one private key, which unlike a real one comes as a string.
+    /// The key that stands for a number. With `arbitrary_precision`, serde_json passes a number as
+    /// an object with one private key. Unlike a real key, it arrives as a string.
     Number,
 }
 
@@ -348,7 +350,7 @@ impl<'de> Deserialize<'de> for Leaf<'de> {
             fn visit_unit<E>(self) -> Result<Leaf<'de>, E> {
                 Ok(Leaf::Null)
             }
-            // An object, of any depth, or a number under `arbitrary_precision`.
+            // An object of any depth, or a number under `arbitrary_precision`.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Leaf<'de>, A::Error> {
                 let mut leaf = Leaf::Other;
                 while let Some(key) = map.next_key()? {

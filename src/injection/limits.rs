@@ -1,8 +1,8 @@
-//! What holds a container to its share, as far as that is said in its spec: variables, and the
-//! mounts by which it comes to its MPS daemon.
+//! The part of a container's limits that is in its spec: variables, and the mounts through which it
+//! reaches its MPS daemon.
 //!
-//! The variables are the workload's to undo: what makes a limit hold against its will is set on the
-//! daemon's side and in the cgroup. `GPULEASE_ENFORCEMENT` says which of both it got.
+//! A workload can change the variables. The limits that it cannot undo are set in the daemon and in
+//! the cgroup. `GPULEASE_ENFORCEMENT` says which of the two it has.
 
 use super::types::MountEntry;
 use super::visibility::amd_in_container_order;
@@ -14,17 +14,17 @@ use crate::model::variables::{MPS_LOG, MPS_PIPE, ROCR_VISIBLE};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The compute units of each device, to ROCr (`core/util/flag.cpp`).
+/// ROCr's variable for the compute units of each device (`core/util/flag.cpp`).
 const CU_MASK: &str = "HSA_CU_MASK";
-/// The percentage of a device's multiprocessors, of one client.
+/// The percentage of a device's multiprocessors that one client gets.
 const MPS_THREADS: &str = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
-/// The memory that one client may allocate, by device.
+/// The memory that one client may allocate, per device.
 const MPS_MEMORY: &str = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
-/// What the names of all of MPS's variables begin with.
+/// The prefix of all of MPS's variables.
 const MPS_PREFIX: &str = "CUDA_MPS_";
 
-/// MPS's other variables: a container that brings one would undo or contradict its limits, or
-/// means a daemon that is none of its business.
+/// MPS's other variables. If a container brings one, it undoes or contradicts the limits, or names
+/// another daemon.
 const MPS_OTHERS: &[&str] = &[
     "CUDA_MPS_CLIENT_PRIORITY",
     "CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING",
@@ -32,23 +32,24 @@ const MPS_OTHERS: &[&str] = &[
     "CUDA_MPS_SM_PARTITION",
 ];
 
-/// What would undo a mask of compute units, or narrow it in a way that ours does not know of.
+/// Variables that undo a mask of compute units, or narrow it further.
 const MASK_OTHERS: &[&str] = &["HSA_CU_MASK_SKIP_INIT", "ROC_GLOBAL_CU_MASK"];
 
-/// Where a container finds its MPS daemon. The daemon's side lies below `run_dir`, whose name
-/// is the host's business.
+/// The pipe directory of the MPS daemon in a container. On the host it is below `run_dir`, and
+/// containers need not know that name.
 pub const MPS_PIPE_IN_CONTAINER: &str = "/run/gpulease-mps/pipe";
-/// What no client needs of the pipe directory: libcuda connects to `control` alone (seen with
-/// 550.163). By the first, a socket, a daemon takes commands from its own user, and root in the
-/// container is that user on the host. The second is a pipe that everybody can write to, and a daemon
-/// whose pipe is full answers nobody. The last is what a daemon that starts looks at.
+/// Files of the pipe directory that a client does not need: libcuda connects to `control` alone
+/// (seen with 550.163). The first is a socket by which a daemon takes commands from its own user,
+/// and root in the container is that user on the host. The second is a pipe that every user can
+/// write to, and a daemon whose pipe is full does not answer. The last is read by a daemon that
+/// starts.
 const MPS_MASKED: &[&str] = &["control_privileged", "log", "nvidia-cuda-mps-control.pid"];
 
-/// The variables that say a lease's limits, to set and (null) to remove. `granted` are its devices
-/// in the inventory; `present` is the container's environment.
+/// The variables for a lease's limits, to set or (`None`) to remove. `granted` are its devices in
+/// the inventory; `present` is the container's environment.
 ///
-/// Every limit variable of the vendors that are granted is in the answer, set or null, whether the
-/// container has it or not: a process that is started in it later may bring one.
+/// The result has every limit variable of the granted vendors, set or removed, even if the
+/// container does not have it: a process that is started in the container later may bring one.
 pub fn limits(
     lease: &Lease,
     granted: &[&Device],
@@ -70,7 +71,7 @@ pub fn limits(
         for name in MASK_OTHERS {
             env.insert((*name).to_owned(), None);
         }
-        // It would number the devices anew, and each mask would be another's.
+        // This variable would renumber the devices, so the masks would apply to other ones.
         if mask.is_some() {
             env.insert(ROCR_VISIBLE.to_owned(), None);
         }
@@ -92,25 +93,24 @@ fn mps(env: &mut BTreeMap<String, Option<String>>, lease: &Lease) {
     }
 }
 
-/// Of 100, rounded down, and never nothing.
+/// A percentage, rounded down, and at least 1.
 pub fn percentage(share: MilliGpu) -> u32 {
     (share.0 / 10).clamp(1, 100)
 }
 
-/// A memory limit as MPS takes it, in whole MiB: rounded down, and never nothing, which
-/// would be no limit.
+/// A memory limit for MPS, in whole MiB: rounded down, and at least 1, because 0 means no limit.
 pub fn whole_mib(memory: Bytes) -> u64 {
     memory.mib().max(1)
 }
 
-/// The same as a variable has it. `None` where nobody knows how much it is.
+/// The limit in the form of the variable. `None` if the amount is unknown.
 fn mps_memory(device: &LeasedDevice) -> Option<String> {
     Some(format!("{}M", whole_mib(device.memory_bytes?)))
 }
 
-/// `0:0-31;1:32-63`: of each device that has a mask, its position as the container counts, and its
-/// units. ROCr ignores the whole rest of a list from the first mistake on, and lets a device that is
-/// not in it compute everywhere.
+/// `0:0-31;1:32-63`: for each device that has a mask, its position in the container, and its units.
+/// From the first mistake on ROCr ignores the rest of the list, and a device that is not in the
+/// list is not limited.
 fn cu_mask(lease: &Lease, granted: &[&Device]) -> Option<String> {
     let order = amd_in_container_order(granted);
     let sets = order.iter().enumerate().filter_map(|(position, device)| {
@@ -122,11 +122,12 @@ fn cu_mask(lease: &Lease, granted: &[&Device]) -> Option<String> {
     (!sets.is_empty()).then(|| sets.join(";"))
 }
 
-/// How a container comes to its MPS daemon: its pipe directory, to connect in and not to change, and
-/// the memory that the daemon shares with its clients. `is_there` says whether the host has a file.
+/// The mounts through which a container reaches its MPS daemon: its pipe directory, to connect in
+/// but not to change, and the memory that the daemon shares with its clients. `is_there` says
+/// whether the host has a file.
 ///
-/// A daemon that is not gpulease's may lack a file that is masked, and none can be made for it. It
-/// has the host's `/dev/shm`, which is given to nobody here.
+/// A daemon that gpulease did not start may lack a file that is masked; such a file is not created.
+/// Such a daemon uses the host's `/dev/shm`, which no container gets here.
 pub fn mps_mounts(seat: &MpsSeat, is_there: impl Fn(&Path) -> bool) -> Vec<MountEntry> {
     let bind = |source: &str, destination: String, options: &[&str]| MountEntry {
         source: source.to_owned(),
@@ -143,8 +144,9 @@ pub fn mps_mounts(seat: &MpsSeat, is_there: impl Fn(&Path) -> bool) -> Vec<Mount
                 continue;
             }
             let mask = format!("{MPS_PIPE_IN_CONTAINER}/{name}");
-            // Without `nodev`: it must open, as what it hides does. `ro` keeps root in the container
-            // from changing the mode of the host's device, and from nothing else.
+            // There is no `nodev`, because the device must open, as the hidden file does. `ro`
+            // keeps root in the container from changing the mode of the host's device; it prevents
+            // nothing else.
             mounts.push(bind("/dev/null", mask, &["bind", "ro", "nosuid", "noexec"]));
         }
     }

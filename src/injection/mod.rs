@@ -1,8 +1,8 @@
 //! From a grant to an edited `config.json`: pure functions on a JSON tree in memory.
 //!
-//! [`facts()`] reads what must be known before anything is decided, without building a tree.
-//! [`Document`] is the tree; [`apply()`] puts an [`Injection`] into it and says in an [`Undo`] what
-//! it did; [`revert`] takes that out again. [`visibility()`] decides the environment.
+//! [`facts()`] reads the facts that a decision needs, without building a tree. [`Document`] is the
+//! tree. [`apply()`] applies an [`Injection`] to it and returns an [`Undo`]; [`revert`] undoes it.
+//! [`visibility()`] decides the environment.
 
 #![forbid(unsafe_code)]
 
@@ -45,10 +45,10 @@ pub use undo::{Undo, revert, strip_granted, strip_our_hooks};
 pub use vendor_hook::{VendorHooks, is_vendor_hook};
 pub use visibility::{process_env, visibility};
 
-/// The hook program's file name, by which our hooks are known in a spec.
+/// The hook program's file name. A spec's hooks with this name are ours.
 pub const HOOK_NAME: &str = "gpulease-hook";
 
-/// The last component of a path, as hooks are recognised by it wherever they are installed.
+/// The last component of a path. Hooks are recognised by it, wherever they are installed.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

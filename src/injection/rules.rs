@@ -7,14 +7,14 @@ use serde::de::MapAccess;
 /// Character devices by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbers {
-    /// `None` for every major.
+    /// `None` means every major.
     pub major: Option<i64>,
-    /// `None` for every minor.
+    /// `None` means every minor.
     pub minor: Option<i64>,
 }
 
 impl Numbers {
-    /// Whether a device is one of these.
+    /// Whether the device is one of these.
     pub fn cover(&self, (major, minor): (u32, u32)) -> bool {
         self.has_major(major) && self.minor.is_none_or(|own| own == i64::from(minor))
     }
@@ -24,13 +24,13 @@ impl Numbers {
         self.major.is_none_or(|own| own == i64::from(major))
     }
 
-    /// Whether they are those of one device. A rule for it can be taken out.
+    /// Whether these are the numbers of a single device. A rule for one device can be removed.
     pub const fn are_one(&self) -> bool {
         self.major.is_some() && self.minor.is_some()
     }
 
     /// Whether every container may open these: `null`, `zero`, `full`, `random` and `urandom`, the
-    /// terminals, `tun`. Engines write rules for them, and runc has its own.
+    /// terminals, `tun`. Engines write rules for them, and runc adds its own.
     const fn are_usual(self) -> bool {
         matches!(
             (self.major, self.minor),
@@ -45,16 +45,16 @@ impl From<(u32, u32)> for Numbers {
     }
 }
 
-/// What all rules together come to. Whether a later rule takes back what an earlier one opens is
-/// not weighed: open is the stricter reading.
+/// The sum of all rules. A rule that closes devices again is not considered: to count them as open
+/// is stricter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// What they open beyond what every container may.
+    /// The devices that the rules open, without those that every container may open.
     pub opened: Vec<Numbers>,
-    /// One opens everything as engines write it for `--privileged`, without a type: what a user
-    /// writes by `--device-cgroup-rule` has one.
+    /// A rule opens everything, and has no type. Engines write that for `--privileged`, while a
+    /// rule that a user gives by `--device-cgroup-rule` has a type.
     pub privileged: bool,
-    /// One closes everything, so that only what others open is open.
+    /// A rule closes everything, so that only explicitly opened devices are open.
     pub closed: bool,
 }
 
@@ -72,7 +72,7 @@ impl Rules {
         all
     }
 
-    /// Whether one opens character devices of every driver.
+    /// Whether a rule opens character devices of every driver.
     pub(super) fn open_everything(&self) -> bool {
         self.privileged || self.opened.iter().any(|numbers| numbers.major.is_none())
     }
@@ -88,8 +88,8 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// The character devices whose reading or writing it is about. Engines let every container make
-    /// nodes, `c *:* m`, which opens none.
+    /// The character devices that the rule lets the container read or write. Engines let every
+    /// container make nodes, `c *:* m`, which opens no device.
     fn numbers(&self) -> Option<Numbers> {
         if self.has_no_type() {
             return Some(Numbers { major: None, minor: None });
@@ -98,7 +98,8 @@ impl Rule {
         (self.access.contains(['r', 'w']) && is_character(&self.kind)).then_some(numbers)
     }
 
-    /// Whether nothing is left open, if it closes. To close reading alone leaves writing.
+    /// Whether the rule, if it closes, closes everything. A rule that closes only reading leaves
+    /// writing open.
     fn closes_all(&self) -> bool {
         match self.kind.as_str() {
             "" | "a" => true,
@@ -107,7 +108,7 @@ impl Rule {
         }
     }
 
-    /// Of such a rule, runc and crun regard neither the numbers nor the access.
+    /// runc and crun ignore numbers and access in such a rule.
     fn has_no_type(&self) -> bool {
         self.kind.is_empty() || self.kind.starts_with('a')
     }
@@ -122,8 +123,8 @@ impl<'de> Members<'de> for Rule {
     const KEYS: &'static [&'static str] = &["allow", "access", "type", "major", "minor"];
 
     fn member<A: MapAccess<'de>>(&mut self, key: &str, next: Next<'_, A>) -> Result<(), A::Error> {
-        // runc reads a missing type as `a` and a missing number as -1, and -1 as "any". crun takes a
-        // number that is a text for a missing one.
+        // runc reads a missing type as `a`, a missing number as -1, and -1 as "any". crun reads a
+        // number that is a string as missing.
         let reader = next.reader;
         let of = |leaf: Leaf<'_>, key, max| {
             let is_text = matches!(leaf, Leaf::Text(_));

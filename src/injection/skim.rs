@@ -1,27 +1,27 @@
-//! Finding a value in a JSON text without reading what is in it.
+//! Finds a value in a JSON text without parsing its contents.
 //!
-//! Most of a `config.json` is the seccomp profile, which is nobody's business here. Building a
-//! tree of it and writing it again is most of the work of an edit, so its text is set aside.
+//! Most of a `config.json` is the seccomp profile, which is not needed here. To build a tree of it
+//! and write it again would be most of the work of an edit, so its text is set aside.
 
 use memchr::memchr2;
 use std::ops::Range;
 
-/// Where the value of member `inner` of the outermost object's member `outer` is. `None` where it
-/// is not, or where it is not certain: equal keys, keys with escapes, a text that is no JSON as far
-/// as it was looked at. What is inside of other values is not checked.
+/// The range of the value of member `inner` of the outermost object's member `outer`. `None` if it
+/// is absent or uncertain: equal keys, keys with escapes, or text that is not JSON as far as it was
+/// read. The contents of other values are not checked.
 pub(super) fn find(text: &[u8], outer: &str, inner: &str) -> Option<Range<usize>> {
     let mut skim = Skim { text, at: 0 };
     skim.member(outer, |skim| skim.member(inner, Skim::value))
 }
 
-/// A place in a text. Every step leads behind what it reads.
+/// A position in a text. Every step moves past the part that it reads.
 struct Skim<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl Skim<'_> {
-    /// Reads an object, the value of its only member `key` by `read`.
+    /// Reads an object, and with `read` the value of its member `key`, which must occur once.
     fn member<T>(&mut self, key: &str, read: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
         let mut found = None;
         self.take(b'{')?;
@@ -45,7 +45,7 @@ impl Skim<'_> {
         found
     }
 
-    /// The next byte that is not white space; it is next afterwards, too.
+    /// The next byte that is not white space. It is not consumed.
     fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
@@ -70,7 +70,7 @@ impl Skim<'_> {
             if rest.get(step) == Some(&b'"') {
                 return Some(start..self.at);
             }
-            // Whatever is escaped ends no string.
+            // An escaped quote does not end a string.
             self.at += 1;
         }
     }
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Any JSON, compact or indented, with the key at any place or none.
+    /// Any JSON, compact or indented, with or without the key, in any place.
     fn text() -> impl Strategy<Value = String> {
         let key = prop::sample::select(vec!["linux", "seccomp", "a", "\"", "\\", "{"]);
         let leaf = prop_oneof![

@@ -24,7 +24,7 @@ impl<'de> Members<'de> for SpecMount {
                 (self.read_only, self.all_read_only) = (false, false);
                 (self.closes_devices, self.closes_all_devices) = (false, false);
                 for option in options {
-                    // Of opposites, the last one counts for the runtimes.
+                    // For the runtimes, the last of two opposite options counts.
                     match &*option {
                         "ro" => self.read_only = true,
                         "rw" => self.read_only = false,
@@ -33,7 +33,8 @@ impl<'de> Members<'de> for SpecMount {
                         "nodev" => self.closes_devices = true,
                         "dev" => self.closes_devices = false,
                         "rnodev" => self.closes_all_devices = true,
-                        // It is set after all others, below the source and at it.
+                        // The runtime applies this option after all others, to the mount and
+                        // everything below it.
                         "rdev" => (self.closes_devices, self.closes_all_devices) = (false, false),
                         option => self.bind |= is_bind(option),
                     }

@@ -1,4 +1,4 @@
-//! The members of a spec that [`super::facts()`] reads, and what it makes of them.
+//! The members of a spec that [`super::facts()`] reads, and the facts that follow from them.
 
 use super::document::DocumentError;
 use super::facts::{Facts, SpecDevice, SpecHook};
@@ -71,7 +71,7 @@ struct Resources {
 }
 
 impl RawSpec {
-    /// The facts; fails only on a request of ours that is not a string.
+    /// The facts. Fails only if a request to us is not a string.
     pub(super) fn into_facts(self) -> Result<Facts, DocumentError> {
         let mut annotations = BTreeMap::new();
         let mut granted_keys = false;
@@ -81,7 +81,7 @@ impl RawSpec {
                 Some(value) => {
                     annotations.insert(key, value);
                 }
-                // A request that we cannot read must not become a container without a GPU.
+                // A container whose request cannot be read must not start without a GPU.
                 None if is_request_key(&key) => {
                     let key = shown(&key);
                     return Err(DocumentError(format!("annotation `{key}` must be a string")));
@@ -125,8 +125,8 @@ impl RawSpec {
     }
 }
 
-/// containerd's own annotation, the kubelet's (which CRI-O copies), then CRI-O's, which holds the
-/// long name `k8s_<container>_<pod>_…`; a Kubernetes name has no `_`.
+/// containerd's own annotation, then the kubelet's, which CRI-O copies, then CRI-O's own. The last
+/// has the long name `k8s_<container>_<pod>_…`; a Kubernetes name has no `_`.
 fn container_name(annotations: &BTreeMap<String, String>) -> Option<String> {
     let long = |name: &String| name.strip_prefix("k8s_")?.split('_').next().map(str::to_owned);
     annotations
@@ -204,7 +204,7 @@ impl<'de> Members<'de> for RawRoot {
     }
 }
 
-/// Whatever set it is in, some process of the container can come to it.
+/// A capability counts in any set, because some process of the container can gain it.
 impl<'de> Members<'de> for Capabilities {
     const PLACE: &'static str = "process.capabilities";
 
@@ -224,7 +224,7 @@ impl<'de> Members<'de> for Capabilities {
     }
 }
 
-/// The stage is the key, for each that there is (config.md, "POSIX-platform Hooks").
+/// Each key is a stage (config.md, "POSIX-platform Hooks").
 impl<'de> Members<'de> for Hooks {
     const PLACE: &'static str = "hooks";
     const KEYS: &'static [&'static str] = &[
@@ -249,7 +249,7 @@ impl<'de> Members<'de> for Hooks {
 
 impl<'de> Members<'de> for Linux {
     const PLACE: &'static str = "linux";
-    // The last two are edited or left aside, and not read here.
+    // The last two are edited or set aside elsewhere, and not read here.
     const KEYS: &'static [&'static str] = &[
         "devices",
         "resources",
@@ -278,7 +278,7 @@ impl<'de> Members<'de> for Linux {
                                 self.users.joined = Some(namespace.path);
                             }
                         }
-                        // One that is there already may be the host's.
+                        // A namespace that the container joins may be the host's.
                         "pid" => self.own_pids = is_new,
                         "mount" => self.own_mounts = is_new,
                         _ => {}

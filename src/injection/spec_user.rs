@@ -1,4 +1,4 @@
-//! Who a container's process is, and what its user namespace makes of the host's ids.
+//! The user of a container's process, and how its user namespace maps ids.
 
 use super::lenient::{Members, Next};
 use serde::de::MapAccess;
@@ -11,19 +11,19 @@ pub struct User {
     pub groups: Vec<i64>,
 }
 
-/// What a spec says of the container's user namespace.
+/// The container's user namespace, as the spec describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserNamespace {
-    /// It has one of its own, or is put into one.
+    /// Whether the container gets a user namespace of its own or joins one.
     pub is_apart: bool,
-    /// The file of the one that it is put into. How that maps, the spec does not say: Podman writes
-    /// a mapping beside it that only keeps runc from complaining.
+    /// The file of the namespace that the container joins. The spec does not say how that one maps
+    /// ids: Podman writes a mapping only because runc demands one.
     pub joined: Option<String>,
     pub uids: IdMap,
     pub gids: IdMap,
 }
 
-/// Which ids of a user namespace are which of the host.
+/// A map between the ids of a user namespace and those of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdMap(pub(super) Vec<Mapping>);
 
@@ -36,7 +36,7 @@ pub(super) struct Mapping {
 }
 
 impl UserNamespace {
-    /// What the host calls this user of the container; `None` for one that does not exist there.
+    /// The host's uid of a user in the container; `None` if the namespace does not map that user.
     pub(super) fn host_uid(&self, uid: Option<i64>) -> Option<u32> {
         let uid = uid.filter(|uid| *uid >= 0)?;
         if !self.is_apart {
@@ -50,7 +50,7 @@ impl UserNamespace {
 }
 
 impl IdMap {
-    /// Reads a map as the kernel shows it: `/proc/PID/uid_map` (user_namespaces(7)).
+    /// Parses a map in the kernel's format: `/proc/PID/uid_map` (user_namespaces(7)).
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(|line| {
             let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
@@ -60,20 +60,20 @@ impl IdMap {
         Self(lines.collect())
     }
 
-    /// What the host calls an id of the container.
+    /// The host's id for an id of the container.
     pub fn host(&self, container: i64) -> Option<u32> {
         let mut mappings = self.0.iter();
         id(mappings.find_map(|m| m.shifted(container, m.container?, m.host?))?)
     }
 
-    /// What the container calls an id of the host.
+    /// The container's id for an id of the host.
     pub fn container(&self, host: u32) -> Option<u32> {
         let mut mappings = self.0.iter();
         id(mappings.find_map(|m| m.shifted(host.into(), m.host?, m.container?))?)
     }
 }
 
-/// The last number means "none" to the kernel.
+/// For the kernel, the largest number means no id.
 fn id(number: i64) -> Option<u32> {
     u32::try_from(number).ok().filter(|id| *id != u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The lists that are edited, and how an edit of one is recorded.
+//! The lists of a spec that are edited, and the record of an edit.
 
 use super::document::{Document, DocumentError, JsonKind, expect};
 use super::types::HookStage;
@@ -14,7 +14,7 @@ pub(super) enum SpecList {
     Rules,
     Gids,
     Env,
-    /// `env` of a bare process, as `exec --process` has it.
+    /// The `env` of a bare process, as in `exec --process`.
     BareEnv,
     Mounts,
     Masked,
@@ -66,8 +66,8 @@ impl SpecList {
         }
     }
 
-    /// Whether two elements are about the same thing, so that there should be one of them: the
-    /// same variable, the same path, a rule on the same numbers.
+    /// Whether two elements exclude each other: they set the same variable, have the same path, or
+    /// are rules for the same numbers.
     pub(super) fn same_slot(self, a: &Value, b: &Value) -> bool {
         let same = |keys: &[&str]| keys.iter().all(|key| a.get(key) == b.get(key));
         match self {
@@ -86,20 +86,19 @@ pub(super) fn variable(element: &Value) -> Option<&str> {
     Some(text.split_once('=').map_or(text, |(name, _)| name))
 }
 
-/// What becomes of an element.
+/// The fate of an element in an edit.
 pub(super) enum Fate {
     Keep,
     Remove,
-    /// Another takes its place.
+    /// Replace it by this one.
     Replace(Value),
-    /// It stays, after these.
+    /// Insert these before it.
     Follow(Vec<Value>),
 }
 
-/// Edits a list: `fate` decides on each element, then `append`ed ones follow. The list is created
-/// only if something is to be appended. What was done goes into `undo`. Fails if the list,
-/// something on the way to it, or one of its elements is of another kind than the specification's;
-/// then nothing was changed.
+/// Edits a list: `fate` decides on each element, then the result of `append` is added. The list is
+/// created only if an element is added. The edit is recorded in `undo`. Fails if the list, a value
+/// on the way to it, or one of its elements is not of the specified kind; then nothing is changed.
 pub(super) fn edit_list<Append: IntoIterator<Item = Value>>(
     document: &mut Document,
     target: SpecList,

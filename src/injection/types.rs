@@ -1,76 +1,74 @@
-//! The edits that exist. There are no others.
+//! All edits of a spec. There are no others.
 
 use crate::model::spelled::spelled;
 use std::collections::BTreeMap;
 
-/// What we write into a container's annotations is under this prefix; a user's own
-/// such keys are stripped.
+/// The prefix of the annotations that we set. A user's own keys with this prefix are removed.
 pub const GRANTED_PREFIX: &str = "gpulease.granted/";
 
-/// A device node with its numbers, ready to go into a spec
-/// (runtime-spec, config-linux.md, "Devices").
+/// A device node with its numbers, ready for a spec (runtime-spec, config-linux.md, "Devices").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedNode {
     /// Path in the container.
     pub path: String,
-    /// Major number, read from the host now (or the simulated one).
+    /// Major number, read from the host for this start, or simulated.
     pub major: u32,
     pub minor: u32,
     /// Permission bits, e.g. 0o660.
     pub file_mode: u32,
-    /// Owning user in the container; null where that has no such user.
+    /// Owner in the container; `None` if the container has no such user.
     pub uid: Option<u32>,
-    /// Owning group in the container: the host's, so that group access carries over; null where the
-    /// container has no such group.
+    /// Group in the container. It is the host's group, so that group access works in the container;
+    /// `None` if the container has no such group.
     pub gid: Option<u32>,
-    /// What the device cgroup is to allow: letters of `rw`. Without any there is no rule.
+    /// The access that the device cgroup grants: letters of `rw`. If it is empty, there is no rule.
     pub access: String,
 }
 
 /// A mount that is already in the spec (config.md, "Mounts").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecMount {
-    /// Path in the container; empty where the spec has none.
+    /// Path in the container; empty if the spec has none.
     pub destination: String,
-    /// Where what it shows lies; a word of no meaning where that is made for it.
+    /// The source of a bind mount. For other mounts it is a word without meaning.
     pub source: String,
-    /// Whether it shows a file or directory that lies somewhere else.
+    /// Whether it is a bind mount.
     pub bind: bool,
-    /// Whether it shows control groups, by a mount of their own.
+    /// Whether it is a cgroup file system.
     pub cgroups: bool,
-    /// Nothing can be written in it, except below what else is mounted in it.
+    /// It is read-only, but not the mounts inside it.
     pub read_only: bool,
-    /// Nothing can be written below that either.
+    /// It is read-only together with the mounts inside it.
     pub all_read_only: bool,
-    /// It is a file system of the host's device nodes.
+    /// It is a file system with the host's device nodes.
     pub devices: bool,
-    /// No device can be opened by a node in it, except below what else is mounted in it.
+    /// Nodes in it open no device, but nodes in the mounts inside it may.
     pub closes_devices: bool,
-    /// None below that either.
+    /// Nodes in it and in the mounts inside it open no device.
     pub closes_all_devices: bool,
 }
 
-/// What a granted node may be used for, unless somebody wants less: see `fragments::rule`.
+/// The access of a granted node, unless less is configured: see `fragments::rule`.
 pub const READ_WRITE: &str = "rw";
 
-/// A GPU node of this host that is not granted: it is taken out of a spec that has it.
+/// A GPU node of this host that is not granted. It is removed from a spec that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNode {
     /// Path on the host.
     pub path: String,
-    /// Its numbers where the node exists.
+    /// Its numbers, if the node exists.
     pub numbers: Option<(u32, u32)>,
 }
 
 spelled! {
-    /// Hook stages (runtime-spec, config.md, "POSIX-platform Hooks"). Our own hooks are at two of them;
-    /// CDI specs may use all.
+    /// Hook stages (runtime-spec, config.md, "POSIX-platform Hooks"). Our own hooks use two of
+    /// them; CDI specs may use all.
     pub enum HookStage {
-        /// As `CreateRuntime`, in the words of older versions of the specification.
+        /// The older name of `CreateRuntime` in the specification.
         Prestart = "prestart",
         /// On the host, after the container's process exists and before it runs user code.
         CreateRuntime = "createRuntime",
-        /// In the container's namespaces, before its root becomes the root.
+        /// In the container's namespaces, before the container's root becomes the root directory.
         CreateContainer = "createContainer",
         /// In the container, before its program starts.
         StartContainer = "startContainer",
@@ -88,44 +86,44 @@ pub struct HookEntry {
     pub path: String,
     /// Arguments, beginning with `argv[0]`.
     pub args: Vec<String>,
-    /// The hook's whole environment: without this key it would get the runtime's
-    /// or, worse, the container's.
+    /// The hook's whole environment. Without this key the hook would get the runtime's, or, worse,
+    /// the container's.
     pub env: Vec<String>,
-    /// Seconds after which the runtime kills it; null where it may take its time.
+    /// Seconds after which the runtime kills the hook; `None` for no limit.
     pub timeout: Option<u32>,
 }
 
 /// A mount to add (runtime-spec, config.md, "Mounts").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountEntry {
-    /// Absolute path on the host; a word such as `tmpfs` for a file system of its own.
+    /// Absolute path on the host, or a word such as `tmpfs` for a file system without a source.
     pub source: String,
-    /// Absolute path in the container. What is mounted there already stays: this one lies over it,
-    /// but under what is mounted below it.
+    /// Absolute path in the container. Earlier mounts at this path remain below it; later mounts
+    /// inside it remain visible.
     pub destination: String,
-    /// `bind`, or a kind of file system.
+    /// `bind`, or a type of file system.
     pub kind: String,
-    /// Options in the spelling of mount(8).
+    /// Options, spelled as for mount(8).
     pub options: Vec<String>,
 }
 
 /// All edits of one start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Injection {
-    /// Nodes to add, each with a device-cgroup rule of its own.
+    /// Nodes to add, each with a device-cgroup rule.
     pub nodes: Vec<ResolvedNode>,
-    /// Groups that the container's user needs for those nodes.
+    /// Groups that the container's user needs for these nodes.
     pub gids: Vec<u32>,
-    /// Environment: a value replaces every earlier one, null removes.
+    /// Environment variables: a value replaces all earlier ones, `None` removes them.
     pub env: BTreeMap<String, Option<String>>,
     /// Mounts to add, parents before children.
     pub mounts: Vec<MountEntry>,
-    /// Paths that the container must not read, such as what procfs shows of other
-    /// GPUs (config-linux.md, "Masked Paths").
+    /// Paths that the container must not read, for instance the procfs entries of other GPUs
+    /// (config-linux.md, "Masked Paths").
     pub masked: Vec<String>,
     /// Annotations to set, all under `gpulease.granted/`.
     pub annotations: BTreeMap<String, String>,
     pub hooks: Vec<HookEntry>,
-    /// GPU nodes to take out, with the rules that allow exactly them.
+    /// GPU nodes to remove, with the rules that allow exactly them.
     pub hidden_nodes: Vec<HostNode>,
 }

@@ -1,8 +1,8 @@
-//! Taking an edit back: when a bundle is started a second time, it still has the first grant in it.
+//! Undoes an edit. A bundle that is started a second time still has the edits of the first start.
 //!
-//! The record is ours and is not read from the spec. The spec may have been edited since, by the
-//! engine or by a user, so taking back is by value: what we put in goes if it is there unchanged,
-//! what we took out returns if nobody has put another in its place, and the rest is not touched.
+//! The record is ours and is not read from the spec. The engine or a user may have edited the spec
+//! since, so the undo compares values. An element that we added is removed if it is unchanged. An
+//! element that we removed returns unless another has taken its place. The rest is not touched.
 
 use super::document::Document;
 use super::target::SpecList;
@@ -11,8 +11,8 @@ use super::{HOOK_NAME, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What an edit did to a spec. It holds values that were in the spec (environment variables
-/// among them), so it is to be kept as private as the spec is.
+/// The edits of a spec. The record has values from the spec (environment variables among them), so
+/// it has to be kept as private as the spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
     /// Objects and arrays that were created, outermost first.
@@ -47,9 +47,9 @@ impl CreatedValue {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ListUndo {
     pub(super) target: SpecList,
-    /// What was put in, with the index in the edited list.
+    /// Elements that were added, with the index in the edited list.
     pub(super) inserted: Vec<PlacedElement>,
-    /// What was taken out, with the index in the original list.
+    /// Elements that were removed, with the index in the original list.
     pub(super) removed: Vec<PlacedElement>,
 }
 
@@ -64,19 +64,19 @@ impl ListUndo {
     }
 }
 
-/// An element and its place.
+/// An element and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PlacedElement {
     /// Index in its list.
     pub(super) index: usize,
     pub(super) value: Value,
-    /// Of a removed element: how many about the same thing were left in the list. More than
-    /// these mean that somebody has put one in since.
+    /// For a removed element, how many elements of the same slot remained in the list. If there are
+    /// more now, another one was added since.
     #[serde(default)]
     pub(super) alike: usize,
 }
 
-/// An object's member and its place.
+/// A member of an object and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PlacedMember {
     /// Index in its object.
@@ -85,9 +85,9 @@ pub(super) struct PlacedMember {
     pub(super) value: Value,
 }
 
-/// Takes an edit back. On the document as the edit left it, this gives the original to the byte;
-/// on one that was edited since, whatever was edited stays. It does not fail: where the document
-/// has become something else altogether, there is nothing of ours to take out.
+/// Undoes an edit. The document that the edit left becomes the original again, to the byte. In a
+/// document that was edited since, the later edits stay. It does not fail: if the document is
+/// another one altogether, it contains nothing of ours.
 pub fn revert(document: &mut Document, undo: &Undo) {
     if let Ok(Some(annotations)) = document.object_mut(&["annotations"]) {
         for (key, value) in &undo.annotations_set {
@@ -124,7 +124,8 @@ fn revert_list(list: &mut Vec<Value>, edit: &ListUndo) {
             list.remove(found);
         }
     }
-    // All are judged before the first returns, lest they stand in each other's way.
+    // All elements are judged before the first one returns, because a returned element would count
+    // against the others.
     let target = edit.target;
     let returning: Vec<&PlacedElement> = edit
         .removed
@@ -156,9 +157,9 @@ fn remove_created(root: &mut Value, created: &CreatedValue) {
     }
 }
 
-/// Takes out what is recognisably ours, where no [`Undo`] is left: hooks with this file name, at
-/// any stage, and annotations under [`GRANTED_PREFIX`]. Devices and rules are not recognisable
-/// and stay. Says whether there was anything.
+/// Removes the recognisable parts of an edit whose [`Undo`] is lost: hooks with our file name, at
+/// any stage, and annotations under [`GRANTED_PREFIX`]. Devices and rules are not recognisable and
+/// stay. Returns whether anything was removed.
 pub fn strip_our_hooks(document: &mut Document) -> bool {
     let mut changed = strip_granted(document);
     if let Ok(Some(hooks)) = document.object_mut(&["hooks"]) {
@@ -173,8 +174,8 @@ pub fn strip_our_hooks(document: &mut Document) -> bool {
     changed
 }
 
-/// Takes every annotation under [`GRANTED_PREFIX`] out: for containers without a request, which
-/// could otherwise pretend to have a grant. Says whether there was any.
+/// Removes every annotation under [`GRANTED_PREFIX`], so that a container without a request cannot
+/// pretend to have a grant. Returns whether there was any.
 pub fn strip_granted(document: &mut Document) -> bool {
     match document.object_mut(&["annotations"]) {
         Ok(Some(annotations)) => !take_granted(annotations).is_empty(),
@@ -250,7 +251,7 @@ mod tests {
     fn applied() -> (Document, Undo) {
         let mut document = Document::parse(SPEC.as_bytes()).unwrap();
         let undo = apply(&mut document, &injection()).unwrap();
-        // The record goes through a file.
+        // The record is serialised, as in a file.
         let undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
         (document, undo)
     }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_and_put_back_since_is_not_doubled() {
+    fn an_element_that_was_put_back_is_not_doubled() {
         let spec = edited(|spec| {
             spec["process"]["env"].as_array_mut().unwrap().insert(0, "B=theirs".into());
             spec["annotations"]["gpulease.granted/x"] = "theirs".into();
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_record_hooks_and_annotations_are_recognised() {
+    fn hooks_are_recognised_without_a_record() {
         let text = r#"{"annotations":{"gpulease.granted/a":1,"gpulease/count":"1"},"hooks":{
             "createRuntime":[{"path":"/a/gpulease-hook"},{"path":"/a/gpulease-hook2"},{}],
             "new":[{"path":"gpulease-hook"},7],"odd":3}}"#;

@@ -1,34 +1,36 @@
-//! Hooks by which NVIDIA's tools put GPUs into a container, known by what they run.
+//! Recognises hooks by which NVIDIA's tools give GPUs to a container.
 //!
-//! dockerd has the vendor's hook read the container's variables. containerd (`ctr --gpus`,
-//! nerdctl) runs the vendor's command itself, through a hook of its own, and names the devices to
-//! it: `containerd oci-hook -- nvidia-container-cli … configure --device=0,1 … {{rootfs}}`. The
-//! hooks that CDI specs bring (`nvidia-cdi-hook`, `nvidia-ctk`) open no device: the devices stand
-//! in the spec beside them.
+//! dockerd adds the vendor's hook, which reads the container's variables. containerd (`ctr --gpus`,
+//! nerdctl) runs the vendor's command through a hook of its own and names the devices in its
+//! arguments: `containerd oci-hook -- nvidia-container-cli … configure --device=0,1 … {{rootfs}}`.
+//! The hooks of CDI specs (`nvidia-cdi-hook`, `nvidia-ctk`) open no device: their devices are in
+//! the spec.
 
 use super::facts::SpecHook;
 use super::file_name;
 
-/// File names of the hook that injects what the container's variables say, which no other part of
-/// the spec shows: by its present and its former name (nvidia-container-toolkit).
+/// File names of the hook that gives the devices which the container's variables name. No other
+/// part of the spec shows them. The names are the present and the former one
+/// (nvidia-container-toolkit).
 const BY_VARIABLES: [&str; 2] = ["nvidia-container-runtime-hook", "nvidia-container-toolkit"];
 
-/// File name of the command that injects what its arguments name (libnvidia-container, `src/cli`).
+/// File name of the command that gives the devices which its arguments name (libnvidia-container,
+/// `src/cli`).
 const BY_ARGUMENTS: &str = "nvidia-container-cli";
 
-/// What the hooks of a spec give, beside the nodes that stand in it.
+/// The devices that a spec's hooks give, beside its own nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VendorHooks {
-    /// One injects what the container's variables say.
+    /// A hook gives the devices that the container's variables name.
     pub by_variables: bool,
-    /// What the others name: an index among NVIDIA's GPUs, `GPU:INSTANCE`, a UUID, a
+    /// The devices that other hooks name: an index among NVIDIA's GPUs, `GPU:INSTANCE`, a UUID, a
     /// PCI address, or `all`.
     pub named: Vec<String>,
-    /// One runs the vendor's command, and which devices it names cannot be told: its words.
+    /// The command line of a hook that gives devices which cannot be determined.
     pub unclear: Option<String>,
 }
 
-/// What one hook gives.
+/// The devices that one hook gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Gives {
     ByVariables,
@@ -37,7 +39,7 @@ enum Gives {
 }
 
 impl VendorHooks {
-    /// What these hooks give together.
+    /// The devices that all hooks give together.
     pub(super) fn of(hooks: &[SpecHook]) -> Self {
         let mut all = Self::default();
         for hook in hooks {
@@ -53,14 +55,14 @@ impl VendorHooks {
         all
     }
 
-    /// Whether they may give any.
+    /// Whether the hooks may give any device.
     pub const fn give_any(&self) -> bool {
         self.by_variables || !self.named.is_empty() || self.unclear.is_some()
     }
 }
 
-/// Whether a hook with this path and these arguments, which begin with `argv[0]`,
-/// puts GPUs into containers.
+/// Whether a hook with this path and these arguments, which begin with `argv[0]`, gives GPUs to
+/// containers.
 pub fn is_vendor_hook<S: AsRef<str>>(path: &str, args: &[S]) -> bool {
     gives(path, args).is_some()
 }
@@ -69,7 +71,7 @@ fn gives<S: AsRef<str>>(path: &str, args: &[S]) -> Option<Gives> {
     let runs = |words: &[&str]| {
         let is_one = |word: &&str| words.contains(&program(word));
         let argument = args.iter().position(|arg| is_one(&arg.as_ref()));
-        // What follows `argv[0]`, or the word that another program is told to run.
+        // The arguments after `argv[0]`, or after the word that another program is told to run.
         if is_one(&path) { Some(1) } else { argument.map(|at| at + 1) }
     };
     if runs(&BY_VARIABLES).is_some() {
@@ -78,26 +80,27 @@ fn gives<S: AsRef<str>>(path: &str, args: &[S]) -> Option<Gives> {
     if let Some(first) = runs(&[BY_ARGUMENTS]) {
         return named(args.get(first..).unwrap_or_default());
     }
-    // Within a longer word, such as a shell's script, nothing can be read.
+    // A command inside a longer word, such as a shell script, cannot be parsed.
     let mentions =
         |word: &str| BY_VARIABLES.iter().chain([&BY_ARGUMENTS]).any(|w| word.contains(w));
     (mentions(path) || args.iter().any(|arg| mentions(arg.as_ref()))).then_some(Gives::Unclear)
 }
 
-/// The name of a program. NVIDIA's operator puts a wrapper in the place of each and calls
-/// the program itself `NAME.real`.
+/// The name of a program. NVIDIA's operator replaces each program by a wrapper and renames the
+/// program to `NAME.real`.
 fn program(word: &str) -> &str {
     let name = file_name(word);
     name.strip_suffix(".real").unwrap_or(name)
 }
 
-/// What the command's arguments name, as argp(3) reads them: a long option may be shortened, its
-/// value may follow it, and all values add up. `None` where it gives nothing.
+/// The devices that the command's arguments name, read as argp(3) does: a long option may be
+/// shortened, its value may be the next word, and all values add up. `None` if the command gives no
+/// device.
 fn named<S: AsRef<str>>(args: &[S]) -> Option<Gives> {
     const OPTION: &str = "--device";
     let mut args = args.iter().map(AsRef::as_ref);
     let asks_only = |arg: &str| matches!(arg, "info" | "list");
-    // Before the command there may be an option's value that looks like one.
+    // The value of an option before the command may look like the command.
     if !args.clone().any(|arg| arg == CONFIGURE) {
         return if args.any(asks_only) { None } else { Some(Gives::Unclear) };
     }
@@ -116,7 +119,7 @@ fn named<S: AsRef<str>>(args: &[S]) -> Option<Gives> {
         } else if arg == "--" {
             break;
         } else if is_short(arg) && arg.contains('d') {
-            // `-d0`, `-d 0`, and `-cud0`, in which the place of the value cannot be told.
+            // `-d0`, `-d 0`, and `-cud0`, where the value cannot be separated.
             match arg.strip_prefix("-d") {
                 Some("") => args.next().unwrap_or_default(),
                 Some(value) => value,
@@ -125,8 +128,7 @@ fn named<S: AsRef<str>>(args: &[S]) -> Option<Gives> {
         } else {
             continue;
         };
-        // containerd fills in what stands between braces, some of it from the container's
-        // annotations.
+        // containerd replaces text in braces, partly from the container's annotations.
         if value.contains("{{") {
             return Some(Gives::Unclear);
         }
@@ -135,7 +137,7 @@ fn named<S: AsRef<str>>(args: &[S]) -> Option<Gives> {
     (!names.is_empty()).then_some(Gives::Named(names))
 }
 
-/// The only thing the command can do that gives a container anything.
+/// The only command that gives a container anything.
 const CONFIGURE: &str = "configure";
 
 fn is_short(arg: &str) -> bool {
@@ -146,7 +148,7 @@ fn is_short(arg: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What a hook gives whose words these are, the first one its path.
+    /// The devices that a hook with this command line gives. The first word is its path.
     fn hooks(words: &str) -> VendorHooks {
         let (path, args) = words.split_once(' ').unwrap_or((words, ""));
         let args = args.split_whitespace().map(str::to_owned).collect();
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_runs_the_command_runs_it() {
+    fn the_command_counts_whichever_program_runs_it() {
         for words in [
             "/usr/bin/nvidia-container-cli x configure --device=7 /r",
             "/opt/nvidia-container-cli.real x configure --device=7 /r",

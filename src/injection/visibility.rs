@@ -1,6 +1,6 @@
-//! The environment that tells a container's libraries which devices are theirs.
+//! The environment variables that tell a container's libraries which devices they may use.
 //!
-//! It is a courtesy to the libraries, not a barrier: the barrier is the device nodes and rules.
+//! They inform libraries and protect nothing. The device nodes and rules protect.
 
 use super::apply::edit_env;
 use super::document::{Document, DocumentError};
@@ -16,37 +16,38 @@ use crate::model::variables::{
 };
 use std::collections::BTreeMap;
 
-/// The variables to set (or, with null, to remove) for a grant. `present` is the container's
-/// environment: a variable is removed only if it is there.
+/// The variables to set (or, with `None`, to remove) for a grant. `present` is the container's
+/// environment: a variable is removed only if it is present.
 ///
-/// For NVIDIA devices there are:
-/// * `NVIDIA_VISIBLE_DEVICES` for NVIDIA's toolkit (`chain` mode, and tools that read it inside),
-///   `CUDA_VISIBLE_DEVICES` for the driver; both by UUID, which means the same device inside and
-///   outside (CUDA Programming Guide, "CUDA Environment Variables"), in PCI order;
-/// * `CUDA_DEVICE_ORDER=PCI_BUS_ID`, or CUDA numbers the fastest device first, other than
-///   `nvidia-smi` does (same guide);
-/// * `NVIDIA_DRIVER_CAPABILITIES` if the request says, or with the toolkit's customary
-///   `compute,utility` if the image does not; removed if the request says `none`, for which there
-///   is no such value.
+/// For NVIDIA devices:
+/// * `NVIDIA_VISIBLE_DEVICES` is for NVIDIA's toolkit (`chain` mode, and tools that read it in the
+///   container), `CUDA_VISIBLE_DEVICES` for the driver. Both list UUIDs, which mean the same device
+///   inside and outside (CUDA Programming Guide, "CUDA Environment Variables"), in PCI order.
+/// * `CUDA_DEVICE_ORDER=PCI_BUS_ID`: without it CUDA puts the fastest device first, unlike
+///   `nvidia-smi` (same guide).
+/// * `NVIDIA_DRIVER_CAPABILITIES` has the request's value, or, if neither the request nor the image
+///   has one, the toolkit's usual `compute,utility`. It is removed if the request says `none`,
+///   because the variable has no such value.
 ///
-/// For AMD devices, by index as the container counts, `0,1,…`: the driver leaves out what has no
-/// node in the container and numbers the rest anew (ROCm thunk, `topology.c`), so host indices,
-/// as an image or a user brings them, are wrong inside, and partitions of one device share a UUID:
-/// * `HIP_VISIBLE_DEVICES` and, for AMD's toolkit, `AMD_VISIBLE_DEVICES`;
+/// AMD devices are named by their index in the container, `0,1,…`. The driver leaves out devices
+/// without a node in the container and renumbers the rest (ROCm thunk, `topology.c`). So the host's
+/// indices, which an image or a user may bring, are wrong inside, and partitions of one device
+/// share a UUID:
+/// * `HIP_VISIBLE_DEVICES` is set and, for AMD's toolkit, `AMD_VISIBLE_DEVICES`.
 /// * `ROCR_VISIBLE_DEVICES` and `GPU_DEVICE_ORDINAL` are removed: two filters in a row renumber
-///   twice (ROCr's `amd_filter_device.cpp`, then HIP's `rocdevice.cpp`), and vLLM and Ray refuse
-///   to start with the former.
+///   twice (ROCr's `amd_filter_device.cpp`, then HIP's `rocdevice.cpp`), and vLLM and Ray refuse to
+///   start with the former.
 ///
-/// For Intel devices nothing is set: Level Zero counts what has a node in the container, and that
-/// is what was granted. `ZE_AFFINITY_MASK` is always removed. As somebody brings it, it counts the
-/// host's GPUs; and `0,1,…` would not mean all, because Level Zero counts the tiles of a GPU unless
-/// `ZE_FLAT_DEVICE_HIERARCHY` says otherwise, and that is the workload's to say.
+/// For Intel devices nothing is set: Level Zero numbers the devices that have a node in the
+/// container, and these are the granted ones. `ZE_AFFINITY_MASK` is always removed. A value from
+/// the host counts the host's GPUs. A value `0,1,…` would not mean all devices, because Level Zero
+/// counts the tiles of a GPU unless the workload sets `ZE_FLAT_DEVICE_HIERARCHY`.
 ///
-/// Without NVIDIA devices, `NVIDIA_VISIBLE_DEVICES=void`, so that NVIDIA's toolkit injects none
-/// (its documentation: `void` is "as if unset"), and `CUDA_VISIBLE_DEVICES` is removed, because
-/// HIP reads it too. Without AMD devices, AMD's variables are removed.
+/// Without NVIDIA devices, `NVIDIA_VISIBLE_DEVICES` is `void`, so that NVIDIA's toolkit injects
+/// none (its documentation: `void` is "as if unset"), and `CUDA_VISIBLE_DEVICES` is removed,
+/// because HIP reads it too. Without AMD devices, AMD's variables are removed.
 ///
-/// `GPULEASE_SIMULATED=true` says that a device does not exist; nobody else may say that.
+/// `GPULEASE_SIMULATED=true` means that a device does not exist. The value of a user is removed.
 pub fn visibility(
     granted: &[&Device],
     capabilities: Option<&[Capability]>,
@@ -97,8 +98,8 @@ pub(super) fn set_capabilities(env: &mut VariableEdits<'_>, capabilities: Option
 }
 
 /// The granted AMD devices in the order in which the container numbers them: that of the KFD
-/// topology, whatever the request's order was (ROCm thunk, `topology.c`); PCI order where
-/// the node has none.
+/// topology, not that of the request (ROCm thunk, `topology.c`). A node without that topology has
+/// PCI order.
 pub fn amd_in_container_order<'a>(granted: &[&'a Device]) -> Vec<&'a Device> {
     let mut amd: Vec<&Device> =
         granted.iter().copied().filter(|device| device.vendor == Vendor::Amd).collect();
@@ -157,9 +158,9 @@ impl<'a> VariableEdits<'a> {
     }
 }
 
-/// Makes the edits of `env` in the process of `exec --process FILE` (config.md, "Process"): the
-/// same as in a spec's `process.env`. All else is as it was. Fails if the file is not a JSON object
-/// or its `env` is not an array of strings.
+/// Makes the edits of `env` in the process of `exec --process FILE` (config.md, "Process"), as in a
+/// spec's `process.env`. The rest is unchanged. Fails if the file is not a JSON object or its `env`
+/// is not an array of strings.
 pub fn process_env(
     process_json: &[u8],
     env: &BTreeMap<String, Option<String>>,

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 /// As dockerd writes it, with two GPUs and two other devices.
 const DOCKER: &str = include_str!("../../../tests/fixtures/docker-config.json");
 
-/// What containerd, runc and crun write for every container; Docker's and Podman's are among it.
+/// The rules that containerd, runc and crun write for every container. Those of Docker and Podman
+/// are among them.
 fn usual() -> Vec<Value> {
     let rule = |major: i64, minor: Option<i64>| json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm" });
     let numbers = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (10, 200)];
@@ -28,7 +29,7 @@ fn facts(rules: Vec<Value>, devices: Value, mounts: Value) -> Facts {
     injection::facts(spec.to_string().as_bytes()).unwrap()
 }
 
-/// What one more rule opens.
+/// The devices that one more rule opens.
 fn by_rule(rule: Value) -> Access {
     let rules = usual().into_iter().chain([rule]).collect();
     Access::of(&facts(rules, json!([]), json!([])))
@@ -65,7 +66,7 @@ fn a_rule_opens_what_it_covers() {
         json!({ "allow": true, "type": "c", "major": null, "minor": 3, "access": "rw" }),
         json!({ "allow": true, "type": "c", "access": "rwm" }),
         json!({ "allow": true, "type": "a", "access": "rwm" }),
-        // Of a rule without a type, and of type `a`, the numbers say nothing to the runtimes.
+        // The runtimes ignore the numbers of a rule without a type, and of type `a`.
         json!({ "allow": true, "type": "a", "major": 1, "minor": 3, "access": "m" }),
         json!({ "allow": true, "major": 10, "minor": 3, "access": "rwm" }),
     ] {
@@ -114,7 +115,7 @@ fn the_hosts_list_of_nodes_asks_for_none() {
     nodes.push(json!({ "path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0 }));
     let hosts = Value::from(nodes.clone());
     assert!(Access::of(&facts(privileged(), hosts.clone(), json!([]))).is_empty());
-    // Without the rule, or with few others, they were asked for.
+    // Without the rule, or with few other nodes, the nodes count as requested.
     assert_eq!(Access::of(&facts(usual(), hosts, json!([]))).nodes.len(), 9);
     nodes.remove(0);
     assert_eq!(Access::of(&facts(privileged(), nodes.into(), json!([]))).nodes.len(), 8);
@@ -158,7 +159,7 @@ fn a_mount_counts_where_no_rule_closes_it() {
     ] {
         assert!(by_mount(vec![], closed.clone()).is_empty(), "{closed}");
     }
-    // Of opposites the last one counts.
+    // The last of two opposite options counts.
     assert!(!by_mount(vec![], mount("/dev", &["rbind", "rnodev", "rdev"])).is_empty());
     let reopened = by_mount(vec![], mount("/dev/nvidia0", &["bind", "nodev", "rdev"]));
     assert!(reopened.mounts.iter().all(|mount| !mount.closes_devices) && !reopened.is_empty());

@@ -133,7 +133,7 @@ fn a_failure_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn annotations_named_like_serde_jsons_number_are_refused() {
+fn serde_jsons_private_number_key_is_refused() {
     let bytes = br#"{"annotations":{"$serde_json::private::Number":"5"}}"#;
     let mut spec = Document::parse(bytes).unwrap();
     let annotations = [("gpulease.granted/a".to_owned(), "b".to_owned())].into();
@@ -183,17 +183,17 @@ fn a_mount_hides_nothing_and_is_not_hidden() {
         found.map(|m| m["destination"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(order(&["/usr/lib/x.so"])[6..], ["/usr/lib/x.so"]);
-    // Before what lies in it, and the parent of two before both, whatever their order.
+    // Before the mounts inside it. The parent of two comes before both, whatever their order.
     assert_eq!(order(&["/data/", "/"])[..4], ["/", "/proc", "/data/", "/data/a/b"]);
-    // Over what is there at the same place, which is what is asked for.
+    // After the mount at the same place, which it covers.
     assert_eq!(order(&["/opt"])[4..], ["/opt", "/opt", "/opt/x"]);
     assert_eq!(order(&["/opt/x"])[5..], ["/opt/x", "/opt/x"]);
-    // Ours among each other: parents first.
+    // Among our own mounts, parents come first.
     assert_eq!(order(&["/n/a/b", "/n", "/n/a"])[6..], ["/n", "/n/a", "/n/a/b"]);
 }
 
 #[test]
-fn every_stage_has_its_list_and_a_node_may_have_no_rule() {
+fn every_stage_has_a_list_a_node_may_have_no_rule() {
     let hook = |stage: HookStage, timeout| HookEntry {
         stage,
         path: format!("/bin/{}", stage.as_str()),

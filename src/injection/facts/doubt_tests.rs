@@ -2,7 +2,7 @@ use super::tests::read;
 use super::*;
 use crate::injection::Numbers;
 
-/// The words of the doubt, and the facts of both readings.
+/// The text of the doubt, and the facts of both readings.
 fn doubtful(json: &[u8]) -> (String, Facts, Facts) {
     let facts = facts(json).unwrap();
     let text = String::from_utf8_lossy(json).into_owned();
@@ -53,7 +53,7 @@ fn a_device_without_numbers_has_zero() {
     assert_eq!(read(spec).device_paths[0].numbers(), Some((195, 0)));
 }
 
-/// The numbers that the devices of a spec have in each reading.
+/// The numbers of a spec's devices in each reading.
 fn numbers(devices: &str) -> (String, Pairs, Pairs) {
     let (doubt, merged, first) = doubtful(format!(r#"{{"linux":{{{devices}}}}}"#).as_bytes());
     let of = |facts: &Facts| facts.device_paths.iter().map(SpecDevice::numbers).collect();
@@ -69,7 +69,7 @@ fn a_device_is_found_in_each_reading() {
         (format!(r#""DEVICE\u017f":[{gpu}]"#), vec![yes], vec![]),
         (format!(r#""devices":[],"devices":[{gpu}]"#), vec![yes], vec![]),
         (format!(r#""devices":[{gpu}],"devices":[]"#), vec![yes], vec![yes]),
-        // Go keeps of the earlier element what the later one does not say.
+        // Go keeps the members of the earlier element that the later one does not have.
         (
             format!(r#""devices":[{gpu}],"devices":[{{"path":"/dev/y"}}]"#),
             vec![yes, yes],
@@ -89,11 +89,11 @@ fn a_number_is_what_is_left_of_it_in_a_node() {
     for (major, minor, expected) in [
         ("4294967491", "0", Some((195, 0))),
         ("-4294967101", "0", Some((195, 0))),
-        // Of a node's number, 12 bits are the major and 20 the minor.
+        // A node's number has 12 bits for the major and 20 for the minor.
         ("4291", "0", Some((195, 0))),
         ("195", "1048576", Some((195, 0))),
         ("\"195\"", "0", Some((195, 0))),
-        // None that is understood is none to crun, and runc does not start.
+        // Any other value is no number for crun, and runc does not start.
         ("195.0", "0", Some((0, 0))),
         ("true", "0", Some((0, 0))),
         ("195", "18446744073709551616", Some((195, 0))),

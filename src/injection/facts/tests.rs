@@ -60,7 +60,7 @@ fn whatever_is_not_ours_may_be_anything() {
 }
 
 #[test]
-fn only_json_objects_and_only_our_own_requests_are_judged() {
+fn only_objects_and_our_own_requests_can_fail() {
     for bad in ["", "{", "{x}", r#"{"a":}"#] {
         let error = facts(bad.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("cannot parse config.json: "), "{bad}: {error}");
@@ -165,7 +165,7 @@ fn gpu_nodes_are_known_by_path() {
     }
 }
 
-/// JSON text of keys that matter, with repetitions and values of any kind.
+/// JSON text with the keys that are read, repeated, and with values of any kind.
 fn text() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec![
         "annotations",
@@ -264,7 +264,7 @@ fn the_user_is_counted_as_the_host_counts() {
         assert_eq!(mapped("0", hostile), None, "{hostile}");
     }
     assert_eq!(mapped("5", r#"[{"containerID":0,"hostID":9223372036854775805,"size":9}]"#), None);
-    // Of a namespace that is there already, the spec does not say how it maps.
+    // The spec does not say how a joined namespace maps ids.
     let joined = format!(r#"{{"uidMappings":{map},"namespaces":[{{"type":"user","path":"/p"}}]}}"#);
     assert_eq!(uid("0", &joined), None);
     assert_eq!(read("{}").uid, None);

@@ -76,7 +76,7 @@ fn get<'a>(env: &'a BTreeMap<String, Option<String>>, name: &str) -> Option<Opti
 }
 
 #[test]
-fn a_client_of_mps_is_told_its_daemon_and_its_limits_by_uuid() {
+fn an_mps_client_gets_its_daemon_and_limits_by_uuid() {
     let gpu = device(Vendor::Nvidia, 1, None);
     let one = leased(&gpu, 255, Some((3 << 30) + 5), None);
     let there = [("CUDA_MPS_NEW".to_owned(), "1".to_owned()), ("A".to_owned(), "1".to_owned())];
@@ -89,13 +89,13 @@ fn a_client_of_mps_is_told_its_daemon_and_its_limits_by_uuid() {
         assert_eq!(get(&env, removed), Some(None), "{removed}");
     }
     assert_eq!((get(&env, "A"), get(&env, CU_MASK)), (None, None));
-    // A device of which nobody knows how much memory it has.
+    // A device whose memory size is unknown.
     let unknown = lease(Isolation::Mps, vec![LeasedDevice { memory_bytes: None, ..one }]);
     assert_eq!(get(&limits(&unknown, &[&gpu], &[]), MPS_MEMORY), Some(None));
 }
 
 #[test]
-fn no_variable_of_an_image_reaches_a_daemon_that_the_lease_has_not() {
+fn an_images_variables_reach_no_other_daemon() {
     let gpu = device(Vendor::Nvidia, 1, None);
     for isolation in [Isolation::None, Isolation::TimeSlicing, Isolation::Mig] {
         let env = limits(&lease(isolation, vec![leased(&gpu, 1000, None, None)]), &[&gpu], &[]);
@@ -113,7 +113,7 @@ fn no_variable_of_an_image_reaches_a_daemon_that_the_lease_has_not() {
 
 #[test]
 fn masks_are_numbered_as_the_container_counts() {
-    // In PCI order the other way round; KFD's order counts.
+    // The order is KFD's, the reverse of PCI order here.
     let (a, b) = (device(Vendor::Amd, 1, Some(9)), device(Vendor::Amd, 2, Some(4)));
     let c = device(Vendor::Amd, 3, Some(6));
     let part = |device: &Device, units| leased(device, 500, None, units);
@@ -124,7 +124,7 @@ fn masks_are_numbered_as_the_container_counts() {
     let two = vec![part(&b, Some("0-7,16-23"))];
     let env = limits(&lease(Isolation::CuMask, two), &[&b], &[]);
     assert_eq!(get(&env, CU_MASK), Some(Some("0:0-7,16-23")));
-    // An empty list would be a mistake to ROCr, and a mistake is no limit.
+    // ROCr treats an empty list as a mistake, and then does not limit the device.
     let mut empty = part(&b, None);
     empty.cu_mask = Some(CuSet::default());
     let env = limits(&lease(Isolation::CuMask, vec![empty]), &[&b], &[]);
@@ -141,7 +141,7 @@ fn amounts_are_rounded_down_and_are_never_nothing() {
 }
 
 #[test]
-fn a_container_gets_the_pipe_read_only_and_without_what_no_client_needs() {
+fn the_pipe_directory_is_read_only_and_masked() {
     let nothing = |_: &Path| false;
     let mounts =
         mps_mounts(&seat(Some("/run/gpulease/mps/GPU-1/pipe"), Some("/run/m/shm")), nothing);
@@ -149,7 +149,7 @@ fn a_container_gets_the_pipe_read_only_and_without_what_no_client_needs() {
         .iter()
         .map(|mount| (mount.source.as_str(), mount.destination.as_str(), mount.options.join(",")))
         .collect();
-    // Without `nodev`: it is a device. Never without `ro`: it is the host's.
+    // No `nodev`, because it is a device. Always `ro`, because it is the host's.
     let masked = |path| ("/dev/null", path, "bind,ro,nosuid,noexec".to_owned());
     assert_eq!(
         shown,
@@ -167,7 +167,8 @@ fn a_container_gets_the_pipe_read_only_and_without_what_no_client_needs() {
     );
     assert!(mounts.iter().all(|mount| mount.kind == "bind"));
     assert!(mps_mounts(&seat(None, None), nothing).is_empty());
-    // Somebody else's daemon has the host's /dev/shm, and a mask needs something to lie on.
+    // A daemon that gpulease did not start uses the host's /dev/shm, and a mask needs a file to
+    // cover.
     let adopted = MpsSeat { adopted: true, ..seat(Some("/tmp/nvidia-mps"), None) };
     let log = |path: &Path| path == Path::new("/tmp/nvidia-mps/log");
     let mounts = mps_mounts(&adopted, log);
