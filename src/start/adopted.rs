@@ -1,6 +1,6 @@
-//! GPUs that the engine has put in are leased as they stand, so the numbers of their nodes must be
-//! this host's. An engine may keep those of the container's creation, and a driver that is loaded
-//! anew, at a reboot for instance, may have others.
+//! Checks the GPU nodes that an engine has put into a spec. They are leased as they are, so their
+//! numbers must be this host's. An engine may keep the numbers of the container's creation, and a
+//! driver that is loaded again, for instance at a reboot, may have other numbers.
 
 use super::device_nodes;
 use crate::failure::Failure;
@@ -9,14 +9,14 @@ use crate::model::code::Code;
 use crate::model::device::{DeviceNode, Node};
 use crate::paths::Paths;
 
-/// Holds each GPU node of a spec against the host. Fails with `stale-inventory` if one has another
-/// number, or is not there.
+/// Compares each GPU node of a spec with the host. Fails with `stale-inventory` if one has another
+/// number or does not exist.
 pub(super) fn check(facts: &Facts, node: &Node, paths: &Paths) -> Result<(), Failure> {
     facts.device_paths.iter().try_for_each(|device| check_one(device, node, paths))
 }
 
 fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Failure> {
-    // What the spec leaves out is zero to runc and crun.
+    // For runc and crun, a missing number is zero.
     let is = (device.major.unwrap_or(0), device.minor.unwrap_or(0));
     let wide = |(major, minor): (u32, u32)| (i64::from(major), i64::from(minor));
     let of_devices = || node.devices.iter().flat_map(|device| &device.nodes);
@@ -33,7 +33,7 @@ fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Fail
         }
         None => return Ok(()),
     };
-    // `--device /dev/nvidia1:/dev/nvidia0` is a GPU under the name of another one.
+    // `--device /dev/nvidia1:/dev/nvidia0` puts a GPU under the name of another one.
     let is_another = || of_devices().any(|o| device_nodes::numbers(o, paths).map(wide) == Some(is));
     if wide(host) == is || (of_devices().any(|own| own.path == device.path) && is_another()) {
         return Ok(());

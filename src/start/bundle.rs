@@ -1,4 +1,4 @@
-//! What engines write: a bundle's `config.json`, and other files for a runtime.
+//! Reads files that engines write: a bundle's `config.json`, and others for a runtime.
 
 use super::lowlevel::RuntimeKind;
 use crate::failure::Failure;
@@ -9,12 +9,12 @@ use nix::errno::Errno;
 use std::fs;
 use std::path::Path;
 
-/// The largest file that is read: engines write some tens of KiB, and a runtime would choke on
-/// more than this too.
+/// The largest file that is read. Engines write some tens of KiB, and a runtime fails on such a
+/// file too.
 pub const MAX_BYTES: u64 = 64 << 20;
 
-/// Reads a file that an engine wrote, but no more than a sane one has, and nothing that has to be
-/// waited for. Fails if it is not there, is no regular file, cannot be read, or is larger.
+/// Reads a file that an engine wrote. It reads at most [`MAX_BYTES`], and never waits for a writer.
+/// Fails if the file does not exist, is not a regular file, cannot be read, or is larger.
 pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
     let bytes = read_foreign(path, MAX_BYTES).map_err(PathError::new("read", path))?;
     let missing = || PathError::new("read", path)(Errno::ENOENT.into());
@@ -24,18 +24,18 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>, PathError> {
 /// The name of a bundle's own configuration.
 pub const CONFIG: &str = "config.json";
 
-/// Whether a bundle's own configuration is a file that another one can be put in the place of.
+/// Whether the bundle's own configuration is a file that can be replaced by another one.
 pub fn is_regular(config: &Path) -> bool {
     fs::symlink_metadata(config).is_ok_and(|found| found.is_file())
 }
 
-/// Whether a bundle's own configuration cannot be replaced: runc reads this file alone. (crun can be
-/// pointed to another one.)
+/// Whether the bundle's own configuration cannot be replaced: runc reads this file alone. (crun can
+/// be pointed to another one.)
 pub fn is_fixed(config: &Path, kind: RuntimeKind) -> bool {
     kind == RuntimeKind::Runc && !is_regular(config)
 }
 
-/// The refusal of one that cannot.
+/// The refusal of a configuration that cannot be replaced.
 pub fn fixed(config: &Path) -> Failure {
     let text = format!(
         "`{}` is a link, and neither it nor what it leads to is gpulease's to change",

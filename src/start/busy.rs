@@ -1,7 +1,7 @@
-//! Who computes on the node's GPUs at this moment, where a request has to know.
+//! Finds the processes that compute on the node's GPUs now, if a request depends on them.
 //!
-//! On a node whose devices are simulated, and where nobody computes, this costs nothing or next to
-//! nothing: every start with a request comes through here.
+//! Every start with a request comes through here. It is free on a node with simulated devices only,
+//! and nearly free if no process computes.
 
 use super::ask::Asked;
 use crate::claim::Ctx;
@@ -21,18 +21,18 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long the driver's own answer is waited for. Without it, that of the kernel stands.
+/// How long to wait for the driver's own answer. Without it, the kernel's answer stands.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Whether processes count for this request: not where the policy does not look, for what the engine
-/// has given away by itself, and on devices that do not exist.
+/// Whether processes matter for this request. They do not if the policy ignores them, if the engine
+/// has given the devices away, and on simulated devices.
 pub(super) fn counts(asked: &Asked) -> bool {
     asked.config.policy.busy != Busy::Ignore
         && asked.request.source != RequestSource::Injected
         && asked.inventory.node.devices.iter().any(|device| !device.simulated)
 }
 
-/// The processes that count for this request.
+/// The processes that matter for this request.
 pub(super) fn users(host: &Host, asked: &Asked) -> Vec<GpuUser> {
     if !counts(asked) {
         return Vec::new();
@@ -47,8 +47,8 @@ pub(super) fn users(host: &Host, asked: &Asked) -> Vec<GpuUser> {
     }
 }
 
-/// Whether the driver's answer could change anything. The leases are looked at without their lock:
-/// the decision is made under it, by the same rule.
+/// Whether the driver's answer can change the decision. The leases are read without their lock
+/// here. The decision itself is made under the lock, by the same rule.
 fn has_outsider_on_nvidia(users: &[GpuUser], host: &Host, asked: &Asked) -> bool {
     if users.is_empty() {
         return false;
@@ -57,7 +57,7 @@ fn has_outsider_on_nvidia(users: &[GpuUser], host: &Host, asked: &Asked) -> bool
     let busy = BusyProcesses { users, policy: asked.config.policy.busy };
     let on = match survey(ctx) {
         Ok(swept) => swept.busy_devices(busy, ctx).on,
-        // The claim will say what is wrong with the leases.
+        // The claim will report the fault of the leases.
         Err(_) => return false,
     };
     on.keys().any(|uuid| is_nvidia(uuid, &asked.inventory.node))
@@ -67,15 +67,15 @@ fn is_nvidia(uuid: &DeviceId, node: &Node) -> bool {
     node.device(uuid).is_some_and(|device| device.vendor == Vendor::Nvidia)
 }
 
-/// What the driver says.
+/// The driver's answer.
 struct DriverAnswer {
-    /// Who computes on which device.
+    /// The pids of the processes, each with the UUID of a device that it computes on.
     on: BTreeSet<(i64, String)>,
-    /// The devices of which it says all.
+    /// The devices for which the answer is complete.
     asked: BTreeSet<String>,
 }
 
-/// The answer of `gpulease processes --json`; `None` for another answer than it gives.
+/// Parses the answer of `gpulease processes --json`; `None` if it has another form.
 fn told(answer: &[u8]) -> Option<DriverAnswer> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let (mut on, mut asked) = (BTreeSet::new(), BTreeSet::new());
@@ -93,9 +93,9 @@ fn told(answer: &[u8]) -> Option<DriverAnswer> {
     Some(DriverAnswer { on, asked })
 }
 
-/// A CUDA process has the nodes of all GPUs open that it saw when it started; on which it computes,
-/// only the driver knows. The command asks it. Where that fails, or a device does not tell, the
-/// processes stay as they are.
+/// A CUDA process keeps the nodes of all GPUs open that it saw at its start. Only the driver knows
+/// on which of them it computes, and the command asks the driver. If that fails, or a device gives
+/// no answer, the processes stay in the list.
 fn refined(
     users: Vec<GpuUser>,
     node: &Node,
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Who is on what, after a program has answered in this way.
+    /// The processes and their devices, after a program has given this answer.
     fn told(script: &str) -> Vec<(i32, Vec<String>)> {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("gpulease");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_answer_says_on_which_of_its_gpus_a_process_is() {
+    fn the_drivers_answer_narrows_down_the_gpus() {
         let answer = r#"{"processes": [{"pid": 7, "devices": [{"uuid": "GPU-b", "type": "compute"},
             {"uuid": "GPU-a", "type": "graphics"}]}, {"pid": 9, "devices": [{"uuid": "GPU-a"}]}],
             "asked": ["GPU-a", "GPU-b"], "notes": []}"#;
@@ -172,7 +172,7 @@ mod tests {
             "test \"$*\" = '--gpulease-config /x processes --json' || exit 1\n\
                               echo '{answer}'"
         );
-        // AMD's kernel driver knows it by itself.
+        // For AMD's GPUs the kernel's answer is exact.
         assert_eq!(told(&script), [(7, vec!["GPU-b".to_owned(), "GPU-c".to_owned()])]);
     }
 

@@ -1,5 +1,6 @@
-//! Device nodes at the moment of creation: a real node's numbers and group are read from the host
-//! now, because majors are handed out when modules load; a simulated one's must exist nowhere.
+//! Device nodes at the moment of a start. The numbers and the group of a real node are read from
+//! the host now, because majors are assigned when modules load. A simulated node must not exist on
+//! the host.
 
 use crate::failure::Failure;
 use crate::injection::{HostNode, READ_WRITE, ResolvedNode};
@@ -12,7 +13,7 @@ use crate::sys::char_drivers;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// The nodes that a lease brings: its devices' own, and its vendors' control nodes.
+/// The nodes of a lease: those of its devices, and the control nodes of its vendors.
 pub(super) fn granted(
     lease: &Lease,
     node: &Node,
@@ -22,8 +23,8 @@ pub(super) fn granted(
     of_devices(&devices, node, paths)
 }
 
-/// The nodes that these devices bring, their vendors' control nodes first. Fails if one is not
-/// there, or a simulated one is.
+/// The nodes of these devices, after the control nodes of their vendors. Fails if one does not
+/// exist, or if a simulated one does.
 pub fn of_devices(
     devices: &[&Device],
     node: &Node,
@@ -59,7 +60,7 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     })
 }
 
-/// A node that is on the host, with its numbers.
+/// A node that exists on the host, with its numbers.
 pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
@@ -80,7 +81,7 @@ pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Fai
     })
 }
 
-/// Groups that own a node which the world cannot write: the container's user needs them.
+/// The groups that own a node which others cannot write. The container's user needs them.
 pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
     let needed = nodes.iter().filter(|node| node.file_mode & 0o006 != 0o006);
     let mut gids: Vec<u32> = needed.filter_map(|node| node.gid.filter(|gid| *gid != 0)).collect();
@@ -89,9 +90,9 @@ pub(super) fn gids(nodes: &[ResolvedNode]) -> Vec<u32> {
     gids
 }
 
-/// Every GPU node of this node that the lease does not bring. Numbers are looked up so that a
-/// node under another name is recognised too. The node for displays goes with its GPU: who has that
-/// may have been given it by the engine.
+/// Every GPU node of the host that the lease does not include. With the numbers, a node under
+/// another name is recognised too. A GPU's display node goes with the GPU: the engine may have
+/// given it to the container that has the GPU.
 pub(super) fn hidden_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<HostNode> {
     let devices: Vec<&Device> = lease.devices.iter().filter_map(|d| node.device(&d.uuid)).collect();
     let control = devices.iter().flat_map(|device| node.control_of(device.vendor));
@@ -100,7 +101,7 @@ pub(super) fn hidden_from(lease: &Lease, node: &Node, paths: &Paths) -> Vec<Host
     hidden_but(node, &granted, paths)
 }
 
-/// Every GPU node of this node but those with these paths.
+/// Every GPU node of the host except those with these paths.
 pub(super) fn hidden_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<HostNode> {
     let is_granted = |node: &DeviceNode| granted.contains(&node.path.as_str());
     let cards = node.devices.iter().filter(|device| !device.nodes.iter().any(is_granted));
@@ -112,20 +113,20 @@ pub(super) fn hidden_but(node: &Node, granted: &[&str], paths: &Paths) -> Vec<Ho
         .collect()
 }
 
-/// The numbers of a node as they are now, or will be once it is made. Fails if it is not there, and
-/// what it will be is not known.
+/// The numbers of a node now, or after it is made. Fails if the node does not exist and its future
+/// numbers are unknown.
 pub(super) fn current(node: &DeviceNode, paths: &Paths) -> Result<(u32, u32), Failure> {
     let made = resolve(node, paths).map(|node| (node.major, node.minor));
     made.or_else(|failure| to_be_made(node, paths).ok_or(failure))
 }
 
-/// The same; `None` where there are none.
+/// The numbers of a node now, or after it is made; `None` if there are none.
 pub(super) fn numbers(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
     current(node, paths).ok()
 }
 
-/// NVIDIA's nodes are made by programs, maybe the container's own. The others' are the kernel's,
-/// whose names do not change either.
+/// Programs make NVIDIA's nodes, perhaps the container's own. The kernel makes the others; their
+/// names do not change either.
 fn to_be_made(node: &DeviceNode, paths: &Paths) -> Option<(u32, u32)> {
     const NAMES: [(&str, &[&str]); 4] = [
         ("/dev/nvidia", &["nvidia", "nvidia-frontend"]),

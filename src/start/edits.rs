@@ -1,4 +1,4 @@
-//! What a lease changes in the container's spec.
+//! The edits that a lease makes in the container's spec.
 
 use super::ask::{Ask, Launch};
 use super::driver::{self, Way};
@@ -15,8 +15,8 @@ use crate::request::RequestSource;
 use crate::request::policy::Injected;
 use std::path::Path;
 
-/// The container's spec for its lease, and how to undo the edits. Fails if they are not possible, or
-/// would not make the lease true.
+/// Edits the container's spec for its lease, and returns how to undo it. Fails if the edits are not
+/// possible, or if the lease's devices would not work with them.
 pub(super) fn edited(
     host: &Host,
     launch: &Launch<'_>,
@@ -42,11 +42,11 @@ fn of_lease(
         hooks: marks::hooks(host, &asked.config, lease)?,
         ..Injection::default()
     };
-    // What the engine injected is leased as it stands. A rule for a GPU beside it, whose node
-    // a container could make for itself, is not part of that.
+    // Devices that the engine injected are leased as they are. A rule for another GPU, whose node
+    // the container could make itself, is removed.
     if asked.request.source == RequestSource::Injected {
         injection.hidden_nodes = device_nodes::hidden_from(lease, node, paths);
-        // What a vendor's runtime would give by the image's variables is not part of it either.
+        // A vendor's runtime must not add devices because of the image's variables.
         if let Some(vendor) = launch.vendor.filter(|_| !facts.vendor_hooks.by_variables) {
             injection.env = injection::closed(vendor, &facts.env);
         }
@@ -62,7 +62,7 @@ fn of_lease(
     let wanted = driver::Wanted { ask, lease, launch, paths };
     let way = driver::way(&wanted)?;
     injection.env = lease.env.clone();
-    // A vendor's runtime makes the nodes, which need not be there yet, and their rules.
+    // A vendor's runtime makes the nodes and their rules. The nodes need not exist yet.
     if way != Way::Chain {
         injection.nodes = device_nodes::granted(lease, node, paths)?;
     }
@@ -75,7 +75,7 @@ fn of_lease(
     driver::add(&mut injection, &wanted, way)?;
     if let Some(seat) = &lease.mps {
         shares::permit_shm(seat, facts)?;
-        // On a directory of that name no device can be mounted.
+        // A device cannot be mounted on a directory of that name.
         let is_file = |path: &Path| path.metadata().is_ok_and(|found| !found.is_dir());
         injection.mounts.extend(injection::mps_mounts(seat, is_file));
     }
@@ -84,11 +84,11 @@ fn of_lease(
     Ok(injection)
 }
 
-/// The variables that show a lease's container its devices and hold it to its shares. Where a
-/// vendor's runtime gives all that is granted, it goes by variables of its own.
+/// The variables that tell a container about its devices and limit its shares. If a vendor's
+/// runtime gives all granted devices, it has variables of its own.
 pub(super) fn environment(ask: &Ask, launch: &Launch<'_>, lease: &Lease) -> Environment {
     let (asked, present) = (&ask.asked, &ask.spec.facts.env);
-    // Devices that the engine injected are leased as they stand: so is their environment.
+    // Devices that the engine injected are leased as they are, and so is their environment.
     if asked.request.source == RequestSource::Injected {
         return Environment::new();
     }

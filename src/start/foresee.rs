@@ -1,4 +1,4 @@
-//! What a start would be granted at this moment. Nothing is taken and nothing is written.
+//! Computes the grant that a start would get now. Nothing is claimed or written.
 
 use super::ask::{Ask, Asked, Launch};
 use super::interpret::{Interpretation, interpret_facts};
@@ -19,8 +19,8 @@ use crate::store::Entry;
 use crate::sys::gpu_users::GpuUser;
 use std::path::Path;
 
-/// The grant that a start would get now, by the rules of a start: its edits are composed as well,
-/// since they may not be possible.
+/// The grant that a start would get now, by the same rules. The edits are composed too, because
+/// they may not be possible.
 pub fn foresee(
     host: &Host,
     launch: &Launch<'_>,
@@ -39,9 +39,9 @@ pub fn foresee(
     Ok(grant)
 }
 
-/// Fails if the configuration has a container refused that says only `gpulease/count=1`, although
-/// nothing were leased and nothing busy. That no device is fit for it, or that the hook or a node is
-/// missing, is not the configuration's fault: a node may have MIG instances alone.
+/// Fails if the configuration makes a container with only `gpulease/count=1` fail on an idle node.
+/// A missing device, hook or node is not the configuration's fault: a node may have MIG instances
+/// only.
 pub fn check_default(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
     let mut facts = Facts::usual();
     facts.annotations.insert(format!("{PREFIX}count"), "1".to_owned());
@@ -59,7 +59,7 @@ pub fn check_default(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
     driver::add(&mut Injection::default(), &wanted, way)
 }
 
-/// What a claim would come to, as `claim` foresees it.
+/// The lease that `claim` would make.
 fn claimed(
     host: &Host,
     launch: &Launch<'_>,
@@ -82,8 +82,8 @@ fn claimed(
         .map_err(|failure| ask.refusal(failure))
 }
 
-/// The container that a bundle is recorded for, which may have its former devices back; else
-/// one that has none.
+/// The container that a bundle is recorded for, which may get its former devices again; otherwise a
+/// container without a lease.
 fn key_of(host: &Host, bundle: Option<&Path>) -> Result<LeaseKey, Failure> {
     let is_same = |recorded: &str| bundle.is_some_and(|dir| dir == Path::new(recorded));
     let entries = entries(host)?;

@@ -1,4 +1,5 @@
-//! A spec that the runtimes read in different ways: what its container would get cannot be told.
+//! Handles a spec that the runtimes read in different ways, so that its container's devices are
+//! uncertain.
 
 use super::ask::Launch;
 use super::request;
@@ -8,8 +9,8 @@ use crate::host::Host;
 use crate::injection::{Doubt, Facts};
 use crate::model::code::Code;
 
-/// Lets a spec pass that has nothing to do with GPUs in any of its readings. To a vendor's runtime
-/// every one has. Fails with `bad-bundle` for all others.
+/// Lets a spec pass if it has nothing to do with GPUs in any of its readings. A vendor's runtime
+/// may find a request in any spec. Fails with `bad-bundle` for all other specs.
 pub(super) fn permit(
     host: &Host,
     launch: &Launch<'_>,

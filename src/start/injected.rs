@@ -1,5 +1,5 @@
-//! GPUs that the engine had already put into the spec (`docker run --gpus`, CDI, a device
-//! plugin): read as a request for exactly those devices.
+//! Treats GPUs that the engine has put into the spec (`docker run --gpus`, CDI, a device plugin) as
+//! a request for exactly those devices.
 
 use crate::allocator::{self, Snapshot};
 use crate::failure::Failure;
@@ -14,8 +14,8 @@ use crate::start::policy::denied;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// The request that the spec's own ways to GPUs and the vendor's hook amount to. Devices that the
-/// inventory does not have are not gpulease's to lease, and make no request.
+/// The request that follows from the spec's own GPUs and the vendor's hook. Devices outside of the
+/// inventory cannot be leased, so they make no request.
 pub(super) fn request(
     facts: &Facts,
     access: &Access,
@@ -61,27 +61,27 @@ pub(super) fn request(
     Ok(Some(Request { devices, count, mig: MigChoice::Either, ..one }))
 }
 
-/// The GPUs of the MIG instances among these. Beside the nodes of an instance the GPU's is there for
-/// the instance; alone it is taken for the whole GPU.
+/// The GPUs of the MIG instances among these. A GPU's node beside those of an instance serves the
+/// instance. Alone it means the whole GPU.
 fn gpus_of_instances(uuids: &BTreeSet<String>, node: &Node) -> Vec<String> {
     let named = node.devices.iter().filter(|device| uuids.contains(device.uuid.as_str()));
     let instances = named.filter_map(Device::instance);
     instances.map(|instance| instance.parent.to_string()).collect()
 }
 
-/// The devices that a request names, by their UUIDs: what it would get of an idle node.
+/// The UUIDs of the devices that a request names: those that it would get on an idle node.
 fn named(request: &Request, node: &Node) -> Result<Vec<String>, Failure> {
     let grant = allocator::grant(&Snapshot::idle(node), request).map_err(Failure::from)?;
     Ok(grant.devices.iter().map(|device| device.uuid.to_string()).collect())
 }
 
-/// The devices that the container's mounts bring, which cannot be taken out.
+/// The devices that the container's mounts bring. They cannot be removed.
 pub(super) fn mounted<'a>(facts: &Facts, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
     let nodes = super::mounted::nodes(&Access::of(facts).mounts, paths);
     devices(&Access { nodes, ..Access::default() }, node, paths)
 }
 
-/// The devices of the inventory whose own nodes can be opened, or their nodes for displays.
+/// The devices of the inventory whose nodes, or display nodes, the container can open.
 fn devices<'a>(access: &Access, node: &'a Node, paths: &Paths) -> Vec<&'a Device> {
     let is_there = |device: &&Device| {
         let card = device.card_node();
@@ -91,7 +91,7 @@ fn devices<'a>(access: &Access, node: &'a Node, paths: &Paths) -> Vec<&'a Device
     node.devices.iter().filter(is_there).collect()
 }
 
-/// A hook runs NVIDIA's command with words that say nothing to us.
+/// For a hook that runs NVIDIA's command with arguments that cannot be parsed.
 fn unclear(words: &str) -> Failure {
     let text = format!(
         "a hook of the container runs NVIDIA's tools, and which GPUs it gives cannot be told: `{}`",
@@ -100,8 +100,9 @@ fn unclear(words: &str) -> Failure {
     denied(text, "let it run `nvidia-container-cli … configure --device=LIST …` by itself")
 }
 
-/// The devices that a name is to NVIDIA's runtime and to its command: an index among NVIDIA's,
-/// `GPU:INSTANCE`, a UUID, a PCI address, or `all`, after the kind if it is a qualified CDI name.
+/// The devices that a name means for NVIDIA's runtime and its command: an index among NVIDIA's
+/// GPUs, `GPU:INSTANCE`, a UUID, a PCI address, or `all`. A qualified CDI name has the kind before
+/// it.
 fn by_name(name: &str, node: &Node, paths: &Paths) -> Result<Vec<String>, Failure> {
     let short = name.rsplit_once('=').map_or(name, |(_, device)| device);
     let address = PciAddress::parse(short);
@@ -120,7 +121,7 @@ fn by_name(name: &str, node: &Node, paths: &Paths) -> Result<Vec<String>, Failur
                 gpu.to_string()
             }
         };
-        // All of a GPU in MIG mode are its instances.
+        // All devices of a GPU in MIG mode are its instances.
         let by_all = short.eq_ignore_ascii_case("all") && !device.is_in_mig_mode();
         let by_address = address == Some(device.pci) && device.instance().is_none();
         let by_uuid = device.uuid.as_str().eq_ignore_ascii_case(short);
@@ -138,9 +139,9 @@ fn by_name(name: &str, node: &Node, paths: &Paths) -> Result<Vec<String>, Failur
     Ok(found)
 }
 
-/// An index means the same to the inventory and to NVIDIA's tools only where the inventory has each
-/// of NVIDIA's GPUs. Without a driver there are none to count, and where none of ours exists, none
-/// of ours can be meant.
+/// Refuses an index that could mean different GPUs. The inventory and NVIDIA's tools agree on
+/// indices only if the inventory has each of NVIDIA's GPUs. Without a driver there is no GPU to
+/// count, and without a real GPU of NVIDIA's in the inventory, none of its devices can be meant.
 fn permit_index(index: &str, node: &Node, paths: &Paths) -> Result<(), Failure> {
     let ours = node.devices.iter().filter(|device| {
         device.vendor == Vendor::Nvidia && !device.simulated && device.instance().is_none()
@@ -157,9 +158,10 @@ fn permit_index(index: &str, node: &Node, paths: &Paths) -> Result<(), Failure> 
     Err(denied(text, "name the GPU by its UUID, or list every GPU in the devices file"))
 }
 
-/// NVIDIA's prestart hook injects what `NVIDIA_VISIBLE_DEVICES` says; where that is not set, all
-/// devices for an image of the time before it was introduced, which is known by `CUDA_VERSION`
-/// without any `NVIDIA_REQUIRE_CUDA` (nvidia-container-toolkit, internal/config/image).
+/// NVIDIA's prestart hook injects the devices of `NVIDIA_VISIBLE_DEVICES`. If the variable is not
+/// set, it injects all devices into an image that is older than the variable: one with
+/// `CUDA_VERSION` and without any `NVIDIA_REQUIRE_CUDA` (nvidia-container-toolkit,
+/// internal/config/image).
 fn by_hook(facts: &Facts, policy: &Policy) -> Result<Option<Request>, Failure> {
     let has = |name: &str| facts.env.iter().any(|(key, _)| key == name);
     let mut env = facts.env.clone();

@@ -1,5 +1,5 @@
-//! From a container's spec to an answer: it is nothing to us, it is refused, or it asks for devices.
-//! Nothing is claimed and nothing is written here, so that a start and an explanation decide alike.
+//! Decides about a container's spec: it does not concern gpulease, it is refused, or it requests
+//! devices. Nothing is claimed or written here, so a start and an explanation decide alike.
 
 use super::ask::{Ask, Launch};
 use super::spec::{EditableSpec, bad_bundle, is_edited};
@@ -9,26 +9,25 @@ use crate::host::Host;
 use crate::injection::{self, Document, Facts};
 use crate::model::device::Vendor;
 
-/// What a spec comes to.
+/// The decision about a spec.
 pub enum Interpretation {
-    /// It has nothing to do with us: it stays as it is.
+    /// The spec does not concern gpulease and stays as it is.
     Untouched(Vec<u8>),
-    /// It gets nothing, and what it pretended to have is taken out.
+    /// The container gets no device, and false traces of a grant are removed from its spec.
     Cleaned(Document),
-    /// It asks for devices that it may have, if they are free.
+    /// The container requests devices, and may have them if they are free.
     Ask(Box<Ask>),
 }
 
-/// What a spec says. Fails if that cannot be told.
+/// The facts of a spec. Fails if it cannot be read.
 pub fn facts_of(spec: &[u8], vendor: Option<Vendor>) -> Result<Facts, Failure> {
     let mut facts = injection::facts(spec).map_err(|error| bad_bundle(&error))?;
     facts.named = driver::chain::named(&facts, vendor);
     Ok(facts)
 }
 
-/// What a spec says, if it can say anything to us: `None` for the great majority, containers that
-/// have nothing to do with gpulease. A vendor's runtime below has to do with every one. Fails if it
-/// speaks of us and cannot be understood.
+/// The facts of a spec that may concern gpulease; `None` for most containers. With a vendor's
+/// runtime every spec does. Fails if the spec mentions gpulease and cannot be read.
 pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>, Failure> {
     let asks = |facts: &Facts| is_edited(facts) || facts.granted_keys || request::may_ask(facts);
     let is_ours = |facts: &Facts| vendor.is_some() || facts.readings().any(asks);
@@ -39,7 +38,7 @@ pub fn concerns_us(spec: &[u8], vendor: Option<Vendor>) -> Result<Option<Facts>,
     }
 }
 
-/// The answer to a spec. Fails if what it asks for cannot be had, whatever is free.
+/// Decides about a spec. Fails if its request is refused whatever is free.
 pub fn interpret(
     host: &Host,
     launch: &Launch<'_>,
@@ -51,7 +50,7 @@ pub fn interpret(
     }
 }
 
-/// The same for a spec that says this.
+/// Decides about a spec with these facts.
 pub fn interpret_facts(
     host: &Host,
     launch: &Launch<'_>,
@@ -75,7 +74,8 @@ pub fn interpret_facts(
     })
 }
 
-/// A file that is not JSON to us may be to the runtime; if it speaks of us, we must not guess.
+/// A file that is not JSON for us may be JSON for the runtime. If it mentions gpulease, we must not
+/// guess.
 fn mentions_us(bytes: &[u8]) -> bool {
     [&b"gpulease"[..], b"kaiwo.ai/gpu"]
         .iter()

@@ -1,5 +1,5 @@
-//! Which nodes are GPUs' by what the kernel and the leases say: for a start whose configuration or
-//! inventory cannot be had.
+//! Recognises GPU nodes by the kernel and the leases, for a start whose configuration or inventory
+//! is not available.
 
 use super::{device_nodes, mounted};
 use crate::injection::{Access, Numbers, SpecDevice, SpecMount, is_gpu_node_path};
@@ -8,13 +8,13 @@ use crate::paths::Paths;
 use crate::store::{Entry, Store};
 use crate::sys::{char_drivers, kernel_file};
 
-/// Whether the container could open a GPU. A GPU's node is known by its name, in the container or
-/// on the host, by its driver, and as that of a leased device.
+/// Whether the container can open a GPU. A GPU's node is recognised by its name in the container or
+/// on the host, by its driver, or as the node of a leased device.
 pub(super) fn opens_gpu(access: &Access, paths: &Paths, store: &Store) -> bool {
     if access.is_empty() {
         return false;
     }
-    // Without the list of drivers there is no telling.
+    // Without the list of drivers any device may be a GPU.
     let Ok(drivers) = char_drivers::registered(paths) else { return true };
     let majors: Vec<u32> =
         drivers.iter().filter(|d| is_gpu_driver(&d.name)).map(|d| d.major).collect();
@@ -30,8 +30,8 @@ pub(super) fn opens_gpu(access: &Access, paths: &Paths, store: &Store) -> bool {
             .any(|n| access.opens(&n.path, device_nodes::numbers(n, paths)))
 }
 
-/// The path of a leased device's node that the container could open, if the inventory does not have
-/// it: as where the devices file was changed since.
+/// The path of a leased device's node that the container can open although the inventory lacks the
+/// device, for instance because the devices file was changed since.
 pub(super) fn opens_forgotten(
     access: &Access,
     node: &Node,
@@ -47,12 +47,13 @@ pub(super) fn opens_forgotten(
     leased.find(|n| access.opens(&n.path, device_nodes::numbers(n, paths))).map(|node| node.path)
 }
 
-/// By the names in `/proc/devices`: `nvidia`, `nvidia-frontend`, `nvidia-caps`, `kfd`, `drm`.
+/// Recognises a driver by its name in `/proc/devices`: `nvidia`, `nvidia-frontend`, `nvidia-caps`,
+/// `kfd`, `drm`.
 fn is_gpu_driver(name: &str) -> bool {
     name.starts_with("nvidia") || matches!(name, "kfd" | "drm")
 }
 
-/// Whether sysfs knows the device by the name of a GPU's node.
+/// Whether sysfs has a GPU node's name for these numbers.
 fn is_gpu_in_sysfs(numbers: Numbers, paths: &Paths) -> bool {
     let (Some(major), Some(minor)) = (numbers.major, numbers.minor) else { return false };
     let file = paths.sys.join(format!("dev/char/{major}:{minor}/uevent"));
@@ -61,14 +62,14 @@ fn is_gpu_in_sysfs(numbers: Numbers, paths: &Paths) -> bool {
     names.any(|name| is_gpu_node_path(&format!("/dev/{name}")))
 }
 
-/// The nodes of the host that are GPUs' by their names.
+/// The host's nodes that have a GPU node's name.
 fn hosts_nodes(paths: &Paths) -> Vec<SpecDevice> {
     let mut nodes = mounted::nodes(&[SpecMount { devices: true, ..SpecMount::default() }], paths);
     nodes.retain(|node| is_gpu_node_path(&node.path));
     nodes
 }
 
-/// Those of leased devices. What cannot be read tells of none.
+/// The nodes of leased devices. An unreadable lease has none.
 fn leased_nodes(store: &Store) -> Vec<DeviceNode> {
     let entries = store.entries().unwrap_or_default().into_iter();
     let leases = entries.filter_map(|entry| match entry {

@@ -1,4 +1,4 @@
-//! Which low-level runtime does the work, and what it is.
+//! Finds the low-level runtime and recognises its kind.
 
 use crate::failure::Failure;
 use crate::host::Host;
@@ -10,27 +10,27 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where a runtime is looked for: never by the caller's PATH, which Podman leaves empty
-/// and anybody may set.
+/// The directories in which a runtime is looked for. The caller's PATH does not count: Podman
+/// leaves it empty, and any user can set it.
 pub const SYSTEM_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
-/// The two whose state we can read.
+/// The two runtimes whose state gpulease can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeKind {
-    /// runc, and whatever behaves like it (`nvidia-container-runtime`).
+    /// runc, and any runtime that behaves like it (`nvidia-container-runtime`).
     Runc,
     Crun,
 }
 
 impl RuntimeKind {
-    /// By the program's name.
+    /// Recognises the kind by the program's name.
     pub fn of(program: &Path) -> Self {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         if name.contains("crun") { Self::Crun } else { Self::Runc }
     }
 
-    /// The file in a container's state directory.
+    /// The name of the state file in a container's state directory.
     pub const fn state_file(self) -> &'static str {
         match self {
             Self::Runc => "state.json",
@@ -45,8 +45,8 @@ impl RuntimeKind {
         }
     }
 
-    /// The state directory that the runtime uses without `--root`. crun honours
-    /// `XDG_RUNTIME_DIR` even for root (libcrun, status.c); runc only when rootless.
+    /// The state directory without `--root`. crun honours `XDG_RUNTIME_DIR` even for root (libcrun,
+    /// status.c), runc only when rootless.
     pub fn default_root(self) -> String {
         if self == Self::Crun
             && let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty())
@@ -56,33 +56,32 @@ impl RuntimeKind {
         self.system_root()
     }
 
-    /// The state directory that it uses without `--root` where it is told of no
-    /// directory of a session.
+    /// The state directory without `--root` and without a session directory.
     pub fn system_root(self) -> String {
         format!("/run/{}", self.name())
     }
 
-    /// The one that [`choose`] comes to, as a rule: the configured one, or the
-    /// first that is installed.
+    /// The kind that [`choose`] usually finds: that of the configured runtime, or of the first
+    /// installed one.
     pub(crate) fn likely(configured: Option<&Path>) -> Self {
         let default = || if installed(Self::Runc).is_some() { Self::Runc } else { Self::Crun };
         configured.map_or_else(default, Self::of)
     }
 }
 
-/// A runtime, and what is wrong with the one that was configured.
+/// A runtime, and the fault of the configured one if it is not that.
 #[derive(Debug)]
 pub struct Choice {
     pub path: PathBuf,
-    /// Why it is not the configured one: enough to refuse a lease, not to stop a container that
-    /// asks for none, or one that is there already.
+    /// Why this is not the configured runtime. It is reason enough to refuse a lease, but not to
+    /// stop a container without a request or one that runs already.
     pub fault: Option<Failure>,
 }
 
-/// The runtime for a new container: the configured one; if that cannot be used or cannot be told,
-/// the last that worked. Only where none was ever chosen it is the first that is installed: to start
-/// a container under another runtime than the administrator meant would be worse than not at all.
-/// Fails if there is none.
+/// The runtime for a new container: the configured one, or, if that one cannot be used or is
+/// unknown, the last that worked. The first installed runtime is used only if none was ever
+/// configured: another runtime than the administrator's is worse than a failure. Fails if there is
+/// none.
 pub fn choose(host: &Host) -> Result<Choice, Failure> {
     let default = || {
         let kinds = [RuntimeKind::Runc, RuntimeKind::Crun].into_iter();
@@ -102,7 +101,7 @@ pub fn choose(host: &Host) -> Result<Choice, Failure> {
     }
 }
 
-/// Whether it is runc or crun itself by its name, and no program that calls one.
+/// Whether the program has the name of runc or crun itself, not of a program that calls one.
 pub fn is_itself(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name == "runc" || name == "crun")
 }
@@ -111,7 +110,7 @@ pub fn installed(kind: RuntimeKind) -> Option<PathBuf> {
     installed_on(kind.name(), &Paths::default())
 }
 
-/// Where a host has a program of this name, by the rules of the shim.
+/// The program of this name on a host, in the directories of the shim.
 pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
     let dirs = SYSTEM_DIRS.iter().map(|dir| paths.on_host(Path::new(dir)));
     dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
@@ -122,7 +121,7 @@ pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
 pub enum UnfitRuntime {
     NoFile,
     NotExecutable,
-    /// It would call itself.
+    /// The shim would call itself.
     Ours,
 }
 
@@ -143,7 +142,7 @@ impl UnfitRuntime {
     }
 }
 
-/// A runtime must be a program, and not the shim.
+/// A runtime must be a program other than the shim.
 pub fn fault_of(path: &Path) -> Option<UnfitRuntime> {
     match fs::metadata(path).ok().filter(Metadata::is_file) {
         None => Some(UnfitRuntime::NoFile),
@@ -153,7 +152,7 @@ pub fn fault_of(path: &Path) -> Option<UnfitRuntime> {
     }
 }
 
-/// The shim knows its own file; the command goes by the name, behind a link as well.
+/// The shim compares its own file. The command compares the name, also behind a link.
 fn is_the_shim(path: &Path, metadata: &Metadata) -> bool {
     path.ends_with(SHIM_NAME)
         || is_this_program(metadata)
@@ -165,8 +164,8 @@ fn is_this_program(metadata: &Metadata) -> bool {
         .is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
 }
 
-/// Whose runtime it is, if it puts GPUs into containers by itself. It is known by its name, or by
-/// that of the file that a link leads to: it may stand in runc's place.
+/// The vendor whose runtime this is, if it gives GPUs by itself. It is recognised by its name, or
+/// by the name of the file that a link leads to, because it may have runc's place.
 pub fn vendor_of(program: &Path) -> Option<Vendor> {
     let real = || program.canonicalize().ok().filter(|_| program.is_absolute());
     named_by(program).or_else(|| named_by(&real()?))

@@ -1,5 +1,5 @@
-//! What a grant writes into the spec besides nodes and variables: annotations that say what was
-//! granted, and the hooks that tie the lease to the container.
+//! The annotations and hooks that a grant adds to a spec. Annotations describe the grant, and hooks
+//! tie the lease to the container.
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -10,11 +10,11 @@ use crate::model::lease::{Lease, LeasedDevice};
 use crate::sys::{failpoint, programs};
 use std::collections::BTreeMap;
 
-/// Seconds after which the low-level runtime kills a hook of ours: more than the hook
-/// waits for the ledger.
+/// Seconds after which the low-level runtime kills one of our hooks. A hook waits for the ledger
+/// for less than that.
 const HOOK_TIMEOUT: u32 = 10;
 
-/// What the container and its admin may know of the grant.
+/// The annotations that describe the grant to the container and its administrator.
 pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
     let list = |f: &dyn Fn(&LeasedDevice) -> String| {
         lease.devices.iter().map(f).collect::<Vec<_>>().join(",")
@@ -41,8 +41,8 @@ pub(super) fn annotations(lease: &Lease) -> BTreeMap<String, String> {
     annotations
 }
 
-/// The hook beside this program, unless the configuration names another. It must be there: a
-/// runtime that cannot find a hook fails the start with a message that helps nobody.
+/// The hook beside this program, unless the configuration names another. It must exist, because a
+/// runtime that cannot find a hook fails the start with a message that does not help.
 fn hook_path(config: &Config) -> Result<String, Failure> {
     let path = config.hook.clone().or_else(|| programs::beside(HOOK_NAME));
     match path {

@@ -1,4 +1,5 @@
-//! From a container's spec to a leased and edited one: what every way to start a container shares.
+//! From a container's spec to a leased and edited one. All ways to start a container share this
+//! module.
 
 mod adopted;
 mod ask;

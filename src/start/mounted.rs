@@ -1,4 +1,4 @@
-//! The host's device nodes that a container gets by mounts of it.
+//! Finds the host's device nodes that a container gets by mounts.
 
 use crate::injection::{Access, Facts, SpecDevice, SpecMount};
 use crate::paths::Paths;
@@ -7,12 +7,12 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// How many files are looked at, and how deep below a mount's source. A host's `/dev` has some
-/// hundreds, of which GPUs' lie two deep at most.
+/// The limits of the search: files, and depth below a mount's source. A host's `/dev` has some
+/// hundreds of files, and GPU nodes are at most two levels deep.
 const FILES_MAX: usize = 20_000;
 const DEPTH_MAX: u32 = 3;
 
-/// What a spec lets its container open, with what its mounts bring.
+/// The devices that a spec opens, with those that its mounts bring.
 pub(super) fn access(facts: &Facts, paths: &Paths) -> Access {
     let mut access = Access::of(facts);
     let mounts = std::mem::take(&mut access.mounts);
@@ -20,30 +20,30 @@ pub(super) fn access(facts: &Facts, paths: &Paths) -> Access {
     access
 }
 
-/// The character devices among what these mounts show, under the host's paths.
+/// The character devices that these mounts show, under their paths on the host.
 pub(super) fn nodes(mounts: &[SpecMount], paths: &Paths) -> Vec<SpecDevice> {
     let mut found = Vec::new();
     for mount in mounts {
         let source = if mount.devices { paths.dev.clone() } else { real(&mount.source) };
-        // What is mounted below the source does not become closed with it.
+        // The option does not close mounts below the source.
         if mount.closes_devices && source.starts_with(&paths.dev) {
             continue;
         }
         let mut left = FILES_MAX;
-        // The way from `/` to `/dev` is long, and known.
+        // The search starts at `/dev` if the source contains it, because that path is long.
         let top = if paths.dev.starts_with(&source) { &paths.dev } else { &source };
         look(top, DEPTH_MAX, &mut left, &mut |path| found.extend(node(path, paths)));
     }
     found
 }
 
-/// Engines pass on what a user wrote, which may lead over links.
+/// Engines pass on the path that a user wrote, which may contain links.
 fn real(source: &str) -> PathBuf {
     Path::new(source).canonicalize().unwrap_or_else(|_| source.into())
 }
 
-/// Calls for each character device. A file that is none costs nothing but its name, and a link
-/// leads nowhere else in the container than to what it finds there.
+/// Calls `found` for each character device. Other files cost nothing but their names. Links are not
+/// followed, because in the container they lead to the container's files.
 fn look(path: &Path, depth: u32, left: &mut usize, found: &mut dyn FnMut(&Path)) {
     let Ok(kind) = fs::symlink_metadata(path).map(|metadata| metadata.file_type()) else { return };
     if kind.is_char_device() {

@@ -1,10 +1,10 @@
-//! What a grant's edits presume of the container's namespaces.
+//! Fits a grant's edits to the container's namespaces.
 //!
-//! In a user namespace, ids that are written into a spec are the container's, and a node is the
-//! host's, which the runtime mounts as it is. Its owners on the host decide who opens it. (crun 1.8
-//! makes a node of its own, with the owners of the spec.) Without a mount namespace of its own, the
-//! container is in the host's: runc refuses to mask a path there, and both runtimes leave every mount
-//! behind on the host.
+//! In a user namespace, the ids in a spec are the container's, but a node is the host's: the
+//! runtime mounts it as it is, and its owners on the host decide about access. (crun 1.8 makes a
+//! new node, with the owners of the spec.) A container without its own mount namespace is in the
+//! host's. There runc refuses to mask a path, and both runtimes leave every mount behind on the
+//! host.
 
 use crate::failure::Failure;
 use crate::injection::{Facts, HookEntry, HookStage, IdMap, Injection, ResolvedNode};
@@ -15,12 +15,12 @@ use crate::sys::file_rights::rights;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Fits an injection to the container's namespaces: its ids become those of the container, and what
-/// its namespaces do not have is left out. Fails if what is left does not make the grant true: the
-/// container's user could not open a node, or a mount would be the host's.
+/// Fits an injection to the container's namespaces: ids become the container's, and parts that the
+/// namespaces do not allow are left out. Fails if the grant would not work then: the container's
+/// user could not open a node, or a mount would be on the host.
 pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Result<(), Failure> {
     if !facts.own_mounts {
-        // They hide what only tells of other GPUs.
+        // Masked paths only hide information about other GPUs.
         injection.masked.clear();
         permit_mounts(injection)?;
     }
@@ -37,7 +37,7 @@ pub(super) fn fit(injection: &mut Injection, facts: &Facts, paths: &Paths) -> Re
     Ok(())
 }
 
-/// In the host's mount namespace, there must be none, and no hook that works on the container's.
+/// In the host's mount namespace, no mount and no hook inside the container is allowed.
 fn permit_mounts(injection: &Injection) -> Result<(), Failure> {
     let is_inside = |hook: &&HookEntry| {
         matches!(hook.stage, HookStage::CreateContainer | HookStage::StartContainer)
@@ -54,7 +54,7 @@ fn permit_mounts(injection: &Injection) -> Result<(), Failure> {
     ))
 }
 
-/// What the container's namespace makes of ids. Empty maps where that cannot be told.
+/// How the container's namespace maps ids. The maps are empty if that is unknown.
 struct Ids {
     uids: IdMap,
     gids: IdMap,
@@ -67,7 +67,7 @@ impl Ids {
         let Some(joined) = &users.joined else {
             return Self { uids: users.uids.clone(), gids: users.gids.clone(), is_known: true };
         };
-        // Engines join a namespace by its file in procfs; beside it lie its maps.
+        // Engines join a namespace by its file in procfs. The maps are beside it.
         let dir = joined.strip_prefix("/proc/").and_then(|path| path.strip_suffix("/ns/user"));
         let pid = dir.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()));
         let map = |name: &str| {
@@ -80,14 +80,14 @@ impl Ids {
         }
     }
 
-    /// Those of the host's groups that the container can be in, as it counts. Root's group is never
-    /// given, neither the host's nor the container's own.
+    /// The host's groups that the container can be in, with the container's ids. Root's group is
+    /// never given, neither the host's nor the container's.
     fn own_groups(&self, gids: &[u32]) -> Vec<u32> {
         let gids = gids.iter().filter(|gid| **gid != 0);
         gids.filter_map(|gid| self.gids.container(*gid)).filter(|gid| *gid != 0).collect()
     }
 
-    /// `gids` are the container's groups for its nodes, as it counts.
+    /// `gids` are the container's groups for its nodes, with the container's ids.
     fn permit(
         &self,
         node: &ResolvedNode,
@@ -97,14 +97,14 @@ impl Ids {
     ) -> Result<(), Failure> {
         let name = node.path.strip_prefix("/dev/").unwrap_or(&node.path);
         let host = paths.dev.join(name.trim_start_matches('/'));
-        // Without it the runtime has nothing to mount, and says so.
+        // Without the file the runtime cannot mount it, and reports that.
         let Ok(found) = fs::metadata(&host) else { return Ok(()) };
         let user = &facts.user;
         let uid = user.uid.and_then(|uid| self.uids.host(uid));
         let own = user.gid.iter().chain(&user.groups).copied();
         let groups = own.chain(gids.iter().map(|gid| i64::from(*gid)));
         let groups: Vec<u32> = groups.filter_map(|gid| self.gids.host(gid)).collect();
-        // A capability holds where the namespace has both of the owners (user_namespaces(7)).
+        // The capability counts only if the namespace maps both owners (user_namespaces(7)).
         let has_owners = self.uids.container(found.uid()).is_some()
             && self.gids.container(found.gid()).is_some();
         if facts.overrides && has_owners {

@@ -1,5 +1,5 @@
-//! What is ruled out by the container's spec, whatever devices are free: the same for a start
-//! and for `gpulease explain`.
+//! Decides which requests a container's spec rules out, whatever devices are free. A start and
+//! `gpulease explain` share these rules.
 
 use super::{device_nodes, injected};
 use crate::failure::Failure;
@@ -10,8 +10,8 @@ use crate::paths::Paths;
 use crate::request::{Policy, Request, RequestSource};
 use std::path::{Component, Path};
 
-/// Whether a container with this spec may have what it asks for. Fails with
-/// `policy-denied`, with the reason.
+/// Checks that a container with this spec may have the devices that it requests. Fails with
+/// `policy-denied` and the reason.
 pub fn permit(
     facts: &Facts,
     request: &Request,
@@ -23,7 +23,7 @@ pub fn permit(
     if let Some(fault) = privileged {
         return Err(denied(fault, "run the container without --privileged"));
     }
-    // What the engine injected is all that its rules and mounts open.
+    // Rules and mounts open exactly the devices that the engine injected.
     if request.source == RequestSource::Injected {
         return Ok(());
     }
@@ -46,12 +46,12 @@ pub fn permit(
     ))
 }
 
-/// Whether the container's device rules and its want of capabilities and mounts hold it to the
-/// devices that it is given and to their limits. A request that is not for what the engine
-/// injected has passed [`permit`].
+/// Whether the container can use only its devices and cannot undo their limits. This depends on its
+/// device rules, capabilities and mounts. A request that is not for injected devices has passed
+/// [`permit`].
 pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) -> bool {
     let admin = facts.privileged || facts.system_admin || facts.host_files;
-    // Without a rule that closes devices, crun leaves all of them open; runc closes them all the same.
+    // Without a rule that closes devices, crun leaves all devices open; runc closes them anyway.
     let by_rules = facts.rules.closed
         && (request.source != RequestSource::Injected || wide_rule(facts, node, paths).is_none());
     !admin
@@ -60,20 +60,19 @@ pub fn confines(facts: &Facts, request: &Request, node: &Node, paths: &Paths) ->
         && !facts.mounts.iter().any(|mount| opens(mount, facts, paths))
 }
 
-/// Whether a mount lets the container at what limits it: control groups that can be written to,
-/// or the leases and the sockets of MPS daemons, to which a socket that is shown read-only
-/// connects all the same.
+/// Whether a mount lets the container change its limits: writable cgroups, or the leases and the
+/// sockets of MPS daemons. A socket on a read-only mount accepts connections too.
 fn opens(mount: &SpecMount, facts: &Facts, paths: &Paths) -> bool {
     if !mount.bind {
         return mount.cgroups && !mount.read_only && !mount.all_read_only;
     }
-    // Engines pass on what a user wrote: `/var/run` is a link. A relative path begins in the bundle,
-    // where nothing of the host's lies.
+    // Engines pass on the path that a user wrote: `/var/run` is a link. A relative path begins in
+    // the bundle, which has no files of the host.
     let named = Path::new(&mount.source);
     let source = named.canonicalize().unwrap_or_else(|_| named.to_owned());
     let meets = |place: &Path| source.starts_with(place) || place.starts_with(&source);
     let cgroups = paths.sys.join("fs/cgroup");
-    // What is mounted below a directory that is shown read-only can still be written to.
+    // Mounts below a read-only directory may still be writable.
     let is_closed = mount.all_read_only || (mount.read_only && source.starts_with(&cgroups));
     let leads_up = named.components().any(|part| part == Component::ParentDir);
     meets(&paths.run)
@@ -87,7 +86,7 @@ pub(super) fn denied(text: impl Into<String>, hint: &str) -> Failure {
     Failure::new(Code::PolicyDenied, text).hint(hint)
 }
 
-/// A rule that opens more than one device, and GPUs among them.
+/// A rule that opens several devices, GPUs among them.
 fn wide_rule(facts: &Facts, node: &Node, paths: &Paths) -> Option<Numbers> {
     let rules = &facts.rules.opened;
     if rules.iter().all(Numbers::are_one) {

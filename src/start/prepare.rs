@@ -1,5 +1,5 @@
-//! From a container's spec to a leased and edited one: what the shim's `create` and `run` do, and
-//! Podman's `precreate` hook as well.
+//! Prepares a container's start: leases its devices and edits its spec. The shim's `create` and
+//! `run` and Podman's `precreate` hook do this.
 
 use super::ask::{Ask, Launch};
 use super::interpret::Interpretation;
@@ -20,47 +20,47 @@ use crate::sys::gpu_users::GpuUser;
 use crate::sys::{PathError, cgroup, failpoint};
 use std::path::Path;
 
-/// Who has the container started, and where its spec goes.
+/// The program that starts the container: it names the container and writes its spec.
 pub trait Starter {
-    /// The container. Fails if it has no id, or none that can be one.
+    /// The container's key. Fails if the container has no valid id.
     fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure>;
 
-    /// The engine, as far as can be told. For display.
+    /// The engine's name for display, as far as it is known.
     fn engine(&self, facts: &Facts) -> &'static str;
 
-    /// Where the container's pid will be written.
+    /// The path of the file for the container's pid.
     fn pid_file(&self) -> Option<String>;
 
-    /// Clears what an earlier start of the container may have left in the way of this one. Fails if
-    /// that cannot be done.
+    /// Removes traces of an earlier start of the container that would be in the way. Fails if that
+    /// is not possible.
     fn make_way(&self, _: Ctx<'_>, _: &LeaseKey) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Puts the edited spec where the runtime will read it; `lease` is what was granted. Fails if
-    /// that fails: what the runtime reads is then as it was, or nothing.
+    /// Writes the edited spec to the place where the runtime reads it; `lease` is the grant. On
+    /// failure the runtime's file is unchanged or missing.
     fn write(&self, ctx: Ctx<'_>, lease: Option<&Lease>, spec: &[u8]) -> Result<(), Failure>;
 }
 
-/// What became of a start.
+/// The result of a start.
 pub enum StartOutcome {
-    /// It has nothing to do with us: the spec stays as it is.
+    /// The spec does not concern gpulease and stays as it is.
     Untouched(Vec<u8>),
-    /// It gets nothing, and what its spec pretended to have is taken out.
+    /// The container gets no device, and false traces of a grant were removed from its spec.
     Cleaned,
-    /// It is leased and edited, and not yet handed to the runtime.
+    /// The container is leased and its spec edited. The runtime does not have it yet.
     Granted(Box<Prepared>),
 }
 
 /// A container that is leased and edited.
 pub struct Prepared {
     pub lease: Lease,
-    /// Its spec, as it was.
+    /// The original spec.
     pub before: Vec<u8>,
 }
 
-/// Does what a spec comes to, before the low-level runtime sees it. Fails if what is asked for
-/// cannot be had; nothing is left behind then.
+/// Carries out the decision about a spec, before the low-level runtime sees it. Fails if the
+/// request cannot be met; then nothing is left behind.
 pub fn prepare(
     host: &Host,
     launch: &Launch<'_>,
@@ -79,7 +79,7 @@ pub fn prepare(
     }
 }
 
-/// Hands the request for a lease that a container's wish comes to to `act`.
+/// Builds the request for a container's lease and passes it to `act`.
 pub(super) fn request_lease<T>(
     host: &Host,
     ask: &Ask,
@@ -104,7 +104,7 @@ pub(super) fn request_lease<T>(
     })
 }
 
-/// One start of a container that asks for devices.
+/// One start of a container that requests devices.
 struct Start<'a> {
     host: &'a Host,
     launch: &'a Launch<'a>,
@@ -113,7 +113,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Leases, edits, and leaves nothing behind where that fails.
+    /// Leases the devices and edits the spec. On failure nothing is left behind.
     fn lease(mut self) -> Result<Prepared, Failure> {
         let (host, launch, starter, ask) = (self.host, self.launch, self.starter, &self.ask);
         let facts = &ask.spec.facts;
@@ -133,7 +133,7 @@ impl Start<'_> {
         let created =
             request_lease(host, ask, launch, holder, requester, &users, |r| create::create(ctx, r));
         if created.left_daemons {
-            // The next one that ends would look after them as well.
+            // The next lease that ends would look for the daemons as well.
             let _ = shares::reap(host.own_arguments(), &host.paths);
         }
         let recorded = created.lease.map_err(|failure| ask.refusal(failure))?;
@@ -159,14 +159,14 @@ impl Start<'_> {
         let store = self.host.store();
         store.put_bundle(&record)?;
         if let Err(failure) = write(self.host, self.starter, Some(lease), &document) {
-            // The file is as it was, so its record must be too.
+            // The spec is unchanged, so its record must go.
             let taken_back = store.take_back_bundle(Path::new(&record.bundle), &lease.nonce);
             return Err(match taken_back {
                 Ok(()) => failure,
                 Err(error) => failure.and(&format!("its record stays: {error}")),
             });
         }
-        // This process has no more to do in a moment: to take the tree apart would be for nothing.
+        // The process ends in a moment, so freeing the tree would be wasted time.
         std::mem::forget(document);
         failpoint::hit("create.edited");
         store.forget_some_bundles(&lease.nonce);
@@ -174,7 +174,7 @@ impl Start<'_> {
     }
 }
 
-/// Hands the edited spec on.
+/// Passes the edited spec on.
 fn write(
     host: &Host,
     starter: &dyn Starter,
@@ -185,19 +185,19 @@ fn write(
     starter.write(Ctx::of(host), lease, &document.to_bytes())
 }
 
-/// What a hint adds where no annotation names the devices, of which few would know.
+/// Added to a hint if no annotation names the devices, because few users would know the reason.
 const BY_SPEC: &str = "the devices are asked for by the container's own device nodes, device rules, \
                        mounts or hooks";
 
 impl Ask {
-    /// Who asks, as far as it matters to how a share is made true.
+    /// The container that requests, as far as it affects how a share is enforced.
     pub fn requester(&self, host: &Host) -> Requester {
         let (asked, facts) = (&self.asked, &self.spec.facts);
         let confined = policy::confines(facts, &asked.request, &asked.inventory.node, &host.paths);
         Requester { uid: facts.uid, confined }
     }
 
-    /// Why a claim failed, for the user of this container.
+    /// The failure of a claim, worded for the container's user.
     pub(super) fn refusal(&self, failure: Failure) -> Failure {
         match self.asked.request.source {
             RequestSource::Injected => failure.and(BY_SPEC),
@@ -205,7 +205,7 @@ impl Ask {
         }
     }
 
-    /// The cgroup that the container will get, where its spec tells.
+    /// The cgroup that the container will have, if its spec names one.
     pub(super) fn expected_cgroup(&self, paths: &Paths) -> Result<Option<String>, Failure> {
         let Some(path) = self.spec.facts.cgroups_path.as_deref() else { return Ok(None) };
         let place = cgroup::expected(path, paths)

@@ -1,4 +1,4 @@
-//! Does this container ask for a GPU, and may it?
+//! Decides whether a container requests a GPU, and whether it may.
 
 use super::ask::{Asked, Launch};
 use super::policy::{self, denied};
@@ -12,26 +12,26 @@ use crate::model::text::shown;
 use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request, RequestSource};
 
-/// Why a failure that has nothing to do with a container keeps it from starting.
+/// Explains why a fault that does not concern the container's request stops its start.
 const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open what the kernel or a lease \
      knows as a GPU";
 
-/// Whether the container could be asking for a GPU at all. Environment variables do not count
-/// here unless one of the names that an administrator can admit is there.
+/// Whether the container may request a GPU. Environment variables count only if an administrator
+/// can admit one of them.
 pub(super) fn may_ask(facts: &Facts) -> bool {
     asks_in_words(facts)
         || facts.may_be_injected()
         || facts.env.iter().any(|(name, _)| is_admissible(name))
 }
 
-/// Whether there are annotations of ours. A pod's sandbox has its containers' annotations, and
-/// never gets a GPU; a container has those that are for another one of its pod.
+/// Whether annotations of ours are present. A pod's sandbox has its containers' annotations but
+/// never gets a GPU. A container also has the annotations for other containers of its pod.
 fn asks_in_words(facts: &Facts) -> bool {
     let keys = facts.annotations.keys().map(String::as_str);
     !facts.is_sandbox && request::mentions_request(keys, facts.container_name.as_deref())
 }
 
-/// What the container asks for, if it may; `None` if nothing.
+/// The container's request, if it is allowed; `None` if there is none.
 pub(super) fn permitted(
     host: &Host,
     launch: &Launch<'_>,
@@ -48,27 +48,29 @@ pub(super) fn permitted(
     Ok(Some(asked))
 }
 
-/// What it asks for, before it is asked whether it may.
+/// The container's request, before it is checked against the policy.
 pub fn asked(host: &Host, launch: &Launch<'_>, facts: &Facts) -> Result<Option<Asked>, Failure> {
     if !may_ask(facts) {
         return Ok(None);
     }
     let access = mounted::access(facts, &host.paths);
     let by_vendor = facts.vendor_hooks.give_any() || !facts.named.is_empty();
-    // Only words and a vendor's own ways are a request whatever the configuration says. A variable
-    // counts if it says so; a node, a rule or a mount if the inventory has the device. Without
-    // these, a variable is nothing, and a device is what the kernel knows it for.
+    // Annotations and a vendor's own ways are a request whatever the configuration says. A variable
+    // counts if the configuration admits it; a node, a rule or a mount counts if the inventory has
+    // the device. Without configuration or inventory, a variable does not count, and a device
+    // counts if the kernel or a lease knows it as a GPU.
     let in_any_case = asks_in_words(facts) || by_vendor;
     let without = |failure: Failure| {
         if !in_any_case && !known::opens_gpu(&access, &host.paths, host.store()) {
             return None;
         }
-        // What a user namespace cannot read is not at fault.
+        // A user namespace may be the reason why a file cannot be read.
         let failure = refuse_rootless(host, launch).err().unwrap_or(failure);
         if in_any_case {
             return Some(failure);
         }
-        // Before the hint: it is why the container is refused, and nothing to be done about it.
+        // This belongs into the message, not into the hint, because it gives the reason and no way
+        // out.
         let message = format!("{}, and {OPENS_GPU}", failure.message);
         Some(Failure { message, ..failure })
     };

@@ -1,5 +1,4 @@
-//! A container's spec as it comes to a start: what it says, without what an earlier start of
-//! ours wrote into it.
+//! A container's spec at its start, without the edits of an earlier start.
 
 use crate::failure::Failure;
 use crate::host::Host;
@@ -12,17 +11,17 @@ use crate::model::id::Nonce;
 use crate::store::RecordedEdit;
 use std::path::Path;
 
-/// A spec, and what is to become of it.
+/// A spec, with its facts and its edits.
 pub struct EditableSpec {
     pub bytes: Vec<u8>,
     pub facts: Facts,
-    /// The starts whose hooks the spec carries.
+    /// The starts whose hooks the spec has.
     pub nonces: Vec<Nonce>,
-    /// The tree, once something is to be changed in it.
+    /// The tree, as soon as an edit is needed.
     pub edited: Option<Document>,
     /// The edits of an earlier start, as they were found.
     pub earlier: Option<RecordedEdit>,
-    /// There are edits of an earlier start of which we have no record.
+    /// The spec has edits of an earlier start that are not recorded.
     pub unknown_edits: bool,
 }
 
@@ -47,7 +46,7 @@ impl EditableSpec {
         Ok(spec)
     }
 
-    /// The tree as it stands now.
+    /// The tree with the edits so far.
     pub(super) fn document(&mut self) -> Result<Document, Failure> {
         match self.edited.take() {
             Some(document) => Ok(document),
@@ -55,14 +54,13 @@ impl EditableSpec {
         }
     }
 
-    /// A bundle that ran before carries the edits of its earlier grant. They are taken out by our
-    /// own record of them, if it is of the start whose nonce the hooks carry. Where that record
-    /// is gone (a reboot), our hooks and annotations are taken out, and the nodes are withheld
-    /// later; but mounts of driver files, masked paths and what CDI specs brought cannot be told
-    /// from the author's own.
+    /// Undoes the edits of an earlier grant. They are undone by our own record if it belongs to the
+    /// nonce in the hooks. If the record is gone (after a reboot), our hooks and annotations are
+    /// removed, and nodes are withheld later. But mounts of driver files, masked paths and edits
+    /// from CDI specs cannot be told from the author's own.
     fn undo_earlier_edits(&mut self, host: &Host, bundle: Option<&Path>) -> Result<(), Failure> {
         let store = host.store();
-        // Podman's hook only knows the directory by its real name.
+        // Podman's hook knows the directory only by its real path.
         let record = bundle
             .and_then(|dir| store.bundle(dir).or_else(|| store.bundle(&dir.canonicalize().ok()?)));
         let mut document = self.document()?;
@@ -87,20 +85,21 @@ impl EditableSpec {
         let facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;
         let Facts { named, annotations, .. } = std::mem::replace(&mut self.facts, facts);
         self.facts.named = named;
-        // An explanation may be asked for more than the file says.
+        // An explanation may add annotations to those of the file.
         let own = annotations.into_iter().filter(|(key, _)| !key.starts_with(GRANTED_PREFIX));
         self.facts.annotations.extend(own);
         self.edited = Some(document);
         Ok(())
     }
 
-    /// Whether an earlier grant says that we put in more than nodes and variables.
+    /// Whether an annotation of an earlier grant says that driver files were mounted.
     fn has_driver_files(&self) -> bool {
         let said = self.facts.annotations.get(&format!("{GRANTED_PREFIX}driver"));
         said.is_some_and(|way| way == "native" || way == "cdi")
     }
 
-    /// Keeps a vendor's runtime, which may read what we cannot edit, from giving GPUs without a lease.
+    /// Keeps a vendor's runtime from giving GPUs without a lease. Such a runtime may also read
+    /// requests that cannot be edited.
     pub(super) fn close(&mut self, vendor: Vendor) -> Result<(), Failure> {
         let was_edited = self.edited.is_some();
         let mut document = self.document()?;

@@ -1,6 +1,5 @@
-//! Whether the low-level runtime would take a spec: it is read by the types of the
-//! runtime specification. These know fewer values than some runtimes do, so this is a
-//! warning and never a refusal.
+//! Checks a spec with the types of the runtime specification, to warn if a low-level runtime may
+//! reject it. The types know fewer values than some runtimes, so the result is never a refusal.
 
 use crate::model::text::shown_line;
 use oci_spec::runtime::Spec;
@@ -9,14 +8,14 @@ use serde::Serialize;
 /// Why a runtime may reject a spec.
 #[derive(Debug, Serialize)]
 pub struct SpecFault {
-    /// Where in the spec: `linux.resources.devices[0].allow`; `.` is all of it.
+    /// The place in the spec: `linux.resources.devices[0].allow`; `.` means all of it.
     pub path: String,
     pub message: String,
 }
 
-/// What the types of the runtime specification do not take.
+/// The first value that the types of the runtime specification reject.
 pub fn fault_of(spec: &[u8]) -> Option<SpecFault> {
-    // To the types a list would be an object without its keys.
+    // The types would read a list as an object without keys.
     if spec.trim_ascii_start().starts_with(b"[") {
         let message = "invalid type: sequence, expected an object".to_owned();
         return Some(SpecFault { path: ".".to_owned(), message });

@@ -42,7 +42,7 @@ fn instances_are_where_their_gpu_is() {
 }
 
 #[test]
-fn nobody_computes_on_what_does_not_exist() {
+fn a_simulated_device_is_never_busy() {
     needs_root!();
     let host = Host::new("mixed4");
     let text = says(&host, &["processes"]);

@@ -13,7 +13,7 @@ struct Host {
 }
 
 impl Host {
-    /// With these drivers, and nothing else that could tell of GPUs.
+    /// A host with these drivers, and no other sign of GPUs.
     fn new(drivers: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());

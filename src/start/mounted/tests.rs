@@ -9,7 +9,7 @@ struct Host {
 }
 
 impl Host {
-    /// `None` where no node can be made.
+    /// `None` if no node can be made.
     fn new() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();

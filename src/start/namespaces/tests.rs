@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-/// A host whose node is a file of this process's user, which says as much of owners and modes.
+/// A host whose node is a regular file of this process's user. Owners and modes work alike.
 struct Fake {
     dir: tempfile::TempDir,
     uid: u32,
@@ -18,7 +18,8 @@ impl Fake {
         let node = dir.path().join("dev/kfd");
         fs::write(&node, "").unwrap();
         fs::set_permissions(&node, fs::Permissions::from_mode(mode)).unwrap();
-        // Root's own would be a case of its own; others than root cannot change it, and need not.
+        // Root's own node would be another case. A user other than root cannot change it, and need
+        // not.
         let _ = chown(&node, Some(1234), Some(44));
         let found = fs::metadata(&node).unwrap();
         Self { uid: found.uid(), gid: found.gid(), dir }
@@ -28,7 +29,7 @@ impl Fake {
         Paths::below(self.dir.path())
     }
 
-    /// What becomes of the node and the groups; the group is the node's and one that no process has.
+    /// The node and the groups after the fit. The group is the node's and one that no process has.
     fn fit(&self, spec: &Value) -> Result<(ResolvedNode, Vec<u32>), Failure> {
         let facts = facts(spec.to_string().as_bytes()).unwrap();
         let node = ResolvedNode {
@@ -47,7 +48,7 @@ impl Fake {
     }
 }
 
-/// A container whose ids are others everywhere but for these of the host.
+/// A container in a user namespace with these maps.
 fn spec(uids: Value, gids: Value) -> Value {
     json!({
         "process": { "user": { "uid": 1000, "gid": 1000, "additionalGids": [5007] } },
@@ -135,7 +136,7 @@ fn a_user_or_a_capability_opens_the_node() {
 fn a_namespace_that_is_joined_says_its_maps_itself() {
     let host = Fake::new(0o060);
     let join = |path: &str| {
-        // Podman's stand-in, which says nothing.
+        // Podman's stand-in, which does not say how ids are mapped.
         let one = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
         let mut spec = spec(one.clone(), one);
         spec["linux"]["namespaces"] = json!([{ "type": "user", "path": path }]);

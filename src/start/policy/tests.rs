@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// As dockerd writes it.
 const DOCKER: &str = include_str!("../../../tests/fixtures/docker-config.json");
 
-/// What Podman mounts on `/sys/fs/cgroup`, by containers/common.
+/// Podman mounts `/sys/fs/cgroup` with these options (containers/common).
 const OF_PODMAN: [&str; 7] = ["rprivate", "nosuid", "noexec", "nodev", "relatime", "ro", "private"];
 
 fn confined(spec: &Value, paths: &Paths) -> bool {
@@ -22,7 +22,7 @@ fn docker() -> Value {
     serde_json::from_str(DOCKER).unwrap()
 }
 
-/// Docker's with one more mount.
+/// Docker's spec with one more mount.
 fn with(kind: &str, source: &str, options: &[&str]) -> Value {
     let mut spec = docker();
     let mount = json!({ "destination": "/x", "type": kind, "source": source, "options": options });
@@ -30,7 +30,7 @@ fn with(kind: &str, source: &str, options: &[&str]) -> Value {
     spec
 }
 
-/// And one more capability.
+/// The spec with one more capability.
 fn able(mut spec: Value, capability: &str) -> Value {
     for set in ["bounding", "permitted", "effective"] {
         let names = spec["process"]["capabilities"][set].as_array_mut().unwrap();
@@ -57,7 +57,7 @@ fn what_engines_write_by_themselves_confines() {
 }
 
 #[test]
-fn control_groups_that_can_be_written_to_confine_nobody() {
+fn writable_cgroups_confine_no_container() {
     let paths = Paths::default();
     for (kind, options) in
         [("cgroup", &["nosuid"][..]), ("cgroup2", &["ro", "rw"]), ("cgroup2", &[])]
@@ -67,7 +67,7 @@ fn control_groups_that_can_be_written_to_confine_nobody() {
     for source in ["/sys/fs/cgroup", "/sys/fs/cgroup/gpulease", "/sys/fs", "/sys", "/"] {
         assert!(!confined(&with("bind", source, &["rbind"]), &paths), "{source}");
         assert!(!confined(&with("none", source, &["rw", "bind"]), &paths), "{source}");
-        // The control groups below it are a mount of their own, which only `rro` closes.
+        // The cgroups below it are another mount, which only `rro` closes.
         let is_own = source.starts_with("/sys/fs/cgroup");
         assert_eq!(confined(&with("bind", source, &["rbind", "ro"]), &paths), is_own, "{source}");
     }
@@ -75,7 +75,7 @@ fn control_groups_that_can_be_written_to_confine_nobody() {
 }
 
 #[test]
-fn the_leases_and_the_sockets_of_daemons_are_not_for_containers() {
+fn leases_and_daemon_sockets_are_off_limits() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().canonicalize().unwrap();
     let run = dir.join("run/gpulease");
@@ -118,7 +118,7 @@ fn capabilities_that_reach_the_host_confine_nobody() {
     assert!(confined(&of_host, &paths) && !confined(&able(of_host, "CAP_SYS_PTRACE"), &paths));
 }
 
-/// crun then closes none, and a container that may make nodes opens what it likes.
+/// crun closes no device then, and a container that may make nodes can open any.
 #[test]
 fn without_a_rule_that_closes_devices_none_is_held() {
     let mut spec = docker();
