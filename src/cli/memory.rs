@@ -19,7 +19,7 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
-use serde_json::{Value, json};
+use crate::view::memory::{DeviceMemory, Memory};
 use std::collections::BTreeMap;
 
 pub(super) fn memory(host: &Host, output: &Output) -> Result<Answer, Failure> {
@@ -28,57 +28,17 @@ pub(super) fn memory(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let swept = survey(host)?;
     let free = snapshot(&node, &swept, &GpuUsers::default(), (host, config)).free();
     let usage = usage(&node, &host.paths, config);
-    let rows: Vec<Row<'_>> = node
-        .devices
-        .iter()
-        .zip(free)
-        .map(|(device, (_, free))| Row {
-            device,
-            leased: leased(device, &swept, &node),
-            usage: usage.get(&device.uuid),
-            // What a GPU in MIG mode has is its instances'.
-            free: device.capacity().filter(|_| !device.is_in_mig_mode()).map(|_| free),
-        })
-        .collect();
-    let json = Value::Array(rows.iter().map(Row::json).collect());
+    let devices = node.devices.iter().zip(free).map(|(device, (_, free))| {
+        // What a GPU in MIG mode has is its instances'.
+        let free = device.capacity().filter(|_| !device.is_in_mig_mode()).map(|_| free);
+        DeviceMemory::of(device, leased(device, &swept, &node), free, usage.get(&device.uuid))
+    });
+    let memory = Memory { devices: devices.collect() };
+    let rows = &memory.devices;
     let mut text =
-        if rows.is_empty() { words::nothing(config, output) } else { in_table(&rows, output) };
+        if rows.is_empty() { words::nothing(config, output) } else { in_table(rows, output) };
     text.push_str(&words::simulated_footer(&node.devices, output));
-    Ok(Answer::new(text, json))
-}
-
-/// One device's memory; `None` is "nobody can say".
-struct Row<'a> {
-    device: &'a Device,
-    leased: Option<Bytes>,
-    usage: Option<&'a Usage>,
-    free: Option<Bytes>,
-}
-
-impl Row<'_> {
-    fn used(&self) -> Option<Bytes> {
-        self.usage?.used
-    }
-
-    fn json(&self) -> Value {
-        let Device { uuid, index, model, memory_total_bytes, memory_reserved_bytes, .. } =
-            self.device;
-        json!({
-            "uuid": uuid,
-            "index": index,
-            "mig_index": self.device.place().instance,
-            "model": model,
-            "total_bytes": memory_total_bytes,
-            "reserved_bytes": memory_reserved_bytes,
-            "leased_bytes": self.leased,
-            "used_bytes": self.used(),
-            "free_to_lease_bytes": self.free,
-            "busy_percent": self.usage.and_then(|usage| usage.busy_percent),
-            "temperature_c": self.usage.and_then(|usage| usage.temperature_c),
-            "power_w": self.usage.and_then(|usage| usage.power_w),
-            "simulated": self.device.simulated,
-        })
-    }
+    Ok(Answer::of(text, &memory))
 }
 
 /// The sum of the leases on the device itself; those in their grace hold nothing.
@@ -101,15 +61,15 @@ fn usage(node: &Node, paths: &Paths, config: &Config) -> BTreeMap<DeviceId, Usag
     usage.into_iter().map(|usage| (usage.device.clone(), usage)).collect()
 }
 
-fn in_table(rows: &[Row<'_>], output: &Output) -> String {
+fn in_table(rows: &[DeviceMemory<'_>], output: &Output) -> String {
     Table::of(rows)
         .right("INDEX", 0, |row| row.device.place().to_string())
         .left("MODEL", 0, |row| words::model(row.device))
-        .right("TOTAL", 0, |row| words::memory_or_dash(row.device.memory_total_bytes))
-        .right("RESERVED", 0, |row| words::memory_or_dash(row.device.memory_reserved_bytes))
-        .right("LEASED", 0, |row| words::memory_or_dash(row.leased))
-        .right("USED", 0, |row| words::memory_or_dash(row.used()))
-        .right("FREE TO LEASE", 0, |row| words::memory_or_dash(row.free))
+        .right("TOTAL", 0, |row| words::memory_or_dash(row.total_bytes))
+        .right("RESERVED", 0, |row| words::memory_or_dash(row.reserved_bytes))
+        .right("LEASED", 0, |row| words::memory_or_dash(row.leased_bytes))
+        .right("USED", 0, |row| words::memory_or_dash(row.used_bytes))
+        .right("FREE TO LEASE", 0, |row| words::memory_or_dash(row.free_to_lease_bytes))
         .left("STATE", 1, |row| words::state(row.device))
         .render(false, output)
 }

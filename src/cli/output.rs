@@ -3,8 +3,10 @@
 use super::words;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
+use crate::view;
 use anyhow::Context;
 use clap::ValueEnum;
+use serde::Serialize;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -34,6 +36,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// `text` for people, and the same as a struct of `view`.
+    pub(super) fn of(text: String, view: &impl Serialize) -> Self {
+        Self::new(text, view::to_json(view))
+    }
+
     pub(super) const fn new(text: String, json: Value) -> Self {
         Self { text, json, status: 0, is_file: false }
     }
