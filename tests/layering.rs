@@ -5,6 +5,7 @@
 #[path = "layering/imports.rs"]
 mod imports;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +149,32 @@ fn every_file_is_written_by_the_atomic_writer() {
             assert!(!code.contains(call), "{} calls {call}", path.display());
         }
     }
+}
+
+#[test]
+fn paths_of_engines_are_in_engines_alone() {
+    let words = [
+        "/etc/docker",
+        "/etc/containerd",
+        "/etc/crio",
+        "/etc/containers",
+        "/usr/share/containers",
+        "hooks.d/",
+        "rancher",
+        ".service\"",
+    ];
+    let mut used = BTreeSet::new();
+    for (module, path, text) in sources() {
+        let text = without_tests(&path, &text);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for word in words.into_iter().filter(|word| line.contains(word)) {
+                assert_eq!(module, "engines", "{}: {line}", path.display());
+                used.insert(word);
+            }
+        }
+    }
+    assert!(used.len() > 4, "{used:?}: is the layout another?");
 }
 
 #[test]

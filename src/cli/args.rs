@@ -3,15 +3,16 @@
 use super::cdi::{CDI_AFTER, CdiAction};
 use super::examples::{
     COMPLETIONS_AFTER, DEVICES_AFTER, DOCTOR_AFTER, DRIVER_AFTER, EXPLAIN_AFTER, HEALTH_AFTER,
-    INSTALL_AFTER, INVENTORY_AFTER, LEASES_AFTER, MEMORY_AFTER, PROCESSES_AFTER, RELEASE_AFTER,
-    TOP_AFTER, TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
+    INVENTORY_AFTER, LEASES_AFTER, MEMORY_AFTER, PROCESSES_AFTER, RELEASE_AFTER, TOP_AFTER,
+    TOPOLOGY_AFTER, UNINSTALL_AFTER, UNINSTALL_PRECREATE,
 };
-use super::install::Engine;
+use super::install;
 use super::lease::{LEASE_AFTER, LeaseAction};
 use super::mig::{MIG_AFTER, MigAction};
 use super::mps::{MPS_AFTER, MpsAction};
 use super::output::Color;
 use super::values::{Shell, profiles, request_words};
+use crate::engines::{Engine, EngineFile};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -240,7 +241,7 @@ pub(super) enum Command {
     /// Adds the runtime `gpulease` to the engine's configuration: gpulease-runtime from the
     /// directory of this program. All else in the file stays as it is. The file as it was is
     /// kept, for `gpulease uninstall`. Can be run again; where nothing is to do, nothing is done.
-    #[command(after_help = INSTALL_AFTER)]
+    #[command(after_help = install::after_help())]
     Install {
         /// docker, podman, containerd or crio
         #[arg(value_name = "ENGINE", value_enum, hide_possible_values = true)]
@@ -322,8 +323,8 @@ pub(super) struct InstallOptions {
 
 impl InstallOptions {
     /// The file to edit.
-    pub(super) fn config_of(&self, engine: Engine) -> &Path {
-        self.config.as_deref().unwrap_or_else(|| engine.default_config())
+    pub(super) fn path_of(&self, file: EngineFile) -> &Path {
+        self.config.as_deref().unwrap_or_else(|| file.default_path())
     }
 }
 

@@ -23,25 +23,6 @@ Exit statuses:
   granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
   7 the holder is alive. See gpulease(1).";
 
-pub(super) const INSTALL_AFTER: &str = "\
-Files:
-  docker      /etc/docker/daemon.json
-  podman      /etc/containers/containers.conf.d/60-gpulease.conf
-  containerd  /etc/containerd/config.toml
-  crio        /etc/crio/crio.conf.d/60-gpulease.conf
-
-With --precreate:
-  podman      /etc/containers/containers.conf.d/90-gpulease-precreate.conf
-              /etc/containers/gpulease-hooks.d/60-gpulease.json
-
---config names the first of them then; the other lies in ../gpulease-hooks.d.
-
-Examples:
-  gpulease install docker --dry-run
-  gpulease install docker --default-runtime --reload
-  gpulease install podman --precreate
-  gpulease install containerd --config /etc/containerd/gpu.toml";
-
 /// What the option means here.
 pub(super) const UNINSTALL_PRECREATE: &str =
     "Podman: take out only the hook that `install --precreate` put in";

@@ -5,15 +5,10 @@ use crate::host::Host;
 use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::paths::Paths;
-use crate::sys::programs::SHIM_NAME;
+use crate::sys::programs::{SHIM_NAME, SYSTEM_DIRS, installed_on};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// The directories in which a runtime is looked for. The caller's PATH does not count: Podman
-/// leaves it empty, and any user can set it.
-pub const SYSTEM_DIRS: &[&str] =
-    &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
 /// The two runtimes whose state gpulease can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,12 +103,6 @@ pub fn is_itself(program: &Path) -> bool {
 
 pub fn installed(kind: RuntimeKind) -> Option<PathBuf> {
     installed_on(kind.name(), &Paths::default())
-}
-
-/// The program of this name on a host, in the directories of the shim.
-pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
-    let dirs = SYSTEM_DIRS.iter().map(|dir| paths.on_host(Path::new(dir)));
-    dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// Why a program cannot be the low-level runtime.

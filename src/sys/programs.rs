@@ -1,6 +1,12 @@
-//! The other programs of gpulease.
+//! The other programs of gpulease, and the host's.
 
+use crate::paths::Paths;
 use std::path::{Path, PathBuf};
+
+/// The directories in which programs of the host are looked for. The caller's PATH does not count:
+/// Podman leaves it empty, and any user can set it.
+pub const SYSTEM_DIRS: &[&str] =
+    &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
 
 /// Where packages put them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
@@ -25,6 +31,12 @@ pub fn beside(name: &str) -> Option<PathBuf> {
 pub fn find(name: &str) -> Option<PathBuf> {
     let fixed = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name));
     beside(name).into_iter().chain(fixed).find(|path| path.is_file())
+}
+
+/// Where a host has a program of this name in [`SYSTEM_DIRS`].
+pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
+    let dirs = SYSTEM_DIRS.iter().map(|dir| paths.on_host(Path::new(dir)));
+    dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// The `gpulease` command, which does what takes long or needs more than a start should carry.

@@ -78,8 +78,8 @@ const HOOK: &str = "usr/local/bin/gpulease-hook";
 
 /// Podman reads its files for each command.
 const NOT_WIRED_FIX: &str = "for Docker `gpulease install docker --reload`, \
-                             for containerd `gpulease install containerd --reload`, \
                              for Podman `gpulease install podman`, \
+                             for containerd `gpulease install containerd --reload`, \
                              for CRI-O `gpulease install crio --reload`";
 
 const ROWS: &[Row] = &[

@@ -6,10 +6,13 @@
 //! toolkit, which puts its GPUs into our containers.
 
 use super::configuration::foreign;
-use super::engines::{PODMAN, drop_ins, read_text};
+use super::engines::unreadable;
 use super::finding::{Findings, quoted};
 use super::programs;
-use crate::cli::install::precreate::{DIR_NAME, calls};
+use crate::engines::{
+    DEFAULT_HOOKS_DIRS, Engine, OWN_HOOKS_DIR, calls_our_hook, drop_ins, is_own_hooks_dir,
+    read_text,
+};
 use crate::host::Host;
 use crate::injection::{HOOK_NAME, is_vendor_hook};
 use crate::model::text::shown;
@@ -17,33 +20,28 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The one that `gpulease install` makes.
-const OWN_DIR: &str = "/etc/containers/gpulease-hooks.d";
-/// What is read unless another directory is configured.
-const DEFAULT_DIRS: &[&str] = &["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"];
-
-/// `configured` are the directories of each engine.
-pub(super) fn check(host: &Host, configured: &[(&'static str, PathBuf)], found: &mut Findings) {
+/// `configured` are the directories that each engine is told to read.
+pub(super) fn check(host: &Host, configured: &[(Engine, PathBuf)], found: &mut Findings) {
     let before = found.list.len();
-    let mut dirs: BTreeSet<&Path> = DEFAULT_DIRS.iter().map(Path::new).collect();
-    dirs.insert(Path::new(OWN_DIR));
+    let mut dirs: BTreeSet<&Path> = DEFAULT_HOOKS_DIRS.iter().map(Path::new).collect();
+    dirs.insert(Path::new(OWN_HOOKS_DIR));
     dirs.extend(configured.iter().map(|(_, dir)| dir.as_path()));
-    let has_podman = configured.iter().any(|(engine, _)| *engine == PODMAN);
+    let has_podman = configured.iter().any(|(engine, _)| *engine == Engine::Podman);
     for dir in dirs {
-        let reads = |who: &dyn Fn(&str) -> bool| {
-            configured.iter().any(|(engine, configured)| configured == dir && who(engine))
+        let is_default = DEFAULT_HOOKS_DIRS.iter().any(|default| Path::new(default) == dir);
+        let is_read_by = |is_podman: bool| {
+            let mut engines = configured.iter().filter(|(_, configured)| configured == dir);
+            engines.any(|(engine, _)| (*engine == Engine::Podman) == is_podman)
         };
-        let is_default = DEFAULT_DIRS.iter().any(|default| Path::new(default) == dir);
-        let place = Place {
-            is_shared: is_default || reads(&|engine| engine != PODMAN),
-            is_unread: has_podman && !is_default && !reads(&|engine| engine == PODMAN),
+        let readers = HooksDirReaders {
+            has_others: is_default || is_read_by(false),
+            lacks_podman: has_podman && !is_default && !is_read_by(true),
         };
         let mut has_precreate = false;
         for file in drop_ins(&host.paths.on_host(dir), "*.json") {
-            has_precreate |= one_file(&file, &place, host, found);
+            has_precreate |= one_file(&file, &readers, host, found);
         }
-        let is_own = dir.file_name().is_some_and(|name| name == DIR_NAME);
-        if is_own && !has_precreate && reads(&|engine| engine == PODMAN) {
+        if is_own_hooks_dir(dir) && !has_precreate && is_read_by(true) {
             let dir = quoted(dir);
             found.fault(
                 "hooks-file-missing",
@@ -60,16 +58,24 @@ pub(super) fn check(host: &Host, configured: &[(&'static str, PathBuf)], found: 
     }
 }
 
-/// Who reads a directory.
-struct Place {
-    is_shared: bool,
-    /// Not even Podman, which is there.
-    is_unread: bool,
+/// The engines that read a directory of hooks.
+struct HooksDirReaders {
+    /// Engines other than Podman, which know no stage `precreate`.
+    has_others: bool,
+    /// Podman is installed, and does not read it.
+    lacks_podman: bool,
 }
 
-/// Whether it has Podman call our hook.
-fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bool {
-    let Ok(Some(text)) = read_text(PODMAN, file, host, found) else { return false };
+/// Checks one file of hooks. Returns whether it has Podman call gpulease's hook.
+fn one_file(file: &Path, readers: &HooksDirReaders, host: &Host, found: &mut Findings) -> bool {
+    let text = match read_text(file) {
+        Ok(Some(text)) => text,
+        Ok(None) => return false,
+        Err(error) => {
+            unreadable(Engine::Podman.title(), &error, host, found);
+            return false;
+        }
+    };
     let shown_file = quoted(file);
     let hook: Value = match serde_json::from_str(&text) {
         Ok(hook) => hook,
@@ -93,7 +99,7 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
     let has = |stage: &str| stages.iter().any(|value| value == stage);
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == HOOK_NAME {
-        if has("precreate") && place.is_shared {
+        if has("precreate") && readers.has_others {
             found.fault(
                 "hooks-precreate",
                 format!(
@@ -106,7 +112,7 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
                 ),
             );
         }
-        if has("precreate") && place.is_unread {
+        if has("precreate") && readers.lacks_podman {
             found.fault(
                 "hooks-dir-unread",
                 format!(
@@ -140,5 +146,5 @@ fn one_file(file: &Path, place: &Place, host: &Host, found: &mut Findings) -> bo
             format!("remove {shown_file}, or limit its `when` to containers without a lease"),
         );
     }
-    calls(&text).is_some()
+    calls_our_hook(&text).is_some()
 }

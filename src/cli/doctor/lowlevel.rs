@@ -10,12 +10,11 @@ use super::finding::{Findings, UNCHECKED, plain, quoted};
 use crate::failure::{Failure, chain};
 use crate::host::Host;
 use crate::model::text::shown;
-use crate::start::lowlevel::{
-    RuntimeKind, UnfitRuntime, choose, fault_of, installed_on, vendor_of,
-};
+use crate::start::lowlevel::{RuntimeKind, UnfitRuntime, choose, fault_of, vendor_of};
 use crate::start::permit;
 use crate::sys::ask::ask_bounded;
 use crate::sys::checked::{FileError, check_unread};
+use crate::sys::programs::installed_on;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -8,9 +8,8 @@ use crate::failure::chain;
 use crate::host::Host;
 use crate::injection::HOOK_NAME;
 use crate::paths::Paths;
-use crate::start::lowlevel;
 use crate::sys::checked::{FileError, check_unread};
-use crate::sys::programs::{SHIM_NAME, beside};
+use crate::sys::programs::{SHIM_NAME, beside, installed_on};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +94,7 @@ pub(super) fn check_hook(host: &Host, config: &Config, found: &mut Findings) {
 fn installed(paths: &Paths) -> Option<PathBuf> {
     // This program may have come from elsewhere than the host that it looks at.
     let own = if paths.are_own() { beside(SHIM_NAME) } else { None };
-    let fixed = || lowlevel::installed_on(SHIM_NAME, paths);
+    let fixed = || installed_on(SHIM_NAME, paths);
     own.filter(|path| path.is_file()).or_else(fixed)
 }
 

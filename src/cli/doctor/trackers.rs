@@ -1,7 +1,8 @@
 //! Another ledger of the same GPUs: AMD's container toolkit keeps one, if it is told to.
 
-use super::engines::read_text;
+use super::engines::unreadable;
 use super::finding::{Findings, quoted};
+use crate::engines::read_text;
 use crate::host::Host;
 use serde_json::Value;
 use std::path::Path;
@@ -10,7 +11,11 @@ const FILE: &str = "/var/log/gpu-tracker.json";
 
 pub(super) fn check(host: &Host, found: &mut Findings) {
     let file = host.paths.on_host(Path::new(FILE));
-    let Ok(Some(text)) = read_text("AMD's GPU Tracker", &file, host, found) else { return };
+    let text = match read_text(&file) {
+        Ok(Some(text)) => text,
+        Ok(None) => return,
+        Err(error) => return unreadable("AMD's GPU Tracker", &error, host, found),
+    };
     let state: Value = serde_json::from_str(&text).unwrap_or_default();
     if state.get("enabled").and_then(Value::as_bool) == Some(true) {
         let file = quoted(&file);

@@ -6,8 +6,8 @@
 //! the text before and the text after: that the file is still ours is seen by comparing all of
 //! it, and one file, replaced in one step, cannot contradict itself after a crash.
 
-use super::Engine;
-use super::file;
+use super::config_file::{check_directory_of, make_dirs_above};
+use crate::engines::EngineFile;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::atomic::{self, Durability};
@@ -20,7 +20,7 @@ pub(super) const VERSION: u32 = 1;
 
 /// One file that was edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct InstallRecord {
     pub(super) v: u32,
     pub(super) engine: String,
     pub(super) path: PathBuf,
@@ -35,17 +35,17 @@ pub(super) struct Record {
 
 /// Where the record of a file is, there or not.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RecordFile {
     pub(super) path: PathBuf,
 }
 
-impl Place {
+impl RecordFile {
     /// In `dir`, under a name that is the file's path with its slashes escaped.
-    pub(super) fn of(dir: &Path, engine: Engine, config: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(dir: &Path, file: EngineFile, config: &Path) -> Result<Self, Failure> {
         let dir = std::path::absolute(dir).map_err(PathError::new("resolve", dir))?;
         let config = config.to_string_lossy();
         let config = config.trim_start_matches('/').replace('%', "%25").replace('/', "%2F");
-        Ok(Self { path: dir.join(format!("{}:{config}.json", engine.name())) })
+        Ok(Self { path: dir.join(format!("{}:{config}.json", file.name())) })
     }
 
     /// Those in `dir`, by name backwards: so Podman is told to read a hooks directory no more
@@ -56,19 +56,19 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(PathError::new("read", dir)(error).into()),
         };
-        let mut places = Vec::new();
+        let mut files = Vec::new();
         for entry in entries {
             let path = entry.map_err(PathError::new("read", dir))?.path();
             // Not what a crash has left of a record that was being written.
             if path.extension().is_some_and(|extension| extension == "json") {
-                places.push(Self { path });
+                files.push(Self { path });
             }
         }
-        places.sort_by(|one, other| other.path.cmp(&one.path));
-        Ok(places)
+        files.sort_by(|one, other| other.path.cmp(&one.path));
+        Ok(files)
     }
 
-    pub(super) fn read(&self) -> Result<Option<Record>, Failure> {
+    pub(super) fn read(&self) -> Result<Option<InstallRecord>, Failure> {
         if !self.path.exists() {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl Place {
         let Some(file) = checked::read_checked(&self.path).map_err(|e| bad(e.to_string()))? else {
             return Ok(None);
         };
-        let record: Record =
+        let record: InstallRecord =
             serde_json::from_slice(&file.bytes).map_err(|error| bad(error.to_string()))?;
         if record.v != VERSION {
             return Err(bad(format!("it is of version {}", record.v)));
@@ -89,15 +89,15 @@ impl Place {
     }
 
     /// Writes it, for root alone.
-    pub(super) fn write(&self, record: &Record) -> Result<(), Failure> {
+    pub(super) fn write(&self, record: &InstallRecord) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(record)
             .map_err(|error| Failure::new(Code::StateUnavailable, error.to_string()))?;
         if let Some(dir) = self.path.parent() {
-            file::make_dirs_above(dir)?;
+            make_dirs_above(dir)?;
             atomic::make_dir(dir, 0o700)?;
         }
         // What others could replace would not be believed by `uninstall`.
-        file::check_directory_of(&self.path)?;
+        check_directory_of(&self.path)?;
         Ok(atomic::replace(&self.path, format!("{text}\n").as_bytes(), Durability::Synced)?)
     }
 

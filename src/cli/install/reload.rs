@@ -1,12 +1,12 @@
 //! Having the engine read its configuration.
 
-use super::Engine;
+use crate::engines::EngineFile;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::text::shown_line;
 use crate::paths::Paths;
-use crate::start::lowlevel::installed_on;
 use crate::sys::ask::{Finished, ask_bounded, run_bounded};
+use crate::sys::programs::installed_on;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,27 +16,31 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(200);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is to be done, or was done.
+const SYSTEMCTL: &str = "systemctl";
+
+/// The command that has the engine read its file.
 #[derive(Debug, Serialize)]
 pub(super) struct Reload {
+    /// `None` where none is needed.
     command: Option<String>,
+    /// Whether it was run.
     done: bool,
 }
 
 impl Reload {
     /// Runs the command if it is wanted. An engine that does not run needs none: it reads its
     /// file when it starts.
-    pub(super) fn after_change(engine: Engine, wanted: bool) -> Result<Self, Failure> {
+    pub(super) fn after_change(file: EngineFile, wanted: bool) -> Result<Self, Failure> {
         let none = Self { command: None, done: false };
-        let Some(words) = engine.reload() else { return Ok(none) };
-        let command = words.join(" ");
-        if wanted && let Err(why) = run(words) {
-            if is_inactive(engine) {
+        let Some((verb, unit)) = file.reload() else { return Ok(none) };
+        let command = format!("{SYSTEMCTL} {verb} {unit}");
+        if wanted && let Err(why) = systemctl(verb, unit) {
+            if is_inactive(unit) {
                 return Ok(none);
             }
             let text = format!("the file is written, but `{command}` failed: {why}");
             return Err(Failure::new(Code::StateUnavailable, text)
-                .hint(format!("see `systemctl status {}`", engine.name())));
+                .hint(format!("see `{SYSTEMCTL} status {unit}`")));
         }
         Ok(Self { command: Some(command), done: wanted })
     }
@@ -51,31 +55,31 @@ impl Reload {
     }
 }
 
-/// Whether systemd knows that the engine does not run.
-fn is_inactive(engine: Engine) -> bool {
-    let question = ["show", "--property=ActiveState", "--value", engine.name()];
-    let answer = find("systemctl").map(|systemctl| ask_bounded(&systemctl, &question, ANSWER));
+/// Whether systemd knows that the unit does not run.
+fn is_inactive(unit: &str) -> bool {
+    let question = ["show", "--property=ActiveState", "--value", unit];
+    let answer = find(SYSTEMCTL).map(|systemctl| ask_bounded(&systemctl, &question, ANSWER));
     answer.is_some_and(|answer| answer.is_ok_and(|state| state.trim() == "inactive"))
 }
 
-fn run(words: &[&str]) -> Result<(), String> {
-    let (program, arguments) = words.split_first().ok_or("no command")?;
-    let finished = run_bounded(&find(program).ok_or("it is not there")?, arguments, DEADLINE);
-    match finished.map_err(|error| error.to_string())? {
+fn systemctl(verb: &str, unit: &str) -> Result<(), String> {
+    let program = find(SYSTEMCTL).ok_or("it is not there")?;
+    match run_bounded(&program, &[verb, unit], DEADLINE).map_err(|error| error.to_string())? {
         Finished { success: true, .. } => Ok(()),
         Finished { stderr, .. } => Err(shown_line(stderr.trim())),
     }
 }
 
-/// What to say of an engine that is not installed where anybody would look for it.
-pub(super) fn absent(engine: Engine) -> Option<String> {
-    let name = engine.program();
+/// The note for an engine that is installed neither on the caller's PATH nor in a system
+/// directory.
+pub(super) fn absent(file: EngineFile) -> Option<String> {
+    let name = file.engine().program();
     let is_there = find(name).is_some() || installed_on(name, &Paths::default()).is_some();
     (!is_there)
         .then(|| format!("{name} is not installed here: nothing reads the file before it is"))
 }
 
-/// A program, as a shell would find it. It gets a PATH of the system's directories only.
+/// A program, as a shell would find it.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|at| at.is_file())

@@ -1,7 +1,8 @@
 //! What was done, for programs and for people.
 
 use super::reload::Reload;
-use super::{Answer, Engine, Output, Paint};
+use super::{Answer, Output, Paint};
+use crate::engines::EngineFile;
 use crate::model::text::{shown_line, shown_lines};
 use serde::Serialize;
 use std::path::Path;
@@ -29,9 +30,9 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(engine: Engine, path: &Path, dry_run: bool) -> Self {
+    pub(super) fn new(file: EngineFile, path: &Path, dry_run: bool) -> Self {
         Self {
-            engine: engine.name(),
+            engine: file.name(),
             path: path.display().to_string(),
             runtime: None,
             changed: false,

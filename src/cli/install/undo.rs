@@ -1,18 +1,16 @@
 //! `uninstall`: takes gpulease out of an engine's file.
 
-use super::file::Target;
-use super::record::{Place, Record};
+use super::config_file::ConfigFile;
+use super::record::{InstallRecord, RecordFile};
 use super::reload::Reload;
 use super::report::{Report, answer};
 use super::wire::precreate_files;
-use super::{
-    Answer, Edit, Engine, Fault, InstallOptions, Output, crio, docker, is_wired, podman, tables,
-    unwired,
-};
+use super::{Answer, InstallOptions, Output};
+use crate::engines::{EditError, EditedText, Engine, EngineFile};
 use crate::failure::Failure;
-use crate::sys::{checked, failpoint};
+use crate::sys::failpoint;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Takes gpulease out of an engine's configuration.
 pub(in crate::cli) fn uninstall(
@@ -21,63 +19,66 @@ pub(in crate::cli) fn uninstall(
     output: &Output,
 ) -> Result<Answer, Failure> {
     let precreate = || -> Result<[Report; 2], Failure> {
-        let (drop_in, file) = precreate_files(engine, options)?;
-        // The directory that Podman is to read goes first: the file in it does nothing from then on.
-        let drop_in = unwire(Engine::PodmanHooksDir, &drop_in, options)?;
-        Ok([drop_in, unwire(Engine::PodmanHook, &file, options)?])
+        let (drop_in, hook) = precreate_files(engine, options)?;
+        // Podman stops reading the hook's directory first: then the file in it does nothing.
+        let drop_in = unwire(EngineFile::PodmanHooksDir, &drop_in, options)?;
+        Ok([drop_in, unwire(EngineFile::PodmanHook, &hook, options)?])
     };
     if options.precreate {
         let [drop_in, hook] = precreate()?;
         return Ok(answer(drop_in, vec![hook], output));
     }
     let mut also = Vec::new();
-    // A file that is named is the only one that is meant.
+    // With --config, only the file that is named is edited.
     if engine == Engine::Podman && options.config.is_none() {
         also.extend(precreate()?.into_iter().filter(|it| it.changed || !it.diff.is_empty()));
     }
-    Ok(answer(unwire(engine, options.config_of(engine), options)?, also, output))
+    let file = engine.file();
+    Ok(answer(unwire(file, options.path_of(file), options)?, also, output))
 }
 
 /// Takes gpulease out of one file.
-fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Report, Failure> {
-    let target = Target::read(path)?;
-    let place = Place::of(&options.state_dir, engine, &target.path)?;
-    let record = place.read()?;
+pub(super) fn unwire(
+    file: EngineFile,
+    path: &Path,
+    options: &InstallOptions,
+) -> Result<Report, Failure> {
+    let target = ConfigFile::read(path)?;
+    let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
+    let record = record_file.read()?;
     let old = target.text.as_deref();
     let path = target.path.display();
-    let mut report = Report::new(engine, &target.path, options.dry_run);
+    let mut report = Report::new(file, &target.path, options.dry_run);
     let Some(text) = old else {
-        forget(&place, record.as_ref(), options)?;
+        forget(&record_file, record.as_ref(), options)?;
         return Ok(report.saying(format!("`{path}` is not there; nothing to do\n")));
     };
-    let fault = |fault: Fault| fault.in_file(&target.path);
+    let in_file = |error: EditError| error.in_file(&target.path);
     let mut new;
-    (new, report.notes) = rest(engine, text, record.as_ref()).map_err(fault)?;
-    if let Some(rest) = new.as_deref().filter(|_| engine == Engine::Docker && options.for_good)
-        && let Some(named) = docker::with_default_named(text, rest).map_err(fault)?
+    (new, report.notes) = rest(file, text, record.as_ref()).map_err(in_file)?;
+    if let Some(rest) = new.as_deref().filter(|_| options.for_good)
+        && let Some(named) = file.with_default_named(text, rest).map_err(in_file)?
     {
         new = Some(named);
         let note = "`default-runtime` is `runc` now, as it is where none is named: dockerd would \
                     go on with gpulease otherwise";
         report.notes.push(note.to_owned());
     }
-    for other in others_with_our_default(engine, &target.path) {
+    for other in file.others_with_our_default(&target.path) {
         report.notes.push(format!(
             "`{}` still makes gpulease the default runtime: change that before it is used",
             other.display()
         ));
     }
     if new.as_deref() == Some(text) {
-        // A record that is still there is of an uninstall whose reload failed.
+        // A record that is still there is left of an uninstall whose reload failed.
         if record.is_some() && !options.dry_run {
-            report.reload = Some(Reload::after_change(engine, options.reload)?);
-            forget(&place, record.as_ref(), options)?;
+            report.reload = Some(Reload::after_change(file, options.reload)?);
+            forget(&record_file, record.as_ref(), options)?;
         }
         return Ok(report.saying(format!("`{path}` does not have gpulease; nothing to do\n")));
     }
-    if engine == Engine::Docker {
-        report.notes.extend(docker::kept_by_reload(text, new.as_deref()));
-    }
+    report.notes.extend(file.kept_by_reload(text, new.as_deref()));
     report.diff = target.diff(new.as_deref());
     if options.dry_run {
         return Ok(report);
@@ -87,23 +88,23 @@ fn unwire(engine: Engine, path: &Path, options: &InstallOptions) -> Result<Repor
         None => target.remove()?,
     }
     failpoint::hit("uninstall-written");
-    // The record goes last: by it another try knows that the engine has not read the file yet.
-    report.reload = Some(Reload::after_change(engine, options.reload)?);
-    forget(&place, record.as_ref(), options)?;
+    // The record goes last: another try sees by it that the engine has not read the file yet.
+    report.reload = Some(Reload::after_change(file, options.reload)?);
+    forget(&record_file, record.as_ref(), options)?;
     report.changed = true;
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
     Ok(report.saying(format!("\n`{path}` {done}\n")))
 }
 
-/// The file without gpulease, `None` for none at all.
+/// The file's text without gpulease, `None` for no file, and notes.
 fn rest(
-    engine: Engine,
+    file: EngineFile,
     text: &str,
-    record: Option<&Record>,
-) -> Result<(Option<String>, Vec<String>), Fault> {
+    record: Option<&InstallRecord>,
+) -> Result<(Option<String>, Vec<String>), EditError> {
     if let Some(record) = record.filter(|record| record.after == text) {
         let mut notes = Vec::new();
-        if record.before.as_deref().is_some_and(|before| is_wired(engine, before)) {
+        if record.before.as_deref().is_some_and(|before| file.is_wired(before)) {
             notes.push(
                 "the file is as it was before `gpulease install`, with a gpulease of that time; \
                  uninstall once more to remove it"
@@ -112,49 +113,31 @@ fn rest(
         }
         return Ok((record.before.clone(), notes));
     }
-    if !is_wired(engine, text) {
-        // One that cannot be parsed may name gpulease all the same.
-        unwired(engine, text, None, &[])?;
+    if !file.is_wired(text) {
+        // A file that cannot be parsed may have gpulease all the same: this fails for it.
+        file.unwire(text, None, &[])?;
         return Ok((Some(text.to_owned()), Vec::new()));
     }
     let before = record.and_then(|record| record.before.as_deref());
     let added = record.map(|record| record.added.as_slice()).unwrap_or_default();
-    let Edit { text: rest, notes, .. } = unwired(engine, text, before, added)?;
+    let EditedText { text: rest, notes, .. } = file.unwire(text, before, added)?;
     let is_ours = record.is_some_and(|record| record.before.is_none());
     let is_blank = matches!(rest.split_whitespace().collect::<String>().as_str(), "" | "{}");
-    // Podman starts nothing with a hook's file that is empty.
-    let is_ours = is_ours || engine == Engine::PodmanHook;
+    // Podman starts nothing while a hook's file is empty.
+    let is_ours = is_ours || file == EngineFile::PodmanHook;
     Ok((if is_ours && is_blank { None } else { Some(rest) }, notes))
 }
 
-/// Drops the record, and the directories that were made for the file if nothing else is there.
-fn forget(place: &Place, record: Option<&Record>, options: &InstallOptions) -> Result<(), Failure> {
+/// Drops the record, and those directories made for the file that are empty.
+fn forget(
+    record_file: &RecordFile,
+    record: Option<&InstallRecord>,
+    options: &InstallOptions,
+) -> Result<(), Failure> {
     let Some(record) = record.filter(|_| !options.dry_run) else { return Ok(()) };
     for dir in record.made_dirs.iter().rev() {
-        // It is not empty if somebody else uses it by now.
+        // It fails for a directory that has another file by now.
         let _ = fs::remove_dir(dir);
     }
-    place.remove()
-}
-
-/// The other files of Podman and CRI-O that make gpulease the default, though it is gone.
-fn others_with_our_default(engine: Engine, ours: &Path) -> Vec<PathBuf> {
-    let (main, layout) = match engine {
-        Engine::Podman => ("containers.conf", podman::LAYOUT),
-        Engine::Crio => ("crio.conf", crio::LAYOUT),
-        _ => return Vec::new(),
-    };
-    let Some(dir) = ours.parent() else { return Vec::new() };
-    let beside = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_read = |path: &PathBuf| path != ours && path.extension().is_some_and(|e| e == "conf");
-    let mut files: Vec<PathBuf> = beside.filter(is_read).collect();
-    files.sort();
-    files.extend(dir.parent().map(|above| above.join(main)));
-    files.retain(|path| {
-        // It is not ours, and may be a pipe or of any size.
-        let bytes = checked::read_foreign(path, checked::FILE_MAX).ok().flatten();
-        let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
-        tables::parse(&text).is_ok_and(|document| layout.is_default(&document))
-    });
-    files
+    record_file.remove()
 }

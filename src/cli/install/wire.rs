@@ -1,19 +1,17 @@
 //! `install`: puts gpulease into an engine's file.
 
-use super::file::{Target, make_dirs_above, missing_above};
-use super::record::{Place, Record, VERSION};
+use super::config_file::{ConfigFile, make_dirs_above, missing_above};
+use super::record::{InstallRecord, RecordFile, VERSION};
 use super::reload::{Reload, absent};
 use super::report::{Report, answer};
-use super::{
-    Answer, Engine, Fault, InstallOptions, Output, Wiring, is_wired, precreate, unwired, wired,
-};
+use super::{Answer, InstallOptions, Output};
+use crate::engines::{EditError, Engine, EngineFile, Wiring, check_version, hook_file_of};
 use crate::failure::{Failure, chain};
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
 use crate::paths::Paths;
-use crate::start::lowlevel::installed_on;
 use crate::sys::ask::ask_bounded;
-use crate::sys::programs::SHIM_NAME;
+use crate::sys::programs::{SHIM_NAME, installed_on};
 use crate::sys::{PathError, checked, failpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -34,29 +32,29 @@ pub(in crate::cli) fn install(
     }
     let runtime = program_beside_us(&[SHIM_NAME, HOOK_NAME])?;
     let wiring = Wiring { runtime: &runtime, default_runtime, hook: "", hooks_dir: "" };
-    Ok(answer(wire(engine, options.config_of(engine), &wiring, options)?, Vec::new(), output))
+    let file = engine.file();
+    Ok(answer(wire(file, options.path_of(file), &wiring, options)?, Vec::new(), output))
 }
 
-/// Has Podman call the hook. The directory that it is to read comes last: until then the file
-/// in it does nothing.
+/// Has Podman call the hook. The drop-in that names the hook's directory comes last: until then
+/// the file in the directory does nothing.
 fn install_precreate(
     engine: Engine,
     options: &InstallOptions,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let (drop_in, file) = precreate_files(engine, options)?;
-    if let Some(podman) = installed_on("podman", &Paths::default()) {
-        precreate::check_version(
-            &ask_bounded(&podman, &["--version"], ANSWER).unwrap_or_default(),
-        )?;
+    let (drop_in, hook_file) = precreate_files(engine, options)?;
+    if let Some(podman) = installed_on(engine.program(), &Paths::default()) {
+        check_version(&ask_bounded(&podman, &["--version"], ANSWER).unwrap_or_default())?;
     }
     let hook = program_beside_us(&[HOOK_NAME])?;
-    let dir = file.parent().and_then(Path::to_str).ok_or_else(|| {
-        Failure::new(Code::BadRequest, format!("the path `{}` is not UTF-8", file.display()))
+    let dir = hook_file.parent().and_then(Path::to_str).ok_or_else(|| {
+        Failure::new(Code::BadRequest, format!("the path `{}` is not UTF-8", hook_file.display()))
     })?;
     let wiring = Wiring { runtime: "", default_runtime: false, hook: &hook, hooks_dir: dir };
-    let hook = wire(Engine::PodmanHook, &file, &wiring, options)?;
-    Ok(answer(wire(Engine::PodmanHooksDir, &drop_in, &wiring, options)?, vec![hook], output))
+    let hook = wire(EngineFile::PodmanHook, &hook_file, &wiring, options)?;
+    let drop_in = wire(EngineFile::PodmanHooksDir, &drop_in, &wiring, options)?;
+    Ok(answer(drop_in, vec![hook], output))
 }
 
 /// The drop-in and the hook's file.
@@ -68,41 +66,41 @@ pub(super) fn precreate_files(
         let text = format!("--precreate is for podman, and `{}` has no such hook", engine.name());
         return Err(Failure::new(Code::BadRequest, text).hint("leave --precreate out"));
     }
-    let drop_in = options.config_of(Engine::PodmanHooksDir);
+    let drop_in = options.path_of(EngineFile::PodmanHooksDir);
     let drop_in = std::path::absolute(drop_in).map_err(PathError::new("resolve", drop_in))?;
-    let file = precreate::hook_file(&drop_in).ok_or_else(|| {
+    let hook_file = hook_file_of(&drop_in).ok_or_else(|| {
         let text = format!("`{}` is in no directory of drop-ins", drop_in.display());
         Failure::new(Code::BadRequest, text)
     })?;
-    Ok((drop_in, file))
+    Ok((drop_in, hook_file))
 }
 
 /// Puts gpulease into one file.
 fn wire(
-    engine: Engine,
+    file: EngineFile,
     path: &Path,
     wiring: &Wiring<'_>,
     options: &InstallOptions,
 ) -> Result<Report, Failure> {
-    let target = Target::read(path)?;
-    let place = Place::of(&options.state_dir, engine, &target.path)?;
+    let target = ConfigFile::read(path)?;
+    let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
     let old = target.text.as_deref();
-    let fault = |fault: Fault| fault.in_file(&target.path);
-    let edit = wired(engine, old.unwrap_or_default(), wiring).map_err(fault)?;
+    let in_file = |error: EditError| error.in_file(&target.path);
+    let edit = file.wire(old.unwrap_or_default(), wiring).map_err(in_file)?;
     let path = target.path.display();
-    let mut report = Report::new(engine, &target.path, options.dry_run);
+    let mut report = Report::new(file, &target.path, options.dry_run);
     report.runtime = Some(wiring.runtime.to_owned()).filter(|path| !path.is_empty());
     report.notes = edit.notes;
-    // Of two files, the second says it.
-    if engine != Engine::PodmanHook {
+    // The drop-in, which is reported with the hook's file, has the same notes.
+    if file != EngineFile::PodmanHook {
         report.notes.extend(replaceable(Path::new(program)));
-        report.notes.extend(absent(engine));
+        report.notes.extend(absent(file));
     }
     if old == Some(edit.text.as_str()) {
         // An earlier reload may have failed, or not have been asked for.
         if options.reload && !options.dry_run {
-            report.reload = Some(Reload::after_change(engine, true)?);
+            report.reload = Some(Reload::after_change(file, true)?);
         }
         return Ok(report.saying(format!("`{path}` has gpulease already; nothing to do\n")));
     }
@@ -111,48 +109,57 @@ fn wire(
         return Ok(report);
     }
 
-    let mut record = record(engine, &target, place.read()?, &edit.text).map_err(fault)?;
+    let known = record_file.read()?;
+    let mut record = record_of(file, &target, known, &edit.text).map_err(in_file)?;
     record.added.extend(edit.added);
-    place.write(&record)?;
+    record_file.write(&record)?;
     failpoint::hit("install-recorded");
     make_dirs_above(&target.path)?;
     target.write(&edit.text)?;
     failpoint::hit("install-written");
-    report.reload = Some(Reload::after_change(engine, options.reload)?);
+    report.reload = Some(Reload::after_change(file, options.reload)?);
     report.changed = true;
-    report.backup = Some(place.path.display().to_string());
+    report.backup = Some(record_file.path.display().to_string());
     let kept = if record.before.is_some() { "backup" } else { "record" };
-    let kept = format!("{kept}: {}", place.path.display());
+    let kept = format!("{kept}: {}", record_file.path.display());
     Ok(report.saying(format!("\n`{path}` has gpulease now\n{kept}\n")))
 }
 
-/// What `uninstall` will need. What was there before gpulease is what counts: a second `install`
-/// must not take the work of the first one for it.
-fn record(
-    engine: Engine,
-    target: &Target,
-    known: Option<Record>,
+/// The record that `uninstall` will need. It holds the text from before the first `install`: a
+/// second one must not take gpulease's own entry for the user's.
+fn record_of(
+    file: EngineFile,
+    target: &ConfigFile,
+    known: Option<InstallRecord>,
     after: &str,
-) -> Result<Record, Fault> {
+) -> Result<InstallRecord, EditError> {
     let current = target.text.as_deref();
     let new = |before, made_dirs, added| {
-        let (engine, path) = (engine.name().to_owned(), target.path.clone());
-        Record { v: VERSION, engine, path, before, after: after.to_owned(), added, made_dirs }
+        let (engine, path) = (file.name().to_owned(), target.path.clone());
+        InstallRecord {
+            v: VERSION,
+            engine,
+            path,
+            before,
+            after: after.to_owned(),
+            added,
+            made_dirs,
+        }
     };
-    let Some(known) = known.filter(|_| current.is_some_and(|text| is_wired(engine, text))) else {
+    let Some(known) = known.filter(|_| current.is_some_and(|text| file.is_wired(text))) else {
         return Ok(new(current.map(str::to_owned), missing_above(&target.real), Vec::new()));
     };
-    let Record { before, added, made_dirs, .. } = known;
+    let InstallRecord { before, added, made_dirs, .. } = known;
     if current == Some(known.after.as_str()) {
         return Ok(new(before, made_dirs, added));
     }
-    // Somebody else changed the file since: what they did is to stay.
-    let rest = unwired(engine, current.unwrap_or_default(), before.as_deref(), &added)?.text;
+    // The file was changed since, and that change is to stay.
+    let rest = file.unwire(current.unwrap_or_default(), before.as_deref(), &added)?.text;
     let before = if before.is_none() && rest.trim().is_empty() { None } else { Some(rest) };
     Ok(new(before, made_dirs, added))
 }
 
-/// What to say of programs that others could replace: the engine runs them as root.
+/// The note for programs that users other than root could replace: the engine runs them as root.
 fn replaceable(runtime: &Path) -> Option<String> {
     let hook = runtime.with_file_name(HOOK_NAME);
     let error = [runtime, &hook].into_iter().find_map(|path| checked::check_program(path).err())?;
@@ -160,8 +167,8 @@ fn replaceable(runtime: &Path) -> Option<String> {
     Some(format!("{why}; install the programs where only root can write, as in /usr/local/bin"))
 }
 
-/// The first of these programs, which came with this one. All are checked here, because an engine
-/// says of a wrong path only that a container cannot be started, or nothing at all.
+/// The path of the first of these programs, which lie beside this one. Fails if one of them is
+/// missing: an engine says of a wrong path only that a container cannot be started, or nothing.
 fn program_beside_us(names: &[&str]) -> Result<String, Failure> {
     let us = std::env::current_exe().map_err(PathError::new("find", Path::new("gpulease")))?;
     for name in names {

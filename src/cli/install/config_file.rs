@@ -1,6 +1,6 @@
 //! The configuration file itself.
 
-use super::text::utf8;
+use crate::engines::utf8;
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::sys::PathError;
@@ -15,7 +15,7 @@ const TEXT_MAX: usize = 256 << 10;
 
 /// A file that is to be edited, or to be made.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct ConfigFile {
     /// As it was named, absolute.
     pub(super) path: PathBuf,
     /// Where it lies: another place where that is a symbolic link, which then stays one.
@@ -24,7 +24,7 @@ pub(super) struct Target {
     pub(super) text: Option<String>,
 }
 
-impl Target {
+impl ConfigFile {
     /// Reads it. A file that others than root can write, or that a link of theirs may have made
     /// out of another one, is refused: root would write where they want.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
@@ -40,7 +40,7 @@ impl Target {
                 let text = format!("`{}` is larger than {TEXT_MAX} bytes", path.display());
                 return Err(Failure::new(Code::BadConfig, text));
             }
-            Ok(Some(file)) => Some(utf8(file.bytes).map_err(|fault| fault.in_file(&path))?),
+            Ok(Some(file)) => Some(utf8(file.bytes).map_err(|error| error.in_file(&path))?),
             // Its directory is not there either.
             Err(FileError::Io(error)) if error.is_missing() && !path.is_symlink() => None,
             Err(FileError::Io(error)) => return Err(error.into()),

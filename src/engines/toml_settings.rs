@@ -4,9 +4,15 @@
 //! the very same text can be taken out again. Only what lies in tables that are there already
 //! is edited through `toml_edit`.
 
-use super::{COMMENT, COMMENT_MARK, Edit, Fault, NAME, Wiring, default_restored};
+use super::edit::default_restored;
+use super::{EditError, EditedText, NAME, Wiring, files};
 use crate::config::position;
+use std::path::{Path, PathBuf};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
+
+/// Above the text that is appended to a TOML file.
+const COMMENT: &str = "# Added by `gpulease install`; `gpulease uninstall` removes it.\n";
+const COMMENT_MARK: &str = "`gpulease install`";
 
 /// One value that is to be in the file.
 #[derive(Debug, Clone)]
@@ -14,11 +20,11 @@ pub(super) struct Setting<'a> {
     /// The table's name, part by part.
     pub(super) table: Vec<&'a str>,
     pub(super) key: &'a str,
-    pub(super) value: Wanted<'a>,
+    pub(super) value: SettingValue<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wanted<'a> {
+pub(super) enum SettingValue<'a> {
     Text(&'a str),
     Bool(bool),
     Number(i64),
@@ -38,7 +44,7 @@ impl Setting<'_> {
     }
 }
 
-impl Wanted<'_> {
+impl SettingValue<'_> {
     fn is_met_by(self, item: &Item) -> bool {
         match self {
             Self::Text(text) => item.as_str() == Some(text),
@@ -91,12 +97,25 @@ impl<'a> Layout<'a> {
 
     /// What makes ours the default, if it is to be.
     pub(super) fn by_default(&self, wiring: &Wiring<'_>) -> Option<Setting<'a>> {
-        let (table, key, value) = (self.table.to_vec(), self.default, Wanted::Text(NAME));
+        let (table, key, value) = (self.table.to_vec(), self.default, SettingValue::Text(NAME));
         wiring.default_runtime.then_some(Setting { table, key, value })
     }
 
+    /// The drop-ins beside `ours`, and the main file above them, that make gpulease the default.
+    pub(super) fn others_with_our_default(&self, ours: &Path, main: &str) -> Vec<PathBuf> {
+        let Some(dir) = ours.parent() else { return Vec::new() };
+        let mut files = files::drop_ins(dir, "*.conf");
+        files.retain(|path| path != ours);
+        files.extend(dir.parent().map(|above| above.join(main)));
+        files.retain(|path| {
+            let text = files::read_text(path).ok().flatten().unwrap_or_default();
+            parse(&text).is_ok_and(|document| self.is_default(&document))
+        });
+        files
+    }
+
     /// Whether a file makes ours the default.
-    pub(super) fn is_default(&self, document: &DocumentMut) -> bool {
+    fn is_default(&self, document: &DocumentMut) -> bool {
         text(document, self.table, self.default) == Some(NAME)
     }
 
@@ -111,10 +130,10 @@ fn texts(item: &Item) -> Option<Vec<&str>> {
     item.as_array()?.iter().map(Value::as_str).collect()
 }
 
-pub(super) fn parse(body: &str) -> Result<DocumentMut, Fault> {
+pub(super) fn parse(body: &str) -> Result<DocumentMut, EditError> {
     body.parse().map_err(|error: toml_edit::TomlError| {
         let (line, column) = position(body, error.span().map_or(0, |span| span.start));
-        Fault::Syntax { line, column, message: error.message().replace('\n', ", ") }
+        EditError::Syntax { line, column, message: error.message().replace('\n', ", ") }
     })
 }
 
@@ -134,7 +153,7 @@ fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> Option<&'a s
 }
 
 /// Puts settings in; the text is the same if they are there.
-pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<Edit, Fault> {
+pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<EditedText, EditError> {
     let mut document = parse(body)?;
     for setting in settings {
         check_shape(&document, &setting.table)?;
@@ -142,7 +161,7 @@ pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<Edit, Fault> 
     let missing: Vec<&Setting<'_>> =
         settings.iter().filter(|setting| !setting.is_in(&document)).collect();
     if missing.is_empty() {
-        return Ok(Edit::new(body.to_owned()));
+        return Ok(EditedText::new(body.to_owned()));
     }
     let is_empty = document.as_table().is_empty();
     let (inside, outside): (Vec<_>, Vec<_>) =
@@ -172,12 +191,16 @@ pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<Edit, Fault> 
             text = document.to_string();
         }
     }
-    if holds(&text, settings) { Ok(Edit { text, added, ..Edit::default() }) } else { Err(odd()) }
+    if holds(&text, settings) {
+        Ok(EditedText { text, added, ..EditedText::default() })
+    } else {
+        Err(odd())
+    }
 }
 
-fn odd() -> Fault {
+fn odd() -> EditError {
     let expected = "laid out in a way that gpulease can edit";
-    Fault::Shape { key: "the file".to_owned(), expected }
+    EditError::Shape { key: "the file".to_owned(), expected }
 }
 
 /// Whether a text is valid and has all that it should.
@@ -185,13 +208,13 @@ fn holds(text: &str, settings: &[Setting<'_>]) -> bool {
     parse(text).is_ok_and(|document| settings.iter().all(|setting| setting.is_in(&document)))
 }
 
-fn check_shape(document: &DocumentMut, path: &[&str]) -> Result<(), Fault> {
+fn check_shape(document: &DocumentMut, path: &[&str]) -> Result<(), EditError> {
     let mut item = document.as_item();
     for (depth, key) in path.iter().enumerate() {
         let Some(next) = item.get(key) else { return Ok(()) };
         if next.as_table_like().is_none() {
             let path = path.iter().take(depth + 1).copied().collect::<Vec<_>>().join(".");
-            return Err(Fault::Shape { key: format!("`{path}`"), expected: "a table" });
+            return Err(EditError::Shape { key: format!("`{path}`"), expected: "a table" });
         }
         item = next;
     }
@@ -199,7 +222,7 @@ fn check_shape(document: &DocumentMut, path: &[&str]) -> Result<(), Fault> {
 }
 
 /// Sets a value, in the place and with the comment of the old one.
-fn put(table: &mut dyn TableLike, key: &str, wanted: Wanted<'_>) {
+fn put(table: &mut dyn TableLike, key: &str, wanted: SettingValue<'_>) {
     let new = wanted.value(table.get(key));
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {
@@ -214,7 +237,10 @@ fn put(table: &mut dyn TableLike, key: &str, wanted: Wanted<'_>) {
 }
 
 /// Makes the tables of a path, inline where their parent is.
-fn make<'a>(document: &'a mut DocumentMut, path: &[&str]) -> Result<&'a mut dyn TableLike, Fault> {
+fn make<'a>(
+    document: &'a mut DocumentMut,
+    path: &[&str],
+) -> Result<&'a mut dyn TableLike, EditError> {
     let mut item = document.as_item_mut();
     for key in path {
         let is_inline = item.is_inline_table();
@@ -266,8 +292,8 @@ pub(super) fn unwire(
     added: &[String],
     layout: &Layout<'_>,
     is_good: fn(&DocumentMut) -> bool,
-) -> Result<Edit, Fault> {
-    let mut edit = Edit::new(body.to_owned());
+) -> Result<EditedText, EditError> {
+    let mut edit = EditedText::new(body.to_owned());
     let mut document = parse(body)?;
     for added in added {
         if let Some(cut) = without(&edit.text, added)
@@ -286,7 +312,7 @@ pub(super) fn unwire(
     if layout.is_default(&document) {
         let old = text(&was, table, key);
         match (old.filter(|old| *old != NAME), find_mut(&mut document, table)) {
-            (Some(old), Some(table)) => put(table, key, Wanted::Text(old)),
+            (Some(old), Some(table)) => put(table, key, SettingValue::Text(old)),
             _ => kept.push_str(&take(&mut document, &was, table, key)),
         }
         edit.notes.push(default_restored(old));
@@ -310,7 +336,7 @@ pub(super) fn take_out(
     before: Option<&str>,
     table: &[&str],
     key: &str,
-) -> Result<String, Fault> {
+) -> Result<String, EditError> {
     let mut document = parse(body)?;
     let was = before.and_then(|text| parse(text).ok()).unwrap_or_default();
     let kept = take(&mut document, &was, table, key);

@@ -7,8 +7,8 @@
 //! which Podman 4.8 brought: the default directory and those of others stay, and what is read
 //! later is appended too.
 
-use super::tables::{self, Setting, Wanted};
-use super::{Edit, Fault, Wiring};
+use super::toml_settings::{self, Setting, SettingValue};
+use super::{EditError, EditedText, Wiring};
 use crate::failure::Failure;
 use crate::injection::HOOK_NAME;
 use crate::model::code::Code;
@@ -20,8 +20,13 @@ use toml_edit::{DocumentMut, Item};
 const ENGINE: &[&str] = &["engine"];
 const HOOKS_DIR: &str = "hooks_dir";
 
+pub(super) const DROP_IN: &str = "/etc/containers/containers.conf.d/90-gpulease-precreate.conf";
+pub(super) const HOOK_FILE: &str = "/etc/containers/gpulease-hooks.d/60-gpulease.json";
+/// The directory that `install` makes for the hook.
+pub const OWN_HOOKS_DIR: &str = "/etc/containers/gpulease-hooks.d";
+
 /// The directory's name, by which it is known wherever it lies.
-pub(in crate::cli) const DIR_NAME: &str = "gpulease-hooks.d";
+const DIR_NAME: &str = "gpulease-hooks.d";
 /// The hook's file in it.
 const FILE_NAME: &str = "60-gpulease.json";
 
@@ -29,7 +34,7 @@ const FILE_NAME: &str = "60-gpulease.json";
 /// it says. One before 4.8 would fail at every command, for a list that appends is new to it.
 /// Fails if it is older than 5, as Podman by the shim is; if it says nothing of the kind it is
 /// taken as it is.
-pub(super) fn check_version(said: &str) -> Result<(), Failure> {
+pub fn check_version(said: &str) -> Result<(), Failure> {
     let version = said.split_whitespace().find_map(|word| word.split_once('.'));
     let Some(Ok(major)) = version.map(|(major, _)| major.parse::<u32>()) else { return Ok(()) };
     if major >= 5 {
@@ -41,7 +46,7 @@ pub(super) fn check_version(said: &str) -> Result<(), Failure> {
 }
 
 /// The hook's file that belongs to a drop-in: its directory lies beside the one of the drop-ins.
-pub(super) fn hook_file(drop_in: &Path) -> Option<PathBuf> {
+pub fn hook_file_of(drop_in: &Path) -> Option<PathBuf> {
     Some(drop_in.parent()?.parent()?.join(DIR_NAME).join(FILE_NAME))
 }
 
@@ -67,19 +72,19 @@ fn text(program: &str) -> String {
 
 /// Puts the hook's file down. One that calls the same program for every container is left as it
 /// is: its arguments and its time-out are the administrator's.
-pub(super) fn wire_hook(body: &str, wiring: &Wiring<'_>) -> Edit {
-    if calls(body).is_some_and(|program| program == wiring.hook) {
-        return Edit::new(body.to_owned());
+pub(super) fn wire_hook(body: &str, wiring: &Wiring<'_>) -> EditedText {
+    if calls_our_hook(body).is_some_and(|program| program == wiring.hook) {
+        return EditedText::new(body.to_owned());
     }
-    let mut edit = Edit::new(text(wiring.hook));
-    if !body.trim().is_empty() && calls(body).is_none() {
+    let mut edit = EditedText::new(text(wiring.hook));
+    if !body.trim().is_empty() && calls_our_hook(body).is_none() {
         edit.notes.push("what the file had is not a hook of gpulease, and is replaced".into());
     }
     edit
 }
 
 /// The program of ours that a file has Podman call for every container.
-pub(in crate::cli) fn calls(body: &str) -> Option<String> {
+pub fn calls_our_hook(body: &str) -> Option<String> {
     let hook: Value = serde_json::from_str(body).ok()?;
     let program = hook.get("hook")?.get("path")?.as_str()?;
     let argument = hook.get("hook")?.get("args")?.get(1)?.as_str()?;
@@ -94,33 +99,41 @@ pub(in crate::cli) fn calls(body: &str) -> Option<String> {
 }
 
 /// Adds the directory to those that Podman reads.
-pub(super) fn wire_dir(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
-    let value = Wanted::Appended(wiring.hooks_dir);
-    tables::wire(body, &[Setting { table: ENGINE.to_vec(), key: HOOKS_DIR, value }])
+pub(super) fn wire_dir(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
+    let value = SettingValue::Appended(wiring.hooks_dir);
+    toml_settings::wire(body, &[Setting { table: ENGINE.to_vec(), key: HOOKS_DIR, value }])
 }
 
 /// Takes the directory out, and the list with it if it was for that alone.
-pub(super) fn unwire_dir(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
-    let mut document = tables::parse(body)?;
-    let Some(list) = hooks_dirs_mut(&mut document) else { return Ok(Edit::new(body.to_owned())) };
+pub(super) fn unwire_dir(body: &str, before: Option<&str>) -> Result<EditedText, EditError> {
+    let mut document = toml_settings::parse(body)?;
+    let Some(list) = hooks_dirs_mut(&mut document) else {
+        return Ok(EditedText::new(body.to_owned()));
+    };
     list.retain(|value| !value.as_str().is_some_and(is_ours));
     if list.iter().any(toml_edit::Value::is_str) {
-        return Ok(Edit::new(document.to_string()));
+        return Ok(EditedText::new(document.to_string()));
     }
-    Ok(Edit::new(tables::take_out(body, before, ENGINE, HOOKS_DIR)?))
+    Ok(EditedText::new(toml_settings::take_out(body, before, ENGINE, HOOKS_DIR)?))
+}
+
+fn is_ours(dir: &str) -> bool {
+    is_own_hooks_dir(Path::new(dir))
 }
 
 fn hooks_dirs_mut(document: &mut DocumentMut) -> Option<&mut toml_edit::Array> {
     document.get_mut("engine")?.get_mut(HOOKS_DIR)?.as_array_mut()
 }
 
-fn is_ours(dir: &str) -> bool {
-    Path::new(dir).file_name().is_some_and(|name| name == DIR_NAME)
+/// Whether a directory is the one for the hook, by its name.
+pub fn is_own_hooks_dir(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name == DIR_NAME)
 }
 
 /// Whether a file names the directory.
-pub(super) fn is_dir(document: &DocumentMut) -> bool {
-    let list = tables::find(document, ENGINE).and_then(|table| table.get(HOOKS_DIR));
+pub(super) fn is_dir_wired(body: &str) -> bool {
+    let Ok(document) = toml_settings::parse(body) else { return false };
+    let list = toml_settings::find(&document, ENGINE).and_then(|table| table.get(HOOKS_DIR));
     let list = list.and_then(Item::as_array);
     list.is_some_and(|list| list.iter().any(|value| value.as_str().is_some_and(is_ours)))
 }
@@ -150,11 +163,11 @@ mod tests {
 
     #[test]
     fn the_files_that_are_given_to_users_are_those_that_are_written() {
-        let hook = include_str!("../../../hooks/podman-precreate/60-gpulease.json");
-        let drop_in = include_str!("../../../hooks/podman-precreate/90-gpulease-precreate.conf");
+        let hook = include_str!("../../hooks/podman-precreate/60-gpulease.json");
+        let drop_in = include_str!("../../hooks/podman-precreate/90-gpulease-precreate.conf");
         assert_eq!(wire_hook("", &WIRING).text, hook);
         assert_eq!(wire_dir("", &WIRING).unwrap().text, drop_in);
-        let file = hook_file(Path::new("/etc/containers/containers.conf.d/90-x.conf")).unwrap();
+        let file = hook_file_of(Path::new("/etc/containers/containers.conf.d/90-x.conf")).unwrap();
         assert_eq!(file, Path::new(WIRING.hooks_dir).join(FILE_NAME));
     }
 
@@ -194,10 +207,10 @@ mod tests {
         ] {
             let edit = wire_dir(text, &WIRING).unwrap();
             assert!(edit.text.contains(wired), "{}", edit.text);
-            assert!(is_dir(&tables::parse(&edit.text).unwrap()));
+            assert!(is_dir_wired(&edit.text));
             assert_eq!(wire_dir(&edit.text, &WIRING).unwrap().text, edit.text);
             let back = unwire_dir(&edit.text, Some(text)).unwrap().text;
-            assert!(!is_dir(&tables::parse(&back).unwrap()), "{back}");
+            assert!(!is_dir_wired(&back), "{back}");
             assert_eq!(back.contains("/x"), text.contains("/x"), "{back}");
         }
         assert!(wire_dir("engine = 1\n", &WIRING).is_err());

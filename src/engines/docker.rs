@@ -1,10 +1,20 @@
 //! Docker: `runtimes` and `default-runtime` in daemon.json, which is strict JSON.
 
-use super::{Edit, Fault, NAME, Wiring};
+use super::edit::default_restored;
+use super::files::{ReadError, read_text};
+use super::{EditError, EditedText, Engine, EngineConfig, NAME, RuntimeEntry, Wiring};
 use crate::config::position;
+use crate::paths::Paths;
+use crate::sys::programs::installed_on;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode};
 use serde_json::Value;
+use std::path::Path;
+
+pub(super) const PROGRAM: &str = "dockerd";
+pub(super) const UNIT: &str = "docker";
+pub(super) const CONFIG: &str = "/etc/docker/daemon.json";
+pub(super) const BUILT_IN: &[&str] = &["runc"];
 
 const RUNTIMES: &str = "runtimes";
 const DEFAULT: &str = "default-runtime";
@@ -13,8 +23,37 @@ const PATH: &str = "path";
 /// dockerd takes an empty file for `{}`.
 const EMPTY: &str = "{}\n";
 
+/// What daemon.json says; a dockerd without one has its defaults.
+pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
+    let file = paths.on_host(Path::new(CONFIG));
+    let text = read_text(&file)?;
+    if text.is_none() && installed_on(PROGRAM, paths).is_none() {
+        return Ok(None);
+    }
+    let text = text.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| EMPTY.to_owned());
+    let daemon: Value = match serde_json::from_str(&text) {
+        Ok(daemon @ Value::Object(_)) => daemon,
+        Ok(_) => return Err(ReadError::invalid(&file, "it is not a JSON object")),
+        Err(error) => return Err(ReadError::invalid(&file, error)),
+    };
+    let listed = daemon.get(RUNTIMES).and_then(Value::as_object);
+    let runtimes = listed.into_iter().flatten().map(|(name, runtime)| {
+        // Either a program, or containerd's shim with the program among its options.
+        let program = runtime.get(PATH).or_else(|| runtime.get("options")?.get("BinaryName"));
+        let programs = program.and_then(Value::as_str).map(str::to_owned);
+        RuntimeEntry { name: name.clone(), programs: programs.into_iter().collect(), cri: None }
+    });
+    Ok(Some(EngineConfig {
+        engine: Engine::Docker,
+        runtimes: runtimes.collect(),
+        default: daemon.get(DEFAULT).and_then(Value::as_str).map(str::to_owned),
+        hooks_dirs: Vec::new(),
+        file,
+    }))
+}
+
 /// Adds the runtime, or sets right what is there.
-pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
+pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
     let (root, top) = parse(if body.trim().is_empty() { EMPTY } else { body })?;
     let runtimes = match property(&top, RUNTIMES)? {
         Some(runtimes) => object(&runtimes, RUNTIMES)?,
@@ -34,17 +73,17 @@ pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<Edit, Fault> {
     if wiring.default_runtime {
         set(&top, DEFAULT, NAME)?;
     }
-    Ok(Edit::new(root.to_string()))
+    Ok(EditedText::new(root.to_string()))
 }
 
 /// Removes the runtime; `before` is the file as it was before it was added.
-pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
+pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<EditedText, EditError> {
     if body.trim().is_empty() {
-        return Ok(Edit::new(body.to_owned()));
+        return Ok(EditedText::new(body.to_owned()));
     }
     let (root, top) = parse(body)?;
     let was = before.map(lenient).unwrap_or_default();
-    let mut edit = Edit::default();
+    let mut edit = EditedText::default();
     if let Some(runtimes) = property(&top, RUNTIMES)? {
         let entries = object(&runtimes, RUNTIMES)?;
         if let Some(entry) = property(&entries, NAME)? {
@@ -61,7 +100,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
             Some(was) => set(&top, DEFAULT, was)?,
             None => default.remove(),
         }
-        edit.notes.push(super::default_restored(was.get(DEFAULT).and_then(Value::as_str)));
+        edit.notes.push(default_restored(was.get(DEFAULT).and_then(Value::as_str)));
     }
     edit.text = root.to_string();
     Ok(edit)
@@ -69,7 +108,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<Edit, Fault> {
 
 /// The text with Docker's own default spelled out, if gpulease was the default and the file would
 /// name none: a dockerd that is only reloaded would go on with a program that is about to be gone.
-pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>, Fault> {
+pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>, EditError> {
     if !loses_our_default(&lenient(old), &lenient(new)) {
         return Ok(None);
     }
@@ -119,47 +158,47 @@ fn is_default(json: &Value) -> bool {
     json.get(DEFAULT).and_then(Value::as_str) == Some(NAME)
 }
 
-fn parse(body: &str) -> Result<(CstRootNode, CstObject), Fault> {
+fn parse(body: &str) -> Result<(CstRootNode, CstObject), EditError> {
     // dockerd reads with Go's parser. serde_json is as strict; the editor's own parser is not.
     serde_json::from_str::<Value>(body).map_err(|error| {
         let text = error.to_string();
         let message = text.split(" at line ").next().unwrap_or_default().to_owned();
-        Fault::Syntax { line: error.line(), column: error.column(), message }
+        EditError::Syntax { line: error.line(), column: error.column(), message }
     })?;
     let root = CstRootNode::parse(body, &ParseOptions::default()).map_err(|error| {
         let (line, column) = position(body, error.range().start);
-        Fault::Syntax { line, column, message: error.kind().to_string() }
+        EditError::Syntax { line, column, message: error.kind().to_string() }
     })?;
     let top = root
         .object_value()
-        .ok_or(Fault::Shape { key: "the file".to_owned(), expected: "an object, `{…}`" })?;
+        .ok_or(EditError::Shape { key: "the file".to_owned(), expected: "an object, `{…}`" })?;
     Ok((root, top))
 }
 
 /// A property. Of two with one name dockerd takes the last and the editor the first: which one
 /// is meant is for a person to say.
-fn property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, Fault> {
+fn property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, EditError> {
     let mut found = object
         .properties()
         .into_iter()
         .filter(|property| property.decoded_name().as_deref() == Some(name));
     let first = found.next();
     match found.next() {
-        Some(_) => Err(Fault::Shape { key: format!("`{name}`"), expected: "there only once" }),
+        Some(_) => Err(EditError::Shape { key: format!("`{name}`"), expected: "there only once" }),
         None => Ok(first),
     }
 }
 
-fn object(property: &CstObjectProp, name: &str) -> Result<CstObject, Fault> {
+fn object(property: &CstObjectProp, name: &str) -> Result<CstObject, EditError> {
     let expected = "an object, `{…}`";
-    property.object_value().ok_or_else(|| Fault::Shape { key: format!("`{name}`"), expected })
+    property.object_value().ok_or_else(|| EditError::Shape { key: format!("`{name}`"), expected })
 }
 
 fn text(property: &CstObjectProp) -> Option<String> {
     property.value()?.as_string_lit()?.decoded_value().ok()
 }
 
-fn set(object: &CstObject, name: &str, value: &str) -> Result<(), Fault> {
+fn set(object: &CstObject, name: &str, value: &str) -> Result<(), EditError> {
     let new = CstInputValue::String(value.to_owned());
     match property(object, name)? {
         Some(old) if text(&old).as_deref() == Some(value) => {}
