@@ -16,6 +16,7 @@
 pub mod amd_machines;
 pub mod engine;
 pub mod fake_sys;
+pub mod golden;
 pub mod images;
 
 pub use engine::kill;
