@@ -54,6 +54,7 @@ mod sys;
 mod host;
 
 mod claim;
+#[cfg(feature = "cli")]
 mod mps;
 mod start;
 #[cfg(feature = "cli")]

@@ -31,13 +31,13 @@ pub struct Amounts {
 }
 
 /// What changes the limits of running containers. An error is a phrase without a full stop.
-pub trait Hand {
+pub trait LimitSetter {
     /// Takes the lock of the daemon of this place, so that nobody starts, limits or ends it
     /// meanwhile. Fails if it is not had in time.
-    fn hold(&self, seat: &MpsSeat) -> Result<Lock, String>;
+    fn lock(&self, seat: &MpsSeat) -> Result<Lock, String>;
 
     /// Is told that daemons may be left without a lease.
-    fn idle_daemons(&self);
+    fn reap_daemons(&self);
 
     /// What a cgroup's processes use of a region of device memory. Fails if nobody can say.
     fn in_use(&self, cgroup: &Path, region: &str) -> Result<Bytes, String>;
@@ -71,18 +71,18 @@ pub fn resize(
     node: &Node,
     name: &str,
     amounts: Amounts,
-    hand: &dyn Hand,
+    setter: &dyn LimitSetter,
 ) -> Result<Resized, Failure> {
     ctx.store.prepare(ctx.paths)?;
     // Who holds a daemon's lock may ask for the ledger's, and never the other way around: so which
     // daemon it is has to be known first.
-    let (meant, _, ledger) = look(ctx, name, hand)?;
+    let (meant, _, ledger) = look(ctx, name, setter)?;
     drop(ledger);
     let _daemon = match own_seat(&meant) {
-        Some(seat) => Some(hand.hold(seat).map_err(error::limit)?),
+        Some(seat) => Some(setter.lock(seat).map_err(error::limit)?),
         None => None,
     };
-    let (before, mut swept, ledger) = look(ctx, meant.id.as_str(), hand)?;
+    let (before, mut swept, ledger) = look(ctx, meant.id.as_str(), setter)?;
     if before.nonce != meant.nonce {
         return Err(error::taken_back(&meant));
     }
@@ -107,7 +107,7 @@ pub fn resize(
         let device = leased.among(&node.devices).next().map_or(&leased.uuid, |now| &now.uuid);
         allocator::resized(&snapshot, device, leased.milli, memory).map_err(Failure::from)?;
     }
-    let change = Change { ctx, node, before: &before, after: &lease, means, hand };
+    let change = Change { ctx, node, before: &before, after: &lease, means, setter };
     change.refuse_what_is_used()?;
     change.make(ledger)?;
     let (dmem, mps) = (change.means.cgroup.is_some(), change.means.seat.is_some());
@@ -118,14 +118,14 @@ pub fn resize(
 fn look<'a>(
     ctx: Ctx<'a>,
     name: &str,
-    hand: &dyn Hand,
+    setter: &dyn LimitSetter,
 ) -> Result<(Lease, Swept, Ledger<'a>), Failure> {
     // The ledger stays locked: what is not known yet is asked first.
     let never = |_: &_| false;
     with_ledger(ctx, CREATE_DEADLINE, never, |ledger, known| {
         let swept = sweep(&ledger, known, ctx)?;
         if swept.left_daemons {
-            hand.idle_daemons();
+            setter.reap_daemons();
         }
         match find(ledger.entries()?, name)? {
             Entry::Lease(lease) => Ok((*lease, swept, ledger)),
@@ -217,7 +217,7 @@ struct Change<'a> {
     before: &'a Lease,
     after: &'a Lease,
     means: Means,
-    hand: &'a dyn Hand,
+    setter: &'a dyn LimitSetter,
 }
 
 impl Change<'_> {
@@ -228,7 +228,7 @@ impl Change<'_> {
             let (Some(region), Some(limit)) = (&held.dmem_region, held.memory_bytes) else {
                 continue;
             };
-            let used = self.hand.in_use(cgroup, region).map_err(error::limit)?;
+            let used = self.setter.in_use(cgroup, region).map_err(error::limit)?;
             if used > limit {
                 let place = held.place();
                 let why = format!("its processes use {used} of GPU {place}, and {limit} is asked");
@@ -296,7 +296,7 @@ impl Change<'_> {
     fn dmem(&self, from: &LeasedDevice, to: &LeasedDevice) -> Result<(), String> {
         match (&self.means.cgroup, &to.dmem_region, from.memory_bytes, to.memory_bytes) {
             (Some(cgroup), Some(region), Some(from), Some(to)) if from != to => {
-                self.hand.dmem(cgroup, region, from, to)
+                self.setter.dmem(cgroup, region, from, to)
             }
             _ => Ok(()),
         }
@@ -306,7 +306,7 @@ impl Change<'_> {
     fn tell(&self, seat: &MpsSeat, told: &mut usize) -> Result<(), String> {
         for (_, to) in self.pairs() {
             *told += 1;
-            self.hand.mps(seat, to)?;
+            self.setter.mps(seat, to)?;
         }
         Ok(())
     }
@@ -318,7 +318,7 @@ impl Change<'_> {
             return error;
         }
         let back = self.pairs().into_iter().take(told);
-        let faults = back.filter_map(|(from, _)| self.hand.mps(seat, from).err()).collect();
+        let faults = back.filter_map(|(from, _)| self.setter.mps(seat, from).err()).collect();
         match self.relocked() {
             Ok(ledger) => self.put_back(&ledger, error, limited, faults),
             // The kernel's limits and the ledger stay as they are: the ledger says no less.

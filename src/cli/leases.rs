@@ -1,6 +1,5 @@
 //! `gpulease leases`: who holds what.
 
-use super::mps::is_cut_off;
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
@@ -15,6 +14,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::model::mig::ranges;
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown;
+use crate::mps::leases::is_cut_off;
 use crate::store::{Corrupt, Entry};
 use serde_json::{Value, json};
 use std::time::SystemTime;

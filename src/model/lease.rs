@@ -146,6 +146,15 @@ pub struct MpsSeat {
     pub process: Option<Owner>,
 }
 
+/// Where a lease was attached: the answer of `gpulease mps attach`, a part of [`MpsSeat`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    pub pipe: String,
+    pub shm: Option<String>,
+    pub adopted: bool,
+    pub process: Owner,
+}
+
 /// A lease as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {

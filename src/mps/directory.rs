@@ -1,4 +1,4 @@
-//! Where a daemon has its files.
+//! The directory of a daemon's files.
 
 use super::{failed, fault};
 use crate::failure::Failure;
@@ -19,26 +19,25 @@ use std::time::Duration;
 /// The directory of the locks, beside those of the daemons.
 const LOCKS: &str = "locks";
 
-/// `sizeof(sun_path)` (unix(7)), with the NUL at its end: the sockets are connected to by their path.
+/// `sizeof(sun_path)` (unix(7)), with the NUL at its end. Clients connect to the sockets by path.
 const SOCKET_PATH_MAX: usize = 108;
 
-/// Of the tmpfs that is `/dev/shm`. Whoever shares memory between processes needs much there, and what
-/// a container's own `/dev/shm` would have held goes there too. But what is written stays when its
-/// writer is gone, and counts against a limit of memory only if the writer has one: less than the half
-/// that the kernel would give.
+/// Of the tmpfs that is `/dev/shm`. Processes that share memory need much of it, and it takes the
+/// place of the container's own `/dev/shm`. But its files outlive their writers, and count against a
+/// limit of memory only if the writer has one. So it is smaller than the kernel's default, a half.
 const SHM_OPTIONS: &str = "mode=1777,size=25%";
 
-/// Of the tmpfs that the pipe directory is. The daemon makes its lock and its pid file there writable
-/// for everybody (seen with 550.163), and containers must be able to write to the sockets: on the file
-/// system of the leases, any of them could take the room that the next lease needs. Six files are
-/// there, and a pid is the longest of them.
+/// Of the tmpfs that is the pipe directory. All users may write the daemon's lock and pid file there
+/// (seen with 550.163), and containers must be able to write to the sockets. On the file system of
+/// the leases, any container could take the room that the next lease needs. There are six files, of
+/// which the longest is a pid.
 const PIPE_OPTIONS: &str = "mode=0755,size=1m,nr_inodes=64";
 
-/// Of the tmpfs that the logs are on: the daemon and its servers write some lines for each client, and
-/// so as many as a container likes.
+/// Of the tmpfs of the logs. The daemon and its servers write some lines for each client, so a
+/// container can have them write any number.
 const LOG_OPTIONS: &str = "mode=0700,size=4m,nr_inodes=64";
 
-/// The files of one daemon.
+/// The directory of one daemon, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonDir {
     name: String,
@@ -46,19 +45,18 @@ pub struct DaemonDir {
 }
 
 impl DaemonDir {
-    /// By the name of a daemon, which is a device's UUID or a lease's id. Fails if it
-    /// is no such name.
+    /// Of the daemon of this name, which is a device's UUID or a lease's id. Fails if it is no such
+    /// name.
     pub fn new(run: &Path, name: &str) -> Result<Self, Failure> {
-        // All that a lease's id may have, a device's UUID may have too.
-        let is_ours = name == LOCKS || name.starts_with('.');
-        if is_ours || DeviceId::new(name).is_err() {
+        // Each lease's id has the form of a device's UUID.
+        let is_reserved = name == LOCKS || name.starts_with('.');
+        if is_reserved || DeviceId::new(name).is_err() {
             return Err(fault(format!("`{}` is no name of an MPS daemon", shown(name))));
         }
         Ok(Self { name: name.to_owned(), mps: run.join(DIRECTORY) })
     }
 
-    /// All that are there, by name. Fails if the directory cannot be listed. One that
-    /// is missing has none.
+    /// All that exist, by name. Fails if they cannot be listed.
     pub fn all(run: &Path) -> Result<Vec<Self>, Failure> {
         let mps = run.join(DIRECTORY);
         let entries = match fs::read_dir(&mps) {
@@ -67,40 +65,44 @@ impl DaemonDir {
             Err(error) => return Err(failed(PathError::new("list", &mps)(error))),
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut places: Vec<Self> = names.filter_map(|name| Self::new(run, &name).ok()).collect();
-        places.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(places)
+        let mut dirs: Vec<Self> = names.filter_map(|name| Self::new(run, &name).ok()).collect();
+        dirs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(dirs)
     }
 
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.mps.join(&self.name)
     }
 
     pub fn pipe(&self) -> PathBuf {
-        self.dir().join("pipe")
+        self.path().join("pipe")
     }
 
-    /// What it and its servers complain of.
     pub fn log(&self) -> PathBuf {
-        self.dir().join("log")
+        self.path().join("log")
+    }
+
+    /// The log that the daemon and its servers write.
+    pub fn log_file(&self) -> PathBuf {
+        self.log().join("control.log")
     }
 
     pub fn shm(&self) -> PathBuf {
-        self.dir().join("shm")
+        self.path().join("shm")
     }
 
     pub fn journal(&self) -> PathBuf {
-        self.dir().join(FILE)
+        self.path().join(FILE)
     }
 
-    /// Takes the daemon's lock, making its directory. Locks are by a hash of the name: a file for
-    /// each lease that ever was would pile up, and one that is removed excludes nobody. Two daemons
-    /// may have one lock, and then wait for each other. Fails if it is not had within `deadline`,
-    /// or the directories are not root's alone.
+    /// Takes the daemon's lock, and makes the directory of locks. A lock's name is a hash of the
+    /// daemon's: a file for each lease would pile up, and a lock whose file is removed excludes no
+    /// other process. Two daemons that share a lock wait for each other. Fails if the lock is not
+    /// free within `deadline`, or a directory can be written by others than root.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         make_own_dir(&self.mps, 0o755)?;
         let locks = self.mps.join(LOCKS);
@@ -109,17 +111,17 @@ impl DaemonDir {
         lock::acquire(&lock, deadline, paths).map_err(failed)
     }
 
-    /// Makes the daemon's own directory. Fails if it cannot be made, is not root's alone, or has
-    /// too long a path for sockets in it.
+    /// Makes the daemon's own directory. Fails if it cannot be made, others than root can write it,
+    /// or its path is too long for sockets in it.
     pub fn make(&self) -> Result<(), Failure> {
-        if let Some(why) = self.is_too_long() {
+        if let Some(why) = self.too_long() {
             return Err(fault(why).hint("set `run_dir` to a directory with a shorter path"));
         }
-        make_own_dir(&self.dir(), 0o755)
+        make_own_dir(&self.path(), 0o755)
     }
 
-    /// Why there can be no sockets in it, if its path is too long for that.
-    pub fn is_too_long(&self) -> Option<String> {
+    /// Why its path is too long for sockets in it, if it is.
+    pub fn too_long(&self) -> Option<String> {
         let socket = self.pipe().join("control_privileged");
         let length = socket.as_os_str().as_bytes().len();
         (length >= SOCKET_PATH_MAX).then(|| {
@@ -131,9 +133,8 @@ impl DaemonDir {
         })
     }
 
-    /// Makes the directories for a new daemon, without anything that an earlier one left in
-    /// them, and mounts a file system of its own wherever clients have something written.
-    /// The error names the path.
+    /// Makes the directories for a new daemon, without the files of an earlier one. Each directory
+    /// in which clients can cause writes is a file system of its own. The error names the path.
     pub fn create_dirs(&self) -> Result<(), Failure> {
         self.clear()?;
         for (dir, options) in self.mounts() {
@@ -143,17 +144,17 @@ impl DaemonDir {
         Ok(())
     }
 
-    /// What is mounted for it, and how.
+    /// The directories that are mounts, with their options.
     fn mounts(&self) -> [(PathBuf, &'static str); 3] {
         [(self.pipe(), PIPE_OPTIONS), (self.log(), LOG_OPTIONS), (self.shm(), SHM_OPTIONS)]
     }
 
-    /// Whether what is mounted for the daemon is seen from here.
+    /// Whether all of the daemon's mounts are seen from here.
     pub fn sees_mounts(&self) -> bool {
         self.mounts().iter().all(|(dir, _)| mount::is_mount_point(dir).unwrap_or(false))
     }
 
-    /// Whether its pipe directory is what was made.
+    /// Whether its pipe directory is there, and only root can write it.
     pub fn has_pipe(&self) -> bool {
         is_own_dir(&self.pipe())
     }
@@ -161,7 +162,7 @@ impl DaemonDir {
     /// Removes all but the journal. The error names the path that cannot be removed.
     pub fn clear(&self) -> Result<(), Failure> {
         for (dir, _) in self.mounts() {
-            // Several, if somebody has mounted something over it. What lies behind a link is not ours.
+            // There may be several mounts, one over the other. A link is not followed.
             while is_dir(&dir) && mount::is_mount_point(&dir).map_err(failed)? {
                 mount::unmount(&dir).map_err(failed)?;
             }
@@ -172,14 +173,14 @@ impl DaemonDir {
 
     /// Removes all of it, the journal last. The error names the path that cannot be removed.
     pub fn remove(&self) -> Result<(), Failure> {
-        if is_dir(&self.dir()) {
+        if is_dir(&self.path()) {
             self.clear()?;
         }
-        remove(&self.dir()).map_err(failed)
+        remove(&self.path()).map_err(failed)
     }
 }
 
-/// Removes what is there, but follows no link, and removes nothing of what is mounted there.
+/// Removes a file or a directory. Follows no link, and fails rather than remove files of a mount.
 fn remove(path: &Path) -> Result<(), PathError> {
     if !is_dir(path) {
         return atomic::remove(path);
@@ -231,16 +232,16 @@ mod tests {
             assert!(DaemonDir::new(dir.path(), bad).is_err(), "{bad}");
         }
         assert!(DaemonDir::all(dir.path()).unwrap().is_empty());
-        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
-        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
+        let daemon = DaemonDir::new(dir.path(), "GPU-a").unwrap();
+        drop(daemon.lock(Duration::ZERO, &Paths::default()).unwrap());
         assert!(DaemonDir::all(dir.path()).unwrap().is_empty());
-        place.make().unwrap();
+        daemon.make().unwrap();
         DaemonDir::new(dir.path(), "l-0").unwrap().make().unwrap();
         let names = DaemonDir::all(dir.path()).unwrap();
         assert_eq!(names.iter().map(DaemonDir::name).collect::<Vec<_>>(), ["GPU-a", "l-0"]);
-        place.remove().unwrap();
-        assert!(!place.dir().exists());
-        place.remove().unwrap();
+        daemon.remove().unwrap();
+        assert!(!daemon.path().exists());
+        daemon.remove().unwrap();
     }
 
     #[test]
@@ -249,37 +250,37 @@ mod tests {
         let victim = dir.path().join("victim");
         fs::create_dir(&victim).unwrap();
         fs::write(victim.join("file"), "").unwrap();
-        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
-        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
-        std::os::unix::fs::symlink(&victim, place.dir()).unwrap();
-        assert!(place.make().unwrap_err().message.contains("root's alone"));
-        place.remove().unwrap();
-        place.make().unwrap();
-        std::os::unix::fs::symlink(&victim, place.pipe()).unwrap();
-        assert!(!place.has_pipe());
-        place.remove().unwrap();
-        assert!(victim.join("file").exists() && !place.dir().exists());
+        let daemon = DaemonDir::new(dir.path(), "GPU-a").unwrap();
+        drop(daemon.lock(Duration::ZERO, &Paths::default()).unwrap());
+        std::os::unix::fs::symlink(&victim, daemon.path()).unwrap();
+        assert!(daemon.make().unwrap_err().message.contains("root's alone"));
+        daemon.remove().unwrap();
+        daemon.make().unwrap();
+        std::os::unix::fs::symlink(&victim, daemon.pipe()).unwrap();
+        assert!(!daemon.has_pipe());
+        daemon.remove().unwrap();
+        assert!(victim.join("file").exists() && !daemon.path().exists());
     }
 
     #[test]
-    fn what_is_mounted_in_it_is_not_removed() {
+    fn files_of_a_mount_are_not_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let place = DaemonDir::new(dir.path(), "GPU-a").unwrap();
-        drop(place.lock(Duration::ZERO, &Paths::default()).unwrap());
-        place.make().unwrap();
-        let inner = place.dir().join("inner/deep");
+        let daemon = DaemonDir::new(dir.path(), "GPU-a").unwrap();
+        drop(daemon.lock(Duration::ZERO, &Paths::default()).unwrap());
+        daemon.make().unwrap();
+        let inner = daemon.path().join("inner/deep");
         fs::create_dir_all(&inner).unwrap();
         if mount::mount_tmpfs(&inner, "size=64k").is_err() {
             return;
         }
         fs::write(inner.join("precious"), "").unwrap();
-        let removed = place.remove();
+        let removed = daemon.remove();
         let is_there = inner.join("precious").exists();
         mount::unmount(&inner).unwrap();
         let fault = removed.unwrap_err();
         assert!(is_there && fault.message.contains("is mounted on"), "{fault}");
-        place.remove().unwrap();
-        assert!(!place.dir().exists());
+        daemon.remove().unwrap();
+        assert!(!daemon.path().exists());
     }
 
     #[test]
@@ -287,8 +288,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("x".repeat(100));
         fs::create_dir(&run).unwrap();
-        let place = DaemonDir::new(&run, "GPU-a").unwrap();
-        let fault = place.make().unwrap_err();
+        let daemon = DaemonDir::new(&run, "GPU-a").unwrap();
+        let fault = daemon.make().unwrap_err();
         assert!(fault.message.contains("less than 108") && fault.hint.is_some(), "{fault}");
     }
 }

@@ -1,4 +1,4 @@
-//! The limits that a daemon sets its clients, whatever their variables say.
+//! The limits that a daemon sets its clients, whatever their own variables say.
 
 use super::control::ControlClient;
 use super::fault;
@@ -7,31 +7,31 @@ use crate::injection::{self, whole_mib};
 use crate::model::quantity::{Bytes, MilliGpu};
 use crate::model::text::shown_line;
 
-/// What all clients of one daemon are held to.
+/// The limits of each client of one daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientLimits {
     /// Percent of the GPU's threads, from 1 to 100.
     pub percent: u32,
-    /// Memory of each client process; without one, what the device has.
+    /// Memory of each client process. `None` is no limit.
     pub memory: Option<Bytes>,
 }
 
-/// A lease's part of it.
+/// A lease's share of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     pub milli: MilliGpu,
     pub memory: Option<Bytes>,
-    /// No other may have more.
+    /// No other lease may have a larger share.
     pub pinned: bool,
 }
 
-/// The limits of a daemon for all these: the largest share, or the smallest of those that nobody may
-/// exceed. Without any, there is none but the device itself.
+/// The limits of a daemon that serves all these shares: the largest share of compute, or, where
+/// some are pinned, the smallest of those. Without any share there is no limit.
 pub fn for_all(shares: &[Share]) -> ClientLimits {
     let pinned = shares.iter().filter(|share| share.pinned);
     let largest = shares.iter().map(|share| share.milli).max().unwrap_or(MilliGpu::WHOLE);
     let milli = pinned.map(|share| share.milli).min().unwrap_or(largest);
-    // One that has no limit of memory has all of it.
+    // A share without a limit of memory may have all of it.
     let memory: Option<Vec<Bytes>> = shares.iter().map(|share| share.memory).collect();
     ClientLimits {
         percent: injection::percentage(milli),
@@ -39,23 +39,23 @@ pub fn for_all(shares: &[Share]) -> ClientLimits {
     }
 }
 
-/// Sets them, reads them back, and fails unless the daemon has taken them. Servers that run already
-/// have limits of their own, which are set too, for clients to come. Fails if the daemon does not
-/// answer, or says something else than what it was told.
-pub fn set(front: &ControlClient<'_>, limits: ClientLimits) -> Result<(), Failure> {
+/// Sets the limits and reads them back. A server that runs already has limits of its own, which are
+/// set too, for clients that come later. Fails if the daemon does not answer, or answers with
+/// another limit.
+pub fn set(client: &ControlClient<'_>, limits: ClientLimits) -> Result<(), Failure> {
     let percent = limits.percent;
     percentage(
-        front,
+        client,
         "get_default_active_thread_percentage",
         &format!("set_default_active_thread_percentage {percent}"),
         percent,
     )?;
-    pin(front, limits.memory)?;
-    for server in front.pids("get_server_list")? {
-        let done = of_server(front, server, limits);
-        // It may have ended meanwhile.
+    limit_memory(client, limits.memory)?;
+    for server in client.pids("get_server_list")? {
+        let done = of_server(client, server, limits);
+        // The server may have ended meanwhile.
         if let Err(fault) = done
-            && front.pids("get_server_list")?.contains(&server)
+            && client.pids("get_server_list")?.contains(&server)
         {
             return Err(fault);
         }
@@ -63,55 +63,60 @@ pub fn set(front: &ControlClient<'_>, limits: ClientLimits) -> Result<(), Failur
     Ok(())
 }
 
-fn of_server(front: &ControlClient<'_>, server: i32, limits: ClientLimits) -> Result<(), Failure> {
+fn of_server(client: &ControlClient<'_>, server: i32, limits: ClientLimits) -> Result<(), Failure> {
     let ClientLimits { percent, memory } = limits;
     percentage(
-        front,
+        client,
         &format!("get_active_thread_percentage {server}"),
         &format!("set_active_thread_percentage {server} {percent}"),
         percent,
     )?;
-    // In which form it would tell this limit has not been seen, so it is not asked.
+    // This limit is not read back: the form of the answer is not known.
     match memory {
-        Some(memory) => front
-            .say(&format!("set_device_pinned_mem_limit {server} 0 {}M", whole_mib(memory)))
+        Some(memory) => client
+            .ask(&format!("set_device_pinned_mem_limit {server} 0 {}M", whole_mib(memory)))
             .map(drop),
         None => Ok(()),
     }
 }
 
-fn percentage(front: &ControlClient<'_>, get: &str, set: &str, wanted: u32) -> Result<(), Failure> {
+fn percentage(
+    client: &ControlClient<'_>,
+    get: &str,
+    set: &str,
+    wanted: u32,
+) -> Result<(), Failure> {
     let is =
         |answer: &str| answer.parse::<f64>().is_ok_and(|p| (p - f64::from(wanted)).abs() < 0.05);
-    if is(&front.say(get)?) {
+    if is(&client.ask(get)?) {
         return Ok(());
     }
-    front.say(set)?;
-    let answer = front.say(get)?;
+    client.ask(set)?;
+    let answer = client.ask(get)?;
     if is(&answer) { Ok(()) } else { Err(not_taken(set, &answer)) }
 }
 
 const GET_MEMORY: &str = "get_default_device_pinned_mem_limit 0";
 
-/// The device is the daemon's only one, and so its number 0. Set whatever it has: what it tells is
-/// coarser than what it was told ([`as_told`]).
-fn pin(front: &ControlClient<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
-    // An earlier share may have left a limit. The daemon takes an amount of nothing for none, and
-    // has none to tell then.
-    if memory.is_none() && !is_amount(&front.say(GET_MEMORY)?) {
+/// Sets the limit of memory for the daemon's only device, which is its number 0. It is set even if
+/// the daemon answers with the same amount, for the answer is rounded ([`as_answered`]).
+fn limit_memory(client: &ControlClient<'_>, memory: Option<Bytes>) -> Result<(), Failure> {
+    // An earlier share may have left a limit. An amount of 0 takes it away, and the answer has no
+    // amount then.
+    if memory.is_none() && !is_amount(&client.ask(GET_MEMORY)?) {
         return Ok(());
     }
     let mib = memory.map_or(0, whole_mib);
     let set = format!("set_default_device_pinned_mem_limit 0 {mib}M");
-    front.say(&set)?;
-    let answer = front.say(GET_MEMORY)?;
-    let is_taken = memory.map_or(!is_amount(&answer), |_| answer == as_told(mib));
+    client.ask(&set)?;
+    let answer = client.ask(GET_MEMORY)?;
+    let is_taken = memory.map_or(!is_amount(&answer), |_| answer == as_answered(mib));
     if is_taken { Ok(()) } else { Err(not_taken(&set, &answer)) }
 }
 
-/// How a daemon tells a limit of so many MiB: whole GiB from 1024 MiB on, rounded down, although it
-/// holds its clients to what was set (seen with 550.163).
-fn as_told(mib: u64) -> String {
+/// The daemon's answer for a limit of so many MiB: whole GiB from 1024 MiB on, rounded down. Its
+/// clients are held to the exact amount (seen with 550.163).
+fn as_answered(mib: u64) -> String {
     if mib < 1024 { format!("{mib}M") } else { format!("{}G", mib >> 10) }
 }
 
@@ -147,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_told_in_whole_gib_from_one_on() {
-        let told = [1, 1023, 1024, 1025, 1536, 22691, 40552].map(as_told);
+    fn amounts_from_one_gib_on_are_rounded() {
+        let told = [1, 1023, 1024, 1025, 1536, 22691, 40552].map(as_answered);
         assert_eq!(told, ["1M", "1023M", "1G", "1G", "1G", "22G", "39G"]);
         assert!(is_amount("4G") && is_amount("512M"));
         assert_eq!(whole_mib(Bytes(1 << 19)), 1, "0M would be no limit");

@@ -1,4 +1,14 @@
-//! MPS control daemons: where each has its files, how one is started, asked, limited and ended.
+//! MPS control daemons, which make shares of NVIDIA's GPUs true. The only place that starts, limits
+//! and ends them.
+//!
+//! * [`attach`]: have a daemon for a lease, as a container's start does;
+//! * [`start`] and [`stop`]: have one, or end one, for an administrator;
+//! * [`reap`]: end the daemons that serve no lease, and lower the limits of the others;
+//! * [`status`]: which daemons there are, and what they answer;
+//! * [`leases`]: which leases a daemon serves.
+//!
+//! The other files have the single steps: a daemon's directory, its process, its control client, its
+//! limits, its log, its cgroup and its GPU's compute mode.
 //!
 //! ```text
 //! /run/gpulease/mps/        0755 root; below the lease directory
@@ -6,47 +16,43 @@
 //!   <daemon>/               0755; by a device's UUID, or a lease's id
 //!     journal.json          0600; what was, or was about to be, done for it
 //!     pipe/                 a small tmpfs; the daemon's sockets; seen in containers
-//!     log/                  a small tmpfs, 0700; what the daemon and its servers complain of
+//!     log/                  a small tmpfs, 0700; the messages of the daemon and its servers
 //!     shm/                  a tmpfs; /dev/shm of the daemon and of its clients
 //! ```
 //!
-//! The journal comes before the deed: whoever finds one knows what may have to be undone, whatever
-//! killed its writer. What is done by whom is decided in the `mps` commands; here are the single steps.
+//! The journal is written before each step, so that the next reader can undo all of it, whatever
+//! killed the writer.
+//!
+//! A daemon's lock is held while anything is done with it. The ledger's lock is taken after it, and
+//! only while the leases are read: without that lock, a record that is being replaced by one of
+//! another name could be missed. A lease is recorded before it is attached, so that a process that
+//! ends daemons without leases sees it.
 
+pub mod attach;
 pub mod cgroup;
 pub mod compute_mode;
 pub mod control;
 pub mod daemon;
+pub mod devices;
 pub mod directory;
+pub mod leases;
 pub mod limits;
 pub mod log;
 pub mod processes;
-
-mod server;
+pub mod reap;
+pub mod start;
+pub mod status;
+pub mod stop;
 
 use crate::failure::Failure;
 use crate::model::code::Code;
-use crate::model::lease::Owner;
-use serde::{Deserialize, Serialize};
 
-/// Whatever fails at a daemon has one code: a limit cannot be set.
+/// A failure at a daemon. All of them have one code: a limit cannot be set.
 pub fn fault(message: impl Into<String>) -> Failure {
     Failure::new(Code::IsolationFailed, message)
 }
 
-/// The same by an error of the system.
+/// The same from an error of the system.
 pub fn failed(error: impl Into<Failure>) -> Failure {
     Failure { code: Code::IsolationFailed, ..error.into() }
-}
-
-/// What `gpulease mps attach` answers on stdout, in one line of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {
-    /// The daemon's pipe directory, on the host.
-    pub pipe: String,
-    /// The `/dev/shm` of the daemon and its clients, on the host; null where that is the host's.
-    pub shm: Option<String>,
-    /// The daemon was there before and is somebody else's: none of its own limits are ours.
-    pub adopted: bool,
-    pub process: Owner,
 }

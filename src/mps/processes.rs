@@ -1,6 +1,8 @@
-//! MPS processes as procfs shows them. Arguments and environment are a process's own word, and reading
-//! them makes whoever reads wait as long as the process likes. What a process is tell the kernel's words:
-//! its pid namespace, which is no container's, the program that it executes, and its user.
+//! MPS processes as procfs shows them.
+//!
+//! A process can change its own arguments and environment, and can make their reader wait as long as
+//! it likes. So a process is recognised by what the kernel says: its pid namespace, which is no
+//! container's, the program that it executes, and its user.
 
 use crate::model::id::DeviceId;
 use crate::model::variables::{CUDA_ORDER, CUDA_VISIBLE, MPS_PIPE};
@@ -15,24 +17,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The program of control daemons and of front ends.
-pub const CONTROL: &str = "nvidia-cuda-mps-control";
+/// The program of control daemons and of their clients.
+const CONTROL: &str = "nvidia-cuda-mps-control";
 /// The program of servers.
 const SERVER: &str = "nvidia-cuda-mps-server";
-/// Where a daemon has its pipes that was not told.
+/// The pipe directory of a daemon whose environment names none.
 const DEFAULT_PIPE: &str = "/tmp/nvidia-mps";
-/// More than `execve` takes of arguments and environment as a rule; the rest is not read.
+/// More than arguments or environment have as a rule; the rest is not read.
 const BYTES_MAX: u64 = 1 << 18;
 
 /// A running control daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignDaemon {
+pub struct ControlDaemon {
     pub pid: i32,
     /// Its pipe directory, as it names it.
     pub pipe: PathBuf,
     /// `CUDA_VISIBLE_DEVICES` (untrusted); all devices without it.
     pub visible: Option<String>,
-    /// It counts devices by their places on the bus (`CUDA_DEVICE_ORDER`).
+    /// It numbers devices by their places on the bus (`CUDA_DEVICE_ORDER`).
     pub by_bus: bool,
 }
 
@@ -41,17 +43,17 @@ pub struct ForeignDaemon {
 pub struct DeviceName<'a> {
     pub uuid: &'a DeviceId,
     pub index: u32,
-    /// It does not exist.
+    /// The device does not exist.
     pub simulated: bool,
 }
 
-/// Root's control daemons that run. One of another user's can have its GPUs from nobody but root, and is
-/// no daemon to anybody here.
-pub fn controls(paths: &Paths) -> Vec<ForeignDaemon> {
+/// Root's control daemons that run, those of gpulease among them. A container does not use a daemon
+/// of another user.
+pub fn control_daemons(paths: &Paths) -> Vec<ControlDaemon> {
     executing(CONTROL, paths).into_iter().filter_map(|pid| control(pid, paths)).collect()
 }
 
-fn control(pid: i32, paths: &Paths) -> Option<ForeignDaemon> {
+fn control(pid: i32, paths: &Paths) -> Option<ControlDaemon> {
     let dir = paths.proc.join(pid.to_string());
     if !is_root(&dir) {
         return None;
@@ -64,7 +66,7 @@ fn control(pid: i32, paths: &Paths) -> Option<ForeignDaemon> {
     let pipe = variables.remove(MPS_PIPE).filter(|pipe| !pipe.is_empty());
     let text = |value: Option<OsString>| value.map(|value| value.to_string_lossy().into_owned());
     let order = text(variables.remove(CUDA_ORDER));
-    Some(ForeignDaemon {
+    Some(ControlDaemon {
         pid,
         pipe: pipe.map_or_else(|| DEFAULT_PIPE.into(), PathBuf::from),
         visible: text(variables.remove(CUDA_VISIBLE)),
@@ -72,7 +74,7 @@ fn control(pid: i32, paths: &Paths) -> Option<ForeignDaemon> {
     })
 }
 
-/// All that execute NVIDIA's server program, of whichever daemon.
+/// The servers of all daemons.
 pub fn servers(paths: &Paths) -> Vec<i32> {
     executing(SERVER, paths)
 }
@@ -83,14 +85,14 @@ pub fn mount_namespace(pid: i32, paths: &Paths) -> Option<u64> {
     fs::metadata(path).ok().map(|namespace| namespace.ino())
 }
 
-/// The processes of this pid namespace that execute a program of this name; the name in `comm` is too
-/// short to tell NVIDIA's two apart. A zombie executes nothing.
+/// The processes of this pid namespace that execute a program of this name. Their `comm` is too
+/// short to tell NVIDIA's two programs apart. A zombie executes nothing.
 fn executing(name: &str, paths: &Paths) -> Vec<i32> {
     let Ok(here) = identity::pid_namespace(paths) else { return Vec::new() };
     let is_it = |pid: &i32| {
         let dir = paths.proc.join(pid.to_string());
         let Ok(exe) = fs::read_link(dir.join("exe")) else { return false };
-        // The kernel's addition where the file was replaced, as by an update.
+        // The kernel adds this where the file was replaced, as by an update.
         let file = exe.file_name().unwrap_or_default().as_bytes();
         file.strip_suffix(b" (deleted)").unwrap_or(file) == name.as_bytes()
             && fs::metadata(dir.join("ns/pid")).is_ok_and(|namespace| namespace.ino() == here)
@@ -98,7 +100,7 @@ fn executing(name: &str, paths: &Paths) -> Vec<i32> {
     proc::pids(&paths.proc).filter(is_it).collect()
 }
 
-/// `-d` and `-f`, alone or among other letters; without them it is a front end.
+/// `-d` or `-f`, alone or among other letters. Without them the program is a client.
 fn is_daemon_flag(word: &OsString) -> bool {
     let word = word.as_bytes();
     word.starts_with(b"-") && !word.starts_with(b"--") && word.iter().any(|b| b"df".contains(b))
@@ -126,7 +128,7 @@ fn variables(dir: &Path) -> Option<BTreeMap<String, OsString>> {
         let name = std::str::from_utf8(name).ok()?.to_owned();
         Some((name, OsString::from_vec(value.get(1..)?.to_vec())))
     });
-    // Of two of one name the C library takes the first.
+    // Of two variables of one name the C library takes the first.
     let mut variables = BTreeMap::new();
     for (name, value) in pairs {
         variables.entry(name).or_insert(value);
@@ -134,16 +136,16 @@ fn variables(dir: &Path) -> Option<BTreeMap<String, OsString>> {
     Some(variables)
 }
 
-impl ForeignDaemon {
-    /// Whether it serves a device of a node with so many GPUs. One that was not told serves all, but
-    /// for those that do not exist. An index counts only where it can be told which device it means:
-    /// CUDA's own order is by speed.
+impl ControlDaemon {
+    /// Whether it serves a device of a node with so many GPUs. Without `CUDA_VISIBLE_DEVICES` it
+    /// serves all devices that exist. An index counts only where it is certain which device it
+    /// names: CUDA's default order is by speed.
     pub fn serves(&self, device: &DeviceName<'_>, gpus: usize) -> bool {
         let Some(visible) = &self.visible else { return !device.simulated };
         let is_numbered = (self.by_bus || gpus == 1) && !device.simulated;
         let names = |word: &str| match word.parse::<u32>() {
             Ok(index) => is_numbered && index == device.index,
-            // CUDA takes the beginning of a UUID for the whole.
+            // CUDA accepts the beginning of a UUID.
             Err(_) => {
                 word.len() > 4 && word.starts_with("GPU-") && device.uuid.as_str().starts_with(word)
             }
@@ -151,9 +153,9 @@ impl ForeignDaemon {
         visible.split(',').map(str::trim).any(names)
     }
 
-    /// Whether a container could use it: its pipe directory and its `/dev/shm` are those of
-    /// this mount namespace, and nobody but root can put others in their place. Fails: why
-    /// not, as a phrase.
+    /// Whether a container could use it: its pipe directory and its `/dev/shm` are those of this
+    /// mount namespace, and only root can put others in their place. The error is the reason, as a
+    /// phrase.
     pub fn is_reachable(&self, paths: &Paths) -> Result<(), String> {
         let root = paths.proc.join(self.pid.to_string()).join("root");
         let is_same = |path: &Path| {

@@ -1,6 +1,12 @@
 //! What makes a share true besides the ledger and the spec: the container's place at an MPS daemon,
 //! and the kernel's limit of its cgroup. What is set here is taken back here.
 
+#[cfg(feature = "cli")]
+mod limits;
+
+#[cfg(feature = "cli")]
+pub use limits::resize;
+
 use super::ask::Asked;
 use crate::claim::{Ctx, DELETE_DEADLINE, bind::update_pending, release};
 use crate::failure::Failure;
@@ -12,9 +18,8 @@ use crate::model::device::Vendor;
 use crate::model::facilities::Facilities;
 use crate::model::id::{ContainerId, LeaseKey, Nonce};
 use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
-use crate::model::lease::{Lease, LeaseState, MpsSeat};
+use crate::model::lease::{Attached, Lease, LeaseState, MpsSeat};
 use crate::model::order;
-use crate::mps::Attached;
 use crate::paths::Paths;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;

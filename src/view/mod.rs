@@ -4,6 +4,8 @@
 //! its name and its meaning within a version; a new key may come.
 
 pub mod memory;
+pub mod mps;
+pub mod resize;
 
 use serde::Serialize;
 use serde_json::Value;

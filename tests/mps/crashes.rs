@@ -12,7 +12,7 @@ use std::time::Duration;
 const STARTING: &[&str] = &[
     "mps.locked",
     "mps.journalled",
-    "mps.furnished",
+    "mps.dirs-made",
     "mps.cgroups",
     "mps.spawned",
     "mps.recorded",

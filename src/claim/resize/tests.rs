@@ -80,8 +80,8 @@ impl Host {
         }
     }
 
-    fn resize(&self, name: &str, amounts: Amounts, hand: &Fake) -> Result<Resized, Failure> {
-        resize(self.ctx(), &self.node, name, amounts, hand)
+    fn resize(&self, name: &str, amounts: Amounts, setter: &Fake) -> Result<Resized, Failure> {
+        resize(self.ctx(), &self.node, name, amounts, setter)
     }
 }
 
@@ -119,8 +119,8 @@ impl Fake {
     }
 }
 
-impl Hand for Fake {
-    fn hold(&self, _: &MpsSeat) -> Result<Lock, String> {
+impl LimitSetter for Fake {
+    fn lock(&self, _: &MpsSeat) -> Result<Lock, String> {
         if let Some((store, _)) = &self.host {
             assert!(!is_locked(store), "the daemon's lock comes first");
         }
@@ -129,7 +129,7 @@ impl Hand for Fake {
         Ok(lock::acquire(file.path(), CREATE_DEADLINE, &Paths::default()).unwrap())
     }
 
-    fn idle_daemons(&self) {
+    fn reap_daemons(&self) {
         self.idle.set(self.idle.get() + 1);
     }
 
@@ -196,21 +196,21 @@ fn memory_grows_and_shrinks_by_the_kernels_limit() {
     let host = Host::new();
     let lease = host.lease("web", &["GPU-a", "GPU-b"], 250, 4);
     host.put(&lease);
-    let hand = Fake::default();
-    let resized = host.resize("web", memory(9), &hand).unwrap();
+    let setter = Fake::default();
+    let resized = host.resize("web", memory(9), &setter).unwrap();
     assert!(resized.dmem && !resized.mps);
     assert_eq!(resized.before, lease);
     assert_eq!(host.record(&lease), resized.lease);
     assert_eq!(resized.lease.devices[1].memory_bytes, Some(Bytes(9 * GIB)));
     assert_eq!(resized.lease.devices[1].milli, MilliGpu(250));
-    host.resize(lease.id.as_str(), memory(2), &hand).unwrap();
+    host.resize(lease.id.as_str(), memory(2), &setter).unwrap();
     let region = |uuid: &str| REGION.replace("01", uuid);
     let (a, b) = (region("GPU-a"), region("GPU-b"));
     let expected = [format!("{a} 4 9"), format!("{b} 4 9"), format!("{a} 9 2"), format!("{b} 9 2")];
-    assert_eq!(*hand.deeds.borrow(), expected);
+    assert_eq!(*setter.deeds.borrow(), expected);
     // The same again is nothing to do.
-    host.resize("web", memory(2), &hand).unwrap();
-    assert_eq!(hand.count.get(), 4);
+    host.resize("web", memory(2), &setter).unwrap();
+    assert_eq!(setter.count.get(), 4);
 }
 
 #[test]
@@ -218,12 +218,12 @@ fn a_daemon_of_its_own_is_told_both_and_exec_too() {
     let host = Host::new();
     let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
     host.put(&lease);
-    let hand = Fake::default();
+    let setter = Fake::default();
     let amounts = Amounts { milli: Some(MilliGpu(505)), memory: Some(Bytes(3 * GIB)) };
-    let resized = host.resize("web", amounts, &hand).unwrap();
+    let resized = host.resize("web", amounts, &setter).unwrap();
     assert!(resized.dmem && resized.mps);
     let daemon = format!("{} 505m 3", lease.id);
-    assert_eq!(*hand.deeds.borrow(), [format!("{} 4 3", REGION.replace("01", "GPU-a")), daemon]);
+    assert_eq!(*setter.deeds.borrow(), [format!("{} 4 3", REGION.replace("01", "GPU-a")), daemon]);
     let env = |name: &str| resized.lease.env[name].clone().unwrap();
     assert_eq!(env("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"), "50");
     assert_eq!(env("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"), "GPU-a=3072M");
@@ -236,9 +236,9 @@ fn what_others_hold_and_what_is_used_is_refused() {
     let lease = host.lease("web", &["GPU-a"], 250, 4);
     host.put(&lease);
     host.put(&host.lease("others", &["GPU-a"], 500, 5));
-    let hand = Fake { used: 3 * GIB, ..Fake::default() };
+    let setter = Fake { used: 3 * GIB, ..Fake::default() };
     let refused = |amounts| {
-        let error = host.resize("web", amounts, &hand).unwrap_err();
+        let error = host.resize("web", amounts, &setter).unwrap_err();
         assert_eq!(host.record(&lease), lease);
         (error.code.to_string(), error.to_string())
     };
@@ -249,8 +249,8 @@ fn what_others_hold_and_what_is_used_is_refused() {
     let (code, text) = refused(memory(2));
     assert_eq!(code, "resize-unsupported");
     assert!(text.contains("use 3 GiB of GPU 0, and 2 GiB is asked"), "{text}");
-    assert_eq!(hand.count.get(), 0);
-    host.resize("web", memory(5), &hand).unwrap();
+    assert_eq!(setter.count.get(), 0);
+    host.resize("web", memory(5), &setter).unwrap();
 }
 
 #[test]
@@ -312,26 +312,26 @@ fn whatever_fails_is_put_back() {
         assert_eq!(whole.count.get(), 4);
         host.put(&lease);
         for fails in 1..=4 {
-            let hand = Fake::failing(&[fails]);
-            let error = host.resize("web", amounts(gib), &hand).unwrap_err();
+            let setter = Fake::failing(&[fails]);
+            let error = host.resize("web", amounts(gib), &setter).unwrap_err();
             assert_eq!(error.code.as_str(), "isolation-failed");
             assert_eq!(error.to_string(), format!("deed {fails} failed"));
             assert_eq!(host.record(&lease), lease, "{gib} {fails}");
-            let limits = limits_after(&hand);
-            assert!(limits.iter().all(|gib| *gib == 4), "{gib} {fails}: {:?}", hand.deeds);
+            let limits = limits_after(&setter);
+            assert!(limits.iter().all(|gib| *gib == 4), "{gib} {fails}: {:?}", setter.deeds);
         }
     }
     // The second limit fails, and the first cannot be put back.
-    let hand = Fake::failing(&[3, 4]);
-    let error = host.resize("web", amounts(8), &hand).unwrap_err().to_string();
+    let setter = Fake::failing(&[3, 4]);
+    let error = host.resize("web", amounts(8), &setter).unwrap_err().to_string();
     assert_eq!(error, "deed 3 failed; and to put it back: deed 4 failed");
     assert_eq!(host.record(&lease).devices[0].memory_bytes, Some(Bytes(8 * GIB)));
 }
 
 /// What each region is limited to in the end.
-fn limits_after(hand: &Fake) -> Vec<u64> {
+fn limits_after(setter: &Fake) -> Vec<u64> {
     let mut last = std::collections::BTreeMap::new();
-    for deed in hand.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")) {
+    for deed in setter.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")) {
         let words: Vec<&str> = deed.split(' ').collect();
         let before = last.insert(words[0].to_owned(), words[2].parse::<u64>().unwrap());
         assert!(before.is_none_or(|limit| limit.to_string() == words[1]), "{deed}");

@@ -1,9 +1,8 @@
-//! MPS daemons that nobody uses, or that are gone while somebody does.
+//! MPS daemons that no lease uses, or that are gone while leases use them.
 
 use super::finding::{Findings, plain, quoted};
 use crate::claim::Ctx;
 use crate::claim::sweep::{describe, survey};
-use crate::cli::mps::{Seat, cut_off, seats};
 use crate::cli::words;
 use crate::config::{Config, MpsDaemon};
 use crate::host::Host;
@@ -11,13 +10,15 @@ use crate::host::facilities::facilities;
 use crate::model::text::shown;
 use crate::mps::daemon::DaemonState;
 use crate::mps::directory::DaemonDir;
+use crate::mps::leases::cut_off;
+use crate::mps::status::{OwnDaemon, own_daemons};
 use crate::store::mps_journal::DIRECTORY;
 use std::path::Path;
 
-/// A UUID as NVIDIA's GPUs have it, after which their daemons are called.
-const SOME_UUID: &str = "GPU-00000000-0000-0000-0000-000000000000";
+/// The form of NVIDIA's UUIDs, which are the names of daemons.
+const UUID_FORM: &str = "GPU-00000000-0000-0000-0000-000000000000";
 
-/// What keeps daemons from being started at all.
+/// Checks what keeps all daemons from being started.
 pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
     let means = facilities(config, &host.paths).mps;
     if let (Some(path), Err(why)) = (&config.mps.control, &means) {
@@ -30,14 +31,14 @@ pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
             ),
         );
     }
-    // As the daemon sees it, which is no part of another root.
+    // As the daemon sees the directory: its root is the host's.
     let root = &host.paths.root;
     let run = Path::new("/").join(config.run_dir.strip_prefix(root).unwrap_or(&config.run_dir));
     let name = match config.mps.daemon {
-        MpsDaemon::Device => SOME_UUID,
+        MpsDaemon::Device => UUID_FORM,
         MpsDaemon::Lease => "l-000000000000",
     };
-    let too_long = DaemonDir::new(&run, name).ok().and_then(|place| place.is_too_long());
+    let too_long = DaemonDir::new(&run, name).ok().and_then(|dir| dir.too_long());
     if let (Ok(_), Some(why)) = (means, too_long) {
         found.fault(
             "mps-path-too-long",
@@ -47,7 +48,7 @@ pub(super) fn check_means(host: &Host, config: &Config, found: &mut Findings) {
     }
 }
 
-/// Nothing is said where the leases cannot be read: another check says that.
+/// Checks the daemons that are there. Leases that cannot be read are another check's finding.
 pub(super) fn check(host: &Host, found: &mut Findings) {
     let dir = host.paths.run.join(DIRECTORY);
     if !dir.is_dir() {
@@ -55,52 +56,52 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     }
     let ctx = Ctx::of(host);
     let Ok(swept) = survey(ctx) else { return };
-    let seats = match seats(&swept, &host.paths) {
-        Ok(seats) => seats,
+    let daemons = match own_daemons(&swept, &host.paths) {
+        Ok(daemons) => daemons,
         Err(fault) => return found.unchecked(&dir, &fault),
     };
     let before = found.list.len();
     for lease in cut_off(&swept, &host.paths) {
         let message = format!(
-            "{} was attached to an MPS daemon that is gone: nothing of it can start to compute",
+            "{} was attached to an MPS daemon that is gone: its container can start no computing",
             describe(lease)
         );
         found.fault("mps-lost", message, "start the container anew: no other daemon can serve it");
     }
-    for seat in &seats {
-        judge(seat, host, found);
+    for daemon in &daemons {
+        judge(daemon, host, found);
     }
-    if !seats.is_empty() && found.list.len() == before {
-        let verb = if seats.len() == 1 { "serves" } else { "serve" };
-        found.ok("mps", format!("{} {verb} leases", words::count(seats.len(), "MPS daemon")));
+    if !daemons.is_empty() && found.list.len() == before {
+        let verb = if daemons.len() == 1 { "serves" } else { "serve" };
+        found.ok("mps", format!("{} {verb} leases", words::count(daemons.len(), "MPS daemon")));
     }
 }
 
-fn judge(seat: &Seat, host: &Host, found: &mut Findings) {
-    let name = seat.place.name();
-    let journal = seat.place.journal();
-    let users = seat.leases.len() + seat.cut_off;
-    let kept = seat.seen.journal.as_ref().is_some_and(|journal| journal.kept);
-    match (&seat.seen.garbage, &seat.seen.state) {
-        // It is root's, as a rule.
+fn judge(daemon: &OwnDaemon, host: &Host, found: &mut Findings) {
+    let OwnDaemon { dir, status, .. } = daemon;
+    let (name, journal) = (dir.name(), dir.journal());
+    let users = daemon.leases.len() + daemon.cut_off;
+    let kept = status.is_kept();
+    match (&status.unreadable, &status.state) {
+        // Only root can read it.
         (Some(why), _) if !host.is_root() => found.unchecked(&journal, why),
         (Some(why), _) => found.warning(
             "mps-journal",
             format!("{} cannot be read: {}", quoted(&journal), shown(why)),
             format!(
-                "`gpulease mps stop {name}`, then look at the GPU's compute mode, which it would have \
-                 restored: `nvidia-smi --query-gpu=compute_mode --format=csv`"
+                "`gpulease mps stop {name}`, then look at the GPU's compute mode, which only the \
+                 journal could restore: `nvidia-smi --query-gpu=compute_mode --format=csv`"
             ),
         ),
         (None, DaemonState::Dead) if users == 0 && !kept => found.warning(
             "mps-daemon-dead",
-            format!("the MPS daemon of {name} is gone, and what was done for it is not undone"),
+            format!("the MPS daemon of {name} is gone, and its files and settings are left"),
             "`gpulease mps reap --now`",
         ),
         (None, DaemonState::Dead) => found.fault(
             "mps-daemon-dead",
             format!(
-                "the MPS daemon of {name} is gone while {}: nothing starts to compute by it",
+                "the MPS daemon of {name} is gone while {}: no process can start to compute by it",
                 match users {
                     0 => "it was to be kept".to_owned(),
                     1 => "1 lease was attached to it".to_owned(),
@@ -109,17 +110,17 @@ fn judge(seat: &Seat, host: &Host, found: &mut Findings) {
             ),
             format!(
                 "see {}; `gpulease mps stop {name} --force` and start the containers anew",
-                plain(&seat.place.log())
+                plain(&dir.log())
             ),
         ),
         (None, DaemonState::Stale) => found.note(
             "mps-daemon-stale",
-            format!("{} is of a daemon that was never started", quoted(&seat.place.dir())),
+            format!("{} is of an MPS daemon that was never started", quoted(&dir.path())),
             "`gpulease mps reap --now`",
         ),
-        (None, DaemonState::Running(_)) if seat.leases.is_empty() && !kept => found.note(
+        (None, DaemonState::Running(_)) if daemon.leases.is_empty() && !kept => found.note(
             "mps-daemon-idle",
-            format!("the MPS daemon of {name} serves no lease, or not any more"),
+            format!("the MPS daemon of {name} serves no lease"),
             "`gpulease mps reap --now`, unless a container has just ended: `mps.stop_grace`",
         ),
         (None, DaemonState::Running(_)) => {}

@@ -1,31 +1,27 @@
-//! `gpulease lease`: what is done with a lease while its container runs.
+//! `gpulease lease`: changing a lease while its container runs.
 
-mod hand;
-
-use super::leases::shares;
+use super::leases::shares as shares_text;
 use super::output::{Answer, Output};
 use super::words;
-use crate::claim::Ctx;
-use crate::claim::resize::{Amounts, Resized, resize as change};
+use crate::claim::resize::{Amounts, Resized};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
-use crate::model::isolation::Isolation;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
 use crate::request::{compute_of, memory_of};
+use crate::start::shares;
+use crate::view::resize::LeaseResize;
 use clap::{Args, Subcommand};
-use hand::Live;
-use serde_json::{Value, json};
 
 pub(super) const LEASE_AFTER: &str = "\
 Example:
   gpulease lease resize web --memory 16Gi";
 
 const RESIZE_AFTER: &str = "\
-Memory that the kernel limits (dmem) changes at once. What an MPS daemon of the
-lease's own limits changes for processes that start from now on. All else was
-told to the processes when they started, and is refused.
+Memory that the kernel limits (dmem) changes at once. The limits of an MPS daemon
+that serves this lease alone change for processes that start from now on. All
+other limits were given to the processes when they started: a change is refused.
 
 Examples:
   gpulease lease resize web --memory 16Gi
@@ -36,13 +32,13 @@ Examples:
 pub(super) enum LeaseAction {
     /// Give a running container more or less of its devices
     ///
-    /// What others hold is not taken from them, and memory that the container's processes use is
-    /// not taken from it. Where a limit is not taken, ledger and limits are put back. Needs root.
+    /// Nothing is taken from other leases, and no memory that the container's processes use. If a
+    /// limit cannot be set, the ledger and all limits stay as they were. Needs root.
     #[command(after_help = RESIZE_AFTER)]
     Resize(Resize),
 }
 
-/// Which lease, and what it is to have.
+/// Which lease, and its new amounts.
 #[derive(Debug, Args)]
 pub(super) struct Resize {
     /// The id of a lease or of a container, or an unambiguous beginning of one
@@ -60,11 +56,7 @@ pub(super) struct Resize {
 
 pub(super) fn run(host: &Host, action: &LeaseAction, output: &Output) -> Result<Answer, Failure> {
     let LeaseAction::Resize(arguments) = action;
-    host.require_root("to resize a lease")?;
-    let amounts = amounts(arguments)?;
-    let config = host.config()?;
-    let node = host.inventory_now(config)?.node;
-    let resized = change(Ctx::of(host), &node, &arguments.id, amounts, &Live { host, config })?;
+    let resized = shares::resize(host, &arguments.id, amounts(arguments)?)?;
     Ok(answer(&resized, output))
 }
 
@@ -82,7 +74,7 @@ fn amounts(arguments: &Resize) -> Result<Amounts, Failure> {
     let amounts = Amounts { milli: compute.transpose()?, memory: memory.transpose()? };
     if amounts == Amounts::default() {
         return Err(Failure::new(Code::BadRequest, "neither --memory nor --compute is given")
-            .hint("say what the lease is to have of each of its devices"));
+            .hint("give the amount that the lease shall have of each of its devices"));
     }
     Ok(amounts)
 }
@@ -98,57 +90,16 @@ fn answer(resized: &Resized, output: &Output) -> Answer {
     );
     text.push_str(&format!("  from GPU {}\n", held(before)));
     text.push_str(&format!("  to   GPU {}\n", held(lease)));
-    let notes = notes(resized);
-    for note in &notes {
+    let view = LeaseResize::of(resized);
+    for note in &view.resized.notes {
         text.push_str(&words::line(is_terminal, "note: ", note));
     }
-    let by = [(resized.dmem, "dmem"), (resized.mps, "mps")];
-    let by: Vec<&str> = by.iter().filter(|(used, _)| *used).map(|(_, name)| *name).collect();
-    let json = json!({
-        "resized": {
-            "id": lease.id,
-            "container_id": lease.container_id,
-            "runtime_root": lease.runtime_root,
-            "before": sizes(before),
-            "devices": lease.devices,
-            "by": by,
-            "notes": notes,
-        }
-    });
-    Answer::new(text, json)
+    Answer::of(text, &view)
 }
 
-/// What it holds, as in `0-1:250m, 8Gi each`.
+/// A lease's amounts, for instance `0-1:250m, 8Gi each`.
 fn held(lease: &Lease) -> String {
     let memory = lease.devices.first().and_then(|device| device.memory_bytes);
     let each = if lease.devices.len() > 1 { " each" } else { "" };
-    format!("{}, {}{each}", shares(&lease.devices), words::memory_if_known(memory))
-}
-
-fn sizes(lease: &Lease) -> Value {
-    let size = |device: &crate::model::lease::LeasedDevice| {
-        json!({
-            "uuid": device.uuid,
-            "milli": device.milli,
-            "memory_bytes": device.memory_bytes,
-        })
-    };
-    lease.devices.iter().map(size).collect()
-}
-
-/// What it does not do.
-fn notes(resized: &Resized) -> Vec<&'static str> {
-    let mut notes = Vec::new();
-    if resized.mps {
-        notes.push(
-            "by MPS this is for processes that start from now on; one that inherits the \
-             container's first CUDA_MPS_ variables keeps their limits where those are lower",
-        );
-    } else if resized.dmem && resized.lease.isolation.effective == Isolation::Mps {
-        notes.push(
-            "the kernel's limit of all processes together is changed; each process keeps the \
-             limit of its own CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
-        );
-    }
-    notes
+    format!("{}, {}{each}", shares_text(&lease.devices), words::memory_if_known(memory))
 }

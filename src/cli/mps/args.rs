@@ -14,12 +14,13 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum MpsAction {
-    /// Show the MPS daemons, ours and others', and what they limit their clients to
+    /// Show the MPS daemons of this host, and the limits of their clients
     ///
-    /// INDEX is the device that it serves. LIMIT is what the daemon itself holds every client to, whatever the client's variables say.
-    /// A daemon that is `dead` has ended by itself or was killed: the next start puts it right. One
-    /// that is `stale` was never started, or before the last boot. A `foreign` one is somebody
-    /// else's: it is used where it serves a device, and never configured or stopped. Needs root.
+    /// INDEX is the device that a daemon serves. LIMIT is the daemon's own limit of each client's
+    /// compute, whatever the client's variables say. A `dead` daemon has ended by itself or was
+    /// killed: the next start replaces it. A `stale` one was never started, or before the last
+    /// boot. A `foreign` one was not started by gpulease: containers use it where it serves their
+    /// device, and gpulease never configures or stops it. Needs root.
     #[command(after_help = "Examples:\n  gpulease mps status\n  \
                             gpulease mps status --json | jq .control")]
     Status {
@@ -31,7 +32,8 @@ pub(in crate::cli) enum MpsAction {
     /// Start the MPS daemon of a device, and keep it until `gpulease mps stop`
     ///
     /// A container's start does this by itself, and the daemon ends some time after its last lease.
-    /// By hand it shows what is wrong, and saves the first container the time. Needs root.
+    /// By hand it shows errors before a container needs the daemon, and saves the first container
+    /// the time. Needs root.
     #[command(after_help = "Example:\n  gpulease mps start 0")]
     Start {
         /// The device's index or UUID, or the beginning of one
@@ -39,7 +41,7 @@ pub(in crate::cli) enum MpsAction {
         device: String,
     },
 
-    /// Stop the MPS daemon of a device, and undo what was done for it
+    /// Stop the MPS daemon of a device, and undo all that was done for it
     ///
     /// Refused while live leases use it. Needs root.
     #[command(
@@ -55,12 +57,12 @@ pub(in crate::cli) enum MpsAction {
         #[arg(long)]
         all: bool,
 
-        /// Even if live leases use it: what computes by it fails
+        /// Even if live leases use it: their computing fails
         #[arg(long)]
         force: bool,
     },
 
-    /// Have a daemon for a lease, and say where: what a container's start does
+    /// Have a daemon for a lease, and say where, as a container's start does
     #[command(hide = true)]
     Attach {
         /// The name of the lease's file, without its `.json`
@@ -74,11 +76,11 @@ pub(in crate::cli) enum MpsAction {
 
     /// End the daemons that serve no lease, and lower the limits of the others
     ///
-    /// What follows the end of each container with a share by MPS. By hand it is for what was killed
-    /// before it could do that. A daemon of `mps start` stays. Needs root.
+    /// This follows the end of each container with a share by MPS. By hand it is needed where that
+    /// was killed. A daemon of `gpulease mps start` stays. Needs root.
     #[command(after_help = "Example:\n  gpulease mps reap --now")]
     Reap {
-        /// Without waiting for as long as a daemon may be idle
+        /// Without waiting for `mps.stop_grace`, the time that a daemon may be idle
         #[arg(long)]
         now: bool,
 
@@ -86,7 +88,7 @@ pub(in crate::cli) enum MpsAction {
         #[arg(long, value_name = "UUID")]
         device: Option<String>,
 
-        /// The lease directory, where the configuration may name another one by now
+        /// The lease directory, if the configuration names another one by now
         #[arg(long, value_name = "DIR")]
         run_dir: Option<PathBuf>,
     },

@@ -36,7 +36,7 @@ impl Proc {
 }
 
 #[test]
-fn daemons_are_told_from_front_ends_and_servers() {
+fn daemons_are_told_from_clients_and_servers() {
     let proc = Proc::new();
     let pipe = "CUDA_MPS_PIPE_DIRECTORY=/run/a";
     let (control, server) = ("/usr/bin/nvidia-cuda-mps-control", "/x/nvidia-cuda-mps-server");
@@ -50,16 +50,16 @@ fn daemons_are_told_from_front_ends_and_servers() {
     proc.add(15, 0, "/bin/cat", &["cat", "nvidia-cuda-mps-control", "-d"], &[]);
     // A zombie.
     proc.add(16, 0, "", &[], &[]);
-    // One that only says so.
+    // Other programs that only pretend by their arguments.
     proc.add(17, 0, "/bin/tail", &["nvidia-cuda-mps-control", "-f"], &[pipe]);
     proc.add(18, 0, "/bin/sleep", &["nvidia-cuda-mps-server"], &[pipe]);
-    // In a container; what it says would keep its reader waiting.
+    // In a container: a process there could make the reader of its arguments wait.
     for (pid, exe) in [(19, control), (20, server)] {
         let dir = proc.add(pid, 0, exe, &["nvidia-cuda-mps-control", "-d"], &[pipe]);
         fs::remove_file(dir.join("ns/pid")).unwrap();
         fs::hard_link(proc.dir.path().join(ELSEWHERE), dir.join("ns/pid")).unwrap();
     }
-    let mut found = controls(&proc.paths);
+    let mut found = control_daemons(&proc.paths);
     found.sort_by_key(|control| control.pid);
     let pids: Vec<_> = found.iter().map(|c| (c.pid, c.by_bus)).collect();
     assert_eq!(pids, [(10, false), (11, true)]);
@@ -75,19 +75,19 @@ fn a_process_of_another_user_is_not_even_read() {
     let dir = proc.add(10, 1000, "/usr/bin/nvidia-cuda-mps-control", &[], &[]);
     for name in ["cmdline", "environ"] {
         fs::remove_file(dir.join(name)).unwrap();
-        // Whoever opens it to read waits for a writer.
+        // Opening it to read would wait for a writer.
         nix::unistd::mkfifo(&dir.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
-    assert!(controls(&proc.paths).is_empty());
+    assert!(control_daemons(&proc.paths).is_empty());
 }
 
 #[test]
-fn which_device_is_served_is_told_only_where_it_is_sure() {
+fn an_index_counts_only_where_its_order_is_known() {
     let ids = ["GPU-aaaa", "GPU-bbbb", "GPU-cccc"].map(|uuid| DeviceId::new(uuid).unwrap());
     let device =
         |at: usize, index: u32, simulated: bool| DeviceName { uuid: &ids[at], index, simulated };
     let (first, second, ghost) = (device(0, 0, false), device(1, 1, false), device(2, 0, true));
-    let control = |visible: Option<&str>, by_bus: bool| ForeignDaemon {
+    let control = |visible: Option<&str>, by_bus: bool| ControlDaemon {
         pid: 1,
         pipe: "/p".into(),
         visible: visible.map(str::to_owned),

@@ -12,18 +12,18 @@ fn the_ledger_is_free_while_a_daemon_is_asked() {
         [(500, 8, vec![]), (100, 2, vec![]), (800, 9, vec![2]), (50, 1, vec![2, 3])]
     {
         host.put(&lease);
-        let hand =
+        let setter =
             Fake { host: Some((host.store.clone(), lease.clone())), ..Fake::failing(&fails) };
         let amounts = Amounts { milli: Some(MilliGpu(milli)), memory: Some(Bytes(gib * GIB)) };
-        assert_eq!(host.resize("web", amounts, &hand).is_ok(), fails.is_empty());
-        assert_eq!((hand.held.get(), hand.idle.get()), (1, 0));
+        assert_eq!(host.resize("web", amounts, &setter).is_ok(), fails.is_empty());
+        assert_eq!((setter.held.get(), setter.idle.get()), (1, 0));
     }
     // Without a daemon of its own there is none to lock.
     let plain = host.lease("plain", &["GPU-b"], 250, 4);
     host.put(&plain);
-    let hand = Fake { host: Some((host.store.clone(), plain)), ..Fake::default() };
-    host.resize("plain", memory(5), &hand).unwrap();
-    assert_eq!(hand.held.get(), 0);
+    let setter = Fake { host: Some((host.store.clone(), plain)), ..Fake::default() };
+    host.resize("plain", memory(5), &setter).unwrap();
+    assert_eq!(setter.held.get(), 0);
 }
 
 #[test]
@@ -46,16 +46,16 @@ fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
     for (meanwhile, is_there) in cases {
         for fails in [vec![], vec![2]] {
             host.put(&lease);
-            let hand = Fake {
+            let setter = Fake {
                 host: Some((host.store.clone(), lease.clone())),
                 meanwhile: Some(meanwhile),
                 ..Fake::failing(&fails)
             };
             let amounts = Amounts { milli: Some(MilliGpu(500)), memory: Some(Bytes(8 * GIB)) };
-            let error = host.resize("web", amounts, &hand).unwrap_err().to_string();
+            let error = host.resize("web", amounts, &setter).unwrap_err().to_string();
             assert!(error.contains("was taken back meanwhile"), "{error}");
             assert_eq!(error.contains("deed 2 failed"), !fails.is_empty(), "{error}");
-            let dmem = hand.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")).count();
+            let dmem = setter.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")).count();
             assert_eq!(dmem, 1, "the limit of the next one is not touched");
             let now = host.store.entry(&lease.key().unwrap()).unwrap();
             assert_eq!(now.is_some(), is_there);
@@ -80,7 +80,7 @@ fn daemons_of_the_dead_are_told_of() {
     dead.cgroup = None;
     dead.owner.boot_id = "another".into();
     host.put(&dead);
-    let hand = Fake::default();
-    assert!(host.resize("web", memory(100), &hand).is_err());
-    assert_eq!(hand.idle.get(), 1, "whether it is resized or not");
+    let setter = Fake::default();
+    assert!(host.resize("web", memory(100), &setter).is_err());
+    assert_eq!(setter.idle.get(), 1, "whether it is resized or not");
 }
