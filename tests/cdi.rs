@@ -14,7 +14,8 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use support::{Host, STUB, needs_root, ok, stderr};
+use std::process::Command;
+use support::{CLI, Host, STUB, needs_root, ok, stderr};
 
 /// Real to the file; the nodes are there on every Linux.
 const DEVICES: &str = r#"
@@ -106,4 +107,45 @@ fn simulated_devices_only_by_wish_and_marked() {
     // The list never fails for want of specs.
     let listed = json(&host, &["--json", "cdi", "list"]);
     assert!(listed["devices"].is_array() && listed["notes"].is_array(), "{listed}");
+}
+
+/// Runs `gpulease cdi list --json` on a host whose only spec is this file.
+fn listed(host: &Host, name: &str, bytes: &[u8]) -> Value {
+    let file = host.path(name);
+    fs::write(&file, bytes).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let script =
+        "mount -t tmpfs -o mode=755 none /run && mkdir /run/cdi && cp -p \"$1\" /run/cdi/ &&
+        { [ ! -d /etc/cdi ] || mount -t tmpfs -o mode=755 none /etc/cdi; } &&
+        exec \"$2\" --gpulease-config \"$3\" cdi list --json";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    let output = unshare.arg(&file).arg(CLI).arg(host.config()).output().unwrap();
+    serde_json::from_slice(&ok(output).stdout).unwrap()
+}
+
+#[test]
+fn specs_are_read_as_engines_read_them() {
+    needs_root!();
+    let host = Host::with_devices(DEVICES, Path::new(STUB));
+    let text = "cdiVersion: 0.6.0\nkind: nvidia.com/gpu\ndevices:\n- name: 0\n  containerEdits:\n    \
+        deviceNodes: [{path: /dev/zero, type: c, major: 1, minor: 5, fileMode: 0660}]\n";
+    let utf16 = text.encode_utf16().flat_map(u16::to_le_bytes);
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("octal.yaml", text.into()),
+        ("mark.json", format!("\u{feff}{text}").into()),
+        ("second-document.yaml", format!("{text}---\nkind: [\n").into()),
+        ("utf-16.yaml", [0xff, 0xfe].into_iter().chain(utf16).collect()),
+    ];
+    for (name, bytes) in cases {
+        let listed = listed(&host, name, &bytes);
+        assert_eq!(listed["notes"], serde_json::json!([]), "{name}");
+        let device = &listed["devices"][0];
+        assert_eq!(device["name"], "nvidia.com/gpu=0", "{name}: {listed}");
+        assert_eq!(device["uuid"], "GPU-bbbb", "{name}: {listed}");
+    }
+    let quoted = listed(&host, "quoted.yaml", text.replace("0660", "\"0660\"").as_bytes());
+    assert_eq!(quoted["devices"], serde_json::json!([]));
+    let note = quoted["notes"][0].as_str().unwrap();
+    assert!(note.contains("quoted.yaml") && note.contains("fileMode"), "{note}");
 }

@@ -1,13 +1,13 @@
-//! What the host's CDI specs say about the node's devices (Container Device Interface, SPEC.md).
+//! The edits of the host's CDI specs for the node's devices (Container Device Interface, SPEC.md).
 //!
-//! The members have the spelling of the specs, so that one type serves to read a spec, to keep
-//! what concerns this node in the inventory, and to write a spec.
+//! The members have the names of the specs, so that the same types read a spec, keep its edits in
+//! the inventory, and write a spec.
 
 use super::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-/// The specs that name devices of this node, and which device each of them names. A start goes by
-/// this and reads no spec.
+/// The specs that name devices of this node, and those devices. A container start uses this and
+/// reads no spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cdi {
@@ -23,7 +23,7 @@ impl Cdi {
         self.devices.is_empty()
     }
 
-    /// What the specs say of a device.
+    /// A device as a spec describes it.
     pub fn device(&self, uuid: &DeviceId) -> Option<&CdiDevice> {
         self.devices.iter().find(|device| device.uuid == *uuid)
     }
@@ -35,27 +35,27 @@ impl Cdi {
 pub struct CdiSpec {
     /// Its file, for messages.
     pub path: String,
-    /// What a container gets once, whichever of the devices it has.
-    pub edits: Edits,
+    /// Edits that a container gets once, with any of the devices.
+    pub edits: ContainerEdits,
 }
 
 /// A device of this node, as a spec describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CdiDevice {
-    /// Which device of the inventory it is.
+    /// The device of the inventory that it is.
     pub uuid: DeviceId,
     /// Its qualified name: `nvidia.com/gpu=0`.
     pub name: String,
     /// Its spec: a position in [`Cdi::specs`].
     pub spec: usize,
-    /// What a container with the device gets besides.
-    pub edits: Edits,
+    /// Further edits of a container with the device.
+    pub edits: ContainerEdits,
 }
 
-/// `containerEdits`. `netDevices` and `intelRdt` are not among them: see the reader of specs.
+/// `containerEdits`, without `netDevices` and `intelRdt`, which are not applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Edits {
+pub struct ContainerEdits {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,14 +69,14 @@ pub struct Edits {
     pub additional_gids: Vec<u32>,
 }
 
-impl Edits {
-    /// Whether there is nothing to edit: legal for a spec, not for one of its devices.
+impl ContainerEdits {
+    /// Whether there is nothing to edit.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// An entry of `deviceNodes`. What is absent is read from the host when a container is created.
+/// An entry of `deviceNodes`. Absent values are read from the host when a container is created.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EditNode {
@@ -88,7 +88,7 @@ pub struct EditNode {
     /// `c`, `u`, `b` or `p`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Major number; 0 is as good as absent, as in the reference implementation.
+    /// Major number; 0 means absent, as in the reference implementation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub major: Option<u32>,
     /// Minor number; it counts only with a major one.
@@ -96,7 +96,7 @@ pub struct EditNode {
     pub minor: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_mode: Option<u32>,
-    /// What the device cgroup is to allow: letters of `rwm`, or `none`; absent is `rwm`.
+    /// The access that the device cgroup allows: letters of `rwm`, or `none`; absent means `rwm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<String>,
     /// Owner in the container.

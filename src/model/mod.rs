@@ -8,6 +8,8 @@ pub mod cu_set;
 mod details;
 pub mod device;
 pub mod driver;
+#[cfg(feature = "cli")]
+pub mod encoding;
 pub mod facilities;
 #[cfg(test)]
 pub(crate) mod fixtures;

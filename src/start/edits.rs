@@ -1,7 +1,7 @@
 //! The edits that a lease makes in the container's spec.
 
 use super::ask::{Ask, Launch};
-use super::driver::{self, Way};
+use super::driver::{self, DriverMode};
 use super::spec::bad_bundle;
 use super::{device_nodes, marks, namespaces, shares};
 use crate::claim::create::Environment;
@@ -59,11 +59,11 @@ fn of_lease(
         )
         .hint("run the container without a user namespace"));
     }
-    let wanted = driver::Wanted { ask, lease, launch, paths };
-    let way = driver::way(&wanted)?;
+    let request = driver::DriverRequest { ask, lease, launch, paths };
+    let mode = driver::mode(&request)?;
     injection.env = lease.env.clone();
     // A vendor's runtime makes the nodes and their rules. The nodes need not exist yet.
-    if way != Way::Chain {
+    if mode != DriverMode::Chain {
         injection.nodes = device_nodes::granted(lease, node, paths)?;
     }
     let hidden_nodes = facts.privileged
@@ -72,7 +72,7 @@ fn of_lease(
     if hidden_nodes {
         injection.hidden_nodes = device_nodes::hidden_from(lease, node, paths);
     }
-    driver::add(&mut injection, &wanted, way)?;
+    driver::add(&mut injection, &request, mode)?;
     if let Some(seat) = &lease.mps {
         shares::permit_shm(seat, facts)?;
         // A device cannot be mounted on a directory of that name.

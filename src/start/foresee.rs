@@ -54,9 +54,9 @@ pub fn check_default(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
         Err(failure) if failure.code == Code::NoMatch => return Ok(()),
         Err(failure) => return Err(failure),
     };
-    let wanted = driver::Wanted { ask: &ask, lease: &lease, launch, paths: &host.paths };
-    let way = driver::way(&wanted)?;
-    driver::add(&mut Injection::default(), &wanted, way)
+    let request = driver::DriverRequest { ask: &ask, lease: &lease, launch, paths: &host.paths };
+    let mode = driver::mode(&request)?;
+    driver::add(&mut Injection::default(), &request, mode)
 }
 
 /// The lease that `claim` would make.

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::words;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::inventory::cdi::{self, Names, Spec};
+use crate::inventory::cdi::{self, CdiDocument, Names};
 use crate::model::code::Code;
 use crate::model::device::{Device, Vendor};
 use crate::model::text::shown;
@@ -37,7 +37,7 @@ fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Fai
         Names { index: wish.names.contains(&Name::Index), uuid: wish.names.contains(&Name::Uuid) };
     let wanted = |vendor: &Vendor| wish.vendor.is_none_or(|one| one == *vendor);
     let vendors = Vendor::ALL.into_iter().filter(wanted);
-    let specs: Vec<(Vendor, Spec)> = vendors
+    let specs: Vec<(Vendor, CdiDocument)> = vendors
         .filter_map(|vendor| Some((vendor, cdi::generate(&inventory, vendor, names, &host.paths)?)))
         .collect();
     if specs.is_empty() {
@@ -46,7 +46,8 @@ fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Fai
             Failure::new(Code::NoMatch, text).hint("`gpulease devices` lists what there is")
         );
     }
-    let is_simulated = |(_, spec): &(Vendor, Spec)| spec.annotations.contains_key(cdi::SIMULATED);
+    let is_simulated =
+        |(_, spec): &(Vendor, CdiDocument)| spec.annotations.contains_key(cdi::SIMULATED);
     if !wish.simulated && specs.iter().any(is_simulated) {
         let text = "the node's devices are simulated: no program could use them by a spec";
         return Err(
@@ -107,11 +108,11 @@ fn place(wish: &Generate, vendor: Vendor, is_dir: bool) -> (PathBuf, Format) {
     (wish.output.clone(), format)
 }
 
-fn value(spec: &Spec) -> Value {
+fn value(spec: &CdiDocument) -> Value {
     serde_json::to_value(spec).unwrap_or(Value::Null)
 }
 
-fn written(spec: &Spec, format: Format) -> Result<String, Failure> {
+fn written(spec: &CdiDocument, format: Format) -> Result<String, Failure> {
     let fault =
         |what: String| Failure::new(Code::BadInventory, format!("cannot write a spec: {what}"));
     match format {
@@ -123,7 +124,7 @@ fn written(spec: &Spec, format: Format) -> Result<String, Failure> {
 }
 
 /// Two specs of one directory that name the same device rule each other out for every engine.
-fn refuse_conflict(host: &Host, path: &Path, spec: &Spec) -> Result<(), Failure> {
+fn refuse_conflict(host: &Host, path: &Path, spec: &CdiDocument) -> Result<(), Failure> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let dir = path.parent().and_then(real);
     let others = cdi::read_all(&host.paths).files;

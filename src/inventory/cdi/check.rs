@@ -1,157 +1,240 @@
-//! What a text must be to be a spec: the rules of the reference implementation (Go, `pkg/cdi`),
-//! which engines go by.
+//! The rules for a CDI spec: those of the reference implementation (Go, `pkg/cdi`), which engines
+//! use.
 
-use super::Spec;
+use super::CdiDocument;
+use super::yaml::{as_text, first_document};
 use crate::injection::HookStage;
-use crate::model::cdi::Edits;
+use crate::model::cdi::ContainerEdits;
 use crate::model::text::shown;
 use serde_json::{Map, Value};
 
-/// A good spec, and what of it is ignored.
+/// A valid spec, and notes on the parts of it that are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    pub spec: Spec,
-    /// Sentences about what is ignored.
+    pub spec: CdiDocument,
+    /// One sentence for each ignored part.
     pub notes: Vec<String>,
 }
 
 /// The last version that this reader knows every member of.
-const KNOWN: (u64, u64) = (1, 1);
+const LAST_KNOWN: (u64, u64) = (1, 1);
 
-const SPEC: &[&str] = &["cdiVersion", "kind", "annotations", "devices", "containerEdits"];
-const DEVICE: &[&str] = &["name", "annotations", "containerEdits"];
-const EDITS: &[&str] =
-    &["env", "deviceNodes", "netDevices", "mounts", "hooks", "intelRdt", "additionalGids"];
-const NODE: &[&str] =
-    &["path", "hostPath", "type", "major", "minor", "fileMode", "permissions", "uid", "gid"];
-const MOUNT: &[&str] = &["hostPath", "containerPath", "type", "options"];
-const HOOK: &[&str] = &["hookName", "path", "args", "env", "timeout"];
-
-/// Reads a spec in JSON. The error says what is wrong with it.
-pub fn parse_json(text: &str) -> Result<Checked, String> {
-    check(serde_json::from_str(text).map_err(|error| shown(&format!("it is not JSON: {error}")))?)
+/// What a member of a spec is, by the types of Go's reader (`specs-go/config.go`).
+enum Shape {
+    Text,
+    Number,
+    Texts,
+    Numbers,
+    /// An object with any keys, whose values are texts.
+    TextMap,
+    Object(Members),
+    Objects(Members),
+    /// One of [`NOT_MADE`].
+    NotMade,
 }
 
-/// Reads a spec in YAML. The error says what is wrong with it.
-pub fn parse_yaml(text: &str) -> Result<Checked, String> {
-    check(serde_norway::from_str(text).map_err(|error| shown(&format!("it is not YAML: {error}")))?)
+type Members = &'static [(&'static str, Shape)];
+
+const SPEC: Members = &[
+    ("cdiVersion", Shape::Text),
+    ("kind", Shape::Text),
+    ("annotations", Shape::TextMap),
+    ("devices", Shape::Objects(DEVICE)),
+    ("containerEdits", Shape::Object(EDITS)),
+];
+const DEVICE: Members = &[
+    ("name", Shape::Text),
+    ("annotations", Shape::TextMap),
+    ("containerEdits", Shape::Object(EDITS)),
+];
+const EDITS: Members = &[
+    ("env", Shape::Texts),
+    ("deviceNodes", Shape::Objects(NODE)),
+    ("netDevices", Shape::NotMade),
+    ("mounts", Shape::Objects(MOUNT)),
+    ("hooks", Shape::Objects(HOOK)),
+    ("intelRdt", Shape::NotMade),
+    ("additionalGids", Shape::Numbers),
+];
+const NODE: Members = &[
+    ("path", Shape::Text),
+    ("hostPath", Shape::Text),
+    ("type", Shape::Text),
+    ("major", Shape::Number),
+    ("minor", Shape::Number),
+    ("fileMode", Shape::Number),
+    ("permissions", Shape::Text),
+    ("uid", Shape::Number),
+    ("gid", Shape::Number),
+];
+const MOUNT: Members = &[
+    ("hostPath", Shape::Text),
+    ("containerPath", Shape::Text),
+    ("type", Shape::Text),
+    ("options", Shape::Texts),
+];
+const HOOK: Members = &[
+    ("hookName", Shape::Text),
+    ("path", Shape::Text),
+    ("args", Shape::Texts),
+    ("env", Shape::Texts),
+    ("timeout", Shape::Number),
+];
+
+/// Edits that are read and not made, and why.
+const NOT_MADE: &[(&str, &str)] = &[
+    ("netDevices", "network devices are not handed out"),
+    ("intelRdt", "resctrl groups are not set"),
+];
+
+/// Reads a spec in YAML, and in JSON, which is YAML: engines do not go by a file's name either.
+/// The error says what is wrong with it.
+pub fn parse(text: &str) -> Result<Checked, String> {
+    let value = first_document(text).map_err(|error| format!("it is not YAML: {error}"));
+    value.and_then(check).map_err(|error| shown(&error))
 }
 
 fn check(mut value: Value) -> Result<Checked, String> {
+    if value.is_null() {
+        return Err("its first YAML document is empty".to_owned());
+    }
+    let mut found = Found::default();
+    found.object(&mut value, SPEC, "")?;
     let version = version_of(&value)?;
     let mut notes = Vec::new();
-    let mut unknown = Vec::new();
-    take_unknown(&mut value, &mut unknown);
-    // As strict as Go's reader with a version that it knows. A later one of the same major may say
-    // more, and what it says in the old words still holds.
-    if let Some(first) = unknown.first() {
-        if version <= KNOWN {
+    // As strict as Go's reader with a version that it knows. A later one of the same major may
+    // have more members, and the old ones still mean the same.
+    if let Some(first) = found.unknown.first() {
+        if version <= LAST_KNOWN {
             return Err(format!("the member `{}` is unknown", shown(first)));
         }
-        notes.push(format!("`{}` is unknown here and ignored", shown(&unknown.join("`, `"))));
+        notes.push(format!("`{}` is unknown here and ignored", shown(&found.unknown.join("`, `"))));
     }
-    for (key, what) in [
-        ("netDevices", "network devices are not handed out"),
-        ("intelRdt", "resctrl groups are not set"),
-    ] {
-        if takes(&mut value, key) {
-            notes.push(format!("`{key}` is ignored: {what}"));
-        }
+    for (key, why) in NOT_MADE.iter().filter(|(key, _)| found.not_made.contains(key)) {
+        notes.push(format!("`{key}` is ignored: {why}"));
     }
-    nulls_away(&mut value);
-    let spec: Spec =
-        serde_path_to_error::deserialize(value).map_err(|error| shown(&error.to_string()))?;
-    judge(&spec)?;
+    let devices = value.get("devices").and_then(Value::as_array).into_iter().flatten();
+    let empty = devices.filter(|device| !has_edits(device)).find_map(|device| device.get("name"));
+    if let Some(name) = empty.and_then(Value::as_str) {
+        return Err(format!("its device `{}` has no edits", shown(name)));
+    }
+    let spec: CdiDocument =
+        serde_path_to_error::deserialize(value).map_err(|error| error.to_string())?;
+    check_document(&spec)?;
     Ok(Checked { spec, notes })
 }
 
-/// Major and minor: 0.3 to 1.x, whatever x is.
+/// Whether a device has an edit, be it one that is not made.
+fn has_edits(device: &Value) -> bool {
+    let edits = device.get("containerEdits").and_then(Value::as_object);
+    let is_edit = |value: &Value| value.as_array().is_none_or(|list| !list.is_empty());
+    edits.is_some_and(|edits| edits.values().any(is_edit))
+}
+
+/// Major and minor: 0.1 to 1.x, whatever x is.
 fn version_of(value: &Value) -> Result<(u64, u64), String> {
     let text = value.get("cdiVersion").and_then(Value::as_str).unwrap_or_default();
     let mut parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.').map(str::parse::<u64>);
     let (major, minor) = match (parts.next(), parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor)), Some(Ok(_))) => (major, minor),
-        _ => return Err(format!("`cdiVersion` is `{}`, no version like 0.6.0", shown(text))),
+        _ => {
+            return Err(format!(
+                "`cdiVersion` is `{}`, and not a version like `0.6.0`",
+                shown(text)
+            ));
+        }
     };
     match (major, minor) {
-        (0, 3..) | (1, _) => Ok((major, minor)),
-        _ => Err(format!("`cdiVersion` is `{}`; read are 0.3.0 and later, and 1.x", shown(text))),
+        (0, 1..) | (1, _) => Ok((major, minor)),
+        _ => Err(format!("`cdiVersion` is `{}`; 0.1.0 to 1.x can be read", shown(text))),
     }
 }
 
-/// Takes out every member that no version up to [`KNOWN`] has, and says where they were.
-fn take_unknown(value: &mut Value, unknown: &mut Vec<String>) {
-    let Some(spec) = value.as_object_mut() else { return };
-    keep(spec, SPEC, "", unknown);
-    edits(spec, "containerEdits", unknown);
-    for device in objects(spec, "devices") {
-        keep(device, DEVICE, "devices.", unknown);
-        edits(device, "devices.containerEdits", unknown);
-    }
+/// Gives each member the spelling and the type by which Go reads it, and notes what it meets.
+#[derive(Default)]
+struct Found {
+    /// Members that no version up to [`LAST_KNOWN`] has, by their paths.
+    unknown: Vec<String>,
+    /// Keys of [`NOT_MADE`].
+    not_made: Vec<&'static str>,
 }
 
-fn edits(owner: &mut Map<String, Value>, at: &str, unknown: &mut Vec<String>) {
-    let Some(edits) = owner.get_mut("containerEdits").and_then(Value::as_object_mut) else {
-        return;
-    };
-    keep(edits, EDITS, &format!("{at}."), unknown);
-    for (key, known) in [("deviceNodes", NODE), ("mounts", MOUNT), ("hooks", HOOK)] {
-        for entry in objects(edits, key) {
-            keep(entry, known, &format!("{at}.{key}."), unknown);
+impl Found {
+    /// Go takes a key in any case, and null for absent.
+    fn object(&mut self, value: &mut Value, known: Members, at: &str) -> Result<(), String> {
+        let Value::Object(members) = value else { return Ok(()) };
+        let mut read = Map::new();
+        for (key, mut member) in std::mem::take(members) {
+            let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+            let Some((name, shape)) =
+                known.iter().find(|(name, _)| name.eq_ignore_ascii_case(&key))
+            else {
+                self.unknown.push(path);
+                continue;
+            };
+            if read.contains_key(*name) {
+                return Err(format!("the member `{}` is there in two spellings", shown(&path)));
+            }
+            if !member.is_null() {
+                self.member(name, &mut member, shape, &path)?;
+                read.insert((*name).to_owned(), member);
+            }
+        }
+        *members = read;
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        name: &'static str,
+        value: &mut Value,
+        shape: &Shape,
+        at: &str,
+    ) -> Result<(), String> {
+        match shape {
+            Shape::Text => text(value, at),
+            Shape::Texts => elements(value).try_for_each(|value| text(value, at)),
+            Shape::TextMap => {
+                let members = value.as_object_mut().into_iter().flatten();
+                members.map(|(_, value)| value).try_for_each(|value| text(value, at))
+            }
+            Shape::Object(known) => self.object(value, known, at),
+            Shape::Objects(known) => {
+                elements(value).try_for_each(|value| self.object(value, known, at))
+            }
+            Shape::NotMade => {
+                self.not_made.push(name);
+                Ok(())
+            }
+            Shape::Number | Shape::Numbers => Ok(()),
         }
     }
 }
 
-fn objects<'a>(
-    owner: &'a mut Map<String, Value>,
-    key: &str,
-) -> impl Iterator<Item = &'a mut Map<String, Value>> {
-    let list = owner.get_mut(key).and_then(Value::as_array_mut);
-    list.into_iter().flatten().filter_map(Value::as_object_mut)
+fn elements(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_array_mut().into_iter().flatten()
 }
 
-fn keep(object: &mut Map<String, Value>, known: &[&str], at: &str, unknown: &mut Vec<String>) {
-    object.retain(|key, _| {
-        let keep = known.contains(&key.as_str());
-        if !keep {
-            unknown.push(format!("{at}{key}"));
+/// Makes a scalar the text that Go makes of it. A list or a mapping stays, to be refused.
+fn text(value: &mut Value, at: &str) -> Result<(), String> {
+    match (as_text(value), &value) {
+        (Some(text), _) => *value = text.into(),
+        (None, Value::Null) => *value = "".into(),
+        (None, Value::Number(number)) => {
+            let at = shown(at);
+            return Err(format!("`{at}` is the number {number}; put it in quotes to make it text"));
         }
-        keep
-    });
-}
-
-/// Takes an edit out of the spec's and of all devices', and says whether it was anywhere.
-fn takes(value: &mut Value, key: &str) -> bool {
-    let take = |owner: &mut Map<String, Value>| {
-        let edits = owner.get_mut("containerEdits").and_then(Value::as_object_mut);
-        edits.and_then(|edits| edits.shift_remove(key)).is_some_and(|value| !value.is_null())
-    };
-    let Some(spec) = value.as_object_mut() else { return false };
-    let mut found = take(spec);
-    for device in objects(spec, "devices") {
-        found |= take(device);
-    }
-    found
-}
-
-/// A key with nothing after it is null in YAML, and to Go as good as absent.
-fn nulls_away(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, value| !value.is_null());
-            members.values_mut().for_each(nulls_away);
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(nulls_away),
         _ => {}
     }
+    Ok(())
 }
 
-fn judge(spec: &Spec) -> Result<(), String> {
+fn check_document(spec: &CdiDocument) -> Result<(), String> {
     check_kind(&spec.kind)?;
     if spec.devices.is_empty() {
         return Err("it has no devices".to_owned());
     }
-    judge_edits(&spec.container_edits)?;
+    check_edits(&spec.container_edits)?;
     let mut names: Vec<&str> = Vec::new();
     for device in &spec.devices {
         let name = device.name.as_str();
@@ -160,28 +243,25 @@ fn judge(spec: &Spec) -> Result<(), String> {
             return Err(format!("it has two devices `{name}`"));
         }
         names.push(name);
-        if device.container_edits.is_empty() {
-            return Err(format!("its device `{name}` has no edits"));
-        }
-        judge_edits(&device.container_edits)
+        check_edits(&device.container_edits)
             .map_err(|what| format!("its device `{name}`: {what}"))?;
     }
     Ok(())
 }
 
-/// `vendor/class`: a vendor begins with a letter, ends with a letter or digit and has `_`, `-`, `.`
-/// between; a class the same.
+/// Both parts of `vendor/class` begin with a letter and end with a letter or digit, with `_`, `-`,
+/// `.` allowed between.
 fn check_kind(kind: &str) -> Result<(), String> {
     let is_part =
         |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && has_only(part, "_-.");
     match kind.split_once('/') {
         Some((vendor, class)) if is_part(vendor) && is_part(class) => Ok(()),
-        _ => Err(format!("`kind` is `{}`, nothing like nvidia.com/gpu", shown(kind))),
+        _ => Err(format!("`kind` is `{}`, and not like `nvidia.com/gpu`", shown(kind))),
     }
 }
 
-/// Whether a text can be a device's name: letters, digits and, between them, `_`, `-`, `.`, `:`.
-/// The error says that it cannot.
+/// Fails if a text cannot be a device's name: letters, digits and, between them, `_`, `-`, `.`,
+/// `:`.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && has_only(name, "_-.:");
     if is_name { Ok(()) } else { Err(format!("`{}` cannot be a device's name", shown(name))) }
@@ -192,8 +272,8 @@ fn has_only(text: &str, marks: &str) -> bool {
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-fn judge_edits(edits: &Edits) -> Result<(), String> {
-    judge_env(&edits.env)?;
+fn check_edits(edits: &ContainerEdits) -> Result<(), String> {
+    check_env(&edits.env)?;
     for node in &edits.device_nodes {
         let path = shown(&node.path);
         if !node.path.starts_with('/') {
@@ -211,23 +291,23 @@ fn judge_edits(edits: &Edits) -> Result<(), String> {
     for mount in &edits.mounts {
         if mount.host_path.is_empty() || !mount.container_path.starts_with('/') {
             let path = shown(&mount.container_path);
-            return Err(format!("the mount at `{path}` lacks a source or an absolute path"));
+            return Err(format!("the mount at `{path}` has no source or no absolute path"));
         }
     }
     for hook in &edits.hooks {
         let stage = shown(&hook.hook_name);
         if hook.hook_name.parse::<HookStage>().is_err() {
-            return Err(format!("a hook is at `{stage}`, no stage of the runtime specification"));
+            return Err(format!("a hook has the unknown stage `{stage}`"));
         }
         if !hook.path.starts_with('/') {
             return Err(format!("the hook `{}` has no absolute path", shown(&hook.path)));
         }
-        judge_env(&hook.env)?;
+        check_env(&hook.env)?;
     }
     Ok(())
 }
 
-fn judge_env(env: &[String]) -> Result<(), String> {
+fn check_env(env: &[String]) -> Result<(), String> {
     let bad = env.iter().find(|variable| variable.find('=').is_none_or(|at| at == 0));
-    bad.map_or(Ok(()), |bad| Err(format!("`{}` is no variable like NAME=value", shown(bad))))
+    bad.map_or(Ok(()), |bad| Err(format!("`{}` is not a variable like `NAME=value`", shown(bad))))
 }

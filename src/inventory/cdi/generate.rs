@@ -1,10 +1,10 @@
-//! Writing specs of the node's devices, for engines that take `--device nvidia.com/gpu=0`.
+//! Makes CDI specs of the node's devices, for engines that accept `--device nvidia.com/gpu=0`.
 
 use super::check::check_name;
 use super::matching::{index_among_its_vendors, kind_of};
-use super::{Spec, SpecDevice};
+use super::{CdiDocument, CdiDocumentDevice};
 use crate::inventory::Inventory;
-use crate::model::cdi::{EditMount, EditNode, Edits};
+use crate::model::cdi::{ContainerEdits, EditMount, EditNode};
 use crate::model::device::{Device, DeviceNode, Node, Vendor};
 use crate::model::driver::{Driver, DriverFile, FileKind};
 use crate::model::variables::NVIDIA_VISIBLE;
@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// By what the devices are called.
+/// The kinds of names that devices get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Names {
     /// `0`, and `0:1` for an instance: as the vendor's tools count.
@@ -22,23 +22,23 @@ pub struct Names {
     pub uuid: bool,
 }
 
-/// The annotation of a spec whose devices do not exist.
+/// The annotation of a spec of simulated devices.
 pub const SIMULATED: &str = "gpulease/simulated";
 
 /// The first version with annotations, and the first with groups.
 const WITH_ANNOTATIONS: &str = "0.6.0";
 const WITH_GROUPS: &str = "0.7.0";
 
-/// The spec of a vendor's devices, with `all` for all of them; none where the node has none. GPUs
-/// in MIG mode are left out, as nothing can compute on them but their instances, and devices with a
-/// twin: no spec has one name twice. Numbers of nodes are left out too: what applies the spec reads
-/// them from the host, where they may change.
+/// The spec of a vendor's devices, with `all` for all of them; `None` if the node has none. GPUs in
+/// MIG mode are left out, since only their instances can compute. Devices that share a UUID are
+/// left out, since a spec has each name once. Numbers of nodes are left out, since they may change;
+/// engines read them from the host.
 pub fn generate(
     inventory: &Inventory,
     vendor: Vendor,
     names: Names,
     paths: &Paths,
-) -> Option<Spec> {
+) -> Option<CdiDocument> {
     let node = &inventory.node;
     let usable = |device: &&Device| {
         let has_name = device.details.ambiguous.is_none();
@@ -61,11 +61,11 @@ pub fn generate(
         annotations.insert(SIMULATED.to_owned(), "true".to_owned());
     }
     let container_edits = common(inventory, vendor, paths);
-    let has_groups = |edits: &Edits| !edits.additional_gids.is_empty();
+    let has_groups = |edits: &ContainerEdits| !edits.additional_gids.is_empty();
     let with_groups = has_groups(&container_edits)
         || devices.iter().any(|device| has_groups(&device.container_edits));
     let version = if with_groups { WITH_GROUPS } else { WITH_ANNOTATIONS };
-    Some(Spec {
+    Some(CdiDocument {
         cdi_version: version.to_owned(),
         kind: kind_of(vendor).to_owned(),
         annotations,
@@ -74,25 +74,29 @@ pub fn generate(
     })
 }
 
-const fn named(name: String, container_edits: Edits) -> SpecDevice {
-    SpecDevice { name, annotations: BTreeMap::new(), container_edits }
+const fn named(name: String, container_edits: ContainerEdits) -> CdiDocumentDevice {
+    CdiDocumentDevice { name, annotations: BTreeMap::new(), container_edits }
 }
 
-/// An id that cannot be a name is none.
+/// A device's names, without those that CDI does not allow.
 fn names_of(device: &Device, node: &Node, wanted: Names) -> Vec<String> {
     let index = index_among_its_vendors(device, node).filter(|_| wanted.index);
     let uuid = Some(device.uuid.to_string()).filter(|_| wanted.uuid);
     index.into_iter().chain(uuid).filter(|name| check_name(name).is_ok()).collect()
 }
 
-fn edits_of(devices: &[&Device], node: &Node, paths: &Paths) -> Edits {
-    let mut edits = Edits::default();
+fn edits_of(devices: &[&Device], node: &Node, paths: &Paths) -> ContainerEdits {
+    let mut edits = ContainerEdits::default();
     let own: BTreeSet<&DeviceNode> = devices.iter().flat_map(|d| node.nodes_of(d)).collect();
     add_nodes(&mut edits, own.into_iter(), paths);
     edits
 }
 
-fn add_nodes<'a>(edits: &mut Edits, nodes: impl Iterator<Item = &'a DeviceNode>, paths: &Paths) {
+fn add_nodes<'a>(
+    edits: &mut ContainerEdits,
+    nodes: impl Iterator<Item = &'a DeviceNode>,
+    paths: &Paths,
+) {
     let mut gids = BTreeSet::new();
     for node in nodes {
         gids.extend(group_of(node, paths));
@@ -110,7 +114,7 @@ fn add_nodes<'a>(edits: &mut Edits, nodes: impl Iterator<Item = &'a DeviceNode>,
     edits.additional_gids = gids.into_iter().collect();
 }
 
-/// The group without which a user other than root cannot use the node.
+/// The group that may use the node, unless every user may.
 fn group_of(node: &DeviceNode, paths: &Paths) -> Option<u32> {
     let metadata =
         fs::metadata(paths.node(&node.path)).ok().filter(|_| node.simulated.is_none())?;
@@ -118,12 +122,13 @@ fn group_of(node: &DeviceNode, paths: &Paths) -> Option<u32> {
     Some(metadata.gid()).filter(|gid| *gid != 0 && !for_all)
 }
 
-/// What comes with any of the vendor's devices.
-fn common(inventory: &Inventory, vendor: Vendor, paths: &Paths) -> Edits {
-    let mut edits = Edits::default();
+/// The edits that come with any of the vendor's devices.
+fn common(inventory: &Inventory, vendor: Vendor, paths: &Paths) -> ContainerEdits {
+    let mut edits = ContainerEdits::default();
     add_nodes(&mut edits, inventory.node.control_of(vendor), paths);
     if vendor == Vendor::Nvidia {
-        // Or NVIDIA's own runtime, where it is the one below, would add what the image says.
+        // Otherwise NVIDIA's runtime, if it is the low-level one, adds the devices that the image
+        // names.
         edits.env.push(format!("{NVIDIA_VISIBLE}=void"));
     }
     let drivers = inventory.drivers.iter().filter(|driver| driver.vendor == vendor);
@@ -137,7 +142,7 @@ fn common(inventory: &Inventory, vendor: Vendor, paths: &Paths) -> Edits {
     edits
 }
 
-/// A file under each of its names, in the directory that it has on the host.
+/// Mounts of a file by each of its names, in its directory on the host.
 fn mounts(driver: &Driver, file: &DriverFile) -> Vec<EditMount> {
     let path = Path::new(&file.path);
     let inside = path.strip_prefix(&driver.root).unwrap_or(path);
@@ -153,7 +158,7 @@ fn mounts(driver: &Driver, file: &DriverFile) -> Vec<EditMount> {
         } else {
             dir.ancestors().nth(below.components().count()).unwrap_or(dir)
         };
-        // An absolute name stands for itself.
+        // An absolute name replaces the directory.
         base.join(name)
     });
     let mut places: BTreeSet<_> = places.collect();

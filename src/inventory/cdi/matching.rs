@@ -1,6 +1,6 @@
-//! Which device of a spec is which of the node's.
+//! Matches the devices of specs with those of the node.
 
-use super::SpecDevice;
+use super::CdiDocumentDevice;
 use super::read::{SpecFile, Specs};
 use crate::model::cdi::{Cdi, CdiDevice, CdiSpec, EditNode};
 use crate::model::device::{Device, DeviceNode, Node, Vendor};
@@ -18,20 +18,20 @@ pub(super) const fn kind_of(vendor: Vendor) -> &'static str {
     }
 }
 
-/// What the specs say of these devices. `wants` are the vendors whose specs are gone by.
+/// The edits of the specs for the node's devices of the vendors that `wants` accepts.
 ///
-/// A device of a spec is one of the node's if it brings a node of that one and of no other; that
-/// is certain, whatever it is called. One that brings none of them is it by its name, in the
-/// vendor's own kind. Names such as `all` are none.
+/// A device of a spec matches the device whose nodes it brings, whatever its name, if it brings
+/// nodes of no other. If it brings no device's nodes, its name decides, in the vendor's own kind.
+/// Names such as `all` match nothing.
 pub fn compile(specs: &Specs, node: &Node, paths: &Paths, wants: impl Fn(Vendor) -> bool) -> Cdi {
-    let known: Vec<Known<'_>> =
-        node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
+    let known: Vec<NodeDevice<'_>> =
+        node.devices.iter().map(|device| NodeDevice::new(device, node, paths)).collect();
     let mut cdi = Cdi::default();
     let mut spec_of: Vec<usize> = Vec::new();
     for own in known.iter().filter(|own| wants(own.device.vendor)) {
         let candidates = specs.files.iter().enumerate().flat_map(|(at, file)| {
             let named =
-                file.spec.devices.iter().filter(|device| is(file, device, own, &known, paths));
+                file.spec.devices.iter().filter(|device| matches(file, device, own, &known, paths));
             named.map(move |device| (at, file, device))
         });
         let best = candidates.min_by_key(|(at, file, device)| {
@@ -60,39 +60,43 @@ pub fn compile(specs: &Specs, node: &Node, paths: &Paths, wants: impl Fn(Vendor)
 
 /// A device of a spec, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<'a> {
+pub struct ListedDevice<'a> {
     pub name: String,
-    /// Where it is from.
+    /// Its file.
     pub file: &'a SpecFile,
-    /// Which device of the node it is, if it is one.
+    /// The device of the node that it matches.
     pub device: Option<&'a Device>,
 }
 
-/// All devices of all specs, with the node's that they are.
-pub fn list<'a>(specs: &'a Specs, node: &'a Node, paths: &Paths) -> Vec<Listed<'a>> {
-    let known: Vec<Known<'_>> =
-        node.devices.iter().map(|device| Known::new(device, node, paths)).collect();
+/// All devices of all specs, each with the device of the node that it matches.
+pub fn list<'a>(specs: &'a Specs, node: &'a Node, paths: &Paths) -> Vec<ListedDevice<'a>> {
+    let known: Vec<NodeDevice<'_>> =
+        node.devices.iter().map(|device| NodeDevice::new(device, node, paths)).collect();
     let devices = specs
         .files
         .iter()
         .flat_map(|file| file.spec.devices.iter().map(move |device| (file, device)));
     let listed = devices.map(|(file, device)| {
-        let own = known.iter().find(|own| is(file, device, own, &known, paths));
-        Listed { name: file.spec.qualified(&device.name), file, device: own.map(|own| own.device) }
+        let own = known.iter().find(|own| matches(file, device, own, &known, paths));
+        ListedDevice {
+            name: file.spec.qualified(&device.name),
+            file,
+            device: own.map(|own| own.device),
+        }
     });
     listed.collect()
 }
 
 /// A device of the node, as a spec may refer to it.
-struct Known<'a> {
+struct NodeDevice<'a> {
     device: &'a Device,
-    /// Its names, the surest first.
+    /// Its names in specs, the most reliable first.
     names: Vec<String>,
     /// Path and numbers of its own nodes.
     nodes: Vec<(&'a str, Option<(u32, u32)>)>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> NodeDevice<'a> {
     fn new(device: &'a Device, node: &'a Node, paths: &Paths) -> Self {
         let mut names = vec![device.uuid.to_string()];
         names.extend(index_among_its_vendors(device, node));
@@ -122,18 +126,19 @@ pub(super) fn index_among_its_vendors(device: &Device, node: &Node) -> Option<St
     })
 }
 
-fn is(
+fn matches(
     file: &SpecFile,
-    device: &SpecDevice,
-    own: &Known<'_>,
-    all: &[Known<'_>],
+    device: &CdiDocumentDevice,
+    own: &NodeDevice<'_>,
+    all: &[NodeDevice<'_>],
     paths: &Paths,
 ) -> bool {
     let nodes = &device.container_edits.device_nodes;
     let nodes: Vec<_> = nodes.iter().map(|node| (node, numbers_of(node, paths))).collect();
-    let brings = |known: &&Known<'_>| nodes.iter().any(|(node, number)| known.has(node, *number));
-    let mut brought: Vec<&Known<'_>> = all.iter().filter(brings).collect();
-    // An instance comes with the node of its GPU.
+    let brings =
+        |known: &&NodeDevice<'_>| nodes.iter().any(|(node, number)| known.has(node, *number));
+    let mut brought: Vec<&NodeDevice<'_>> = all.iter().filter(brings).collect();
+    // A MIG instance needs the node of its GPU too.
     let parents: Vec<_> = brought.iter().filter_map(|known| known.device.instance()).collect();
     brought.retain(|known| !parents.iter().any(|instance| instance.parent == known.device.uuid));
     match brought.as_slice() {

@@ -1,9 +1,10 @@
-//! Reading the directories of specs.
+//! Reads the directories of specs.
 
-use super::Spec;
-use super::check::{Checked, parse_json, parse_yaml};
+use super::CdiDocument;
+use super::check::{Checked, parse};
 use crate::config::Source;
 use crate::inventory::stamp::Stamp;
+use crate::model::encoding::Encoding;
 use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::checked::read_checked;
@@ -12,39 +13,39 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Where specs lie (CDI, `DefaultSpecDirs`): what an administrator or a package put there, then
-/// what is made anew at each boot. A device of a later directory stands for that of an earlier one.
+/// The directories of specs (CDI, `DefaultSpecDirs`): static ones first, then those that are
+/// generated at each boot. A device of a later directory replaces its namesake of an earlier one.
 pub const SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
-/// A spec and where it is from.
+/// A spec and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecFile {
     pub path: PathBuf,
     /// The position of its directory among [`SPEC_DIRS`].
     pub priority: usize,
-    /// What it says. Devices that others describe better are taken out.
-    pub spec: Spec,
+    /// Its content, without the devices that another file replaces.
+    pub spec: CdiDocument,
 }
 
 /// All specs of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Specs {
-    /// Those that can be gone by, in the order of their directories and names.
+    /// The valid specs, in the order of their directories and names.
     pub files: Vec<SpecFile>,
-    /// What was looked at.
+    /// Stamps of the directories and files that were read.
     pub stamps: Vec<Stamp>,
-    /// What cannot be gone by, and why.
+    /// The parts that are ignored, and why.
     pub notes: Vec<String>,
 }
 
-/// Reads all specs. A file that cannot be used costs its own devices and no others.
+/// Reads all specs. An invalid file is left out with a note, and the others count.
 pub fn read(paths: &Paths) -> Specs {
     let mut specs = read_all(paths);
-    specs.settle();
+    specs.resolve_conflicts();
     specs
 }
 
-/// The same, with devices that others rule out.
+/// Reads all specs, with devices that another file replaces or excludes.
 pub fn read_all(paths: &Paths) -> Specs {
     let mut specs = Specs::default();
     for (priority, dir) in SPEC_DIRS.iter().enumerate() {
@@ -53,9 +54,9 @@ pub fn read_all(paths: &Paths) -> Specs {
     specs
 }
 
-/// The files of a directory, in the order of their names, without those of directories in it.
+/// Reads the files of a directory in the order of their names, and none of its subdirectories.
 fn read_dir(dir: &Path, priority: usize, specs: &mut Specs) {
-    // Before it is read: what is put there meanwhile makes the inventory stale.
+    // Stamped before it is read, so that a file that is added meanwhile makes the inventory stale.
     specs.stamp(dir);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -65,16 +66,12 @@ fn read_dir(dir: &Path, priority: usize, specs: &mut Specs) {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort_unstable();
     for path in files {
-        let parse = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("json") => parse_json,
-            Some("yaml") => parse_yaml,
-            _ => continue,
-        };
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+        let is_dir = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+        if is_dir || !path.extension().is_some_and(|end| end == "json" || end == "yaml") {
             continue;
         }
         specs.stamp(&path);
-        match read_file(&path, parse) {
+        match read_file(&path) {
             Ok(None) => {}
             Ok(Some(Checked { spec, notes })) => {
                 for what in notes {
@@ -87,19 +84,17 @@ fn read_dir(dir: &Path, priority: usize, specs: &mut Specs) {
     }
 }
 
-fn read_file(
-    path: &Path,
-    parse: impl Fn(&str) -> Result<Checked, String>,
-) -> Result<Option<Checked>, String> {
+/// `None` if the file has gone since its directory was read.
+fn read_file(path: &Path) -> Result<Option<Checked>, String> {
     let Some(file) = read_checked(path).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(&file.bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    parse(text).map(Some)
+    let (text, _) = Encoding::decode(&file.bytes)?;
+    parse(&text).map(Some)
 }
 
 impl Specs {
-    /// A spec is a file that somebody wrote, like the devices file, whose source stands for both.
+    /// Specs count as the static source, as the devices file does.
     fn stamp(&mut self, path: &Path) {
         match Stamp::of_file(Source::Static, path) {
             Ok(stamp) => self.stamps.push(stamp),
@@ -111,9 +106,9 @@ impl Specs {
         self.notes.push(format!("the CDI spec `{}`: {what}", shown(&path.display().to_string())));
     }
 
-    /// Leaves each qualified name once: that of the later directory. Two of one directory rule
-    /// each other out, since nothing says which was meant.
-    fn settle(&mut self) {
+    /// Keeps each qualified name once: that of the later directory. Two files of one directory with
+    /// the same name exclude each other, as in engines.
+    fn resolve_conflicts(&mut self) {
         let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (at, file) in self.files.iter().enumerate() {
             for device in &file.spec.devices {
@@ -130,7 +125,7 @@ impl Specs {
                 let paths: Vec<String> =
                     paths.map(|f| shown(&f.path.display().to_string())).collect();
                 self.notes.push(format!(
-                    "the CDI device `{name}` is ignored: `{}` describe it both",
+                    "the CDI device `{name}` is ignored: it is in `{}`",
                     paths.join("` and `")
                 ));
             }

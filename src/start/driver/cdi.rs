@@ -1,10 +1,10 @@
-//! The edits of the host's CDI specs for the granted devices. What is granted stays ours to say:
-//! a spec adds files, hooks and variables to it, and never another GPU.
+//! Applies the edits of the host's CDI specs for the granted devices. A spec adds files, hooks and
+//! variables, and never a GPU that is not granted.
 
 use crate::failure::Failure;
 use crate::injection::{HookEntry, Injection, MountEntry, READ_WRITE, ResolvedNode};
 use crate::inventory::Inventory;
-use crate::model::cdi::{Cdi, EditHook, EditMount, EditNode, Edits};
+use crate::model::cdi::{Cdi, ContainerEdits, EditHook, EditMount, EditNode};
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::model::text::shown;
@@ -15,8 +15,8 @@ use crate::sys::char_drivers::numbers;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Variables that say which devices a container has. Ours stand, and none is set or taken away by
-/// a spec: NVIDIA's have `NVIDIA_VISIBLE_DEVICES=void`, for its own runtime, which is not below us.
+/// Variables that select a container's devices. gpulease sets them, and no spec changes them:
+/// NVIDIA's specs have `NVIDIA_VISIBLE_DEVICES=void` for NVIDIA's runtime, which is not used here.
 const OURS: &[&str] = &[
     variables::NVIDIA_VISIBLE,
     variables::NVIDIA_CAPABILITIES,
@@ -30,13 +30,13 @@ const OURS: &[&str] = &[
     crate::model::device::SIMULATED_VARIABLE,
 ];
 
-/// The environment of a hook for which a spec names none: without the key it would get the
-/// runtime's or, worse, the container's.
+/// The environment of a hook whose spec has none. Without `env`, low-level runtimes give a hook
+/// their own environment or the container's.
 const HOOK_ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Adds what the specs say of the leased devices: what each spec says once, then what it says of
-/// the device, in the order of the lease. Fails if no spec has one of the devices, or one would
-/// bring a GPU that is not granted.
+/// Adds the edits of the leased devices, in the order of the lease: first, once, those of the spec,
+/// then those of the device. Fails if no spec has one of the devices, or if a spec brings a GPU
+/// that is not granted.
 pub(super) fn add(
     injection: &mut Injection,
     inventory: &Inventory,
@@ -59,8 +59,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The edits of a lease, with the file that they are from.
-fn edits<'a>(cdi: &'a Cdi, lease: &Lease) -> Result<Vec<(&'a str, &'a Edits)>, Failure> {
+/// The edits of a lease, each with its file.
+fn edits<'a>(cdi: &'a Cdi, lease: &Lease) -> Result<Vec<(&'a str, &'a ContainerEdits)>, Failure> {
     let mut all = Vec::new();
     let mut done = Vec::new();
     for leased in &lease.devices {
@@ -93,7 +93,7 @@ fn fault(text: String) -> Failure {
 
 fn add_env(
     injection: &mut Injection,
-    edits: &Edits,
+    edits: &ContainerEdits,
     wrap: &dyn Fn(String) -> Failure,
 ) -> Result<(), Failure> {
     for variable in &edits.env {
@@ -101,7 +101,7 @@ fn add_env(
         else {
             return Err(wrap(format!("sets a variable `{}` without a name", shown(variable))));
         };
-        // The last one counts, as each replaces the one before it.
+        // The last one counts, since each replaces the one before it.
         if !OURS.contains(&name) {
             injection.env.insert(name.to_owned(), Some(value.to_owned()));
         }
@@ -134,7 +134,7 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// A node of ours at the same path stands, with what the spec allows at most.
+/// Adds a node. A granted node at the same path stays, with the access that the spec allows.
 fn add_node(
     injection: &mut Injection,
     edit: &EditNode,
@@ -144,7 +144,7 @@ fn add_node(
     let path = shown(&edit.path);
     if let Some(kind) = edit.kind.as_deref().filter(|kind| !matches!(*kind, "" | "c" | "u")) {
         return Err(wrap(format!(
-            "has `{path}` of the type `{}`, no character device",
+            "has `{path}` of the type `{}`, which is not a character device",
             shown(kind)
         )));
     }
@@ -171,12 +171,12 @@ fn add_node(
     Ok(())
 }
 
-/// With the host's numbers, owner and mode where the spec does not say them.
+/// The node, with the host's numbers, owner and mode where the spec has none.
 fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
     let metadata = fs::metadata(paths.node(edit.on_host()));
     let here = metadata.as_ref().ok().and_then(numbers);
     let device = metadata.as_ref().ok().filter(|_| here.is_some());
-    // The file may be of a time before the driver was loaded anew.
+    // The spec may be older than the loading of the driver.
     if let (Some(said), Some(here)) = (edit.numbers(), here)
         && said != here
     {
@@ -187,7 +187,7 @@ fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
     }
     let numbers = match (edit.numbers().or(here), &metadata) {
         (Some(numbers), _) => numbers,
-        (None, Ok(_)) => return Err("is no character device on the host".to_owned()),
+        (None, Ok(_)) => return Err("is not a character device on the host".to_owned()),
         (None, Err(error)) => return Err(format!("cannot be used: {error}")),
     };
     Ok(ResolvedNode {
@@ -201,7 +201,7 @@ fn resolve(edit: &EditNode, paths: &Paths) -> Result<ResolvedNode, String> {
     })
 }
 
-/// What a rule of ours may say of it: no node is ever to be made in the container.
+/// The access for a device rule, without `m`: nothing in a container needs to make the node.
 fn access(permissions: &str) -> String {
     match permissions {
         "" => READ_WRITE.to_owned(),
@@ -226,10 +226,14 @@ fn mount(edit: &EditMount) -> MountEntry {
 }
 
 fn hook(edit: &EditHook, wrap: &dyn Fn(String) -> Failure) -> Result<HookEntry, Failure> {
-    let no_stage = |()| wrap(format!("has a hook at `{}`, no stage", shown(&edit.hook_name)));
+    let no_stage =
+        |()| wrap(format!("has a hook with the unknown stage `{}`", shown(&edit.hook_name)));
     let stage = edit.hook_name.parse().map_err(no_stage)?;
     if !edit.path.starts_with('/') {
-        return Err(wrap(format!("has a hook `{}`, no absolute path", shown(&edit.path))));
+        return Err(wrap(format!(
+            "has a hook `{}`, which is not an absolute path",
+            shown(&edit.path)
+        )));
     }
     let env = if edit.env.is_empty() { vec![HOOK_ENV.to_owned()] } else { edit.env.clone() };
     Ok(HookEntry {

@@ -1,6 +1,6 @@
 //! The low-level runtime is the vendor's own (`nvidia-container-runtime`, `amd-container-runtime`):
-//! it puts the GPUs that a variable names into the container, with the driver's files. So a lease
-//! is that variable, and a container without one must not have it.
+//! it puts the GPUs that a variable names into the container, with the driver's files. So gpulease
+//! sets that variable to the leased devices, and removes it from a container without a lease.
 
 use crate::config::{Config, DriverSetting};
 use crate::failure::Failure;
@@ -17,8 +17,8 @@ const CDI_PREFIX: &str = "cdi.k8s.io/";
 /// `internal/config/image`).
 const MOUNTS: [&str; 3] = ["var", "run", "nvidia-container-devices"];
 
-/// Whether the vendor's runtime gives all devices of a lease. Fails if it gives some of them, or
-/// none and there is no other way; if it cannot be told which.
+/// Whether the vendor's runtime gives all devices of a lease. Fails if it gives only some of them,
+/// if it gives none and `driver` is `chain`, or if one of them cannot be named to it.
 pub(super) fn serves(
     vendor: Vendor,
     config: &Config,
@@ -55,10 +55,10 @@ pub(super) fn serves(
     Ok(false)
 }
 
-/// The devices that a spec names to NVIDIA's runtime in other ways than by variables: qualified
+/// The devices that a `config.json` names to NVIDIA's runtime other than by variables: qualified
 /// CDI names in annotations, and mounts whose destination is a name. NVIDIA's hook, which another
-/// runtime may run, reads the mounts, and before the variables. Which of them count is for
-/// the configuration of NVIDIA's tools to say; here all do.
+/// runtime may run, reads the mounts before the variables. The configuration of NVIDIA's tools may
+/// turn some of these off; here all count.
 pub(in crate::start) fn named(facts: &Facts, chained: Option<Vendor>) -> Vec<String> {
     let mounted = facts.mounts.iter().filter_map(|mount| mounted_name(&mount.destination));
     if chained != Some(Vendor::Nvidia) {
@@ -73,7 +73,7 @@ pub(in crate::start) fn named(facts: &Facts, chained: Option<Vendor>) -> Vec<Str
 }
 
 fn mounted_name(destination: &str) -> Option<String> {
-    // NVIDIA's tools tidy the path up before they look at it.
+    // NVIDIA's tools normalise the path first.
     let mut parts = Vec::new();
     for part in destination.split('/') {
         match part {

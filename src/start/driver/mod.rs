@@ -1,12 +1,11 @@
-//! The vendor's driver files of a container with real devices: who brings them, and
-//! what goes with them.
+//! Chooses the component that brings a vendor's driver files into a container, and adds them.
 
 mod cdi;
 pub(super) mod chain;
+mod library_dir;
 mod native;
 mod places;
 mod require;
-mod target;
 
 use super::ask::{Ask, Launch};
 use crate::config::{Config, DriverSetting};
@@ -20,15 +19,15 @@ use crate::model::lease::Lease;
 use crate::paths::Paths;
 use std::path::Path;
 
-/// What is known of a start when its driver files are decided on.
-pub(super) struct Wanted<'a> {
+/// The start for which driver files are chosen.
+pub(super) struct DriverRequest<'a> {
     pub ask: &'a Ask,
     pub lease: &'a Lease,
     pub launch: &'a Launch<'a>,
     pub paths: &'a Paths,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> DriverRequest<'a> {
     fn inventory(&self) -> &'a Inventory {
         &self.ask.asked.inventory
     }
@@ -60,21 +59,21 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Who brings the driver files of one container.
+/// The component that brings the driver files of one container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Nobody: they are in the image, or not needed.
+pub(super) enum DriverMode {
+    /// None: they are in the image, or not needed.
     None,
-    /// We do, with what the inventory found on the host.
+    /// gpulease, from the files that the inventory found on the host.
     Native,
-    /// The host's CDI specs say which.
+    /// gpulease, by the edits of the host's CDI specs.
     Cdi,
     /// The low-level runtime, which is the vendor's own.
     Chain,
 }
 
-/// What the configuration rules out whatever is granted: `driver` and `runtime` must fit. Fails with
-/// `bad-config`, which names both keys.
+/// Fails with `bad-config`, which names both keys, if `driver` does not fit `runtime`, whatever is
+/// granted.
 pub fn permit(
     driver: DriverSetting,
     vendor: Option<Vendor>,
@@ -101,25 +100,25 @@ pub fn permit(
     }
 }
 
-/// What the configuration comes to for one container. A device that does not exist has no driver,
-/// and AMD's images bring their own. Fails if the way that is configured cannot be gone.
-pub(super) fn way(wanted: &Wanted<'_>) -> Result<Way, Failure> {
-    let config = wanted.config();
-    let serves = |vendor| chain::serves(vendor, config, wanted.lease, &wanted.inventory().node);
-    let is_served = wanted.launch.vendor.map(serves).transpose()? == Some(true);
-    let is_simulated = wanted.lease.devices.iter().any(|device| device.simulated);
-    let has_gpus = !wanted.gpus().is_empty();
-    let has_files = wanted.driver().is_some_and(|driver| !driver.files.is_empty());
-    match config.driver.comes_to(is_served, has_gpus && has_files, wanted.is_named()) {
-        DriverSetting::Chain if is_served => Ok(Way::Chain),
-        _ if is_simulated => Ok(Way::None),
+/// The mode for one container, by the configuration. Simulated devices have no driver, and AMD's
+/// images bring their own. Fails if the configured mode needs files that are missing.
+pub(super) fn mode(request: &DriverRequest<'_>) -> Result<DriverMode, Failure> {
+    let config = request.config();
+    let serves = |vendor| chain::serves(vendor, config, request.lease, &request.inventory().node);
+    let is_served = request.launch.vendor.map(serves).transpose()? == Some(true);
+    let is_simulated = request.lease.devices.iter().any(|device| device.simulated);
+    let has_gpus = !request.gpus().is_empty();
+    let has_files = request.driver().is_some_and(|driver| !driver.files.is_empty());
+    match config.driver.comes_to(is_served, has_gpus && has_files, request.is_named()) {
+        DriverSetting::Chain if is_served => Ok(DriverMode::Chain),
+        _ if is_simulated => Ok(DriverMode::None),
         DriverSetting::Native if has_gpus && !has_files => Err(no_files(config)),
-        DriverSetting::Native if has_gpus => Ok(Way::Native),
-        DriverSetting::Cdi => Ok(Way::Cdi),
+        DriverSetting::Native if has_gpus => Ok(DriverMode::Native),
+        DriverSetting::Cdi => Ok(DriverMode::Cdi),
         DriverSetting::Native
         | DriverSetting::Auto
         | DriverSetting::None
-        | DriverSetting::Chain => Ok(Way::None),
+        | DriverSetting::Chain => Ok(DriverMode::None),
     }
 }
 
@@ -132,32 +131,37 @@ fn no_files(config: &Config) -> Failure {
     )
 }
 
-/// Adds to an injection, which has the granted nodes already, what the driver needs, and notes who
-/// brought it. Fails if the container cannot have the driver's files.
-pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>, way: Way) -> Result<(), Failure> {
-    if way != Way::Chain {
-        mask(injection, wanted);
+/// Adds the driver files to an injection, which has the granted nodes already, and an annotation of
+/// the mode. Fails if the container cannot have the files.
+pub(super) fn add(
+    injection: &mut Injection,
+    request: &DriverRequest<'_>,
+    mode: DriverMode,
+) -> Result<(), Failure> {
+    if mode != DriverMode::Chain {
+        mask(injection, request);
     }
-    let said = match way {
-        Way::None => "none".to_owned(),
-        Way::Native => native::add(injection, wanted)?,
-        Way::Cdi => {
-            cdi::add(injection, wanted.inventory(), wanted.lease, wanted.paths)?;
+    let said = match mode {
+        DriverMode::None => "none".to_owned(),
+        DriverMode::Native => native::add(injection, request)?,
+        DriverMode::Cdi => {
+            cdi::add(injection, request.inventory(), request.lease, request.paths)?;
             "cdi".to_owned()
         }
-        Way::Chain => "chain".to_owned(),
+        DriverMode::Chain => "chain".to_owned(),
     };
     injection.annotations.insert(format!("{GRANTED_PREFIX}driver"), said);
     Ok(())
 }
 
-/// Hides what procfs tells of GPUs that are not granted. A privileged container sees the host.
-fn mask(injection: &mut Injection, wanted: &Wanted<'_>) {
-    let granted = wanted.gpus();
-    if granted.is_empty() || wanted.facts().privileged {
+/// Hides the procfs directories of GPUs that are not granted. A privileged container sees the
+/// host's.
+fn mask(injection: &mut Injection, request: &DriverRequest<'_>) {
+    let granted = request.gpus();
+    if granted.is_empty() || request.facts().privileged {
         return;
     }
-    for device in &wanted.inventory().node.devices {
+    for device in &request.inventory().node.devices {
         let is_other = device.vendor == Vendor::Nvidia
             && !device.simulated
             && !granted.iter().any(|granted| granted.pci == device.pci);

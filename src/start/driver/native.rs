@@ -1,14 +1,13 @@
-//! The host's driver files as read-only mounts where the container's own loader finds them.
+//! Adds the host's driver files as read-only mounts, where the container's own loader finds them.
 //!
-//! Nothing runs in the container's file system and nothing is written to it: the low-level runtime
-//! makes the mounts, by its own guarded way of resolving paths in there, and no cache of the
-//! loader is made anew, since each library is mounted under all its names in a directory that the
-//! loader looks in anyway.
+//! Nothing runs in the container's file system and nothing is written to it. The low-level runtime
+//! makes the mounts, and resolves their paths safely. The loader's cache is not rebuilt, since each
+//! library is mounted by all its names in a directory that the loader searches anyway.
 
-use super::Wanted;
+use super::DriverRequest;
+use super::library_dir;
 use super::places::Places;
 use super::require;
-use super::target::{self, Target};
 use crate::failure::Failure;
 use crate::injection::{Injection, MountEntry, ResolvedNode};
 use crate::model::code::Code;
@@ -24,22 +23,26 @@ use crate::sys::checked::fault_of;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 
-/// Adds the mounts, and leaves out the control nodes that nothing needs. Returns what to say of it.
-pub(super) fn add(injection: &mut Injection, wanted: &Wanted<'_>) -> Result<String, Failure> {
-    let gpus = wanted.gpus();
-    let Some(driver) = wanted.driver() else { return Ok("none".to_owned()) };
-    let asked = wanted.ask.asked.request.capabilities.as_deref();
-    let features = features(asked, &wanted.facts().env);
+/// Adds the mounts, and removes the control nodes that nothing needs. Returns the value of the
+/// annotation.
+pub(super) fn add(
+    injection: &mut Injection,
+    request: &DriverRequest<'_>,
+) -> Result<String, Failure> {
+    let gpus = request.gpus();
+    let Some(driver) = request.driver() else { return Ok("none".to_owned()) };
+    let asked = request.ask.asked.request.capabilities.as_deref();
+    let features = features(asked, &request.facts().env);
     if features.is_empty() {
         return Ok("none: by request".to_owned());
     }
     check_version(driver)?;
-    require::check(&wanted.facts().env, driver, &gpus)?;
+    require::check(&request.facts().env, driver, &gpus)?;
     injection.nodes.retain(|node| is_needed(&node.path, &features));
     if [Graphics, Display, Video].iter().any(|feature| has(&features, *feature)) {
-        add_drawing_nodes(&mut injection.nodes, &gpus, wanted.paths);
+        add_drawing_nodes(&mut injection.nodes, &gpus, request.paths);
     }
-    let Some(mut places) = places(wanted)? else {
+    let Some(mut places) = places(request)? else {
         return Ok("none: no C library in the image".to_owned());
     };
     let files = driver.files.iter();
@@ -55,8 +58,8 @@ fn check_version(driver: &Driver) -> Result<(), Failure> {
     Err(Failure::new(Code::StaleInventory, text).hint(hint))
 }
 
-/// What is asked for: by the request, else by the container's variable, of which the last counts
-/// and words that nobody knows do not.
+/// The requested capabilities: those of the request, else those of the container's variable. The
+/// variable's last value counts, and unknown words do not.
 fn features(asked: Option<&[Capability]>, env: &[(String, String)]) -> Vec<Capability> {
     if let Some(asked) = asked {
         return asked.to_vec();
@@ -71,8 +74,8 @@ fn has(features: &[Capability], feature: Capability) -> bool {
     features.contains(&All) || features.contains(&feature)
 }
 
-/// Whether a granted node is for something that was asked for: unified memory is CUDA's, and mode
-/// setting is for displays.
+/// Whether a requested capability needs a granted node: CUDA needs unified memory, displays need
+/// mode setting.
 fn is_needed(path: &str, features: &[Capability]) -> bool {
     match path {
         "/dev/nvidia-uvm" | "/dev/nvidia-uvm-tools" => has(features, Compute),
@@ -94,7 +97,7 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
         for name in names {
             let node = DeviceNode { path: format!("/dev/dri/{name}"), simulated: None };
             let is_there = nodes.iter().any(|there| there.path == node.path);
-            // Without the node there is no drawing, but all else works.
+            // Without the node only drawing fails.
             if let Ok(node) = device_nodes::real(&node, paths)
                 && !is_there
             {
@@ -104,19 +107,18 @@ fn add_drawing_nodes(nodes: &mut Vec<ResolvedNode>, gpus: &[&Device], paths: &Pa
     }
 }
 
-/// Where the files go; `None` if no program in the image can load a library, or none is known.
-fn places(wanted: &Wanted<'_>) -> Result<Option<Places>, Failure> {
-    let (Some(machine), Some(bundle)) = (machine::HOST, wanted.launch.bundle) else {
+/// The places for the files; `None` if no program in the image can load a library, or if there is
+/// no bundle.
+fn places(request: &DriverRequest<'_>) -> Result<Option<Places>, Failure> {
+    let (Some(machine), Some(bundle)) = (machine::HOST, request.launch.bundle) else {
         return Ok(None);
     };
-    let Some(root) = wanted.facts().root.as_deref().filter(|root| !root.is_empty()) else {
+    let Some(root) = request.facts().root.as_deref().filter(|root| !root.is_empty()) else {
         return Err(Failure::new(Code::BadBundle, "the spec names no root file system"));
     };
-    let root = target::open(&bundle.join(root))?;
-    match target::find(&root, machine)? {
-        Target::Directory(directory) => Ok(Some(Places::new(root, directory, wanted.facts()))),
-        Target::NoLibrary => Ok(None),
-    }
+    let root = library_dir::open(&bundle.join(root))?;
+    let directory = library_dir::find(&root, machine)?;
+    Ok(directory.map(|directory| Places::new(root, directory, request.facts())))
 }
 
 fn add_mounts(
@@ -146,7 +148,7 @@ fn mount(file: &DriverFile, destination: String) -> MountEntry {
     }
 }
 
-/// Whether a file of the driver's is still what the inventory says, and root's.
+/// Fails if a driver file is not what the inventory says, or if another user could have written it.
 fn check(file: &DriverFile) -> Result<(), Failure> {
     let stale = |what: String| {
         Failure::new(Code::StaleInventory, format!("the driver's file `{}` {what}", file.path))
@@ -164,7 +166,7 @@ fn check(file: &DriverFile) -> Result<(), Failure> {
         return Err(stale("is of another kind than it was".to_owned()));
     }
     match fault_of(&metadata) {
-        // A service's socket is the service's.
+        // A socket belongs to the user of its service.
         Some(fault) if file.kind != FileKind::Socket => {
             Err(stale(format!("is not put into containers: {fault}")))
         }

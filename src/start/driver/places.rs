@@ -1,7 +1,7 @@
-//! Where driver files go in one container, and what the user has there already.
+//! The paths of driver files in one container, without those that the user's mounts occupy.
 //!
-//! Any directory of an image may be a link, into a volume of the user's as well. So our places and
-//! the user's are compared by what they are in the image without links.
+//! Any directory of an image may be a link, even into a volume of the user's. So paths are compared
+//! after the links of the image are resolved.
 
 use crate::failure::Failure;
 use crate::injection::Facts;
@@ -12,18 +12,18 @@ use crate::sys::in_root::Root;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A container's root file system, seen as places for files.
+/// A container's root file system, as places for files.
 pub(super) struct Places {
     root: Root,
     directory: String,
-    /// What the user mounts, and whether it is a bind mount.
+    /// The user's mounts, and whether each is a bind mount.
     taken: Vec<(PathBuf, bool)>,
-    /// Directories of ours that were resolved: nearly all files are in one of them.
+    /// Directories that were resolved already: nearly all files are in one of them.
     known: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Places {
-    /// With the directory of libraries.
+    /// `directory` is the one for libraries.
     pub(super) fn new(root: Root, directory: String, facts: &Facts) -> Self {
         let resolved = |path: &Path| root.resolve(path).unwrap_or_else(|| path.to_owned());
         let mounts = facts.mounts.iter();
@@ -31,8 +31,8 @@ impl Places {
         Self { root, directory, taken, known: BTreeMap::new() }
     }
 
-    /// Where a file goes by one of its names, unless the user has put something there. Fails with
-    /// `bad-bundle` if the image leads it nowhere, or where a spec cannot say.
+    /// The path of a file by one of its names; `None` if the user has mounted something there.
+    /// Fails with `bad-bundle` if the image's links lead nowhere, or to a path that is not UTF-8.
     pub(super) fn free(&mut self, kind: FileKind, name: &str) -> Result<Option<String>, Failure> {
         let path = match kind {
             FileKind::Library => Path::new(&self.directory).join(name),
@@ -66,8 +66,8 @@ impl Places {
         Some(real)
     }
 
-    /// Whether the user has put something there. Below a directory of the user's the runtime would
-    /// even have to make the file that is mounted on.
+    /// Whether the user has mounted something there. Below a bind mount of the user's, the
+    /// low-level runtime would have to create the mount point in the user's directory.
     fn is_taken(&self, ours: &Path) -> bool {
         self.taken.iter().any(|(theirs, is_bind)| {
             let spellings = [(ours, theirs.as_path()), (merged(ours), merged(theirs))];
@@ -79,8 +79,8 @@ impl Places {
     }
 }
 
-/// One spelling for the directories that loaders take for the same, if an image has not merged
-/// them: what the user has put into `/usr/lib` counts for `/lib` as well.
+/// One spelling for directories that loaders treat alike, even in an image that has not merged
+/// them: a mount below `/usr/lib` counts for `/lib` too.
 fn merged(path: &Path) -> &Path {
     let is_one = |rest: &&str| ["/lib", "/bin", "/sbin"].iter().any(|dir| rest.starts_with(dir));
     let rest = path.to_str().and_then(|path| path.strip_prefix("/usr")).filter(is_one);

@@ -1,10 +1,10 @@
-//! What an image says that it needs of the node: `NVIDIA_REQUIRE_CUDA=cuda>=12.4 driver>=525`.
+//! Checks the requirements of an image, such as `NVIDIA_REQUIRE_CUDA=cuda>=12.4 driver>=525`.
 //!
-//! The words are those of NVIDIA's container tools (libnvidia-container, "dsl.c"; NVIDIA Container
+//! The language is that of NVIDIA's container tools (libnvidia-container, "dsl.c"; NVIDIA Container
 //! Toolkit, "Constraints"): a value is a list of alternatives, separated by spaces, of which one
-//! has to hold; an alternative is a list of conditions, separated by commas, which all have to hold.
-//! It is the image's text, so a condition that is not understood, or that is about something
-//! nobody knows of this node, holds: a wrong text costs a start nothing.
+//! has to hold; an alternative is a list of conditions, separated by commas, which all have to
+//! hold. The image's author may be wrong. So a condition holds if it is not understood, or if the
+//! node's value is not known.
 
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -14,12 +14,12 @@ use crate::model::text::shown;
 use std::cmp::Ordering;
 
 const PREFIX: &str = "NVIDIA_REQUIRE_";
-/// Not a requirement, but a mode of Jetson's.
+/// A mode of Jetson, and not a requirement.
 const JETSON: &str = "NVIDIA_REQUIRE_JETPACK";
 const DISABLE: &str = "NVIDIA_DISABLE_REQUIRE";
 
-/// Holds each granted GPU against all variables of the container. Fails with `requirement-unmet`,
-/// with the variable, and what the node has.
+/// Checks each granted GPU by all variables of the container. Fails with `requirement-unmet`, which
+/// names the variable and the node's values.
 pub(super) fn check(
     env: &[(String, String)],
     driver: &Driver,
@@ -32,7 +32,7 @@ pub(super) fn check(
     let is_one = |name: &str| name.starts_with(PREFIX) && !name.starts_with(JETSON);
     for (name, value) in env.iter().filter(|(name, _)| is_one(name)) {
         for gpu in gpus {
-            let has = Has::of(driver, gpu);
+            let has = NodeValues::of(driver, gpu);
             if !has.fulfils(value) {
                 return Err(unmet(name, value, &has));
             }
@@ -41,12 +41,12 @@ pub(super) fn check(
     Ok(())
 }
 
-/// As Go reads a boolean, in which NVIDIA's tools are written.
+/// Whether a boolean is true as NVIDIA's tools read it (Go, `strconv.ParseBool`).
 fn is_true(value: &str) -> bool {
     matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
-fn unmet(name: &str, value: &str, has: &Has<'_>) -> Failure {
+fn unmet(name: &str, value: &str, has: &NodeValues<'_>) -> Failure {
     let text = format!(
         "the container's `{}` requires `{}`, and this node has {has}",
         shown(name),
@@ -57,15 +57,15 @@ fn unmet(name: &str, value: &str, has: &Has<'_>) -> Failure {
     ))
 }
 
-/// What a condition can be about.
-struct Has<'a> {
+/// The node's values that a condition can name.
+struct NodeValues<'a> {
     cuda: Option<&'a str>,
     driver: Option<&'a str>,
     arch: Option<&'a str>,
     brand: Option<&'a str>,
 }
 
-impl std::fmt::Display for Has<'_> {
+impl std::fmt::Display for NodeValues<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let all = [
             ("cuda", self.cuda),
@@ -82,7 +82,7 @@ impl std::fmt::Display for Has<'_> {
     }
 }
 
-impl<'a> Has<'a> {
+impl<'a> NodeValues<'a> {
     fn of(driver: &'a Driver, gpu: &'a Device) -> Self {
         Self {
             cuda: driver.cuda.as_deref(),
@@ -132,12 +132,12 @@ fn versions_hold(has: Option<&str>, operator: &str, wanted: &str) -> bool {
     }
 }
 
-/// The numbers of a version; `None` if it is none.
+/// The numbers of a version; `None` if it is not a version.
 fn numbers(version: &str) -> Option<Vec<u32>> {
     version.split('.').map(|part| part.parse().ok()).collect()
 }
 
-/// A number that one of them lacks is zero.
+/// A missing number is zero.
 fn compare(a: &[u32], b: &[u32]) -> Ordering {
     let at = |list: &[u32], place: usize| list.get(place).copied().unwrap_or(0);
     let places = 0..a.len().max(b.len());
@@ -151,7 +151,7 @@ mod tests {
     use crate::model::fixtures;
     use proptest::prelude::*;
 
-    const HAS: Has<'_> = Has {
+    const HAS: NodeValues<'_> = NodeValues {
         cuda: Some("12.2"),
         driver: Some("535.216.01"),
         arch: Some("8.0"),
@@ -171,7 +171,7 @@ mod tests {
             "cuda=12.2.0",
             "",
             "  ",
-            // Nobody here knows what these mean.
+            // Not understood.
             "gsp>=3",
             "cuda",
             "cuda>=",
@@ -196,7 +196,7 @@ mod tests {
         ] {
             assert!(!HAS.fulfils(no), "{no}");
         }
-        let unknown = Has { cuda: None, driver: None, arch: None, brand: None };
+        let unknown = NodeValues { cuda: None, driver: None, arch: None, brand: None };
         assert!(unknown.fulfils("cuda>=99,driver>=999,arch=1,brand=x"));
         assert_eq!(HAS.to_string(), "cuda 12.2, driver 535.216.01, arch 8.0, brand tesla");
     }

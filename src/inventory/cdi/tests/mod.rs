@@ -1,4 +1,4 @@
-use super::check::{Checked, parse_json, parse_yaml};
+use super::check::{Checked, parse};
 use super::*;
 use crate::config::{Config, DriverSetting};
 use crate::inventory::{self, Inventory};
@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
+mod engine;
 mod schema;
 
 /// Two NVIDIA GPUs, the second in MIG mode, and an AMD one: real to the file, whose
@@ -83,7 +84,7 @@ impl Host {
         host
     }
 
-    fn put(&self, path: &str, text: &str) {
+    fn put(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
@@ -154,7 +155,7 @@ fn a_bad_file_costs_its_own_devices_alone() {
     let cases = [
         ("syntax", "devices: [".to_owned(), "not YAML"),
         ("version", format!("{{cdiVersion: 2.0.0, kind: a.b/c, devices: [{{name: x, {edits}}}]}}"), "`2.0.0`"),
-        ("old", format!("{{cdiVersion: 0.2.0, kind: a.b/c, devices: [{{name: x, {edits}}}]}}"), "0.3.0"),
+        ("old", format!("{{cdiVersion: 0.0.9, kind: a.b/c, devices: [{{name: x, {edits}}}]}}"), "0.1.0"),
         ("kind", format!("{{cdiVersion: 0.6.0, kind: abc, devices: [{{name: x, {edits}}}]}}"), "`kind`"),
         ("none", "{cdiVersion: 0.6.0, kind: a.b/c, devices: []}".to_owned(), "no devices"),
         ("twice", format!("{{cdiVersion: 0.6.0, kind: a.b/c, devices: [{{name: x, {edits}}}, {{name: x, {edits}}}]}}"), "two devices `x`"),
@@ -185,7 +186,7 @@ fn what_newer_versions_say_in_new_words_is_left_out() {
     let text = r#"{"cdiVersion":"1.7.0","kind":"a.b/c","novel":1,"devices":[{"name":"x","containerEdits":
         {"env":["A=1"],"deviceNodes":[{"path":"/dev/x","colour":"red"}],"intelRdt":{"closID":"x"},
         "netDevices":[{"hostInterfaceName":"a","name":"b"}]}}]}"#;
-    let Checked { spec, notes } = parse_json(text).unwrap();
+    let Checked { spec, notes } = parse(text).unwrap();
     assert_eq!(spec.devices[0].container_edits.env, ["A=1"]);
     assert_eq!(notes.len(), 3, "{notes:?}");
     assert!(notes[0].contains("novel") && notes[0].contains("deviceNodes.colour"), "{notes:?}");
@@ -200,20 +201,17 @@ fn directories_rank_and_two_of_one_rule_each_other_out() {
             "{{cdiVersion: 0.6.0, kind: amd.com/gpu, devices: [{{name: \"0\", containerEdits: {{env: [A={value}]}}}}]}}"
         )
     };
-    host.put("etc/cdi/a.yaml", &spec("etc"));
-    host.put("var/run/cdi/a.yaml", &spec("run"));
-    host.put("etc/cdi/sub/b.yaml", &spec("sub"));
-    host.put("etc/cdi/b.yml", &spec("yml"));
+    host.put("etc/cdi/a.yaml", spec("etc"));
+    host.put("var/run/cdi/a.yaml", spec("run"));
+    host.put("etc/cdi/sub/b.yaml", spec("sub"));
+    host.put("etc/cdi/b.yml", spec("yml"));
     let env = |host: &Host| -> Vec<String> {
         host.scan().cdi.devices.into_iter().flat_map(|device| device.edits.env).collect()
     };
     assert_eq!(env(&host), ["A=run"]);
-    host.put(
-        "etc/cdi/c.json",
-        &serde_json::to_string(&parse_yaml(&spec("c")).unwrap().spec).unwrap(),
-    );
+    host.put("etc/cdi/c.json", serde_json::to_string(&parse(&spec("c")).unwrap().spec).unwrap());
     assert_eq!(env(&host), ["A=run"]);
-    host.put("var/run/cdi/b.yaml", &spec("other"));
+    host.put("var/run/cdi/b.yaml", spec("other"));
     let found = host.scan();
     assert!(found.cdi.is_empty());
     let note = found.notes.iter().find(|note| note.contains("`amd.com/gpu=0`")).unwrap();
@@ -233,7 +231,7 @@ fn an_inventory_is_stale_when_a_spec_changes_appears_or_goes() {
     assert_eq!(fresh(&one), Ok(()));
     let read = inventory::decode(&inventory::encode(&one).unwrap()).unwrap();
     assert_eq!(read, one);
-    host.put("etc/cdi/nvidia.yaml", &NVIDIA.replace("550", "560"));
+    host.put("etc/cdi/nvidia.yaml", NVIDIA.replace("550", "560"));
     assert!(fresh(&one).unwrap_err().ends_with(" has changed since"));
     let two = host.scan();
     fs::remove_file(host.dir.path().join("etc/cdi/nvidia.yaml")).unwrap();
@@ -315,12 +313,12 @@ fn what_is_generated_is_read_back_as_the_same_devices() {
     // Both formats, through our own reader, and as devices of this node.
     let yaml = serde_norway::to_string(&spec).unwrap();
     let json = serde_json::to_string(&spec).unwrap();
-    for (file, checked) in [("a.yaml", parse_yaml(&yaml)), ("a.json", parse_json(&json))] {
+    for (file, checked) in [("a.yaml", parse(&yaml)), ("a.json", parse(&json))] {
         assert_eq!(checked, Ok(Checked { spec: spec.clone(), notes: Vec::new() }), "{file}");
     }
     host.put("etc/cdi/a.yaml", &yaml);
     let amd = generate(&found, Vendor::Amd, Names { index: true, uuid: false }, &host.paths);
-    host.put("etc/cdi/b.json", &serde_json::to_string(&amd.unwrap()).unwrap());
+    host.put("etc/cdi/b.json", serde_json::to_string(&amd.unwrap()).unwrap());
     let expected = [
         pair("GPU-aaaa", "nvidia.com/gpu=GPU-aaaa"),
         pair("GPU-bbbb", "nvidia.com/gpu=GPU-bbbb"),
@@ -334,6 +332,6 @@ fn what_is_generated_is_read_back_as_the_same_devices() {
 fn a_value_of_the_wrong_kind_is_told_with_its_key() {
     let text = r#"{"cdiVersion":"0.6.0","kind":"a.com/gpu",
         "devices":[{"name":"0","containerEdits":{"env":"A=1"}}]}"#;
-    let why = parse_json(text).unwrap_err();
+    let why = parse(text).unwrap_err();
     assert!(why.starts_with("devices[0].containerEdits.env: invalid type"), "{why}");
 }

@@ -43,7 +43,7 @@ fn device(uuid: &str, bus: u8, node: &str) -> Device {
     }
 }
 
-fn inventory(edits: Edits, common: Edits) -> Inventory {
+fn inventory(edits: ContainerEdits, common: ContainerEdits) -> Inventory {
     let own = device("GPU-own", 0, OWN);
     let named =
         CdiDevice { uuid: own.uuid.clone(), name: "amd.com/gpu=0".to_owned(), spec: 0, edits };
@@ -164,9 +164,9 @@ fn nothing_brings_a_gpu_that_is_not_granted() {
 #[test]
 fn what_cannot_be_is_refused_with_its_place() {
     for (node, part) in [
-        (json!({"path": "/dev/sda", "type": "b", "major": 8}), "no character device"),
+        (json!({"path": "/dev/sda", "type": "b", "major": 8}), "not a character device"),
         (json!({"path": "/dev/absent-node"}), "cannot be used"),
-        (json!({"path": "/dev/file"}), "no character device"),
+        (json!({"path": "/dev/file"}), "not a character device"),
         (json!({"path": OWN, "type": "c", "major": 240, "minor": 1}), "1:3 on this host"),
         (json!({"path": CONTROL, "type": "c", "major": 240, "minor": 1}), "1:7 on this host"),
     ] {
@@ -174,7 +174,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         assert!(failure.message.contains(part), "{}", failure.message);
         assert!(failure.hint.is_some());
     }
-    let inventory = inventory(Edits::default(), Edits::default());
+    let inventory = inventory(ContainerEdits::default(), ContainerEdits::default());
     let missing =
         add(&mut before(), &inventory, &lease("GPU-other"), &Host::new().paths).unwrap_err();
     assert_eq!(missing.code, Code::BadInventory);

@@ -56,7 +56,7 @@ fn mounted(file: &DriverFile, spec_mounts: &str) -> Vec<String> {
 
 fn mounted_in(image: &Path, file: &DriverFile, spec_mounts: &str) -> Result<Vec<String>, Failure> {
     let spec = facts(format!(r#"{{"mounts":[{spec_mounts}]}}"#).as_bytes()).unwrap();
-    let root = target::open(image).unwrap();
+    let root = library_dir::open(image).unwrap();
     let mut mounts = Vec::new();
     add_mounts(&mut mounts, file, &mut Places::new(root, "/usr/lib64".to_owned(), &spec))?;
     Ok(mounts.into_iter().map(|mount| mount.destination).collect())

@@ -1,7 +1,7 @@
-//! Where the loader of a container looks for libraries, seen from its C library.
+//! The directory in which a container's loader finds libraries: that of its C library.
 //!
-//! The root file system is the image's, and so is every link in it: it is looked at through
-//! [`Root`] alone, nothing in it is listed, and of a C library only the first bytes are read.
+//! The root file system and every link in it are the image's. So it is accessed through [`Root`]
+//! alone, no directory is listed, and only the first bytes of a C library are read.
 
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -10,7 +10,7 @@ use crate::sys::in_root::Root;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The root file system of a container. Fails with `bad-bundle` if there is none.
+/// Opens the root file system of a container. Fails with `bad-bundle` if there is none.
 pub(super) fn open(rootfs: &Path) -> Result<Root, Failure> {
     Root::open(rootfs).map_err(|error| {
         let path = rootfs.display();
@@ -18,18 +18,8 @@ pub(super) fn open(rootfs: &Path) -> Result<Root, Failure> {
     })
 }
 
-/// What a container's root file system takes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Libraries in this directory, absolute in the container.
-    Directory(String),
-    /// None: there is no C library of this architecture, so no program that could load one.
-    NoLibrary,
-}
-
-/// The directories that a C library and its loader are installed in. Each distribution's loader
-/// looks in the one that it lies in itself without being told to ("trusted directories",
-/// ld.so(8)), whatever `ld.so.cache` says.
+/// The directories that distributions install a C library and its loader in. A loader searches its
+/// own directory by default ("trusted directories", ld.so(8)), whatever `ld.so.cache` says.
 fn directories(machine: Machine) -> [String; 6] {
     let multiarch = machine.multiarch;
     [
@@ -42,14 +32,15 @@ fn directories(machine: Machine) -> [String; 6] {
     ]
 }
 
-/// Looks into a container's root file system. Links are left in the directory's name. Fails with
-/// `libc-mismatch` if its C library is musl; `bad-bundle` if it cannot be looked at, or has
-/// something else where a C library belongs.
-pub(super) fn find(root: &Root, machine: Machine) -> Result<Target, Failure> {
+/// The directory for libraries, absolute in the container, with its links; `None` without a C
+/// library of this architecture, since no program could load a library then. Fails with
+/// `libc-mismatch` if the C library is musl; with `bad-bundle` if the root file system cannot be
+/// read, or has something else in the C library's place.
+pub(super) fn find(root: &Root, machine: Machine) -> Result<Option<String>, Failure> {
     let mut fault = None;
     for directory in directories(machine) {
         match is_c_library(root, &format!("{directory}/libc.so.6"), machine) {
-            Ok(true) => return Ok(Target::Directory(directory)),
+            Ok(true) => return Ok(Some(directory)),
             Ok(false) => {}
             Err(error) => {
                 fault.get_or_insert(error);
@@ -62,7 +53,7 @@ pub(super) fn find(root: &Root, machine: Machine) -> Result<Target, Failure> {
     match fault {
         _ if is_musl => Err(musl()),
         Some(fault) => Err(fault),
-        None => Ok(Target::NoLibrary),
+        None => Ok(None),
     }
 }
 
@@ -124,7 +115,7 @@ mod tests {
             self
         }
 
-        fn target(&self) -> Result<Target, Failure> {
+        fn directory(&self) -> Result<Option<String>, Failure> {
             find(&open(self.0.path())?, HOST.unwrap())
         }
     }
@@ -137,13 +128,13 @@ mod tests {
         bytes
     }
 
-    fn directory(path: &str) -> Result<Target, Failure> {
-        Ok(Target::Directory(path.to_owned()))
+    fn directory(path: &str) -> Result<Option<String>, Failure> {
+        Ok(Some(path.to_owned()))
     }
 
     #[track_caller]
     fn refused(image: &Image, code: Code) -> String {
-        let failure = image.target().unwrap_err();
+        let failure = image.directory().unwrap_err();
         assert_eq!(failure.code, code, "{failure:?}");
         failure.message
     }
@@ -153,7 +144,7 @@ mod tests {
         let multiarch = HOST.unwrap().multiarch;
         let debian = format!("/usr/lib/{multiarch}");
         let is = |image: Image, path: &str| {
-            assert_eq!(image.target().unwrap(), directory(path).unwrap())
+            assert_eq!(image.directory().unwrap(), directory(path).unwrap())
         };
         let libc = format!("{debian}/libc.so.6");
         is(Image::new().put(&libc, &elf(2)).link("lib", "usr/lib"), &debian);
@@ -181,7 +172,7 @@ mod tests {
 
     #[test]
     fn without_a_c_library_there_is_nothing_to_do() {
-        let none = |image: Image| assert_eq!(image.target().unwrap(), Target::NoLibrary);
+        let none = |image: Image| assert_eq!(image.directory().unwrap(), None);
         none(Image::new());
         none(Image::new().put("lib/libc.so.6", &elf(1)));
         none(Image::new().put("lib/libc.so.6", b""));
@@ -194,7 +185,7 @@ mod tests {
         let image = Image::new().put(&loader, &elf(2));
         refused(&image, Code::LibcMismatch);
         let image = image.put("usr/lib64/libc.so.6", &elf(2));
-        assert_eq!(image.target().unwrap(), Target::Directory("/usr/lib64".to_owned()));
+        assert_eq!(image.directory().unwrap(), Some("/usr/lib64".to_owned()));
     }
 
     #[test]
@@ -215,6 +206,6 @@ mod tests {
         fs::write(outside.path().join("libc.so.6"), elf(2)).unwrap();
         let out = outside.path().to_str().unwrap();
         let image = Image::new().link("usr/lib64", out).link("lib64", "../../../../../../usr/lib");
-        assert_eq!(image.target().unwrap(), Target::NoLibrary);
+        assert_eq!(image.directory().unwrap(), None);
     }
 }
