@@ -198,7 +198,7 @@ fn a_gpu_on_which_somebody_computes_is_left_to_who_names_it() {
     let cuda = faked.process(&["/dev/nvidia-uvm", "/dev/nvidia0"]);
     // It only looks.
     let _smi = faked.process(&["/dev/nvidia0", "/dev/nvidia1"]);
-    let busy = format!("busy: process {} (sleep) computes on it outside of any lease", cuda.pid());
+    let busy = format!("busy: process {} (sleep) computes on it without a lease", cuda.pid());
 
     let devices = faked.tells(&["devices"]);
     assert_eq!(devices[0]["busy"][0]["pid"].to_string(), cuda.pid());

@@ -122,7 +122,8 @@ fn devices_are_listed_with_what_is_free_of_them() {
     let keys: Vec<&str> = devices[0].as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "uuid index vendor model memory_total_bytes memory_reserved_bytes \
                     memory_capacity_bytes memory_free_bytes milli_free pci numa_node mig_mode \
-                    mig ambiguous queryable fault healthy ailment busy arch brand compute_units xccs \
+                    mig ambiguous queryable fault healthy ailment busy arch brand compute_units \
+                    xccs \
                     partition persistence compute_mode ecc simulated leases";
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(devices[0]["milli_free"], 0);
@@ -314,7 +315,10 @@ fn explain_grants_without_taking() {
     let output = host.cli(&["explain", "compute=0.5", "enforcement=required", "vendor=amd"]);
     assert_eq!(output.status.code(), Some(3));
     let text = stdout(&output);
-    assert!(text.contains("\nrefused: enforcement-unmet: 1 AMD device with 500m asked"), "{text}");
+    assert!(
+        text.contains("\nrefused: enforcement-unmet: 1 AMD device with 500m requested"),
+        "{text}"
+    );
     assert!(text.contains("compute would be advisory: HSA_CU_MASK is a variable"), "{text}");
     assert_eq!(listing(host.path("run").as_path()), before);
 }
@@ -336,7 +340,7 @@ fn explain_says_for_each_device_why_not() {
     let output = host.cli(&["explain", "vendor=nvidia"]);
     assert_eq!(output.status.code(), Some(3));
     let text = stdout(&output);
-    assert!(text.contains("\nrefused: no-capacity: 1 NVIDIA device asked for"), "{text}");
+    assert!(text.contains("\nrefused: no-capacity: 1 NVIDIA device requested"), "{text}");
     assert!(text.contains("held exclusively by lease") && text.contains("container web"), "{text}");
     assert!(row(&text, "3").join(" ").ends_with("not made by NVIDIA"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("hint: ")), "{text}");
@@ -358,8 +362,8 @@ fn explain_counts_the_devices_that_were_not_asked_for() {
     needs_root!();
     let host = Host::new("a100x4");
     for (devices, rows, line) in [
-        ("devices=2", 1, "\n14 devices are not among the devices asked for\n"),
-        ("devices=9", 0, "\n15 devices are not meant by `9`\n"),
+        ("devices=2", 1, "\n14 devices are not named by the request\n"),
+        ("devices=9", 0, "\n15 devices are does not match `9`\n"),
     ] {
         let output = host.cli(&["explain", devices]);
         assert_eq!(output.status.code(), Some(3));
@@ -720,8 +724,8 @@ fn a_mixed_lease_is_shown_as_such_and_held_device_by_device() {
     let refused = host.cli(&["explain", "compute=0.3", "devices=2", "isolation=time-slicing"]);
     assert_eq!(refused.status.code(), Some(3));
     let text = stdout(&refused);
-    assert!(text.contains("shared by cu-mask now, time-slicing asked"), "{text}");
-    assert!(text.contains("gpulease/isolation=cu-mask or without"), "{text}");
+    assert!(text.contains("shared by cu-mask now, time-slicing requested"), "{text}");
+    assert!(text.contains("ask for gpulease/isolation=cu-mask"), "{text}");
     // Few columns are left at 80, and how it is held is one of them.
     let line = format!("stty cols 80; {CLI} --gpulease-config {} leases", host.config().display());
     let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
@@ -761,7 +765,7 @@ fn errors_fit_the_terminal_and_are_one_line_elsewhere() {
     let host = Host::new("a100x4");
     for (args, hint) in [
         ("explain compute=0.5 isolation=mig", "leave out `gpulease/compute`"),
-        ("explain foo=1", "after `gpulease/` may stand"),
+        ("explain foo=1", "the keys after `gpulease/` are"),
         ("explain strategy=round-robin", "out or set it to one of `first-fit`, `best-fit`,"),
         ("uninstall", "name docker, podman, containerd or crio"),
         ("completions tcsh", "allowed are bash, zsh, fish"),
@@ -806,5 +810,5 @@ fn explain_sees_that_a_node_is_not_there() {
                 vendor = \"nvidia\"\nmodel = \"X\"\nmemory_mib = 4096\npci = \"0000:17:00.0\"\n\
                 nodes = [\"/dev/nvidia-of-this-test\"]\n";
     let host = Host::with_devices(text, Path::new(STUB));
-    fails(&host, &["explain", "count=1"], 4, "stale-inventory", "driver loaded");
+    fails(&host, &["explain", "count=1"], 4, "stale-inventory", "load the driver");
 }

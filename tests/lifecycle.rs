@@ -261,7 +261,7 @@ fn driver_files_of_an_earlier_lease_are_not_kept_without_our_record_of_them() {
         }
         let message = stderr(&output);
         assert!(message.starts_with("gpulease: bad-bundle: "), "{message}");
-        assert!(message.contains("write config.json anew"), "{message}");
+        assert!(message.contains("write config.json again"), "{message}");
         assert_eq!(fs::read_to_string(bundle.join("config.json")).unwrap(), text);
         assert!(host.leases().is_empty());
     }

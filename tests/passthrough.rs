@@ -451,8 +451,8 @@ fn a_runtime_that_cannot_be_is_said_so() {
     for (runtime, word) in [
         (Path::new(SHIM), "itself"),
         (link.as_path(), "itself"),
-        (absent.as_path(), "no file"),
-        (host.path("etc").as_path(), "no file"),
+        (absent.as_path(), "not a file"),
+        (host.path("etc").as_path(), "not a file"),
         (plain.as_path(), "cannot"),
     ] {
         host.configure(runtime, "");

@@ -34,7 +34,7 @@ fn a_busy_device_is_granted_only_by_name() {
         let refusal = grant(&snapshot, &request).unwrap_err();
         assert_eq!(refusal.code, Code::NoCapacity, "it passes");
         let reasons: Vec<&str> = refusal.verdicts.iter().map(|v| v.reason.as_str()).collect();
-        let busy = "busy: process 4711 (python3) computes on it outside of any lease";
+        let busy = "busy: process 4711 (python3) computes on it without a lease";
         assert_eq!(reasons, [busy, "fits"]);
         let hint = &refusal.hint;
         assert!(hint.contains("gpulease processes") && hint.contains("gpulease/devices"), "{hint}");
@@ -91,7 +91,7 @@ fn processes_are_named_safely_and_counted() {
     let refusal = grant(&snapshot, &whole()).unwrap_err();
     assert_eq!(
         refusal.verdicts[0].reason,
-        "busy: processes 7 (\\u{1b}[2J7), 8, 9 (\\u{1b}[2J9) and 2 more compute on it outside of \
-         any lease"
+        "busy: processes 7 (\\u{1b}[2J7), 8, 9 (\\u{1b}[2J9) and 2 more compute on it without a \
+         lease"
     );
 }

@@ -37,9 +37,9 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
     for (position, device) in node.devices.iter().enumerate() {
         let (exclusion, reason) = if is_candidate(position) {
             meant.push(device.place());
-            (Exclusion::Ambiguous, format!("could be meant by `{name}`: {}", device.uuid))
+            (Exclusion::Ambiguous, format!("matches `{name}`: {}", device.uuid))
         } else {
-            (Exclusion::NotNamed, format!("not meant by `{name}`"))
+            (Exclusion::NotNamed, format!("does not match `{name}`"))
         };
         verdicts.push(verdict(device, Why::Excluded(exclusion), reason));
     }
@@ -52,7 +52,7 @@ pub(super) fn bad_selector(node: &Node, bad: &BadSelector<'_>) -> Refusal {
         )
     } else {
         (
-            format!("the selector `{name}` is ambiguous, it could mean {}", named_ranges(&meant)),
+            format!("the selector `{name}` is ambiguous: it matches {}", named_ranges(&meant)),
             "name the device by its index or its whole UUID".to_owned(),
         )
     };
@@ -87,7 +87,7 @@ fn verdict(device: &Device, why: Why, reason: String) -> Verdict {
     Verdict { uuid: device.uuid.clone(), index, mig_index, model, fits, why, reason }
 }
 
-/// `2 NVIDIA devices asked for, 1 of 8 can be had`.
+/// `2 NVIDIA devices requested, 1 of 8 available`.
 fn summary(assessment: &Assessment<'_>) -> String {
     // If one of 4 GPUs is requested, the total is 4, however many MIG instances there are besides.
     let total = assessment.devices.iter().filter(|a| assessment.is_about(a.device)).count();
@@ -96,8 +96,8 @@ fn summary(assessment: &Assessment<'_>) -> String {
         let (count, usable) = (meant().count(), meant().filter(|a| a.is_usable()).count());
         let asked = asked(assessment.request, None, "");
         return match count {
-            0 => format!("all {asked} asked for, none of {total} matches"),
-            _ => format!("all {count} {asked} asked for, {usable} can be had"),
+            0 => format!("all {asked} requested, none of {total} matches"),
+            _ => format!("all {count} {asked} requested, {usable} available"),
         };
     }
     let usable = assessment.reach(|assessed| assessed.is_usable());
@@ -112,13 +112,13 @@ fn summary(assessment: &Assessment<'_>) -> String {
     let asked =
         asked(assessment.request, Some(count), if one_vendor { " of one vendor" } else { "" });
     match total {
-        0 => format!("{count} {asked} asked for, the node has none"),
+        0 => format!("{count} {asked} requested, the node has none"),
         _ if fit > usable => {
             format!(
-                "{count} {asked} asked for, {fit} of {total} fit, {usable} of them of one vendor"
+                "{count} {asked} requested, {fit} of {total} fit, but only {usable} of one vendor"
             )
         }
-        _ => format!("{count} {asked} asked for, {usable} of {total} can be had"),
+        _ => format!("{count} {asked} requested, {usable} of {total} available"),
     }
 }
 
@@ -180,34 +180,30 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
     };
     let before = remaining(assessment, |exclusion| exclusion < blamed);
     let after = remaining(assessment, |exclusion| exclusion <= blamed);
-    let counts = format!("leaves {} of {}", after.len(), before.len());
-    let largest = || {
-        let most = before.iter().map(|device| device.leasable()).max().unwrap_or_default();
-        format!("the largest of them has {most} to lease")
-    };
+    let counts = format!("{} of {}", after.len(), before.len());
     match blamed {
         Exclusion::NotNamed => {
-            let selectors = request.devices.len();
-            let named = after.len();
-            let twice = if named < selectors { ", one of them twice" } else { "" };
-            format!("gpulease/devices names {named} of {} devices{twice}", before.len())
+            let twice =
+                if after.len() < request.devices.len() { ", one of them twice" } else { "" };
+            format!("gpulease/devices names {counts} devices{twice}")
         }
         Exclusion::Vendor => {
-            format!("gpulease/vendor {counts} devices, which are {}", stock(&before))
+            format!("gpulease/vendor matches {counts} devices ({})", stock(&before))
         }
         Exclusion::Model => {
-            format!("gpulease/model {counts} devices, which are {}", stock(&before))
+            format!("gpulease/model matches {counts} devices ({})", stock(&before))
         }
         Exclusion::Kind => kind_hint(request, &before),
         Exclusion::Profile => {
-            format!("gpulease/mig-profile {counts} MIG instances, which are {}", profiles(&before))
+            format!("gpulease/mig-profile matches {counts} MIG instances ({})", profiles(&before))
         }
         Exclusion::NoShares => {
             "leave out gpulease/compute and gpulease/memory for MIG instances".to_owned()
         }
         Exclusion::Partition => match request.amount {
             Amount::Whole => format!(
-                "gpulease/isolation=partition {counts} devices; an administrator cuts AMD's GPUs into partitions"
+                "gpulease/isolation=partition matches {counts} devices; an administrator can \
+                 split AMD's GPUs into partitions"
             ),
             Amount::Share { .. } => {
                 "leave out gpulease/compute and gpulease/memory for partitions".to_owned()
@@ -216,24 +212,30 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
         Exclusion::MinMemory => {
             let most = before.iter().filter_map(|device| device.memory_total_bytes).max();
             let most = most.unwrap_or_default();
-            format!("gpulease/min-memory {counts} devices; the largest of them has {most}")
+            format!("gpulease/min-memory matches {counts} devices; the largest of them has {most}")
         }
         Exclusion::Ambiguous => {
-            format!("having no twin {counts} devices; see \"gpulease devices\"")
+            format!("{counts} devices can be told apart from others; see \"gpulease devices\"")
         }
         Exclusion::Unqueryable => {
-            format!("answering for itself {counts} devices; see \"gpulease devices\"")
+            format!("the drivers answer for {counts} devices; see \"gpulease devices\"")
         }
         Exclusion::UnknownMemory => "leave out gpulease/compute, gpulease/memory and \
                                      gpulease/min-memory: such devices are leased whole"
             .to_owned(),
         Exclusion::Unhealthy => {
-            format!("being healthy {counts} devices; see \"gpulease devices\"")
+            format!("{counts} devices are healthy; see \"gpulease devices\"")
         }
         Exclusion::Cordoned => {
-            format!("being in service {counts} devices; an administrator cordoned the others")
+            format!("{counts} devices are in service; an administrator cordoned the others")
         }
-        Exclusion::TooSmall => format!("the size of the share {counts} devices; {}", largest()),
+        Exclusion::TooSmall => {
+            let most = before.iter().map(|device| device.leasable()).max().unwrap_or_default();
+            format!(
+                "{counts} devices are large enough for the share; the largest of them has \
+                 {most} to lease"
+            )
+        }
         Exclusion::Unmet => unmet_hint(assessment),
         Exclusion::Busy => busy_hint(assessment.snapshot.busy.refuse),
     }
@@ -245,15 +247,15 @@ fn kind_hint(request: &Request, before: &[&Device]) -> String {
     let whole = gpus.iter().filter(|gpu| !gpu.is_in_mig_mode()).count();
     match request.mig {
         MigChoice::Instances(_) => format!(
-            "the node has {}; an administrator makes them by \"nvidia-smi mig\"",
+            "the node has {}; an administrator creates MIG instances with \"nvidia-smi mig\"",
             profiles(before)
         ),
-        MigChoice::Either => "name an instance, as 2:0 is one of GPU 2, or let \
+        MigChoice::Either => "name an instance (2:0 is one of GPU 2), or let \
                               gpulease/isolation=mig choose one of that GPU's instances"
             .to_owned(),
         MigChoice::Gpus => format!(
             "{whole} of {} GPUs are not in MIG mode; gpulease/isolation=mig or \
-             gpulease/mig-profile asks for a MIG instance, the node has {}",
+             gpulease/mig-profile requests a MIG instance, and the node has {}",
             gpus.len(),
             profiles(before)
         ),

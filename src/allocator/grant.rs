@@ -27,17 +27,17 @@ pub fn grant(snapshot: &Snapshot<'_>, request: &Request) -> Result<Grant, Refusa
 /// Refuses amounts that the parser does not let through.
 fn check(request: &Request) -> Result<(), Refusal> {
     if request.count == Count::Exactly(0) {
-        return Err(explain::bad_amount("no device asked for"));
+        return Err(explain::bad_amount("no device requested"));
     }
     let Amount::Share { compute, memory } = request.amount else { return Ok(()) };
     if compute.is_none() && memory.is_none() {
-        return Err(explain::bad_amount("a share asked for, but neither of compute nor of memory"));
+        return Err(explain::bad_amount("a share is requested, but neither compute nor memory"));
     }
     if compute.is_some_and(|compute| compute < MilliGpu::MIN) {
         return Err(explain::bad_amount(&format!("less than {} of compute", MilliGpu::MIN)));
     }
     if memory == Some(Bytes(0)) {
-        return Err(explain::bad_amount("a share asked for without any memory"));
+        return Err(explain::bad_amount("a share without memory is requested"));
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
         }
     }
     ways.push("wait until leases end and start the container again".to_owned());
-    format!("see \"gpulease leases\" for who holds what; {}", ways.join(", or "))
+    format!("\"gpulease leases\" shows the holders; {}", ways.join(", or "))
 }
 
 /// Whether the request is for a single device that its holder does not share.
@@ -69,7 +69,7 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
             Some("ask for one device".to_owned())
         }
         Conflict::Mode { now, .. } => {
-            Some(format!("ask with gpulease/isolation={now} or without gpulease/isolation"))
+            Some(format!("ask for gpulease/isolation={now}, or leave out gpulease/isolation"))
         }
         Conflict::User { served, .. } => Some(format!(
             "run the container as user {served}, or give each lease an MPS daemon of its own \
@@ -78,7 +78,7 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
         Conflict::Clients(_) | Conflict::Unknown { .. } => None,
         Conflict::Pinned(most) => Some(format!("ask for at most {most} of compute")),
         Conflict::Larger(least) => Some(format!(
-            "ask for at least {least} of compute or without gpulease/enforcement=required"
+            "ask for at least {least} of compute, or leave out gpulease/enforcement=required"
         )),
         Conflict::Units { .. } => Some(format!("ask for {}", less(request))),
     }
@@ -87,13 +87,13 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
 /// Says how to get a device on which processes without a lease compute.
 pub(super) fn busy_hint(refuse: bool) -> String {
     let otherwise = if refuse {
-        "`policy.busy` is `refuse`, so no request is granted a busy device"
+        "because `policy.busy` is `refuse`, and no request gets a busy device"
     } else {
-        "or name a busy device in gpulease/devices to share it with them knowingly"
+        "or name a busy device in gpulease/devices to share it with them"
     };
     format!(
-        "see \"gpulease processes\" for who computes without a lease and \"gpulease leases\" for \
-         who holds what; end those processes, {otherwise}"
+        "\"gpulease processes\" shows the processes without a lease, \"gpulease leases\" the \
+         holders; end those processes, {otherwise}"
     )
 }
 

@@ -58,15 +58,15 @@ fn a_gpu_is_asked_for_and_an_instance_never_given() {
         &two,
         Code::NoMatch,
         &[
-            "2 devices asked for, 1 of 3 can be had; ",
+            "2 devices requested, 1 of 3 available; ",
             "; GPU 1-2 (NVIDIA H100 80GB HBM3): in MIG mode: its instances are leased, not the GPU",
-            "; MIG 1:0-2, 2:0-1: a MIG instance, and a GPU is asked for",
+            "; MIG 1:0-2, 2:0-1: a MIG instance, but the request is for a GPU",
             "hint: 1 of 3 GPUs are not in MIG mode; gpulease/isolation=mig or gpulease/mig-profile \
-             asks for a MIG instance, the node has 3x 1g.10gb, 1x 2g.20gb, 1x 3g.40gb",
+             requests a MIG instance, and the node has 3x 1g.10gb, 1x 2g.20gb, 1x 3g.40gb",
         ],
     );
     snapshot.holds = vec![hold_whole(&node.devices[0], "a")];
-    refused(&snapshot, &whole(), Code::NoCapacity, &["1 device asked for, 0 of 3 can be had"]);
+    refused(&snapshot, &whole(), Code::NoCapacity, &["1 device requested, 0 of 3 available"]);
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn instances_go_by_profile_smallest_first() {
         &instances(3, Some("1g.10gb")),
         Code::NoCapacity,
         &[
-            "3 MIG instances of the profile 1g.10gb asked for, 2 of 5 can be had",
-            "GPU 0 (NVIDIA H100 80GB HBM3): not in MIG mode, and a MIG instance is asked for",
+            "3 MIG instances of the profile 1g.10gb requested, 2 of 5 available",
+            "GPU 0 (NVIDIA H100 80GB HBM3): not in MIG mode, but the request is for a MIG instance",
             "MIG 1:0 (NVIDIA H100 80GB HBM3 MIG 3g.40gb): a MIG instance of the profile 3g.40gb",
             "MIG 1:2 (NVIDIA H100 80GB HBM3 MIG 1g.10gb): held exclusively by lease l-a of",
             "MIG 2:0-1 (NVIDIA H100 80GB HBM3 MIG 1g.10gb): fits",
@@ -102,7 +102,7 @@ fn instances_go_by_profile_smallest_first() {
         &snapshot,
         &instances(1, Some("7g.80gb")),
         Code::NoMatch,
-        &["hint: gpulease/mig-profile leaves 0 of 5 MIG instances, which are 3x 1g.10gb"],
+        &["hint: gpulease/mig-profile matches 0 of 5 MIG instances (3x 1g.10gb"],
     );
 }
 
@@ -114,7 +114,7 @@ fn a_node_without_instances_says_so() {
         &instances(1, None),
         Code::NoMatch,
         &[
-            "1 MIG instance asked for, the node has none",
+            "1 MIG instance requested, the node has none",
             "hint: the node has no MIG instances; an administrator",
         ],
     );
@@ -136,7 +136,7 @@ fn selectors_name_gpus_and_instances() {
         ["0", "2:0"]
     );
     assert_eq!(places(&snapshot, &named(&[Selector::Pci(node.devices[0].pci)])), ["0"]);
-    refused(&snapshot, &named(&[uuid("MIG-2a5f")]), Code::NoMatch, &["it could mean MIG 2:0-1"]);
+    refused(&snapshot, &named(&[uuid("MIG-2a5f")]), Code::NoMatch, &["it matches MIG 2:0-1"]);
     refused(
         &snapshot,
         &named(&[Selector::Instance(1, 3)]),
@@ -145,7 +145,7 @@ fn selectors_name_gpus_and_instances() {
     );
     for gpu in [Selector::Index(1), Selector::Pci(node.devices[1].pci)] {
         let reason = "GPU 1 (NVIDIA H100 80GB HBM3): in MIG mode: its instances are leased";
-        let hint = "hint: name an instance, as 2:0";
+        let hint = "hint: name an instance (2:0";
         refused(&snapshot, &named(std::slice::from_ref(&gpu)), Code::NoMatch, &[reason, hint]);
         // A named device is not left out in silence.
         let all = Request { count: Count::All, ..named(&[gpu.clone(), Selector::Index(0)]) };

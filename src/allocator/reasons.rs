@@ -45,7 +45,7 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
     let request = assessment.request;
     let capacity = assessed.device.leasable();
     match exclusion {
-        Exclusion::NotNamed => "not among the devices asked for".to_owned(),
+        Exclusion::NotNamed => "not named by the request".to_owned(),
         Exclusion::Vendor => match request.vendor {
             Some(vendor) => format!("not made by {}", vendor.name()),
             None => "made by another vendor".to_owned(),
@@ -54,11 +54,11 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
             format!("its model is not like `{}`", shown(request.model.as_deref().unwrap_or("")))
         }
         Exclusion::Kind if assessed.device.instance().is_some() => {
-            "a MIG instance, and a GPU is asked for".to_owned()
+            "a MIG instance, but the request is for a GPU".to_owned()
         }
         Exclusion::Kind => match (&request.mig, assessed.device.is_in_mig_mode()) {
             (MigChoice::Instances(_), false) => {
-                "not in MIG mode, and a MIG instance is asked for".to_owned()
+                "not in MIG mode, but the request is for a MIG instance".to_owned()
             }
             _ => "in MIG mode: its instances are leased, not the GPU".to_owned(),
         },
@@ -69,23 +69,25 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
         Exclusion::NoShares => "a MIG instance, which is leased whole, not in shares".to_owned(),
         Exclusion::Partition => match request.amount {
             Amount::Whole => "not a partition of an AMD GPU".to_owned(),
-            Amount::Share { .. } => "a partition is asked for, which is leased whole".to_owned(),
+            Amount::Share { .. } => "the request is for a partition, which is leased \
+                                     whole"
+                .to_owned(),
         },
         Exclusion::MinMemory => {
             let total = assessed.device.memory_total_bytes.unwrap_or_default();
             let (has, least) = apart(total, request.min_memory.unwrap_or_default());
-            format!("has {has} of memory, at least {least} asked")
+            format!("has {has} of memory, at least {least} requested")
         }
         Exclusion::Ambiguous => {
             let why = assessed.device.details.ambiguous.as_deref().unwrap_or("?");
-            format!("cannot be told from another device: {}", shown(why))
+            format!("cannot be told apart from another device: {}", shown(why))
         }
         Exclusion::Unqueryable => match &assessed.device.details.fault {
             Some(fault) => format!("its driver does not answer for it: {}", shown(fault)),
             None => "its driver does not answer for it".to_owned(),
         },
         Exclusion::UnknownMemory => {
-            "nobody can say how much memory it has, so it is leased whole".to_owned()
+            "the size of its memory is unknown, so it is only leased whole".to_owned()
         }
         Exclusion::Unhealthy => match &assessed.device.details.ailment {
             Some(ailment) => format!("reported unhealthy: {}", shown(ailment)),
@@ -93,11 +95,11 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
         },
         Exclusion::Cordoned => "cordoned: taken out of service by an administrator".to_owned(),
         Exclusion::TooSmall if assessed.demand.milli > MilliGpu::WHOLE => {
-            format!("has {} of compute, {} asked", MilliGpu::WHOLE, assessed.demand.milli)
+            format!("has {} of compute, {} requested", MilliGpu::WHOLE, assessed.demand.milli)
         }
         Exclusion::TooSmall => {
             let (has, asked) = apart(capacity, assessed.demand.memory);
-            format!("has {has} to lease, {asked} asked")
+            format!("has {has} to lease, {asked} requested")
         }
         Exclusion::Unmet => assessed.verdict.map_or_else(String::new, |verdict| {
             assessment.planner.unmet(assessed.device, verdict.plan)
@@ -106,7 +108,7 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
     }
 }
 
-/// `busy: process 4711 (python3) computes on it outside of any lease`.
+/// `busy: process 4711 (python3) computes on it without a lease`.
 fn busy(busy: &[&BusyProcess]) -> String {
     let (processes, compute) = match busy.len() {
         1 => ("process", "computes"),
@@ -120,7 +122,7 @@ fn busy(busy: &[&BusyProcess]) -> String {
     if let Some(rest) = busy.len().checked_sub(HOLDERS_MAX).filter(|rest| *rest > 0) {
         text.push_str(&format!(" and {rest} more"));
     }
-    format!("busy: {processes} {text} {compute} on it outside of any lease")
+    format!("busy: {processes} {text} {compute} on it without a lease")
 }
 
 fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
@@ -135,8 +137,8 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
     let (free_milli, free_memory) = assessed.occupancy.firm.free(assessed.device);
     if assessed.demand.sharing == Sharing::Exclusive {
         let asked = match assessment.request.amount {
-            Amount::Whole => "asked whole",
-            Amount::Share { .. } => "asked exclusively",
+            Amount::Whole => "requested whole",
+            Amount::Share { .. } => "requested exclusively",
         };
         return format!("{free_milli} and {free_memory} free, {asked}; held by {holders}");
     }
@@ -147,7 +149,7 @@ fn taken(assessment: &Assessment<'_>, assessed: &Assessed<'_>) -> String {
         (true, false) => demand.milli.to_string(),
         (false, _) => memory_text,
     };
-    format!("{free_milli} and {free_text} free, {asked} asked; held by {holders}")
+    format!("{free_milli} and {free_text} free, {asked} requested; held by {holders}")
 }
 
 /// Names the leases that hold the device: `lease l-1 of …, lease l-2 of … and 4 more`. They are

@@ -31,7 +31,7 @@ pub fn resized(
     let place = device.place();
     if demand.exceeds(device) {
         let has = format!("{} and {}", MilliGpu::WHOLE, device.leasable());
-        let summary = format!("GPU {place} has {has} in all, {milli} and {memory} asked");
+        let summary = format!("GPU {place} has {has} in all, {milli} and {memory} requested");
         return refused(Code::NoMatch, summary, "ask for less");
     }
     if occupancy.fit(device, &demand) != Fit::Taken {
@@ -46,8 +46,8 @@ pub fn resized(
         .collect();
     let holders: Vec<&str> = holders.into_iter().take(3).collect();
     let summary = format!(
-        "others leave {free_milli} and {free_memory} of GPU {place}, {milli} and {memory} asked; held \
-         by {}",
+        "other leases leave {free_milli} and {free_memory} of GPU {place}, {milli} and {memory} \
+         requested; held by {}",
         holders.join(", ")
     );
     refused(Code::NoCapacity, summary, "ask for less, or wait until another lease ends")

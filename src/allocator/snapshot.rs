@@ -107,7 +107,7 @@ impl<'a> Snapshot<'a> {
             prefer: BTreeSet::new(),
             cordoned: BTreeSet::new(),
             busy: BusyDevices::default(),
-            facilities: Facilities::none("nothing was looked for"),
+            facilities: Facilities::none("no facility was looked for"),
             requester: Requester { uid: Some(0), confined: true },
         }
     }

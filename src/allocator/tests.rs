@@ -114,8 +114,8 @@ fn a_selector_means_one_device_or_is_refused() {
 
     let refusal = refused(&snapshot, &named(&[Selector::Uuid("gpu-0000".into())]));
     assert_eq!(refusal.code, Code::NoMatch);
-    assert_eq!(refusal.summary, "the selector `gpu-0000` is ambiguous, it could mean GPU 2-4");
-    assert!(words(&refusal).contains("; GPU 0-1 (NVIDIA H100 80GB HBM3): not meant by"));
+    assert_eq!(refusal.summary, "the selector `gpu-0000` is ambiguous: it matches GPU 2-4");
+    assert!(words(&refusal).contains("; GPU 0-1 (NVIDIA H100 80GB HBM3): does not match"));
     for nothing in [
         Selector::Index(9),
         Selector::Uuid(String::new()),
@@ -144,35 +144,30 @@ fn each_filter_has_its_reason_and_is_blamed() {
     let nvidia = Request { vendor: Some(Vendor::Nvidia), ..whole() };
     type Row = (Request, usize, &'static str, &'static str);
     let table: Vec<Row> = vec![
-        (named(&[Selector::Index(0)]), 2, "not among the devices asked for", "in service leaves 0"),
+        (named(&[Selector::Index(0)]), 2, "not named by the request", "are in service"),
         (
             nvidia.clone(),
             2,
             "not made by NVIDIA",
-            "being in service leaves 0 of 1 devices; an administrator cordoned the others",
+            "0 of 1 devices are in service; an administrator cordoned the others",
         ),
         (nvidia, 1, "reported unhealthy", ""),
         (
             Request { model: Some("b200\n".into()), ..whole() },
             0,
             "its model is not like `b200\\n`",
-            "gpulease/model leaves 0 of 4 devices, which are 2x AMD Instinct MI300X, \
+            "gpulease/model matches 0 of 4 devices (2x AMD Instinct MI300X, \
              2x NVIDIA H100 80GB HBM3",
         ),
         (
             Request { min_memory: gib(80), model: Some("*h100*".into()), ..whole() },
             0,
-            "has 81559 MiB of memory, at least 80 GiB asked",
-            "gpulease/min-memory leaves 0 of 2 devices; the largest of them has 81559 MiB",
+            "has 81559 MiB of memory, at least 80 GiB requested",
+            "gpulease/min-memory matches 0 of 2 devices; the largest of them has 81559 MiB",
         ),
         (count(3), 0, "cordoned: taken out of service by an administrator", ""),
-        (
-            share(None, gib(200)),
-            2,
-            "has 191.9 GiB to lease, 200 GiB asked",
-            "the size of the share",
-        ),
-        (share(Some(1500), None), 2, "has 1000m of compute, 1500m asked", "the size of the share"),
+        (share(None, gib(200)), 2, "has 191.9 GiB to lease, 200 GiB requested", "large enough"),
+        (share(Some(1500), None), 2, "has 1000m of compute, 1500m requested", "large enough"),
     ];
     for (request, index, reason, hint) in table {
         let refusal = refused(&snapshot, &request);
@@ -204,16 +199,20 @@ fn a_busy_device_says_who_has_it_and_what_is_free() {
     assert_eq!(asked[0], "held exclusively by lease l-train of container train (docker)");
     assert_eq!(
         asked[1],
-        "500m and 40504 MiB free, 600m and 48604 MiB asked; \
+        "500m and 40504 MiB free, 600m and 48604 MiB requested; \
          held by lease l-web of container web (docker)"
     );
     assert_eq!(
         asked[2],
-        "200m and 16201 MiB free, 600m and 48604 MiB asked; held by lease l-a of container a \
+        "200m and 16201 MiB free, 600m and 48604 MiB requested; held by lease l-a of container a \
          (docker), lease l-b of container b (docker), lease l-c of container c (docker) and 1 more"
     );
-    assert!(asked[3].starts_with("900m and 0 MiB free, 48604 MiB asked; held by"), "{}", asked[3]);
-    assert!(reasons(&whole())[1].starts_with("500m and 40504 MiB free, asked whole; held by"));
+    assert!(
+        asked[3].starts_with("900m and 0 MiB free, 48604 MiB requested; held by"),
+        "{}",
+        asked[3]
+    );
+    assert!(reasons(&whole())[1].starts_with("500m and 40504 MiB free, requested whole; held by"));
 }
 
 #[test]
@@ -223,23 +222,23 @@ fn summary_and_hint_name_request_and_devices() {
     snapshot.holds = vec![hold(&node.devices[0], 800, "a"), hold_whole(&node.devices[2], "b")];
     let summary = |request: &Request| refused(&snapshot, request).summary;
     let nvidia = Request { vendor: Some(Vendor::Nvidia), ..count(2) };
-    assert_eq!(summary(&nvidia), "2 NVIDIA devices asked for, 1 of 4 can be had");
+    assert_eq!(summary(&nvidia), "2 NVIDIA devices requested, 1 of 4 available");
     // The summary counts the rows that say `fits`, and how many of them form a set.
     assert_eq!(
         summary(&count(2)),
-        "2 devices of one vendor asked for, 2 of 4 fit, 1 of them of one vendor"
+        "2 devices of one vendor requested, 2 of 4 fit, but only 1 of one vendor"
     );
     let fits = refused(&snapshot, &count(2)).verdicts.into_iter().filter(|verdict| verdict.fits);
     assert_eq!(fits.count(), 2);
-    assert_eq!(summary(&all()), "all 4 devices asked for, 2 can be had");
+    assert_eq!(summary(&all()), "all 4 devices requested, 2 available");
     let b200s = Request { model: Some("b200".into()), ..all() };
-    assert_eq!(summary(&b200s), "all devices like `b200` asked for, none of 4 matches");
+    assert_eq!(summary(&b200s), "all devices like `b200` requested, none of 4 matches");
     let share = share(Some(500), Some(Bytes::from_mib(4000)));
     let share = Request { vendor: Some(Vendor::Nvidia), count: Count::Exactly(2), ..share };
     let refusal = refused(&snapshot, &share);
     assert_eq!(
         refusal.summary,
-        "2 NVIDIA devices with 500m and 4000 MiB each asked for, 1 of 4 can be had"
+        "2 NVIDIA devices with 500m and 4000 MiB each requested, 1 of 4 available"
     );
     assert!(refusal.hint.contains("fewer devices or a smaller share"), "{}", refusal.hint);
     assert!(!refusal.hint.contains("gpulease/wait"));
@@ -250,7 +249,7 @@ fn summary_and_hint_name_request_and_devices() {
     snapshot.holds = node.devices.iter().map(|device| hold_whole(device, "a")).collect();
     for request in [whole(), Request { count: Count::Exactly(1), ..share }] {
         let hint = refused(&snapshot, &request).hint;
-        assert!(hint.contains("for who holds what; wait until"), "{hint}");
+        assert!(hint.contains("shows the holders; wait until"), "{hint}");
     }
 
     let nothing = Node::default();
@@ -258,7 +257,8 @@ fn summary_and_hint_name_request_and_devices() {
     assert_eq!(refusal.code, Code::NoMatch);
     assert_eq!(
         words(&refusal),
-        "no-match: 1 device asked for, the node has none; hint: the node has no devices; \"gpulease inventory example\" prints a file that lists some"
+        "no-match: 1 device requested, the node has none; hint: the node has no devices; \
+         \"gpulease inventory example\" prints a file that lists some"
     );
     assert_eq!(refused(&super::fixtures::snapshot(&nothing), &all()).code, Code::NoMatch);
 }
@@ -283,7 +283,7 @@ fn all_is_every_device_in_service_or_none() {
     node.devices[0].healthy = Some(false);
     let refusal = refused(&snapshot(&node), &all());
     assert_eq!(refusal.code, Code::NoMatch);
-    assert!(refusal.hint.starts_with("being healthy leaves 3 of 4"), "{}", refusal.hint);
+    assert!(refusal.hint.starts_with("3 of 4 devices are healthy"), "{}", refusal.hint);
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn found_alive(owner: Owner, lease: Lease, ctx: Ctx<'_>) -> Lease {
 pub(super) fn bound_to(owner: Owner, lease: Lease, ctx: Ctx<'_>) -> Result<Lease, PathError> {
     let place = ctx.paths.proc.join(owner.pid.to_string()).join("cgroup");
     let own_cgroup = cgroup::own_cgroup_of_container(owner.pid, ctx.paths)
-        .map_err(PathError::new("tell the container's cgroup by", &place))?;
+        .map_err(PathError::new("find the container's cgroup by", &place))?;
     Ok(bound_in(own_cgroup.map(|dir| dir.display().to_string()), owner, lease))
 }
 
@@ -244,7 +244,8 @@ fn describe_corrupt(corrupt: &Corrupt, others: usize) -> String {
     match others {
         0 => format!("the unreadable lease record of container {container} (corrupt-lease)"),
         _ => format!(
-            "the unreadable lease records of container {container} and {others} more (corrupt-lease)"
+            "the unreadable lease records of container {container} and {others} more \
+             (corrupt-lease)"
         ),
     }
 }

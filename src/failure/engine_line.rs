@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn refusal(verdicts: Vec<Verdict>) -> Failure {
-        let summary = "1 device asked for, 0 of 8 can be had";
+        let summary = "1 device requested, 0 of 8 available";
         Failure { details: Some(verdicts), ..Failure::new(Code::NoCapacity, summary).hint("wait") }
     }
 
@@ -89,7 +89,8 @@ mod tests {
         let line = one_line(&Failure::new(Code::BadBundle, text).hint("h"));
         assert_eq!(
             line,
-            "gpulease: bad-bundle: cannot read `/x`: there is no such path (os error 2) or access was denied; hint: h"
+            "gpulease: bad-bundle: cannot read `/x`: there is no such path (os error 2) or access \
+             was denied; hint: h"
         );
     }
 
@@ -117,7 +118,7 @@ mod tests {
         verdicts.push(verdict(6, "A100", "cordoned"));
         assert_eq!(
             one_line(&refusal(verdicts)),
-            "gpulease: no-capacity: 1 device asked for, 0 of 8 can be had; GPU 0-3, 6: cordoned; \
+            "gpulease: no-capacity: 1 device requested, 0 of 8 available; GPU 0-3, 6: cordoned; \
              GPU 4 (A100): held by x; hint: wait"
         );
         let same = (0..2).map(|i| verdict(i, "H100", "cordoned")).collect();

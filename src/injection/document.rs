@@ -162,7 +162,7 @@ impl Document {
         match keys.find(|key| *key != meant && folds(key, meant)) {
             Some(key) => {
                 let key = shown(key);
-                Err(DocumentError(format!("the key `{key}` is `{meant}` to some runtimes")))
+                Err(DocumentError(format!("some runtimes read the key `{key}` as `{meant}`")))
             }
             None => Ok(()),
         }

@@ -37,10 +37,10 @@ impl fmt::Display for Doubt {
         match self {
             Self::Twice { place, key } => write!(f, "`{place}` has the key `{key}` twice"),
             Self::Spelling { place, key, meant } => {
-                write!(f, "`{place}` has the key `{key}`, which some runtimes take for `{meant}`")
+                write!(f, "`{place}` has the key `{key}`, which some runtimes read as `{meant}`")
             }
             Self::Number { place, key, value } => {
-                write!(f, "`{key}` in `{place}` is `{value}`, which is no number of a device")
+                write!(f, "`{key}` in `{place}` is `{value}`, which is not a device number")
             }
             Self::NotJson(error) => write!(f, "it is not JSON: {error}"),
         }

@@ -171,7 +171,7 @@ impl<'w, 'a> Builder<'w, 'a> {
             (Some(said), Some(share)) if said.value == Sharing::Exclusive => {
                 let (sharing, part) = (said.word.shown_key(), share.shown_key());
                 let message = format!(
-                    "{}, which is the whole device, but {}, which is a share",
+                    "{} (the whole device), but {} (a share)",
                     said.word.said(),
                     share.said()
                 );
@@ -181,9 +181,9 @@ impl<'w, 'a> Builder<'w, 'a> {
             }
             (Some(said), None) if said.value == Sharing::Shared && compute.is_none() => {
                 let said = said.word.said();
-                let message = format!("{said}, but there is neither a compute nor a memory share");
+                let message = format!("{said}, but no share of compute or memory is given");
                 return Err(RequestError::new(message)
-                    .hint("say how much with `gpulease/compute` or `gpulease/memory`"));
+                    .hint("give the share by `gpulease/compute` or `gpulease/memory`"));
             }
             (Some(said), _) => said.value,
         };
@@ -269,13 +269,13 @@ impl<'w, 'a> Builder<'w, 'a> {
         let find = |id: &KeyId| self.words.iter().find(|word| word.key.id == *id);
         let share = shares.iter().find_map(find).unwrap_or(mig);
         let message = format!(
-            "{}, and a MIG instance is leased whole, but {}, which is a share",
+            "{} (a MIG instance, which is leased whole), but {} (a share)",
             mig.said(),
             share.said()
         );
         RequestError::new(message).hint(format!(
-            "leave out `{}`; `gpulease/mig-profile` or `gpulease/min-memory` say how large the \
-             instance shall be",
+            "leave out `{}`; `gpulease/mig-profile` or `gpulease/min-memory` choose the instance's \
+             size",
             share.shown_key()
         ))
     }
@@ -285,8 +285,7 @@ impl<'w, 'a> Builder<'w, 'a> {
         if let Some(said) = self.one(KeyId::Wait, |text, _| values::duration(text))? {
             if said.value > policy.max_wait {
                 let (said, max) = (said.word.said(), humantime::format_duration(policy.max_wait));
-                let message =
-                    format!("{said}, longer than the {max} that the configuration allows");
+                let message = format!("{said}, but the configuration allows at most {max}");
                 return Err(RequestError {
                     code: Code::PolicyDenied,
                     ..RequestError::new(message)
@@ -295,7 +294,7 @@ impl<'w, 'a> Builder<'w, 'a> {
             self.check_support(said.word, if said.value.is_zero() { "0" } else { said.word.value });
         }
         let ttl = self.one(KeyId::Ttl, |text, _| match values::duration(text)? {
-            time if time.is_zero() => Err("which is no time"),
+            time if time.is_zero() => Err("which is zero"),
             time => Ok(time),
         })?;
         if let Some(said) = ttl {

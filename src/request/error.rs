@@ -34,7 +34,7 @@ impl RequestError {
             Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
             None => {
                 let known: Vec<&str> = KEYS.iter().map(Key::short).collect();
-                error.hint(format!("after `gpulease/` may stand: {}", known.join(", ")))
+                error.hint(format!("the keys after `gpulease/` are: {}", known.join(", ")))
             }
         }
     }

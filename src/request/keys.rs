@@ -133,7 +133,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/count",
         env: "GPULEASE_COUNT",
         syntax: "`1` to `1024`, or `all`",
-        meaning: "how many GPUs, or MIG instances where these are asked for; of one vendor unless `gpulease/devices` names them; `all` is every one that matches, of all vendors",
+        meaning: "how many GPUs, or MIG instances if the request is for these; they are of one vendor unless `gpulease/devices` names them; `all` means every device that matches, of all vendors",
         default: "`1` if any other key is present",
         example: "2",
         ..PLAIN
@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
         env: "GPULEASE_DEVICES",
         syntax: "a comma-separated list of indices (`0`), MIG instances (`0:1`), UUIDs or \
                  their beginnings (`GPU-5f1c`, `MIG-09ab`), PCI addresses (`0000:1b:00.0`), `cardN` or `renderDN`",
-        meaning: "only these devices: all of them, or with `count` that many among them; where MIG instances are asked for, a GPU stands for its instances",
+        meaning: "only these devices: all of them, or with `count` that many of them; in a request for MIG instances, a GPU stands for its instances",
         example: "0,GPU-5f1c09ab",
         ..PLAIN
     },
@@ -210,7 +210,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/sharing",
         env: "GPULEASE_SHARING",
         syntax: "`exclusive`|`shared`",
-        meaning: "whether others may hold the rest of the device; `shared` needs a share",
+        meaning: "whether other leases may have the rest of the device; `shared` needs a share",
         default: "`exclusive` for a whole device, `shared` for a share",
         example: "exclusive",
         alias: Some(Alias {
@@ -225,7 +225,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/isolation",
         env: "GPULEASE_ISOLATION",
         syntax: "`none`|`time-slicing`|`mps`|`mig`|`partition`|`cu-mask`|`auto`",
-        meaning: "how a share is made true, where that can be had; the lease says what it got; `mig` asks for whole MIG instances",
+        meaning: "how a share is enforced, if the node can do it; the lease says which isolation it has; `mig` requests whole MIG instances",
         default: "`auto`",
         example: "mps",
         alias: Some(Alias {
@@ -240,7 +240,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/enforcement",
         env: "GPULEASE_ENFORCEMENT",
         syntax: "`required`|`preferred`",
-        meaning: "`required` refuses where the limits of compute and memory that are asked for could be undone by the workload; the lease says who enforces each",
+        meaning: "`required` refuses the request if the workload could undo a limit of compute or memory that it names; the lease says who enforces each limit",
         default: "`preferred`",
         example: "preferred",
         ..PLAIN
@@ -260,9 +260,9 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/strategy",
         env: "GPULEASE_STRATEGY",
         syntax: "`first-fit`|`best-fit`|`worst-fit`|`round-robin`|`load-balanced`",
-        meaning: "which of the fitting devices; `minimize_fragmentation` reads as `best-fit`, \
-                  `distributed_small_instances` as `worst-fit`",
-        default: "the configuration's, `best-fit`",
+        meaning: "how to choose among the devices that fit; `minimize_fragmentation` means `best-fit`, \
+                  `distributed_small_instances` means `worst-fit`",
+        default: "`best-fit`, or the configuration's `policy.strategy`",
         example: "best-fit",
         support: Support::Except(&[
             "round-robin",
@@ -289,8 +289,7 @@ pub const KEYS: &[Key] = &[
         env: "GPULEASE_PRIORITY",
         syntax: "a whole number from 0 to 4294967295, or `low` (1), `normal` (5), `high` (10), \
                  `urgent` (15)",
-        meaning: "recorded in the lease, and without effect: there is no queue in which a higher \
-                  one would go first",
+        meaning: "recorded in the lease, without effect: there is no queue",
         default: "`5`",
         example: "high",
         ..PLAIN
@@ -300,7 +299,7 @@ pub const KEYS: &[Key] = &[
         name: "gpulease/wait",
         env: "GPULEASE_WAIT",
         syntax: "a duration like `30s`, or `0`",
-        meaning: "how long to queue before refusing; `0` fails at once",
+        meaning: "how long to wait for devices; with `0` the start fails at once",
         default: "`0`",
         example: "0",
         support: Support::Only(&["0"]),

@@ -80,8 +80,8 @@ impl Policy {
                 Some("a privileged container asks for a GPU, and `policy.privileged` is `refuse`")
             }
             (Privileged::Whole, Sharing::Shared) => Some(
-                "a privileged container is leased whole devices only: no share could be held \
-                 against it",
+                "a privileged container can only have whole devices: it could undo the limits of a \
+                 share",
             ),
             (Privileged::Whole, Sharing::Exclusive) => None,
         }

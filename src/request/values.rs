@@ -30,7 +30,7 @@ fn digits(text: &str) -> Option<&str> {
 
 /// `text` × `unit`, exactly: (whole part, whether there is a remainder).
 fn decimal(text: &str, unit: u64) -> Result<(u64, bool), Reason> {
-    const TOO_LARGE: Reason = "which is too large or too fine";
+    const TOO_LARGE: Reason = "which is too large or has too many digits";
     let (before, after) = match text.split_once('.') {
         Some((before, after)) => (before, digits(after).ok_or(NOT_A_NUMBER)?),
         None => (digits(text).ok_or(NOT_A_NUMBER)?, ""),
@@ -67,7 +67,7 @@ pub fn compute(text: &str, dialect: Dialect) -> Result<MilliGpu, Reason> {
         .unwrap_or((text, 1000));
     let (milli, rest) = decimal(number, unit)?;
     if rest {
-        return Err("which is finer than a thousandth of a device");
+        return Err("which is not a whole number of thousandths of a device");
     }
     if milli < u64::from(MilliGpu::MIN.0) {
         return Err("which is less than a tenth of a device");
@@ -103,7 +103,7 @@ pub fn memory(text: &str, dialect: Dialect) -> Result<Bytes, Reason> {
         None => decimal(digits(text).ok_or("which is not an amount of memory")?, MIB)?,
     };
     match bytes.saturating_add(u64::from(rest)) {
-        0 => Err("which is nothing"),
+        0 => Err("which is zero"),
         bytes => Ok(Bytes(bytes)),
     }
 }
@@ -115,7 +115,7 @@ pub fn count(text: &str) -> Result<Count, Reason> {
     }
     digits(text).ok_or(NOT_A_NUMBER)?;
     match whole(text) {
-        Some(0) => Err("which is none"),
+        Some(0) => Err("which is zero"),
         Some(count) if count <= MAX_COUNT => Ok(Count::Exactly(count)),
         _ => Err("which is too large"),
     }
@@ -260,7 +260,8 @@ pub const NO_CAPABILITIES: &str = "none";
 
 /// One item of a capability list.
 pub fn capability(item: &str) -> Result<Capability, Reason> {
-    let reason = if item == NO_CAPABILITIES { "which must stand alone" } else { NOT_KNOWN };
+    let reason =
+        if item == NO_CAPABILITIES { "which cannot be combined with others" } else { NOT_KNOWN };
     item.parse().map_err(|()| reason)
 }
 

@@ -57,7 +57,7 @@ fn permit(shim: &Shim, resources: &[u8]) -> Result<(), Failure> {
     for reading in facts.readings() {
         if opens_another(shim, reading, lease.as_ref())? {
             return Err(match &facts.doubt {
-                Some(doubt) => refusal(format!("it can be read in more than one way: {doubt}")),
+                Some(doubt) => refusal(format!("runtimes may read it in different ways: {doubt}")),
                 None => refusal("a running container cannot be given a GPU".to_owned()),
             });
         }

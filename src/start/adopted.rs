@@ -39,9 +39,10 @@ fn check_one(device: &SpecDevice, node: &Node, paths: &Paths) -> Result<(), Fail
         return Ok(());
     }
     let text = format!(
-        "the node `{}` has the number {}:{} in config.json, and {}:{} on this host: its driver was loaded anew since the container was made",
+        "the node `{}` has the number {}:{} in config.json, but {}:{} on this host: its driver was \
+         loaded again after the container was created",
         device.path, is.0, is.1, host.0, host.1
     );
     Err(Failure::new(Code::StaleInventory, text)
-        .hint("make the container anew: its engine keeps the numbers of the first time"))
+        .hint("create the container again: its engine keeps the old numbers"))
 }

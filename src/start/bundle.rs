@@ -38,9 +38,9 @@ pub fn is_fixed(config: &Path, kind: RuntimeKind) -> bool {
 /// The refusal of a configuration that cannot be replaced.
 pub fn fixed(config: &Path) -> Failure {
     let text = format!(
-        "`{}` is a link, and neither it nor what it leads to is gpulease's to change",
+        "`{}` is a link, and gpulease changes neither a link nor its target",
         config.display()
     );
     Failure::new(Code::BadBundle, text)
-        .hint("put the file itself into the bundle, or start the container by crun")
+        .hint("put the file itself into the bundle, or start the container with crun")
 }

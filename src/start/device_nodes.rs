@@ -47,7 +47,7 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
                 node.path, numbers.major, numbers.minor
             ),
         )
-        .hint("give simulated nodes a major of 1024 or more: Linux hands out none of those"));
+        .hint("give simulated nodes a major of 1024 or more: Linux does not assign those"));
     }
     Ok(ResolvedNode {
         path: node.path.clone(),
@@ -64,12 +64,12 @@ fn resolve(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
 pub(super) fn real(node: &DeviceNode, paths: &Paths) -> Result<ResolvedNode, Failure> {
     let fault = |what: String| {
         Failure::new(Code::StaleInventory, format!("the device node `{}` {what}", node.path))
-            .hint("is the driver loaded, and the path in the devices file right?")
+            .hint("load the driver, or correct the path in the devices file")
     };
     let metadata = fs::metadata(paths.node(&node.path))
         .map_err(|error| fault(format!("cannot be used: {error}")))?;
-    let (major, minor) =
-        char_drivers::numbers(&metadata).ok_or_else(|| fault("is no character device".into()))?;
+    let (major, minor) = char_drivers::numbers(&metadata)
+        .ok_or_else(|| fault("is not a character device".into()))?;
     Ok(ResolvedNode {
         path: node.path.clone(),
         major,

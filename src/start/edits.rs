@@ -55,7 +55,8 @@ fn of_lease(
     if lease.devices.iter().any(|device| device.simulated) && facts.user_namespace {
         return Err(Failure::new(
             Code::BadRequest,
-            "simulated devices have no node on the host, and a container in a user namespace can only get nodes that are there",
+            "simulated devices have no node on the host, and a container in a user namespace can \
+             only get nodes that exist there",
         )
         .hint("run the container without a user namespace"));
     }

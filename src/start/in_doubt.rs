@@ -30,9 +30,10 @@ pub(super) fn permit(
 /// The refusal of such a spec.
 fn refusal(doubt: &Doubt) -> Failure {
     let text = format!(
-        "config.json asks for GPUs or opens them, and can be read in more than one way: {doubt}"
+        "config.json requests or opens GPUs, but runtimes may read it in different ways: {doubt}"
     );
     Failure::new(Code::BadBundle, text).hint(
-        "write plain JSON: each key once and as the specification spells it, device numbers as integers, no comment, nothing behind the object",
+        "write plain JSON: each key once and as the specification spells it, device numbers as \
+         integers, no comments, nothing after the object",
     )
 }

@@ -94,10 +94,14 @@ fn devices<'a>(access: &Access, node: &'a Node, paths: &Paths) -> Vec<&'a Device
 /// For a hook that runs NVIDIA's command with arguments that cannot be parsed.
 fn unclear(words: &str) -> Failure {
     let text = format!(
-        "a hook of the container runs NVIDIA's tools, and which GPUs it gives cannot be told: `{}`",
+        "a hook of the container runs NVIDIA's tools, and it is unclear which GPUs it gives: `{}`",
         shown(words)
     );
-    denied(text, "let it run `nvidia-container-cli … configure --device=LIST …` by itself")
+    denied(
+        text,
+        "let the hook run `nvidia-container-cli … configure --device=LIST …` and nothing \
+                  else",
+    )
 }
 
 /// The devices that a name means for NVIDIA's runtime and its command: an index among NVIDIA's
@@ -134,7 +138,7 @@ fn by_name(name: &str, node: &Node, paths: &Paths) -> Result<Vec<String>, Failur
             "the container asks NVIDIA's runtime for `{}`, which the inventory does not have",
             shown(name)
         );
-        return Err(denied(text, "`gpulease devices` lists what there is"));
+        return Err(denied(text, "`gpulease devices` lists the node's devices"));
     }
     Ok(found)
 }
@@ -152,7 +156,8 @@ fn permit_index(index: &str, node: &Node, paths: &Paths) -> Result<(), Failure> 
         return Ok(());
     }
     let text = format!(
-        "NVIDIA's tools are asked for GPU `{}` by its index, and they count GPUs that the inventory does not have",
+        "the container asks NVIDIA's tools for GPU `{}` by its index, but they count GPUs that the \
+         inventory does not have",
         shown(index)
     );
     Err(denied(text, "name the GPU by its UUID, or list every GPU in the devices file"))

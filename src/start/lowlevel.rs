@@ -117,7 +117,7 @@ pub enum UnfitRuntime {
 impl UnfitRuntime {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NoFile => "is no file",
+            Self::NoFile => "is not a file",
             Self::NotExecutable => "cannot be executed",
             Self::Ours => "is gpulease-runtime itself",
         }

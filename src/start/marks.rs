@@ -49,7 +49,7 @@ fn hook_path(config: &Config) -> Result<String, Failure> {
         Some(path) if path.is_file() => Ok(path.display().to_string()),
         other => Err(Failure::new(
             Code::BadConfig,
-            format!("the hook program `{}` is no file", other.unwrap_or_default().display()),
+            format!("the hook program `{}` is not a file", other.unwrap_or_default().display()),
         )
         .hint("install gpulease-hook beside gpulease-runtime, or set `hook` in the configuration")),
     }

@@ -44,13 +44,15 @@ fn permit_mounts(injection: &Injection) -> Result<(), Failure> {
     };
     let mount = injection.mounts.first().map(|mount| format!("`{}` is mounted", mount.destination));
     let hook = injection.hooks.iter().find(is_inside);
-    let hook = hook.map(|hook| format!("the hook `{}` is run in it", shown(&hook.path)));
+    let hook = hook.map(|hook| format!("the hook `{}` runs in it", shown(&hook.path)));
     let Some(what) = mount.or(hook) else { return Ok(()) };
     let text = format!(
-        "the container has no mount namespace of its own, and with the GPUs {what}: that would be on the host, and stay there"
+        "the container has no mount namespace of its own, but for its GPUs {what}: this would \
+         happen on the host, and remain there"
     );
     Err(Failure::new(Code::BadRequest, text).hint(
-        "run the container with a mount namespace of its own; or bring the driver's files in the image, with `driver = \"none\"`",
+        "run the container with a mount namespace of its own; or bring the driver's files in the \
+         image, with `driver = \"none\"`",
     ))
 }
 
@@ -123,18 +125,19 @@ impl Ids {
     fn refusal(&self, node: &ResolvedNode, found: &fs::Metadata) -> Failure {
         let (mode, uid, gid) = (found.mode() & 0o777, found.uid(), found.gid());
         let why = if !self.is_known {
-            "how the user namespace that it joins maps ids cannot be told".to_owned()
+            "it joins a user namespace whose mapping of ids is unknown".to_owned()
         } else if self.gids.container(gid).is_none() {
-            format!("its user namespace does not have the host's group {gid}")
+            format!("its user namespace does not map the host's group {gid}")
         } else {
-            "it is neither that user nor in that group".to_owned()
+            "its process is neither that user nor in that group".to_owned()
         };
         let text = format!(
             "the container could not open `{}`, which is {mode:04o} {uid}:{gid} on the host: {why}",
             node.path
         );
         Failure::new(Code::BadRequest, text).hint(
-            "map the group into the namespace (`--gidmap`), run the container without one, or have udev open the node to all",
+            "map the group into the namespace (`--gidmap`), run the container without a user \
+             namespace, or let udev open the node to all users",
         )
     }
 }

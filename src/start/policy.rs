@@ -29,7 +29,11 @@ pub fn permit(
     }
     if let Some(device) = injected::mounted(facts, node, paths).first() {
         return Err(denied(
-            format!("a mount of the container opens GPU {}, granted or not", device.place()),
+            format!(
+                "a mount of the container opens GPU {}, whether it is granted or \
+                     not",
+                device.place()
+            ),
             "leave out the mount: each granted device brings its own nodes",
         ));
     }
@@ -40,7 +44,7 @@ pub fn permit(
     };
     Err(denied(
         format!(
-            "a device rule of the container opens {which}, and with it GPUs that it is not granted"
+            "a device rule of the container opens {which}, and thereby GPUs that are not granted"
         ),
         "leave out --device-cgroup-rule: each granted device has a rule of its own",
     ))

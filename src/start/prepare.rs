@@ -163,7 +163,7 @@ impl Start<'_> {
             let taken_back = store.take_back_bundle(Path::new(&record.bundle), &lease.nonce);
             return Err(match taken_back {
                 Ok(()) => failure,
-                Err(error) => failure.and(&format!("its record stays: {error}")),
+                Err(error) => failure.and(&format!("the record of the edit remains: {error}")),
             });
         }
         // The process ends in a moment, so freeing the tree would be wasted time.
@@ -186,7 +186,7 @@ fn write(
 }
 
 /// Added to a hint if no annotation names the devices, because few users would know the reason.
-const BY_SPEC: &str = "the devices are asked for by the container's own device nodes, device rules, \
+const BY_SPEC: &str = "the request comes from the container's own device nodes, device rules, \
                        mounts or hooks";
 
 impl Ask {
@@ -209,7 +209,7 @@ impl Ask {
     pub(super) fn expected_cgroup(&self, paths: &Paths) -> Result<Option<String>, Failure> {
         let Some(path) = self.spec.facts.cgroups_path.as_deref() else { return Ok(None) };
         let place = cgroup::expected(path, paths)
-            .map_err(PathError::new("tell the container's cgroup by", &paths.sys))?;
+            .map_err(PathError::new("find the container's cgroup by", &paths.sys))?;
         Ok(place.map(|place| place.display().to_string()))
     }
 }

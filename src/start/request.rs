@@ -13,8 +13,8 @@ use crate::request::policy::{Injected, is_admissible};
 use crate::request::{self, Input, Request, RequestSource};
 
 /// Explains why a fault that does not concern the container's request stops its start.
-const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open what the kernel or a lease \
-     knows as a GPU";
+const OPENS_GPU: &str = "the container's device nodes, device rules or mounts let it open a device \
+                         that the kernel or a lease knows as a GPU";
 
 /// Whether the container may request a GPU. Environment variables count only if an administrator
 /// can admit one of them.
@@ -108,8 +108,10 @@ pub fn asked(host: &Host, launch: &Launch<'_>, facts: &Facts) -> Result<Option<A
     let named = !facts.named.is_empty() || !hooks.named.is_empty() || hooks.unclear.is_some();
     if asked.is_some() && named {
         return Err(denied(
-            "the container asks gpulease for GPUs, and NVIDIA's tools too, by a `cdi.k8s.io/` annotation, a mount in /var/run/nvidia-container-devices or a hook that runs `nvidia-container-cli`",
-            "ask by `gpulease/…` annotations alone",
+            "the container asks both gpulease and NVIDIA's tools for GPUs, the latter by a \
+             `cdi.k8s.io/` annotation, a mount in /var/run/nvidia-container-devices or a hook that \
+             runs `nvidia-container-cli`",
+            "ask for GPUs by `gpulease/…` annotations only",
         ));
     }
     let Some(request) = asked.or(injected) else { return Ok(None) };
@@ -134,7 +136,8 @@ fn in_words(facts: &Facts, config: &Config) -> Result<Option<Request>, Failure> 
 fn permit_injected(injected: Option<&Request>, config: &Config) -> Result<(), Failure> {
     if injected.is_some() && config.policy.injected == Injected::Refuse {
         return Err(denied(
-            "the engine gives the container GPUs (--gpus, --device, --device-cgroup-rule, CDI), and `policy.injected` is `refuse`",
+            "the engine gives the container GPUs (--gpus, --device, --device-cgroup-rule, CDI), \
+             and `policy.injected` is `refuse`",
             "ask for GPUs by `gpulease/…` annotations instead",
         ));
     }
@@ -147,13 +150,13 @@ fn forgotten(path: &str) -> Failure {
         shown(path)
     );
     Failure::new(Code::StaleInventory, text)
-        .hint("see `gpulease leases`; is the devices file right?")
+        .hint("`gpulease leases` shows the lease; correct the devices file")
 }
 
 fn refuse_rootless(host: &Host, launch: &Launch<'_>) -> Result<(), Failure> {
     if launch.by_root || host.is_root() {
         return Ok(());
     }
-    let text = "a lease cannot be had from a rootless engine or a user namespace";
+    let text = "a rootless engine, or one in a user namespace, cannot get leases";
     Err(Failure::new(Code::RootlessUnsupported, text).hint("use an engine that runs as root"))
 }

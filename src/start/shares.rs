@@ -45,7 +45,7 @@ fn patience(start_timeout: Duration) -> Duration {
 /// nothing is looked for.
 pub(super) fn facilities_for(asked: &Asked, host: &Host) -> Facilities {
     match asked.request.amount {
-        Amount::Whole => Facilities::none("nothing was looked for"),
+        Amount::Whole => Facilities::none("no facility was looked for"),
         Amount::Share { .. } => facilities(&asked.config, &host.paths),
     }
 }

@@ -77,9 +77,10 @@ impl EditableSpec {
         if self.unknown_edits && self.has_driver_files() {
             return Err(Failure::new(
                 Code::BadBundle,
-                "config.json carries the driver files of an earlier lease, and gpulease's record of them is gone, as after a reboot",
+                "config.json has the driver files of an earlier lease, and gpulease's record of \
+                 them is gone, for instance after a reboot",
             )
-            .hint("write config.json anew; engines do so at each start"));
+            .hint("write config.json again; engines do so at each start"));
         }
         strip_our_hooks(&mut document);
         let facts = injection::facts(&document.to_bytes()).map_err(|error| bad_bundle(&error))?;

@@ -116,7 +116,7 @@ pub fn instances_of_a_gpu_go_to_different_containers(place: Place) {
     assert_eq!(gpu_nodes(&whole).len(), 3 + 1, "{whole}");
     assert_eq!(numbers_of(&whole, "nvidia0"), Some(numbers(&at(&node, "0").nodes[0])), "{whole}");
     let no_room = steps.refused("three", "no-capacity");
-    assert!(no_room.contains("1 MIG instance of the profile 1g.5gb asked for"), "{no_room}");
+    assert!(no_room.contains("1 MIG instance of the profile 1g.5gb requested"), "{no_room}");
     assert!(no_room.contains("MIG 2:2 (NVIDIA A100-SXM4-40GB MIG 1g.5gb): held excl"), "{no_room}");
     let in_mig_mode = "in MIG mode: its instances are leased, not the GPU";
     assert!(steps.refused("gpus", "no-capacity").contains(in_mig_mode));

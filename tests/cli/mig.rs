@@ -84,8 +84,8 @@ fn explain_tells_gpus_and_instances_apart() {
     let refused = host.cli(&["explain", "count=3"]);
     assert_eq!(refused.status.code(), Some(3));
     let text = stdout(&refused);
-    assert!(text.contains("3 devices asked for, 2 of 4 can be had"), "{text}");
-    assert_eq!(row(&text, "2:0")[4..9], ["3g.20gb", "a", "MIG", "instance,", "and"], "{text}");
+    assert!(text.contains("3 devices requested, 2 of 4 available"), "{text}");
+    assert_eq!(row(&text, "2:0")[4..9], ["3g.20gb", "a", "MIG", "instance,", "but"], "{text}");
     // What there is too little of is counted, and not the GPUs.
     let refused = stdout(&host.cli(&["explain", "mig-profile=1g.5gb", "count=40"]));
     assert!(refused.contains("hint: the node has ") && refused.contains("x 1g.5gb"), "{refused}");

@@ -33,7 +33,7 @@ fn one_too_many_is_told_who_holds_what() {
     assert!(!output.status.success(), "{text}");
     let lease = lab.lease_of("first").unwrap();
     let holder = format!("lease {} of container first (containerd)", lease.id);
-    let reason = "gpulease: no-capacity: 1 device asked for, 0 of 4 can be had";
+    let reason = "gpulease: no-capacity: 1 device requested, 0 of 4 available";
     assert!(text.contains(reason) && text.contains(&holder), "{text}");
     assert!(text.contains("; hint: ") && text.trim_end().lines().count() == 1, "{text}");
     assert!(!lab.bundle("late").exists());

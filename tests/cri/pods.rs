@@ -98,7 +98,7 @@ fn one_too_many_is_told_who_holds_what() {
     let first = lab.start(&pod, "first");
     let late = lab.create(&pod, lab.container("late"));
     let text = lab.refused(&late);
-    let reason = "gpulease: no-capacity: 1 device asked for, 0 of 4 can be had";
+    let reason = "gpulease: no-capacity: 1 device requested, 0 of 4 available";
     let lease = lab.lease(&first);
     let holder = format!("lease {} of container {} (containerd)", lease.id, &first[..12]);
     assert!(text.contains(reason) && text.contains(&holder), "{text}");

@@ -164,7 +164,7 @@ fn the_compose_example_does_what_it_says() {
     let output = compose(&lab, &["up", "-d", "--pull", "never", "--scale", "worker=8"]);
     assert!(!output.status.success());
     let text = stderr(&output);
-    assert!(text.contains("gpulease: no-capacity: 1 NVIDIA device asked for, 0 of 8"), "{text}");
+    assert!(text.contains("gpulease: no-capacity: 1 NVIDIA device requested, 0 of 8"), "{text}");
     assert!(text.contains(&format!("lease {} of container", lease.id)), "{text}");
     assert_eq!(running(&lab, "worker").len(), 7);
     lab.assert_sound();

@@ -53,8 +53,8 @@ fn a_hook_that_cannot_be_read_is_refused() {
     needs_root!();
     let host = Host::new("h100x8");
     for (words, said) in [
-        (&["configure", "--device={{annotation \"x\"}}"][..], "cannot be told"),
-        (&["configure", "-cud0"], "cannot be told"),
+        (&["configure", "--device={{annotation \"x\"}}"][..], "it is unclear"),
+        (&["configure", "-cud0"], "it is unclear"),
         (&["configure", "--device=GPU-nope"], "the inventory does not have"),
     ] {
         bundle(&host, "web", &[], |spec| with_command(spec, words));
@@ -66,7 +66,7 @@ fn a_hook_that_cannot_be_read_is_refused() {
         spec["hooks"] =
             json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
     });
-    assert!(stderr(&host.create("web")).contains("cannot be told"));
+    assert!(stderr(&host.create("web")).contains("it is unclear"));
     assert!(host.leases().is_empty());
 }
 

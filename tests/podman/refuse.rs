@@ -17,7 +17,7 @@ fn one_too_many_is_told_who_holds_what() {
         let output = lab.run_by(global, name, &ONE, &["busybox:lab", "sleep", "1000"]);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(126), "{text}");
-        let reason = "gpulease: no-capacity: 1 device asked for, 0 of 4 can be had";
+        let reason = "gpulease: no-capacity: 1 device requested, 0 of 4 available";
         assert!(text.starts_with("Error: OCI runtime error: "), "{text}");
         assert!(text.contains(reason) && text.contains(&holder), "{text}");
         assert!(text.contains("; hint: ") && text.trim_end().lines().count() == 1, "{text}");

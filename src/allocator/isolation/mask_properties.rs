@@ -97,7 +97,7 @@ fn few_units_run_out_before_the_thousandths() {
     let refusal = allocator::grant(&snapshot, &share(Some(100), None)).unwrap_err();
     assert_eq!(refusal.code, Code::NoCapacity);
     let reason = &refusal.verdicts[0].reason;
-    assert!(reason.starts_with("0 of its groups of compute units are free, 1 asked; held by"));
+    assert!(reason.starts_with("0 groups of its compute units are free, 1 requested; held by"));
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use crate::model::device::{Device, Vendor};
 use crate::model::isolation::{Enforcement, Isolation};
 use crate::request::Enforce;
 
-const UNCONFINED: &str = "what the container is allowed beside its devices gets it past any limit";
+const UNCONFINED: &str = "the container's privileges, mounts or device rules let it undo any limit";
 
 impl Planner<'_> {
     /// Everything that stronger limits on this device would need, each with its limit: `memory: the
@@ -88,7 +88,7 @@ impl Planner<'_> {
                 "HSA_CU_MASK is a variable, and a workload can unset it".to_owned()
             }
             _ if self.request.isolation == Isolation::TimeSlicing => {
-                "time-slicing gives turns and limits nobody".to_owned()
+                "time-slicing does not limit compute".to_owned()
             }
             (_, Vendor::Nvidia) => self.no_mps(device),
             (_, Vendor::Amd) => no_masks(device),
@@ -130,18 +130,18 @@ impl Planner<'_> {
         }
         let why = match (device.vendor, capability(device)) {
             (Vendor::Amd, _) => return no_masks(device),
-            (Vendor::Intel, _) => "MPS is NVIDIA's",
+            (Vendor::Intel, _) => "MPS exists for NVIDIA GPUs only",
             (Vendor::Nvidia, Some(has)) if has < (7, 0) => {
-                "MPS limits its clients on GPUs of compute capability 7.0 and newer"
+                "MPS limits its clients only on GPUs of compute capability 7.0 and newer"
             }
             (Vendor::Nvidia, None) if self.request.isolation != Isolation::Mps => {
-                "nobody can say whether MPS limits its clients on this GPU"
+                "it is unknown whether MPS limits its clients on this GPU"
             }
-            _ if !self.is_for_one() => "a process can use MPS on one device, not on a set",
+            _ if !self.is_for_one() => "a process can use MPS on one device only",
             _ if self.requester.uid.is_none() => {
-                "nobody can say which user the container's processes are, and MPS serves one"
+                "the user of the container's processes is unknown, and MPS serves one user"
             }
-            _ => "the device is shared by time-slicing already, which rules MPS out",
+            _ => "the device is already shared by time-slicing, which rules out MPS",
         };
         why.to_owned()
     }
@@ -151,12 +151,12 @@ impl Planner<'_> {
         let exclusive = self.facilities.mps.as_ref().map(|mps| mps.exclusive.as_ref());
         let why = match exclusive {
             Ok(Err(why)) | Err(why) => return why.clone(),
-            Ok(Ok(())) => "MPS holds compute only under gpulease/enforcement=required",
+            Ok(Ok(())) => "MPS enforces compute only with gpulease/enforcement=required",
         };
         let known = capability(device).is_some();
         let required = self.request.enforcement == Enforce::Required;
         match (known, required) {
-            (false, _) => "nobody can say whether MPS limits its clients on this GPU".to_owned(),
+            (false, _) => "it is unknown whether MPS limits its clients on this GPU".to_owned(),
             (true, _) => why.to_owned(),
         }
     }
@@ -167,11 +167,11 @@ const NO_LIMIT: &str = "isolation `none` sets no limit";
 /// Why masks of compute units are not possible.
 fn no_masks(device: &Device) -> String {
     match (device.vendor, Shape::of(device)) {
-        (Vendor::Amd, None) => "nobody can say how many compute units it has",
+        (Vendor::Amd, None) => "the number of its compute units is unknown",
         (Vendor::Amd, Some(_)) => {
-            "the device is shared by time-slicing already, which rules masks out"
+            "the device is already shared by time-slicing, which rules out masks"
         }
-        (Vendor::Nvidia | Vendor::Intel, _) => "masks of compute units are AMD's",
+        (Vendor::Nvidia | Vendor::Intel, _) => "masks of compute units exist for AMD GPUs only",
     }
     .to_owned()
 }
@@ -180,27 +180,31 @@ impl Conflict {
     /// The obstacle in words, without its holders.
     pub(in super::super) fn reason(self) -> String {
         match self {
-            Self::Mode { now, asked } => format!("shared by {now} now, {asked} asked"),
+            Self::Mode { now, asked } => format!("shared by {now} now, {asked} requested"),
             Self::Unknown { asked } => {
-                format!("shared in a way that cannot be read now, {asked} asked")
+                format!("its present isolation cannot be read, {asked} requested")
             }
             Self::User { served, asks: Some(asks) } => {
                 format!("MPS on it serves user {served} now, and the container's user is {asks}")
             }
             Self::User { served, asks: None } => {
-                format!("MPS on it serves user {served} now, and nobody knows the container's user")
+                format!("MPS on it serves user {served} now, and the container's user is unknown")
             }
             Self::Clients(most) => {
-                format!("{most} leases are on it by MPS, which serves no more clients there")
+                format!("MPS on it already serves {most} leases, the most it can")
             }
             Self::Pinned(most) => {
-                format!("MPS on it holds each lease to {most} now, which one of them requires")
+                format!(
+                    "MPS on it limits each lease to {most} now, because one of them requires \
+                         it"
+                )
             }
             Self::Larger(largest) => format!(
-                "MPS can hold no lease on it to less than {largest} now, which one of them has"
+                "MPS on it cannot limit a lease to less than {largest} now, because one of them \
+                 has that much"
             ),
             Self::Units { free, wanted } => {
-                format!("{free} of its groups of compute units are free, {wanted} asked")
+                format!("{free} groups of its compute units are free, {wanted} requested")
             }
         }
     }

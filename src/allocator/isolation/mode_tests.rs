@@ -75,17 +75,17 @@ fn the_first_share_fixes_the_mode() {
     for (device, now, asked, then) in [
         (&nvidia, Mps, Auto, Ok(Mps)),
         (&nvidia, Mps, Mps, Ok(Mps)),
-        (&nvidia, Mps, TimeSlicing, Err("shared by mps now, time-slicing asked")),
-        (&nvidia, Mps, Nothing, Err("shared by mps now, none asked")),
+        (&nvidia, Mps, TimeSlicing, Err("shared by mps now, time-slicing requested")),
+        (&nvidia, Mps, Nothing, Err("shared by mps now, none requested")),
         (&nvidia, TimeSlicing, Auto, Ok(TimeSlicing)),
         (&nvidia, Nothing, Auto, Ok(TimeSlicing)),
         (&nvidia, TimeSlicing, Nothing, Ok(Nothing)),
-        (&nvidia, TimeSlicing, Mps, Err("shared by time-slicing now, mps asked")),
-        (&nvidia, Nothing, Mps, Err("shared by none now, mps asked")),
+        (&nvidia, TimeSlicing, Mps, Err("shared by time-slicing now, mps requested")),
+        (&nvidia, Nothing, Mps, Err("shared by none now, mps requested")),
         (&amd, CuMask, Auto, Ok(CuMask)),
-        (&amd, CuMask, TimeSlicing, Err("shared by cu-mask now, time-slicing asked")),
-        (&amd, TimeSlicing, CuMask, Err("shared by time-slicing now, cu-mask asked")),
-        (&amd, TimeSlicing, Mps, Err("shared by time-slicing now, cu-mask asked")),
+        (&amd, CuMask, TimeSlicing, Err("shared by cu-mask now, time-slicing requested")),
+        (&amd, TimeSlicing, CuMask, Err("shared by time-slicing now, cu-mask requested")),
+        (&amd, TimeSlicing, Mps, Err("shared by time-slicing now, cu-mask requested")),
         (&amd, Nothing, Auto, Ok(TimeSlicing)),
     ] {
         let answer = beside(&[held(device, 300, now)], device, &by(asked, 300));
@@ -102,7 +102,7 @@ fn the_first_share_fixes_the_mode() {
         }
         assert_eq!(
             taken(beside(&unreadable, device, &by(best, 300))),
-            format!("shared in a way that cannot be read now, {best} asked")
+            format!("its present isolation cannot be read, {best} requested")
         );
     }
     let unreadable = [Hold { kind: HoldKind::default(), ..held(&nvidia, 300, Mps) }];
@@ -146,7 +146,7 @@ fn what_must_hold_does_not_join_a_weaker_mode() {
     let first = [held(&device, 300, Isolation::TimeSlicing)];
     assert_eq!(
         taken(beside(&first, &device, &required(300))),
-        "shared by time-slicing now, mps asked"
+        "shared by time-slicing now, mps requested"
     );
     // A request that requires only the memory limit may join.
     let memory = Request {
@@ -172,7 +172,7 @@ fn a_daemon_serves_one_user() {
     assert_eq!(effective(as_user(None, &[], &device, &request)), Isolation::TimeSlicing);
     assert_eq!(
         taken(as_user(None, &first, &device, &request)),
-        "shared by mps now, time-slicing asked"
+        "shared by mps now, time-slicing requested"
     );
     // A daemon of a single lease serves that lease's user.
     let node = node(vec![device]);
@@ -200,11 +200,11 @@ fn a_limit_that_mps_holds_is_one_for_all() {
     assert_eq!(pinned(beside(&with(300, true), &device, &required(300))), (true, true));
     assert_eq!(
         taken(beside(&with(400, false), &device, &required(300))),
-        "MPS can hold no lease on it to less than 400m now, which one of them has"
+        "MPS on it cannot limit a lease to less than 400m now, because one of them has that much"
     );
     assert_eq!(
         taken(beside(&with(300, true), &device, &share(Some(400), None))),
-        "MPS on it holds each lease to 300m now, which one of them requires"
+        "MPS on it limits each lease to 300m now, because one of them requires it"
     );
     assert!(beside(&with(300, true), &device, &required(200)).is_err());
 }
@@ -224,7 +224,7 @@ fn mps_serves_so_many_clients() {
         let mut holds: Vec<Hold> = (0..most).map(|_| held(&device, 1, Isolation::Mps)).collect();
         let request = by(Isolation::Mps, 100);
         let reason = taken(beside(&holds, &device, &request));
-        let said = format!("{most} leases are on it by MPS, which serves no more clients there");
+        let said = format!("MPS on it already serves {most} leases, the most it can");
         assert_eq!(reason, said);
         holds.pop();
         assert_eq!(effective(beside(&holds, &device, &request)), Isolation::Mps);
@@ -257,8 +257,8 @@ fn the_hint_is_what_would_help() {
     let lease = "run the container as user 0, or give each lease an MPS daemon of its own \
                  (`mps.daemon = \"lease\"`), or wait";
     let least =
-        "ask for at least 400m of compute or without gpulease/enforcement=required, or wait";
-    let mode = "ask with gpulease/isolation=mps or without gpulease/isolation, or wait";
+        "ask for at least 400m of compute, or leave out gpulease/enforcement=required, or wait";
+    let mode = "ask for gpulease/isolation=mps, or leave out gpulease/isolation, or wait";
     let (smaller, wait) = ("ask for a smaller share, or wait", "wait until leases end");
     let rows: Vec<(Option<u32>, Vec<Hold>, Request, &str)> = vec![
         (Some(1000), vec![mps(300)], any(), lease),
@@ -274,7 +274,7 @@ fn the_hint_is_what_would_help() {
     ];
     for (uid, holds, request, way) in rows {
         let refusal = as_user(uid, &holds, &device, &request).unwrap_err();
-        let begin = format!("see \"gpulease leases\" for who holds what; {way}");
+        let begin = format!("\"gpulease leases\" shows the holders; {way}");
         assert!(refusal.hint.starts_with(&begin), "{}\n{begin}", refusal.hint);
     }
 }

@@ -254,8 +254,8 @@ fn an_unmet_required_limit_names_what_is_missing() {
             nvidia("6.1"),
             no_dmem,
             half(),
-            "compute would be advisory: MPS limits its clients on GPUs of compute capability 7.0 \
-             and newer"
+            "compute would be advisory: MPS limits its clients only on GPUs of compute capability \
+             7.0 and newer"
                 .into(),
         ),
         (
@@ -282,7 +282,7 @@ fn an_unmet_required_limit_names_what_is_missing() {
             nvidia("9.0"),
             all_means,
             by(Isolation::TimeSlicing, half()),
-            "compute would be advisory: time-slicing gives turns and limits nobody".into(),
+            "compute would be advisory: time-slicing does not limit compute".into(),
         ),
     ];
     for (device, facilities, request, expected) in rows {
@@ -338,7 +338,7 @@ fn partitions_are_asked_for_by_name() {
     assert_eq!(refusal.verdicts[0].reason, "not a partition of an AMD GPU");
     let part = by(Isolation::Partition, half());
     let refusal = answer(&partition(), all_means(&partition()), &part).unwrap_err();
-    assert_eq!(refusal.verdicts[0].reason, "a partition is asked for, which is leased whole");
+    assert_eq!(refusal.verdicts[0].reason, "the request is for a partition, which is leased whole");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn the_record_has_the_request_and_the_effect() {
     let (_, _, effective, lacks) = record(&nvidia("9.0"), &by(Isolation::CuMask, half()));
     assert_eq!(
         (effective, lacks[0].as_str()),
-        (Isolation::Mps, "isolation: masks of compute units are AMD's")
+        (Isolation::Mps, "isolation: masks of compute units exist for AMD GPUs only")
     );
     let (requested, ..) = record(&nvidia("9.0"), &whole());
     assert_eq!(requested, Isolation::None);
@@ -371,7 +371,7 @@ fn a_set_is_as_strong_as_its_weakest() {
     let request = Request { count: Count::Exactly(2), ..half() };
     let grant = allocator::grant(&snapshot_of(&first), &request).unwrap();
     assert_eq!(label(&grant), "time-slicing advisory/advisory");
-    let lack = "compute: a process can use MPS on one device, not on a set";
+    let lack = "compute: a process can use MPS on one device only";
     assert_eq!(grant.isolation.lacks[0], lack);
     // A GPU and a partition of another one: the isolation in effect is the weaker one.
     let gpu = Device { details: amd().details, ..mi300x(1) };

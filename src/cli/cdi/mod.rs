@@ -43,7 +43,7 @@ fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Fai
     if specs.is_empty() {
         let text = "the node has no device that a spec could be of";
         return Err(
-            Failure::new(Code::NoMatch, text).hint("`gpulease devices` lists what there is")
+            Failure::new(Code::NoMatch, text).hint("`gpulease devices` lists the node's devices")
         );
     }
     let is_simulated =

@@ -69,7 +69,9 @@ fn told_apart(node: &Node, found: &mut Findings) {
         let which = listed(&twins, |device| device.details.ambiguous.clone());
         found.warning(
             "device-ambiguous",
-            format!("cannot be told from another device: {which}; neither of them is granted"),
+            format!(
+                "cannot be told apart from another device: {which}; neither of them is granted"
+            ),
             "see `gpulease devices --json`; cloned virtual GPUs need a UUID each, and devices in \
              the devices file the nodes that are theirs; then `gpulease inventory refresh`",
         );

@@ -142,7 +142,7 @@ fn every_key_that_is_read_is_known_in_other_letters() {
         let changed = spec.replacen(&format!("\"{key}\":"), &format!("\"{upper}\":"), 1);
         assert_ne!(spec, changed, "{key}");
         let expected =
-            format!("`{place}` has the key `{upper}`, which some runtimes take for `{key}`");
+            format!("`{place}` has the key `{upper}`, which some runtimes read as `{key}`");
         assert_eq!(doubtful(changed.as_bytes()).0, expected);
     }
 }

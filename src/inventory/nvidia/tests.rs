@@ -138,7 +138,7 @@ fn of_two_gpus_with_one_uuid_neither_is_leased() {
         request.devices = vec![Selector::Index(index)];
         let refusal = allocator::grant(&snapshot, &request).unwrap_err();
         let why = format!(
-            "cannot be told from another device: GPU {0} at 0000:0{0}:00.0 has the same UUID",
+            "cannot be told apart from another device: GPU {0} at 0000:0{0}:00.0 has the same UUID",
             1 - index
         );
         assert!(refusal.verdicts.iter().any(|verdict| verdict.reason == why), "{refusal:?}");

@@ -76,7 +76,7 @@ fn an_instance_is_leased_whole() {
         assert_eq!(error.code, Code::BadRequest, "{words:?}");
         let text = error.to_string();
         assert!(text.starts_with(&format!("`{mig}` is `")), "{text}");
-        assert!(text.contains("a MIG instance is leased whole"), "{text}");
+        assert!(text.contains("(a MIG instance, which is leased whole)"), "{text}");
         assert!(text.contains(&format!("but `{share}` is `")), "{text}");
         assert!(error.hint.unwrap().starts_with(&format!("leave out `{share}`")));
     }

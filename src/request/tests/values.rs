@@ -136,9 +136,9 @@ fn compute_shares() {
         ("1.1", "which is more than a whole device"),
         ("101%", "which is more than a whole device"),
         ("18446744073709551615m", "which is more than a whole device"),
-        ("0.1234", "which is finer than a thousandth of a device"),
-        ("33.33%", "which is finer than a thousandth of a device"),
-        ("1.0001", "which is finer than a thousandth of a device"),
+        ("0.1234", "which is not a whole number of thousandths of a device"),
+        ("33.33%", "which is not a whole number of thousandths of a device"),
+        ("1.0001", "which is not a whole number of thousandths of a device"),
         ("-0.5", "which is not a number"),
         ("+0.5", "which is not a number"),
         ("0.5.0", "which is not a number"),
@@ -150,7 +150,7 @@ fn compute_shares() {
         ("50 %", "which is not a number"),
         ("NaN", "which is not a number"),
         ("٥", "which is not a number"),
-        ("1000000000000000000000000000000000000000", "which is too large or too fine"),
+        ("1000000000000000000000000000000000000000", "which is too large or has too many digits"),
     ] {
         let (code, text) = refused(&[("gpulease/compute", bad)]);
         assert_eq!(code, Code::BadRequest, "{bad}");
@@ -225,13 +225,13 @@ fn shares_decide_about_sharing() {
     assert_eq!(code, Code::BadRequest);
     assert_eq!(
         text,
-        "`gpulease/sharing` is `exclusive`, which is the whole device, but `gpulease/compute` is \
-         `0.5`, which is a share"
+        "`gpulease/sharing` is `exclusive` (the whole device), but `gpulease/compute` is `0.5` \
+         (a share)"
     );
     let (_, text) = refused(&[("gpulease/sharing", "exclusive"), ("gpulease/memory", "8Gi")]);
     assert!(text.contains("`gpulease/memory` is `8Gi`"), "{text}");
     let (_, text) = refused(&[("gpulease/sharing", "shared")]);
-    assert!(text.contains("neither a compute nor a memory share"), "{text}");
+    assert!(text.contains("no share of compute or memory"), "{text}");
     assert_eq!(refused(&[("gpulease/sharing", "true")]).0, Code::BadRequest);
 }
 
@@ -357,7 +357,7 @@ fn a_wait_longer_than_the_policy_allows_is_denied() {
     assert_eq!(error.code, Code::PolicyDenied);
     assert_eq!(
         error.to_string(),
-        "`gpulease/wait` is `6m`, longer than the 5m that the configuration allows"
+        "`gpulease/wait` is `6m`, but the configuration allows at most 5m"
     );
     let policy = Policy { max_wait: Duration::ZERO, ..Policy::default() };
     let annotations = map(&[("gpulease/wait", "0")]);

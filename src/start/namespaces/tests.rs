@@ -104,7 +104,7 @@ fn a_group_of_the_containers_user_opens_the_node() {
 
 #[test]
 fn a_node_that_could_not_be_opened_is_refused() {
-    for (mode, words) in [(0o660, "does not have the host's group"), (0o600, "does not have")] {
+    for (mode, words) in [(0o660, "does not map the host's group"), (0o600, "does not map")] {
         let host = Fake::new(mode);
         let failure = host.fit(&spec(apart(), apart())).unwrap_err();
         assert_eq!(failure.code, Code::BadRequest);
@@ -151,7 +151,7 @@ fn a_namespace_that_is_joined_says_its_maps_itself() {
     assert_eq!((node.uid, node.gid), (None, Some(5044)));
     for unknown in ["/proc/124/ns/user", "/run/netns/user", "/proc/../proc/123/ns/user"] {
         let failure = join(unknown).unwrap_err();
-        assert!(failure.message.contains("cannot be told"), "{}", failure.message);
+        assert!(failure.message.contains("mapping of ids is unknown"), "{}", failure.message);
     }
 }
 
@@ -194,10 +194,6 @@ fn the_hosts_mounts_stay_as_they_are() {
             failure.message
         );
         let failure = fit(none, 0, Some(HookStage::StartContainer)).unwrap_err();
-        assert!(
-            failure.message.contains("`/usr/bin/nvidia-cdi-hook` is run"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("`/usr/bin/nvidia-cdi-hook` runs"), "{}", failure.message);
     }
 }
