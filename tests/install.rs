@@ -14,6 +14,10 @@
 mod edits;
 #[path = "install/engines.rs"]
 mod engines;
+#[path = "install/handlers.rs"]
+mod handlers;
+#[path = "install/k3s.rs"]
+mod k3s;
 #[path = "install/place.rs"]
 mod place;
 #[path = "install/precreate.rs"]

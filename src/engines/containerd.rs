@@ -1,16 +1,18 @@
 //! containerd: a runtime of the CRI plugin, in config.toml.
 //!
 //! Where the plugin's table is depends on the version of the file. containerd 1.x reads version 1
-//! and 2, containerd 2.x all, though of version 1 nothing of this plugin; a file without a
-//! version is of version 1, a file that is not there is as good as one with nothing in it.
-//! Imported files are left alone.
+//! and 2, containerd 2.x all, though of version 1 nothing of this plugin. A file without a version
+//! is of version 1; a file that is not there is as good as an empty one.
 
 use super::files::{self, ReadError};
-use super::toml_settings::{self, Layout, Setting, SettingValue};
+use super::handler;
+use super::layout::Layout;
+use super::toml_settings::{self, Setting, SettingValue, spelled};
 use super::{CriSettings, EditError, EditedText, Engine, EngineConfig, NAME, RuntimeEntry, Wiring};
+use super::{containerd_files, k3s};
 use crate::paths::Paths;
 use crate::sys::programs::installed_on;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::{Table, Value};
 use toml_edit::{DocumentMut, Item};
 
@@ -26,8 +28,10 @@ const ANNOTATIONS: &[&str] = &["gpulease/*", "*.gpulease/*", "kaiwo.ai/gpu-*"];
 const V1: &str = "cri";
 const V2: &str = "io.containerd.grpc.v1.cri";
 const V3: &str = "io.containerd.cri.v1.runtime";
+/// The plugin in all versions.
+pub(super) const PLUGINS: [&str; 3] = [V1, V2, V3];
 
-/// What a file without anything in it is made: both 1.x and 2.x read it.
+/// The version of a new file: both 1.x and 2.x read it.
 const NEW_VERSION: i64 = 2;
 /// containerd 2.3's; the plugin's table is that of version 3.
 const LAST_VERSION: i64 = 4;
@@ -36,6 +40,14 @@ const DEFAULT: &str = "default_runtime_name";
 const RUNC: &str = "runc";
 const SHIM: &str = "io.containerd.runc.v2";
 
+const OPTIONS: &str = "options";
+const CGROUP_DRIVER: &str = "SystemdCgroup";
+const PROGRAM_OPTION: &str = "BinaryName";
+/// The lists of annotations that a runtime is given.
+const ANNOTATION_LISTS: [&str; 2] = ["pod_annotations", "container_annotations"];
+/// The settings of a runtime that say what is run; those of 1.x's first runtime among them.
+const OWN: &[&str] = &["runtime_type", "runtime_engine", "runtime_root", OPTIONS];
+
 /// config.toml with its imports. Without a file, or with its CRI plugin turned off, it is Docker's
 /// own containerd, which has no runtimes.
 pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
@@ -43,63 +55,68 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     if installed_on(PROGRAM, paths).is_none() {
         return Ok(None);
     }
-    let Some(mut table) = files::read_table(&file)? else { return Ok(None) };
-    for import in imports(&table, &file, paths) {
-        if let Some(more) = files::read_table(&import)? {
-            files::merge(&mut table, more);
-        }
-    }
-    let disabled = files::strings(table.get("disabled_plugins"));
-    let plugins = [V3, V2, V1];
-    if disabled.iter().any(|plugin| plugins.contains(&plugin.as_str())) {
+    let read = containerd_files::read_all(&file, paths)?;
+    if read.is_empty() {
         return Ok(None);
     }
-    let cri = plugins
-        .iter()
-        .find_map(|plugin| files::value_at(&table, &["plugins", plugin, "containerd"]));
-    let cri = cri.and_then(Value::as_table).cloned().unwrap_or_default();
-    let listed = cri.get("runtimes").and_then(Value::as_table);
-    let runtimes = listed.into_iter().flatten().map(|(name, runtime)| entry(name, runtime));
+    let is_disabled = |(_, table): &(_, Table)| {
+        let disabled = files::strings(table.get("disabled_plugins"));
+        disabled.iter().any(|plugin| PLUGINS.contains(&plugin.as_str()))
+    };
+    if read.iter().any(is_disabled) {
+        return Ok(None);
+    }
+    let mut cri = Table::new();
+    read.into_iter().for_each(|(_, table)| files::merge(&mut cri, cri_of(&table)));
+    let listed = cri.get("runtimes").and_then(Value::as_table).cloned().unwrap_or_default();
+    let default = cri.get(DEFAULT).and_then(Value::as_str);
     Ok(Some(EngineConfig {
         engine: Engine::Containerd,
-        runtimes: runtimes.collect(),
-        default: cri.get(DEFAULT).and_then(Value::as_str).map(str::to_owned),
+        runtimes: listed.iter().map(|(name, runtime)| entry(name, runtime)).collect(),
+        node_runtime: node_runtime(&listed, default).map(|(name, _)| name.to_owned()),
+        default: default.map(str::to_owned),
         hooks_dirs: Vec::new(),
         file,
     }))
 }
 
 fn entry(name: &str, runtime: &Value) -> RuntimeEntry {
-    let options = runtime.get("options").or_else(|| runtime.get("Options"));
-    let option = |key: &str| options.and_then(|options| options.get(key));
+    let none = Table::new();
+    let runtime = runtime.as_table().unwrap_or(&none);
+    let options = handler::option(runtime, OPTIONS).and_then(Value::as_table).unwrap_or(&none);
+    let program = handler::option(options, PROGRAM_OPTION).and_then(Value::as_str);
     // Without a name it is runc.
-    let program = option("BinaryName").and_then(Value::as_str).filter(|path| !path.is_empty());
+    let program = program.filter(|path| !path.is_empty()).unwrap_or(RUNC);
+    let is_systemd = handler::option(options, CGROUP_DRIVER).and_then(Value::as_bool);
     let settings = CriSettings {
-        pod_annotations: files::strings(runtime.get("pod_annotations")),
-        has_systemd_cgroup: option("SystemdCgroup").and_then(Value::as_bool).unwrap_or(false),
+        pod_annotations: files::strings(handler::option(runtime, "pod_annotations")),
+        has_systemd_cgroup: is_systemd.unwrap_or(false),
     };
-    let programs = vec![program.unwrap_or(RUNC).to_owned()];
-    RuntimeEntry { name: name.to_owned(), programs, cri: Some(settings) }
+    RuntimeEntry { name: name.to_owned(), programs: vec![program.to_owned()], cri: Some(settings) }
 }
 
-/// Absolute, or beside the file; the last part may have stars.
-fn imports(table: &Table, file: &Path, paths: &Paths) -> Vec<PathBuf> {
-    let beside = file.parent().unwrap_or(Path::new("/"));
-    let mut found = Vec::new();
-    for import in files::strings(table.get("imports")) {
-        let path = if import.starts_with('/') {
-            paths.on_host(Path::new(&import))
-        } else {
-            beside.join(&import)
-        };
-        match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (Some(dir), Some(name)) if name.contains('*') => {
-                found.extend(files::drop_ins(dir, name));
-            }
-            _ => found.push(path),
+/// The CRI plugin's table of runtimes in a file of any version.
+fn cri_of(table: &Table) -> Table {
+    let mut cri = Table::new();
+    for plugin in PLUGINS {
+        let found = files::value_at(table, &["plugins", plugin, "containerd"]);
+        if let Some(found) = found.and_then(Value::as_table) {
+            files::merge(&mut cri, found.clone());
         }
     }
-    found
+    cri
+}
+
+/// The runtime that the node uses: the default one, or else runc. One that is no kind of runc, such
+/// as kata, has settings that say nothing about ours.
+fn node_runtime<'a>(runtimes: &'a Table, default: Option<&str>) -> Option<(&'a str, &'a Table)> {
+    fn is_runc(runtime: &Table) -> bool {
+        let text = |key| handler::option(runtime, key).and_then(Value::as_str);
+        let shim = text("runtime_path").map(Path::new).and_then(Path::file_name);
+        text("runtime_type").is_none_or(|shim| shim.starts_with("io.containerd.runc."))
+            && shim.is_none_or(|shim| shim.to_string_lossy().contains("shim-runc"))
+    }
+    handler::first_of(runtimes, &[default.filter(|name| *name != NAME), Some(RUNC)], is_runc)
 }
 
 fn version(document: &DocumentMut) -> i64 {
@@ -112,9 +129,16 @@ fn plugin(document: &DocumentMut) -> Result<&'static str, EditError> {
         return Ok(V2);
     }
     match version(document) {
-        // 1.x finds the plugin of a version 1 by its short name alone, 2.1 by no name at all. With
-        // the long one somebody has a mistake to find: another table would only hide it.
+        // 1.x finds the plugin of a version 1 by its short name alone, 2.1 by no name at all. The
+        // long one is a mistake to correct: another table would only hide it.
         0 | 1 if toml_settings::find(document, &["plugins", V2]).is_some() => Ok(V2),
+        0 | 1 => Ok(V1),
+        version => plugin_of(version),
+    }
+}
+
+fn plugin_of(version: i64) -> Result<&'static str, EditError> {
+    match version {
         0 | 1 => Ok(V1),
         2 => Ok(V2),
         3..=LAST_VERSION => Ok(V3),
@@ -124,56 +148,182 @@ fn plugin(document: &DocumentMut) -> Result<&'static str, EditError> {
     }
 }
 
-/// Adds the runtime, or sets right what is there.
-pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
+/// Adds the runtime, or corrects its entry.
+pub(super) fn wire(path: &Path, body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
+    if k3s::is_template(path) {
+        return wire_template(path, body, wiring);
+    }
     let document = toml_settings::parse(body)?;
-    let plugin = plugin(&document)?;
+    let own: Table = body.parse().unwrap_or_default();
+    k3s::check_not_generated(path, body, &own)?;
+    let others = containerd_files::Others::of(path, &own);
+    let is_empty = document.as_table().is_empty();
+    // containerd refuses a drop-in of a higher version than that of the main file.
+    let new_version = others.main_version.unwrap_or(NEW_VERSION);
+    let plugin = if is_empty { plugin_of(new_version)? } else { plugin(&document)? };
     let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
-    let setting =
-        |table: &[&'static str], key, value| Setting { table: layout.below(table), key, value };
 
     let mut settings = Vec::new();
-    if document.as_table().is_empty() {
-        let value = SettingValue::Number(NEW_VERSION);
+    if is_empty && new_version > 1 {
+        let value = SettingValue::Number(new_version);
         settings.push(Setting { table: Vec::new(), key: "version", value });
     }
     settings.extend(layout.by_default(wiring));
+    let mut cri = Table::new();
+    others.before.iter().for_each(|(_, table)| files::merge(&mut cri, cri_of(table)));
+    let runc = files::value_at(&cri, &["runtimes", RUNC, "runtime_type"]);
+    let is_other_runc = runc.is_some_and(|shim| shim.as_str() != Some(SHIM));
     let runtimes = toml_settings::find(&document, &layout.below(&["runtimes"]));
-    if runtimes.is_none_or(|table| table.is_empty()) {
+    if runtimes.is_none_or(|table| table.is_empty()) && !is_other_runc {
         // In containerd 1.x the runtimes of the file replace the built-in ones: with ours alone
         // there would be no runc any more, and without its default the plugin does not load.
-        settings.push(setting(&["runtimes", RUNC], "runtime_type", SettingValue::Text(SHIM)));
+        let (table, value) = (layout.below(&["runtimes", RUNC]), SettingValue::Text(SHIM));
+        settings.push(Setting { table, key: "runtime_type", value });
     }
-    settings.push(setting(&["runtimes", NAME], "runtime_type", SettingValue::Text(SHIM)));
-    for key in ["pod_annotations", "container_annotations"] {
-        settings.push(setting(&["runtimes", NAME], key, SettingValue::Includes(ANNOTATIONS)));
-    }
-    let options = &["runtimes", NAME, "options"];
-    settings.push(setting(options, "BinaryName", SettingValue::Text(wiring.runtime)));
-    // A runtime whose cgroup driver is not the kubelet's has its pods killed over and over.
-    let of_runc = toml_settings::find(&document, &layout.below(&["runtimes", RUNC, "options"]));
-    if let Some(is_systemd) = of_runc.and_then(|table| table.get("SystemdCgroup")?.as_bool()) {
-        settings.push(setting(options, "SystemdCgroup", SettingValue::Bool(is_systemd)));
-    }
+    files::merge(&mut cri, cri_of(&own));
+    others.after.iter().for_each(|(_, table)| files::merge(&mut cri, cri_of(table)));
+    let entry = HandlerEntry::of(&cri);
+    settings.extend(entry.settings(&layout, &document, wiring));
     let mut edit = toml_settings::wire(body, &settings)?;
-    edit.notes = notes(&document, plugin);
+    edit.notes = notes(&document, plugin, &others, wiring);
     Ok(edit)
 }
 
-fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
-    let list = |key: &str| document.get(key).and_then(Item::as_array);
+/// gpulease's entry among the runtimes, with what it takes from the one that the node uses.
+struct HandlerEntry {
+    settings: Vec<(String, toml_edit::Value)>,
+    options: Vec<(String, toml_edit::Value)>,
+    annotations: [Vec<String>; 2],
+    /// The node's cgroup driver, if it is set.
+    is_systemd: Option<bool>,
+}
+
+impl HandlerEntry {
+    fn of(cri: &Table) -> Self {
+        let none = Table::new();
+        let listed = cri.get("runtimes").and_then(Value::as_table).unwrap_or(&none);
+        let default = cri.get(DEFAULT).and_then(Value::as_str);
+        // Once gpulease is the default, the runtime that was is not known any more, and the entry
+        // has its settings.
+        let runtime = if default == Some(NAME) && listed.contains_key(NAME) {
+            &none
+        } else {
+            node_runtime(listed, default).map_or(&none, |(_, runtime)| runtime)
+        };
+        let options = handler::option(runtime, OPTIONS).and_then(Value::as_table).unwrap_or(&none);
+        let annotations = ANNOTATION_LISTS.map(|key| {
+            let mut list = files::strings(handler::option(runtime, key));
+            list.extend(ANNOTATIONS.iter().map(|pattern| (*pattern).to_owned()));
+            list
+        });
+        Self {
+            settings: handler::copied(runtime, &[OWN, &ANNOTATION_LISTS].concat()),
+            options: handler::copied(options, &[PROGRAM_OPTION, CGROUP_DRIVER]),
+            annotations,
+            is_systemd: handler::option(options, CGROUP_DRIVER).and_then(Value::as_bool),
+        }
+    }
+
+    /// The settings that `document` is to have. Keys that it has in another case are used as they
+    /// are: to containerd both are one.
+    fn settings<'a>(
+        &'a self,
+        layout: &Layout<'a>,
+        document: &'a DocumentMut,
+        wiring: &Wiring<'a>,
+    ) -> Vec<Setting<'a>> {
+        let table = layout.below(&["runtimes", NAME]);
+        let options = [&table[..], &[spelled(document, &table, OPTIONS)]].concat();
+        let setting = |table: &Vec<&'a str>, key: &'a str, value| {
+            let key = spelled(document, table, key);
+            Setting { table: table.clone(), key, value }
+        };
+        let mut settings = vec![setting(&table, "runtime_type", SettingValue::Text(SHIM))];
+        for (key, list) in ANNOTATION_LISTS.into_iter().zip(&self.annotations) {
+            settings.push(setting(&table, key, SettingValue::Includes(list)));
+        }
+        let copied = |(key, value): &'a (String, toml_edit::Value)| {
+            (key.as_str(), SettingValue::UnlessSet(value))
+        };
+        settings.extend(
+            self.settings.iter().map(copied).map(|(key, value)| setting(&table, key, value)),
+        );
+        let program = SettingValue::Text(wiring.runtime);
+        settings.push(setting(&options, PROGRAM_OPTION, program));
+        // The kubelet kills pods whose cgroup it does not find, over and over.
+        if let Some(is_systemd) = self.is_systemd {
+            settings.push(setting(&options, CGROUP_DRIVER, SettingValue::Bool(is_systemd)));
+        }
+        settings.extend(
+            self.options.iter().map(copied).map(|(key, value)| setting(&options, key, value)),
+        );
+        settings
+    }
+}
+
+/// A template of k3s or RKE2: what its `base` says is known from the file that was made of it.
+fn wire_template(path: &Path, body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
+    if wiring.default_runtime {
+        return Err(EditError::Refused {
+            why: "k3s and RKE2 have an option of their own for the default runtime".to_owned(),
+            hint: "leave --default-runtime out, and write `default-runtime: gpulease` into \
+                   /etc/rancher/k3s/config.yaml or /etc/rancher/rke2/config.yaml"
+                .to_owned(),
+        });
+    }
+    let generated = containerd_files::read_all(&k3s::generated_beside(path), &Paths::default());
+    let mut cri = Table::new();
+    for (_, table) in generated.unwrap_or_default() {
+        files::merge(&mut cri, cri_of(&table));
+    }
+    let mut entry = HandlerEntry::of(&cri);
+    if k3s::has_cgroup_driver(body) {
+        // The value is k3s's own: an expression of the template takes its place.
+        entry.is_systemd = Some(true);
+    }
+    let plugin = plugin_of(k3s::version_of_template(path))?;
+    let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
+    let empty = DocumentMut::new();
+    let settings = entry.settings(&layout, &empty, wiring);
+    Ok(k3s::wire(body, &toml_settings::written(&settings.iter().collect::<Vec<_>>())))
+}
+
+fn notes(
+    document: &DocumentMut,
+    plugin: &str,
+    others: &containerd_files::Others,
+    wiring: &Wiring<'_>,
+) -> Vec<String> {
     let mut notes = Vec::new();
-    let is_cri = |name: &str| [V1, V2, V3].contains(&name);
-    if list("disabled_plugins").is_some_and(|l| l.iter().filter_map(|v| v.as_str()).any(is_cri)) {
+    let disabled = document.get("disabled_plugins").and_then(Item::as_array);
+    let is_cri = |value: &toml_edit::Value| value.as_str().is_some_and(|v| PLUGINS.contains(&v));
+    if disabled.is_some_and(|list| list.iter().any(is_cri)) {
         notes.push(
             "`disabled_plugins` turns the CRI plugin off, and with it the runtime".to_owned(),
         );
     }
-    if list("imports").is_some_and(|imports| !imports.is_empty()) {
+    if let Some((main, _)) = others.before.iter().find(|(_, table)| !cri_of(table).is_empty()) {
         notes.push(format!(
-            "`imports` is not followed; in containerd 1.x an imported `plugins.\"{plugin}\"` \
-             replaces the one of this file"
+            "`{}` imports this file: containerd 1.x takes its `plugins.\"{plugin}\"` in place of the \
+             one there",
+            main.display()
         ));
+    }
+    for (path, table) in &others.after {
+        let (cri, path) = (cri_of(table), path.display());
+        if !cri.is_empty() {
+            notes.push(format!(
+                "`{path}` is imported and has a CRI plugin too: containerd 1.x takes its \
+                 `plugins.\"{plugin}\"` in place of the one of this file"
+            ));
+        }
+        let default = cri.get(DEFAULT).and_then(Value::as_str);
+        if let Some(default) = default.filter(|name| wiring.default_runtime && *name != NAME) {
+            notes.push(format!("`{path}` makes `{default}` the default runtime, after this file"));
+        }
+    }
+    for (path, why) in &others.unread {
+        notes.push(format!("`{}` is imported and cannot be read: {why}", path.display()));
     }
     if matches!(version(document), 0 | 1) && !document.as_table().is_empty() {
         notes.push(if plugin == V1 {
@@ -186,15 +336,19 @@ fn notes(document: &DocumentMut, plugin: &str) -> Vec<String> {
 }
 
 pub(super) fn unwire(
+    path: &Path,
     body: &str,
     before: Option<&str>,
     added: &[String],
 ) -> Result<EditedText, EditError> {
+    if k3s::is_template(path) {
+        return Ok(k3s::unwire(body, added));
+    }
     let plugin = plugin(&toml_settings::parse(body)?)?;
     let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
     let runtimes = layout.below(&["runtimes"]);
     let mut edit = toml_settings::unwire(body, before, added, &layout, keeps_runc)?;
-    // The runc that was added for containerd 1.x, where nobody has come to need it.
+    // The runc that was added for containerd 1.x goes, unless another runtime needs it by now.
     let is_lone = |document: &DocumentMut| {
         let runc = toml_settings::find(document, &layout.below(&["runtimes", RUNC]));
         toml_settings::find(document, &runtimes).is_some_and(|table| table.len() == 1)
@@ -208,18 +362,21 @@ pub(super) fn unwire(
     Ok(edit)
 }
 
-/// Whether runc is still there for those who have put a runtime beside it.
+/// Whether runc is still listed where other runtimes are.
 fn keeps_runc(document: &DocumentMut) -> bool {
-    [V1, V2, V3].iter().all(|plugin| {
+    PLUGINS.iter().all(|plugin| {
         toml_settings::find(document, &["plugins", plugin, "containerd", "runtimes"])
             .is_none_or(|runtimes| runtimes.is_empty() || runtimes.contains_key(RUNC))
     })
 }
 
 /// Whether a file has the runtime.
-pub(super) fn is_wired(body: &str) -> bool {
+pub(super) fn is_wired(path: &Path, body: &str) -> bool {
+    if k3s::is_template(path) {
+        return k3s::is_wired(body);
+    }
     let Ok(document) = toml_settings::parse(body) else { return false };
-    [V1, V2, V3].iter().any(|plugin| {
+    PLUGINS.iter().any(|plugin| {
         Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT }.is_wired(&document)
     })
 }

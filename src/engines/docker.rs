@@ -47,6 +47,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         engine: Engine::Docker,
         runtimes: runtimes.collect(),
         default: daemon.get(DEFAULT).and_then(Value::as_str).map(str::to_owned),
+        node_runtime: None,
         hooks_dirs: Vec::new(),
         file,
     }))

@@ -43,16 +43,23 @@ pub enum EditError {
     Syntax { line: usize, column: usize, message: String },
     #[error("{key} is not {expected}")]
     Shape { key: String, expected: &'static str },
+    #[error("{why}")]
+    Refused { why: String, hint: String },
 }
 
 impl EditError {
     pub fn in_file(&self, path: &Path) -> Failure {
         let text = match self {
             Self::Syntax { .. } => format!("cannot parse `{}`: {self}", path.display()),
-            Self::Shape { .. } => format!("cannot edit `{}`: {self}", path.display()),
+            Self::Shape { .. } | Self::Refused { .. } => {
+                format!("cannot edit `{}`: {self}", path.display())
+            }
         };
-        Failure::new(Code::BadConfig, shown_line(&text))
-            .hint("nothing was changed; correct the file and try again")
+        let hint = match self {
+            Self::Refused { hint, .. } => hint,
+            _ => "nothing was changed; correct the file and try again",
+        };
+        Failure::new(Code::BadConfig, shown_line(&text)).hint(hint)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading the files of engines: anything may be in them.
 
+use super::handler::option;
 use crate::config::parse_toml;
 use crate::model::text::glob;
 use crate::sys::checked::read_foreign;
@@ -88,14 +89,14 @@ pub fn drop_ins(dir: &Path, pattern: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// The value at a path of keys.
+/// The value at a path of keys, in any case: the engines that read TOML do not heed it.
 pub(super) fn value_at<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a Value> {
     let (last, tables) = keys.split_last()?;
     let mut table = table;
     for key in tables {
-        table = table.get(*key)?.as_table()?;
+        table = option(table, key)?.as_table()?;
     }
-    table.get(*last)
+    option(table, last)
 }
 
 /// The text at a path of keys, unless it is empty.

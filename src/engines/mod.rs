@@ -7,10 +7,14 @@
 //! `files` (reading what may be anything).
 
 mod containerd;
+mod containerd_files;
 mod crio;
 mod docker;
 mod edit;
 mod files;
+mod handler;
+mod k3s;
+mod layout;
 mod podman;
 mod podman_hook;
 mod text;
@@ -49,6 +53,8 @@ pub struct EngineConfig {
     pub runtimes: Vec<RuntimeEntry>,
     /// The runtime of containers that name none.
     pub default: Option<String>,
+    /// The runtime whose settings for pods gpulease's must equal; `None` where there are none.
+    pub node_runtime: Option<String>,
     /// The directories from which the engine takes OCI hooks, as the host names them.
     pub hooks_dirs: Vec<PathBuf>,
 }
@@ -121,7 +127,8 @@ impl Engine {
 
     /// The command that puts gpulease into it, with a reload where the engine needs one.
     pub fn install_command(self) -> String {
-        let reload = if self.file().reload().is_some() { " --reload" } else { "" };
+        let file = self.file();
+        let reload = if file.reload(file.default_path()).is_some() { " --reload" } else { "" };
         format!("gpulease install {}{reload}", self.name())
     }
 
@@ -203,27 +210,48 @@ impl EngineFile {
 
     /// What systemd does to the engine so that it reads the file, and the unit; `None` for Podman,
     /// which reads its files for each command. Containers live through a reload or restart.
-    pub const fn reload(self) -> Option<(&'static str, &'static str)> {
+    pub fn reload(self, path: &Path) -> Option<(&'static str, &'static str)> {
         match self {
             // dockerd reads its runtimes anew on SIGHUP, if the file names any.
             Self::Docker => Some(("reload", docker::UNIT)),
-            // containerd knows no reload.
-            Self::Containerd => Some(("restart", containerd::UNIT)),
+            // containerd knows no reload; k3s and RKE2 start one of their own.
+            Self::Containerd => {
+                let unit = k3s::program_and_unit(path).map_or(containerd::UNIT, |(_, unit)| unit);
+                Some(("restart", unit))
+            }
             // CRI-O reloads some of its options only.
             Self::Crio => Some(("restart", crio::UNIT)),
             Self::Podman | Self::PodmanHooksDir | Self::PodmanHook => None,
         }
     }
 
-    /// The file's text with gpulease in it; the same text if it is in already.
-    pub fn wire(self, file: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
+    /// The program that reads the file at `path`.
+    pub fn program(self, path: &Path) -> &'static str {
+        let of_k3s = || k3s::program_and_unit(path).map(|(program, _)| program);
+        let of_k3s = if self == Self::Containerd { of_k3s() } else { None };
+        of_k3s.unwrap_or(self.engine().program())
+    }
+
+    /// The file to name instead, where this one is of an engine that is not installed and another
+    /// one of its kind is: k3s and RKE2 have a containerd of their own.
+    pub fn file_of_another_kind(self) -> Option<PathBuf> {
+        if self == Self::Containerd { k3s::installed_template() } else { None }
+    }
+
+    /// The text of the file at `path` with gpulease in it; the same text if it is in already.
+    pub fn wire(
+        self,
+        path: &Path,
+        file: &str,
+        wiring: &Wiring<'_>,
+    ) -> Result<EditedText, EditError> {
         let text = Text::of(file);
         let body = text.body.as_str();
         let mut edit = match self {
             Self::Docker => docker::wire(body, wiring),
             Self::Podman => podman::wire(body, wiring),
-            Self::Containerd => containerd::wire(body, wiring),
-            Self::Crio => crio::wire(body, wiring),
+            Self::Containerd => containerd::wire(path, body, wiring),
+            Self::Crio => crio::wire(path, body, wiring),
             Self::PodmanHooksDir => podman_hook::wire_dir(body, wiring),
             Self::PodmanHook => Ok(podman_hook::wire_hook(body, wiring)),
         }?;
@@ -238,6 +266,7 @@ impl EngineFile {
     /// before gpulease was put in, `added` the parts that were appended then.
     pub fn unwire(
         self,
+        path: &Path,
         file: &str,
         before: Option<&str>,
         added: &[String],
@@ -248,7 +277,7 @@ impl EngineFile {
         let edit = match self {
             Self::Docker => docker::unwire(body, before),
             Self::Podman => podman::unwire(body, before, added),
-            Self::Containerd => containerd::unwire(body, before, added),
+            Self::Containerd => containerd::unwire(path, body, before, added),
             Self::Crio => crio::unwire(body, before, added),
             Self::PodmanHooksDir => podman_hook::unwire_dir(body, before),
             Self::PodmanHook => Ok(EditedText::default()),
@@ -257,16 +286,22 @@ impl EngineFile {
     }
 
     /// Whether a text has gpulease, as far as it can be read.
-    pub fn is_wired(self, file: &str) -> bool {
+    pub fn is_wired(self, path: &Path, file: &str) -> bool {
         let body = Text::of(file).body;
         match self {
             Self::Docker => docker::is_wired(&body),
             Self::Podman => podman::is_wired(&body),
-            Self::Containerd => containerd::is_wired(&body),
+            Self::Containerd => containerd::is_wired(path, &body),
             Self::Crio => crio::is_wired(&body),
             Self::PodmanHooksDir => podman_hook::is_dir_wired(&body),
             Self::PodmanHook => podman_hook::calls_our_hook(&body).is_some(),
         }
+    }
+
+    /// Whether a text says no more than no file does.
+    pub fn is_blank(self, file: &str) -> bool {
+        let words: String = file.split_whitespace().collect();
+        matches!(words.as_str(), "" | "{}") || self == Self::Containerd && k3s::is_blank(file)
     }
 
     /// Other files of the same engine that still make gpulease the default runtime.

@@ -6,7 +6,8 @@
 //! to it.
 
 use super::files::{self, ReadError};
-use super::toml_settings::{self, Layout, Setting, SettingValue};
+use super::layout::Layout;
+use super::toml_settings::{self, Setting, SettingValue};
 use super::{EditError, EditedText, Engine, EngineConfig, NAME, RuntimeEntry, Wiring};
 use crate::paths::Paths;
 use crate::sys::programs::installed_on;
@@ -55,6 +56,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         engine: Engine::Podman,
         runtimes: runtimes.collect(),
         default: files::text_at(&table, &["engine", "runtime"]),
+        node_runtime: None,
         hooks_dirs: hooks_dirs(&files),
         file,
     }))

@@ -5,13 +5,14 @@
 //! is edited through `toml_edit`.
 
 use super::edit::default_restored;
-use super::{EditError, EditedText, NAME, Wiring, files};
+use super::layout::Layout;
+use super::{EditError, EditedText, NAME};
 use crate::config::position;
-use std::path::{Path, PathBuf};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
 /// Above the text that is appended to a TOML file.
-const COMMENT: &str = "# Added by `gpulease install`; `gpulease uninstall` removes it.\n";
+pub(super) const COMMENT: &str =
+    "# Added by `gpulease install`; `gpulease uninstall` removes it.\n";
 const COMMENT_MARK: &str = "`gpulease install`";
 
 /// One value that is to be in the file.
@@ -34,7 +35,9 @@ pub(super) enum SettingValue<'a> {
     /// "Appending to String Arrays").
     Appended(&'a str),
     /// A list with at least these.
-    Includes(&'a [&'a str]),
+    Includes(&'a [String]),
+    /// This, unless the key has a value.
+    UnlessSet(&'a Value),
 }
 
 impl Setting<'_> {
@@ -55,8 +58,10 @@ impl SettingValue<'_> {
                 .as_array()
                 .is_some_and(|list| list.iter().any(|value| value.as_str() == Some(wanted))),
             Self::Includes(wanted) => {
-                texts(item).is_some_and(|found| wanted.iter().all(|text| found.contains(text)))
+                let has = |found: &[&str], text: &String| found.contains(&text.as_str());
+                texts(item).is_some_and(|found| wanted.iter().all(|text| has(&found, text)))
             }
+            Self::UnlessSet(_) => true,
         }
     }
 
@@ -75,54 +80,12 @@ impl SettingValue<'_> {
             }
             Self::Includes(wanted) => {
                 let found = old.and_then(texts).unwrap_or_default();
-                list.extend(wanted.iter().copied().filter(|text| !found.contains(text)));
+                let new = wanted.iter().map(String::as_str).filter(|text| !found.contains(text));
+                list.extend(new.collect::<Vec<_>>());
             }
+            Self::UnlessSet(value) => return value.clone(),
         }
         list.into()
-    }
-}
-
-/// Where an engine lists its runtimes: in the table `runtimes` below this one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Layout<'a> {
-    pub(super) table: &'a [&'a str],
-    /// The key beside them that names the default.
-    pub(super) default: &'a str,
-}
-
-impl<'a> Layout<'a> {
-    pub(super) fn below(&self, more: &[&'a str]) -> Vec<&'a str> {
-        [self.table, more].concat()
-    }
-
-    /// What makes ours the default, if it is to be.
-    pub(super) fn by_default(&self, wiring: &Wiring<'_>) -> Option<Setting<'a>> {
-        let (table, key, value) = (self.table.to_vec(), self.default, SettingValue::Text(NAME));
-        wiring.default_runtime.then_some(Setting { table, key, value })
-    }
-
-    /// The drop-ins beside `ours`, and the main file above them, that make gpulease the default.
-    pub(super) fn others_with_our_default(&self, ours: &Path, main: &str) -> Vec<PathBuf> {
-        let Some(dir) = ours.parent() else { return Vec::new() };
-        let mut files = files::drop_ins(dir, "*.conf");
-        files.retain(|path| path != ours);
-        files.extend(dir.parent().map(|above| above.join(main)));
-        files.retain(|path| {
-            let text = files::read_text(path).ok().flatten().unwrap_or_default();
-            parse(&text).is_ok_and(|document| self.is_default(&document))
-        });
-        files
-    }
-
-    /// Whether a file makes ours the default.
-    fn is_default(&self, document: &DocumentMut) -> bool {
-        text(document, self.table, self.default) == Some(NAME)
-    }
-
-    /// Whether a file has the runtime.
-    pub(super) fn is_wired(&self, document: &DocumentMut) -> bool {
-        find(document, &self.below(&["runtimes"])).is_some_and(|table| table.contains_key(NAME))
-            || self.is_default(document)
     }
 }
 
@@ -148,7 +111,19 @@ fn find_mut<'a>(document: &'a mut DocumentMut, path: &[&str]) -> Option<&'a mut 
     path.iter().try_fold(root, |item, key| item.get_mut(key))?.as_table_like_mut()
 }
 
-fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> Option<&'a str> {
+/// The key that a table has, in whatever case, for one whose case does not matter to the engine.
+pub(super) fn spelled<'a>(document: &'a DocumentMut, table: &[&str], key: &'a str) -> &'a str {
+    let Some(table) = find(document, table).filter(|table| !table.contains_key(key)) else {
+        return key;
+    };
+    table
+        .iter()
+        .map(|(other, _)| other)
+        .find(|other| other.eq_ignore_ascii_case(key))
+        .unwrap_or(key)
+}
+
+pub(super) fn text<'a>(document: &'a DocumentMut, path: &[&str], key: &str) -> Option<&'a str> {
     find(document, path)?.get(key)?.as_str()
 }
 
@@ -258,7 +233,8 @@ fn make<'a>(
     item.as_table_like_mut().ok_or_else(odd)
 }
 
-fn written(settings: &[&Setting<'_>]) -> String {
+/// The settings as tables with their full names.
+pub(super) fn written(settings: &[&Setting<'_>]) -> String {
     let mut text = String::new();
     let mut table: Option<&[&str]> = None;
     for setting in settings {

@@ -4,9 +4,17 @@ use crate::paths::Paths;
 use std::path::{Path, PathBuf};
 
 /// The directories in which programs of the host are looked for. The caller's PATH does not count:
-/// Podman leaves it empty, and any user can set it.
-pub const SYSTEM_DIRS: &[&str] =
-    &["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin"];
+/// Podman leaves it empty, and any user can set it. The last one has the runc, crun and conmon of
+/// CRI-O's own packages.
+pub const SYSTEM_DIRS: &[&str] = &[
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/bin",
+    "/sbin",
+    "/usr/libexec/crio",
+];
 
 /// Where packages put them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];

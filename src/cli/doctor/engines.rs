@@ -191,12 +191,12 @@ fn check_entry(config: &EngineConfig, runtime: &RuntimeEntry, found: &mut Findin
     let Some(CriSettings { pod_annotations, has_systemd_cgroup }) = &runtime.cri else { return };
     // A kubelet gives a container none of its pod's annotations: those are the sandbox's alone.
     let is_dropped = |key: &&str| !pod_annotations.iter().any(|pattern| passes(pattern, key));
-    let (shown, file) = (shown(&runtime.name), quoted(&config.file));
+    let (name, file) = (shown(&runtime.name), quoted(&config.file));
     if let Some(key) = ["gpulease/count", "NAME.gpulease/count"].into_iter().find(is_dropped) {
         found.warning(
             "engine-annotations-dropped",
             format!(
-                "containerd does not pass a pod's annotation `{key}` to its runtime `{shown}`: \
+                "containerd does not pass a pod's annotation `{key}` to its runtime `{name}`: \
                  such a request is not seen, and the container starts without a GPU"
             ),
             format!(
@@ -204,16 +204,18 @@ fn check_entry(config: &EngineConfig, runtime: &RuntimeEntry, found: &mut Findin
             ),
         );
     }
-    let runc = config.runtimes.iter().find(|other| other.name == "runc" && runtime.name != "runc");
-    let runc = runc.and_then(|runc| Some(runc.cri.as_ref()?.has_systemd_cgroup));
-    if let Some(runc) = runc.filter(|runc| runc != has_systemd_cgroup) {
+    let node = config.node_runtime.as_ref().filter(|name| **name != runtime.name);
+    let node = config.runtimes.iter().find(|other| Some(&other.name) == node);
+    let Some(RuntimeEntry { name: other, cri: Some(cri), .. }) = node else { return };
+    if cri.has_systemd_cgroup != *has_systemd_cgroup {
+        let other = shown(other);
         found.warning(
             "engine-cgroup-driver",
             format!(
-                "containerd's runtimes `runc` and `{shown}` differ in SystemdCgroup: the kubelet \
+                "containerd's runtimes `{other}` and `{name}` differ in SystemdCgroup: the kubelet \
                  kills pods whose cgroup it does not find"
             ),
-            format!("set `SystemdCgroup = {runc}` for it in {file}"),
+            format!("set `SystemdCgroup = {}` for it in {file}", cri.has_systemd_cgroup),
         );
     }
 }

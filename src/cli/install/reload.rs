@@ -8,7 +8,7 @@ use crate::paths::Paths;
 use crate::sys::ask::{Finished, ask_bounded, run_bounded};
 use crate::sys::programs::installed_on;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// systemd itself gives a service 90 s to start and as long to stop (systemd-system.conf(5)); a
@@ -30,9 +30,13 @@ pub(super) struct Reload {
 impl Reload {
     /// Runs the command if it is wanted. An engine that does not run needs none: it reads its
     /// file when it starts.
-    pub(super) fn after_change(file: EngineFile, wanted: bool) -> Result<Self, Failure> {
+    pub(super) fn after_change(
+        file: EngineFile,
+        path: &Path,
+        wanted: bool,
+    ) -> Result<Self, Failure> {
         let none = Self { command: None, done: false };
-        let Some((verb, unit)) = file.reload() else { return Ok(none) };
+        let Some((verb, unit)) = file.reload(path) else { return Ok(none) };
         let command = format!("{SYSTEMCTL} {verb} {unit}");
         if wanted && let Err(why) = systemctl(verb, unit) {
             if is_inactive(unit) {
@@ -72,11 +76,15 @@ fn systemctl(verb: &str, unit: &str) -> Result<(), String> {
 
 /// The note for an engine that is installed neither on the caller's PATH nor in a system
 /// directory.
-pub(super) fn absent(file: EngineFile) -> Option<String> {
-    let name = file.engine().program();
-    let is_there = find(name).is_some() || installed_on(name, &Paths::default()).is_some();
-    (!is_there)
-        .then(|| format!("{name} is not installed here: nothing reads the file before it is"))
+pub(super) fn absent(file: EngineFile, path: &Path) -> Option<String> {
+    let name = file.program(path);
+    if find(name).is_some() || installed_on(name, &Paths::default()).is_some() {
+        return None;
+    }
+    let other = file.file_of_another_kind().filter(|_| name == file.engine().program());
+    let other = other.map(|path| format!("; k3s and RKE2 read `{}`", path.display()));
+    let other = other.unwrap_or_default();
+    Some(format!("{name} is not installed here: nothing reads the file before it is{other}"))
 }
 
 /// A program, as a shell would find it.

@@ -47,15 +47,15 @@ pub(super) fn unwire(
     let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let record = record_file.read()?;
     let old = target.text.as_deref();
-    let path = target.path.display();
+    let shown = target.path.display();
     let mut report = Report::new(file, &target.path, options.dry_run);
     let Some(text) = old else {
         forget(&record_file, record.as_ref(), options)?;
-        return Ok(report.saying(format!("`{path}` is not there; nothing to do\n")));
+        return Ok(report.saying(format!("`{shown}` is not there; nothing to do\n")));
     };
     let in_file = |error: EditError| error.in_file(&target.path);
     let mut new;
-    (new, report.notes) = rest(file, text, record.as_ref()).map_err(in_file)?;
+    (new, report.notes) = rest(file, &target.path, text, record.as_ref()).map_err(in_file)?;
     if let Some(rest) = new.as_deref().filter(|_| options.for_good)
         && let Some(named) = file.with_default_named(text, rest).map_err(in_file)?
     {
@@ -73,10 +73,10 @@ pub(super) fn unwire(
     if new.as_deref() == Some(text) {
         // A record that is still there is left of an uninstall whose reload failed.
         if record.is_some() && !options.dry_run {
-            report.reload = Some(Reload::after_change(file, options.reload)?);
+            report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
             forget(&record_file, record.as_ref(), options)?;
         }
-        return Ok(report.saying(format!("`{path}` does not have gpulease; nothing to do\n")));
+        return Ok(report.saying(format!("`{shown}` does not have gpulease; nothing to do\n")));
     }
     report.notes.extend(file.kept_by_reload(text, new.as_deref()));
     report.diff = target.diff(new.as_deref());
@@ -89,22 +89,23 @@ pub(super) fn unwire(
     }
     failpoint::hit("uninstall-written");
     // The record goes last: another try sees by it that the engine has not read the file yet.
-    report.reload = Some(Reload::after_change(file, options.reload)?);
+    report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
     forget(&record_file, record.as_ref(), options)?;
     report.changed = true;
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };
-    Ok(report.saying(format!("\n`{path}` {done}\n")))
+    Ok(report.saying(format!("\n`{shown}` {done}\n")))
 }
 
 /// The file's text without gpulease, `None` for no file, and notes.
 fn rest(
     file: EngineFile,
+    path: &Path,
     text: &str,
     record: Option<&InstallRecord>,
 ) -> Result<(Option<String>, Vec<String>), EditError> {
     if let Some(record) = record.filter(|record| record.after == text) {
         let mut notes = Vec::new();
-        if record.before.as_deref().is_some_and(|before| file.is_wired(before)) {
+        if record.before.as_deref().is_some_and(|before| file.is_wired(path, before)) {
             notes.push(
                 "the file is as it was before `gpulease install`, with a gpulease of that time; \
                  uninstall once more to remove it"
@@ -113,19 +114,18 @@ fn rest(
         }
         return Ok((record.before.clone(), notes));
     }
-    if !file.is_wired(text) {
+    if !file.is_wired(path, text) {
         // A file that cannot be parsed may have gpulease all the same: this fails for it.
-        file.unwire(text, None, &[])?;
+        file.unwire(path, text, None, &[])?;
         return Ok((Some(text.to_owned()), Vec::new()));
     }
     let before = record.and_then(|record| record.before.as_deref());
     let added = record.map(|record| record.added.as_slice()).unwrap_or_default();
-    let EditedText { text: rest, notes, .. } = file.unwire(text, before, added)?;
+    let EditedText { text: rest, notes, .. } = file.unwire(path, text, before, added)?;
     let is_ours = record.is_some_and(|record| record.before.is_none());
-    let is_blank = matches!(rest.split_whitespace().collect::<String>().as_str(), "" | "{}");
     // Podman starts nothing while a hook's file is empty.
     let is_ours = is_ours || file == EngineFile::PodmanHook;
-    Ok((if is_ours && is_blank { None } else { Some(rest) }, notes))
+    Ok((if is_ours && file.is_blank(&rest) { None } else { Some(rest) }, notes))
 }
 
 /// Drops the record, and those directories made for the file that are empty.

@@ -87,7 +87,7 @@ fn wire(
     let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
     let old = target.text.as_deref();
     let in_file = |error: EditError| error.in_file(&target.path);
-    let edit = file.wire(old.unwrap_or_default(), wiring).map_err(in_file)?;
+    let edit = file.wire(&target.path, old.unwrap_or_default(), wiring).map_err(in_file)?;
     let path = target.path.display();
     let mut report = Report::new(file, &target.path, options.dry_run);
     report.runtime = Some(wiring.runtime.to_owned()).filter(|path| !path.is_empty());
@@ -95,12 +95,12 @@ fn wire(
     // The drop-in, which is reported with the hook's file, has the same notes.
     if file != EngineFile::PodmanHook {
         report.notes.extend(replaceable(Path::new(program)));
-        report.notes.extend(absent(file));
+        report.notes.extend(absent(file, &target.path));
     }
     if old == Some(edit.text.as_str()) {
         // An earlier reload may have failed, or not have been asked for.
         if options.reload && !options.dry_run {
-            report.reload = Some(Reload::after_change(file, true)?);
+            report.reload = Some(Reload::after_change(file, &target.path, true)?);
         }
         return Ok(report.saying(format!("`{path}` has gpulease already; nothing to do\n")));
     }
@@ -117,7 +117,7 @@ fn wire(
     make_dirs_above(&target.path)?;
     target.write(&edit.text)?;
     failpoint::hit("install-written");
-    report.reload = Some(Reload::after_change(file, options.reload)?);
+    report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
     report.changed = true;
     report.backup = Some(record_file.path.display().to_string());
     let kept = if record.before.is_some() { "backup" } else { "record" };
@@ -146,7 +146,9 @@ fn record_of(
             made_dirs,
         }
     };
-    let Some(known) = known.filter(|_| current.is_some_and(|text| file.is_wired(text))) else {
+    let Some(known) =
+        known.filter(|_| current.is_some_and(|text| file.is_wired(&target.path, text)))
+    else {
         return Ok(new(current.map(str::to_owned), missing_above(&target.real), Vec::new()));
     };
     let InstallRecord { before, added, made_dirs, .. } = known;
@@ -154,8 +156,9 @@ fn record_of(
         return Ok(new(before, made_dirs, added));
     }
     // The file was changed since, and that change is to stay.
-    let rest = file.unwire(current.unwrap_or_default(), before.as_deref(), &added)?.text;
-    let before = if before.is_none() && rest.trim().is_empty() { None } else { Some(rest) };
+    let rest =
+        file.unwire(&target.path, current.unwrap_or_default(), before.as_deref(), &added)?.text;
+    let before = if before.is_none() && file.is_blank(&rest) { None } else { Some(rest) };
     Ok(new(before, made_dirs, added))
 }
 

@@ -1,0 +1,50 @@
+//! Where an engine whose file is TOML lists its runtimes.
+
+use super::toml_settings::{Setting, SettingValue, find, parse, text};
+use super::{NAME, Wiring, files};
+use std::path::{Path, PathBuf};
+use toml_edit::DocumentMut;
+
+/// Where an engine lists its runtimes: in the table `runtimes` below this one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout<'a> {
+    pub(super) table: &'a [&'a str],
+    /// The key beside them that names the default.
+    pub(super) default: &'a str,
+}
+
+impl<'a> Layout<'a> {
+    pub(super) fn below(&self, more: &[&'a str]) -> Vec<&'a str> {
+        [self.table, more].concat()
+    }
+
+    /// What makes ours the default, if it is to be.
+    pub(super) fn by_default(&self, wiring: &Wiring<'_>) -> Option<Setting<'a>> {
+        let (table, key, value) = (self.table.to_vec(), self.default, SettingValue::Text(NAME));
+        wiring.default_runtime.then_some(Setting { table, key, value })
+    }
+
+    /// The drop-ins beside `ours`, and the main file above them, that make gpulease the default.
+    pub(super) fn others_with_our_default(&self, ours: &Path, main: &str) -> Vec<PathBuf> {
+        let Some(dir) = ours.parent() else { return Vec::new() };
+        let mut files = files::drop_ins(dir, "*.conf");
+        files.retain(|path| path != ours);
+        files.extend(dir.parent().map(|above| above.join(main)));
+        files.retain(|path| {
+            let text = files::read_text(path).ok().flatten().unwrap_or_default();
+            parse(&text).is_ok_and(|document| self.is_default(&document))
+        });
+        files
+    }
+
+    /// Whether a file makes ours the default.
+    pub(super) fn is_default(&self, document: &DocumentMut) -> bool {
+        text(document, self.table, self.default) == Some(NAME)
+    }
+
+    /// Whether a file has the runtime.
+    pub(super) fn is_wired(&self, document: &DocumentMut) -> bool {
+        find(document, &self.below(&["runtimes"])).is_some_and(|table| table.contains_key(NAME))
+            || self.is_default(document)
+    }
+}
