@@ -3,9 +3,7 @@
 
 pub mod command;
 pub mod facilities;
-mod inventory;
-
-pub use inventory::Unfit;
+pub mod inventory;
 
 use crate::config::{self, Config, ConfigError, ConfigReading, EarlyKeys};
 use crate::failure::Failure;

@@ -10,7 +10,7 @@ use crate::request::policy::Busy;
 use crate::store::mps_journal;
 use crate::store::{Corrupt, Witness};
 use crate::sys::gpu_users::GpuUser;
-use crate::sys::identity::Here;
+use crate::sys::namespaces::Here;
 use crate::sys::proc::{self, Life};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,7 +7,7 @@ use crate::model::spelled::spelled;
 use crate::paths::Paths;
 use crate::store::{Corrupt, Witness, Witnesses};
 use crate::sys::cgroup_of_others::CgroupState;
-use crate::sys::identity::Here;
+use crate::sys::namespaces::Here;
 use crate::sys::namespaces::RecordedNamespace;
 use crate::sys::proc::{self, Life};
 use crate::sys::{cgroup, clock};

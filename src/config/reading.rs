@@ -1,8 +1,9 @@
 //! One look at the file, which a whole call goes by: the policy and the places that a grant needs,
 //! and the few keys that must survive a mistake elsewhere in the file.
 
+use super::error::ConfigError;
+use super::settings::{Config, MpsConfig};
 use super::values::fault_of_path;
-use super::{Config, ConfigError, MpsConfig};
 use crate::paths::Paths;
 use crate::sys::checked::read_checked;
 use std::fs::{self, Metadata};

@@ -1,7 +1,12 @@
 use super::reading::of_bytes;
+use super::settings::MpsConfig;
 use super::*;
+use crate::failure::Failure;
+use crate::model::code::Code;
+use crate::paths::Paths;
 use crate::request::policy::{Busy, Injected, Privileged, is_admissible};
-use crate::request::{self, Input, RequestError, Strategy};
+use crate::request::{self, Input, Policy, RequestError, Strategy};
+use crate::sys::checked::FileError;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,7 +3,7 @@
 //! Deriving `Deserialize` for a table of the file costs its program some 20 KB of machine code; here
 //! all tables and all kinds of values are read by the same few functions.
 
-use super::Config;
+use super::settings::Config;
 use super::toml_text::{TextProblem, explain, problem};
 use serde::de::value::Error as WordError;
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};

@@ -1,8 +1,9 @@
 //! The keys of the file, and their values, each checked as it is read, so that an error
 //! has the value's position.
 
-use super::Source;
-use super::tree::{KeyTable, Value, Wrong};
+use super::error::ConfigError;
+use super::settings::{Config, Source};
+use super::tree::{self, KeyTable, Value, Wrong};
 use crate::injection::HOOK_NAME;
 use crate::request::policy::ADMISSIBLE_ENV;
 use crate::request::{duration_of, strategy_of};
@@ -15,7 +16,7 @@ use std::time::Duration;
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The file; what is absent in it stays as it is.
-pub(super) const FILE: KeyTable = &[
+const FILE: KeyTable = &[
     ("runtime", |config, value| value.checked(path).map(|path| config.runtime = Some(path))),
     ("run_dir", |config, value| value.checked(path).map(|path| config.run_dir = path)),
     ("devices_file", |config, value| value.checked(path).map(|path| config.devices_file = path)),
@@ -57,6 +58,16 @@ const MPS: KeyTable = &[
         value.checked(duration).map(|grace| config.mps.stop_grace = grace)
     }),
 ];
+
+impl Config {
+    /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages. Fails
+    /// with [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
+    pub fn with_text(mut self, text: &str, path: &Path) -> Result<Self, ConfigError> {
+        tree::read(text, FILE, &mut self)
+            .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
+        Ok(self)
+    }
+}
 
 fn sources(value: Value<'_>) -> Result<BTreeSet<Source>, Wrong> {
     let mut sources = BTreeSet::new();

@@ -8,7 +8,7 @@ use crate::model::id::DeviceId;
 use crate::model::variables::{CUDA_ORDER, CUDA_VISIBLE, MPS_PIPE};
 use crate::paths::Paths;
 use crate::sys::checked::check_way;
-use crate::sys::{identity, kernel_file, proc};
+use crate::sys::{identity, kernel_file, proc_stat};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -97,7 +97,7 @@ fn executing(name: &str, paths: &Paths) -> Vec<i32> {
         file.strip_suffix(b" (deleted)").unwrap_or(file) == name.as_bytes()
             && fs::metadata(dir.join("ns/pid")).is_ok_and(|namespace| namespace.ino() == here)
     };
-    proc::pids(&paths.proc).filter(is_it).collect()
+    proc_stat::pids(&paths.proc).filter(is_it).collect()
 }
 
 /// `-d` or `-f`, alone or among other letters. Without them the program is a client.

@@ -1,8 +1,8 @@
 //! `create` and `run`: the bundle's `config.json`, leased and edited in its place.
 
-use super::Shim;
 use super::args::Verb;
 use super::bundle::{self, Bundle, ConfigRedirect};
+use super::shim::Shim;
 use crate::claim::{Ctx, release};
 use crate::failure::Failure;
 use crate::injection::Facts;

@@ -2,7 +2,7 @@
 //! the container is the holder of the lease gone. Engines send it, often twice, for every
 //! container that ended, and for every create that failed.
 
-use super::Shim;
+use super::shim::Shim;
 use crate::claim::{self, Ctx, release};
 use crate::failure::Failure;
 use crate::failure::one_line;

@@ -2,8 +2,8 @@
 //! which has the image's variables and not what we edited into `config.json`. Without this,
 //! `docker exec` would show `NVIDIA_VISIBLE_DEVICES=all`.
 
-use super::Shim;
 use super::bundle::{hand_on, read_given};
+use super::shim::Shim;
 use crate::claim::liveness::{self, Holder};
 use crate::failure::Failure;
 use crate::injection;

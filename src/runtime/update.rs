@@ -1,8 +1,8 @@
 //! `update --resources FILE`. crun puts the device rules in the file in force, for a container that
 //! runs already; runc passes over them.
 
-use super::Shim;
 use super::bundle::{hand_on, read_given};
+use super::shim::Shim;
 use crate::failure::Failure;
 use crate::injection::{self, Facts};
 use crate::model::code::Code;

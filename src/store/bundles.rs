@@ -2,7 +2,7 @@
 //! from what its author wrote. Kept here and not in the file's annotations, which anyone who can
 //! write a bundle can forge.
 
-use super::Store;
+use super::directory::Store;
 use crate::failure::Failure;
 use crate::injection::Undo;
 use crate::model::id::{LeaseKey, Nonce};
@@ -81,10 +81,6 @@ const MANY: usize = 1024;
 const LOOKS: usize = 8;
 
 impl Store {
-    pub(super) fn bundles_dir(&self) -> PathBuf {
-        self.run.join("bundles")
-    }
-
     /// One record per bundle directory, whatever its path: two that hash alike overwrite each
     /// other's, and the loser is treated as after a reboot.
     fn bundle_path(&self, bundle: &Path) -> PathBuf {

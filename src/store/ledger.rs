@@ -1,12 +1,14 @@
 //! The ledger while its lock is held: the only way to change a lease.
 
 use super::bundles::PATIENCE;
-use super::{Entry, Store, record};
+use super::directory::Store;
+use super::record::{self, Entry};
 use crate::failure::Failure;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
+use crate::paths::Paths;
 use crate::sys::atomic::{self, Durability};
-use crate::sys::lock::Lock;
+use crate::sys::lock::{self, Lock};
 use crate::sys::patience::within;
 use crate::sys::{PathError, clock, failpoint};
 use nix::fcntl::AT_FDCWD;
@@ -16,6 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug)]
 #[must_use]
@@ -49,8 +52,18 @@ impl Drop for Leftovers<'_> {
     }
 }
 
+impl Store {
+    /// Locks the ledger. Fails if it may not be believed, or the lock is not had within `deadline`;
+    /// the error names its holder.
+    pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, Failure> {
+        self.check()?;
+        let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
+        Ok(Ledger::new(self, lock))
+    }
+}
+
 impl<'a> Ledger<'a> {
-    pub(super) fn new(store: &'a Store, lock: Lock) -> Self {
+    fn new(store: &'a Store, lock: Lock) -> Self {
         let leftovers =
             Leftovers { store, are_there: Cell::new(false), in_bundles: RefCell::default() };
         Self { store, _lock: lock, leftovers }

@@ -5,7 +5,7 @@
 //! kept outside of the configuration, in `/var/lib/gpulease/run_dir`, and changed only while the
 //! leases of the old place are locked and none of them is held.
 
-use super::{Store, check_owner, make_with_parents};
+use super::directory::{check_owner, make_with_parents};
 use crate::failure::Failure;
 use crate::paths::Paths;
 use crate::sys::atomic::{self, Durability};
@@ -108,13 +108,6 @@ impl Line {
         let (config, run_dir) = (self.config.as_os_str(), self.run_dir.as_os_str());
         [config.as_bytes(), b"\t", run_dir.as_bytes(), b"\t", self.boot_id.as_bytes(), b"\n"]
             .concat()
-    }
-}
-
-impl Store {
-    /// The lease directory itself.
-    pub fn run_dir(&self) -> &Path {
-        &self.run
     }
 }
 

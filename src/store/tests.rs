@@ -1,9 +1,16 @@
 use super::*;
-use crate::model::id::{ContainerId, DeviceId, Nonce};
+use crate::model::code::Code;
+use crate::model::id::{ContainerId, DeviceId, LeaseKey, Nonce};
 use crate::model::isolation::{Enforcement, Isolation, IsolationRecord};
 use crate::model::lease::{Lease, LeaseState, LeasedDevice, Owner, RECORD_VERSION, Sharing};
 use crate::model::quantity::{Bytes, MilliGpu};
+use crate::paths::Paths;
+use crate::sys::atomic;
 use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
 
 pub(crate) fn lease(id: &str, root: &str) -> Lease {
     let nonce = Nonce::new(&"ab".repeat(16)).unwrap();

@@ -2,7 +2,8 @@
 //! all such leases and to a limit: it is done with the ledger locked, and for each lease by itself
 //! the work would grow as leases times bundles.
 
-use super::{Entry, Store};
+use super::directory::Store;
+use super::record::Entry;
 use crate::model::id::LeaseKey;
 use crate::model::lease::LeasedDevice;
 use crate::sys::checked::read_own;

@@ -2,7 +2,7 @@
 //! reader sees the old text or the new, never half of either; a full disk leaves the old.
 
 use super::error::if_there;
-use super::{PathError, proc};
+use super::{PathError, proc_stat};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
@@ -142,7 +142,7 @@ pub fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let writer = pid_of_temporary(&entry.file_name());
         let place = writer.map(|pid| Path::new("/proc").join(pid.to_string()));
-        if place.is_some_and(|place| proc::start_of_living(&place).is_none()) {
+        if place.is_some_and(|place| proc_stat::start_of_living(&place).is_none()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -1,54 +1,18 @@
 //! Reading a file that decides what root does: only if nobody else could have written it.
 
+mod judge;
 mod program;
 
+pub use judge::{FILE_MAX, FileError, UnsafeFile};
 pub use program::{check_program, check_way};
 
 use super::PathError;
 use super::error::if_there;
+use judge::{FileFacts, effective_user, judge_directory, judge_file, judge_mode, judge_owner};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-/// The largest configuration or devices file that is read: 1 MiB.
-pub const FILE_MAX: u64 = 1 << 20;
-
-/// Why a file was not read.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// A system call failed.
-    #[error(transparent)]
-    Io(#[from] PathError),
-    /// Somebody other than root (or the effective user) could have written it.
-    #[error("`{}` is not safe to use: {fault}", path.display())]
-    Insecure {
-        /// The file or the directory at fault.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: UnsafeFile,
-    },
-    #[error("`{}` is larger than {FILE_MAX} bytes", path.display())]
-    TooLarge { path: PathBuf },
-}
-
-/// What makes a file or a directory unsafe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum UnsafeFile {
-    /// A directory, a pipe, a device, …
-    #[error("it is not a regular file")]
-    NotRegular,
-    /// The parent is not a directory.
-    #[error("it is not a directory")]
-    NotDirectory,
-    /// Owned by a user that is neither root nor the effective one.
-    #[error("its owner is user {0}, neither root nor the user that runs gpulease")]
-    Owner(u32),
-    /// Writable by group or others; the mode's permission bits.
-    #[error("its mode {0:04o} lets others write to it")]
-    Writable(u32),
-}
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// The bytes of a file together with the metadata of the very file that was read.
 #[derive(Debug)]
@@ -217,57 +181,6 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
 pub fn fault_of(metadata: &Metadata) -> Option<UnsafeFile> {
     let facts = FileFacts::of(metadata);
     judge_owner(facts, effective_user()).and_then(|()| judge_mode(facts, 0o022)).err()
-}
-
-fn effective_user() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}
-
-/// What of the metadata decides.
-#[derive(Debug, Clone, Copy)]
-struct FileFacts {
-    mode: u32,
-    owner: u32,
-}
-
-impl FileFacts {
-    fn of(metadata: &Metadata) -> Self {
-        Self { mode: metadata.mode(), owner: metadata.uid() }
-    }
-
-    const fn is(self, kind: u32) -> bool {
-        self.mode & libc::S_IFMT == kind
-    }
-}
-
-fn judge_file(facts: FileFacts, user: u32) -> Result<(), UnsafeFile> {
-    if !facts.is(libc::S_IFREG) {
-        return Err(UnsafeFile::NotRegular);
-    }
-    judge_owner(facts, user)?;
-    judge_mode(facts, 0o022)
-}
-
-/// `writers` are the bits of the mode that nobody else may have. In a sticky directory others can
-/// create files, but not replace this one; one that they create fails the check of its owner.
-fn judge_directory(facts: FileFacts, user: u32, writers: u32) -> Result<(), UnsafeFile> {
-    if !facts.is(libc::S_IFDIR) {
-        return Err(UnsafeFile::NotDirectory);
-    }
-    judge_owner(facts, user)?;
-    if facts.mode & libc::S_ISVTX == 0 { judge_mode(facts, writers) } else { Ok(()) }
-}
-
-const fn judge_mode(facts: FileFacts, writers: u32) -> Result<(), UnsafeFile> {
-    if facts.mode & writers == 0 { Ok(()) } else { Err(UnsafeFile::Writable(facts.mode & 0o7777)) }
-}
-
-const fn judge_owner(facts: FileFacts, user: u32) -> Result<(), UnsafeFile> {
-    if facts.owner == 0 || facts.owner == user {
-        Ok(())
-    } else {
-        Err(UnsafeFile::Owner(facts.owner))
-    }
 }
 
 #[cfg(test)]

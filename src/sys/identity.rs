@@ -1,12 +1,11 @@
 //! Who we are: root on the host, or something that only looks like it.
 
 use super::PathError;
-use super::cgroup_of_others::Cgroups;
-use super::namespaces::{self, Census};
 use crate::paths::Paths;
-use std::cell::OnceCell;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The boot's id, from `/proc/sys/kernel/random/boot_id`. Fails if procfs cannot be read.
@@ -31,31 +30,20 @@ pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
 /// procfs cannot be read.
 pub fn pid_namespace(paths: &Paths) -> Result<u64, PathError> {
     let path = paths.proc.join("self/ns/pid");
-    namespaces::inode(&path).map_err(PathError::new("read", &path))
+    namespace_inode(&path).map_err(PathError::new("read", &path))
 }
 
-/// Where and when we are: what a recorded pid has to agree with to mean anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Here {
-    /// See [`boot_id`]; `None` if procfs does not tell.
-    pub boot_id: Option<String>,
-    /// See [`pid_namespace`]; `None` if procfs does not tell.
-    pub pid_namespace: Option<u64>,
-    /// Who is in the other pid namespaces, once that was asked.
-    pub(super) census: OnceCell<Result<Census, String>>,
-    /// The cgroups that others may have seen otherwise.
-    pub(crate) cgroups: Cgroups,
-}
-
-impl Here {
-    /// Looks once, for judging many processes.
-    pub fn look(paths: &Paths) -> Self {
-        Self {
-            boot_id: boot_id(paths).ok(),
-            pid_namespace: pid_namespace(paths).ok(),
-            census: OnceCell::new(),
-            cgroups: Cgroups::default(),
+/// The number in a link of `/proc/<pid>/ns`: `pid:[4026531836]`.
+pub(super) fn namespace_inode(link: &Path) -> io::Result<u64> {
+    let number =
+        |target: PathBuf| target.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok();
+    match fs::read_link(link) {
+        Ok(target) => number(target).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        // As something else than the kernel made it.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            fs::metadata(link).map(|metadata| metadata.ino())
         }
+        Err(error) => Err(error),
     }
 }
 

@@ -28,3 +28,10 @@ pub fn write(path: &Path, line: &str) -> io::Result<()> {
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
+
+/// A file of one short line, without the white space at its ends.
+pub fn line(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+}

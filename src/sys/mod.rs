@@ -26,6 +26,7 @@ pub(crate) mod namespaces;
 pub mod nvml;
 pub mod patience;
 pub mod proc;
+pub mod proc_stat;
 pub mod programs;
 pub mod random;
 #[cfg(feature = "rocm-smi")]

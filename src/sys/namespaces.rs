@@ -3,15 +3,16 @@
 //! ends all others, those of the namespaces below it too, and no process can enter it afterwards
 //! (pid_namespaces(7)). All of that is seen from the initial pid namespace alone.
 
-use super::identity::Here;
-use super::{kernel_file, proc};
+use super::cgroup_of_others::Cgroups;
+use super::identity::{boot_id, namespace_inode, pid_namespace};
+use super::{kernel_file, proc_stat};
 use crate::model::lease::Owner;
 use crate::paths::Paths;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The inodes of the namespaces that the kernel makes at boot:
 /// `PROC_PID_INIT_INO` and `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`).
@@ -33,7 +34,30 @@ pub enum RecordedNamespace {
     Unclear(String),
 }
 
+/// Where and when we are: what a recorded pid has to agree with to mean anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// See [`boot_id`]; `None` if procfs does not tell.
+    pub boot_id: Option<String>,
+    /// See [`pid_namespace`]; `None` if procfs does not tell.
+    pub pid_namespace: Option<u64>,
+    /// Who is in the other pid namespaces, once that was asked.
+    pub(super) census: OnceCell<Result<Census, String>>,
+    /// The cgroups that others may have seen otherwise.
+    pub(crate) cgroups: Cgroups,
+}
+
 impl Here {
+    /// Looks once, for judging many processes.
+    pub fn look(paths: &Paths) -> Self {
+        Self {
+            boot_id: boot_id(paths).ok(),
+            pid_namespace: pid_namespace(paths).ok(),
+            census: OnceCell::new(),
+            cgroups: Cgroups::default(),
+        }
+    }
+
     /// Whether we are in the host's pid namespace, from which all processes are seen.
     pub fn is_in_initial_pid_namespace(&self) -> bool {
         self.pid_namespace == Some(INITIAL_PID)
@@ -73,7 +97,7 @@ pub(super) struct Census {
 }
 
 impl Census {
-    pub(super) fn take(paths: &Paths) -> Result<Self, String> {
+    fn take(paths: &Paths) -> Result<Self, String> {
         if hides_processes(paths) {
             return Err(format!("`{}` hides processes from this one", paths.proc.display()));
         }
@@ -90,14 +114,14 @@ impl Census {
 
     fn add(&mut self, pid: i32, paths: &Paths) {
         let dir = paths.proc.join(pid.to_string());
-        let namespace = match inode(&dir.join("ns/pid")) {
+        let namespace = match namespace_inode(&dir.join("ns/pid")) {
             Ok(INITIAL_PID) => return,
             Ok(namespace) => Some(namespace),
             Err(error) if is_over(&error) => return,
             Err(_) if is_initial(&dir) => return,
             Err(_) => None,
         };
-        let Some(start_time) = proc::start_of_living(&dir) else { return };
+        let Some(start_time) = proc_stat::start_of_living(&dir) else { return };
         let this = (start_time, pid);
         match namespace {
             Some(namespace) => {
@@ -123,20 +147,6 @@ impl Census {
     }
 }
 
-/// The number in a link of `/proc/<pid>/ns`: `pid:[4026531836]`.
-pub(super) fn inode(link: &Path) -> io::Result<u64> {
-    let number =
-        |target: PathBuf| target.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok();
-    match fs::read_link(link) {
-        Ok(target) => number(target).ok_or_else(|| io::ErrorKind::InvalidData.into()),
-        // As something else than the kernel made it.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            fs::metadata(link).map(|metadata| metadata.ino())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Whether the process has ended since it was listed.
 fn is_over(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
@@ -152,7 +162,7 @@ fn is_initial(dir: &Path) -> bool {
 
 /// Whether a start time means the same to a process as to us (time_namespaces(7)).
 fn has_our_clock(pid: i32, paths: &Paths) -> bool {
-    let time = |process: &str| inode(&paths.proc.join(process).join("ns/time"));
+    let time = |process: &str| namespace_inode(&paths.proc.join(process).join("ns/time"));
     match (time("self"), time(&pid.to_string())) {
         (Ok(ours), Ok(theirs)) => ours == theirs,
         // Linux before 5.6 has no such namespaces.
@@ -164,7 +174,7 @@ fn has_our_clock(pid: i32, paths: &Paths) -> bool {
 /// Whether this process sees the cgroups of the whole host, and not of a container only: by its
 /// cgroup namespace, and by what is mounted.
 fn sees_all_cgroups(paths: &Paths) -> bool {
-    if inode(&paths.proc.join("self/ns/cgroup")).ok() != Some(INITIAL_CGROUP) {
+    if namespace_inode(&paths.proc.join("self/ns/cgroup")).ok() != Some(INITIAL_CGROUP) {
         return false;
     }
     let mounts = fs::read_to_string(paths.proc.join("self/mountinfo")).unwrap_or_default();

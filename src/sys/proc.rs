@@ -1,15 +1,13 @@
 //! Is this process still the one we recorded, and does it live?
 
 use super::PathError;
-use super::identity::{self, Here};
-use super::namespaces::RecordedNamespace;
+use super::identity;
+use super::namespaces::{Here, RecordedNamespace};
+use super::proc_stat::{STAT_BYTES, has_ended, read_stat, start_time, state};
 use crate::model::lease::Owner;
 use crate::paths::Paths;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// What can be said about a recorded process.
@@ -39,43 +37,6 @@ pub fn describe(pid: i32, paths: &Paths) -> Result<Owner, PathError> {
         boot_id: identity::boot_id(paths)?,
         pid_namespace: identity::pid_namespace(paths)?,
     })
-}
-
-/// More than all fields up to the last one that is looked at, in their longest form.
-const STAT_BYTES: usize = 1024;
-
-/// A stat line, or its first part: procfs gives it in one read.
-fn read_stat<'a>(path: &Path, buffer: &'a mut [u8; STAT_BYTES]) -> io::Result<&'a [u8]> {
-    let length = File::open(path)?.read(buffer)?;
-    Ok(buffer.get(..length).unwrap_or_default())
-}
-
-/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5), of those after the command name. That
-/// is field 2 and may hold spaces and parentheses, so fields are counted from the last closing one.
-fn field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
-    let text =
-        std::str::from_utf8(stat.get(stat.iter().rposition(|byte| *byte == b')')?..)?).ok()?;
-    text.split_whitespace().nth(number.checked_sub(2)?)?.parse().ok()
-}
-
-fn start_time(stat: &[u8]) -> Option<u64> {
-    field(stat, 22)
-}
-
-fn state(stat: &[u8]) -> Option<char> {
-    field(stat, 3)
-}
-
-/// The processes of a directory that has an entry for each, as procfs and KFD have.
-pub fn pids(dir: &Path) -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The parent of a process; `None` if the process is gone or cannot be looked at.
-pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
-    let path = paths.proc.join(pid.to_string()).join("stat");
-    field(read_stat(&path, &mut [0; STAT_BYTES]).ok()?, 4)
 }
 
 /// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, but for one
@@ -139,25 +100,6 @@ fn by_stat(owner: &Owner, paths: &Paths) -> Life {
         Some(start) if start != owner.start_time => Life::Gone,
         Some(_) if has_ended(stat, &dir) => Life::Gone,
         _ => Life::Alive,
-    }
-}
-
-/// Whether it is a zombie without threads, which only waits for its parent to take notice.
-fn has_ended(stat: &[u8], dir: &Path) -> bool {
-    let threads = || fs::read_dir(dir.join("task")).map_or(2, Iterator::count);
-    matches!(state(stat), Some('Z' | 'X')) && threads() <= 1
-}
-
-/// When the process of this directory in procfs started, unless it has ended. One that does not tell
-/// started before all others.
-pub(super) fn start_of_living(dir: &Path) -> Option<u64> {
-    let mut buffer = [0; STAT_BYTES];
-    match read_stat(&dir.join("stat"), &mut buffer) {
-        Ok(stat) if has_ended(stat, dir) => None,
-        Ok(stat) => Some(start_time(stat).unwrap_or(0)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
-        Err(_) => Some(0),
     }
 }
 
@@ -279,7 +221,7 @@ mod tests {
         }
         let owner = describe(pid, &paths).unwrap();
         for _ in 0..500 {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z') {
                 break;
             }

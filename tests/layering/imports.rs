@@ -115,35 +115,44 @@ impl Sources {
         globbed.or(Some(module))
     }
 
-    /// Files that use each other in a circle, where they lie in more than one folder; each with its
-    /// arrows from folder to folder.
-    pub fn circles_across_folders(&self) -> Vec<Vec<String>> {
+    /// Files that use each other in a circle, each circle with its arrows.
+    pub fn circles(&self) -> Vec<Circle> {
         let arrows = self.arrows();
         let reach: BTreeMap<&Module, BTreeSet<&Module>> =
             arrows.keys().map(|from| (from, reachable(&arrows, from))).collect();
-        let mut told: BTreeSet<&Module> = BTreeSet::new();
+        let mut seen: BTreeSet<&Module> = BTreeSet::new();
         let mut circles = Vec::new();
         for (from, reached) in &reach {
-            let circle: BTreeSet<&Module> =
+            let files: BTreeSet<&Module> =
                 reached.iter().filter(|to| reach[**to].contains(*from)).copied().collect();
-            let folders: BTreeSet<&Module> =
-                circle.iter().map(|module| &self.files[*module].folder).collect();
-            if folders.len() < 2 || told.contains(*from) {
+            if files.is_empty() || seen.contains(*from) {
                 continue;
             }
-            told.extend(&circle);
-            let mut crossing = Vec::new();
-            for from in &circle {
-                for (to, by) in &arrows[*from] {
-                    if circle.contains(to) && self.files[*from].folder != self.files[to].folder {
-                        crossing.push(format!("{} -> {}: {by:?}", from.join("/"), to.join("/")));
-                    }
+            seen.extend(&files);
+            let folders: BTreeSet<&Module> =
+                files.iter().map(|module| &self.files[*module].folder).collect();
+            let mut uses = Vec::new();
+            for from in &files {
+                for (to, by) in arrows[*from].iter().filter(|(to, _)| files.contains(to)) {
+                    uses.push(format!("{} -> {}: {by:?}", from.join("/"), to.join("/")));
                 }
             }
-            circles.push(crossing);
+            let names = files.iter().map(|module| module.join("/")).collect();
+            circles.push(Circle { files: names, folders: folders.len(), uses });
         }
         circles
     }
+}
+
+/// Files that use each other, directly or by others of them.
+#[derive(Debug)]
+pub struct Circle {
+    /// In alphabetical order: `store/ledger`.
+    pub files: Vec<String>,
+    /// How many folders they lie in.
+    pub folders: usize,
+    /// Which of them uses which, by which paths.
+    pub uses: Vec<String>,
 }
 
 fn reachable<'a>(arrows: &'a Arrows, from: &'a Module) -> BTreeSet<&'a Module> {

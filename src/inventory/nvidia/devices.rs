@@ -4,7 +4,7 @@ use super::answer::{Gpu, NvmlAnswer, Silent};
 use super::instances;
 use super::nodes;
 use super::procfs::KernelGpu;
-use super::xid::Xid;
+use super::sources::GpuSources;
 use crate::inventory::sysfs;
 use crate::model::device::Details;
 use crate::model::device::{Device, PciAddress, Vendor};
@@ -12,22 +12,6 @@ use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::{shown, shown_line};
-use crate::paths::Paths;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// All that is known of the node's GPUs.
-pub(super) struct GpuSources<'a> {
-    /// Roots of the host.
-    pub(super) paths: &'a Paths,
-    /// The kernel module's GPUs.
-    pub(super) kernel: &'a [KernelGpu],
-    /// NVML's answer, if it answered.
-    pub(super) answer: Option<&'a NvmlAnswer>,
-    /// What the kernel's log has against them.
-    pub(super) xids: &'a [Xid],
-    /// Minor numbers of MIG's capabilities.
-    pub(super) minors: &'a BTreeMap<String, u32>,
-}
 
 /// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of
 /// those that are none.
@@ -50,34 +34,6 @@ pub(super) fn devices(known: &GpuSources<'_>) -> (Vec<Device>, Vec<String>) {
         }
     }
     (devices, notes)
-}
-
-impl GpuSources<'_> {
-    fn addresses(&self) -> BTreeSet<PciAddress> {
-        let told = self.answer.iter().flat_map(|answer| {
-            let silent = answer.silent.iter().filter_map(|silent| silent.pci);
-            answer.gpus.iter().map(|gpu| gpu.pci).chain(silent)
-        });
-        self.kernel.iter().map(|gpu| gpu.pci).chain(told).collect()
-    }
-
-    /// What NVML says of a GPU that it has no handle for.
-    fn silent(&self, pci: PciAddress) -> Option<&Silent> {
-        self.answer?.silent.iter().find(|silent| silent.pci == Some(pci))
-    }
-
-    /// What is wrong with a GPU, or with one of its instances and not with the whole.
-    pub(super) fn errors(&self, pci: PciAddress, gi: Option<u32>) -> Vec<String> {
-        let mut errors: Vec<String> = Vec::new();
-        for xid in self.xids.iter().filter(|xid| xid.pci == pci && xid.gi == gi) {
-            let ailment = xid.ailment();
-            if !errors.contains(&ailment) {
-                errors.push(ailment);
-            }
-        }
-        // The last ones tell most; a broken GPU fills the log.
-        errors.split_off(errors.len().saturating_sub(2))
-    }
 }
 
 fn device(
@@ -196,6 +152,7 @@ fn ailments(
 mod tests {
     use super::*;
     use crate::request::{Input, Policy, parse};
+    use std::collections::BTreeMap;
 
     #[test]
     fn multiprocessors_of_known_gpus() {

@@ -1,8 +1,8 @@
 //! The MIG instances of a GPU.
 
 use super::answer::{Gpu, Instance, MigSize};
-use super::devices::GpuSources;
 use super::nodes;
+use super::sources::GpuSources;
 use crate::model::device::{Details, Device, DeviceNode};
 use crate::model::id::DeviceId;
 use crate::model::mig::{Mig, MigInstance, MigProfile};

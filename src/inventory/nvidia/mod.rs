@@ -15,6 +15,7 @@ mod live;
 mod nodes;
 mod probe;
 mod procfs;
+mod sources;
 mod stamps;
 #[cfg(test)]
 mod tests;
@@ -33,9 +34,9 @@ use crate::model::text::shown_line;
 use crate::paths::Paths;
 use answer::NvmlAnswer;
 use ask::ProbeQuestion;
-use devices::GpuSources;
 use library::NvmlLibrary;
 use procfs::Kernel;
+use sources::GpuSources;
 use stamps::Looks;
 
 /// How often it is looked where something changed meanwhile: asking NVML may load the driver. (The

@@ -1,6 +1,6 @@
 //! The MIG instances of a GPU.
 
-use super::Located;
+use super::check::{Located, check_uuid, memory};
 use super::nodes::NodeChecker;
 use super::raw::{RawInstance, RawNode};
 use crate::model::device::{Details, Device};
@@ -31,7 +31,7 @@ pub(super) fn build(
     let mut instances: Vec<Device> = Vec::with_capacity(raw.len());
     for raw in raw {
         let uuid = raw.uuid.get_ref();
-        super::check_uuid(&raw.uuid, "MIG-", known.iter().chain(&instances), || {
+        check_uuid(&raw.uuid, "MIG-", known.iter().chain(&instances), || {
             format!("the UUID `{uuid}` of a MIG instance does not begin with `MIG-`")
         })?;
         taken.add(&raw, gpu)?;
@@ -69,7 +69,7 @@ impl Taken {
             );
             return Err((raw.profile.span(), problem));
         }
-        let memory = super::memory(&raw.memory_mib, uuid)?;
+        let memory = memory(&raw.memory_mib, uuid)?;
         self.memory = self.memory.saturating_add(memory);
         let total = gpu.memory_total_bytes.unwrap_or_default();
         if self.memory > total {

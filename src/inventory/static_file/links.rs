@@ -1,6 +1,6 @@
 //! Links of the file: a group of devices stands for every pair in it.
 
-use super::Located;
+use super::check::Located;
 use super::raw::RawLink;
 use crate::model::device::{Device, Link, LinkKind, Vendor};
 use crate::model::id::DeviceId;

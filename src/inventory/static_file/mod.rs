@@ -36,7 +36,7 @@
 //! lanes = 1                          # default 1
 //! ```
 
-mod details;
+mod check;
 mod host;
 mod instances;
 mod limits;
@@ -45,23 +45,18 @@ mod nodes;
 mod raw;
 
 pub use host::{ExistingNumber, simulated_majors_registered, simulated_numbers_exist};
-pub use limits::{DEVICES_MAX, MEMORY_MIB_MAX, MODEL_MAX};
+pub use limits::{DEVICES_MAX, MODEL_MAX};
 
 use crate::config::{parse_toml, position};
 use crate::model::device::{ControlNodes, Details, Device, Node, Vendor};
-use crate::model::id::DeviceId;
 use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
-use details::{is_arch, is_version, number, text};
+use check::{Located, check_uuid, is_arch, is_version, memory, number, text};
 use nodes::NodeChecker;
 use raw::{RawDevice, RawFile, RawInstance};
-use std::ops::Range;
 use thiserror::Error;
 use toml::Spanned;
-
-/// What is wrong, and the bytes of the text that it is about.
-type Located = (Range<usize>, String);
 
 /// What is wrong with a devices file, and where. Columns are counted in characters, from 1.
 #[derive(Debug, Error)]
@@ -152,36 +147,6 @@ fn check_unique(new: &RawDevice, known: &[Device]) -> Result<(), Located> {
         }
     }
     Ok(())
-}
-
-/// Whether a UUID has the prefix, which the caller's words explain, and is there for the first time.
-fn check_uuid<'d>(
-    new: &Spanned<DeviceId>,
-    prefix: &str,
-    known: impl IntoIterator<Item = &'d Device>,
-    without_prefix: impl FnOnce() -> String,
-) -> Result<(), Located> {
-    let uuid = new.get_ref();
-    if uuid.as_str().strip_prefix(prefix).is_none_or(str::is_empty) {
-        return Err((new.span(), without_prefix()));
-    }
-    // Selectors compare without regard to case.
-    let is_same = |other: &Device| other.uuid.as_str().eq_ignore_ascii_case(uuid.as_str());
-    if known.into_iter().any(is_same) {
-        return Err((new.span(), format!("the device UUID `{uuid}` is given twice")));
-    }
-    Ok(())
-}
-
-fn memory(given: &Spanned<u64>, uuid: &DeviceId) -> Result<Bytes, Located> {
-    let problem = match *given.get_ref() {
-        0 => format!("`memory_mib` of `{uuid}` is 0"),
-        mib if mib > MEMORY_MIB_MAX => {
-            format!("`memory_mib` is {mib}, at most {MEMORY_MIB_MAX} is allowed")
-        }
-        mib => return Ok(Bytes::from_mib(mib)),
-    };
-    Err((given.span(), problem))
 }
 
 fn convert(

@@ -1,6 +1,6 @@
 //! Device nodes of the file: plain paths below `/dev`, each in one place only.
 
-use super::Located;
+use super::check::Located;
 use super::limits::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX};
 use super::raw::RawNode;
 use crate::model::device::{DeviceNode, NodeNumbers};

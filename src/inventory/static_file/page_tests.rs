@@ -1,5 +1,6 @@
 //! gpulease-devices(5) against the parser.
 
+use super::limits::MEMORY_MIB_MAX;
 use super::limits::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX, UNITS_MAX};
 use super::*;
 use std::collections::BTreeSet;

@@ -1,10 +1,10 @@
 //! crun's command line: argp(3) of glibc, in the order of the words. Long options may be abbreviated,
 //! letters joined (`-db/DIR`), and options end at the first word that is none.
 
-use super::Verb;
 use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
-use crate::runtime::lowlevel::RuntimeKind;
+use super::verb::Verb;
+use crate::start::lowlevel::RuntimeKind;
 
 /// Fails if crun would refuse, or what it would do cannot be told. What was
 /// understood until then stays.

@@ -5,10 +5,10 @@
 //! first word that is none: version 1 puts the options first, by a guess of what their values are,
 //! and guesses otherwise since 1.22.2; version 3 takes them wherever they are.
 
-use super::Verb;
 use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
-use crate::runtime::lowlevel::RuntimeKind;
+use super::verb::Verb;
+use crate::start::lowlevel::RuntimeKind;
 
 /// How the version at hand finds the options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,66 +12,16 @@ mod reading;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verb;
+
+pub use reading::Given;
+pub use verb::Verb;
 
 use crate::start::lowlevel::RuntimeKind;
 use reading::{ArgWord, Guess, Said, Stop, UNKNOWN};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-
-/// What the runtime is asked to do, as far as it concerns us.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Verb {
-    Create,
-    /// Make a container and start it.
-    Run,
-    /// Make a container from a checkpoint.
-    Restore,
-    /// Start a process in a container.
-    Exec,
-    Delete,
-    /// Change the resources of a container.
-    Update,
-    /// `--version` without a verb.
-    Version,
-    /// Anything else about a container that exists: `start`, `kill`, `state`, …
-    Other,
-    /// No verb, or one that is about no container: `features`, `list`, `spec`.
-    #[default]
-    None,
-}
-
-impl Verb {
-    fn of(word: &[u8]) -> Self {
-        match word {
-            b"create" => Self::Create,
-            b"run" => Self::Run,
-            b"restore" => Self::Restore,
-            b"exec" => Self::Exec,
-            b"delete" => Self::Delete,
-            b"update" => Self::Update,
-            b"features" | b"list" | b"spec" | b"help" | b"h" | b"completion" => Self::None,
-            _ => Self::Other,
-        }
-    }
-
-    /// How much it matters what its words mean: most if a container is made.
-    const fn weight(self) -> u8 {
-        match self {
-            Self::Create | Self::Run | Self::Restore => 2,
-            Self::Exec | Self::Update => 1,
-            _ => 0,
-        }
-    }
-}
-
-/// A file that was named on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
-    pub path: PathBuf,
-    /// Which of the forwarded words names it, and from which byte on.
-    place: (usize, usize),
-}
 
 /// Whether it is certain what the runtime will make of its words.
 #[derive(Debug, Clone, PartialEq, Eq)]

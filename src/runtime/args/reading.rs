@@ -1,7 +1,7 @@
 //! What one reading of a command line comes to.
 
 use super::table::Options;
-use super::{Given, Verb};
+use super::verb::Verb;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -52,6 +52,14 @@ impl<'a> ArgWord<'a> {
     fn given(self) -> Given {
         Given { path: PathBuf::from(self.text()), place: (self.at, self.from) }
     }
+}
+
+/// A file that was named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    pub path: PathBuf,
+    /// Which of the forwarded words names it, and from which byte on.
+    pub(super) place: (usize, usize),
 }
 
 /// Why a reading ended early.

@@ -2,8 +2,8 @@
 //! --help`, and their sources. An option that the version at hand does not have is an error there, so
 //! it does no harm here.
 
-use super::super::lowlevel::RuntimeKind;
-use super::Verb;
+use super::verb::Verb;
+use crate::start::lowlevel::RuntimeKind;
 
 /// What follows an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

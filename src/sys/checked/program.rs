@@ -1,6 +1,6 @@
 //! A program that root is about to execute: nobody else may have had a say in what it is.
 
-use super::{
+use super::judge::{
     FileError, FileFacts, UnsafeFile, effective_user, judge_directory, judge_file, judge_owner,
 };
 use crate::sys::PathError;

@@ -1,25 +1,27 @@
 //! AMD: KFD has a directory for each of its processes, with how much memory it has on each GPU that it
 //! could use, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
 
-use super::{UsersByPid, small};
 use crate::model::device::{Device, Node, Vendor};
+use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
-use crate::sys::proc::pids;
+use crate::sys::kernel_file::line;
+use crate::sys::proc_stat::pids;
 use std::fs;
 use std::path::Path;
 
-pub(super) fn look(node: &Node, paths: &Paths, found: &mut UsersByPid) {
+/// Each process with each device that it computes on, and its memory there.
+pub(super) fn look(node: &Node, paths: &Paths) -> Vec<(i32, DeviceId, Option<Bytes>)> {
     let kfd = paths.sys.join("class/kfd/kfd");
     let processes = kfd.join("proc");
     let gpu_id = |device: &Device| {
         let node = device.kfd_node?.to_string();
-        let id = small(&kfd.join("topology/nodes").join(node).join("gpu_id"))?;
+        let id = line(&kfd.join("topology/nodes").join(node).join("gpu_id"))?;
         // 0 is a CPU.
         id.parse::<u32>().ok().filter(|id| *id != 0)
     };
     let is_real = |device: &&Device| device.vendor == Vendor::Amd && !device.simulated;
-    let mut devices = None;
+    let (mut devices, mut found) = (None, Vec::new());
     // The directory outlives its process by a moment.
     for pid in pids(&processes).filter(|pid| paths.proc.join(pid.to_string()).exists()) {
         // Only once there is anybody: most of the time there is nobody.
@@ -30,17 +32,18 @@ pub(super) fn look(node: &Node, paths: &Paths, found: &mut UsersByPid) {
         let process = processes.join(pid.to_string());
         let queues = queues(&process.join("queues"));
         for (id, device) in devices {
-            let used = small(&process.join(format!("vram_{id}")));
+            let used = line(&process.join(format!("vram_{id}")));
             let used: Option<u64> = used.and_then(|used| used.parse().ok());
             if used.is_some_and(|used| used > 0) || queues.contains(id) {
-                found.entry(pid).or_default().insert(device.uuid.clone(), used.map(Bytes));
+                found.push((pid, device.uuid.clone(), used.map(Bytes)));
             }
         }
     }
+    found
 }
 
 /// The GPUs that a process has a queue on.
 fn queues(directory: &Path) -> Vec<u32> {
     let queues = fs::read_dir(directory).into_iter().flatten().flatten();
-    queues.filter_map(|queue| small(&queue.path().join("gpuid"))?.parse().ok()).collect()
+    queues.filter_map(|queue| line(&queue.path().join("gpuid"))?.parse().ok()).collect()
 }

@@ -7,15 +7,13 @@
 mod amd;
 mod nvidia;
 
-use super::{cgroup, proc};
+use super::{cgroup, kernel_file, proc_stat};
 use crate::model::device::{Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The longest that a look may take: what has not been seen by then is not seen. (Some 10,000
@@ -50,18 +48,20 @@ pub struct GpuUser {
 pub fn look(node: &Node, paths: &Paths) -> Vec<GpuUser> {
     let has = |vendor: Vendor| node.devices.iter().any(|d| !d.simulated && d.vendor == vendor);
     let until = Instant::now() + PATIENCE;
-    let mut found = UsersByPid::default();
+    let mut found = BTreeMap::<i32, BTreeMap<DeviceId, Option<Bytes>>>::new();
     if has(Vendor::Amd) {
-        amd::look(node, paths, &mut found);
+        for (pid, device, used) in amd::look(node, paths) {
+            found.entry(pid).or_default().insert(device, used);
+        }
     }
     if has(Vendor::Nvidia) {
-        nvidia::look(node, paths, until, &mut found);
+        for (pid, devices) in nvidia::look(node, paths, until) {
+            found.entry(pid).or_default().extend(devices.into_iter().map(|uuid| (uuid, None)));
+        }
     }
     let users = found.into_iter().take(USERS_MAX);
     users.filter_map(|(pid, devices)| describe(pid, devices, paths)).collect()
 }
-
-type UsersByPid = BTreeMap<i32, BTreeMap<DeviceId, Option<Bytes>>>;
 
 /// What procfs says of a process that is known to be on these devices; `None` if it has ended.
 pub fn describe(
@@ -75,7 +75,7 @@ pub fn describe(
     }
     Some(GpuUser {
         pid,
-        name: small(&dir.join("comm")).filter(|name| !name.is_empty()),
+        name: kernel_file::line(&dir.join("comm")).filter(|name| !name.is_empty()),
         devices,
         cgroup: cgroup::of_process(&pid.to_string(), paths).ok().flatten(),
         ancestors: ancestors(pid, paths),
@@ -83,15 +83,8 @@ pub fn describe(
 }
 
 fn ancestors(pid: i32, paths: &Paths) -> Vec<i32> {
-    let parent = |pid: &i32| proc::parent(*pid, paths).filter(|parent| *parent > 0);
+    let parent = |pid: &i32| proc_stat::parent(*pid, paths).filter(|parent| *parent > 0);
     std::iter::successors(Some(pid), parent).take(ANCESTORS_MAX).collect()
-}
-
-/// A file of one short line, without the white space at its ends.
-fn small(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(256).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! NVIDIA: whoever has `/dev/nvidia-uvm` open computes. `nvidia-smi`, `nvidia-persistenced`, DCGM and
 //! display servers only look or draw, and do not open it.
 
-use super::{UsersByPid, small};
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::order;
 use crate::paths::Paths;
 use crate::sys::char_drivers;
-use crate::sys::proc::pids;
+use crate::sys::kernel_file::line;
+use crate::sys::proc_stat::pids;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -20,14 +20,16 @@ const UVM: &[u8] = b"nvidia-uvm";
 /// What the kernel adds to the name of an open file that was removed.
 const DELETED: &[u8] = b" (deleted)";
 
-pub(super) fn look(node: &Node, paths: &Paths, until: Instant, found: &mut UsersByPid) {
+/// Each process with the devices that it can compute on.
+pub(super) fn look(node: &Node, paths: &Paths, until: Instant) -> Vec<(i32, Vec<DeviceId>)> {
+    let mut found = Vec::new();
     if !is_uvm_open(paths) {
-        return;
+        return found;
     }
     let table = MinorTable::new(node, paths);
     for pid in pids(&paths.proc) {
         if Instant::now() >= until {
-            return;
+            break;
         }
         let open = open_nodes(&paths.proc.join(pid.to_string()).join("fd"));
         if !open.iter().any(|(_, name)| name.file_name().is_some_and(|n| n.as_bytes() == UVM)) {
@@ -35,17 +37,17 @@ pub(super) fn look(node: &Node, paths: &Paths, until: Instant, found: &mut Users
         }
         let devices = table.devices(&open);
         if !devices.is_empty() {
-            let devices = devices.into_iter().map(|uuid| (uuid.clone(), None));
-            found.entry(pid).or_default().extend(devices);
+            found.push((pid, devices.into_iter().cloned().collect()));
         }
     }
+    found
 }
 
 /// Each process that has the node open counts as a user of the module. A kernel that cannot unload
 /// modules does not count.
 fn is_uvm_open(paths: &Paths) -> bool {
     let module = paths.sys.join("module/nvidia_uvm");
-    match small(&module.join("refcnt")) {
+    match line(&module.join("refcnt")) {
         Some(count) => count != "0",
         None => module.is_dir(),
     }

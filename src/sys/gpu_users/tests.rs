@@ -4,6 +4,7 @@ use super::*;
 use crate::model::device::Device;
 use crate::model::fixtures;
 use crate::model::mig::{Mig, MigInstance, MigProfile};
+use std::fs;
 use std::os::unix::fs::symlink;
 
 struct Host {

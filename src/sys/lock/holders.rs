@@ -7,9 +7,9 @@
 use crate::model::id::{ContainerId, short_id};
 use crate::model::text::shown;
 use crate::paths::Paths;
-use crate::sys::identity::Here;
-use crate::sys::namespaces::inode;
-use crate::sys::{cgroup, kernel_file, proc, programs};
+use crate::sys::identity::namespace_inode;
+use crate::sys::namespaces::Here;
+use crate::sys::{cgroup, kernel_file, proc_stat, programs};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -186,7 +186,7 @@ impl File {
 }
 
 fn is_alive(pid: i32, paths: &Paths) -> bool {
-    pid > 0 && proc::start_of_living(&paths.proc.join(pid.to_string())).is_some()
+    pid > 0 && proc_stat::start_of_living(&paths.proc.join(pid.to_string())).is_some()
 }
 
 fn describe(pid: i32, is_shared: bool, paths: &Paths) -> LockHolder {
@@ -208,7 +208,7 @@ fn describe(pid: i32, is_shared: bool, paths: &Paths) -> LockHolder {
 /// The container that a process is in, by its cgroup: engines name that after their ids, and a
 /// low-level runtime by itself after what it was told. Whether it is in one shows in its mounts.
 fn container_of(pid: i32, paths: &Paths) -> Option<String> {
-    let mounts = |process: &str| inode(&paths.proc.join(process).join("ns/mnt")).ok();
+    let mounts = |process: &str| namespace_inode(&paths.proc.join(process).join("ns/mnt")).ok();
     let process = pid.to_string();
     if mounts(&process) == mounts("self") {
         return None;

@@ -1,6 +1,6 @@
-use super::super::identity::Here;
 use super::*;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A host whose processes are made up.
@@ -141,13 +141,13 @@ fn what_is_hidden_may_be_there() {
 fn the_kernels_own_links_are_read() {
     let paths = Paths::default();
     let here = Here::look(&paths);
-    let ours = inode(Path::new("/proc/self/ns/pid")).unwrap();
+    let ours = namespace_inode(Path::new("/proc/self/ns/pid")).unwrap();
     assert_eq!(here.namespace(ours, 0, &paths), RecordedNamespace::Ours);
     assert_eq!(fs::metadata("/proc/self/ns/pid").unwrap().ino(), ours);
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let dir = PathBuf::from(format!("/proc/{}", child.id()));
-    assert!(proc::start_of_living(&dir).is_some_and(|start| start > 0));
+    assert!(proc_stat::start_of_living(&dir).is_some_and(|start| start > 0));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(proc::start_of_living(&dir), None);
+    assert_eq!(proc_stat::start_of_living(&dir), None);
 }

@@ -1,13 +1,13 @@
 //! What NVML says of one GPU.
 
 use super::failure::DeviceProbe;
+use super::memory::memory;
 use super::{links, mig};
-use crate::inventory::nvidia::answer::{Ailments, Gpu, Memory};
+use crate::inventory::nvidia::answer::{Ailments, Gpu};
 use crate::model::device::PciAddress;
 use crate::sys::nvml;
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{ComputeMode, EccCounter, MemoryError};
-use nvml_wrapper::error::NvmlError;
 
 pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
     let mut requester = DeviceProbe::default();
@@ -46,25 +46,6 @@ pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
         nvlinks,
         ailments: Ailments { lost: requester.is_lost, ..ailments },
         fault: requester.fault,
-    }
-}
-
-/// Drivers before 510 know only the first version, which has no reserve.
-pub(super) fn memory(device: &Device<'_>) -> Result<Memory, NvmlError> {
-    match device.memory_info() {
-        Ok(memory) => Ok(Memory {
-            total: memory.total,
-            reserved: Some(memory.reserved),
-            used: memory.used,
-            free: memory.free,
-        }),
-        Err(error @ (NvmlError::GpuLost | NvmlError::ResetRequired)) => Err(error),
-        Err(_) => nvml::memory_v1(device).map(|memory| Memory {
-            total: memory.total,
-            reserved: None,
-            used: memory.used,
-            free: memory.free,
-        }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What goes on: who runs on the devices, and how much of them is in use.
 
 use super::failure::DeviceProbe;
-use super::{gpu, mig};
+use super::memory::memory;
+use super::mig;
 use crate::inventory::activity::ProcessKind;
 use crate::inventory::nvidia::answer::{NvmlActivity, NvmlProcess, Used};
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -127,7 +128,7 @@ pub(super) fn usage(nvml: &Nvml) -> Vec<Used> {
             let mut requester = DeviceProbe::default();
             Used {
                 device: uuid,
-                memory: requester.may("memory", gpu::memory(&device)),
+                memory: requester.may("memory", memory(&device)),
                 utilization: requester
                     .may("utilization", device.utilization_rates())
                     .map(|rates| rates.gpu),

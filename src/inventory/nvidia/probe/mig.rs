@@ -1,7 +1,7 @@
 //! The MIG devices of a GPU.
 
 use super::failure::DeviceProbe;
-use super::gpu::memory;
+use super::memory::memory;
 use crate::inventory::nvidia::answer::{Instance, MigSize};
 use crate::sys::nvml;
 use nvml_wrapper::Device;

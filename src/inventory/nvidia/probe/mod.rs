@@ -5,6 +5,7 @@ mod failure;
 mod gpu;
 mod links;
 mod live;
+mod memory;
 mod mig;
 
 use super::answer::{NvmlAnswer, Reply, Silent};

@@ -1,11 +1,45 @@
-//! What a device is made of, which decides how it can be shared.
+//! What single values of the file may be.
 
-use super::Located;
-use super::limits::UNITS_MAX;
-use crate::model::device::Vendor;
+use super::limits::{MEMORY_MIB_MAX, UNITS_MAX};
+use crate::model::device::{Device, Vendor};
+use crate::model::id::DeviceId;
+use crate::model::quantity::Bytes;
 use crate::model::text::shown;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
+
+/// What is wrong, and the bytes of the text that it is about.
+pub(super) type Located = (Range<usize>, String);
+
+/// Whether a UUID has the prefix, which the caller's words explain, and is there for the first time.
+pub(super) fn check_uuid<'d>(
+    new: &Spanned<DeviceId>,
+    prefix: &str,
+    known: impl IntoIterator<Item = &'d Device>,
+    without_prefix: impl FnOnce() -> String,
+) -> Result<(), Located> {
+    let uuid = new.get_ref();
+    if uuid.as_str().strip_prefix(prefix).is_none_or(str::is_empty) {
+        return Err((new.span(), without_prefix()));
+    }
+    // Selectors compare without regard to case.
+    let is_same = |other: &Device| other.uuid.as_str().eq_ignore_ascii_case(uuid.as_str());
+    if known.into_iter().any(is_same) {
+        return Err((new.span(), format!("the device UUID `{uuid}` is given twice")));
+    }
+    Ok(())
+}
+
+pub(super) fn memory(given: &Spanned<u64>, uuid: &DeviceId) -> Result<Bytes, Located> {
+    let problem = match *given.get_ref() {
+        0 => format!("`memory_mib` of `{uuid}` is 0"),
+        mib if mib > MEMORY_MIB_MAX => {
+            format!("`memory_mib` is {mib}, at most {MEMORY_MIB_MAX} is allowed")
+        }
+        mib => return Ok(Bytes::from_mib(mib)),
+    };
+    Err((given.span(), problem))
+}
 
 pub(super) fn text(
     given: Option<Spanned<String>>,
