@@ -18,7 +18,7 @@ AS_ROOT = sudo env \"PATH=\$$PATH\" \"RUSTUP_HOME=\$${RUSTUP_HOME:-\$$HOME/.rust
 	make $(MAKECMDGOALS)
 NEXTEST := $(shell command -v cargo-nextest)
 
-.PHONY: help build demo man messages packages test fuzz-quick test-faults test-odd-host test-rocm test-vm test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
+.PHONY: help build demo man messages packages test fuzz-quick test-faults test-odd-host test-rocm test-vm test-vm-engines test-vm-dmem test-packages gpu-check lint bench clean has-cargo is-root
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -93,6 +93,9 @@ endif
 
 test-vm: is-root build ## Boot a whole Debian machine: systemd, Docker, Podman, reboot (as root)
 	tests/vm/run.sh dist/bin
+
+test-vm-engines: is-root build ## Boot it to install, use and uninstall only (as root)
+	tests/vm/run.sh dist/bin --engines
 
 test-vm-dmem: is-root build ## Boot it with a kernel that limits device memory, and limit it (as root)
 	tests/vm/dmem.sh dist/bin

@@ -1,16 +1,15 @@
 #!/bin/sh
-# Called by mmdebstrap for image.sh: what Debian's packages leave to the
-# administrator of a machine.
+# Configures the machine that image.sh makes, as its administrator would. mmdebstrap calls it.
 #
 #   configure.sh initramfs ROOT   before the kernel is installed
-#   configure.sh root ROOT        after everything is
+#   configure.sh root ROOT        after all packages are installed
 set -eu
 
 here=$(dirname "$(readlink -f "$0")")
 stage=$1
 root=$2
 
-# An initramfs of what this machine has, and no more, boots sooner.
+# A small initramfs boots sooner: it holds the drivers of this machine only.
 initramfs() {
     mkdir -p "$root/etc/initramfs-tools/conf.d" "$root/usr/share/initramfs-tools/modules.d"
     echo 'MODULES=list' >"$root/etc/initramfs-tools/conf.d/gpulease-test"
@@ -21,17 +20,17 @@ initramfs() {
 root() {
     echo gpulease-vm >"$root/etc/hostname"
     echo '127.0.0.1 localhost gpulease-vm' >"$root/etc/hosts"
-    # Drivers whose nodes can be opened without hardware stand for those of GPUs.
+    # These drivers' nodes can be opened without hardware: they stand for GPUs.
     printf '%s\n' fuse cuse loop dm_mod >"$root/etc/modules-load.d/gpulease-test.conf"
-    # No bridge and no filter: the machine has no network.
+    # The machine has no network, so Docker makes no bridge and no packet filter.
     mkdir -p "$root/etc/docker"
     echo '{ "bridge": "none", "iptables": false, "ip6tables": false }' \
         >"$root/etc/docker/daemon.json"
-    # Profiles are compiled at the first boot, which takes a second for each: those
-    # of containers' programs stay.
+    # The first boot compiles all profiles, a second for each. Only the profiles of
+    # the container programs matter here.
     find "$root/etc/apparmor.d" -maxdepth 1 -type f ! -name runc ! -name crun \
         ! -name podman ! -name busybox -delete
-    # What costs seconds and is looked at by nobody.
+    # These units cost seconds at boot, and the test does not need them.
     for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
         e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
         podman-auto-update.timer serial-getty@ttyS0.service; do
@@ -39,8 +38,8 @@ root() {
     done
     install -m 0644 "$here/guest.service" "$root/etc/systemd/system/gpulease-test.service"
     chroot "$root" systemctl enable gpulease-test.service podman-restart.service
-    # Without an id each boot would count as the first; without the two files the first
-    # would make caches anew.
+    # Without a machine id, systemd would take each boot for the first one. Without the
+    # two files, the first boot would make caches anew.
     chroot "$root" systemd-machine-id-setup
     touch "$root/etc/.updated" "$root/var/.updated"
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
-# What the containers of the test run. On SIGUSR1 one tries, by itself and without
-# the help of its engine, what it is asked in /tmp/ask: the node of its own device,
-# that of another's, and the other's major and minor number. Ends when told to.
+# The program of the test's containers. On SIGUSR1 it reads /tmp/ask: the node of its
+# own device, the node of another device, and that one's major and minor number. It
+# tries to open them, without help from its engine, and writes /tmp/answer. On SIGTERM
+# it ends.
 
 probe() {
     read -r own other major minor </tmp/ask

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Boots the machine of run.sh with a kernel that has the dmem controller and a module
-# that stands for a GPU's driver, and has gpulease limit the device memory of real
-# containers there, by runc and crun, with and without systemd's cgroup driver.
+# Boots the machine of run.sh with a kernel that has the dmem controller, and with a
+# module that stands for a GPU's driver. There gpulease limits the device memory of real
+# containers, over runc and crun, with and without systemd's cgroup driver.
 #
 #   dmem.sh BIN       BIN holds gpulease, gpulease-runtime and gpulease-hook
 #
@@ -29,7 +29,7 @@ install -m 0755 "$here/dmem/guest.sh" "$work/disk/guest.sh"
 "$lab/bundle.sh" --rootfs "$work/disk/rootfs"
 make_tests_disk
 SECONDS=0
-# Without an initramfs: what the machine needs is in the kernel. No engine is asked for.
+# Without an initramfs: the kernel has all drivers that the machine needs. No engine is needed.
 boot "$image/root.img" "$kernel/bzImage" '' systemd.mask=docker.service \
     systemd.mask=docker.socket systemd.mask=containerd.service systemd.mask=podman-restart.service
 follow

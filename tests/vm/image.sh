@@ -1,21 +1,22 @@
 #!/bin/bash
-# Makes the machine that run.sh boots: Debian 13 with systemd, Docker and Podman
-# as Debian configures them, on a disk image that is kept and never written
-# again. Nothing of gpulease is in it.
+# Makes the machine that run.sh boots: Debian 13 with systemd, Docker, containerd
+# and Podman as Debian configures them, without gpulease. The disk image is kept in
+# a cache and is never written again.
 #
-#   image.sh          makes it if it is not there, and prints its directory
+#   image.sh          makes the image if there is none, and prints its directory
 #
-# which then holds root.img, vmlinuz and initrd.img. Any number may run at once.
+# The directory holds root.img, vmlinuz and initrd.img. Calls may run at the same time.
 #
-# GPULEASE_LAB_CACHE   where it is kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_CACHE   the cache (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to build from (default: mmdebstrap's)
 set -eu
 
 suite=trixie
-# apparmor: Debian's Docker recommends it, and its profiles attach by the path of
-# a program: a runtime that becomes another must not be hurt by that.
-# procps: docker.service reloads by /bin/kill.
-packages=linux-image-cloud-amd64,systemd,systemd-sysv,udev,dbus,procps,apparmor,jq,docker.io,docker-cli,containerd,runc,crun,podman,conmon,catatonit,netavark,aardvark-dns,iptables
+# apparmor: Debian's Docker recommends it. Its profiles attach by the path of a
+# program, and a runtime that executes another one must work with them.
+# procps: docker.service reloads with /bin/kill.
+# curl: the test's client of the CRI plugin uses it.
+packages=linux-image-cloud-amd64,systemd,systemd-sysv,udev,dbus,procps,apparmor,jq,curl,docker.io,docker-cli,containerd,runc,crun,podman,conmon,catatonit,netavark,aardvark-dns,iptables
 
 here=$(dirname "$(readlink -f "$0")")
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
@@ -29,7 +30,7 @@ die() { say "$*"; exit 1; }
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 
-# A change in what makes it makes another image.
+# A change in one of these files makes a new image.
 stamp=$(cat "$here/image.sh" "$here/configure.sh" "$here/guest.service" | sha256sum)
 
 built() { [ -e "$dir/stamp" ] && [ "$(cat "$dir/stamp")" = "$stamp" ]; }
@@ -41,14 +42,14 @@ fi
 mkdir -p "$cache"
 exec 9>"$cache/vm.lock"
 flock 9
-# Someone else may have made it while this one waited for the lock.
+# Another process may have made it while this one waited for the lock.
 if built; then
     echo "$dir"
     exit 0
 fi
 
-# Only this process builds (it has the lock), so what is left of an earlier
-# attempt was interrupted.
+# This process holds the lock, so files of an earlier attempt are from an
+# interrupted one.
 rm -rf --one-file-system "$dir".root "$dir".new "$dir".old
 say "making $dir (two minutes or so, once)"
 mkdir "$dir.new"
@@ -69,7 +70,7 @@ fi
 
 cp "$dir.root"/boot/vmlinuz-* "$dir.new/vmlinuz"
 cp "$dir.root"/boot/initrd.img-* "$dir.new/initrd.img"
-# Sparse: it takes what is in it. The rest is room for the containers of one run.
+# The file is sparse. The free space is for the containers of one run.
 truncate -s 4G "$dir.new/root.img"
 if ! mkfs.ext4 -q -F -L root -d "$dir.root" "$dir.new/root.img" >>"$log" 2>&1 9>&-; then
     tail -n 15 "$log" >&2
@@ -79,7 +80,7 @@ fi
 rm -rf --one-file-system "$dir".root
 printf '%s\n' "$stamp" >"$dir.new/stamp"
 
-# Renamed only when complete, so that nobody ever boots half a machine.
+# Renamed only when complete, so that no test boots half a machine.
 [ ! -e "$dir" ] || mv "$dir" "$dir".old
 mv "$dir".new "$dir"
 rm -rf --one-file-system "$dir".old

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154
-# For the test inside of the machine: how a check is made, and what is asked of
-# gpulease, of engines and of containers. Read by guest.sh, which has the variables.
+# Functions for the test inside of the machine: checks, and questions to gpulease, to
+# engines and to containers. Read by guest.sh, which has the variables.
 
 state=/var/lib/gpulease-test
-# What the last command said.
+# The output of the last command.
 said=$state/said
 node=nvidia
 
@@ -14,8 +14,8 @@ report() { printf '%s\n' "$*" >&3; }
 # A heading, with the seconds since this boot.
 part() { report "# $* ($(cut -d. -f1 /proc/uptime) s)"; }
 
-# check WHAT CMD...: reports whether CMD succeeds, and if not, what it said. The
-# test goes on either way: what fails next tells more.
+# check WHAT CMD...: reports whether CMD succeeds, and its output if it fails. The
+# test goes on after a failure: later failures may tell more.
 check() {
     local what=$1 n
     shift
@@ -48,7 +48,7 @@ are() {
     [ "$(printf '%s' "${got:+$got$'\n'}" | wc -l)" = "$1" ] || { echo "it prints: $got"; return 1; }
 }
 
-# within SECONDS CMD...: CMD succeeds in that time.
+# within SECONDS CMD...: repeats CMD until it succeeds, for that time at most.
 within() {
     local end=$((SECONDS + $1))
     shift
@@ -79,14 +79,14 @@ start() {
     "$1" run -d --name "$2" --annotation "gpulease/devices=$3" "${@:4}" "$image"
 }
 
-# A container that is done with.
+# Removes containers, dead or alive.
 remove() { # ENGINE CONTAINER...
     "$1" rm -f "${@:2}"
 }
 
-# has_only PID N OTHER: the container whose init that is can open its device, and
-# not another's: that has no node in there, and one that it makes is refused by the
-# device rules.
+# has_only PID N OTHER: the container of this init can open the device N, and not the
+# device OTHER: that one has no node in the container, and the device rules refuse a
+# node that the container makes itself.
 has_only() {
     local tmp=/proc/$1/root/tmp answer
     within 20 test -e "$tmp/ready" || return
@@ -98,8 +98,8 @@ has_only() {
     [[ $answer == $'own: opened\nother: not there\nother: made\n'*': Operation not permitted' ]]
 }
 
-# exec_has_only ENGINE CONTAINER N: so can what is executed in it later, which also
-# sees the device in its environment.
+# exec_has_only ENGINE CONTAINER N: a process that is executed in the container can open
+# the device N, and has it in its environment.
 exec_has_only() {
     # shellcheck disable=SC2016  # for the shell in there
     is "opened $(uuid "$3")" "$1" exec "$2" sh -c \
@@ -108,8 +108,8 @@ exec_has_only() {
 
 # ---- the node ----
 
-# The device nodes and the file that names them. A driver's nodes are there at
-# each boot before any engine: so are these, by systemd-tmpfiles.
+# Makes the device nodes and the file that names them. At each boot a driver makes its
+# nodes before engines start; here systemd-tmpfiles does.
 make_devices() {
     local n rules=/etc/tmpfiles.d/gpus.conf list=/etc/gpulease/devices.toml
     for n in "${!numbers[@]}"; do
@@ -123,8 +123,8 @@ memory_mib = 1024
 pci = "0000:0$((n + 1)):00.0"
 nodes = ["/dev/$node$n"]
 TOML
-        # NVIDIA's are not there either, and that is what runc before 1.1.7 and
-        # systemd before 240 tripped over at each daemon-reload.
+        # NVIDIA's driver makes no such links. Without them, runc before 1.1.7 and
+        # systemd before 240 lost device rules at each daemon-reload.
         rm -f "/dev/char/10:${numbers[n]}"
     done
     echo "c /dev/${node}ctl 0666 root root - 10:$control" >>"$rules"
@@ -163,11 +163,11 @@ lease() { # ID
     gpulease leases --json | jq -c --arg id "$1" '.leases[] | select(.container_id == $id)'
 }
 
-# Prints the ids of those who hold leases, live or dead.
+# Prints the ids of the containers that hold leases, live or dead.
 holders() { gpulease leases --json | jq -r '.leases[].container_id'; }
 
-# is_bound ID PID N CGROUP: its lease is bound to that process and cgroup, which
-# are there, and is for the device N alone.
+# is_bound ID PID N CGROUP: the container's lease is bound to that process and cgroup,
+# both exist, and the lease is for the device N only.
 is_bound() {
     local want
     want=$(jq -nc --argjson pid "$2" --arg uuid "$(uuid "$3")" --arg cgroup "/sys/fs/cgroup$4" \
@@ -186,7 +186,7 @@ holder_of() { # ID
     lease "$1" | jq -r .holder
 }
 
-# says WHAT CMD...: CMD succeeds, and says WHAT among other things.
+# says WHAT CMD...: CMD succeeds, and its output contains WHAT.
 says() {
     local text
     text=$("${@:2}" 2>&1) || { echo "it exits with $?: $text"; return 1; }
@@ -194,7 +194,7 @@ says() {
     [[ $text == *"$1"* ]]
 }
 
-# refused WHY CMD...: CMD fails and says WHY.
+# refused WHY CMD...: CMD fails, and its output contains WHY.
 refused() {
     local text
     ! text=$("${@:2}" 2>&1) || { echo "it succeeds: $text"; return 1; }
@@ -205,8 +205,8 @@ refused() {
 # The boots in which the leases were made.
 boots_of_leases() { gpulease leases --json | jq -r '[.leases[].owner.boot_id] | unique[]'; }
 
-# has_rule CGROUP NUMBERS: systemd would write the device's rule again whenever it
-# writes those of the scope. What was written past it would be lost.
+# has_rule CGROUP NUMBERS: systemd knows the device's rule, and writes it whenever it
+# writes the rules of the scope. Rules that systemd does not know would then be lost.
 has_rule() {
     local text
     text=$(systemctl show --property DevicePolicy,DeviceAllow "${1##*/}")
@@ -214,7 +214,7 @@ has_rule() {
     [[ $text == *DevicePolicy=strict* ]] && [[ $text == *"$2 rw"* ]]
 }
 
-# is_free N: it could be had now, by anyone.
+# is_free N: the device N could be leased now.
 is_free() {
     gpulease explain "devices=$1"
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# How a whole machine is booted under qemu, and how the test in it is followed.
-# Read by run.sh and dmem.sh, not run. Who reads it has set $name, for messages.
+# Boots a whole machine under qemu and follows the test in it. Read by run.sh and
+# dmem.sh, which set $name for messages.
 
-# Seconds without news from the guest: a boot takes half a minute, or two on a
-# machine that has other work to do.
+# The most seconds without news from the guest. A boot takes half a minute, or two
+# minutes on a busy host.
 limit=300
 # Memory for the guest, MiB.
 memory=1536
@@ -13,7 +13,7 @@ die() { say "$*"; exit 1; }
 
 qemu='' tail='' work='' why=''
 
-# What is gone cannot be killed, and that is as well.
+# A process that is gone cannot be killed, which is no failure.
 end() { # PID
     [ -z "$1" ] || kill -KILL "$1" 2>/dev/null || true
 }
@@ -21,16 +21,16 @@ end() { # PID
 leave() {
     end "$qemu"
     end "$tail"
-    # Logs of a failure stay.
+    # After a failure the logs stay.
     [ -z "$work" ] || [ -e "$work/failed" ] || rm -rf --one-file-system "$work"
 }
 
-# What both tests begin with: root, on a machine that it can be run on, and the programs.
+# Both tests begin with this: they need root, a host of the right kind, and the programs.
 begin() { # BIN
     local program
     [ "$(uname -m)" = x86_64 ] ||
-        die "CANNOT RUN: the machine is made for x86_64, this is $(uname -m)"
-    [ "$(id -u)" = 0 ] || die "CANNOT RUN: not root, who makes the machine's image"
+        die "CANNOT RUN: the machine is made for x86_64, and this host is $(uname -m)"
+    [ "$(id -u)" = 0 ] || die "CANNOT RUN: only root can make the machine's image"
     for program in gpulease gpulease-runtime gpulease-hook; do
         [ -x "$1/$program" ] || die "no $1/$program: run \`make build\`"
     done
@@ -43,20 +43,20 @@ begin() { # BIN
     trap 'exit 143' TERM
 }
 
-# The disk of the test itself, made for each run of what is in $work/disk.
+# Makes the test's own disk, for each run, from the files in $work/disk.
 make_tests_disk() {
     truncate -s "$(($(du -sm "$work/disk" | cut -f1) + 32))M" "$work/tests.img"
     mkfs.ext4 -q -F -d "$work/disk" "$work/tests.img"
 }
 
-# Boots the disk of an image, which is not written to, with $work/tests.img beside it.
+# Boots an image's disk, with $work/tests.img as the second one. The image stays as it is.
 boot() { # DISK KERNEL [INITRD [OPTION...]]
     local options='console=ttyS0 loglevel=4 systemd.show_status=error mitigations=off panic=-1'
     : >"$work/results"
-    # snapshot=on: writes go to a file that is gone with qemu, and survive a reboot
-    #   of the guest, for which qemu goes on.
-    # mitigations=off: against processors that are not there.
-    # The guest ends with this script, even if that is killed outright.
+    # snapshot=on: writes go to a file that ends with qemu. They survive a reboot of
+    #   the guest, because qemu goes on.
+    # mitigations=off: an emulated processor needs none.
+    # setpriv: the guest ends with this script, even if the script is killed.
     TMPDIR=$work setpriv --pdeathsig KILL qemu-system-x86_64 \
         -accel tcg,thread=multi -smp 2 -m "$memory" \
         -nodefaults -no-user-config -display none -nic none \
@@ -73,7 +73,7 @@ boot() { # DISK KERNEL [INITRD [OPTION...]]
     tail=$!
 }
 
-# Waits until the machine is off; if it did not end well, $why says so.
+# Waits until the machine is off. If it did not end well, $why says why.
 wait_for_end() {
     local status=0 size=0 last=$SECONDS
     while kill -0 "$qemu" 2>/dev/null; do
@@ -86,23 +86,23 @@ wait_for_end() {
     done
     wait "$qemu" || status=$?
     qemu=''
-    # It reads what was written last.
+    # It still reads the last lines.
     wait "$tail" || true
     tail=''
     [ "$status" = 0 ] || { why="qemu ended with status $status"; return 1; }
 }
 
 # The guest says first how many checks there are, then each in order, then `end`.
-# If it is otherwise, $why says how.
+# Otherwise this fails, and $why says why.
 judge() {
     local plan made bad
     plan=$(sed -n '1s/^1\.\.\([1-9][0-9]*\)$/\1/p' "$work/results")
     [ -n "$plan" ] || { why='the guest did not begin its test'; return 1; }
     bad=$(grep -c '^not ok ' "$work/results") || true
-    [ "$bad" = 0 ] || { why="$bad of $plan checks"; return 1; }
+    [ "$bad" = 0 ] || { why="$bad of $plan checks are not ok"; return 1; }
     made=$(sed -n 's/^ok \([0-9]*\) .*/\1/p' "$work/results")
     [ "$made" = "$(seq "$plan")" ] ||
-        { why="of $plan checks it made these: $(echo "$made" | tr '\n' ' ')"; return 1; }
+        { why="it made only these of $plan checks: $(echo "$made" | tr '\n' ' ')"; return 1; }
     [ "$(tail -n 1 "$work/results")" = end ] ||
         { why='the guest did not come to its end'; return 1; }
 }
@@ -119,9 +119,9 @@ fail() {
     exit 1
 }
 
-# Follows the test in the machine to its end, and says how it was.
+# Follows the test in the machine to its end, and says how it ended.
 follow() {
     wait_for_end || fail
     judge || fail
-    say "all is well, after $SECONDS s"
+    say "$(sed -n '1s/^1\.\.//p' "$work/results") checks are ok, after $SECONDS s"
 }

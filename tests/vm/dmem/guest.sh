@@ -1,9 +1,9 @@
 #!/bin/bash
-# The test of dmem.sh, as run inside of the machine. It reports as ../guest.sh does.
+# The test of dmem.sh inside of the machine. It reports as ../guest.sh does.
 set -u
 umask 022
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-# How many checks there are in kernel-facts.sh and gpulease.sh.
+# The number of checks in kernel-facts.sh and gpulease.sh.
 checks=97
 
 cd / || exit 1
@@ -14,7 +14,7 @@ stty -F /dev/ttyS1 raw
 exec 3>/dev/ttyS1
 
 root=/sys/fs/cgroup
-# The region of a GPU as amdgpu names it, another of the same GPU, and one of another GPU.
+# A GPU's region as amdgpu names it, another region of this GPU, and a region of another GPU.
 vram=drm/0000:0c:00.0/vram
 gtt=drm/0000:0c:00.0/gtt
 other=drm/0000:0d:00.0/vram0
@@ -22,13 +22,13 @@ size=$((16 << 30))
 
 # ---- cgroups ----
 
-# puts TEXT FILE: by one write, as the C library and runtimes do; printf's own would be one
+# puts TEXT FILE: with one write, as the C library and runtimes do. printf would make one write
 # for each line.
 puts() {
     printf '%b' "$1" | dd of="$2" bs=64k count=1 iflag=fullblock status=none
 }
 
-# The limit of a region in a cgroup, as it is read back.
+# The limit of a region in a cgroup, as the kernel shows it.
 limit() { # CGROUP REGION
     awk -v region="$2" '$1 == region { print $2 }' "$root$1/dmem.max"
 }
@@ -37,8 +37,8 @@ in_use() { # CGROUP REGION
     awk -v region="$2" '$1 == region { print $2 }' "$root$1/dmem.current"
 }
 
-# Charges BYTES of the region that is the Nth, from 0, one after the other, and says of each
-# whether it was taken. All is given back at its end.
+# Charges BYTES of the Nth region, counted from 0, one after the other, and prints for each
+# whether the kernel took it. Gives all charges back at its end.
 charges() { # N BYTES...
     local n=$1 bytes
     exec 4>/dev/vram-test
@@ -48,7 +48,7 @@ charges() { # N BYTES...
     exec 4>&-
 }
 
-# inside CGROUP CMD...: CMD is run by a process that is in it.
+# inside CGROUP CMD...: runs CMD in a process of that cgroup.
 inside() {
     (
         # shellcheck disable=SC3028
@@ -63,8 +63,8 @@ over=$'taken\nResource temporarily unavailable'
 
 bundle=/root/bundle
 
-# configure CGROUP LIMITS: the bundle with that cgroupsPath, the node of the module, and
-# LIMITS as the dmem.max of linux.resources.unified, if there are any.
+# configure CGROUP LIMITS: makes the bundle with that cgroupsPath, with the module's node, and
+# with LIMITS, if not empty, as the dmem.max of linux.resources.unified.
 configure() {
     local major minor
     major=$((16#$(stat -c %t /dev/vram-test))) minor=$((16#$(stat -c %T /dev/vram-test)))
@@ -77,8 +77,8 @@ configure() {
     ' /root/spec.json >"$bundle/config.json"
 }
 
-# run RUNTIME...: a container `c` of the bundle in the background. Its own output is not waited
-# for.
+# run RUNTIME...: runs a container `c` of the bundle in the background, and does not wait for its
+# output.
 run() {
     "$@" run --detach --bundle "$bundle" --pid-file /root/pid c </dev/null >/root/run.log 2>&1 ||
         { cat /root/run.log; return 1; }
@@ -92,7 +92,7 @@ end_it() { # RUNTIME...
     within 10 "$@" delete c
 }
 
-# What `charges` says in the container.
+# As charges, in the container.
 charges_inside() { # RUNTIME... -- N BYTES...
     local runtime=() bytes n
     while [ "$1" != -- ]; do

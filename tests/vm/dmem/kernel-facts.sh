@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# What gpulease takes for granted of the kernel, systemd, runc and crun; read by guest.sh, which
-# has the functions. Where one of these fails, it is gpulease that must be changed.
+# Facts about the kernel, systemd, runc and crun on which gpulease relies; read by guest.sh, which
+# has the functions. If one of these checks fails, gpulease must be changed.
 
 part "the kernel's controller"
 cgroup=/facts
@@ -12,9 +12,9 @@ check "the kernel has it" grep -qw dmem "$root/cgroup.controllers"
 check "the regions have their sizes" \
     is "$vram $size"$'\n'"$gtt $size"$'\n'"$other $size" cat "$root/dmem.capacity"
 check "systemd does not enable it" not grep -qw dmem "$root/cgroup.subtree_control"
-check "so a cgroup has no limit to set" test ! -e "$root$cgroup/dmem.max"
-check "it is enabled by hand" puts +dmem "$root/cgroup.subtree_control"
-check "then all regions are listed, without a limit" all_are $cgroup max
+check "a cgroup has no limits then" test ! -e "$root$cgroup/dmem.max"
+check "it can be enabled by hand" puts +dmem "$root/cgroup.subtree_control"
+check "a cgroup then lists all regions, without a limit" all_are $cgroup max
 
 sets() { # TEXT LIMIT
     puts "$1" "$root$cgroup/dmem.max" && all_are $cgroup "$2"
@@ -22,17 +22,17 @@ sets() { # TEXT LIMIT
 refuses() { # TEXT
     refused 'Invalid argument' puts "$1" "$root$cgroup/dmem.max" && all_are $cgroup 1048576
 }
-check "a limit is kept to the byte" sets "$vram 1048577" 1048577
-check "a limit has a suffix, and a line its end" sets "$vram 1M\n" 1048576
-check "two lines at once are refused, both" refuses "$vram 2M\n$other 3M\n"
-check "so is a region that is not there" refuses "drm/0000:0e:00.0/vram 1M"
-check "and a region without a limit" refuses "$vram"
-check "charges are held to the limit" \
+check "a limit is exact to the byte" sets "$vram 1048577" 1048577
+check "a limit may have a suffix and a newline" sets "$vram 1M\n" 1048576
+check "of two lines at once both are refused" refuses "$vram 2M\n$other 3M\n"
+check "an unknown region is refused" refuses "drm/0000:0e:00.0/vram 1M"
+check "a region without a limit is refused" refuses "$vram"
+check "the kernel enforces the limit" \
     is "$over" inside $cgroup charges 0 1000000 100000
-check "and those of another region are not" is taken inside $cgroup charges 2 2000000
-check "what was charged is given back" is 0 in_use $cgroup "$vram"
+check "another region has no limit" is taken inside $cgroup charges 2 2000000
+check "charges are given back" is 0 in_use $cgroup "$vram"
 
-# A limit below what is in use; with what is then read and what is charged.
+# Sets a limit below the use; prints the limit and the use, and charges more.
 lower() {
     exec 4>/dev/vram-test
     inside $cgroup sh -c 'echo 0 1000000 >&4' || return
@@ -41,16 +41,16 @@ lower() {
     inside $cgroup charges 0 1
     exec 4>&-
 }
-check "a limit below what is in use is taken, and holds for what comes" \
+check "a limit below the use is accepted, and refuses further charges" \
     is "4096 1000000"$'\nResource temporarily unavailable' lower
 again() {
     rmdir "$root$cgroup" && mkdir "$root$cgroup" && all_are $cgroup max
 }
-check "a limit goes with its cgroup" again
+check "a limit ends with its cgroup" again
 rmdir "$root$cgroup"
 
 part "runc"
-# disable: what was enabled for one container must not help the next.
+# disable: a controller that was enabled for one container must not help the next one.
 disable() {
     local dir
     for dir in "$root"/system.slice "$root"/tests "$root"; do
@@ -65,29 +65,29 @@ for driver in cgroupfs systemd; do
     [ $driver = cgroupfs ] || runtime=(runc --systemd-cgroup) path=system.slice:tests:runc
     disable
     configure $path "$vram 1500000"
-    check "by $driver, it enables the controller and sets a limit of the spec" run "${runtime[@]}"
-    check "by $driver, the limit is there" limited_to "$vram" 1500000
-    check "by $driver, the container is held to it" \
+    check "runc, $driver: it enables the controller for a limit of the spec" run "${runtime[@]}"
+    check "runc, $driver: the cgroup has the limit" limited_to "$vram" 1500000
+    check "runc, $driver: the kernel enforces it" \
         is "$over" charges_inside "${runtime[@]}" -- 0 1000000 1000000
     # shellcheck disable=SC2016  # for the shell in there
-    check "by $driver, the container cannot lift it" refused 'Read-only' \
+    check "runc, $driver: the container cannot lift it" refused 'Read-only' \
         "${runtime[@]}" exec c sh -c "echo $vram max >/sys/fs/cgroup/dmem.max"
     if [ $driver = systemd ]; then
         outlives() {
             "$@" && sleep 1 && grep -qw dmem "$root/system.slice/cgroup.subtree_control" &&
                 limited_to "$vram" 1500000
         }
-        check "daemon-reload leaves it" outlives systemctl daemon-reload
-        check "so does a change to the slice" \
+        check "the limit outlives daemon-reload" outlives systemctl daemon-reload
+        check "it outlives a change to the slice" \
             outlives systemctl set-property --runtime system.slice MemoryMax=1400M CPUAccounting=yes
-        check "so does another unit with a limit" \
+        check "it outlives the start of a unit with a limit" \
             outlives systemd-run --quiet --unit tests-other -p MemoryMax=50M sleep 600
     fi
     end_it "${runtime[@]}" >"$state/end" 2>&1
 done
 disable
 configure /tests/runc "$vram 1500000"$'\n'"$other 1M"
-check "it gives two limits to the kernel at once, which refuses" \
+check "runc writes two limits at once, and the kernel refuses" \
     refused 'invalid argument' run runc
 runc delete --force c >"$state/end" 2>&1
 
@@ -101,7 +101,7 @@ enable_down() {
         puts +dmem "$dir/cgroup.subtree_control" || return
     done
 }
-# What a hook can do, as crun does not.
+# crun does not do this; a hook can.
 set_by_hand() {
     enable_down "$(its_cgroup)" && puts "$vram 1500000" "$root$(its_cgroup)/dmem.max"
 }
@@ -110,13 +110,13 @@ for driver in cgroupfs systemd; do
     [ $driver = cgroupfs ] || runtime=(crun --systemd-cgroup) path=system.slice:tests:crun
     disable
     configure $path "$vram 1500000"
-    check "by $driver, it enables no controller for a limit of the spec, and fails" \
+    check "crun, $driver: it enables no controller for a limit of the spec, and fails" \
         refused "controller \`dmem\` is not available" run "${runtime[@]}"
     "${runtime[@]}" delete --force c >"$state/end" 2>&1
     configure $path ''
-    check "by $driver, it starts without one" run "${runtime[@]}"
-    check "by $driver, the controller can be enabled above a container that runs" set_by_hand
-    check "by $driver, the container is then held to the limit" \
+    check "crun, $driver: it starts without a limit" run "${runtime[@]}"
+    check "crun, $driver: the controller can be enabled for a running container" set_by_hand
+    check "crun, $driver: the kernel then enforces the limit" \
         is "$over" charges_inside "${runtime[@]}" -- 0 1000000 1000000
     end_it "${runtime[@]}" >"$state/end" 2>&1
 done

@@ -1,13 +1,14 @@
 #!/bin/bash
-# Makes the kernel that dmem.sh boots, of Debian's source, with the dmem controller,
-# and the module vram.ko for it. Both are kept, and made again when their sources change.
+# Makes the kernel that dmem.sh boots, from Debian's source, with the dmem controller,
+# and the module vram.ko for it. Both are kept in a cache, and made again when their
+# sources change.
 #
 #   kernel.sh         makes them if they are not there, and prints their directory
 #
-# which then holds bzImage and vram.ko. Any number may run at once. It takes 170 MB of
-# download, 1.5 GB of disk while it is made, and some ten minutes of two processors.
+# The directory holds bzImage and vram.ko. Calls may run at the same time. The build
+# downloads 170 MB, needs 1.5 GB of disk, and takes some ten minutes on two processors.
 #
-# GPULEASE_LAB_CACHE   where it is kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_CACHE   the cache (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to fetch from (default http://deb.debian.org/debian)
 set -eu
 
@@ -28,7 +29,7 @@ stamp=$(cat "$here/kernel.sh" "$here/config" "$here/Kbuild" "$here/vram.c" | sha
 
 built() { [ -e "$dir/stamp" ] && [ "$(cat "$dir/stamp")" = "$stamp" ]; }
 
-# quietly CMD...: what it says goes to the log, whose end is shown if it fails.
+# quietly CMD...: writes CMD's output to the log, and shows the log's end if CMD fails.
 quietly() {
     "$@" >>"$log" 2>&1 8>&- || {
         tail -n 15 "$log" >&2
@@ -36,8 +37,8 @@ quietly() {
     }
 }
 
-# Puts the source in $work/source. What is compiled only for hardware that the machine
-# has not, and what is read by people, is left out: it is most of it.
+# Puts the source in $work/source, without documentation and without drivers for
+# hardware that the machine does not have: these are most of the source.
 unpack() {
     local package
     fetch "$work/name" "$log" "deb [] $mirror $suite main" -- linux-source
@@ -55,8 +56,8 @@ unpack() {
             --exclude='*/drivers/staging/*.[ch]' --exclude='*/selftests/*' --exclude='*.dts*'
 }
 
-# Options that are not what config says are dropped by kconfig in silence, when a
-# later kernel names them otherwise.
+# kconfig silently drops options that it does not know. A later kernel may have other
+# names for them.
 is_as_asked() {
     local line
     while read -r line; do
@@ -73,14 +74,13 @@ fi
 mkdir -p "$cache"
 exec 8>"$cache/vm-dmem.lock"
 flock 8
-# Someone else may have made it while this one waited for the lock.
+# Another process may have made it while this one waited for the lock.
 if built; then
     echo "$dir"
     exit 0
 fi
 
-# Only this process builds (it has the lock), so what is left of an earlier attempt was
-# interrupted.
+# This process holds the lock, so files of an earlier attempt are from an interrupted one.
 work=$dir.work
 rm -rf --one-file-system "$work" "$dir.new"
 mkdir -p "$work/build" "$work/vram" "$dir.new"
@@ -95,7 +95,7 @@ quietly make -C "$work/build" M="$work/vram" modules
 cp "$work/build/arch/x86/boot/bzImage" "$work/vram/vram.ko" "$dir.new/"
 printf '%s\n' "$stamp" >"$dir.new/stamp"
 
-# Renamed only when complete, so that nobody ever boots half of it.
+# Renamed only when complete, so that no test boots half a kernel.
 rm -rf --one-file-system "$work" "$dir"
 mv "$dir.new" "$dir"
 echo "$dir"

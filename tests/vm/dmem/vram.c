@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stands for the driver of a GPU: registers regions of device memory with the
- * dmem controller, and has a node by which a process has memory of them charged
- * to its cgroup, as allocating on a GPU does.
+ * Stands for a GPU's driver. It registers regions of device memory with the dmem
+ * controller. Its node charges memory to the cgroup of a process, as an allocation
+ * on a GPU does.
  *
  *   insmod vram.ko size=BYTES regions=NAME,NAME...
  *
  * A write of "N BYTES" to /dev/vram-test charges BYTES of the Nth region to the
- * cgroup of who writes; it fails with EAGAIN over a limit. What was charged by an
- * open file is given back when that is closed.
+ * writer's cgroup. Over a limit it fails with EAGAIN. Closing the file gives its
+ * charges back.
  */
 #include <linux/cgroup_dmem.h>
 #include <linux/fs.h>
@@ -27,7 +27,7 @@ static unsigned long long size;
 static struct dmem_cgroup_region *registered[MOST];
 module_param_array(regions, charp, &count, 0444);
 module_param(size, ullong, 0444);
-static DEFINE_MUTEX(lock); /* the charges of all files */
+static DEFINE_MUTEX(lock); /* protects the charges of all files */
 
 struct charge {
 	struct list_head others;
