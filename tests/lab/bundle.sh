@@ -1,9 +1,9 @@
 #!/bin/bash
-# Makes a minimal OCI bundle that runc and crun can both run as root, under
-# cgroup v1 and v2, even where CAP_SYS_RESOURCE is missing.
+# Makes a minimal OCI bundle. runc and crun can run it as root, on cgroup v1 and v2, even
+# without CAP_SYS_RESOURCE.
 #
 #   bundle.sh DIR            DIR/rootfs and DIR/config.json (args: sleep 60)
-#   bundle.sh --rootfs DIR   only a root file system, straight in DIR
+#   bundle.sh --rootfs DIR   only a root file system, directly in DIR
 set -eu
 
 die() { echo "lab bundle: $*" >&2; exit 1; }
@@ -18,8 +18,7 @@ rootfs() {
     mkdir -p "$dir/bin" "$dir/dev" "$dir/etc" "$dir/proc" "$dir/root" "$dir/run" "$dir/sys" "$dir/tmp"
     chmod 1777 "$dir/tmp"
     cp "$busybox" "$dir/bin/busybox"
-    # Links by hand, not "busybox --install", which links to its own idea of
-    # where the program lies on this host.
+    # "busybox --install" would link to the program's path on this host.
     for applet in $("$busybox" --list); do
         [ "$applet" = busybox ] || ln -sf busybox "$dir/bin/$applet"
     done
@@ -38,10 +37,10 @@ rootfs "$dir/rootfs"
 rm -f "$dir/config.json"
 runc spec --bundle "$dir"
 # rlimits: raising one needs CAP_SYS_RESOURCE, and crun then fails outright.
-# CAP_MKNOD: with it a test can make a node inside and so see whether the
-#   device rules, and not the lack of a node, decide.
-# cgroup namespace: runc spec adds one on v2 only; the same bundle is wanted
-#   wherever this runs.
+# CAP_MKNOD: with it a test can make a node in the container, and see that the
+#   device rules decide, not the lack of a node.
+# cgroup namespace: runc spec adds one on v2 only. The bundle must be the same on
+#   every host.
 jq '.process.terminal = false
     | del(.process.rlimits)
     | .process.args = ["sleep", "60"]

@@ -1,20 +1,19 @@
 #!/bin/bash
-# Runs a command where cgroups are purely v1 or purely v2, whatever mixture the
-# host has mounted, so that real runc and crun run there and enforce device
-# rules.
+# Runs a command where cgroups are purely v1 or purely v2, even if the host mounts
+# both. There real runc and crun run and enforce device rules.
 #
 #   cgroup.sh v1|v2 CMD [ARG...]
 #
-# The command gets its own mount namespace, so the host's mounts stay as they
-# are and any number of these can run at once.
+# The command gets its own mount namespace. So the host's mounts stay as they are,
+# and several of these can run at the same time.
 #
-# v1: CMD replaces this process. The v1 hierarchies are the host's: containers
-#     need ids that nobody else uses at the same time.
-# v2: CMD also gets its own cgroup namespace, whose root is a cgroup made for
-#     it; CMD itself is in /run below that. When CMD ends, whatever is left in
-#     there is killed and removed. Exit status and signals pass through.
+# v1: CMD replaces this process. The v1 hierarchies are the host's, so the ids of
+#     containers must be unique on the host.
+# v2: CMD also gets its own cgroup namespace, whose root is a cgroup made for it.
+#     CMD itself is in /run below that. When CMD ends, the processes and cgroups
+#     that are left there are removed. Exit status and signals pass through.
 #
-# Exits 78 with one line on stderr where the host cannot offer that version.
+# Exits 78 with one line on stderr if the host cannot offer that version.
 set -eu
 
 self=$(readlink -f "$0")
@@ -24,7 +23,7 @@ prefix=gpulease-lab
 die() { echo "lab cgroup: $*" >&2; exit 1; }
 cannot() { echo "lab cgroup: no cgroup $1 here: $2" >&2; exit 78; }
 
-# In a private mount namespace: what is mounted under $mnt, innermost last.
+# Prints the mounts of this type under $mnt, innermost last. Needs a private mount namespace.
 mounts() { # FSTYPE
     awk -v t="$1" -v m="$mnt" '{
         for (i = 7; i <= NF && $i != "-"; i++);
@@ -42,16 +41,16 @@ v1_inner() {
     local tmp dir at link
     mounts cgroup | grep -qx "$mnt/[^ ]*devices[^ ]*" ||
         cannot v1 "the v1 devices controller is not mounted under $mnt"
-    # Not the host's directory with its v2 mount taken off: crun refuses a
-    # "hybrid" host, and v1 or not, it writes below $mnt/unified if that exists.
-    # Those files would stay on the host, hidden below its mount.
+    # A new directory, because crun refuses a "hybrid" host. And where $mnt/unified
+    # exists, crun writes below it even on v1: without the v2 mount, these files
+    # would stay on the host, hidden below its mount.
     tmp=$(mktemp -d) && mount -t tmpfs -o mode=755 lab "$tmp"
     for dir in $(mounts cgroup); do
         at=$tmp${dir#"$mnt"}
         mkdir -p "$at"
         mount --bind "$dir" "$at"
     done
-    # Where two controllers share a hierarchy, each has a link to it.
+    # Controllers that share a hierarchy have links to it.
     for link in "$mnt"/*; do
         [ ! -L "$link" ] || cp -a "$link" "$tmp/"
     done
@@ -70,7 +69,7 @@ v2_mount() {
 # Kills and removes a cgroup with all that is below it.
 v2_remove() { # CGROUP
     local tries=0
-    # cgroup.kill leaves no gap for a fork to slip through, but is young (5.14).
+    # cgroup.kill misses no process that forks, but is young (Linux 5.14).
     echo 1 2>/dev/null >"$1/cgroup.kill" || v2_kill "$1"
     while [ -d "$1" ]; do
         find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
@@ -85,13 +84,13 @@ v2_remove() { # CGROUP
 v2_kill() { # CGROUP
     local pid
     find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | while read -r pid; do
-        # 0 would be a process that this PID namespace cannot see.
+        # 0 stands for a process that this PID namespace cannot see.
         [ "$pid" = 0 ] || kill -KILL "$pid" 2>/dev/null || true
     done
 }
 
-# Removes what runs that were killed outright could not. Their names hold their
-# process ids; one that is in use again only puts this off.
+# Removes cgroups of earlier runs that were killed. A cgroup's name has the process id
+# of its run; if that id is in use again, a later sweep removes the cgroup.
 v2_sweep() {
     local dir pid
     for dir in "$mnt/$prefix".*; do
@@ -108,8 +107,8 @@ v2_outer() {
     mkdir "$lab" 2>/dev/null || cannot v2 "no cgroup can be made"
     mkdir "$lab/run"
 
-    # A shell gives a background process no stdin and has it ignore SIGINT and
-    # SIGQUIT: undo both. Should this process be killed outright, CMD goes too.
+    # A shell takes stdin away from a background process and makes it ignore SIGINT and
+    # SIGQUIT: undo both. If this process is killed, CMD is killed too.
     setpriv --pdeathsig KILL env --default-signal=INT,QUIT \
         "$self" --v2-member "$lab" "$@" <&0 &
     child=$!
@@ -118,7 +117,7 @@ v2_outer() {
         # shellcheck disable=SC2064  # to be expanded now
         trap "again=1; kill -s $signal $child 2>/dev/null || true" "$signal"
     done
-    # A trap ends "wait" early; the status of CMD itself is what counts.
+    # A trap ends "wait" early. The status of CMD itself is wanted.
     while :; do
         rc=0
         wait "$child" || rc=$?
@@ -139,12 +138,11 @@ v2_member() { # LAB CMD...
 v2_inner() {
     local controller controllers=()
     v2_mount || cannot v2 "cgroup2 cannot be mounted in a cgroup namespace"
-    # Only leaves may hold processes, or containers next to this one could get
-    # no controllers.
+    # Only leaves may hold processes. Otherwise containers could get no controllers.
     echo 0 >"$mnt/run/cgroup.procs"
-    # Device rules need no controller: hand on those that the host gives to the
-    # children of its root, on a hybrid host mostly none. Not before the lab's
-    # own cgroup is empty: one that hands on controllers takes no process.
+    # Device rules need no controller. Enable those that the host gives to the
+    # children of its root; on a hybrid host mostly none. The lab's own cgroup must be
+    # empty first: a cgroup that enables controllers takes no process.
     read -r -a controllers <"$mnt/cgroup.controllers" || true
     for controller in "${controllers[@]}"; do
         echo "+$controller" 2>/dev/null >"$mnt/cgroup.subtree_control" || true
@@ -164,7 +162,7 @@ esac
 [ "$(id -u)" = 0 ] || cannot "$1" "not root"
 case $1 in
 v1)
-    # Mounting v1 anew would take controllers away from the host's v2.
+    # Another mount of v1 would take controllers away from the host's v2.
     grep -q ' - cgroup ' /proc/self/mountinfo || cannot v1 "the host mounts none"
     enter v1 v1-inner "${@:2}"
     ;;

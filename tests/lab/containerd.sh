@@ -1,8 +1,8 @@
 #!/bin/bash
-# As docker.sh, with containerd alone, for ctr. --config is not looked at.
+# As docker.sh, with containerd alone, for ctr. --config has no effect.
 #
-# ctr puts the cgroup of a container below one that is named after its
-# namespace: with `ctr --namespace NAME` it is the lab's, and goes with it.
+# ctr names the parent cgroup of a container after its namespace. With
+# `ctr --namespace NAME` that is the lab's cgroup, which ends with the lab.
 # There are no images: a root file system for `--rootfs` is at /srv/busybox.
 
 # shellcheck source=tests/lab/engine.sh

@@ -1,12 +1,12 @@
 #!/bin/bash
-# As docker.sh, with a containerd that is as Kubernetes has it: its CRI plugin is on.
+# As docker.sh, with a containerd as on a Kubernetes node: its CRI plugin is on.
 #
 # --config FILE is copied to /etc/containerd/config.toml, and `gpulease install containerd` edits
-# it before containerd reads it. Nothing else tells containerd of gpulease.
+# it before containerd reads it. Nothing else tells containerd about gpulease.
 #
-# There is no CNI plugin: pods must use the network that is there. Images: localhost/pause:lab and
-# busybox:1.36, which are one and sleep. A pod's cgroup is to be below the one named as the lab is,
-# which goes with it.
+# There is no CNI plugin, so pods must use the lab's network. Images: localhost/pause:lab and
+# busybox:1.36. Both are the same image, which sleeps. The test must put the cgroups of pods below
+# the lab's cgroup, /NAME, which ends with the lab.
 
 # shellcheck source=tests/lab/engine.sh
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
@@ -20,14 +20,14 @@ engine_root() {
 engine_start() {
     in_root /opt/gpulease/bin/gpulease install containerd >"$tmp/install.log" 2>&1 ||
         fail "gpulease install containerd fails" "$tmp/install.log"
-    # Where streams would be served: the plugin does not start without the address.
+    # The plugin serves streams at an address of `lo`, and does not start without it.
     in_root busybox ip link set lo up
     start_containerd
     wait_for "$containerd_pid" "$tmp/containerd.log" sh -c '
         ctr plugins ls | grep -E "[.]v1 +cri +.* ok *$"'
 }
 
-# One layer and its configuration, in the form of `docker save`.
+# One layer and its configuration, in the format of `docker save`.
 image_archive() {
     local image=$tmp/archive
     mkdir "$image"

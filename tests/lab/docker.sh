@@ -1,31 +1,29 @@
 #!/bin/bash
-# Runs a real dockerd, with its containerd, that shares nothing but a cached
-# lab root (setup.sh) with anyone: own mounts, own /run, own data, own cgroup,
-# own network. Any number may run at once.
+# Runs a real dockerd with its containerd. It has its own mounts, /run, data, cgroup
+# and network, and shares only the cached lab root (setup.sh). Several labs may run at
+# the same time.
 #
 #   docker.sh --bin DIR --etc DIR [--config FILE] [--cgroup v1|v2]
 #
 #   --bin DIR         gpulease's programs; read-only at /opt/gpulease/bin
 #   --etc DIR         is /etc/gpulease, writable
 #   --config FILE     is copied to /etc/docker/daemon.json
-#   --cgroup VERSION  default v1; v2 only where the host keeps its controllers
-#                     there
+#   --cgroup VERSION  default v1; v2 works only if the host has its controllers there
 #
-# Prints one line when Docker answers and the images are in:
+# Prints one line when Docker answers and has the images:
 #
 #   ready pid=PID root=ROOT name=NAME
 #
-# and from then on `nsenter --mount --net --target PID CMD...` runs CMD in there
-# (with --cgroup v2, nsenter wants --cgroup too), and ROOT, which is `/`, is its
-# root: the lab's files are at /proc/PID/root. All of it goes away when stdin
-# reaches end of file, on SIGTERM, SIGINT or SIGHUP, and also when this process
-# is killed outright.
+# Then `nsenter --mount --net --target PID CMD...` runs CMD in the lab (with
+# --cgroup v2, nsenter needs --cgroup too). ROOT is `/`, its root: the lab's files are
+# at /proc/PID/root. The lab ends when stdin reaches end of file, on SIGTERM, SIGINT or
+# SIGHUP, and when this process is killed.
 #
-# The whole of ROOT is writable; writes are this lab's own and kept in memory.
-# Its /dev has no GPU nodes: a test makes the ones that it wants.
+# The whole of ROOT is writable. Writes belong to this lab and are kept in memory.
+# /dev has no GPU nodes: a test makes the nodes that it needs.
 #
-# Images: busybox:lab, and busybox:allgpus, the same with
-# NVIDIA_VISIBLE_DEVICES=all as CUDA's images have it.
+# Images: busybox:lab, and busybox:allgpus, which adds NVIDIA_VISIBLE_DEVICES=all as
+# CUDA's images do.
 
 # shellcheck source=tests/lab/engine.sh
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
@@ -41,7 +39,7 @@ engine_root() {
 
 engine_start() {
     start_bare_containerd
-    # Their network is empty: nothing to bridge, to filter or to forward.
+    # The lab's network is empty: Docker has nothing to bridge, to filter or to forward.
     daemon "$tmp/dockerd.log" dockerd --containerd /run/containerd/containerd.sock \
         -H unix:///run/docker.sock --cgroup-parent "/$name" \
         --exec-opt native.cgroupdriver=cgroupfs --bridge=none --iptables=false \
@@ -60,7 +58,7 @@ engine_images() {
 
 engine_clear() {
     local ids
-    # A runtime that hangs must not keep the lab alive.
+    # With time limits: a runtime that hangs must not keep the lab alive.
     if [ -n "$dockerd_pid" ]; then
         ids=$(timeout 10 nsenter --mount --target "$inside" docker ps -aq 2>/dev/null || true)
         # shellcheck disable=SC2086  # one word for each container is meant

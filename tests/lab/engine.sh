@@ -1,17 +1,16 @@
 # shellcheck shell=bash
-# What docker.sh, podman.sh, containerd.sh and cri.sh have in common: a lab that shares
-# nothing but a cached root (setup.sh) with anyone, and of which nothing is left
-# however it ends. Sourced by a script that then calls "lab_main ENGINE ARG..."
-# and defines
+# The common part of docker.sh, podman.sh, containerd.sh and cri.sh: a lab that shares
+# only a cached root (setup.sh), and leaves nothing behind, however it ends. Sourced by
+# a script that then calls "lab_main ENGINE ARG..." and defines
 #
 #   engine_root    more of the root, before it is entered
 #   engine_start   starts the daemons, if any, and waits for their answer
-#   engine_images  brings the images in
+#   engine_images  imports the images
 #   engine_clear   removes all containers, through the engine, and ends the
 #                  daemons
 #
-# with these at hand: $root, $tmp, $name (the lab's, and that of its cgroup),
-# $config and the functions below. docker.sh tells what all of them promise.
+# These functions can use $root, $tmp, $name (of the lab and of its cgroup), $config
+# and the functions below. docker.sh describes the lab that all of them give.
 set -eu
 
 here=$(dirname "$(readlink -f "$0")")
@@ -21,14 +20,14 @@ cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 
 die() { echo "lab $engine: $*" >&2; exit 1; }
 
-# ---- the keeper: lives beside the lab's mount namespace and owns all of it ----
+# ---- the keeper: it is outside of the lab's mount namespace and owns the lab ----
 
 in_root() { nsenter --mount --net --target "$inside" "$@"; }
 
 make_root() {
     mkdir "$tmp/layer" "$root"
-    # The root is shared by all labs. An overlay gives each its own writes, and
-    # tmpfs, unlike some hosts' /tmp, can always be the upper layer.
+    # All labs share the root. An overlay keeps the writes of each lab apart. Its upper
+    # layer is on tmpfs, because some hosts' /tmp cannot be one.
     mount -t tmpfs lab "$tmp/layer"
     mkdir "$tmp/layer/upper" "$tmp/layer/work"
     mount -t overlay -o "lowerdir=$cache/$suite,upperdir=$tmp/layer/upper,workdir=$tmp/layer/work" \
@@ -46,8 +45,8 @@ make_root() {
     engine_root
 }
 
-# Not the host's /dev: the nodes that tests make would then be everyone's. Those that the
-# host has are here, whatever owner, group and mode they have there.
+# The lab has its own /dev, because tests make nodes there. It has the usual nodes of the
+# host, with fixed owner, group and mode.
 make_dev() {
     local dev=$root/dev node
     mount -t tmpfs -o mode=755 lab "$dev"
@@ -67,11 +66,10 @@ make_dev() {
     ln -s fd/2 "$dev/stderr"
 }
 
-# Makes the mount namespace in which all of the lab runs, a network of its own for
-# the daemons (a dockerd with --bridge=none deletes the docker0 that it finds), and a
-# process that keeps both, whose process id is then in $inside. A chroot would not
-# do: the root of a container's namespace would still be the host's, and that is where `docker exec`
-# puts its process.
+# Makes the lab's mount namespace, a network for its daemons (a dockerd with
+# --bridge=none deletes the docker0 that it finds), and a process that keeps both. Leaves
+# its process id in $inside. A chroot is not enough: `docker exec` starts its process at
+# the root of the mount namespace, which would be the host's.
 make_inside() {
     # shellcheck disable=SC2016  # not to be expanded here
     local become_root='cd "$1" && mkdir .host && pivot_root . .host && exec chroot . sh -c "
@@ -84,10 +82,10 @@ make_inside() {
     readlink "/proc/$inside/ns/mnt" >"$tmp/namespace"
 }
 
-# Starts a daemon that dies with this process, even if that is killed outright.
-# Its process id is then in $!. It gets neither the caller's stdout, which would
-# keep a reader waiting, nor the pipe that tells when the script is gone, nor the
-# environment, which would reach the runtime: a service has next to none.
+# Starts a daemon that dies with this process, even if this process is killed. Leaves its
+# process id in $!. The daemon does not inherit stdout, which would keep a reader waiting,
+# nor the pipe that shows the script's end. Its environment is as small as a service's,
+# because the runtime inherits it.
 daemon() { # LOG CMD...
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
         setpriv --pdeathsig KILL nsenter --mount --net --target "$inside" "${@:2}" \
@@ -109,7 +107,7 @@ fail() { # MESSAGE LOG
     {
         echo "lab $engine: $1"
         tail -n 30 "$2"
-        # Everything else goes; this is kept for whoever must find out why.
+        # The lab is removed; its logs are kept.
         mkdir -p "$cache/failed"
         cat "$tmp"/*.log >"$cache/failed/$name.log"
         echo "lab $engine: all logs are in $cache/failed/$name.log"
@@ -118,14 +116,14 @@ fail() { # MESSAGE LOG
     exit 1
 }
 
-# An overlay cannot lie on an overlay: what an engine keeps containers in must be
-# outside of the lab root.
+# An overlay cannot lie on an overlay, so an engine's container storage must be outside
+# of the lab root.
 data_dir() { # HOST-DIR DIR
     mkdir -p "$1" "$root$2"
     mount --bind "$1" "$root$2"
 }
 
-# Without its Kubernetes part, which looks for networks and is not asked for anything.
+# Without the CRI plugin, which these labs do not need.
 start_bare_containerd() {
     printf 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n' \
         >"$root/run/containerd.toml"
@@ -138,7 +136,7 @@ start_containerd() { # OPTION...
     wait_for "$containerd_pid" "$tmp/containerd.log" ctr version
 }
 
-remove_tasks() { # NAMESPACE: all containers that run by containerd there, through containerd
+remove_tasks() { # NAMESPACE: all containers that run there, through containerd
     local id ids
     ids=$(timeout 10 nsenter --mount --target "$inside" ctr -n "$1" tasks ls -q 2>/dev/null || true)
     for id in $ids; do
@@ -146,7 +144,7 @@ remove_tasks() { # NAMESPACE: all containers that run by containerd there, throu
     done
 }
 
-# The image of all labs, as $tmp/image.tar; how it is to be imported.
+# How to import $tmp/image.tar, the image of all labs.
 # shellcheck disable=SC2034  # for the scripts
 image_path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 # shellcheck disable=SC2034
@@ -167,9 +165,9 @@ stop() { # PID: ask, then insist
     done
 }
 
-# Ends what lives in the lab's mount namespace besides the keeper: shims that
-# outlived containerd, hanging runtimes, commands that a caller left there. A
-# name would not tell them from another lab's; the namespace does.
+# Kills the processes in the lab's mount namespace: shims that outlived containerd,
+# hanging runtimes, commands that a caller left there. The namespace tells them from
+# another lab's processes; names would not.
 kill_strays() { # NAMESPACE
     local proc pid
     for proc in /proc/[0-9]*; do
@@ -180,8 +178,8 @@ kill_strays() { # NAMESPACE
     done
 }
 
-# Kills what is left of containers (they have mount namespaces of their own) and
-# removes this lab's cgroup from every hierarchy.
+# Kills the processes of containers, which have mount namespaces of their own, and removes
+# this lab's cgroup from every hierarchy.
 remove_cgroups() {
     local dirs='' dir pid tries=0
     while [ $tries -lt 100 ]; do
@@ -202,11 +200,11 @@ remove_cgroups() {
 teardown() {
     trap '' TERM INT HUP
     trap - EXIT
-    # The polite way first, so that the runtime under test sees its deletes.
+    # Through the engine first, so that the runtime under test is called to delete.
     [ -z "$inside" ] || engine_clear
     [ ! -s "$tmp/namespace" ] || kill_strays "$(cat "$tmp/namespace")"
     remove_cgroups
-    # Unmounted here only so that removing cannot reach through a mount.
+    # Unmounted so that the removal cannot reach through a mount.
     umount -R -l "$root" 2>/dev/null || true
     umount -l "$tmp/layer" 2>/dev/null || true
     rm -rf --one-file-system "$tmp"
@@ -218,7 +216,7 @@ keeper() { # TMP NAME BIN ETC CONFIG
     inside='' containerd_pid=''
     trap 'rc=$?; teardown; exit $rc' EXIT
     trap 'exit 143' TERM INT HUP
-    # stdout is for the one line; bash would leave it open in every child.
+    # stdout is for the one line only. bash would leave it open in every child.
     exec 8>&1 1>&2
     make_root
     make_inside 8>&-
@@ -227,11 +225,11 @@ keeper() { # TMP NAME BIN ETC CONFIG
         fail "images cannot be imported" "$tmp/images.log"
     echo "ready pid=$inside root=/ name=$name" >&8
     exec 8>&-
-    # Nothing is ever written to it: this ends when lab_main does.
+    # Nothing is written to it: `read` ends when lab_main ends.
     read -r _ || true
 }
 
-# ---- the script itself: waits for its end, and tells the keeper by dying ----
+# ---- the script itself: it waits for its end, and the keeper sees that end ----
 
 lab_main() { # ENGINE ARG...
     engine=$1
@@ -262,15 +260,15 @@ lab_main() { # ENGINE ARG...
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/gpulease-lab.XXXXXXXX")
     name=${tmp##*/}
     mkfifo "$tmp/life"
-    # setsid: a signal for the whole process group of the script, SIGKILL too, must
-    # not reach the one that cleans up. The fifo is opened for both ways first,
-    # because opening either end alone waits for the other.
+    # setsid: a signal for the script's whole process group, even SIGKILL, must not reach
+    # the keeper, which cleans up. The fifo is first opened for reading and writing,
+    # because the opening of one end waits for the other.
     exec 9<>"$tmp/life"
     setsid "$here/cgroup.sh" "$cgroup" "$self" --keeper \
         "$tmp" "$name" "$bin" "$etc" "$config" <"$tmp/life" 9>&- &
     keeper=$!
     exec 7>"$tmp/life" 9>&-
-    # cat, and not "read", so that the end of the keeper can be waited for as well.
+    # cat, not "read": then `wait` can also wait for the keeper's end.
     setpriv --pdeathsig KILL cat <&0 >/dev/null 7>&- &
     cat=$!
     # Without this, cat inherits SIGINT ignored; it is ended below in any case.
@@ -281,8 +279,8 @@ lab_main() { # ENGINE ARG...
     kill "$cat" 2>/dev/null || true
     rc=0
     wait "$keeper" || rc=$?
-    # The keeper ends by removing its directory. Should it have been killed, the
-    # daemons are gone with it, but no shim and no container.
+    # The keeper removes its directory last. If it was killed, its daemons died with it,
+    # but shims and containers did not.
     if [ -d "$tmp" ]; then
         [ ! -s "$tmp/namespace" ] || kill_strays "$(cat "$tmp/namespace")"
         remove_cgroups

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Read by scripts that fetch packages of Debian's which are not to be installed; not run.
+# Read, not run, by scripts that fetch Debian packages without installing them.
 #
-# fetch WORK LOG SOURCE OPTION... -- PACKAGE...   puts the packages into WORK/debs. SOURCE is a line of
-#     sources.list(5) without the signature, OPTION what apt-get is told besides. Nothing of the host's
-#     own packages or sources is changed, and the lock on descriptor 8 is not inherited.
+# fetch WORK LOG SOURCE OPTION... -- PACKAGE...   puts the packages into WORK/debs. SOURCE is a line
+#     of sources.list(5) without the signature; each OPTION is given to apt-get. The host's packages
+#     and sources stay as they are. The lock on descriptor 8 is not inherited.
 fetch() {
     local work=$1 log=$2 source=$3 options
     shift 3
@@ -22,9 +22,11 @@ fetch() {
         -o "Dir::Cache=$work/apt/cache" -o "Dir::Etc::SourceList=$work/apt/sources.list"
         -o "Dir::Etc::SourceParts=$work/apt/parts" -o "APT::Sandbox::User=root" "${own[@]}"
     )
-    apt-get -q "${options[@]}" update >"$log" 2>&1 8>&- &&
-        (cd "$work/debs" && apt-get -q "${options[@]}" download "$@") >>"$log" 2>&1 8>&- || {
+    if ! {
+        apt-get -q "${options[@]}" update &&
+            (cd "$work/debs" && apt-get -q "${options[@]}" download "$@")
+    } >"$log" 2>&1 8>&-; then
         tail -n 15 "$log" >&2
         die "apt-get could not fetch $*; the whole log is $log"
-    }
+    fi
 }

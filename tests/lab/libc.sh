@@ -1,12 +1,12 @@
 #!/bin/bash
-# Prints a directory with the C libraries of other distributions than Debian, each below a name of
-# its own:
-#   lib64   glibc whose loader is built to look in /lib64 and /usr/lib64, as Fedora's, SUSE's and
-#           RHEL's are. It is Debian's 64-bit glibc for 32-bit systems (libc6-amd64 of i386).
+# Prints a directory with the C libraries of other distributions than Debian, each in a
+# subdirectory:
+#   lib64   glibc whose loader looks in /lib64 and /usr/lib64, as on Fedora, SUSE and RHEL. It is
+#           Debian's 64-bit glibc for 32-bit systems (libc6-amd64 of i386).
 #   musl    musl, as in Alpine
-# Fetches them if they are not there yet; any number may run at once. Nothing of this host's own
-# packages or sources is changed.
-# GPULEASE_LAB_CACHE   where they are kept (default /var/cache/gpulease-lab)
+# Fetches them if they are not there. Calls may run at the same time. The host's own packages and
+# sources stay as they are.
+# GPULEASE_LAB_CACHE   the cache (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to fetch from (default http://deb.debian.org/debian)
 set -eu
 
@@ -15,7 +15,7 @@ declare -A packages=([lib64]=libc6-amd64:i386 [musl]=musl:amd64)
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
-# Changing this line makes them be fetched anew.
+# A change in this line makes the script fetch them again.
 stamp="1 $suite ${packages[lib64]} ${packages[musl]}"
 root=$cache/libc
 
@@ -25,7 +25,7 @@ die() { echo "lab libc: $*" >&2; exit 1; }
 there() { [ "$(cat "$root/stamp" 2>/dev/null)" = "$stamp" ] && echo "$root"; }
 
 there && exit 0
-[ "$(dpkg --print-architecture)" = amd64 ] || die "only on amd64: elsewhere there is no such glibc"
+[ "$(dpkg --print-architecture)" = amd64 ] || die "this needs amd64: only there is such a glibc"
 [ "$(id -u)" = 0 ] || die "not root"
 mkdir -p "$cache"
 exec 8>"$cache/libc.lock"

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Prints a directory that NVIDIA's driver files lie below as they do on a host with the driver:
-# libnvidia-ml.so.1, libcuda.so.1 and nvidia-smi of Debian's packages. They are the real ones, and
-# are never run on a GPU here. Fetches them if they are not there yet; any number may run at once.
+# Prints a directory with NVIDIA's driver files, at the paths that they have on a host with the
+# driver: libnvidia-ml.so.1, libcuda.so.1 and nvidia-smi from Debian's packages. They are the real
+# ones, but no GPU is needed. Fetches them if they are not there. Calls may run at the same time.
 #
-# Nothing of this host's own packages or sources is changed.
-# GPULEASE_LAB_CACHE   where it is kept (default /var/cache/gpulease-lab)
+# The host's own packages and sources stay as they are.
+# GPULEASE_LAB_CACHE   the cache (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to fetch from (default http://deb.debian.org/debian)
 set -eu
 
@@ -14,7 +14,7 @@ packages=(libnvidia-ml1 libcuda1 libnvidia-ptxjitcompiler1 nvidia-smi nvidia-cud
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 mirror=${GPULEASE_LAB_MIRROR:-http://deb.debian.org/debian}
-# Changing this line makes it be fetched anew.
+# A change in this line makes the script fetch them again.
 stamp="2 $suite ${packages[*]}"
 
 # shellcheck source=tests/lab/fetch.sh
@@ -22,7 +22,7 @@ stamp="2 $suite ${packages[*]}"
 say() { echo "lab nvidia: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The one that is complete, if any: it is renamed into place when it is.
+# Prints the directory if it is complete: it is renamed to its place only then.
 there() {
     local root
     for root in "$cache"/nvidia-[0-9]*; do
@@ -35,7 +35,7 @@ there() {
 }
 
 there && exit 0
-command -v apt-get >/dev/null || die "no apt-get here, and it is not in $cache"
+command -v apt-get >/dev/null || die "no apt-get here, and the files are not in $cache"
 [ "$(id -u)" = 0 ] || die "not root: the files must be root's, or gpulease does not load them"
 
 mkdir -p "$cache"
@@ -51,8 +51,8 @@ for deb in "$work"/debs/*.deb; do
     dpkg -x "$deb" "$work/root"
 done
 
-# What Debian's alternatives add when the packages are installed: the names by which programs find
-# the files of the one driver among several that is in use.
+# Debian's alternatives make these links when the packages are installed. By these names programs
+# find the files of the driver in use.
 lib=/usr/lib/$(dpkg --print-architecture | sed 's/amd64/x86_64/;s/arm64/aarch64/')-linux-gnu
 for name in libnvidia-ml.so.1 libcuda.so.1 libcuda.so libnvidia-ptxjitcompiler.so.1; do
     [ ! -e "$work/root$lib/nvidia/current/$name" ] ||

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs a command on a host that is unlike the usual one: device nodes are a group's alone, there are
-# GPUs' nodes and a driver's files, CDI specs, and an unusable configuration and lease directory of
-# gpulease's. Tests give the same verdicts there as anywhere.
+# Runs a command on an unusual host: device nodes belong to a group, there are nodes of GPUs, files
+# of a driver and CDI specs, and gpulease's configuration and lease directory are broken. Tests must
+# give the same results there as on any host.
 #
 #   odd-host.sh CMD [ARG...]
 #
-# All of it is seen by the command alone, in a mount namespace of its own.
+# Only the command sees all this, in its own mount namespace.
 set -eu
 
 if [ "${1-}" != --inside ]; then
@@ -36,7 +36,7 @@ node /dev/kfd c 510 0
 node /dev/dri/renderD128 c 226 128
 node /dev/dri/card0 c 226 0
 
-# The host keeps none of the directories that are made for it.
+# The directories that this script makes on the host are removed at its end.
 made=()
 leave() {
     for dir in "${made[@]}"; do

@@ -2,15 +2,15 @@
 # As docker.sh, with Podman, which has no daemon. --config FILE is copied into
 # /etc/containers/containers.conf.d.
 #
-# Podman has no setting for the cgroup of its containers: whoever makes one says
-# `--cgroup-parent /NAME`, or it stays when the lab is ended outright. Images as
-# in docker.sh, under `localhost/`.
+# Podman has no setting for the cgroup of its containers. Tests must make them with
+# `--cgroup-parent /NAME`, or they stay if the lab is killed. Images are those of
+# docker.sh, under `localhost/`.
 
 # shellcheck source=tests/lab/engine.sh
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
 
 engine_root() {
-    # On tmpfs, where an overlay can always be made.
+    # On tmpfs, where an overlay always works.
     data_dir "$tmp/layer/containers" /var/lib/containers
     mkdir -p "$root/etc/containers/containers.conf.d" "$root/var/tmp"
     printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
@@ -36,7 +36,7 @@ engine_images() {
 }
 
 engine_clear() {
-    # A runtime that hangs must not keep the lab alive.
+    # With a time limit: a runtime that hangs must not keep the lab alive.
     export -f podman in_root
     export inside
     timeout -k 5 30 bash -c 'podman pod rm -fa -t 0; podman rm -fa -t 0' >/dev/null 2>&1 || true

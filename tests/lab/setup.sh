@@ -1,30 +1,31 @@
 #!/bin/bash
-# Installs what the tests that run real container engines need, and builds the
-# root directory ("lab root") that holds Docker, containerd, Podman and buildah.
+# Installs the packages that tests with real container engines need, and builds the
+# root directory ("lab root") with Docker, containerd, Podman and buildah.
 #
 #   setup.sh          everything
 #   setup.sh --bare   only the packages that bare runc/crun tests need
 #   setup.sh --vm     only the packages that tests/vm needs to make and boot its machine
-#   setup.sh --dmem   these, and the packages that build the kernel of tests/vm/dmem.sh
+#   setup.sh --dmem   those of --vm, and the packages that build the kernel of tests/vm/dmem.sh
 #
-# The whole also fetches NVIDIA's files, by nvidia.sh, and gives CACHE/SUITE/opt/host/crun and
-# .../runc, made to run on this host outside of the lab root. crun 1.8, Debian 12's, cannot set device
-# rules on cgroup v2 without CAP_SYS_RESOURCE, which many containers and test hosts lack.
+# Without an option it also fetches NVIDIA's files, by nvidia.sh, and makes
+# CACHE/SUITE/opt/host/crun and .../runc, which run on this host outside of the lab root. Debian
+# 12's own crun, 1.8, cannot set device rules on cgroup v2 without CAP_SYS_RESOURCE, which many
+# containers and test hosts lack.
 #
-# Says nothing when all is there already. Any number may run at once.
+# Prints nothing if nothing is missing. Calls may run at the same time.
 # GPULEASE_LAB_SUITE   trixie (default), or sid for later engines; each has its own root
-# GPULEASE_LAB_CACHE   where the lab roots are kept (default /var/cache/gpulease-lab)
+# GPULEASE_LAB_CACHE   the cache of the lab roots (default /var/cache/gpulease-lab)
 # GPULEASE_LAB_MIRROR  the Debian mirror to build from (default: mmdebstrap's)
 set -eu
 
-# Debian 12's own dockerd (20.10) knows no --annotation, so the engines come
-# from Debian 13; runc and crun are wanted from both.
+# Debian 12's own dockerd (20.10) has no --annotation, so the engines come from
+# Debian 13. Tests use runc and crun of both.
 suite=${GPULEASE_LAB_SUITE:-trixie}
 lab_packages=docker.io,docker-cli,docker-buildx,docker-compose,containerd,runc,crun,podman,buildah,conmon,catatonit,netavark,aardvark-dns,passt,uidmap,iptables,busybox-static,ca-certificates
 
 cache=${GPULEASE_LAB_CACHE:-/var/cache/gpulease-lab}
 root=$cache/$suite
-# Changing this line makes every cached root be built anew.
+# A change in this line makes this script build every cached root again.
 stamp="4 $suite $lab_packages"
 
 say() { echo "lab setup: $*" >&2; }
@@ -35,7 +36,7 @@ keyring=debian-archive-$suite-automatic.gpg
 case $suite in
 trixie) ;;
 sid)
-    # It has no key of its own, and a mirror's copy of it may be older than it says it may get.
+    # sid has no key of its own, and a mirror's copy may be past its expiry date.
     keyring=debian-archive-trixie-automatic.gpg
     apt_options+=('Acquire::Check-Valid-Until "false"')
     ;;
@@ -72,7 +73,7 @@ missing() {
             command -v "$p" >/dev/null || echo "$p"
         done
     fi
-    # Any "busybox" will not do: it must run in a rootfs that has no libc.
+    # It must be the static busybox, because the containers' root has no libc.
     [ -e /var/lib/dpkg/info/busybox-static.list ] || echo busybox-static
     if [ "${only:---bare}" != --bare ] || { [ -z "$only" ] && ! built; }; then
         command -v mmdebstrap >/dev/null || echo mmdebstrap
@@ -87,9 +88,9 @@ built() {
     [ -e "$root/etc/gpulease-lab" ] && [ "$(cat "$root/etc/gpulease-lab")" = "$stamp" ]
 }
 
-# Makes BUILT/opt/host/PROGRAM, which runs outside of a chroot with the libraries of
-# the root at FINAL (where BUILT will be in a moment). DT_RPATH, not DT_RUNPATH,
-# because that one would send libraries to the host for their own libraries.
+# Makes BUILT/opt/host/PROGRAM, which runs outside of a chroot with the libraries of the
+# root at FINAL (BUILT is renamed to FINAL later). It uses DT_RPATH: with DT_RUNPATH the
+# libraries would search the host for their own libraries.
 port() { # BUILT FINAL PROGRAM
     local src=$1/$3 interp dest
     dest=$1/opt/host/${3##*/}
@@ -101,7 +102,7 @@ port() { # BUILT FINAL PROGRAM
         --set-rpath "$2/usr/lib/$(uname -m)-linux-gnu" "$dest"
 }
 
-# NVIDIA's files are for the tests of the whole, too, and are kept beside the roots.
+# NVIDIA's files are only for the full set of tests. They are kept beside the roots.
 nvidia=$(dirname "$0")/nvidia.sh
 nvidia() { [ -n "$only" ] || "$nvidia" >/dev/null; }
 
@@ -121,15 +122,15 @@ mkdir -p "$cache"
 exec 9>"$cache/setup.lock"
 flock 9
 
-# Someone else may have done it all while this one waited for the lock.
+# Another process may have done it all while this one waited for the lock.
 want=$(missing | tr '\n' ' ')
 if [ -n "$want" ]; then
     say "installing $want"
     export DEBIAN_FRONTEND=noninteractive
     log=$cache/apt.log
-    # A Debian image for containers has no package lists: without an update
-    # nothing can be installed.
-    # shellcheck disable=SC2086  # one word for each package is meant
+    # A Debian container image has no package lists. Without an update, apt-get
+    # cannot install anything.
+    # shellcheck disable=SC2086  # one word for each package
     if ! { apt-get -q update &&
         apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $want; } \
         >"$log" 2>&1 9>&-; then
@@ -144,8 +145,8 @@ fi
 nvidia
 built && exit 0
 
-# Only this process builds (it has the lock), so what is left of an earlier
-# attempt was interrupted.
+# This process holds the lock, so files of an earlier attempt are from an
+# interrupted one.
 rm -rf --one-file-system "$root".new "$root".old
 say "building $root (a minute or two)"
 log=$cache/mmdebstrap.log
@@ -165,7 +166,7 @@ port "$root.new" "$root" usr/bin/crun
 port "$root.new" "$root" usr/sbin/runc
 printf '%s\n' "$stamp" >"$root".new/etc/gpulease-lab
 
-# Renamed only when complete, so that nobody ever uses half a root.
+# Renamed only when complete, so that no test uses half a root.
 [ ! -e "$root" ] || mv "$root" "$root".old
 mv "$root".new "$root"
 rm -rf --one-file-system "$root".old

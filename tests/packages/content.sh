@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # (run.sh sets $deb, $rpm and the like)
 #
-# What is in the packages, and what those who check packages say. Sourced by run.sh.
+# Checks the contents of the packages, with lintian, mandoc, groff and others. Sourced by run.sh.
 
 # TYPE MODE OWNER PATH of each file and link of the deb.
 deb_files() {
@@ -16,12 +16,12 @@ rpm_files() {
 
 content() {
     local files name field scripts
-    title "what is in the deb"
+    title "the contents of the deb"
     files=$(deb_files)
     for name in gpulease gpulease-runtime gpulease-hook; do
         has "/usr/bin/$name is root's" "$files" "-rwxr-xr-x root/root /usr/bin/$name"
     done
-    same "all else is root's and is not executable" "" \
+    same "all other files are root's and not executable" "" \
         "$(grep -v ' /usr/bin/' <<<"$files" | grep -v '^-rw-r--r-- root/root ' || true)"
     for name in /usr/lib/tmpfiles.d/gpulease.conf /usr/share/man/man1/gpulease.1.gz \
         /usr/share/man/man5/gpulease-config.5.gz \
@@ -34,29 +34,29 @@ content() {
         /usr/share/doc/gpulease/hooks/docker/daemon.json; do
         has "$name" "$files" " $name"
     done
-    lacks "no file below /etc, so no question at an upgrade" "$files" " /etc/"
+    lacks "no file is below /etc, so an upgrade asks no question" "$files" " /etc/"
     has "it depends on a low-level runtime" "$(dpkg-deb -f "$deb" Depends)" "runc | crun"
-    same "it is of the version of Cargo.toml" "$version-1" "$(dpkg-deb -f "$deb" Version)"
+    same "its version is that of Cargo.toml" "$version-1" "$(dpkg-deb -f "$deb" Version)"
 
     dpkg-deb -x "$deb" "$work/tree"
     for name in gpulease-runtime gpulease-hook; do
         check "$name is static" bash -c "! ldd '$work/tree/usr/bin/$name' 2>&1 | grep -q '=>'"
     done
-    check "nothing names /usr/local/bin/gpulease" bash -c \
+    check "no file names /usr/local/bin/gpulease" bash -c \
         "! zgrep -l /usr/local/bin/gpulease -r '$work/tree/usr/share/man' '$work/tree/usr/share/doc/gpulease/hooks'"
     for name in "$work/tree"/usr/share/man/man*/*.gz; do
         gzip -d "$name"
-        same "mandoc has nothing to say of $(basename "$name" .gz)" "" \
+        same "mandoc has no complaint about $(basename "$name" .gz)" "" \
             "$(mandoc -T lint -W warning "${name%.gz}" || true)"
-        same "nor has groff" "" "$(groff -man -ww -z "${name%.gz}" 2>&1 || true)"
+        same "groff has no complaint about $(basename "$name" .gz)" "" "$(groff -man -ww -z "${name%.gz}" 2>&1 || true)"
     done
-    check "systemd-tmpfiles takes the file" tmpfiles_made
+    check "systemd-tmpfiles accepts the file" tmpfiles_made
 
     title "lintian"
-    same "lintian has nothing to say" "" "$(lintian --allow-root --fail-on none "$deb" 2>&1)"
+    same "lintian has no complaint" "" "$(lintian --allow-root --fail-on none "$deb" 2>&1)"
 
-    title "what is in the rpm"
-    # Debian and Fedora differ in zsh's directory; the rest of the deb's own is Debian's.
+    title "the contents of the rpm"
+    # zsh's directory differs between Debian and Fedora. The excluded files are Debian's own.
     same "the rpm has the files of the deb" \
         "$(grep -v -e changelog.Debian -e /lintian/ <<<"$files" | sed s,/vendor-completions/,/site-functions/, | sort -k3)" \
         "$(rpm_files)"

@@ -1,8 +1,7 @@
 # shellcheck shell=bash disable=SC2154,SC2016
-# (run.sh sets $deb, $rpm and the like; what is in single quotes, another shell expands)
+# (run.sh sets $deb, $rpm and the like; another shell expands text in single quotes)
 #
-# The deb's life beside a real dockerd: installed, used, upgraded, removed, purged. Sourced by
-# run.sh.
+# The deb beside a real dockerd: installed, used, upgraded, removed, purged. Sourced by run.sh.
 
 lab_pid=''
 lab_keeper=''
@@ -12,7 +11,7 @@ in_lab() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
 }
 
-# The lab of the other tests, made like a host on which nobody has heard of gpulease.
+# The lab of the other tests, without its directories for gpulease.
 lab_begin() {
     local line
     mkdir -p "$work/empty" "$work/etc"
@@ -27,7 +26,7 @@ lab_begin() {
     lab=/proc/$lab_pid/root
     in_lab busybox umount /opt/gpulease/bin /etc/gpulease
     in_lab rm -r --one-file-system /opt/gpulease /etc/gpulease
-    # mmdebstrap keeps its root small; a host has manual pages and examples.
+    # With this file dpkg would leave out manual pages and examples.
     rm -f "$lab/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 }
 
@@ -38,8 +37,7 @@ lab_end() {
     lab_keeper=''
 }
 
-# Everything in the root but what dpkg and apt keep for themselves. Podman and Docker have their
-# data elsewhere.
+# Lists all files of the root but dpkg's and apt's own. The data of Podman and Docker is elsewhere.
 listing() {
     in_lab find / -xdev \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/cache \
         -o -path /var/log \) -prune -o \( -type d -printf '%y %m %u:%g %p\n' \) \
@@ -48,11 +46,11 @@ listing() {
     in_lab find /run /tmp -xdev -name '*gpulease*' ! -name '*.deb'
 }
 
-apt() { # FILE|NAME VERB: what it says, stderr too
+apt() { # FILE|NAME VERB: prints apt-get's output, with stderr
     in_lab apt-get -y -o Dpkg::Use-Pty=0 "$2" "$1" 2>&1
 }
 
-give() { # FILE: into the lab; its path there
+give() { # FILE: copies it into the lab and prints its path there
     cp "$1" "$lab/tmp/${1##*/}"
     echo "/tmp/${1##*/}"
 }
@@ -74,16 +72,16 @@ docker_life() {
     file=$(give "$deb")
     said=$(apt "$file" install) || die "apt-get install: $said"
     same "it is installed" "install ok installed $version-1" "$(state)"
-    has "it says how to go on, in one line" "$said" \
+    has "it names the next step, in one line" "$said" \
         $'\ngpulease: no engine has been changed; for Docker: gpulease install docker --reload'
     same "the lease directory is there" "directory 755 root:root" \
         "$(in_lab stat -c '%F %a %U:%G' /run/gpulease)"
-    check "Docker's configuration is not" in_lab test ! -e /etc/docker/daemon.json
-    check "Docker knows no such runtime" knows_no_runtime
+    check "Docker's configuration is not made" in_lab test ! -e /etc/docker/daemon.json
+    check "Docker does not know the runtime" knows_no_runtime
     check "the files are as they were packed" in_lab dpkg --verify gpulease
     check "the manual page is there" in_lab test -f /usr/share/man/man1/gpulease.1.gz
 
-    title "README.md, Docker, with what the package brought"
+    title "README.md, Docker, with the packaged programs"
     check "a node is simulated" in_lab sh -ec 'install -d -m 0755 /etc/gpulease
         gpulease inventory example mixed4 > /etc/gpulease/devices.toml
         gpulease inventory refresh && gpulease devices'
@@ -98,10 +96,10 @@ docker_life() {
     has "the container holds it" "$lease" '"bound","alive"'
     has "it sees the device" "$(in_lab docker exec web env)" NVIDIA_VISIBLE_DEVICES=
     said=$(in_lab docker exec web cat /proc/1/environ | tr '\0' '\n')
-    has "and so does its first process" "$said" GPULEASE_SIMULATED=true
+    has "its first process sees that the device is simulated" "$said" GPULEASE_SIMULATED=true
     said=$(in_lab gpulease doctor --json || true)
-    check "doctor has looked at the node" jq -e '.checks | length >= 8' <<<"$said"
-    same "doctor finds no fault and warns of nothing but the lab" "" \
+    check "doctor checks the node" jq -e '.checks | length >= 8' <<<"$said"
+    same "doctor finds no fault, and warns only about simulated devices" "" \
         "$(jq -r '.checks[] | select(.level == "fault" or .level == "warning") | .code + ": " + .message' \
             <<<"$said" | grep -v -e '^simulated: ' || true)"
     jq -r '.checks[] | select(.level != "ok") | "        doctor: " + .level + " " + .code' <<<"$said"
@@ -112,9 +110,9 @@ docker_life() {
     same "it is upgraded" "install ok installed $version-2" "$(state)"
     same "the lease is the same" "$lease" "$(leases '.leases[] | [.id, .state, .holder, .devices]')"
     same "Docker's configuration is the same" "$wired" "$(cat "$lab/etc/docker/daemon.json")"
-    lacks "nothing is asked or advised" "$said" "gpulease: no engine"
+    lacks "the upgrade prints no advice" "$said" "gpulease: no engine"
     check "the container goes on" in_lab docker exec web true
-    check "another starts" run_as --rm --runtime gpulease --annotation gpulease/count=1 busybox:lab true
+    check "another container starts" run_as --rm --runtime gpulease --annotation gpulease/count=1 busybox:lab true
 
     title "apt-get remove while a container runs is refused"
     refused_with "a lease" web
@@ -128,22 +126,22 @@ docker_life() {
 
     title "apt-get remove"
     systemctl_that_signals
-    check "it becomes Docker's default" in_lab gpulease install docker --default-runtime --reload
-    eventually "Docker takes it" default_is gpulease
+    check "gpulease becomes Docker's default" in_lab gpulease install docker --default-runtime --reload
+    eventually "Docker uses it" default_is gpulease
     said=$(apt gpulease remove) || not_ok "apt-get remove fails: $said"
     same "it is removed" "deinstall ok config-files $version-2" "$(state)"
     check "the programs are gone" in_lab test ! -e /usr/bin/gpulease-runtime
     check "Docker's configuration is as before" in_lab test ! -e /etc/docker/daemon.json
-    # dockerd forgets a runtime only when it is started anew, but the default at once.
-    eventually "Docker, told by systemctl, has its own default again" default_is runc
+    # dockerd keeps a removed runtime until it restarts, but reads a named default at once.
+    eventually "after the reload Docker has its own default again" default_is runc
     check "containers start as before" run_as --rm busybox:lab true
     if said=$(run_as --rm --runtime gpulease busybox:lab true 2>&1); then
-        not_ok "a container runs by a runtime that is gone"
+        not_ok "a container runs by a runtime that is removed"
     fi
-    has "one that asks for gpulease is refused" "$said" "gpulease-runtime"
+    has "a container that names gpulease is refused" "$said" "gpulease-runtime"
     check "the administrator's file is there" in_lab test -s /etc/gpulease/devices.toml
 
-    title "apt-get purge leaves the administrator's files, and nothing else"
+    title "apt-get purge leaves only the administrator's files"
     rm -r --one-file-system "$lab/usr/bin/systemctl" "$lab/run/systemd"
     said=$(apt gpulease purge) || not_ok "apt-get purge fails: $said"
     same "it is purged" "" "$(state)"
@@ -152,7 +150,7 @@ docker_life() {
     check "the administrator's file is there" in_lab test -s /etc/gpulease/devices.toml
     in_lab rm -r --one-file-system /etc/gpulease
 
-    title "in and out at once, and engines that were set by hand"
+    title "install, then purge; and engines that were configured by hand"
     apt "$file" install >/dev/null
     in_lab gpulease install docker >/dev/null
     in_lab gpulease install podman >/dev/null
@@ -165,44 +163,44 @@ docker_life() {
     mkdir -p "$lab/etc/docker"
     echo '{ "runtimes": { "x": { "path": "/usr/bin/gpulease-runtime" } } }' >"$lab/etc/docker/daemon.json"
     said=$(apt gpulease remove)
-    has "what was set by hand is told" "$said" "warning: /etc/docker/daemon.json still names"
-    check "and is left alone" in_lab grep -q gpulease-runtime /etc/docker/daemon.json
+    has "a runtime that was set by hand causes a warning" "$said" "warning: /etc/docker/daemon.json still names"
+    check "the file stays as it is" in_lab grep -q gpulease-runtime /etc/docker/daemon.json
     rm "$lab/etc/docker/daemon.json"
     broken_file_is_in_the_way
     in_lab mkdir -p /usr/local/bin
     in_lab touch /usr/local/bin/gpulease-runtime
-    check "beside another gpulease, it is purged" apt gpulease purge
-    check "and that one keeps its leases" in_lab test -d /run/gpulease
+    check "beside another gpulease, the package is purged" apt gpulease purge
+    check "the other gpulease keeps its leases" in_lab test -d /run/gpulease
     in_lab rm -r --one-file-system /usr/local/bin/gpulease-runtime /run/gpulease /var/lib/gpulease /etc/gpulease
     same "the root is as before" "$before" "$(listing)"
     lab_end
 }
 
-# refused_with WHAT CONTAINER: the removal is refused, and all goes on as it was.
+# refused_with WHAT CONTAINER: the removal is refused, and changes nothing.
 refused_with() {
     local said
     if said=$(apt gpulease remove); then not_ok "a removal with $1 is not refused"; fi
-    has "a container with $1 keeps it" "$said" "gpulease: not removed: "
+    has "a container with $1 prevents the removal" "$said" "gpulease: not removed: "
     same "it is still installed" "install ok installed $version-2" "$(state)"
-    check "Docker's configuration has it" in_lab grep -q /usr/bin/gpulease-runtime /etc/docker/daemon.json
-    check "the container goes on, and its engine reaches it" in_lab docker exec "$2" true
+    check "Docker's configuration names the runtime" in_lab grep -q /usr/bin/gpulease-runtime /etc/docker/daemon.json
+    check "the container goes on, and its engine can use it" in_lab docker exec "$2" true
 }
 
-# Podman keeps no file that names the runtime of a container; its monitor does.
+# Podman has no file that names a container's runtime. The arguments of its conmon do.
 podman_holds() {
     local podman said
-    # On cgroup v1 it warns, on each call.
+    # On cgroup v1 Podman warns at each call.
     podman=(env PODMAN_IGNORE_CGROUPSV1_WARNING=1 podman --root /var/lib/docker/podman --runroot /run/podman-lab --storage-driver vfs
         --cgroup-manager cgroupfs --runtime /usr/bin/gpulease-runtime)
     in_lab sh -ec 'mkdir -p /tmp/pod/bin && cp /bin/busybox /tmp/pod/bin/sleep'
     check "podman run" in_lab "${podman[@]}" run -d --name pod --network none \
         --cgroup-parent "/$lab_name" --rootfs /tmp/pod sleep 1000
     if said=$(apt gpulease remove); then not_ok "a removal under Podman is not refused"; fi
-    has "a container of Podman keeps it" "$said" "gpulease: not removed: 1 container(s)"
+    has "a container of Podman prevents the removal" "$said" "gpulease: not removed: 1 container(s)"
     in_lab "${podman[@]}" rm -f -t 0 pod >/dev/null
 }
 
-# A container of no engine: its lease is what is known of it.
+# A container without an engine: only its lease shows that it exists.
 lease_alone_holds() {
     local said
     "$top/tests/lab/bundle.sh" "$lab/tmp/bare"
@@ -212,12 +210,12 @@ lease_alone_holds() {
     check "gpulease-runtime run" in_lab sh -c \
         'gpulease-runtime run --detach --bundle /tmp/bare bare </dev/null >/dev/null 2>/tmp/said'
     if said=$(apt gpulease remove); then not_ok "a removal with a lease is not refused"; fi
-    has "a lease alone keeps it" "$said" "gpulease: not removed: leases are held"
-    check "it ends" in_lab gpulease-runtime delete --force bare
+    has "a lease alone prevents the removal" "$said" "gpulease: not removed: leases are held"
+    check "the container ends" in_lab gpulease-runtime delete --force bare
     same "no lease is left" "" "$(leases '.leases[]')"
 }
 
-# No systemd runs in the lab: this does what it would, and prerm sees that there is one.
+# The lab has no systemd. This script stands for systemctl, and prerm finds systemd's directory.
 systemctl_that_signals() {
     mkdir -p "$lab/run/systemd/system"
     cat >"$lab/usr/bin/systemctl" <<'EOF'
@@ -227,7 +225,7 @@ EOF
     chmod 0755 "$lab/usr/bin/systemctl"
 }
 
-# A file that cannot be set right keeps the package until it is corrected.
+# A broken file prevents the removal until it is corrected.
 broken_file_is_in_the_way() {
     local said text
     apt "$file" install >/dev/null
@@ -235,7 +233,7 @@ broken_file_is_in_the_way() {
     text=$(cat "$lab/etc/docker/daemon.json")
     echo '{ "runtimes": { "gpulease": ' >"$lab/etc/docker/daemon.json"
     if said=$(apt gpulease remove); then not_ok "a removal with a broken daemon.json is not refused"; fi
-    has "a file that cannot be parsed keeps it" "$said" "an engine's file could not be set right"
+    has "a file that cannot be parsed prevents the removal" "$said" "an engine's file could not be restored"
     echo "$text" >"$lab/etc/docker/daemon.json"
-    check "corrected, it goes" apt gpulease remove
+    check "with a corrected file the package is removed" apt gpulease remove
 }

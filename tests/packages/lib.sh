@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the tests of the packages have in common. Sourced, with `set -eu` in force.
+# The common functions of the package tests. Sourced by a script with `set -eu`.
 
 passed=0
 failed=0
@@ -10,7 +10,7 @@ die() { echo "test-packages: $*" >&2; exit 1; }
 ok() { passed=$((passed + 1)); echo "ok      $*"; }
 not_ok() { failed=$((failed + 1)); echo "NOT OK  $*"; }
 
-# check WHAT CMD...: CMD succeeds. What it said is shown where it does not.
+# check WHAT CMD...: CMD succeeds. If it fails, its output is shown.
 check() {
     local what=$1 said
     shift
@@ -58,13 +58,13 @@ eventually() {
     ok "$what"
 }
 
-# need PROGRAM PACKAGE: nothing here is skipped for want of a tool.
+# need PROGRAM PACKAGE: installs a tool that is missing. No test is skipped.
 need() {
     command -v "$1" >/dev/null || apt-get install -y -q --no-install-recommends "$2" >/dev/null ||
         die "$1 is not there and $2 cannot be installed"
 }
 
-# In the form "N passed, N failed"; fails if anything did.
+# Prints "N passed, N failed", and fails if a check failed.
 summary() {
     printf '\n%d passed, %d failed\n' "$passed" "$failed"
     [ "$failed" = 0 ] && [ "$passed" != 0 ]

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Tests the packages of `make packages`, as root: what is in them; the deb by real apt and dpkg
-# beside a real dockerd, from the first install to the purge; the rpm by real rpm.
+# Tests the packages of `make packages`, as root: their contents; the deb with real apt and dpkg
+# beside a real dockerd, from the first install to the purge; the rpm with the real rpm program.
 #
 #   run.sh [DIR]      DIR has the packages; default: dist
 #
-# All of it happens in roots of its own (tests/lab), in mount namespaces of their own; nothing is
-# installed on this host but the tools that are used.
+# The packages are installed in separate roots (tests/lab), in separate mount namespaces. On the host
+# only missing tools are installed.
 set -eu
 
 here=$(dirname "$(readlink -f "$0")")
@@ -45,10 +45,10 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# Whatever has been committed since.
+# The date of the packages, even if there are later commits.
 SOURCE_DATE_EPOCH=$(rpm -qp --queryformat '%{BUILDTIME}' "$rpm" 2>/dev/null)
 export SOURCE_DATE_EPOCH
-title "the same again, and one of a later version"
+title "the same packages again, and a later version"
 "$top/packaging/packages.sh" "$work/again" 1 >/dev/null
 check "the deb is the same to the byte" cmp "$deb" "$work/again/${deb##*/}"
 check "the rpm is the same to the byte" cmp "$rpm" "$work/again/${rpm##*/}"
