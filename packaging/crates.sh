@@ -1,12 +1,12 @@
 #!/bin/bash
-# The crates that are in the programs, each with its licence and with the notices that come with it.
+# Prints the crates of which the programs are built, each with its licence and its notices.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
 cat <<'EOF'
-The programs of gpulease contain Rust's standard library (MIT or Apache-2.0), those that are static
-also the C library that they were built for (musl: MIT; glibc: LGPL-2.1-or-later), and these crates.
+The programs of gpulease contain Rust's standard library (MIT or Apache-2.0) and the crates below.
+The static ones also contain their C library (musl: MIT; glibc: LGPL-2.1-or-later).
 EOF
 cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}|{l}' |
     sed 's/ (proc-macro)//' | grep -v '^gpulease ' | sort -u |

@@ -4,8 +4,8 @@
 #
 #   packages.sh [DIR [REVISION]]      default: dist, 1
 #
-# The same sources and programs give the same packages to the byte. What each of the two tools is
-# told is in Cargo.toml; what goes in is laid out by stage.sh.
+# The same sources and programs give the same packages to the byte. The settings of the two tools
+# are in Cargo.toml; stage.sh lays out the files.
 set -euo pipefail
 
 die() { echo "packages: $*" >&2; exit 1; }
@@ -33,7 +33,7 @@ tool cargo-deb "$deb_tool"
 tool cargo-generate-rpm "$rpm_tool"
 command -v dpkg-shlibdeps >/dev/null || die "dpkg-shlibdeps is not there: apt-get install dpkg-dev"
 
-# The time of the last commit is that of every file.
+# Every file gets the time of the last commit.
 if [ -z "${SOURCE_DATE_EPOCH-}" ]; then
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 fi
@@ -45,7 +45,7 @@ packaging/stage.sh rpm dist/stage/rpm
 cat >dist/stage/changelog.Debian <<EOF
 gpulease ($version-$revision) unstable; urgency=medium
 
-  * Release $version. What is in it stands in changelog.gz.
+  * Release $version. See changelog.gz.
 
  -- gpulease authors <gpulease@localhost.invalid>  $(LC_ALL=C date -uR -d "@$SOURCE_DATE_EPOCH")
 EOF
@@ -62,7 +62,7 @@ rpm=$(echo "$out/gpulease-$version-$revision".*.rpm)
 for package in "$deb" "$rpm"; do
     [ -f "$package" ] || die "$package was not made"
 done
-# Without dpkg-shlibdeps' answer, cargo-deb only warns.
+# If dpkg-shlibdeps fails, cargo-deb only warns.
 dpkg-deb -f "$deb" Depends | grep -q 'libc6 (>=' || die "$deb does not depend on a libc6"
 echo "$deb"
 echo "$rpm"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Lays out what a package has, as it will lie on a host, with the modes that it will have there.
+# Lays out the files of a package, with their paths and modes on a host.
 #
 #   stage.sh deb|rpm DIR
 #
@@ -21,9 +21,9 @@ date=$(date -u -d "@${SOURCE_DATE_EPOCH:?}" +%F)
 doc=usr/share/doc/gpulease
 
 put() { install -D -m "$1" "$2" "$root/$3"; }
-# -n: neither name nor time, which would differ from build to build.
+# -n: without name and time, which would differ between builds.
 zipped() { gzip -9n | install -D -m 0644 /dev/stdin "$root/$1"; }
-# The package's programs are in /usr/bin, what is built by hand in /usr/local/bin.
+# The package's programs are in /usr/bin; programs that are built by hand are in /usr/local/bin.
 packaged() { sed 's,/usr/local/bin/gpulease,/usr/bin/gpulease,g' "$1"; }
 
 rm -rf --one-file-system "$root"
@@ -54,7 +54,8 @@ put 0644 packaging/config.toml "$doc/examples/config.toml"
 for file in packaging/examples/*; do
     put 0644 "$file" "$doc/examples/$(basename "$file")"
 done
-# Only to read: a removal would leave nothing behind their paths. `gpulease install` wires.
+# These are examples only. `gpulease install` writes the files that engines read, and knows how to
+# remove them.
 find hooks -type f | while read -r file; do
     packaged "$file" | install -D -m 0644 /dev/stdin "$root/$doc/$file"
 done

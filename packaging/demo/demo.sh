@@ -3,15 +3,15 @@
 #
 #   demo.sh BIN_DIR     BIN_DIR has gpulease, gpulease-runtime and gpulease-hook
 #
-# The GPUs are pretended; runc, crun, the containers, the leases and the kernel's
-# device rules are not. All that it writes lies in one temporary directory, and the
+# The GPUs are simulated; runc, crun, the containers, the leases and the kernel's
+# device rules are real. The demo writes only into one temporary directory, and the
 # host's mounts stay as they are. Exit status 0 means that every expectation held.
-# Where dockerd 24 or later is installed, a private one is started, used and ended
-# (docker.sh); one that does not start is a failure. Where Podman 5 or later is, it is
-# used with storage of the demo's own (podman.sh).
+# If dockerd 24 or later is installed, the demo starts, uses and ends a private one
+# (docker.sh); it fails if this does not start. If Podman 5 or later is installed, the
+# demo uses it with separate storage (podman.sh).
 #   GPULEASE_DEMO_DOCKER=no   leaves Docker out
 #   GPULEASE_DEMO_PODMAN=no   leaves Podman out
-# Where the host has a GPU, one is leased as well, for a moment (real.sh).
+# If the host has a GPU, the demo also leases it for a moment (real.sh).
 # shellcheck disable=SC2016  # commands are printed before they are expanded
 set -euo pipefail
 
@@ -21,8 +21,8 @@ PATH=$PATH:/usr/sbin:/sbin
 
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
-# Goes on inside a private mount namespace with one version of cgroups, whichever
-# this host can offer.
+# Goes on inside a private mount namespace with the one version of cgroups that this host
+# can offer.
 enter() {
     local version order=(v1 v2)
     [ ! -e /sys/fs/cgroup/cgroup.controllers ] || order=(v2 v1)
@@ -41,7 +41,7 @@ if [ "${1-}" = --inside ]; then
 else
     [ $# = 1 ] || usage
     bin=$(readlink -f "$1")
-    [ "$(id -u)" = 0 ] || die "must run as root: containers are made (README.md says how by sudo)"
+    [ "$(id -u)" = 0 ] || die "the demo needs root, for it makes containers (README.md: how with sudo)"
     for program in gpulease gpulease-runtime gpulease-hook; do
         [ -x "$bin/$program" ] || die "there is no $program in $1 (make build makes it)"
     done
@@ -51,7 +51,7 @@ else
     enter "$bin"
 fi
 
-# ---- what the steps are made of ----
+# ---- functions for the steps ----
 
 bold='' green='' red='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
@@ -70,7 +70,7 @@ clean_up() {
     trap '' INT TERM HUP
     docker_stop
     podman_stop
-    # A container of ours is in a cgroup of ours, whatever became of its runtime.
+    # The demo's containers are in its cgroup, even if their runtime failed.
     for name in "${containers[@]}"; do
         pid=$(cat "$D/$name.pid" 2>/dev/null) && grep -qs "$cgroup_parent" "/proc/$pid/cgroup" &&
             kill -KILL "$pid" 2>/dev/null
@@ -82,7 +82,7 @@ clean_up() {
         # Killed processes leave their cgroups when they are reaped.
         cgroups_of_ours | while read -r name; do
             while read -r pid; do
-                # 0 would be a process that this PID namespace cannot see.
+                # 0 stands for a process that this PID namespace cannot see.
                 [ "$pid" = 0 ] || kill -KILL "$pid"
             done <"$name/cgroup.procs"
             rmdir "$name"
@@ -117,15 +117,15 @@ heading() {
 
 say() { printf '%s\n' "$@"; }
 
-# Runs a command on a terminal of 80 columns, where tables are made to fit, in colour if this
-# output is.
+# Runs a command on a terminal of 80 columns, to which tables are fitted. The output has colours if
+# the demo's own has.
 on_terminal() {
     command -v script >/dev/null || { eval "$1" 2>&1 </dev/null; return; }
     [ -n "$plain" ] || local -x NO_COLOR=1
     TERM=${TERM:-xterm} script -qec "stty columns 80; $1" /dev/null </dev/null | tr -d '\r'
 }
 
-# Prints a command, runs it and prints what it said, long lines broken. Sets $status and $out.
+# Prints a command, runs it and prints its output with long lines broken. Sets $status and $out.
 out=
 status=0
 run() {
@@ -135,21 +135,21 @@ run() {
     if [[ $1 = 'gpulease '* && $1 != *[\|\>]* ]]; then
         on_terminal "$1" >"$out" || status=$?
     else
-        # Into a file, not a pipe: a container that goes on would keep a pipe open.
+        # Into a file: a container that goes on would keep a pipe open.
         eval "$1" >"$out" 2>&1 </dev/null || status=$?
     fi
-    # Lines a little too long, as in a listing, are left to the terminal.
+    # Lines that are only a little too long, as in a listing, are not broken.
     awk 'length <= 90 { print; next }
         { fflush(); print | fold; close(fold) }' fold='fold -s -w 80 | sed "s/ $//"' "$out"
 }
 
-# The same, for a command that has to succeed.
+# As run, for a command that must succeed.
 show() {
     run "$1"
     [ $status = 0 ] || die "the command ended with status $status"
 }
 
-# expect WHAT COMMAND...: the command says whether it is so.
+# expect WHAT COMMAND...: WHAT holds if the command succeeds.
 expect() {
     local what=$1
     shift
@@ -173,7 +173,7 @@ lease() {
         "[.leases[] | select(.container_id == \$container)][0] | if . then $2 else \"none\" end"
 }
 gpus_of() { lease "$1" '([.devices[].index] | join(","))'; }
-# Records on disk, whatever the command line makes of them.
+# Counts the records on disk.
 leases() { find "$D/run/leases" -name '*.json' | wc -l; }
 free() { grep -cE '(L40S|MI300X).* 1000m' "$out" || true; }
 
@@ -186,7 +186,7 @@ until_true() { # COMMAND...: at most 5 s
     return 1
 }
 
-# bundle NAME ANNOTATIONS [COMMAND]: a directory as an engine hands it to a runtime.
+# bundle NAME ANNOTATIONS [COMMAND]: makes a bundle, as an engine gives it to a runtime.
 bundle() {
     local command=${3-'exec sleep 600'}
     containers+=("$1")
@@ -204,8 +204,8 @@ bundle() {
 
 # ---- the demo ----
 
-# Low-level runtimes and engines keep their state in /run. The host's own stays out of sight and
-# unharmed, its engines' sockets too.
+# Low-level runtimes and engines keep their state in /run. A tmpfs hides the host's /run and the
+# sockets of its engines.
 unset XDG_RUNTIME_DIR
 mount -t tmpfs -o mode=0755 gpulease-demo /run || die 'cannot mount a tmpfs at /run'
 
@@ -214,26 +214,26 @@ cd "$D"
 runc=$(command -v runc)
 crun=$(command -v crun || true)
 cat >config.toml <<TOML
-# What /etc/gpulease/config.toml would say.
+# A host has this in /etc/gpulease/config.toml.
 runtime = "$runc"
 run_dir = "$D/run"
 devices_file = "$D/devices.toml"
 
 [policy]
-# By default a container that ended may have its GPU back for 10 s. Not here.
+# By default a container that ended can take its GPU back for 10 s. Not here.
 release_grace = "0"
 TOML
 
 say "${bold}gpulease: GPUs for containers, by lease$plain" '' \
     'SIMULATED: the GPUs of these steps do not exist. The containers are real: runc' \
     "makes them, on $cgroups, and the kernel enforces their device rules." '' \
-    "Everything is in $D, and goes with it."
+    "All files are in $D, which is removed at the end."
 
 heading 'The node: 2 NVIDIA and 2 AMD GPUs, simulated'
 show 'gpulease inventory example mixed4 >devices.toml'
 show 'cat config.toml'
 show 'gpulease inventory refresh'
-expect 'the node can be read' same "$(jq '.node.devices | length' run/inventory.json)" 4
+expect 'the inventory has four devices' same "$(jq '.node.devices | length' run/inventory.json)" 4
 show 'gpulease devices'
 expect 'four whole devices are free' same "$(free)" 4
 expect 'each is marked as simulated' same "$(grep -cE '(L40S|MI300X).*simulated' "$out")" 4
@@ -247,25 +247,25 @@ show 'jq .annotations train/config.json'
 show 'gpulease-runtime run --bundle train --pid-file train.pid train \
     >train.log 2>&1 &'
 train=$!
-disown "$train" # or the shell would report its end in the middle of a later step
+disown "$train" # else the shell would report its end in a later step
 until_true grep -q '^HOME=' train.log || true
-say '' 'What the container itself printed (`ls -l /dev | grep ^c; env`):'
+say '' 'The output of the container (`ls -l /dev | grep ^c; env`):'
 show 'cat train.log'
-expect 'it sees its GPU' said ' nvidia0'
-expect 'and no other GPU' said_not ' nvidia1'
-expect 'its libraries are told which, by UUID' \
+expect 'the container sees its GPU' said ' nvidia0'
+expect 'it sees no other GPU' said_not ' nvidia1'
+expect 'its environment names the GPU by UUID' \
     said "NVIDIA_VISIBLE_DEVICES=$(lease train '.devices[0].uuid')"
 show 'gpulease leases'
 expect 'the lease is bound to the container, not to a daemon' \
     same "$(lease train '"\(.state) \(.owner.pid)"')" "bound $(cat train.pid)"
 
-say '' 'The barrier is not the node but the kernel. A node for the other GPU (1219:1)' \
-    'can be made by hand inside, but not be opened. The container may open its own;' \
-    'there is just no driver behind a simulated number.'
+say '' 'The kernel is the barrier, not the missing node. A process in the container can' \
+    'make a node for the other GPU (1219:1), but cannot open it. It may open its own' \
+    'node, but a simulated number has no driver.'
 run "gpulease-runtime exec train sh -c 'mknod /dev/other c 1219 1; : </dev/other'"
 expect 'another GPU: refused by the kernel' said 'Operation not permitted'
 run "gpulease-runtime exec train sh -c ': </dev/nvidia0'"
-expect 'the own GPU: allowed (and nobody there)' said 'No such device'
+expect 'the own GPU: allowed (but there is no driver)' said 'No such device'
 
 heading 'Two containers share one GPU, by the annotations of a Pod'
 pod='{
@@ -281,16 +281,16 @@ show 'gpulease-runtime run --detach --bundle infer-a --pid-file infer-a.pid infe
 by_crun=
 if [ -n "$crun" ]; then
     sed "s|^runtime = .*|runtime = \"$crun\"|" config.toml >crun.toml
-    say '' 'The second one is run by crun instead of runc: same leases.'
+    say '' 'crun runs the second container instead of runc. The leases are the same.'
     run 'GPULEASE_CONFIG=$PWD/crun.toml gpulease-runtime run --detach \
     --bundle infer-b --pid-file infer-b.pid infer-b'
     if [ $status = 0 ]; then
         by_crun=yes
     else
-        say '' 'crun does not work on this host (its own words are above): runc takes over.'
-        # As an engine does after a start that failed.
+        say '' 'crun does not work on this host (its message is above); runc is used instead.'
+        # An engine does the same after a failed start.
         GPULEASE_CONFIG=$D/crun.toml gpulease-runtime delete --force infer-b >/dev/null 2>&1 || true
-        expect 'the start that failed holds nothing' same "$(lease infer-b .id)" none
+        expect 'the failed start holds no lease' same "$(lease infer-b .id)" none
     fi
 fi
 [ -n "$by_crun" ] ||
@@ -299,8 +299,8 @@ show 'gpulease leases'
 expect 'both hold 500/1000 and 4000 MiB' same \
     "$(lease infer-a '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"'
     )/$(lease infer-b '.devices[0] | "\(.milli) \(.memory_bytes / 1048576)"')" '500 4000/500 4000'
-expect 'of one and the same GPU' same "$(gpus_of infer-a)" "$(gpus_of infer-b)"
-expect 'which is not that of the first container' \
+expect 'both are on the same GPU' same "$(gpus_of infer-a)" "$(gpus_of infer-b)"
+expect 'it is not the GPU of the first container' \
     test "$(gpus_of infer-a)" != "$(gpus_of train)"
 show "gpulease leases --json |
     jq '.leases[] | select(.container_id == \"infer-a\").isolation'"
@@ -308,14 +308,14 @@ way=time-slicing
 for dir in /usr/bin /bin /usr/local/bin /opt/bin; do
     [ ! -f "$dir/nvidia-cuda-mps-control" ] || way=mps
 done
-expect "isolation: \`mps\` recorded as requested, \`$way\` as effective, which is what this host has" same \
+expect "isolation: \`mps\` is requested, and \`$way\` is effective, as this host offers it" same \
     "$(jq -r '"\(.requested) \(.effective) \(.compute_enforcement)"' "$out")" "mps $way advisory"
 if [ "$way" = mps ]; then
-    say '' 'An MPS daemon of NVIDIA'\''s serves both and limits each. What the workload can' \
-        'undo of that the lease calls advisory.'
+    say '' 'A daemon of NVIDIA'\''s MPS serves both and limits each. Limits that the workload' \
+        'can undo are called advisory in the lease.'
 else
-    say '' 'This host has no MPS, so the driver lets the two take turns, and nothing but the' \
-        'ledger holds them to their halves. The lease says so, and what is lacking.'
+    say '' 'This host has no MPS, so the driver lets the two take turns. Only the ledger keeps' \
+        'their halves apart. The lease says so, and names the missing part.'
 fi
 
 heading 'Two AMD GPUs, and the node is full'
@@ -333,36 +333,36 @@ expect 'four leases' same "$(leases)" 4
 heading 'One too many is refused, with a reason for each GPU'
 bundle late '{"gpulease/count": "1"}'
 run 'gpulease explain count=1'
-expect 'asking beforehand says no, with status 3' same "$status" 3
+expect '`explain` refuses, with status 3' same "$status" 3
 before=$(sha256sum <late/config.json)
 run 'gpulease-runtime run --detach --bundle late --pid-file late.pid late'
 expect 'the start failed' failed
-expect 'with a stable code: no-capacity' said 'gpulease: no-capacity:'
+expect 'the message has a stable code: no-capacity' said 'gpulease: no-capacity:'
 for gpus in 'GPU 0' 'GPU 1' 'GPU 2-3'; do
-    expect "with a reason for $gpus" said "$gpus ("
+    expect "it gives a reason for $gpus" said "$gpus ("
 done
 for name in train infer-a infer-b pair; do
-    expect "and \`$name\` named as a holder" said "of container $name ("
+    expect "it names \`$name\` as a holder" said "of container $name ("
 done
-expect 'it left no lease behind' same "$(leases) $(lease late .id)" '4 none'
-expect 'nor an edit of its config.json' same "$(sha256sum <late/config.json)" "$before"
+expect 'it leaves no lease' same "$(leases) $(lease late .id)" '4 none'
+expect 'it does not change config.json' same "$(sha256sum <late/config.json)" "$before"
 bundle typo '{"gpulease/cuont": "1"}'
 run 'gpulease-runtime run --detach --bundle typo --pid-file typo.pid typo'
-expect 'a misspelled key is refused as well' said 'gpulease: bad-request:'
+expect 'a misspelled key is refused too' said 'gpulease: bad-request:'
 
-heading 'A container and its runtime are killed; nobody says goodbye'
-say 'SIGKILL for both: no delete, no hook, nothing that could release the lease.'
+heading 'A container and its runtime are killed at once'
+say 'Both get SIGKILL: no delete and no hook can release the lease.'
 show 'kill -KILL '"$train"' $(cat train.pid)'
 until_true test ! -e "/proc/$(cat train.pid)/exe" || true
 show 'gpulease leases'
-expect 'the record is still there: nothing ran' same "$(lease train .state)" bound
-expect 'but its holder is seen to be dead' same "$(lease train .holder)" dead
-say '' 'The next one who asks gets the GPU. It finds the holder dead by itself.'
+expect 'the record is still there' same "$(lease train .state)" bound
+expect 'the lease says that its holder is dead' same "$(lease train .holder)" dead
+say '' 'The next container gets the GPU: its start finds that the holder is dead.'
 show 'gpulease-runtime run --detach --bundle late --pid-file late.pid late'
 show 'gpulease leases'
 expect 'the refused container runs now, on GPU 0' same "$(gpus_of late)" 0
 expect 'the dead lease is gone' same "$(lease train .id)" none
-say '' "An engine's late delete of the dead container must not hit its successor."
+say '' "A late delete of the dead container must not affect its successor."
 show 'gpulease-runtime delete --force train'
 expect 'the successor keeps its lease' same "$(gpus_of late)" 0
 

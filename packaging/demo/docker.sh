@@ -1,23 +1,22 @@
 # shellcheck shell=bash disable=SC2016,SC2154
 # The part of demo.sh that needs Docker; read by it, not run. demo.sh has the variables, and
-# engine.sh what is shown.
+# engine.sh the steps.
 #
-# It runs a dockerd of its own, with a containerd of its own, beside whatever Docker this
-# machine runs: all of its files are below $D/docker, demo.sh has put an empty /run over the
-# host's, and its network namespace is new. The last is no luxury: a dockerd with --bridge=none
+# It runs a separate dockerd and containerd. Their files are below $D/docker, demo.sh has put an
+# empty /run over the host's, and their network namespace is new: a dockerd with --bridge=none
 # deletes the docker0 that it finds.
 
 docker_dir=$D/docker
 docker_pid='' docker_net='' docker_opt=''
 
-# Succeeds if Docker's steps can be shown; else says in one line why not.
+# Succeeds if Docker's steps can be shown; otherwise says in one line why not.
 docker_usable() {
     local why
     if [ "${GPULEASE_DEMO_DOCKER-}" = no ]; then
         why='GPULEASE_DEMO_DOCKER=no'
     elif ! command -v dockerd >/dev/null; then
         why='no dockerd on this machine'
-        ! command -v docker >/dev/null || why='only its client is on this machine'
+        ! command -v docker >/dev/null || why='this machine has only the client `docker`'
     elif [ "$(major_of dockerd)" -lt 24 ]; then
         why='this dockerd is older than 24 and has no --annotation'
     elif [ "$(major_of docker)" -lt 24 ]; then
@@ -31,20 +30,20 @@ docker_usable() {
 docker_start() {
     local deadline=$((SECONDS + 60)) net host_net
     mkdir "$docker_dir"
-    # What the client knows of other daemons is not for this one.
+    # These settings of the client are for other daemons.
     unset DOCKER_CONTEXT DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_API_VERSION \
         DOCKER_DEFAULT_PLATFORM DOCKER_CONTENT_TRUST
     export DOCKER_HOST=unix://$docker_dir/sock DOCKER_CONFIG=$docker_dir/client
-    # The image store is the one that needs nothing of the kernel or of the file system.
+    # vfs needs no support by the kernel or the file system.
     jq -n --arg path "$(command -v gpulease-runtime)" --arg config "$GPULEASE_CONFIG" '{
         runtimes: {gpulease: {path: $path, runtimeArgs: ["--gpulease-config", $config]}},
         "storage-driver": "vfs", features: {"containerd-snapshotter": false}
     }' >"$docker_dir/daemon.json"
     hide_apparmor
-    # containerd makes this one, whatever it is told.
+    # containerd always makes this directory.
     [ -e /opt/containerd ] || docker_opt=/opt/containerd
     host_net=$(readlink /proc/self/ns/net)
-    # In a session of its own, so that Ctrl-C reaches only the demo, which ends it in order.
+    # In a new session, so that Ctrl-C reaches only the demo, which then ends dockerd in order.
     env -i PATH="$PATH" LANG=C.UTF-8 setsid setpriv --pdeathsig KILL unshare --net \
         dockerd --config-file "$docker_dir/daemon.json" --log-level warn \
         --data-root "$docker_dir/data" --exec-root "$docker_dir/exec" \
@@ -52,9 +51,9 @@ docker_start() {
         --ip6tables=false --ip-forward=false --cgroup-parent "$cgroup_parent" \
         --exec-opt native.cgroupdriver=cgroupfs </dev/null >"$docker_dir/log" 2>&1 &
     docker_pid=$!
-    disown "$docker_pid" # or the shell would report its end
+    disown "$docker_pid" # else the shell would report its end
     until docker version >/dev/null 2>&1; do
-        # At first the process is not yet dockerd, and still where this one is.
+        # At first the process is not dockerd yet, and shares this process's network.
         net=$(readlink "/proc/$docker_pid/ns/net") || net=$host_net
         [ "$net" = "$host_net" ] || docker_net=$net
         kill -0 "$docker_pid" 2>/dev/null || docker_failed 'dockerd ended at start'
@@ -70,8 +69,8 @@ docker_failed() {
     die "$1 (GPULEASE_DEMO_DOCKER=no leaves Docker out)"
 }
 
-# The daemon, containerd and its shims, and a runtime that hangs: whatever is on the daemon's
-# network. Containers have their own, and a cgroup that demo.sh empties.
+# The processes on the daemon's network: the daemon, containerd with its shims, and runtimes that
+# hang. Containers have their own network, and a cgroup that demo.sh empties.
 docker_processes() {
     local proc
     [ -n "$docker_net" ] && [ "$docker_net" != "$(readlink /proc/self/ns/net)" ] || return 0
@@ -87,7 +86,7 @@ docker_mounts() {
 
 docker_left_nothing() { docker_gone && [ -z "$(docker_mounts)" ]; }
 
-# Ends it, politely first: whether the demo is through or has failed. Never fails.
+# Ends the daemon, with SIGTERM first. Called at the end and after a failure. Never fails.
 docker_stop() {
     local pid try ids
     [ -n "$docker_pid" ] || return 0
@@ -100,7 +99,7 @@ docker_stop() {
         sleep 0.05
     done
     kill -KILL "$docker_pid" 2>/dev/null || true
-    # containerd is gone with it. A shim would stay, if the daemon had to be killed.
+    # containerd ends with it. If the daemon had to be killed, a shim may stay.
     for pid in $(docker_processes); do
         kill -KILL "$pid" 2>/dev/null || true
     done
@@ -114,17 +113,17 @@ docker_stop() {
 
 docker_steps() {
     heading 'Docker, with gpulease as a runtime'
-    say 'A dockerd just for this demo, with files and a network of its own. A Docker that' \
-        'this machine may run already is not asked and not changed.'
+    say 'This demo runs its own dockerd, with its own files and network. A Docker that this' \
+        'machine already runs is not used and not changed.'
     docker_start
     show 'docker version --format "{{.Client.Version}} {{.Server.Version}}"'
-    say '' 'What /etc/docker/daemon.json would say:'
+    say '' 'A host has this in /etc/docker/daemon.json:'
     show 'jq "{runtimes}" docker/daemon.json'
     show 'tar -C rootfs -c . | docker import - busybox'
 
-    # As Docker passes the reason on, and the status that it has for that.
+    # Docker passes the reason on, with its own status for a failed start.
     engine_steps Docker docker 'docker run --runtime gpulease' 125 \
         '^docker: Error response from daemon: .*gpulease: no-capacity: ' 'docker rm --force'
     docker_stop
-    expect 'nor anything of the daemon: no process, no mount' docker_left_nothing
+    expect 'the daemon leaves no process and no mount' docker_left_nothing
 }

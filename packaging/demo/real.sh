@@ -1,13 +1,12 @@
 # shellcheck shell=bash disable=SC2016,SC2154
-# The part of demo.sh that needs a GPU of the host's own; read by it, not run. demo.sh has the
-# variables.
+# The part of demo.sh that needs a GPU of the host; read by it, not run. demo.sh has the variables.
 #
-# The GPU is leased for a moment, in a directory of the demo's own, and nothing computes on it. One
-# that somebody computes on is left alone (`busy = "avoid"`, the default).
-#   GPULEASE_DEMO_REAL=no            leaves it out
-#   GPULEASE_DEMO_DEVICES_FILE=FILE  a devices file to go by, besides what is discovered
+# It leases the GPU for a moment, in the demo's own directory, and does not compute on it. It does
+# not use a GPU on which a process computes (`busy = "avoid"`, the default).
+#   GPULEASE_DEMO_REAL=no            leaves this part out
+#   GPULEASE_DEMO_DEVICES_FILE=FILE  a devices file, used in addition to discovery
 
-# Succeeds if the host has a GPU whose driver is there; else says in one line why not.
+# Succeeds if the host has a GPU with its driver; otherwise says in one line why not.
 real_usable() {
     local why
     {
@@ -21,7 +20,7 @@ real_usable() {
         cat real.log
         die 'the inventory of this host could not be made'
     elif [ "$(jq '.node.devices | length' host/inventory.json)" = 0 ]; then
-        why='this host has none, or no driver for it'
+        why='this host has no GPU, or no driver for it'
     else
         return 0
     fi
@@ -38,16 +37,16 @@ real_steps() {
     bundle real '{"gpulease/count": "1"}' 'cd /dev && ls -d nvidia[0-9]* kfd dri/* 2>/dev/null; exec sleep 600'
     run 'gpulease-runtime run --bundle real --pid-file real.pid real >real.log 2>&1 & sleep 2; cat real.log'
     if said 'gpulease: '; then
-        say '' 'It was refused, for the reason above: no GPU is free for the demo.'
+        say '' 'No GPU is free for the demo: the refusal above has the reason.'
         return
     fi
     show 'gpulease leases'
     own=$(lease real '(.devices[0].nodes[0])')
-    expect 'the container has its node' said_in real.log "${own#/dev/}"
-    expect 'and that of no other GPU' same \
+    expect 'the container has the node of its GPU' said_in real.log "${own#/dev/}"
+    expect 'it has the node of no other GPU' same \
         "$(grep -cE '^(nvidia[0-9]+|dri/renderD[0-9]+)$' real.log)" 1
     show 'gpulease-runtime delete --force real'
-    expect 'and the GPU is free again' same "$(find "$D/host/leases" -name '*.json' | wc -l)" 0
+    expect 'the GPU is free again' same "$(find "$D/host/leases" -name '*.json' | wc -l)" 0
 }
 
 said_in() { grep -qxF -- "$2" "$1"; }
