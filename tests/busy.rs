@@ -192,7 +192,7 @@ const ONE: &[(&str, &str)] = &[("gpulease/count", "1")];
 const FIRST: &[(&str, &str)] = &[("gpulease/devices", "0")];
 
 #[test]
-fn a_gpu_on_which_somebody_computes_is_left_to_who_names_it() {
+fn a_busy_gpu_is_granted_only_by_name() {
     needs_root!();
     let faked = Faked::new(NVIDIA);
     let cuda = faked.process(&["/dev/nvidia-uvm", "/dev/nvidia0"]);
@@ -368,7 +368,7 @@ fn the_driver_says_on_which_gpu_a_process_is() {
 }
 
 #[test]
-fn what_a_refresh_cannot_look_at_is_for_the_next_start_to_look_at() {
+fn the_next_start_reads_what_a_refresh_could_not() {
     needs_root!();
     let faked = Faked::new(NVIDIA);
     faked.host.configure(Path::new(STUB), "sources = [\"static\", \"nvidia\"]");

@@ -245,7 +245,7 @@ fn leases_tell_who_holds_what_but_no_secret() {
 }
 
 #[test]
-fn an_unreadable_record_is_shown_and_can_be_moved_aside() {
+fn an_unreadable_record_is_shown_and_moved_aside() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", WHOLE));
@@ -448,7 +448,7 @@ fn explain_adds_words_to_a_bundle_of_an_earlier_lease() {
 }
 
 #[test]
-fn explain_lists_the_annotations_whatever_the_configuration() {
+fn explain_lists_annotations_in_any_configuration() {
     let run = |args: &[&str]| {
         Command::new(CLI).env("GPULEASE_CONFIG", "/nonexistent").args(args).output().unwrap()
     };
@@ -622,7 +622,7 @@ fn wrong_arguments_are_told_like_other_errors() {
 }
 
 #[test]
-fn help_fits_into_80_columns_and_version_names_the_commit() {
+fn help_fits_80_columns_and_version_has_the_commit() {
     let pages: &[&[&str]] = &[
         &[],
         &["devices"],
@@ -684,7 +684,7 @@ fn colour_is_for_those_who_want_it() {
 
 /// An MPS daemon serves one user, and who that is hangs on the container.
 #[test]
-fn explain_says_whose_container_it_answers_for_where_that_matters() {
+fn explain_names_the_user_if_it_matters() {
     needs_root!();
     let host = Host::new("mixed4");
     let with = |daemon: &str| {
@@ -706,7 +706,7 @@ fn explain_says_whose_container_it_answers_for_where_that_matters() {
 
 /// Of a set of two vendors each device is shared in its own way.
 #[test]
-fn a_mixed_lease_is_shown_as_such_and_held_device_by_device() {
+fn a_mixed_lease_is_shown_device_by_device() {
     needs_root!();
     let host = Host::new("mixed4");
     ok(host.start("both", &[("gpulease/compute", "0.5"), ("gpulease/devices", "1,2")]));

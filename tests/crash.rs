@@ -134,7 +134,7 @@ fn killed_at_any_step_of_delete() {
 }
 
 #[test]
-fn a_poststop_hook_that_dies_leaves_the_release_to_the_next() {
+fn delete_releases_after_a_killed_poststop_hook() {
     needs_root!();
     for point in ["release.locked", "store.before-put", "store.after-put"] {
         let host = Host::new("h100x8");

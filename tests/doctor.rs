@@ -215,7 +215,7 @@ fn every_command_has_the_same_word_for_a_lease() {
 }
 
 #[test]
-fn it_works_for_any_user_and_says_what_it_could_not_see() {
+fn doctor_tells_any_user_what_was_not_checked() {
     if !nix::unistd::geteuid().is_root() {
         return; // Then all of these tests show it.
     }

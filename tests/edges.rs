@@ -180,7 +180,7 @@ fn what_others_can_write_is_not_believed() {
 }
 
 #[test]
-fn an_engine_that_ignores_its_children_gets_their_statuses() {
+fn statuses_reach_an_engine_that_ignores_sigchld() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", &[("gpulease/count", "1")]));
@@ -228,7 +228,7 @@ fn who_asks_for_help_gets_no_gpu() {
 }
 
 #[test]
-fn leftovers_of_a_lost_start_are_withheld_whatever_the_policy() {
+fn leftovers_of_a_lost_start_are_always_withheld() {
     needs_root!();
     let host = Host::new("h100x8");
     host.configure(Path::new(STUB), "[policy]\ninjected = \"ignore\"");

@@ -237,7 +237,7 @@ fn no_refusal_is_misread() {
 }
 
 #[test]
-fn a_bundle_that_cannot_be_read_but_speaks_of_us_is_refused() {
+fn an_unreadable_bundle_that_mentions_us_is_refused() {
     needs_root!();
     let host = Host::new("mixed4");
     host.bundle("web", WHOLE);
@@ -272,7 +272,7 @@ fn privileged(spec: &mut Value) {
 }
 
 #[test]
-fn a_privileged_container_gets_whole_devices_and_no_sight_of_others() {
+fn a_privileged_container_sees_only_its_devices() {
     needs_root!();
     let host = real();
     bundle(&host, "web", &[("gpulease/devices", "0")], privileged);
@@ -446,7 +446,7 @@ fn beside_a_grant_what_was_injected_goes() {
 }
 
 #[test]
-fn an_annotation_with_injection_refused_is_still_refused() {
+fn an_annotation_does_not_lift_refused_injection() {
     needs_root!();
     let host = real();
     host.configure(Path::new(STUB), "[policy]\ninjected = \"refuse\"");
@@ -461,7 +461,7 @@ fn an_annotation_with_injection_refused_is_still_refused() {
 // ---- what an image says ----
 
 #[test]
-fn the_images_variables_count_only_where_they_are_admitted() {
+fn the_images_variables_count_only_if_admitted() {
     needs_root!();
     let host = Host::new("h100x8");
     let image = |spec: &mut Value| {

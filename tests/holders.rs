@@ -219,7 +219,7 @@ fn env_of_exec(host: &Host, container: &str) -> Value {
 }
 
 #[test]
-fn a_lease_that_is_over_says_nothing_of_a_later_container() {
+fn an_ended_lease_does_not_count_for_a_successor() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", ALL));
@@ -235,7 +235,7 @@ fn a_lease_that_is_over_says_nothing_of_a_later_container() {
 }
 
 #[test]
-fn a_restart_has_its_grace_whoever_notices_the_end_first() {
+fn a_restart_has_its_grace_in_every_order_of_events() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", &[("gpulease/devices", "0")]));
@@ -252,7 +252,7 @@ fn a_restart_has_its_grace_whoever_notices_the_end_first() {
 }
 
 #[test]
-fn an_unreadable_record_is_judged_by_what_else_is_known() {
+fn an_unreadable_record_is_judged_by_other_evidence() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", ALL));
@@ -391,7 +391,7 @@ fn a_late_delete_changes_nothing_of_its_successor() {
 }
 
 #[test]
-fn a_late_delete_changes_nothing_of_a_pending_successor() {
+fn a_late_delete_spares_a_pending_successor() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", ALL));
@@ -405,7 +405,7 @@ fn a_late_delete_changes_nothing_of_a_pending_successor() {
 }
 
 #[test]
-fn one_container_has_one_key_however_its_root_is_spelled() {
+fn every_spelling_of_the_root_gives_one_key() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", ALL));

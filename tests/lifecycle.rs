@@ -25,7 +25,7 @@ const WHOLE: &[(&str, &str)] = &[("gpulease/count", "1")];
 const ALL: &[(&str, &str)] = &[("gpulease/count", "all")];
 
 #[test]
-fn a_lease_is_bound_to_the_container_and_released_with_it() {
+fn a_lease_is_bound_and_ends_with_the_container() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", WHOLE));
@@ -50,7 +50,7 @@ fn a_lease_is_bound_to_the_container_and_released_with_it() {
 }
 
 #[test]
-fn one_too_many_is_told_who_holds_what_and_leaves_nothing_behind() {
+fn one_container_too_many_is_refused_cleanly() {
     needs_root!();
     let host = Host::new("mixed4");
     for n in 0..2 {
@@ -88,7 +88,7 @@ fn a_dead_holders_device_goes_to_the_next_who_asks() {
 }
 
 #[test]
-fn a_restart_gets_the_same_devices_unless_somebody_needs_them() {
+fn a_restart_gets_its_devices_unless_they_are_taken() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("other", &[("gpulease/devices", "0,1,2")]));
@@ -110,7 +110,7 @@ fn a_restart_gets_the_same_devices_unless_somebody_needs_them() {
 }
 
 #[test]
-fn a_live_holder_keeps_its_device_whatever_the_id_says() {
+fn a_live_holder_keeps_its_device_despite_its_id() {
     needs_root!();
     let host = Host::new("h100x8");
     ok(host.start("web", WHOLE));
@@ -181,7 +181,7 @@ fn grants_forget_bundles_that_no_delete_forgot() {
 }
 
 #[test]
-fn the_same_bundle_twice_carries_only_the_second_grant() {
+fn a_bundle_has_only_its_latest_grant() {
     needs_root!();
     let host = Host::new("h100x8");
     let bundle = host.bundle("web", WHOLE);
@@ -239,7 +239,7 @@ fn the_same_bundle_twice_without_our_records_of_it() {
 }
 
 #[test]
-fn driver_files_of_an_earlier_lease_are_not_kept_without_our_record_of_them() {
+fn unrecorded_driver_files_are_refused() {
     needs_root!();
     let host = Host::new("h100x8");
     for (way, refused) in [("native", true), ("cdi", true), ("none", false), ("chain", false)] {
@@ -316,7 +316,7 @@ fn a_late_hook_changes_nothing_of_its_successor() {
 }
 
 #[test]
-fn a_hook_that_outlives_its_killed_runtime_binds_nothing() {
+fn a_hook_of_a_killed_runtime_binds_nothing() {
     needs_root!();
     let host = Host::new("h100x8");
     host.bundle("web", WHOLE);
@@ -368,7 +368,7 @@ fn wait_for_stopped_hook(host: &Host) -> i32 {
 }
 
 #[test]
-fn an_unreadable_record_of_a_live_container_keeps_its_devices() {
+fn unreadable_records_of_the_living_keep_devices() {
     needs_root!();
     let host = Host::new("mixed4");
     ok(host.start("web", &[("gpulease/devices", "1")]));

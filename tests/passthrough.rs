@@ -381,7 +381,7 @@ fn stub_was_called(host: &Host, command: &mut Command) -> bool {
 }
 
 #[test]
-fn a_configuration_that_does_not_parse_leaves_the_last_choice() {
+fn a_broken_configuration_keeps_the_last_runtime() {
     needs_root!();
     // The file cannot say where the state is, so this is about the default place; a private one.
     let host = Host::new("mixed4");

@@ -312,7 +312,7 @@ fn config_keys() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_configuration_table_has_every_key_and_its_default() {
+fn the_configuration_table_has_keys_and_defaults() {
     let keys = config_keys();
     assert!(keys.len() >= 10, "{keys:?}");
     for (key, value) in keys {
@@ -496,7 +496,7 @@ fn situation(lease: &str) -> (Node, Vec<(&'static str, &'static str)>, Facilitie
 }
 
 #[test]
-fn the_table_of_enforcement_is_what_the_allocator_says() {
+fn the_enforcement_table_matches_the_allocator() {
     let rows = enforcement_rows();
     assert!(rows.len() >= 16, "{rows:?}");
     for [lease, isolation, compute, memory] in rows {

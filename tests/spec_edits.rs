@@ -326,7 +326,7 @@ fn a_second_start_carries_only_the_second_grant() {
 }
 
 #[test]
-fn taking_back_and_cleaning_twice_changes_nothing_more() {
+fn undoing_and_cleaning_twice_changes_nothing() {
     let mut spec = docker();
     let undo = apply(&mut spec, &injection(0, "aa")).unwrap();
     revert(&mut spec, &undo);

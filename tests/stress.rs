@@ -54,7 +54,7 @@ fn spawn(host: &Host, name: &str, compute: &str, life_ms: u64) -> Child {
 }
 
 #[test]
-fn a_hundred_creates_with_random_kills_never_overcommit() {
+fn random_kills_never_lead_to_overcommitment() {
     needs_root!();
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Host::new("h100x8");

@@ -66,7 +66,7 @@ fn intels_devices_are_not_looked_at_and_that_is_said() {
 }
 
 #[test]
-fn the_driver_setting_is_told_even_where_there_is_no_driver() {
+fn the_driver_setting_is_shown_without_a_driver() {
     needs_root!();
     let host = Host::new("mixed4");
     let told = tells(&host, &["driver"]);

@@ -104,7 +104,7 @@ fn a_kill_and_a_delete_release() {
 }
 
 #[test]
-fn a_containerd_shim_that_is_killed_takes_its_container_along() {
+fn killing_containerds_shim_ends_its_container() {
     let Some(lab) = Lab::new("mixed4") else { return };
     lab.start("web", &ALL);
     let init = lab.pid("web");

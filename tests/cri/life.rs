@@ -70,7 +70,7 @@ fn a_program_that_is_not_there_leaves_no_lease() {
 }
 
 #[test]
-fn a_containerd_shim_that_is_killed_frees_nothing_that_lives() {
+fn killing_containerds_shim_frees_no_live_lease() {
     let Some(lab) = Lab::new("mixed4") else { return };
     let (pod, id) = all(&lab, "web");
     let (sandbox, init) = (lab.sandbox_pid(&pod), lab.pid(&id));
@@ -118,7 +118,7 @@ fn remove_in_the_end(lab: &Lab, pod: &Pod) {
 }
 
 #[test]
-fn a_killed_container_frees_for_the_next_whatever_containerd_knows() {
+fn a_killed_container_frees_its_gpu_at_once() {
     let Some(lab) = Lab::new("mixed4") else { return };
     for round in 0..3 {
         let (pod, id) = all(&lab, &format!("web{round}"));

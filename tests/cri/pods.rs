@@ -13,7 +13,7 @@ const ONE: [(&str, &str); 1] = [("gpulease/count", "1")];
 const NVIDIA: [(&str, &str); 2] = [("gpulease/count", "1"), ("gpulease/vendor", "nvidia")];
 
 #[test]
-fn a_container_gets_its_pods_request_and_the_sandbox_does_not() {
+fn the_pods_request_is_for_containers_not_the_sandbox() {
     let Some(lab) = Lab::new("mixed4") else { return };
     let pod = lab.pod("one", HANDLER, &NVIDIA);
     assert!(lab.records().is_empty(), "the sandbox has its pod's annotations and no lease");

@@ -44,7 +44,7 @@ fn a_hook_killed_in_bind_leaves_nothing() {
 }
 
 #[test]
-fn a_runtime_killed_while_its_hook_works_leaves_nothing() {
+fn a_runtime_killed_during_its_hook_leaves_nothing() {
     let Some(lab) = Lab::new("h100x8") else { return };
     for point in ["bind.begin", "bind.described"] {
         lab.fail_at(&format!("{point}=stop"));

@@ -71,7 +71,7 @@ fn the_kernel_lets_only_the_holder_open_the_device() {
 }
 
 #[test]
-fn a_device_that_the_engine_gives_is_leased_as_it_stands() {
+fn a_device_from_the_engine_is_leased_as_it_is() {
     let Some(lab) = Lab::with(REAL, true) else { return };
     let fuse = ["--device", "/dev/fuse"];
     lab.start("first", &fuse);
@@ -98,7 +98,7 @@ fn a_device_that_the_engine_gives_is_leased_as_it_stands() {
 }
 
 #[test]
-fn a_privileged_container_is_leased_whole_devices_only() {
+fn a_privileged_container_gets_only_whole_devices() {
     let Some(lab) = Lab::with(REAL, true) else { return };
     let share = ["--privileged", "--annotation", "gpulease/compute=0.5"];
     let text = lab.refused("share", &share);

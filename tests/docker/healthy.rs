@@ -23,7 +23,7 @@ fn findings(checks: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn a_node_in_use_has_no_finding_until_something_breaks() {
+fn a_healthy_node_in_use_has_no_finding() {
     let profile = gpulease::door::inventory::profiles::find("mixed4").unwrap();
     let Some(lab) = Lab::with(profile.toml, false) else { return };
     let gpulease = |args: &[&str]| {

@@ -198,7 +198,7 @@ fn kill_shim(lab: &Lab, name: &str) {
 }
 
 #[test]
-fn removal_releases_and_what_does_not_end_a_container_does_not() {
+fn only_the_end_of_a_container_releases() {
     let Some(lab) = Lab::new("mixed4") else { return };
     // Docker runs the host's ps; the lab has none.
     fs::copy(lab.path("/bin/busybox"), lab.path("/usr/bin/ps")).unwrap();
@@ -238,7 +238,7 @@ fn a_container_without_a_request_is_untouched() {
 }
 
 #[test]
-fn a_broken_configuration_stops_only_those_who_need_it() {
+fn a_broken_configuration_stops_only_requests() {
     let Some(lab) = Lab::new("h100x8") else { return };
     lab.start("early", &ONE);
     for (broken, reason) in [("no_such_key = 1", "no_such_key"), ("[[[", "config.toml")] {

@@ -473,7 +473,7 @@ fn a_lock_that_is_held_is_told_with_its_holder() {
 }
 
 #[test]
-fn a_mistake_in_the_configuration_leaves_the_essentials_known() {
+fn the_essentials_survive_a_configuration_mistake() {
     let node = Node::healthy();
     node.write(CONFIG, "nonsense = 1\nruntime = \"/opt/runc\"\n");
     node.chmod("run/gpulease", 0o777);
@@ -483,7 +483,7 @@ fn a_mistake_in_the_configuration_leaves_the_essentials_known() {
 }
 
 #[test]
-fn a_torn_configuration_leaves_what_it_last_granted_by() {
+fn a_torn_configuration_keeps_the_last_run_dir() {
     let node = Node::healthy();
     node.write(CONFIG, "runtime = [\n");
     node.write("var/lib/gpulease/run_dir", "/etc/gpulease/config.toml\t/run/gpulease\tboot\n");
@@ -516,7 +516,7 @@ fn what_is_for_a_group_alone_is_told() {
 }
 
 #[test]
-fn a_tracker_that_is_off_and_nodes_that_are_there_are_no_finding() {
+fn a_disabled_tracker_is_no_finding() {
     let node = Node::healthy();
     real(&node);
     nvidia_module(&node);

@@ -54,7 +54,7 @@ fn an_attach_that_is_killed_is_put_right_by_a_reap() {
 }
 
 #[test]
-fn a_reap_that_is_killed_is_put_right_by_whoever_comes_next() {
+fn the_next_reap_finishes_a_killed_one() {
     needs_root!();
     for point in ENDING {
         for attaches in [false, true] {
@@ -79,7 +79,7 @@ fn a_reap_that_is_killed_is_put_right_by_whoever_comes_next() {
 }
 
 #[test]
-fn a_daemon_that_was_killed_between_leases_is_started_anew() {
+fn a_daemon_killed_between_leases_is_restarted() {
     needs_root!();
     let node = Node::new();
     let first = node.lease("a", 250, 1024);
@@ -157,7 +157,7 @@ fn server(node: &Node) -> Child {
 }
 
 #[test]
-fn servers_that_outlive_their_daemon_are_in_the_way_until_they_are_gone() {
+fn orphaned_servers_block_a_new_daemon() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 250, 1024);
@@ -187,7 +187,7 @@ fn servers_that_outlive_their_daemon_are_in_the_way_until_they_are_gone() {
 
 /// Whoever is on the host can start a process that calls itself whatever he likes.
 #[test]
-fn who_only_calls_himself_a_server_or_a_daemon_is_in_nobodys_way() {
+fn a_process_with_a_daemons_name_does_not_count() {
     needs_root!();
     let node = Node::new();
     let pretend = |script: &str| {
@@ -218,7 +218,7 @@ fn who_only_calls_himself_a_server_or_a_daemon_is_in_nobodys_way() {
 
 /// Where no cgroup can be made, or the daemon cannot be moved there.
 #[test]
-fn servers_are_known_by_the_daemons_mount_namespace_too() {
+fn servers_are_known_by_the_mount_namespace_too() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 250, 1024);

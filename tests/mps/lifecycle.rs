@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[test]
-fn the_first_lease_starts_a_daemon_and_the_last_one_ends_it() {
+fn the_daemon_lives_from_first_to_last_lease() {
     needs_root!();
     let node = Node::new();
     let first = node.lease("a", 250, 4096);
@@ -78,7 +78,7 @@ fn shares_of_any_size_are_set_and_read_back() {
 }
 
 #[test]
-fn a_release_by_hand_ends_the_daemon_unless_the_container_goes_on() {
+fn a_forced_release_keeps_a_daemon_in_use() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 500, 1024);
@@ -148,7 +148,7 @@ fn a_daemon_has_nothing_of_who_started_it() {
 }
 
 #[test]
-fn a_daemon_has_neither_the_files_nor_the_limits_of_who_started_it() {
+fn a_daemon_inherits_neither_files_nor_limits() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 500, 1024);
@@ -310,7 +310,7 @@ fn of_several_daemons_all_are_stopped_or_none() {
 }
 
 #[test]
-fn a_lease_that_comes_back_within_the_grace_finds_its_daemon() {
+fn a_restart_within_the_grace_finds_its_daemon() {
     needs_root!();
     let node = Node::with("start_timeout = \"5s\"\nstop_grace = \"1s\"");
     let lease = node.lease("a", 250, 1024);
@@ -352,7 +352,7 @@ fn a_lease_whose_holder_is_dead_keeps_no_daemon() {
 
 /// systemd ends a unit with all that is in its cgroup: an engine's, or that of a script with `runc`.
 #[test]
-fn who_waits_for_a_daemons_end_is_not_in_the_cgroup_of_its_caller() {
+fn the_reaper_leaves_its_callers_cgroup() {
     needs_root!();
     let node = Node::with("start_timeout = \"5s\"\nstop_grace = \"1s\"");
     let roots =

@@ -30,7 +30,7 @@ fn lost(node: &Node) -> Vec<Value> {
 }
 
 #[test]
-fn a_lease_of_a_daemon_that_is_gone_is_told_from_those_of_the_next() {
+fn leases_of_a_lost_daemon_are_recognised() {
     needs_root!();
     let node = Node::new();
     let old = seated(&node, "old", 505, 40000);
@@ -89,7 +89,7 @@ fn a_lease_of_a_daemon_that_is_gone_is_told_from_those_of_the_next() {
 }
 
 #[test]
-fn a_daemon_that_others_have_is_not_killed_because_it_does_not_answer() {
+fn a_foreign_silent_daemon_is_not_killed() {
     needs_root!();
     let node = Node::with("start_timeout = \"1s\"\nstop_grace = \"0s\"");
     let old = seated(&node, "old", 505, 40000);
@@ -114,7 +114,7 @@ fn a_daemon_that_others_have_is_not_killed_because_it_does_not_answer() {
 }
 
 #[test]
-fn servers_that_outlive_their_daemon_are_not_reaped_under_a_live_lease() {
+fn orphaned_servers_of_a_live_lease_stay() {
     needs_root!();
     let node = Node::new();
     let lease = seated(&node, "web", 250, 1024);

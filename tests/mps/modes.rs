@@ -71,7 +71,7 @@ fn lease(node: &Node, pinned: bool) -> Lease {
 }
 
 #[test]
-fn the_gpu_is_closed_while_a_daemon_serves_it_and_is_then_what_it_was() {
+fn the_compute_mode_is_restored_afterwards() {
     needs_root!();
     for (printed, prior) in [("Default", "DEFAULT"), ("Prohibited", "PROHIBITED")] {
         let node = node(printed);

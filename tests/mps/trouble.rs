@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 #[test]
-fn a_journal_that_cannot_be_read_keeps_nobody_from_anything() {
+fn an_unreadable_journal_blocks_nothing() {
     needs_root!();
     for garbage in ["", "{", "[]", "{\"v\":99}", "\u{0}\u{1b}[31m"] {
         let node = Node::new();
@@ -120,7 +120,7 @@ fn a_full_disk_leaves_no_daemon() {
 
 /// Whatever a container can write to lies on a file system of the daemon's own.
 #[test]
-fn a_container_that_fills_the_pipe_directory_keeps_nobody_from_a_lease() {
+fn a_full_pipe_directory_blocks_no_lease() {
     needs_root!();
     let node = Node::new();
     let run = node.run();
@@ -256,7 +256,7 @@ fn whom_an_unreadable_record_is_of_is_not_forgotten() {
 
 /// A record that is just being replaced by one of another name is in neither's place for a moment.
 #[test]
-fn who_decides_by_the_leases_waits_for_whoever_changes_them() {
+fn decisions_about_leases_wait_for_their_lock() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 250, 1024);
@@ -277,7 +277,7 @@ fn who_decides_by_the_leases_waits_for_whoever_changes_them() {
 }
 
 #[test]
-fn a_lease_directory_with_a_long_path_is_refused_in_words() {
+fn a_too_long_run_dir_is_refused_in_words() {
     needs_root!();
     let node = Node::new();
     let long = node.path(&"x".repeat(60));

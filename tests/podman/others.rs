@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 #[test]
-fn in_a_pod_each_container_has_its_own_and_the_infra_container_none() {
+fn a_pods_infra_container_gets_no_gpu() {
     let Some(lab) = Lab::new("mixed4") else { return };
     lab.start_pod();
     lab.ok(&["pod", "stop", "-t", "0", "pod"]);

@@ -22,7 +22,7 @@ fn assert_granted(lab: &Lab, name: &str) {
 }
 
 #[test]
-fn a_run_gets_a_gpu_and_exec_its_devices_without_the_variables() {
+fn exec_gets_devices_but_no_variables() {
     for runtime in ["crun", "runc"] {
         let Some(lab) = Lab::by_precreate(runtime, "h100x8") else { return };
         lab.start("web", &ONE);
@@ -87,7 +87,7 @@ fn an_end_of_any_kind_releases() {
 }
 
 #[test]
-fn in_a_pod_each_container_has_its_own_and_the_infra_container_none() {
+fn a_pods_infra_container_gets_no_gpu() {
     let Some(lab) = Lab::by_precreate("crun", "mixed4") else { return };
     lab.start_pod();
     lab.ok(&["pod", "rm", "-f", "-t", "0", "pod"]);
@@ -95,7 +95,7 @@ fn in_a_pod_each_container_has_its_own_and_the_infra_container_none() {
 }
 
 #[test]
-fn beside_the_shim_there_is_one_lease_and_exec_has_the_variables() {
+fn shim_and_precreate_share_one_lease() {
     // Podman's own runtime is the other one; the shim's is crun.
     let Some(lab) = Lab::by_precreate("runc", "mixed4") else { return };
     lab.gpulease(&["install", "podman"]);
@@ -131,7 +131,7 @@ fn beside_the_shim_there_is_one_lease_and_exec_has_the_variables() {
 }
 
 #[test]
-fn builds_and_containers_that_ask_for_nothing_are_unharmed() {
+fn builds_and_plain_containers_are_unharmed() {
     let Some(lab) = Lab::by_precreate("crun", "mixed4") else { return };
     lab.gpulease(&["install", "podman"]);
     lab.start("web", &ALL);

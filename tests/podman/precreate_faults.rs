@@ -52,7 +52,7 @@ fn one_too_many_is_refused_and_the_log_says_why() {
 }
 
 #[test]
-fn a_program_that_is_not_there_leaves_nothing_in_the_way() {
+fn a_missing_program_blocks_nothing() {
     for runtime in ["crun", "runc"] {
         let Some(lab) = Lab::by_precreate(runtime, "mixed4") else { return };
         for (name, program, status) in [("web", "/nope", 127), ("dir", "/etc", 126)] {
@@ -87,7 +87,7 @@ const STEPS: [&str; 8] = [
 ];
 
 #[test]
-fn a_hook_killed_at_any_step_leaves_nothing_in_the_way() {
+fn a_hook_killed_at_any_step_blocks_nothing() {
     let Some(lab) = Lab::by_precreate("crun", "h100x8") else { return };
     for point in STEPS {
         fail_at(&lab, &format!("{point}=kill"));
@@ -126,7 +126,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn a_service_that_lives_on_is_no_obstacle_for_the_next_start() {
+fn a_surviving_service_does_not_block_a_start() {
     let Some(lab) = Lab::by_precreate("crun", "h100x8") else { return };
     let _service = Service::of(&lab);
     let remote = ["--url", "unix:///run/podman.sock"];
@@ -153,7 +153,7 @@ fn a_service_that_lives_on_is_no_obstacle_for_the_next_start() {
 }
 
 #[test]
-fn installed_podman_takes_it_and_doctor_sees_what_podman_does_not_say() {
+fn podman_uses_the_installed_hook() {
     let Some(lab) = Lab::by_precreate("crun", "mixed4") else { return };
     let hooks_codes = || {
         let mut doctor = lab.tool("/opt/gpulease/bin/gpulease");

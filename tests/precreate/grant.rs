@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_grant_hangs_on_podman_until_the_container_is_there() {
+fn a_grant_belongs_to_podman_until_the_start() {
     needs_root!();
     let host = Host::new("h100x8");
     let mut podman = Podman::new();
@@ -36,7 +36,7 @@ fn a_grant_hangs_on_podman_until_the_container_is_there() {
 }
 
 #[test]
-fn a_container_that_asks_for_nothing_goes_out_as_it_came() {
+fn a_container_without_a_request_is_unchanged() {
     needs_root!();
     let host = Host::new("h100x8");
     let mut podman = Podman::new();
@@ -106,7 +106,7 @@ fn a_shim_takes_the_grant_over() {
 }
 
 #[test]
-fn a_grant_is_not_doubled_where_the_shims_place_is_taken() {
+fn precreate_and_shim_do_not_grant_twice() {
     needs_root!();
     let host = Host::new("h100x8");
     let mut podman = Podman::new();
@@ -136,7 +136,7 @@ fn shim(host: &Host, container: &Container, root: &Path, words: &[&str]) -> Comm
 }
 
 #[test]
-fn a_shim_killed_while_it_takes_over_leaves_nothing_in_the_way() {
+fn a_shim_killed_at_the_takeover_blocks_nothing() {
     needs_root!();
     let points = [
         "create.locked",
@@ -176,7 +176,7 @@ fn a_shim_killed_while_it_takes_over_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_shim_takes_over_nothing_that_is_not_its_containers() {
+fn a_shim_takes_over_only_its_containers_lease() {
     needs_root!();
     let host = Host::new("h100x8");
     let mut podman = Podman::new();
@@ -209,7 +209,7 @@ fn rewrite(host: &Host, edit: impl FnOnce(&mut Lease)) {
 }
 
 #[test]
-fn podman_counts_until_the_deadline_and_the_container_for_ever() {
+fn podman_holds_a_lease_only_until_the_deadline() {
     needs_root!();
     for root in ["/run/runc", "/run/crun"] {
         let host = Host::new("h100x8");
@@ -253,7 +253,7 @@ fn hook_of(container: &Container, pid: i32) -> std::process::Output {
 }
 
 #[test]
-fn a_later_start_takes_the_place_of_an_earlier_one_that_came_to_nothing() {
+fn a_later_start_replaces_a_failed_one() {
     needs_root!();
     let host = Host::new("h100x8");
     let (mut podman, mut other) = (Podman::new(), Podman::new());
