@@ -200,7 +200,7 @@ fn a_busy_gpu_is_granted_only_by_name() {
     let _smi = faked.process(&["/dev/nvidia0", "/dev/nvidia1"]);
     let busy = format!("busy: process {} (sleep) computes on it without a lease", cuda.pid());
 
-    let devices = faked.tells(&["devices"]);
+    let devices = faked.tells(&["devices"])["devices"].take();
     assert_eq!(devices[0]["busy"][0]["pid"].to_string(), cuda.pid());
     assert_eq!(devices[1]["busy"], Value::Array(Vec::new()));
     let text = String::from_utf8(ok(faked.cli(&["devices"])).stdout).unwrap();
@@ -232,7 +232,7 @@ fn the_administrator_says_what_busy_means() {
     assert_eq!(faked.host.leases().len(), 0);
     faked.host.configure(Path::new(STUB), "policy = { busy = \"ignore\" }");
     ok(faked.start("any", ONE));
-    assert_eq!(faked.tells(&["devices"])[0]["busy"], Value::Null, "not looked at");
+    assert_eq!(faked.tells(&["devices"])["devices"][0]["busy"], Value::Null, "not looked at");
     faked.host.configure(Path::new(STUB), "");
     assert!(!faked.start("none", ONE).status.success());
     // The module says that nobody has it open, so that nobody is looked for.
@@ -290,7 +290,7 @@ fn who_belongs_to_a_lease_is_not_in_its_way() {
     let line = text.lines().find(|line| line.contains("outside")).unwrap();
     assert!(line.contains(&sleeper.pid()) && line.contains("4Mi") && line.ends_with("sleep 600"));
 
-    let devices = faked.tells(&["devices"]);
+    let devices = faked.tells(&["devices"])["devices"].take();
     assert_eq!(devices[0]["busy"], Value::Array(Vec::new()));
     assert_eq!(devices[1]["busy"].as_array().unwrap().len(), 1);
     let refused = stderr(&faked.start("other", ONE));

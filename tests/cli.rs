@@ -118,7 +118,7 @@ fn devices_are_listed_with_what_is_free_of_them() {
     let wide = says(&host, &["devices", "--wide"]);
     assert!(wide.contains("GPU-e4de4143-81dd-40df-8538-2c7330bfea85"), "{wide}");
 
-    let devices = tells(&host, &["devices"]);
+    let devices = tells(&host, &["devices"])["devices"].take();
     let keys: Vec<&str> = devices[0].as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "uuid index vendor model memory_total_bytes memory_reserved_bytes \
                     memory_capacity_bytes memory_free_bytes milli_free pci numa_node mig_mode \
@@ -134,7 +134,7 @@ fn devices_are_listed_with_what_is_free_of_them() {
 
     // The dead hold nothing, and nobody has to be asked to clear them away.
     host.kill("whole");
-    let devices = tells(&host, &["devices"]);
+    let devices = tells(&host, &["devices"])["devices"].take();
     assert_eq!(
         (&devices[0]["milli_free"], &devices[0]["leases"]),
         (&1000.into(), &Value::from([0; 0].to_vec()))
@@ -152,7 +152,7 @@ fn a_node_without_devices_is_no_error() {
         text.starts_with("no devices") && text.contains("\nhint: load the GPUs' driver"),
         "{text}"
     );
-    assert_eq!(tells(&host, &["devices"]), Value::Array(Vec::new()));
+    assert_eq!(tells(&host, &["devices"])["devices"], Value::Array(Vec::new()));
     assert_eq!(says(&host, &["leases"]), "no leases\n");
     assert!(!host.run_dir().exists(), "looking makes nothing");
     let text = says(&host, &["inventory", "refresh"]);
@@ -527,7 +527,7 @@ fn inventory_is_refreshed_and_shown() {
     assert!(text.contains("state:    stale: ") && text.contains("has changed since"), "{text}");
     assert_eq!(tells(&host, &["inventory", "show"])["state"], "stale");
     // The others go by what a refresh would find.
-    assert_eq!(tells(&host, &["devices"]).as_array().unwrap().len(), 8);
+    assert_eq!(tells(&host, &["devices"])["devices"].as_array().unwrap().len(), 8);
     fs::write(host.run_dir().join("inventory.json"), "{").unwrap();
     fails(&host, &["inventory", "show"], 4, "stale-inventory", "inventory refresh");
 }

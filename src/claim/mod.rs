@@ -11,6 +11,7 @@
 //! * [`release`]: let go of a lease whose holder is dead;
 //! * `resize`: give a running container more or less of its devices;
 //! * [`look`]: what the leases look like from outside, without the lock;
+//! * `node_use`: what the leases and the processes leave of the node's devices, for display;
 //! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
 //!   next one who asks, without a daemon, a timer or an operator.
 //!
@@ -23,6 +24,8 @@ pub mod create;
 pub mod error;
 pub mod liveness;
 pub mod look;
+#[cfg(feature = "cli")]
+pub mod node_use;
 pub mod place;
 pub mod precreate;
 #[cfg(feature = "cli")]

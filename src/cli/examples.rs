@@ -46,7 +46,7 @@ pub(super) const DEVICES_AFTER: &str = "\
 Examples:
   gpulease devices
   gpulease devices --wide
-  gpulease devices --json | jq '.[] | select(.milli_free == 1000) | .uuid'";
+  gpulease devices --json | jq '.devices[] | select(.milli_free == 1000) | .uuid'";
 
 pub(super) const TOPOLOGY_AFTER: &str = "\
 Examples:
@@ -72,7 +72,8 @@ Examples:
 pub(super) const MEMORY_AFTER: &str = "\
 Examples:
   gpulease memory
-  gpulease memory --json | jq '.[] | select(.used_bytes > .leased_bytes) | .uuid'";
+  gpulease memory --json |
+    jq '.devices[] | select(.used_bytes > .leased_bytes) | .uuid'";
 
 pub(super) const LEASES_AFTER: &str = "\
 DEVICES are indices, with the share of compute where it is not the whole

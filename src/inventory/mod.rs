@@ -28,9 +28,13 @@ mod scan;
 pub mod stamp;
 pub mod static_file;
 mod sysfs;
+#[cfg(feature = "cli")]
+mod usage;
 
 pub use cache::{Inventory, decode, encode, freshness};
 pub use error::InventoryError;
 #[cfg(feature = "cli")]
 pub use scan::{scan, scan_files};
 pub use stamp::Look;
+#[cfg(feature = "cli")]
+pub use usage::usage;

@@ -1,14 +1,15 @@
 //! How much memory each device has, and what is leased, used and free of it.
 
+use crate::claim::node_use::NodeUse;
 use crate::inventory::activity::Usage;
 use crate::model::device::Device;
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
-/// The memory of the node's devices.
 #[derive(Debug, Serialize)]
-pub struct Memory<'a> {
+pub struct MemoryView<'a> {
     pub devices: Vec<DeviceMemory<'a>>,
 }
 
@@ -32,9 +33,20 @@ pub struct DeviceMemory<'a> {
     pub device: &'a Device,
 }
 
+impl<'a> MemoryView<'a> {
+    /// `usage` is what the drivers measure now.
+    pub fn of(used: &'a NodeUse, usage: &BTreeMap<DeviceId, Usage>) -> Self {
+        let devices = used.free().map(|(device, (_, free))| {
+            // The memory of a GPU in MIG mode is leased by its instances.
+            let free = device.capacity().filter(|_| !device.is_in_mig_mode()).map(|_| free);
+            DeviceMemory::of(device, used.leased(device), free, usage.get(&device.uuid))
+        });
+        Self { devices: devices.collect() }
+    }
+}
+
 impl<'a> DeviceMemory<'a> {
-    /// `leased` is the sum of the leases, `free` is the rest of the memory that can be leased.
-    pub fn of(
+    fn of(
         device: &'a Device,
         leased: Option<Bytes>,
         free: Option<Bytes>,

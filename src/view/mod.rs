@@ -3,6 +3,7 @@
 //! Every answer is an object with the key `version`, and its lists stand under a name. A key keeps
 //! its name and its meaning within a version; a new key may come.
 
+pub mod devices;
 pub mod memory;
 pub mod mps;
 pub mod resize;

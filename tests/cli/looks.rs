@@ -52,7 +52,7 @@ fn a_simulated_device_is_never_busy() {
         (&told["processes"], &told["notes"]),
         (&Value::Array(vec![]), &Value::Array(vec![]))
     );
-    assert_eq!(tells(&host, &["devices"])[0]["busy"], Value::Array(vec![]));
+    assert_eq!(tells(&host, &["devices"])["devices"][0]["busy"], Value::Array(vec![]));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn intels_devices_are_not_looked_at_and_that_is_said() {
                 pci = '0000:01:00.0'\nnodes = ['/dev/dri/renderD128']\n";
     let host = Host::with_devices(toml, Path::new(STUB));
     assert!(says(&host, &["processes"]).contains("note: who computes on Intel's"));
-    assert_eq!(tells(&host, &["devices"])[0]["busy"], Value::Null);
+    assert_eq!(tells(&host, &["devices"])["devices"][0]["busy"], Value::Null);
 }
 
 #[test]
@@ -125,5 +125,5 @@ fn arch_and_partition_are_for_the_wide_table() {
         row(&wide, "0").iter().rev().take(3).rev().collect::<Vec<_>>(),
         [&"8.9", &"-", &"simulated"]
     );
-    assert_eq!(tells(&host, &["devices"])[0]["queryable"], true);
+    assert_eq!(tells(&host, &["devices"])["devices"][0]["queryable"], true);
 }

@@ -23,7 +23,7 @@ fn instances_stand_under_their_gpu() {
     assert_eq!(row(&text, "2:2")[..9], expected, "{text}");
     assert_eq!(row(&text, "2:0")[5..8], ["19.6Gi", "1000m", "19.6Gi"], "{text}");
 
-    let devices = tells(&host, &["devices"]);
+    let devices = tells(&host, &["devices"])["devices"].take();
     let devices = devices.as_array().unwrap();
     let shown = |at: usize, key: &str| devices[at][key].clone();
     assert_eq!((shown(0, "mig_mode"), shown(0, "mig")), (json!(false), Value::Null));
