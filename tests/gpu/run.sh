@@ -1,23 +1,24 @@
 #!/bin/bash
-# Leases a real NVIDIA GPU to a real container, and has a CUDA program compute on it there; then
-# shares of it to two containers at once, by MPS.
+# Leases a real NVIDIA GPU to a real container, in which a CUDA program computes on it. Then leases
+# shares of the GPU to two containers at the same time, by MPS.
 #
-#   run.sh DIR [OUT]    DIR is what `make gpu-check` made: the programs, runc and a CUDA program,
-#                       all built elsewhere. OUT takes the outputs (default: a temporary directory).
+#   run.sh DIR [OUT]    `make gpu-check` makes DIR: the programs, runc and CUDA programs, all built
+#                       elsewhere. OUT gets the outputs (default: a temporary directory).
 #
-# As root, on a machine with an NVIDIA GPU and its driver; nothing else of NVIDIA's or of gpulease's
-# needs to be installed, and no setting of the GPU is touched. It writes below /run/gpulease-gpu-check
-# and OUT only. What was checked is told on stdout and in OUT/results.jsonl, a line of JSON each, and
-# all else on stderr. MPS needs the driver's nvidia-cuda-mps-control; without it that part is skipped.
-# Exit status 0 means that every expectation held; 77 that there is no GPU here, or that
-# this machine lets nobody make containers (what could be seen without one was checked).
-#   GPU_CHECK_DRIVER_ROOT=DIR   where the driver's files lie, if not below /
+# Needs root, an NVIDIA GPU and its driver, but no other software of NVIDIA and no installed
+# gpulease. It changes no setting of the GPU, and writes only below /run/gpulease-gpu-check and OUT.
+# It prints the checks to stdout and to OUT/results.jsonl, a line of JSON each, and all else to
+# stderr. MPS needs the driver's nvidia-cuda-mps-control; without it that part is skipped. Exit
+# status 0 means that every expectation held; 77 that there is no GPU here, or that this machine
+# allows no containers. Then everything that needs neither was checked.
+#   GPU_CHECK_DRIVER_ROOT=DIR   the directory of the driver's files, if not /
+# shellcheck disable=SC2317  # `check` calls functions by name
 set -uo pipefail
 
 die() { printf 'gpu-check: %s\n' "$*" >&2; exit 1; }
 
 [ -x "${1-}/gpulease" ] || die "usage: run.sh DIR [OUT]; make gpu-check makes DIR"
-[ "$(id -u)" = 0 ] || die "root is needed, for containers are made"
+[ "$(id -u)" = 0 ] || die "this needs root, for it makes containers"
 bin=$(readlink -f "$1")
 out=${2:-$(mktemp -d)}
 mkdir -p "$out"
@@ -50,7 +51,7 @@ check() {
 }
 show() { cat "$@" >&2; }
 skip() {
-    # What could be seen until then was checked.
+    # The checks so far decide the exit status.
     tell "{\"skipped\": \"$1\"}"
     [ "$failed" = 0 ] && exit 77
     exit 1
@@ -58,7 +59,7 @@ skip() {
 has() { grep -q -- "$2" "$out/$1"; }
 lacks() { ! grep -q -- "$2" "$out/$1"; }
 
-# ---- what the node has ----
+# ---- the node ----
 
 "$bin/gpulease" inventory refresh >"$out/refresh" 2>&1
 show "$out/refresh"
@@ -73,12 +74,12 @@ check "each has a UUID of the driver's" has devices.json '"uuid": *"GPU-[0-9a-f]
 check "each has its memory" lacks devices.json '"memory_total_bytes": *null'
 check "none is simulated" lacks devices.json '"simulated": *true'
 
-# ---- a root file system with a C library and nothing of NVIDIA's ----
+# ---- a root file system with a C library and no file of NVIDIA's ----
 
 rootfs=$work/rootfs
 mkdir -p "$rootfs"/{proc,dev,sys,tmp,etc,usr/bin,usr/lib}
 put() {
-    # Where the loader names it, links followed: the directories are those of this host.
+    # Copies a file to the path at which the loader finds it, with links followed.
     mkdir -p "$rootfs$(dirname "$1")"
     cp -L "$1" "$rootfs$1"
 }
@@ -91,7 +92,7 @@ ln -s busybox "$rootfs/usr/bin/sh"
 
 dir=$work/bundle
 bundle() {
-    # bundle ANNOTATIONS ARG...: a config.json in $dir, for a container that runs the arguments.
+    # bundle ANNOTATIONS ARG...: makes $dir/config.json for a container that runs the arguments.
     local annotations=$1 args='' arg
     shift
     for arg in "$@"; do args="$args${args:+, }\"$arg\""; done
@@ -111,14 +112,14 @@ bundle() {
 EOF
 }
 run() {
-    # run NAME OUTPUT: by the shim, as an engine calls it.
+    # run NAME OUTPUT: runs the bundle by the shim, as an engine does.
     "$bin/gpulease-runtime" --root "$work/state" run --bundle "$dir" "$1" >"$out/$2" 2>&1
 }
 
 bundle '' busybox true
 if ! "$bin/runc" --root "$work/state" run --bundle "$dir" plain >"$out/plain" 2>&1; then
     show "$out/plain"
-    skip "this machine lets nobody make containers, so none was given a GPU"
+    skip "this machine allows no containers, so none got a GPU"
 fi
 
 # ---- a container with a GPU ----
@@ -133,18 +134,18 @@ bundle "$count" cuda-check
 run cuda cuda
 show "$out/cuda"
 check "a CUDA program computes there" has cuda 'all right'
-check "and sees one device" has cuda '^devices: 1$'
+check "the program sees one device" has cuda '^devices: 1$'
 
 bundle '' cuda-check
 run none none
 check "without a request the driver is not there" has none 'libcuda.so.1'
 
-# Written by the container, so that what is seen is what a process in it sees.
+# The container writes this file, so it shows the view of a process in it.
 bundle "$count" sh -c 'ls /dev | busybox grep nvidia; echo; busybox cat /proc/driver/nvidia/gpus/*/information 2>/dev/null | busybox grep -c UUID; busybox grep -c libcuda /proc/self/mountinfo; busybox touch /usr/bin/nvidia-smi 2>&1'
 run look look
 show "$out/look"
 check "the driver's files are read-only" has look 'Read-only'
-check "and no other GPU's entry in procfs can be read" has look '^1$'
+check "no other GPU's entry in procfs can be read" has look '^1$'
 
 total=$(grep -c '"uuid"' "$out/devices.json")
 bundle "\"gpulease/count\": \"all\"" busybox sleep 30
@@ -155,13 +156,13 @@ for _ in $(seq 50); do
 done
 bundle "$count" busybox true
 run late late
-check "with all $total of them held, one more is refused" has late 'nothing-free\|no-capacity\|held'
+check "with all $total GPUs leased, one more is refused" has late 'nothing-free\|no-capacity\|held'
 show "$out/late"
 "$bin/runc" --root "$work/state" kill holder KILL
 wait
 bundle "$count" cuda-check
 run after after
-check "killed, it leaves its GPUs to the next" has after 'all right'
+check "after the holder is killed, the next container gets a GPU" has after 'all right'
 
 # ---- two containers with shares of one GPU ----
 
@@ -172,17 +173,17 @@ has_control() {
     done
     false
 }
-has_control || skip "the driver has no nvidia-cuda-mps-control here, so no share was tried"
+has_control || skip "the driver has no nvidia-cuda-mps-control, so no share was tried"
 
 # 40 percent of the threads and 2 GiB each.
 mps='"gpulease/isolation": "mps", "gpulease/compute": "0.4", "gpulease/memory": "2Gi", "gpulease/devices": "0"'
 bundle "$mps" cuda-share 3072 1
 run beyond beyond
 show "$out/beyond"
-check "memory beyond the share is not had" has beyond '"allocated": false'
+check "memory beyond the share is refused" has beyond '"allocated": false'
 
 share() {
-    # share NAME: in the background, in a bundle of its own.
+    # share NAME: runs a share in the background, in a separate bundle.
     dir=$work/$1
     bundle "$mps" cuda-share 1024 8
     run "$1" "$1" &
@@ -197,10 +198,10 @@ bundle "$mps" busybox true
 run third third
 wait
 show "$out/one" "$out/two" "$out/mps" "$out/third"
-check "memory within the share is had by one" has one '"allocated": true'
-check "and by the other" has two '"allocated": true'
+check "the first gets memory within its share" has one '"allocated": true'
+check "the second gets memory within its share" has two '"allocated": true'
 check "both leases are by MPS" [ "$(grep -c '"effective": "mps"' "$out/shares.json")" = 2 ]
-check "a third of that size is refused" has third 'no-capacity'
+check "a third share of that size is refused" has third 'no-capacity'
 
 seconds() { grep -o '"[0-9]\{9,\}": [1-9][0-9]*' "$out/$1" | cut -d: -f1 | sort; }
 both=$(comm -12 <(seconds one) <(seconds two) | wc -l)
@@ -208,7 +209,7 @@ tell "{\"both_worked_in_seconds\": $both}"
 check "both make progress at the same time" [ "$both" -ge 3 ]
 
 no_daemon() {
-    # Of ours: their directory is gone when they are.
+    # The directory of gpulease's daemons is gone when they are.
     for _ in $(seq 100); do
         find "$work/run/mps" -name journal.json 2>/dev/null | grep -q . || return 0
         sleep 0.1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The programs on the path of every container start have exactly these dependencies. A new one
-# must earn its place: add it to the list in the commit that explains why.
+# Checks that the programs on the path of every container start have exactly the listed
+# dependencies. A commit that adds one must add it to the list and say why.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 list=tests/lint/hot-pair-dependencies.txt

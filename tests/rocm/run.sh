@@ -1,16 +1,16 @@
 #!/bin/bash
-# Builds gpulease-rocm against Debian's librocm-smi64, and runs it over fake
-# /sys trees with the real library (tests/rocm.rs). As root: the trees are put
-# in the place of /sys, in a mount namespace.
+# Builds gpulease-rocm against Debian's librocm-smi64, and runs it with the real library
+# over fake /sys trees (tests/rocm.rs). Needs root: a mount namespace has such a tree in
+# the place of /sys.
 #
-# Nothing is installed: what is missing comes from Debian's packages into a
-# cache folder. The library is that of the suite below (ROCm 6); where the host
-# is older, its libc comes along. Where it cannot be had, this is skipped, with
-# a word on stderr; with CI set that is a failure.
+# It installs nothing: missing files come from Debian's packages into a cache folder. The
+# library is from the suite below (ROCm 6), with its libc, because the host's may be
+# older. If it cannot be fetched, the test is skipped with a line on stderr; with CI set
+# it fails.
 #
-# GPULEASE_ROCM_CACHE   where the packages are kept (default /var/cache/gpulease-rocm)
-# GPULEASE_ROCM_SUITE   the Debian suite that they come from (default trixie)
-# LIBCLANG_PATH         a folder with libclang.so; none is fetched then
+# GPULEASE_ROCM_CACHE   the cache of the packages (default /var/cache/gpulease-rocm)
+# GPULEASE_ROCM_SUITE   the Debian suite of the packages (default trixie)
+# LIBCLANG_PATH         a folder with libclang.so; if set, none is fetched
 set -eu
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -28,7 +28,7 @@ skip() {
 command -v apt-get >/dev/null || skip "there is no apt-get to fetch librocm-smi64 with"
 unshare --mount true 2>/dev/null || skip "this process may not make a mount namespace"
 
-# The host's own sources with another suite in its place, and lists of their own.
+# apt-get with the host's sources, but with another suite and separate lists.
 apt() { # COMMAND [ARG...]
     apt-get -qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$cache/apt/sources" \
         -o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache" \
@@ -36,7 +36,7 @@ apt() { # COMMAND [ARG...]
 }
 sources() {
     local file codename
-    # shellcheck disable=SC1091  # of the host, whatever it is
+    # shellcheck disable=SC1091  # the host's file
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     [ -n "$codename" ] || return 1
     mkdir -p "$cache/apt/sources" "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial"
@@ -52,7 +52,7 @@ unpack() { # FOLDER
     done
     touch "$1/done"
 }
-# ROCm's library, and what it is linked against.
+# ROCm's library, and the libraries to which it is linked.
 library() {
     local dir=$cache/$suite
     [ ! -e "$dir/done" ] || return 0
@@ -61,13 +61,13 @@ library() {
         (cd "$dir/debs" && apt download librocm-smi64-1 librocm-smi-dev libc6 libgcc-s1 libstdc++6) &&
         unpack "$dir"
 }
-# libclang of the host's own release, which the bindings are made with.
+# libclang of the host's own release, which makes the bindings.
 clang() {
     local dir=$cache/clang packages
     [ ! -e "$dir/done" ] || return 0
     mkdir -p "$dir/debs"
     packages=$(apt-get -s -o APT::Install-Recommends=false install libclang1 | awk '/^Inst/ { print $2 }')
-    # shellcheck disable=SC2086  # one word a package
+    # shellcheck disable=SC2086  # one word for each package
     (cd "$dir/debs" && apt-get -qq -o APT::Sandbox::User=root download $packages) && unpack "$dir"
 }
 
@@ -89,8 +89,8 @@ if [ -z "$libclang" ]; then
 fi
 flock -u 9
 
-# The compiler's own headers, which libclang without clang does not have. The library may name
-# symbols of a newer libc than the host's.
+# libclang alone has no headers of a compiler, so gcc's are used. The library may need symbols of a
+# newer libc than the host's.
 LIBCLANG_PATH=$libclang \
     LD_LIBRARY_PATH="$cache/clang/usr/lib/$multiarch${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" \
     BINDGEN_EXTRA_CLANG_ARGS="-I$(gcc -print-file-name=include)" \
