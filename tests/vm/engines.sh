@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # For each engine: gpulease is installed, the engine restarts, containers use it, and it is
 # uninstalled; then the engine's files are as before and it works without gpulease. No engine may
-# know gpulease before. Read by guest.sh, which has the variables.
+# know gpulease before. Debian 13 has neither k3s nor CRI-O, so these are missing here. Read by
+# guest.sh, which has the variables.
 
 # ---- /etc ----
 
@@ -133,10 +134,14 @@ mv /etc/docker/daemon.json "$state/daemon.json.kept"
 check "Docker starts without a file, by flags" \
     docker_flags --bridge=none --iptables=false --ip6tables=false
 tour "Docker without a file" docker '' --default-runtime
-rm /etc/systemd/system/docker.service.d/flags.conf
 mv "$state/daemon.json.kept" /etc/docker/daemon.json
+# dockerd refuses a setting that a flag and the file have, but merges runtimes of both.
+check "Docker starts with its file and flags for runtimes" \
+    docker_flags --default-runtime=runc --add-runtime=other=/usr/bin/crun
+tour "Docker with flags" docker gpulease
+rm /etc/systemd/system/docker.service.d/flags.conf
 systemctl daemon-reload
-check "Docker starts with its file again" restarts docker
+check "Docker starts with its file alone" restarts docker
 
 # ---- Podman ----
 
