@@ -124,7 +124,7 @@ impl From<FileError> for Failure {
         match error {
             FileError::Io(error) => error.into(),
             error => Self::of(Code::StateUnavailable, &error)
-                .hint("let root own it and nobody else write to it"),
+                .hint("give it to root and let only root write to it"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What every call works with: the host's directories, its configuration, read
-//! once, and its inventory.
+//! What every call works with: the host's directories, its configuration, which is read once, and
+//! its inventory.
 
 pub mod command;
 pub mod facilities;
@@ -16,17 +16,18 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// How much of the configuration can be told.
+/// How much of the configuration is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigState {
     All,
-    /// The low-level runtime and the lease directory, as a container without a request takes them.
+    /// The low-level runtime and the lease directory, which suffice for a container without a
+    /// request.
     Essentials,
-    /// Nothing: not even where leases lie.
+    /// Nothing, not even where leases lie.
     Nothing,
 }
 
-/// The host, as the one look at the configuration shows it. Looking cannot fail.
+/// The host as one look at the configuration shows it. Looking cannot fail.
 pub struct Host {
     pub paths: Paths,
     store: Store,
@@ -34,19 +35,20 @@ pub struct Host {
     config_is_explicit: bool,
     reading: ConfigReading,
     known: ConfigState,
-    /// Why the reading is not to be relied on, once that was asked.
+    /// Why the reading cannot be relied on, once that was checked.
     unsettled: OnceCell<Option<ConfigError>>,
 }
 
 impl Host {
-    /// By the configuration file that was named, if one was. Where it cannot be understood, leases
-    /// are looked for where one was last granted by it, and none is granted.
+    /// Looks at the host by the configuration file that `named` names, or the default one. If the
+    /// file cannot be understood, nothing is granted, and leases are looked for where this file
+    /// last granted one.
     pub fn look(named: Option<&Path>) -> Self {
         Self::with(named, Paths::default())
     }
 
-    /// A host whose file system lies below `root`. Paths of its configuration are as they
-    /// are found from here.
+    /// A host whose file system is below `root`. The paths of its configuration are converted to
+    /// paths from here.
     pub fn below(named: Option<&Path>, root: &Path) -> Self {
         Self::with(named, Paths::below(root))
     }
@@ -70,7 +72,7 @@ impl Host {
         Self { paths, store, config_path, config_is_explicit, reading, known, unsettled }
     }
 
-    /// The same with another lease directory.
+    /// The same host with another lease directory.
     #[must_use]
     pub fn with_run_dir(self, run_dir: &Path) -> Self {
         let paths = Paths { run: run_dir.to_owned(), ..self.paths };
@@ -83,7 +85,7 @@ impl Host {
         Ok(self.configuration()?)
     }
 
-    /// The same. Fails with what is wrong with the file.
+    /// The configuration. The error says what is wrong with the file.
     pub fn configuration(&self) -> Result<&Config, &ConfigError> {
         let config = self.reading.config.as_ref()?;
         let settle = || self.reading.settle(&self.config_path).err();
@@ -93,7 +95,7 @@ impl Host {
         }
     }
 
-    /// How much there is to go by where [`Self::config`] fails.
+    /// How much of the configuration is known where [`Self::config`] fails.
     pub fn known(&self) -> ConfigState {
         match self.configuration() {
             Err(ConfigError::Unsettled { .. }) => ConfigState::Essentials,
@@ -111,7 +113,7 @@ impl Host {
         identity::is_host_root(&self.paths)
     }
 
-    /// For something that only root may do.
+    /// Fails with `rootless-unsupported`, unless this is the host's root. `what` names the action.
     pub fn require_root(&self, what: &str) -> Result<(), Failure> {
         if self.is_root() {
             return Ok(());
@@ -120,18 +122,18 @@ impl Host {
         Err(Failure::new(Code::RootlessUnsupported, message).hint("run it with sudo"))
     }
 
-    /// The low-level runtime that the file names, whatever is wrong elsewhere in it.
+    /// The low-level runtime that the file names, even if the rest of the file is wrong.
     pub fn runtime(&self) -> Option<&Path> {
         self.reading.runtime.as_deref()
     }
 
-    /// Whether the administrator's choice of a runtime may exist and cannot be told, so that the last
-    /// one that served is a better guess than the default.
+    /// Whether the file may name a runtime that cannot be read, so that the last runtime that
+    /// served is a better guess than the default.
     pub fn hides_runtime(&self) -> bool {
         self.reading.keys == EarlyKeys::Hidden
     }
 
-    /// What another program of ours has to be told to see the same.
+    /// The arguments that make another program of gpulease use the same configuration.
     pub fn own_arguments(&self) -> Vec<OsString> {
         if !self.config_is_explicit {
             return Vec::new();

@@ -1,17 +1,17 @@
-//! Where the host keeps things. Passed in everywhere, so that a whole node can be faked as a
-//! directory tree; never read from the environment by a root program.
+//! Where the host keeps its files. The paths are passed to all code, so that tests can fake a whole
+//! node as a directory tree. A program of root's never reads them from the environment.
 
 use std::path::{Path, PathBuf};
 
-/// The roots that host-facing code works under.
+/// The directories that all code that looks at the host works under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    /// The file system that all else lies in, `/`: programs, the configuration of engines.
+    /// The root of the host's file system, `/`, which contains the directories below.
     pub root: PathBuf,
     pub etc: PathBuf,
     /// Leases and other state, `/run/gpulease`.
     pub run: PathBuf,
-    /// What outlives a reboot, `/var/lib/gpulease`.
+    /// State that survives a reboot, `/var/lib/gpulease`.
     pub var: PathBuf,
     pub sys: PathBuf,
     pub proc: PathBuf,
@@ -33,7 +33,7 @@ impl Default for Paths {
 }
 
 impl Paths {
-    /// Those of a host whose file system lies below `root`: one that is mounted there, or a fake.
+    /// The paths of a host whose file system is below `root`: a mounted one, or a fake.
     pub fn below(root: &Path) -> Self {
         let host = Self { root: root.to_owned(), ..Self::default() };
         Self {
@@ -47,18 +47,18 @@ impl Paths {
         }
     }
 
-    /// Whether they are those of the host that this program runs on.
+    /// Whether these are the paths of the host that this program runs on.
     #[must_use]
     pub fn are_own(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// Where a path that means something on the host is found from here.
+    /// The path, from here, of a path on the host.
     pub fn on_host(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Where a device node of the host is found from here.
+    /// The path, from here, of a device node on the host.
     pub fn node(&self, path: &str) -> PathBuf {
         match path.strip_prefix("/dev/") {
             Some(name) => self.dev.join(name),

@@ -1,4 +1,4 @@
-//! `gpulease-rocm`: says once what ROCm's management library measures, and ends.
+//! `gpulease-rocm`: prints the measurements of ROCm's management library once, and ends.
 
 use crate::inventory::amd::{SmiReading, Telemetry};
 use crate::sys::rocm_smi::{Measured, RocmLibrary};
@@ -6,8 +6,8 @@ use anyhow::Context;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Prints a [`Telemetry`] as one line of JSON. Status 1, with a line on stderr, if the
-/// library finds no driver.
+/// Prints a [`Telemetry`] as one line of JSON. If the library finds no driver, it prints a line on
+/// stderr and exits with 1.
 pub fn main() -> ExitCode {
     match report() {
         Ok(()) => ExitCode::SUCCESS,

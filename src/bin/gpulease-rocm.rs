@@ -1,4 +1,4 @@
-//! What ROCm's management library measures, as JSON.
+//! Prints the measurements of ROCm's management library as JSON.
 fn main() -> std::process::ExitCode {
     gpulease::rocm()
 }

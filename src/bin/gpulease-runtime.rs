@@ -1,7 +1,7 @@
 //! The OCI runtime shim.
 
-// musl's own allocator costs a create a quarter of its time; this is the one of Rust's std for
-// wasm (`make bench` measured both).
+// musl's own allocator takes a quarter of the time of a create. This one is the allocator of Rust's
+// std for wasm (`make bench` measured both).
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

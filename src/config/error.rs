@@ -13,13 +13,13 @@ pub enum ConfigError {
     /// The file exists, but is unsafe, too large or unreadable.
     #[error("the configuration cannot be read")]
     File(#[from] FileError),
-    /// A file that was named explicitly does not exist.
+    /// The file that was named explicitly does not exist.
     #[error("there is no configuration file `{}`", path.display())]
     Missing {
-        /// As it was named.
+        /// The path as it was named.
         path: PathBuf,
     },
-    /// Nothing is in the file: a program that rewrites it in place empties it first.
+    /// The file is empty: a program that rewrites it in place empties it first.
     #[error("`{}` is empty", path.display())]
     Empty { path: PathBuf },
     /// The file is being changed.
@@ -29,14 +29,14 @@ pub enum ConfigError {
     #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
     NotText {
         path: PathBuf,
-        /// How many bytes are good.
+        /// The number of valid bytes before it.
         offset: usize,
     },
-    /// Not TOML, an unknown key or a value that is not allowed.
+    /// The text is not TOML, or has an unknown key or a value that is not allowed.
     #[error("in `{}`, {problem}", path.display())]
     Invalid {
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The fault and its position.
         problem: TextProblem,
     },
 }
@@ -45,10 +45,10 @@ impl From<&ConfigError> for Failure {
     fn from(error: &ConfigError) -> Self {
         let hint = match error {
             ConfigError::File(FileError::Insecure { path, .. }) => {
-                format!("let root own `{}` and nobody else write to it", path.display())
+                format!("give `{}` to root and let only root write to it", path.display())
             }
             ConfigError::Missing { .. } => "see --gpulease-config and GPULEASE_CONFIG".to_owned(),
-            ConfigError::Empty { .. } => "where the defaults are meant, remove the file".to_owned(),
+            ConfigError::Empty { .. } => "to use the defaults, remove the file".to_owned(),
             ConfigError::Unsettled { .. } => {
                 "start the container again once the file is written".to_owned()
             }

@@ -1,7 +1,7 @@
 //! The administrator's configuration, `/etc/gpulease/config.toml`.
 //!
-//! Each call reads it once ([`look`]) and goes by that reading: for a container with a GPU request
-//! the whole file must be understood, and one without a request needs little of it, so that a
+//! Each call reads the file once ([`look`]) and uses that reading. A container with a GPU request
+//! needs the whole file to be understood. A container without a request needs little of it, so a
 //! mistake elsewhere in the file does not stop every container on the host.
 
 mod error;
@@ -18,11 +18,12 @@ pub use toml_text::{parse as parse_toml, position};
 
 use std::path::{Path, PathBuf};
 
-/// Where the configuration lies unless a flag says otherwise.
+/// The path of the configuration, unless a flag or a variable names another.
 pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
 
-/// Which file to read: the one named by `--gpulease-config`, else by `GPULEASE_CONFIG`, else
-/// [`DEFAULT_PATH`]; absolute, since a hook may read it from another directory.
+/// The file to read: the one that `--gpulease-config` names, else the one that `GPULEASE_CONFIG`
+/// names, else [`DEFAULT_PATH`]. The path is absolute, since a hook may read it from another
+/// directory.
 pub fn locate(flag: Option<&Path>) -> PathBuf {
     let named = flag.map(Path::to_owned).or_else(|| {
         std::env::var_os("GPULEASE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)

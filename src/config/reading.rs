@@ -1,5 +1,5 @@
-//! One look at the file, which a whole call goes by: the policy and the places that a grant needs,
-//! and the few keys that must survive a mistake elsewhere in the file.
+//! One reading of the file, which a whole call uses: all settings, for a grant, and the few keys
+//! that have to survive a mistake elsewhere in the file.
 
 use super::error::ConfigError;
 use super::settings::{Config, MpsConfig};
@@ -13,31 +13,31 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 /// A file that was changed more recently may be half written: a program that rewrites it in place
-/// empties it first, and is done long before this.
+/// empties it first. Such a program is done long before this time has passed.
 const AT_REST: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct ConfigReading {
-    /// The configuration, or why nothing may be granted.
+    /// The configuration, or why nothing can be granted.
     pub config: Result<Config, ConfigError>,
-    /// The low-level runtime, where the file names one.
+    /// The low-level runtime, if the file names one.
     pub runtime: Option<PathBuf>,
-    /// The lease directory, where the file names one.
+    /// The lease directory, if the file names one.
     pub run_dir: Option<PathBuf>,
-    /// How far [`Self::runtime`] and [`Self::run_dir`] can be relied on.
+    /// How reliable [`Self::runtime`] and [`Self::run_dir`] are.
     pub keys: EarlyKeys,
     seen: Option<FileSnapshot>,
 }
 
-/// What is known of the keys that are read even if there are mistakes elsewhere.
+/// How reliable the keys are that are read even if there are mistakes elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EarlyKeys {
-    /// One that is `None` is not in the file.
+    /// The file was read. A key that is `None` is not in it.
     Read,
-    /// There is no file: the defaults hold.
+    /// There is no file, so the defaults apply.
     Missing,
-    /// The administrator's choice may exist and cannot be told: the file is empty, unsafe or
-    /// unreadable, is not TOML, or has a runtime that cannot be one.
+    /// The file may contain a choice that cannot be read: it is empty, unsafe or unreadable, is not
+    /// TOML, or names an impossible runtime.
     Hidden,
 }
 
@@ -48,7 +48,8 @@ struct FileSnapshot {
     version: FileVersion,
 }
 
-/// Changes with every change of the file: seconds and nanoseconds of its ctime, and its inode.
+/// The version of a file, which changes with every change of the file: seconds and nanoseconds of
+/// its ctime, and its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileVersion(i64, i64, u64);
 
@@ -57,8 +58,8 @@ impl FileVersion {
         Self(metadata.ctime(), metadata.ctime_nsec(), metadata.ino())
     }
 
-    /// Whether the file was left alone for a while before now. A time in the future says that the
-    /// clock was set, and nothing of the file.
+    /// Whether the file was not changed for a while. A time in the future shows that the clock was
+    /// set, and nothing about the file.
     fn is_at_rest(self) -> bool {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = since_epoch.map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(i128::MAX));
@@ -67,7 +68,7 @@ impl FileVersion {
     }
 }
 
-/// Reads the file at `path`. Unless it was named it may be absent, which means the defaults.
+/// Reads the file at `path`. If the file is absent and was not named, the defaults apply.
 pub fn look(path: &Path, is_named: bool) -> ConfigReading {
     let nothing =
         |keys, config| ConfigReading { config, runtime: None, run_dir: None, keys, seen: None };
@@ -84,7 +85,8 @@ pub fn look(path: &Path, is_named: bool) -> ConfigReading {
 }
 
 impl ConfigReading {
-    /// With its paths as they are found from here, where another file system is looked at.
+    /// The same reading with its paths converted to paths from here, for a host that is looked at
+    /// from outside.
     pub fn below(self, paths: &Paths) -> Self {
         if paths.are_own() {
             return self;
@@ -103,8 +105,8 @@ impl ConfigReading {
         Self { config, runtime, run_dir, ..self }
     }
 
-    /// Makes sure that what was read is the whole file, before anything is granted by it. Fails
-    /// with [`ConfigError::Unsettled`] if the file is being changed.
+    /// Makes sure that the whole file was read, before anything is granted by it. Fails with
+    /// [`ConfigError::Unsettled`] if the file is being changed.
     pub fn settle(&self, path: &Path) -> Result<(), ConfigError> {
         let Some(FileSnapshot { bytes, version }) = &self.seen else { return Ok(()) };
         let now = fs::metadata(path).ok();
@@ -119,7 +121,7 @@ impl ConfigReading {
     }
 }
 
-/// Of a file without mistakes, what it does not say is the default, so `run_dir` is always told.
+/// In a file without mistakes an absent key has its default, so `run_dir` is always known.
 pub(super) fn of_bytes(bytes: &[u8], path: &Path) -> ConfigReading {
     let config = strict(bytes, path);
     let (runtime, run_dir, keys) = match &config {

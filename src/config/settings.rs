@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The settings, with their defaults.
 
 use crate::model::order;
 use crate::model::spelled::spelled;
@@ -18,35 +18,36 @@ pub enum Source {
     Nvidia,
     /// AMD's driver: KFD's topology and DRM.
     Amd,
-    /// Intel's drivers: DRM. Not looked for unless asked, or a server's or a desktop's built-in
-    /// graphics would be leased to who wants to compute.
+    /// Intel's drivers: DRM. This source is off by default, because the built-in graphics of
+    /// servers and desktops would be leased for computing.
     Intel,
 }
 
 impl Source {
-    /// Those that are looked at unless the configuration says otherwise.
+    /// The sources that are used unless the configuration says otherwise.
     pub const DEFAULT: [Self; 3] = [Self::Static, Self::Nvidia, Self::Amd];
 }
 
 spelled! {
-    /// Who brings the vendor's driver files into the container.
+    /// The provider of the vendor's driver files in a container.
     pub enum DriverSetting {
-        /// The best way that this host and this version have.
+        /// The best provider that this host has.
         Auto = "auto",
-        /// Nobody: the image has them. Device nodes and variables only.
+        /// The image itself. The container gets device nodes and variables only.
         None = "none",
-        /// gpulease finds them on the host.
+        /// gpulease, which finds the files on the host.
         Native = "native",
-        /// The host's CDI specs name them.
+        /// The host's CDI specs, which name the files.
         Cdi = "cdi",
-        /// The low-level runtime is the vendor's own and adds them.
+        /// The low-level runtime, which is the vendor's own.
         Chain = "chain",
     }
 }
 
 impl DriverSetting {
-    /// What it comes to, which is never [`Self::Auto`]: where the low-level runtime gives the devices
-    /// by itself, where there are files of their driver, and where CDI specs name them.
+    /// The provider that is used, which is never [`Self::Auto`]. It depends on whether the
+    /// low-level runtime gives the devices by itself, whether there are driver files, and whether
+    /// CDI specs name them.
     pub const fn comes_to(self, by_runtime: bool, has_files: bool, is_named: bool) -> Self {
         match self {
             Self::Auto if by_runtime => Self::Chain,
@@ -57,47 +58,47 @@ impl DriverSetting {
         }
     }
 
-    /// Whether it may come to this.
-    pub fn may_be(self, way: Self) -> bool {
-        self == Self::Auto || self == way
+    /// Whether this provider may be the one that is used.
+    pub fn may_be(self, provider: Self) -> bool {
+        self == Self::Auto || self == provider
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The low-level runtime; `None` is the first of runc and crun in fixed system directories.
+    /// The low-level runtime; `None` for the first of runc and crun in fixed system directories.
     pub runtime: Option<PathBuf>,
-    /// Leases, lock and inventory.
+    /// The directory of the leases, the lock and the inventory.
     pub run_dir: PathBuf,
-    /// The static source of the inventory. It need not exist.
+    /// The devices file, which is the static source. It need not exist.
     pub devices_file: PathBuf,
     /// Where devices are looked for.
     pub sources: BTreeSet<Source>,
-    /// Who brings the driver files.
+    /// The provider of the driver files.
     pub driver: DriverSetting,
-    /// The directory that NVIDIA's driver files lie below.
+    /// The directory that contains the file system of NVIDIA's driver.
     pub driver_root: PathBuf,
     /// How long a vendor's library may take to answer.
     pub probe_timeout: Duration,
-    /// The hook program that is put into specs; `None` is the one beside the shim.
+    /// The hook program for specs; `None` for the one beside the shim.
     pub hook: Option<PathBuf>,
-    /// The word on requests.
+    /// The administrator's policy on requests.
     pub policy: Policy,
     pub mps: MpsConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MpsConfig {
-    /// The control program; `None` is the first `nvidia-cuda-mps-control` in
-    /// fixed directories below `driver_root`.
+    /// The control program; `None` for the first `nvidia-cuda-mps-control` in fixed directories
+    /// below `driver_root`.
     pub control: Option<PathBuf>,
     /// Whether a daemon serves a device or a lease.
     pub daemon: MpsDaemon,
-    /// What becomes of a GPU's compute mode while a daemon serves it.
+    /// The compute mode of a GPU while a daemon serves it.
     pub compute_mode: ComputeMode,
-    /// How long a daemon may take to start and to take its limits.
+    /// How long a daemon may take to start and to accept its limits.
     pub start_timeout: Duration,
-    /// How long a daemon stays after its last lease.
+    /// How long a daemon keeps running after the end of its last lease.
     pub stop_grace: Duration,
 }
 
@@ -113,7 +114,7 @@ impl Default for MpsConfig {
     }
 }
 
-/// Whom an MPS daemon serves.
+/// What an MPS daemon serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MpsDaemon {
@@ -126,7 +127,7 @@ pub enum MpsDaemon {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ComputeMode {
-    /// `EXCLUSIVE_PROCESS`: nobody but the MPS server. What it was before is restored.
+    /// `EXCLUSIVE_PROCESS`: the MPS server alone. The earlier mode is restored afterwards.
     ExclusiveProcess,
     Keep,
 }
@@ -138,7 +139,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults on a host with these roots.
+    /// The defaults on a host with these paths.
     pub fn of(paths: &Paths) -> Self {
         Self {
             runtime: None,

@@ -1,4 +1,4 @@
-//! TOML to values, with errors that fit on one line and say where in the text they are.
+//! Reads TOML, with errors on one line that contain the position in the text.
 
 use crate::model::text::shown;
 use serde::de::DeserializeOwned;
@@ -7,14 +7,14 @@ use std::fmt;
 /// The most characters of a parser's message that are repeated.
 const MESSAGE_CHARS: usize = 400;
 
-/// What is wrong with a TOML text, and where.
+/// A fault in a TOML text, and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextProblem {
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// The dotted key at fault; `None` where the text is not TOML or the key itself is unknown
-    /// at the top level.
+    /// The dotted key at fault; `None` if the text is not TOML, or if the key itself is unknown at
+    /// the top level.
     pub key: Option<String>,
     /// What was found and what is allowed, on one line and safe to show.
     pub message: String,
@@ -30,16 +30,16 @@ impl fmt::Display for TextProblem {
     }
 }
 
-/// Reads `text` as a TOML document. The error says what is wrong first in the order of the parser:
-/// syntax, then unknown keys and values.
+/// Reads `text` as a TOML document. The error is the parser's first one: syntax, then unknown keys
+/// and values.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TextProblem> {
     toml::from_str(text).map_err(|error| explain(text, error))
 }
 
-/// What the parser says of `text`.
+/// The parser's error about `text`.
 pub(super) fn explain(text: &str, mut error: toml::de::Error) -> TextProblem {
     let offset = error.span().map_or(0, |span| span.start);
-    // The keys have no accessor; without its input the error prints them after the message.
+    // The error has no accessor for the keys. Without its input it prints them behind the message.
     error.set_input(None);
     let printed = error.to_string();
     let key = printed
@@ -49,14 +49,14 @@ pub(super) fn explain(text: &str, mut error: toml::de::Error) -> TextProblem {
     problem(text, offset, key, error.message())
 }
 
-/// A problem at a byte of `text`.
+/// A problem at this byte of `text`.
 pub(super) fn problem(text: &str, at: usize, key: Option<&str>, message: &str) -> TextProblem {
     let (line, column) = position(text, at);
     TextProblem { line, column, key: key.map(one_line), message: one_line(message) }
 }
 
 /// The line and the column, both from 1, of a byte offset into `text`. An offset past the end or
-/// inside a character counts as the nearest character before it.
+/// inside a character counts as that of the nearest character before it.
 pub fn position(text: &str, offset: usize) -> (usize, usize) {
     let mut line = 1;
     let mut column = 1;

@@ -1,7 +1,7 @@
 //! The configuration as a tree of values with positions, read key by key.
 //!
-//! Deriving `Deserialize` for a table of the file costs its program some 20 KB of machine code; here
-//! all tables and all kinds of values are read by the same few functions.
+//! All tables and all kinds of values are read by the same few functions, because deriving
+//! `Deserialize` adds some 20 KB of machine code for each table of the file.
 
 use super::settings::Config;
 use super::toml_text::{TextProblem, explain, problem};
@@ -13,12 +13,12 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-/// The keys of a table, each with what takes its value.
+/// The keys of a table, each with the function that reads its value.
 pub(super) type KeyTable =
     &'static [(&'static str, fn(&mut Config, Value<'_>) -> Result<(), Wrong>)];
 
-/// Reads a file of these keys into `config`, whose content is of no use after an error. Errors:
-/// says what is wrong first: syntax, then unknown keys and values in the order of the keys.
+/// Reads a file with these keys into `config`, whose content is of no use after an error. The error
+/// is the first one: syntax, then unknown keys and values in the order of the keys.
 pub(super) fn read(text: &str, keys: KeyTable, config: &mut Config) -> Result<(), TextProblem> {
     let table = DeTable::parse(text).map_err(|error| explain(text, error))?.into_inner();
     read_table(table, keys, config).map_err(|wrong| {
@@ -44,26 +44,26 @@ fn read_table(table: DeTable<'_>, keys: KeyTable, config: &mut Config) -> Result
     Ok(())
 }
 
-/// What is wrong with a value, and where.
+/// A fault of a value, and its position.
 pub(super) struct Wrong {
-    /// Of the value, in bytes of the text.
+    /// The position of the value, in bytes of the text.
     span: Range<usize>,
-    /// The keys that lead to it.
+    /// The keys that lead to the value.
     keys: Vec<&'static str>,
     message: String,
 }
 
-/// A value that is not read yet.
+/// A value that has not been read yet.
 pub(super) struct Value<'i>(Spanned<DeValue<'i>>);
 
 impl<'i> Value<'i> {
-    /// A text of which `check` makes something.
+    /// Reads a text and converts it by `check`.
     pub(super) fn checked<T>(self, check: fn(&str) -> Result<T, String>) -> Result<T, Wrong> {
         let (text, span) = self.text()?;
         check(&text).map_err(|message| Wrong { span, keys: Vec::new(), message })
     }
 
-    /// A list of such texts. The position of an error is the list's.
+    /// Reads a list of texts and converts each by `check`. The position of an error is the list's.
     pub(super) fn checked_list<T>(
         self,
         check: fn(&str) -> Result<T, String>,
@@ -77,7 +77,7 @@ impl<'i> Value<'i> {
         Ok(all)
     }
 
-    /// One of the words of an enumeration.
+    /// Reads one of the words of an enumeration.
     pub(super) fn word<T: Deserialize<'static>>(self) -> Result<T, Wrong> {
         let (text, span) = self.text()?;
         let word = text.into_deserializer();
@@ -88,7 +88,7 @@ impl<'i> Value<'i> {
         })
     }
 
-    /// The values of a list.
+    /// Reads the values of a list.
     pub(super) fn list(self) -> Result<impl Iterator<Item = Value<'i>>, Wrong> {
         let span = self.0.span();
         match self.0.into_inner() {
@@ -97,7 +97,7 @@ impl<'i> Value<'i> {
         }
     }
 
-    /// A table of these keys, read into `config`.
+    /// Reads a table with these keys into `config`.
     pub(super) fn table(self, config: &mut Config, keys: KeyTable) -> Result<(), Wrong> {
         let span = self.0.span();
         match self.0.into_inner() {
@@ -124,7 +124,7 @@ fn wrong_kind(value: DeValue<'_>, span: Range<usize>, expected: &'static str) ->
     Wrong { span, keys: Vec::new(), message }
 }
 
-/// Takes no value: says what was found and what was expected in its place.
+/// Accepts no value. Its errors say what was found and what was expected.
 struct Nothing(&'static str);
 
 impl Visitor<'_> for Nothing {

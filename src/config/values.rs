@@ -1,5 +1,5 @@
-//! The keys of the file, and their values, each checked as it is read, so that an error
-//! has the value's position.
+//! The keys of the file. Each value is checked as it is read, so that an error has the value's
+//! position.
 
 use super::error::ConfigError;
 use super::settings::{Config, Source};
@@ -12,10 +12,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest duration that makes sense here. A bound keeps milliseconds far from overflow.
+/// The longest duration that is accepted. It keeps milliseconds far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The file; what is absent in it stays as it is.
+/// The keys of the file. An absent key leaves its setting as it is.
 const FILE: KeyTable = &[
     ("runtime", |config, value| value.checked(path).map(|path| config.runtime = Some(path))),
     ("run_dir", |config, value| value.checked(path).map(|path| config.run_dir = path)),
@@ -60,8 +60,8 @@ const MPS: KeyTable = &[
 ];
 
 impl Config {
-    /// Reads `text`; keys that are absent keep their value in `self`. `path` is for messages. Fails
-    /// with [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
+    /// Reads `text`. Absent keys keep their value in `self`. `path` is for messages. Fails with
+    /// [`ConfigError::Invalid`] for an unknown key or a value that is not allowed.
     pub fn with_text(mut self, text: &str, path: &Path) -> Result<Self, ConfigError> {
         tree::read(text, FILE, &mut self)
             .map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
@@ -77,7 +77,7 @@ fn sources(value: Value<'_>) -> Result<BTreeSet<Source>, Wrong> {
     Ok(sources)
 }
 
-/// A path that means the same whatever the caller's working directory is.
+/// An absolute path, which does not depend on the caller's working directory.
 fn path(text: &str) -> Result<PathBuf, String> {
     match fault_of_path(text) {
         None => Ok(text.into()),
@@ -87,19 +87,19 @@ fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A path to the hook program. In a spec our hooks are known by their file name.
+/// A path to the hook program. Our hooks in a spec are recognised by their file name.
 fn hook(text: &str) -> Result<PathBuf, String> {
     let path = path(text)?;
     if path.file_name().is_some_and(|name| name == HOOK_NAME) {
         return Ok(path);
     }
     Err(format!(
-        "the path `{}` does not end in `{HOOK_NAME}`, the name by which our hooks are known",
+        "the path `{}` does not end in `{HOOK_NAME}`, by which gpulease recognises its hooks",
         path.display()
     ))
 }
 
-/// What keeps a text from being an absolute path without `..` and control characters.
+/// Why a text is not an absolute path without `..` and control characters.
 pub(super) fn fault_of_path(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         Some("is empty")
@@ -114,7 +114,7 @@ pub(super) fn fault_of_path(text: &str) -> Option<&'static str> {
     }
 }
 
-/// A name in `accept_env`.
+/// A variable's name in `accept_env`.
 fn env_name(text: &str) -> Result<String, String> {
     if ADMISSIBLE_ENV.contains(&text) {
         return Ok(text.to_owned());
@@ -122,7 +122,7 @@ fn env_name(text: &str) -> Result<String, String> {
     Err(format!("`{text}` cannot be admitted; allowed are `{}`", ADMISSIBLE_ENV.join("`, `")))
 }
 
-/// A duration that something is waited for: neither none nor so long that it never ends.
+/// A timeout, which may be neither zero nor so long that the wait never ends.
 fn timeout(text: &str) -> Result<Duration, String> {
     const ALLOWED: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
     let duration = duration(text)?;
@@ -132,7 +132,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
     Err(format!("`{text}` is out of range; allowed are `100ms` to `60s`"))
 }
 
-/// A duration such as `10s` or `1m 30s`; a bare `0` needs no unit.
+/// A duration such as `10s` or `1m 30s`. A bare `0` needs no unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let allowed = "allowed are durations like `10s`, `500ms` or `1m 30s`, at most `7days`";
     match duration_of(text) {

@@ -1,4 +1,4 @@
-//! The hook's arguments: written by the shim into the spec, so read strictly.
+//! The hook's arguments. The shim writes them into the spec, so they are read strictly.
 
 use crate::model::id::{LeaseKey, Nonce};
 use crate::model::text::shown;
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub(super) enum HookVerb {
     CreateRuntime,
     Poststop,
-    /// Release what a start that this very program has made fail leaves: nobody else is called.
+    /// Release the lease of a start that this program has made fail. No other hook is called for
+    /// it.
     FailedStart,
 }
 
@@ -19,18 +20,18 @@ pub(super) struct Call {
     pub run_dir: PathBuf,
     pub key: LeaseKey,
     pub nonce: Nonce,
-    /// The configuration, for the `gpulease` command.
+    /// The configuration file, for the `gpulease` command.
     pub config: Option<PathBuf>,
 }
 
 impl Call {
-    /// What the `gpulease` command has to be told to see the same as the shim did.
+    /// The arguments that make the `gpulease` command use the shim's configuration.
     pub(super) fn own_arguments(&self) -> Vec<OsString> {
         let flag = |file: &PathBuf| ["--gpulease-config".into(), file.clone().into()];
         self.config.iter().flat_map(flag).collect()
     }
 
-    /// The arguments of another call for the same start.
+    /// The arguments for another call for the same start.
     pub(super) fn again(&self, verb: &str) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec![verb.into(), "--run-dir".into()];
         args.push(self.run_dir.clone().into());
@@ -41,15 +42,15 @@ impl Call {
     }
 }
 
-/// A call of `precreate`, by the file that an administrator has put down for Podman.
+/// A call of `precreate`, made by the file that an administrator has installed for Podman.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Precreate {
     pub config: Option<PathBuf>,
-    /// What is wrong with the arguments: that concerns only containers that ask for a GPU.
+    /// The fault of the arguments. It concerns only containers that ask for a GPU.
     pub fault: Option<String>,
 }
 
-/// A call, or a text to print.
+/// A call, or a text to be printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parsed {
     Call(Call),
@@ -91,7 +92,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
     };
     let (mut run_dir, mut key, mut nonce, mut config) = (None, None, None, None);
     while let Some(option) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("`{option}` wants a value"));
+        let mut value = || args.next().ok_or_else(|| format!("`{option}` needs a value"));
         match option.as_str() {
             "--run-dir" => run_dir = Some(PathBuf::from(value()?)),
             "--key" => {
@@ -99,8 +100,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
                 key = Some(LeaseKey::from_file_stem(&text).ok_or("`--key` is not a lease's key")?);
             }
             "--nonce" => nonce = Some(Nonce::new(&value()?).map_err(|error| error.to_string())?),
-            // All that a hook itself needs of the configuration, the shim has written into the other
-            // arguments: an edit of the file must not change what a running container's hooks do.
+            // The shim has written everything that a hook needs of the configuration into the other
+            // arguments. An edit of the file must not change what the hooks of a running container
+            // do.
             "--gpulease-config" => config = Some(PathBuf::from(value()?)),
             _ => return Err("unknown option; see --help".into()),
         }
@@ -113,13 +115,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, St
     }
 }
 
-/// Never fails: it is called for every container of the node.
+/// This never fails, because it is called for every container of the node.
 fn precreate(mut args: impl Iterator<Item = String>) -> Precreate {
     let mut call = Precreate::default();
     while let Some(option) = args.next() {
         match (option.as_str(), args.next()) {
             ("--gpulease-config", Some(file)) => call.config = Some(file.into()),
-            ("--gpulease-config", None) => call.fault = Some(format!("`{option}` wants a value")),
+            ("--gpulease-config", None) => call.fault = Some(format!("`{option}` needs a value")),
             _ => call.fault = Some(format!("unknown option `{}`", shown(&option))),
         }
     }
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(call("precreate --gpulease-config /x"), (Some("/x".into()), None));
         let (config, fault) = call("precreate --gpulease-config /x --gpulease-config");
         assert_eq!(config, Some("/x".into()));
-        assert!(fault.is_some_and(|fault| fault.contains("wants a value")));
+        assert!(fault.is_some_and(|fault| fault.contains("needs a value")));
         let (_, fault) = call("precreate --fast yes --gpulease-config /x");
         assert_eq!(fault.as_deref(), Some("unknown option `--fast`"));
     }

@@ -1,4 +1,4 @@
-//! Which container Podman's `precreate` hook is called for: it is not told.
+//! Finds the container that Podman's `precreate` hook is called for. Podman does not name it.
 
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -6,8 +6,7 @@ use crate::model::id::ContainerId;
 use crate::model::text::shown;
 use std::path::{Path, PathBuf};
 
-/// The container whose bundle this directory is: `…/ID/userdata`, where Podman's ids
-/// have 64 hex digits.
+/// The container whose bundle this directory is: `…/ID/userdata`. Podman's ids have 64 hex digits.
 pub(super) fn of_bundle(dir: &Path) -> Option<ContainerId> {
     if dir.file_name()? != "userdata" {
         return None;
@@ -16,15 +15,15 @@ pub(super) fn of_bundle(dir: &Path) -> Option<ContainerId> {
     id.is_random().then_some(id)
 }
 
-/// The container that a `linux.cgroupsPath` names, if one: `machine.slice:libpod:ID`,
+/// The container that a `linux.cgroupsPath` names, if it names one: `machine.slice:libpod:ID`,
 /// `/machine/libpod-ID` or `/system.slice/web.service/libpod-payload-ID`.
 fn of_cgroup(path: &str) -> Option<ContainerId> {
     let id = ContainerId::new(path.rsplit(['/', ':', '-']).next()?).ok()?;
     id.is_random().then_some(id)
 }
 
-/// The container of this bundle and this spec. Fails if the directory is not a container's, or the
-/// spec is another's: to guess would be to lease to the wrong one.
+/// The container of this bundle and this spec. Fails if the directory is not a container's, or if
+/// the spec belongs to another container. A guess could lease to the wrong one.
 pub(super) fn identify(
     dir: Option<&Path>,
     cgroups_path: Option<&str>,
@@ -47,8 +46,8 @@ pub(super) fn identify(
     }
 }
 
-/// Where Podman has conmon write the container's pid, unless it is told otherwise: in the same
-/// place under its other root as the bundle has under the one that survives a reboot.
+/// The file that conmon writes the container's pid to, unless Podman was told otherwise. It has the
+/// same place in Podman's run root as the bundle has in the root that survives a reboot.
 pub(super) fn pid_file(dir: &Path) -> Option<PathBuf> {
     let id = dir.parent()?;
     let kind = id.parent()?.file_name()?;

@@ -1,9 +1,9 @@
 //! The OCI hooks (runtime-spec, config.md, "POSIX-platform Hooks"), and one that only Podman knows.
 //! They run on the host, in the runtime's namespaces, and never touch the container's files.
 //!
-//! `create-runtime` binds the lease to the container's init; if it fails, the start fails.
-//! `poststop` releases; it always exits with 0, because runc skips the other hooks of a
-//! container and reports a failed delete if one hook fails.
+//! `create-runtime` binds the lease to the container's init process; if it fails, the start fails.
+//! `poststop` releases the lease. It always exits with 0, because after a failed hook runc skips
+//! the other hooks of the container and reports a failed delete.
 
 mod args;
 mod container;
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             let _ = writeln!(io::stderr(), "gpulease-hook: {}", text::shown_lines(&error));
-            // Another version's arguments, after an upgrade under running containers.
+            // These may be another version's arguments, after an upgrade under running containers.
             return if is_poststop { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
@@ -73,8 +73,8 @@ fn run(call: &Call) -> Result<(), Failure> {
             }
             let lease = match state.pid.filter(|pid| *pid > 0) {
                 Some(pid) => bind::bind(ctx, &call.key, &call.nonce, pid)?,
-                // A runtime that calls before it knows the pid leaves the binding to the next
-                // sweep, which finds the process in the runtime's state.
+                // A runtime may call the hook before it knows the pid. Then the next sweep binds
+                // the lease: it finds the process in the runtime's state.
                 None => bind::check(ctx, &call.key, &call.nonce)?,
             };
             shares::limit(ctx, &lease).map_err(|failure| failed(call, failure))
@@ -99,9 +99,9 @@ fn run(call: &Call) -> Result<(), Failure> {
 /// How long the runtime may take to end a container whose start has failed.
 const FAILED_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The start fails, and the runtime ends a container that it was about to make. It calls no hook for
-/// that, and whoever called it need not delete what was never there: so somebody is left behind who
-/// waits for the end and lets go of the lease.
+/// Leaves a process behind that waits for the container's end and releases the lease. The start
+/// fails, so the runtime ends the container, but it calls no hook for that, and the engine need not
+/// delete a container that was never made.
 fn failed(call: &Call, failure: Failure) -> Failure {
     let own = std::env::current_exe();
     match own.and_then(|own| start_detached(&own, &call.again("failed-start"))) {

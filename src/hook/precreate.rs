@@ -1,9 +1,11 @@
-//! `precreate`: Podman gives the spec of every container that it starts, and takes another one
-//! (containers-common, `oci-hooks(5)`). It does what the shim does in `create`, where no shim is.
+//! `precreate`: Podman passes the spec of every container that it starts, and accepts another one
+//! (containers-common, `oci-hooks(5)`). The hook does what the shim does in `create`, where there
+//! is no shim.
 //!
-//! It is called for every container of the node, so the spec of one that asks for nothing goes out
-//! as it came in, whatever state gpulease is in. For one that asks, there is a lease and an edited
-//! spec on stdout, or neither and a status that says why: Podman throws stderr away.
+//! It is called for every container of the node. The spec of a container without a request is
+//! passed on unchanged, whatever state gpulease is in. A container with a request gets a lease and
+//! an edited spec on stdout, or neither. Then the exit status has the reason, because Podman drops
+//! stderr.
 
 use super::args::Precreate;
 use super::container;
@@ -25,10 +27,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The tag in the system's log.
+/// The tag in the system log.
 const TAG: &str = crate::injection::HOOK_NAME;
 
-/// Runs the hook. Its exit status is that of the code, since it is all that Podman tells.
+/// Runs the hook. The exit status is that of the code, since Podman shows nothing else.
 pub(super) fn main(call: &Precreate) -> ExitCode {
     let dir = std::env::current_dir().ok();
     let Err(failure) = run(call, dir.as_deref()) else { return ExitCode::SUCCESS };
@@ -44,9 +46,9 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     let parent = getppid().as_raw();
     let spec = stdio::read_input(MAX_BYTES).map_err(|error| start::bad_bundle(&error))?;
     failpoint::hit("precreate.read");
-    // Podman calls this for every container: for most, that is all.
+    // For most containers this is all.
     let Some(facts) = start::concerns_us(&spec, None)? else { return hand_on(&spec) };
-    // It looks at the processes on the GPUs, whosever they are.
+    // The check for busy GPUs looks at the processes of all users.
     let kept = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
     let dropped = drop_privileges_but(&kept).map_err(|error| {
         Failure::new(Code::StateUnavailable, format!("cannot drop capabilities: {error}"))
@@ -70,13 +72,13 @@ fn run(call: &Precreate, dir: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The process that called, which is our parent as long as it lives.
+/// The process that called the hook, which is our parent as long as it lives.
 fn podman(parent: i32, paths: &Paths) -> Result<Owner, Failure> {
     let owner = proc::describe(parent, paths)?;
     if getppid().as_raw() == parent {
         return Ok(owner);
     }
-    Err(Failure::new(Code::StaleHook, "the podman that asked is gone"))
+    Err(Failure::new(Code::StaleHook, "the podman that called the hook is gone"))
 }
 
 fn hand_on(spec: &[u8]) -> Result<(), Failure> {
@@ -91,12 +93,12 @@ fn hand_on(spec: &[u8]) -> Result<(), Failure> {
 struct Hook<'a> {
     dir: &'a Path,
     runtime: RuntimeKind,
-    /// Who asks, or why that cannot be told: which concerns only those that do ask.
+    /// The calling process, or why it is unknown. An error concerns only containers with a request.
     podman: Result<Owner, Failure>,
 }
 
 impl Hook<'_> {
-    /// What rules a grant out, whatever is asked for.
+    /// Why nothing can be granted in this call, whatever is requested.
     fn fault(&self, call: &Precreate) -> Option<Failure> {
         if let Some(fault) = &call.fault {
             return Some(
@@ -113,8 +115,8 @@ impl Hook<'_> {
 }
 
 impl Starter for Hook<'_> {
-    /// The key that the shim would use, if it is there too. Podman names no root, and has crun
-    /// take no other one than root's.
+    /// The key that the shim would use, if it is installed too. Podman names no root, and makes
+    /// crun use root's.
     fn key(&self, facts: &Facts) -> Result<LeaseKey, Failure> {
         let id = container::identify(Some(self.dir), facts.cgroups_path.as_deref())?;
         LeaseKey::new(&self.runtime.system_root(), id)

@@ -1,26 +1,26 @@
-//! The container's state, which the runtime gives a hook on standard input (runtime-spec,
-//! runtime.md, "State"). Only the fields that we use are read: runc and crun differ in the
-//! others, and in layout.
+//! The container's state, which the runtime passes to a hook on standard input (runtime-spec,
+//! runtime.md, "State"). Only the fields that we need are read. runc and crun differ in the others,
+//! and in layout.
 
 use serde::Deserialize;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// A state is small; annotations may make it some tens of KiB.
+/// A state is small. With annotations it may have some tens of KiB.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The fields that we use.
+/// The fields that we need.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct State {
     pub id: String,
-    /// Absent or 0 where the runtime does not know it yet.
+    /// Absent or 0 if the runtime does not know it yet.
     #[serde(default)]
     pub pid: Option<i32>,
     #[serde(default)]
     pub bundle: Option<PathBuf>,
 }
 
-/// Reads to the end, so that the runtime never sees a closed pipe.
+/// Reads to the end of the input, so that the runtime never writes to a closed pipe.
 pub(super) fn read(input: impl Read) -> Result<State, String> {
     let mut bytes = Vec::new();
     input

@@ -1,8 +1,8 @@
-//! After a container's end, its grant does not stay in its bundle.
+//! Removes the grant from a bundle after the container's end.
 //!
-//! Engines write `config.json` anew for each start, but Podman's `container restore` takes the one
-//! that is there, and crun restores without running a hook: a container that came back by that
-//! would have its devices without a lease.
+//! Engines write `config.json` anew for each start. But Podman's `container restore` uses the
+//! existing file, and crun restores without running a hook. A container that is restored so would
+//! have its devices without a lease.
 
 use super::container;
 use super::state::State;
@@ -14,9 +14,8 @@ use crate::start::bundle::read_limited;
 use crate::store::Store;
 use crate::sys::atomic;
 
-/// Takes the edits of this start out of a bundle of Podman's. One that has been written
-/// again since, or of whose edits nothing is known, is left alone. Fails if `config.json`
-/// cannot be read or written.
+/// Removes this start's edits from a bundle of Podman's. A bundle that was written again since, or
+/// whose edits are unknown, is left alone. Fails if `config.json` cannot be read or written.
 pub(super) fn unedit(store: &Store, state: &State, nonce: &Nonce) -> Result<(), Failure> {
     let bundle = state.bundle.as_deref().filter(|dir| container::of_bundle(dir).is_some());
     let Some(dir) = bundle else { return Ok(()) };

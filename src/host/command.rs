@@ -1,4 +1,5 @@
-//! Asking the `gpulease` command, which does what takes long or needs more than a start should carry.
+//! Runs the `gpulease` command, which does what takes long or needs more code than a container
+//! start should load.
 
 use super::Host;
 use crate::failure::{ChildAnswer, Failure};
@@ -8,12 +9,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-/// More than its longest answer, the processes of a node.
+/// More than the longest answer, which is the list of a node's processes.
 const ANSWER_MAX: usize = 1 << 20;
 
 impl Host {
-    /// What the command answers to these words, as JSON. Fails with what it complains of, in the words
-    /// of `failure`, and with its own code and hint where it has them.
+    /// The command's JSON output for these words. Fails with the command's complaint in the words
+    /// of `failure`, and with its own code and hint if it has them.
     pub fn ask_command(
         &self,
         words: &[&OsStr],
@@ -28,7 +29,7 @@ impl Host {
     }
 }
 
-/// The same of a program at this place, which reads the configuration that `own` names.
+/// The JSON output of `program`, which reads the configuration that `own` names.
 pub fn ask(
     program: &Path,
     own: &[OsString],

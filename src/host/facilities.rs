@@ -1,4 +1,4 @@
-//! What this host has to make shares true with.
+//! Looks up the facilities of this host that can enforce shares.
 
 use crate::config::{ComputeMode, Config, MpsDaemon};
 use crate::model::facilities::{Facilities, Mps, MpsDaemons};
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 /// Where packages put NVIDIA's programs.
 const DIRECTORIES: &[&str] = &["usr/bin", "bin", "usr/local/bin", "opt/bin"];
 
-/// Looks for all that shares can be made true with. A few reads and no lock: this is done at each
-/// start that asks for a share.
+/// Looks for everything that can enforce shares. This costs a few reads and no lock, because each
+/// start that asks for a share does it.
 pub fn facilities(config: &Config, paths: &Paths) -> Facilities {
     Facilities { dmem: dmem::regions(paths), mps: mps(config, paths) }
 }

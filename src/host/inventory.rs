@@ -1,5 +1,6 @@
-//! The inventory: the file that a scan made, as long as it tells the truth. A start has it made anew
-//! by `gpulease inventory refresh`, once; what only looks scans by itself and writes nothing.
+//! The inventory that a call works with: the file that a scan made, as long as it is current. A
+//! container start refreshes it once, by `gpulease inventory refresh`. Commands that only look scan
+//! by themselves and write nothing.
 
 use super::Host;
 use crate::config::Config;
@@ -11,17 +12,17 @@ use crate::sys::lock::Lock;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// What a refresh may take beyond the time that a vendor's library has to answer, which is asked
-/// twice if the driver is only loaded by that.
+/// The time that a refresh may take besides asking a vendor's library. The library is asked twice
+/// if the driver only loads when it is asked.
 const FILES: Duration = Duration::from_secs(5);
 const PROBES_MAX: u32 = 2;
 
-/// Why the file is of no use.
+/// Why the inventory file cannot be used.
 #[derive(Debug)]
 pub enum Unfit {
     Missing,
     Unreadable(PathError),
-    /// Others could have written it.
+    /// Other users could have written it.
     Store(Failure),
     /// It is damaged or out of date.
     Content(InventoryError),
@@ -30,7 +31,7 @@ pub enum Unfit {
 impl Unfit {
     fn why(&self) -> String {
         match self {
-            Self::Missing => "there is none".to_owned(),
+            Self::Missing => "it is missing".to_owned(),
             Self::Unreadable(error) => chain(error),
             Self::Store(failure) => failure.message.clone(),
             Self::Content(InventoryError::Stale(why)) => why.clone(),
@@ -40,21 +41,21 @@ impl Unfit {
 }
 
 impl Host {
-    /// The inventory for a container start. Fails with `stale-inventory` if none can be had that is
-    /// of this boot and this configuration.
+    /// The inventory for a container start. Fails with `stale-inventory` if not even a refresh
+    /// gives one of this boot and this configuration.
     pub fn inventory(&self, config: &Config) -> Result<Inventory, Failure> {
         if let Ok(inventory) = self.cached_inventory(config) {
             return Ok(inventory);
         }
         let deadline = config.probe_timeout.saturating_mul(PROBES_MAX).saturating_add(FILES);
-        // After a reboot many containers start at once: one of them looks, the others go by what it
-        // saw.
+        // After a reboot many containers start at once. One of them refreshes, and the others use
+        // its result.
         let _turn = self.turn(deadline)?;
         if let Ok(inventory) = self.cached_inventory(config) {
             return Ok(inventory);
         }
         self.refresh(deadline)?;
-        // What this refresh could not look at is for the next start to look at.
+        // The next start tries again what this refresh could not look at.
         let made = self.recorded_inventory().and_then(|mut made| {
             made.stamps.retain(|stamp| stamp.look != Look::Unknown);
             self.fresh(made, config)
@@ -63,14 +64,14 @@ impl Host {
             let why = unfit.why();
             Failure::new(
                 Code::StaleInventory,
-                format!("the inventory is of no use even after a refresh: {why}"),
+                format!("the inventory cannot be used even after a refresh: {why}"),
             )
             .hint("run `gpulease inventory refresh` and see what it says")
         })
     }
 
-    /// The inventory that the next container start would go by: the file, or, where that is missing
-    /// or out of date, what a refresh would find.
+    /// The inventory that the next container start would use: the file, or, if that is missing or
+    /// out of date, the result of a scan.
     #[cfg(feature = "cli")]
     pub fn inventory_now(&self, config: &Config) -> Result<Inventory, Failure> {
         match self.cached_inventory(config) {
@@ -79,12 +80,12 @@ impl Host {
         }
     }
 
-    /// What is in the file, if it still holds.
+    /// The inventory in the file, if it is current.
     pub fn cached_inventory(&self, config: &Config) -> Result<Inventory, Unfit> {
         self.fresh(self.recorded_inventory()?, config)
     }
 
-    /// What is in the file, with the paths of its sources as they are found from here.
+    /// The inventory in the file, with the paths of its sources converted to paths from here.
     pub fn recorded_inventory(&self) -> Result<Inventory, Unfit> {
         let bytes = self.store.inventory().map_err(Unfit::Unreadable)?;
         let bytes = bytes.ok_or(Unfit::Missing)?;

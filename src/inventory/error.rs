@@ -76,7 +76,7 @@ impl From<&InventoryError> for Failure {
         let (code, hint) = match error {
             InventoryError::File(FileError::Insecure { path, .. }) => {
                 let path = path.display();
-                let hint = format!("let root own `{path}` and nobody else write to it");
+                let hint = format!("give `{path}` to root and let only root write to it");
                 (Code::BadInventory, hint)
             }
             InventoryError::File(

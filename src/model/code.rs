@@ -1,7 +1,7 @@
-//! Stable codes for every way in which gpulease says no.
+//! Stable codes for every way in which gpulease refuses or fails.
 //!
-//! A code is a promise: it appears in messages, in `--json`, in exit statuses and in the man
-//! page, so a code is never renamed and its exit status never changes.
+//! A code is a promise: it stands in messages, in `--json`, in exit statuses and in the manual. A
+//! code is never renamed, and its exit status never changes.
 
 use super::spelled::spelled;
 
@@ -10,17 +10,18 @@ spelled! {
     pub enum Code {
         /// The request itself is wrong: unknown key, value out of range, contradiction.
         BadRequest = "bad-request",
-        /// The request is well-formed, but asks for machinery that this version does not have.
+        /// The request is well-formed, but needs something that this version does not have.
         NotSupportedYet = "not-supported-yet",
         /// The administrator's policy forbids the request.
         PolicyDenied = "policy-denied",
-        /// No device has what was asked for, whether leased or not.
+        /// No device of the node matches the request, leased or not.
         NoMatch = "no-match",
-        /// Devices match, but not enough of them is free now.
+        /// Enough devices match, but too few of them are free now.
         NoCapacity = "no-capacity",
-        /// Devices match, and on none can the limits be held that the request requires.
+        /// Devices match, but the limits that the request requires can be held on none of them.
         EnforcementUnmet = "enforcement-unmet",
-        /// A limit could not be set: the MPS daemon does not start, the kernel takes no `dmem.max`.
+        /// A limit could not be set: the MPS daemon does not start, or the kernel does not accept
+        /// `dmem.max`.
         IsolationFailed = "isolation-failed",
         /// The limit of a lease cannot be changed while its container runs.
         ResizeUnsupported = "resize-unsupported",
@@ -30,23 +31,24 @@ spelled! {
         BadConfig = "bad-config",
         /// The inventory is missing, belongs to another boot, or could not be refreshed.
         StaleInventory = "stale-inventory",
-        /// The inventory's source describes something that cannot be true.
+        /// The source of the inventory contains something that cannot be true.
         BadInventory = "bad-inventory",
         /// The lease directory could not be locked in time.
         LockTimeout = "lock-timeout",
         /// A state file could not be written or read.
         StateUnavailable = "state-unavailable",
-        /// A lease record is unreadable and its container may be alive.
+        /// A lease record is unreadable, and its container may be alive.
         CorruptLease = "corrupt-lease",
         /// The bundle's `config.json` could not be read or edited.
         BadBundle = "bad-bundle",
         /// The container's C library is not the one that the driver's libraries are made for.
         LibcMismatch = "libc-mismatch",
-        /// The image requires a driver, CUDA version or device that this node does not have.
+        /// The image requires a driver version, a CUDA version or a device that this node does not
+        /// have.
         RequirementUnmet = "requirement-unmet",
-        /// Called from a user namespace or by a user other than root.
+        /// The program runs in a user namespace, or as a user other than root.
         RootlessUnsupported = "rootless-unsupported",
-        /// A checkpoint cannot be restored with a lease.
+        /// A container with a GPU request cannot be restored from a checkpoint.
         RestoreUnsupported = "restore-unsupported",
         /// No low-level runtime was found or it could not be executed.
         NoRuntime = "no-runtime",
@@ -54,7 +56,7 @@ spelled! {
         UnknownLease = "unknown-lease",
         /// The lease's holder is alive.
         HolderAlive = "holder-alive",
-        /// Whether the lease's holder is alive cannot be told from here.
+        /// It cannot be told from here whether the lease's holder is alive.
         HolderUnknown = "holder-unknown",
         /// A hook was called for a lease that is gone or belongs to a later start.
         StaleHook = "stale-hook",

@@ -1,11 +1,11 @@
-//! Sets of compute units of one AMD device, as `HSA_CU_MASK` names them: by their position, from 0.
+//! Sets of compute units of one AMD device. `HSA_CU_MASK` names each unit by its position, from 0.
 
 use crate::model::order;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A set of compute units, in ascending ranges that neither overlap nor touch. Its text is a `CU_list`
-/// of ROCr's grammar (`core/util/flag.cpp`): `0-7,16-23`.
+/// A set of compute units, in ascending ranges that neither overlap nor touch. Its text is a
+/// `CU_list` in ROCr's grammar (`core/util/flag.cpp`): `0-7,16-23`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CuSet {
@@ -13,11 +13,11 @@ pub struct CuSet {
     ranges: Vec<(u32, u32)>,
 }
 
-/// No list has a number as large as this: devices have some hundred.
+/// The largest number that is accepted in a list. Devices have a few hundred compute units.
 const CU_MAX: u32 = 4095;
 
 impl CuSet {
-    /// Of these ranges, first and last included, in any order.
+    /// The set of these ranges, in any order. A range includes its first and its last unit.
     pub fn of(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let mut sorted: Vec<(u32, u32)> =
             ranges.into_iter().filter(|(first, last)| first <= last).collect();
@@ -49,17 +49,17 @@ impl CuSet {
         ranges.map(Self::of)
     }
 
-    /// How many there are.
+    /// The number of compute units in the set.
     pub fn count(&self) -> u32 {
         self.ranges.iter().map(|(first, last)| last - first + 1).fold(0, u32::saturating_add)
     }
 
-    /// Whether there is none.
+    /// Whether the set has no compute unit.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether a range of units has any of these.
+    /// Whether the set has any unit of this range, `last` included.
     pub fn touches(&self, first: u32, last: u32) -> bool {
         self.ranges.iter().any(|(begin, end)| *begin <= last && first <= *end)
     }
@@ -87,7 +87,7 @@ impl TryFrom<String> for CuSet {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         Self::parse(&text).ok_or_else(|| {
-            format!("`{}` is no list of compute units like 0-7,16-23", super::text::shown(&text))
+            format!("`{}` is not a list of compute units like 0-7,16-23", super::text::shown(&text))
         })
     }
 }

@@ -1,44 +1,46 @@
-//! What is known of a device beyond what leasing needs.
+//! Facts about a device that leasing does not need.
 
 use super::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-/// What is known of a device beyond its identity, size and place. Null is "nobody can say".
+/// Facts about a device beyond its identity, its size and its address. Null means unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
-    /// Why its driver does not answer for it: a device that cannot be queried is not leased.
+    /// Why the driver does not answer for the device. A device that cannot be queried is not
+    /// leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// Why it cannot be told from another device: one with a twin is not leased.
+    /// Why the device cannot be told from another one. A device with such a twin is not leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ambiguous: Option<String>,
-    /// Why it is not healthy, in the driver's terms: an XID, an uncorrectable ECC error, a RAS count.
+    /// Why the device is not healthy, in the driver's terms: an XID, an uncorrectable ECC error, a
+    /// RAS count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ailment: Option<String>,
-    /// CUDA compute capability (`9.0`), or the name by which ROCm's compilers know it (`gfx942`).
+    /// The CUDA compute capability (`9.0`), or the name that ROCm's compilers use (`gfx942`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// NVML's brand in lower case (`tesla`, `geforce`), which `NVIDIA_REQUIRE_*` may ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brand: Option<String>,
-    /// Compute units (AMD) or streaming multiprocessors (NVIDIA).
+    /// The number of compute units (AMD) or streaming multiprocessors (NVIDIA).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_units: Option<u32>,
-    /// The dies (XCC) that an AMD device's compute units lie on.
+    /// The number of dies (XCC) that hold an AMD device's compute units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xccs: Option<u32>,
-    /// The shader engines of each of these dies.
+    /// The number of shader engines on each die.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shader_engines: Option<u32>,
-    /// The highest CUDA version that NVIDIA's driver serves it with (`12.4`).
+    /// The highest CUDA version that NVIDIA's driver supports on the device (`12.4`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
-    /// The partition of an AMD GPU that the device is.
+    /// Which partition of an AMD GPU the device is, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// The N of its `/dev/dri/cardN`, the node for displays, which is not needed to compute and
-    /// not given to anyone.
+    /// The N of `/dev/dri/cardN`. This node is for displays. Computing does not need it, so no
+    /// container gets it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +48,7 @@ pub struct Details {
     /// NVIDIA's compute mode as `nvidia-smi -c` spells it: `DEFAULT`, `EXCLUSIVE_PROCESS`, ….
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_mode: Option<String>,
-    /// Whether ECC is on.
+    /// Whether ECC memory is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecc: Option<bool>,
 }
@@ -57,12 +59,12 @@ impl Details {
     }
 }
 
-/// A partition of an AMD GPU (`CPX`, `DPX`, …), which is a device of its own.
+/// A partition of an AMD GPU (`CPX`, `DPX`, …). Each partition is a device of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
-    /// The GPU's own identity, which all its partitions share.
+    /// The identity of the GPU, which all its partitions share.
     pub gpu: DeviceId,
-    /// Which of them, from 0.
+    /// The number of the partition on its GPU, from 0.
     pub index: u32,
     /// Compute and memory mode: `CPX/NPS4`.
     pub mode: String,

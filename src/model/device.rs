@@ -1,4 +1,4 @@
-//! What the node has: devices, their nodes in `/dev`, and how they are linked.
+//! What the node has: GPUs, their device nodes in `/dev`, and the links between GPUs.
 
 pub use super::details::{Details, Partition};
 use super::id::DeviceId;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 spelled! {
-    /// Who made the device, which decides its environment variables and its control nodes.
+    /// The maker of a device. It decides the environment variables and the control nodes of a
+    /// container.
     pub enum Vendor {
         Nvidia = "nvidia",
         Amd = "amd",
@@ -20,7 +21,7 @@ spelled! {
 }
 
 impl Vendor {
-    /// As people write it.
+    /// The maker's name as people write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nvidia => "NVIDIA",
@@ -30,7 +31,7 @@ impl Vendor {
     }
 }
 
-/// A PCI address, `dddd:bb:dd.f`. Its order is the order in which devices are numbered.
+/// A PCI address, `dddd:bb:dd.f`. Devices are numbered in the order of their addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PciAddress {
@@ -63,7 +64,8 @@ impl PciAddress {
         })
     }
 
-    /// What a GPU is called that tells no id: by where it sits. No driver knows it by that.
+    /// The id of a GPU that has no id of its own, made from its address. Drivers do not know this
+    /// id.
     pub fn gpu_id(self) -> String {
         format!("GPU-{}", self.to_string().replace(':', "-"))
     }
@@ -96,19 +98,19 @@ impl From<PciAddress> for String {
 
 /// A character device that a container needs.
 ///
-/// For a real device only the path is known beforehand: numbers are read from the host when the
-/// container is created, because majors are handed out when modules load. A simulated device
-/// has numbers here and no node on the host.
+/// Only the path of a real device is known beforehand. Its numbers are read from the host when the
+/// container is created, because the kernel assigns majors when modules load. A simulated device
+/// has its numbers here, and no node on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeviceNode {
-    /// The path on the host, and in the container.
+    /// The path, which is the same on the host and in the container.
     pub path: String,
     /// Major and minor of a simulated device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<NodeNumbers>,
 }
 
-/// The number of a device node.
+/// The device number of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeNumbers {
     pub major: u32,
@@ -119,54 +121,55 @@ pub struct NodeNumbers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     pub uuid: DeviceId,
-    /// Position of the GPU in PCI order; a MIG instance has its GPU's. For display and as a
-    /// selector; it may change between boots.
+    /// The position of the GPU in PCI order; a MIG instance has that of its GPU. It is for display
+    /// and for selectors, and may change between boots.
     pub index: u32,
     pub vendor: Vendor,
-    /// The maker's name for it, e.g. `NVIDIA H100 80GB HBM3`.
+    /// The model's name, e.g. `NVIDIA H100 80GB HBM3`.
     pub model: String,
-    /// All memory that the device has; null where nobody can say. Such a device is leased whole.
+    /// The device's memory; null if unknown. A device whose memory is unknown is leased as a whole.
     pub memory_total_bytes: Option<Bytes>,
-    /// What the driver keeps for itself, where known. Not granted to anyone.
+    /// The memory that the driver reserves for itself, where known. It is never granted.
     #[serde(default)]
     pub memory_reserved_bytes: Option<Bytes>,
     pub pci: PciAddress,
-    /// The NUMA node it hangs on, where known.
+    /// The NUMA node that the device is attached to, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numa_node: Option<u32>,
-    /// Position among the KFD topology's nodes: ROCm numbers a container's GPUs in this order.
+    /// The position among the nodes of the KFD topology. ROCm numbers a container's GPUs in this
+    /// order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kfd_node: Option<u32>,
-    /// The nodes that belong to this device alone. A MIG instance has those of its capabilities
-    /// here; the node of its GPU, which it needs as well, is the GPU's: see [`Node::nodes_of`].
+    /// The device nodes of this device alone. Those of a MIG instance are the nodes of its
+    /// capabilities. An instance also needs the node of its GPU: see [`Node::nodes_of`].
     pub nodes: Vec<DeviceNode>,
-    /// False where a source says that the device is broken; null where nobody can say.
+    /// False if a source says that the device is broken; null if no source can tell.
     #[serde(default)]
     pub healthy: Option<bool>,
-    /// True for a device that does not exist: said wherever a user sees it.
+    /// True for a device that does not exist. Every output that a user sees says so.
     #[serde(default)]
     pub simulated: bool,
-    /// What MIG has to do with it; null for a device that is neither in MIG mode nor an instance.
+    /// The device's part in MIG; null for a device that is neither in MIG mode nor an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig: Option<Mig>,
-    /// What else is known.
+    /// Further facts.
     #[serde(default, skip_serializing_if = "Details::is_empty")]
     pub details: Details,
 }
 
 impl Device {
-    /// Memory that can be leased, all but the driver's own reserve; null where the total is.
+    /// The memory that can be leased: all but the driver's reserve; null if the total is unknown.
     pub fn capacity(&self) -> Option<Bytes> {
         let reserved = self.memory_reserved_bytes.unwrap_or_default();
         self.memory_total_bytes.map(|total| total.saturating_sub(reserved))
     }
 
-    /// The same for sums: nothing is counted of memory that nobody can speak for.
+    /// The capacity, for sums: 0 if it is unknown.
     pub fn leasable(&self) -> Bytes {
         self.capacity().unwrap_or_default()
     }
 
-    /// The MIG instance that it is, if so.
+    /// The MIG instance, if the device is one.
     pub const fn instance(&self) -> Option<&MigInstance> {
         match &self.mig {
             Some(Mig::Instance(instance)) => Some(instance),
@@ -174,46 +177,46 @@ impl Device {
         }
     }
 
-    /// Whether it is a GPU whose instances are used in its place.
+    /// Whether the device is a GPU in MIG mode, whose instances are used in its place.
     pub const fn is_in_mig_mode(&self) -> bool {
         matches!(self.mig, Some(Mig::Enabled))
     }
 
-    /// The node for displays of an AMD or Intel GPU. It leads to the GPU, but is not needed to
-    /// compute, and so not among those that a container gets.
+    /// The display node of an AMD or Intel GPU. It leads to the GPU, but computing does not need
+    /// it, so it is not among the nodes that a container gets.
     pub fn card_node(&self) -> Option<DeviceNode> {
         let path = format!("/dev/dri/card{}", self.details.card?);
         Some(DeviceNode { path, simulated: None })
     }
 
-    /// The GPU that it is, or is a partition of: what links have as their ends.
+    /// The id of the GPU that the device is, or is a partition of. Links connect GPUs by these ids.
     pub fn package(&self) -> &DeviceId {
         self.details.partition.as_ref().map_or(&self.uuid, |partition| &partition.gpu)
     }
 
-    /// How people name it.
+    /// The device's number as people write it.
     pub fn place(&self) -> DeviceNumber {
         DeviceNumber { gpu: self.index, instance: self.instance().map(|instance| instance.index) }
     }
 }
 
-/// The nodes that every container with a device of this vendor needs:
-/// `/dev/nvidiactl` and `/dev/nvidia-uvm`, or `/dev/kfd`.
+/// The nodes that every container with a device of this vendor needs: `/dev/nvidiactl` and
+/// `/dev/nvidia-uvm`, or `/dev/kfd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlNodes {
     pub vendor: Vendor,
     pub nodes: Vec<DeviceNode>,
 }
 
-/// The variable that tells a container that its devices do not exist.
+/// The variable that tells a container that its devices are simulated.
 pub const SIMULATED_VARIABLE: &str = "GPULEASE_SIMULATED";
 
-/// All that the node has: GPUs in PCI order, each followed by its MIG instances.
+/// The GPUs of the node in PCI order, each followed by its MIG instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The devices, numbered as [`Node::is_numbered`] says.
+    /// The devices, numbered as [`Node::is_numbered`] requires.
     pub devices: Vec<Device>,
-    /// Nodes shared by all devices of a vendor.
+    /// The nodes that all devices of a vendor share.
     #[serde(default)]
     pub control: Vec<ControlNodes>,
     /// Direct links between pairs of devices.
@@ -222,7 +225,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// The device nodes of all devices, then those of the drivers.
+    /// The device nodes of all devices, followed by the control nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &DeviceNode> {
         let own = self.devices.iter().flat_map(|device| &device.nodes);
         own.chain(self.control.iter().flat_map(|control| &control.nodes))
@@ -232,8 +235,8 @@ impl Node {
         self.devices.iter().find(|device| device.uuid == *uuid)
     }
 
-    /// Whether the GPUs have the indices 0, 1, … in order, and the instances of each follow it and
-    /// are numbered so, too. Whatever is made of a scan is; the allocator relies on it.
+    /// Whether the GPUs have the indices 0, 1, … in order, and the instances of each GPU follow it
+    /// and are numbered in the same way. A scan's result always is. The allocator relies on it.
     pub fn is_numbered(&self) -> bool {
         let mut gpus = 0..;
         let mut instances = 0..;
@@ -253,8 +256,9 @@ impl Node {
         })
     }
 
-    /// Puts the GPUs into PCI order, each followed by its MIG instances in the order of their ids, as
-    /// NVML numbers them, and numbers them. Partitions of one GPU are in the order of theirs.
+    /// Sorts the GPUs into PCI order, each followed by its MIG instances in the order of their ids,
+    /// as NVML numbers them, and numbers them. The partitions of one GPU are sorted by their
+    /// numbers.
     pub fn number(&mut self) {
         order::sort_by_key(&mut self.devices, |device| {
             let partition = device.details.partition.as_ref().map(|partition| partition.index);
@@ -275,8 +279,9 @@ impl Node {
         }
     }
 
-    /// All nodes by which a container uses the device: for a MIG instance that of its GPU, which
-    /// all instances of the GPU share, and its own, which let the driver admit it to this one.
+    /// All device nodes by which a container uses the device. For a MIG instance these are the node
+    /// of its GPU, which all instances of the GPU share, and its own nodes, by which the driver
+    /// admits a process to this instance.
     pub fn nodes_of<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a DeviceNode> {
         let gpu = device.instance().and_then(|instance| self.device(&instance.parent));
         gpu.into_iter().flat_map(|gpu| &gpu.nodes).chain(&device.nodes)

@@ -1,4 +1,4 @@
-//! A vendor's driver on the host: its version, and the files of it that a container needs.
+//! A vendor's driver on the host: its version, and its files that a container needs.
 
 use super::device::Vendor;
 use super::spelled::spelled;
@@ -6,7 +6,7 @@ use super::text::shown;
 use serde::{Deserialize, Serialize};
 
 spelled! {
-    /// Driver features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
+    /// The driver's features that a container may ask for (`NVIDIA_DRIVER_CAPABILITIES`).
     pub enum Capability {
         Compute = "compute",
         Utility = "utility",
@@ -23,22 +23,23 @@ pub struct Driver {
     pub vendor: Vendor,
     /// The version of the kernel module; null where none is loaded.
     pub version: Option<String>,
-    /// The highest CUDA version that it can serve (`12.4`), where known.
+    /// The highest CUDA version that the driver supports (`12.4`), where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
-    /// The version of its management library (NVML), where one answered.
+    /// The version of the driver's management library (NVML), where it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub library: Option<String>,
-    /// The directory that its files lie below: `/`, unless the driver is in a container's.
+    /// The directory that contains the driver's files: `/`, or the root of a driver's container.
     pub root: String,
-    /// The files that containers need. None for a driver whose images bring their own (AMD).
+    /// The files that containers need. There are none for a driver whose images bring their own
+    /// (AMD).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<DriverFile>,
 }
 
 impl Driver {
-    /// What is wrong where its libraries are of another version than its kernel module, with which
-    /// alone they work: an upgrade without a reboot leaves them apart.
+    /// A phrase that says so if the libraries and the kernel module have different versions, as
+    /// after an upgrade without a reboot. They only work together in one version.
     pub fn misfit(&self) -> Option<String> {
         let module = self.version.as_deref().filter(|_| !self.files.is_empty())?;
         let libraries = || self.files.iter().filter(|file| file.kind == FileKind::Library);
@@ -60,8 +61,8 @@ impl Driver {
     }
 }
 
-/// The version of the two libraries that tell it by their names and that all else
-/// goes by: `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
+/// The version in the name of one of the two libraries that decide the driver's version:
+/// `libcuda.so.550.54.15`, `libnvidia-ml.so.550.54.15`.
 fn version_of(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next()?;
     let version = ["libcuda.so.", "libnvidia-ml.so."].iter().find_map(|l| name.strip_prefix(l))?;
@@ -69,31 +70,31 @@ fn version_of(path: &str) -> Option<&str> {
     version.contains('.').then_some(version)
 }
 
-/// What kind of file it is, which decides where it goes in a container.
+/// The kind of a file. It decides where the file goes in a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
-    /// A shared library: goes where the container's own loader looks.
+    /// A shared library. It goes where the container's own loader looks.
     Library,
     Binary,
     /// A configuration file of a loader (Vulkan, EGL, OpenCL).
     Config,
     /// Firmware: a file or a directory.
     Firmware,
-    /// A socket of a service of the driver's.
+    /// A socket of one of the driver's services.
     Socket,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverFile {
-    /// Where it lies on the host, absolute, links resolved.
+    /// The absolute path on the host, without links.
     pub path: String,
     pub kind: FileKind,
-    /// The names that it has in a container. Of a library, below the loader's directory: its
-    /// own, its SONAME, and the names that programs open it by (`libcuda.so`, `vdpau/…`). Of all
-    /// else, the absolute path.
+    /// The file's names in a container. Those of a library are relative to the loader's directory:
+    /// its own name, its SONAME, and the names by which programs open it (`libcuda.so`, `vdpau/…`).
+    /// All other files have absolute paths.
     pub names: Vec<String>,
-    /// The features that it belongs to: it is needed if one of them is asked for.
+    /// The features that need the file. It is added if one of them is asked for.
     pub capabilities: Vec<Capability>,
 }
 

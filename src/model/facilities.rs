@@ -1,45 +1,45 @@
-//! What this host has to make shares true with. Looked up before the allocator decides,
-//! which does no I/O.
+//! The facilities of this host that can enforce shares. They are looked up before the allocator
+//! decides, because the allocator does no I/O.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The means of this host. A fault is a phrase without a full stop that says what is missing, for
-/// messages: `the kernel has no dmem controller`.
+/// The facilities of this host. A fault is a phrase without a full stop that says what is missing,
+/// for messages: `the kernel has no dmem controller`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facilities {
     /// The regions of `dmem.capacity` with their sizes in bytes (Linux, admin-guide/cgroup-v2.rst,
     /// "DMEM"), or why the kernel cannot limit a container's device memory here.
     pub dmem: Result<BTreeMap<String, u64>, String>,
-    /// NVIDIA's Multi-Process Service, or why there is none.
+    /// NVIDIA's Multi-Process Service, or why it is not available.
     pub mps: Result<Mps, String>,
 }
 
 impl Facilities {
-    /// A host that has none, for `why`.
+    /// A host without facilities, for the reason `why`.
     pub fn none(why: &str) -> Self {
         Self { dmem: Err(why.to_owned()), mps: Err(why.to_owned()) }
     }
 }
 
-/// How MPS is run here.
+/// How MPS runs on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mps {
     /// The control program, `nvidia-cuda-mps-control`.
     pub control: PathBuf,
-    /// For whom there is a daemon.
+    /// Which leases one daemon serves.
     pub daemons: MpsDaemons,
-    /// Whether the GPU can be closed to all but the MPS server (compute mode `EXCLUSIVE_PROCESS`), so
-    /// that no process gets past MPS; or why not.
+    /// Whether the GPU can be closed to all processes but the MPS server (compute mode
+    /// `EXCLUSIVE_PROCESS`), so that no process bypasses MPS; else the reason.
     pub exclusive: Result<(), String>,
 }
 
-/// For whom there is an MPS control daemon.
+/// Which leases one MPS control daemon serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MpsDaemons {
-    /// One for each device: its clients compute at the same time.
+    /// One daemon for each device. Its clients compute at the same time.
     PerDevice,
-    /// One for each lease: clients of different leases take turns, and limits are set on the
-    /// daemon's side for each of them.
+    /// One daemon for each lease. Clients of different leases take turns, and each daemon enforces
+    /// the limits of its lease.
     PerLease,
 }

@@ -1,9 +1,9 @@
-//! What tests of many modules begin with.
+//! Values that tests of several modules start from.
 
 use super::device::{Details, Device, DeviceNode, PciAddress, Vendor};
 use super::id::DeviceId;
 
-/// A GPU of which little is known, at `0000:01:00.0`.
+/// A GPU at `0000:01:00.0` about which little is known.
 pub(crate) fn device(uuid: &str, vendor: Vendor) -> Device {
     Device {
         uuid: DeviceId::new(uuid).unwrap(),
@@ -23,7 +23,7 @@ pub(crate) fn device(uuid: &str, vendor: Vendor) -> Device {
     }
 }
 
-/// Nodes with these paths, whose numbers are the host's.
+/// Nodes with these paths. Their numbers are the host's.
 pub(crate) fn nodes(paths: &[&str]) -> Vec<DeviceNode> {
     paths.iter().map(|path| DeviceNode { path: (*path).to_owned(), simulated: None }).collect()
 }

@@ -1,4 +1,4 @@
-//! Names that come from outside, checked once at the border and trusted afterwards.
+//! Names from outside, which are checked once when they are read and trusted afterwards.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -44,8 +44,8 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
-            /// Checks and wraps. The error says what is wrong with the text: its length, or which
-            /// character at which place.
+            /// Checks the text and wraps it. The error says whether its length is wrong, or which
+            /// character at which position.
             pub fn new(text: &str) -> Result<Self, IdError> {
                 check($what, text, $max, $allowed, $is)?;
                 Ok(Self(text.to_owned()))
@@ -78,8 +78,8 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// A container's id as its engine spells it. The character set is runc's
-    /// (libcontainer `validateID`); the length keeps a lease file's name under `NAME_MAX`.
+    /// A container's id as its engine spells it. The character set is runc's (libcontainer
+    /// `validateID`). The length limit keeps the name of a lease file below `NAME_MAX`.
     ContainerId,
     "container id",
     128,
@@ -88,8 +88,8 @@ name_type!(
 );
 
 name_type!(
-    /// A device's UUID: `GPU-…`, `MIG-…`, AMD `GPU-%016x` with the partition index after a `/`
-    /// written as `-p1`. It is the device's canonical identity.
+    /// A device's UUID, which is its canonical identity: `GPU-…`, `MIG-…`, or for AMD `GPU-` with
+    /// 16 hex digits and the partition's number behind another `-`.
     DeviceId,
     "device UUID",
     80,
@@ -98,7 +98,7 @@ name_type!(
 );
 
 name_type!(
-    /// A lease's public id, e.g. `l-5f1c09ab77de`. Not a secret.
+    /// A lease's public id, e.g. `l-5f1c09ab77de`. It is not secret.
     LeaseId,
     "lease id",
     40,
@@ -116,47 +116,48 @@ name_type!(
 );
 
 impl ContainerId {
-    /// Whether it is one of those that Docker and Podman make: 64 hex digits, in lower case.
+    /// Whether Docker or Podman could have generated the id: 64 hex digits in lower case.
     pub fn is_random(&self) -> bool {
         self.0.len() == 64 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
 }
 
-/// Engines that give 64 hex digits show twelve.
+/// The id as engines show it: the first twelve digits of an id with 64 hex digits, else the whole
+/// id.
 pub fn short_id(id: &str) -> &str {
     let is_long_hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if is_long_hex { id.get(..12).unwrap_or(id) } else { id }
 }
 
 impl Nonce {
-    /// From 16 random bytes.
+    /// Makes a nonce of 16 random bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes.iter().map(|b| format!("{b:02x}")).collect())
     }
 
-    /// The lease id that belongs to this nonce. It shows the first 48 of its 128 bits, so that
-    /// knowing an id does not tell the nonce.
+    /// The lease id that belongs to this nonce. The id contains only the first 48 of the nonce's
+    /// 128 bits, so it does not disclose the nonce.
     pub fn lease_id(&self) -> LeaseId {
         LeaseId(format!("l-{}", self.0.get(..12).unwrap_or(&self.0)))
     }
 }
 
-/// The key of a lease: (runtime root, container id), because an id is unique only under its
-/// root. It doubles as the lease's file name: `<id>@<root with / as !>`, an injective spelling,
-/// since neither part can hold the other's separators.
+/// The key of a lease: (runtime root, container id), because an id is unique only under its root.
+/// The key is also the lease's file name: `<id>@<root with / as !>`. Two keys never have the same
+/// file name, since neither part can contain the other's separators.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseKey {
     /// The low-level runtime's state directory, absolute.
     pub runtime_root: String,
-    /// The container under it.
+    /// The container's id under this root.
     pub container_id: ContainerId,
 }
 
 const ROOT_MAX: usize = 110;
 
 impl LeaseKey {
-    /// Checks the root: absolute, not too long, no `!`, `@` or control characters, no `..`. Errors:
-    /// says what is wrong with the root.
+    /// Checks and normalises the root. Fails if it is not absolute, is too long, has `..`, or has
+    /// `!`, `@`, quotes or control characters; the error says which.
     pub fn new(runtime_root: &str, container_id: ContainerId) -> Result<Self, IdError> {
         check(
             "runtime root",
@@ -170,7 +171,7 @@ impl LeaseKey {
             let why = wrong_character("runtime root", first, 0, "an absolute path");
             return Err(IdError(why));
         }
-        // `//run/./runc/` is `/run/runc`: one container must have one key.
+        // `//run/./runc/` is `/run/runc`: one container must have exactly one key.
         let parts = || runtime_root.split('/').filter(|part| !matches!(*part, "" | "."));
         if parts().any(|part| part == "..") {
             return Err(IdError("runtime root may not be `.` or `..`".to_owned()));

@@ -1,33 +1,32 @@
-//! How a share is asked to be made true, and how true it got.
+//! How a request wants its share enforced, and how it is enforced.
 
 use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
 
 spelled! {
-    /// Ways to make a share true.
+    /// Ways to enforce a share.
     pub enum Isolation {
-        /// Nothing but the ledger.
+        /// No enforcement: the share exists only in the lease records.
         None = "none",
-        /// The driver's own turns between processes.
+        /// The driver's own time slices between processes.
         TimeSlicing = "time-slicing",
         Mps = "mps",
         Mig = "mig",
         Partition = "partition",
         CuMask = "cu-mask",
-        /// The best that the device has.
+        /// The strongest way that the device supports.
         Auto = "auto",
     }
 }
 
 spelled! {
-    /// Who makes a limit hold.
+    /// What enforces a limit.
     pub enum Enforcement {
-        /// Nobody, and nothing could: what the container may do gets it past any limit.
+        /// Nothing, and nothing could: the container's privileges get it past any limit.
         None = "none",
-        /// Nobody, because the device does not exist; what is in effect would be enforced
-        /// by one that does.
+        /// Nothing, because the device is simulated. A real one would enforce what is in effect.
         Simulated = "simulated",
-        /// A setting that the workload can undo, or the workload's good will.
+        /// A setting that the workload can undo, or has to respect by itself.
         Advisory = "advisory",
         Driver = "driver",
         Kernel = "kernel",
@@ -35,43 +34,43 @@ spelled! {
 }
 
 impl Enforcement {
-    /// Whether a workload is held to the limit whether it wants or not; of a device that does not
-    /// exist, whether it would be.
+    /// Whether a workload cannot exceed the limit. For a simulated device: whether it could not on
+    /// a real one.
     pub const fn holds(self) -> bool {
         matches!(self, Self::Simulated | Self::Driver | Self::Kernel)
     }
 }
 
-/// The variable that tells a container who enforces its limits.
+/// The variable that tells a container what enforces its limits.
 pub const ENFORCEMENT_VARIABLE: &str = "GPULEASE_ENFORCEMENT";
 
-/// What was asked for and what a lease got.
+/// The isolation that was requested, and the one that a lease has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationRecord {
-    /// What the request said, translated to the granted vendor (`mps` on AMD is `cu-mask`).
+    /// The requested way, translated to the granted vendor (`mps` on AMD is `cu-mask`).
     pub requested: Isolation,
-    /// The request's own word, where the translation changed it.
+    /// The request's own word, if the translation changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_as: Option<Isolation>,
-    /// What is in effect.
+    /// The way that is in effect.
     pub effective: Isolation,
-    /// Who enforces the compute share.
+    /// What enforces the compute share.
     pub compute_enforcement: Enforcement,
-    /// Who enforces the memory share.
+    /// What enforces the memory share.
     pub memory_enforcement: Enforcement,
-    /// What stronger limits would need: `memory: `, and a phrase without a full stop, the same as in
-    /// a refusal. What some devices of a set lack begins with them: `GPU 2: memory: …`.
+    /// What is missing for stronger limits: `memory: ` and a phrase without a full stop, the same
+    /// as in a refusal. If only some devices of a set miss it, they come first: `GPU 2: memory: …`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
 }
 
 impl IsolationRecord {
-    /// As annotation and variable: `compute=driver,memory=advisory`.
+    /// The text for the annotation and the variable: `compute=driver,memory=advisory`.
     pub fn enforcement(&self) -> String {
         format!("compute={},memory={}", self.compute_enforcement, self.memory_enforcement)
     }
 
-    /// Whether a text is such a one.
+    /// Whether a text has the form of [`Self::enforcement`].
     pub fn is_enforcement(text: &str) -> bool {
         let is_one = |word: &str| word.parse::<Enforcement>().is_ok();
         text.strip_prefix("compute=")

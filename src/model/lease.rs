@@ -24,28 +24,30 @@ spelled! {
 }
 
 spelled! {
-    /// Where a lease is in its life: `pending → bound → grace`, then gone.
+    /// The state of a lease: `pending → bound → grace`, then it is removed.
     pub enum LeaseState {
         /// Recorded by the shim; the container does not run yet. The owner is the shim's process,
-        /// which becomes the low-level runtime, or see [`PrecreateHolder`].
+        /// which becomes the low-level runtime. For Podman's hook see [`PrecreateHolder`].
         Pending = "pending",
         /// The owner is the container's init process.
         Bound = "bound",
-        /// Released; kept for a moment so that a restart finds its devices again.
+        /// Released, but kept for a short time, so that a restarted container gets its devices
+        /// again.
         Grace = "grace",
     }
 }
 
-/// A process, named so that a reused pid is not mistaken for it.
+/// A process, identified so that another process with the same pid is not mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Process id, as the recorder saw it.
+    /// The process id in the pid namespace of the process that recorded it.
     pub pid: i32,
-    /// Field 22 of `/proc/<pid>/stat`: clock ticks since boot (proc(5)).
+    /// The start time: field 22 of `/proc/<pid>/stat`, in clock ticks since boot (proc(5)).
     pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id` at recording time.
+    /// The contents of `/proc/sys/kernel/random/boot_id` when the process was recorded.
     pub boot_id: String,
-    /// Inode of the recorder's `/proc/self/ns/pid`: the pid means nothing elsewhere.
+    /// The inode of the recorder's `/proc/self/ns/pid`. The pid means nothing in another pid
+    /// namespace.
     pub pid_namespace: u64,
 }
 
@@ -53,27 +55,27 @@ pub struct Owner {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeasedDevice {
     pub uuid: DeviceId,
-    /// Its index at grant time, for display.
+    /// The device's index at the time of the grant, for display.
     pub index: u32,
     pub vendor: Vendor,
     pub model: String,
-    /// Where it sits, and
+    /// The device's PCI address.
     pub pci: PciAddress,
-    /// the paths of its own nodes: by these a lease holds a device whose UUID the inventory has
-    /// since been told anew.
+    /// The paths of the device's own nodes. They and the address identify the device if its UUID in
+    /// the inventory has changed since.
     pub nodes: Vec<String>,
     pub milli: MilliGpu,
-    /// Memory share; null of a whole device of which nobody knows how much it has.
+    /// The memory share; null for a whole device whose memory is unknown.
     pub memory_bytes: Option<Bytes>,
-    /// Alone or with others.
+    /// Whether the lease has the device to itself.
     pub sharing: Sharing,
     /// True for a simulated device.
     #[serde(default)]
     pub simulated: bool,
-    /// The MIG instance that it is, if so.
+    /// The MIG instance, if the device is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig: Option<MigInstance>,
-    /// Of an AMD device that is shared by masks: the compute units of this lease, and of no other.
+    /// The compute units that belong to this lease alone, on an AMD device that is shared by masks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cu_mask: Option<CuSet>,
     /// The region of the cgroup's `dmem.max` that is limited to `memory_bytes`.
@@ -82,16 +84,17 @@ pub struct LeasedDevice {
 }
 
 impl LeasedDevice {
-    /// How people name it.
+    /// The device's number as people write it.
     pub fn place(&self) -> DeviceNumber {
         DeviceNumber { gpu: self.index, instance: self.mig.as_ref().map(|instance| instance.index) }
     }
 
-    /// The devices that this is (a part of) in an inventory that may be a later one: the one of
-    /// the same UUID and node, as a rule; else whatever has any of its identities.
+    /// The devices of a possibly later inventory that this one is, or is a part of. Usually that is
+    /// the device with the same UUID and node, else all that share one of its identities.
     ///
-    /// Who holds a MIG instance can open its GPU's node, which is the whole GPU once that is out
-    /// of MIG mode; but while it is in it, the capability nodes alone say which instance is held.
+    /// A container with a MIG instance can open its GPU's node. That node is the whole GPU once the
+    /// GPU leaves MIG mode. While the GPU is in MIG mode, only the capability nodes tell which
+    /// instance is held.
     pub fn among<'a>(&self, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {
         let has_node = |device: &Device| device.nodes.iter().any(|n| self.nodes.contains(&n.path));
         let exact = devices.iter().position(|d| d.uuid == self.uuid && has_node(d));
@@ -108,40 +111,42 @@ impl LeasedDevice {
     }
 }
 
-/// What holds a pending lease of Podman's `precreate` hook, which has ended by the time that the
-/// container is made: the podman that called it, which may be a service that never ends.
+/// The holder of a pending lease of Podman's `precreate` hook. The hook has ended before the
+/// container is made, so the holder is the Podman process that called it, which may be a service
+/// that never ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrecreateHolder {
-    /// Until when that podman counts, in milliseconds of `CLOCK_BOOTTIME`.
+    /// Until when the Podman process counts as the holder, in milliseconds of `CLOCK_BOOTTIME`.
     pub until_ms: u64,
-    /// When the hook began, as [`Owner::start_time`]: the container's processes are younger.
+    /// When the hook started, as in [`Owner::start_time`]. The container's processes are younger.
     pub since: u64,
 }
 
-/// The place of a lease at an MPS control daemon.
+/// The connection of a lease to an MPS control daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MpsSeat {
-    /// The daemon's name, which is that of its directory below `mps/`: the device's UUID, or the
-    /// lease's id where each lease has a daemon.
+    /// The daemon's name, which is also the name of its directory below `mps/`: the device's UUID,
+    /// or the lease's id if each lease has a daemon.
     pub daemon: String,
-    /// The host's id of the user that the container's processes are: a server serves one.
+    /// The user id of the container's processes on the host. An MPS server serves one user.
     pub uid: u32,
-    /// The daemon's own limit of compute is this lease's share, and no lease on the device may
-    /// have a larger one.
+    /// The lease's share is the daemon's own compute limit, so no lease on the device may have a
+    /// larger one.
     #[serde(default)]
     pub pinned: bool,
-    /// The daemon's pipe directory on the host; null until the lease has been attached to it.
+    /// The daemon's pipe directory on the host; null until the lease is attached to the daemon.
     #[serde(default)]
     pub pipe: Option<String>,
-    /// What is the `/dev/shm` of the daemon and its clients, on the host; null of a daemon that is
-    /// not gpulease's, which has the host's.
+    /// The host's directory that is `/dev/shm` for the daemon and its clients; null for a foreign
+    /// daemon, which uses the host's.
     #[serde(default)]
     pub shm: Option<String>,
-    /// It was there before and belongs to somebody else: never configured and never stopped.
+    /// The daemon was there before and is not ours. It is never configured and never stopped.
     #[serde(default)]
     pub adopted: bool,
-    /// The control daemon that the lease was attached to. Once that is gone, no other can take its
-    /// place for this container, whose mounts are of that one. Null until the lease was attached.
+    /// The control daemon that the lease is attached to; null before that. If this daemon ends, no
+    /// other can take its place for the container, because the container's mounts are those of this
+    /// one.
     #[serde(default)]
     pub process: Option<Owner>,
 }
@@ -155,51 +160,53 @@ pub struct Attached {
     pub process: Owner,
 }
 
-/// A lease as it lies on disk.
+/// A lease as it is stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub v: u32,
     pub id: LeaseId,
-    /// Secret of this start of the container: hooks act only with it.
+    /// The secret of this start of the container. Hooks act only with it.
     pub nonce: Nonce,
-    /// Where in its life.
+    /// The lease's state.
     pub state: LeaseState,
     pub container_id: ContainerId,
     /// The low-level runtime's state directory.
     pub runtime_root: String,
-    /// Who called the shim, as far as can be told: `docker`, `containerd`, `podman`, `runc`, …
+    /// The engine that called the shim, as far as it can be told: `docker`, `containerd`, `podman`,
+    /// `runc`, …
     pub engine: String,
     /// The low-level runtime that runs the container.
     pub runtime: String,
     pub bundle: String,
-    /// Where the runtime writes the container's pid, if the engine asked for that.
+    /// The file that the runtime writes the container's pid to, if the engine asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_file: Option<String>,
     pub created_at: String,
-    /// Whose life the lease hangs on.
+    /// The process that the lease lives as long as.
     pub owner: Owner,
-    /// While pending: it was handed to a podman, and neither a shim nor the container has taken it.
+    /// While pending: the lease was handed to a Podman process, and neither a shim nor the
+    /// container has taken it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precreate: Option<PrecreateHolder>,
-    /// While pending: `linux.cgroupsPath` of the spec. Once bound: the container's own cgroup as
-    /// an absolute directory, or null where it has none of its own.
+    /// While pending: `linux.cgroupsPath` of the spec. Once bound: the container's own cgroup as an
+    /// absolute directory, or null if it has none of its own.
     #[serde(default)]
     pub cgroup: Option<String>,
     pub devices: Vec<LeasedDevice>,
-    /// How the shares are made true.
+    /// How the shares are enforced.
     pub isolation: IsolationRecord,
-    /// Where shares are made true by MPS: by which daemon.
+    /// The MPS daemon that enforces the shares, if MPS does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mps: Option<MpsSeat>,
-    /// Environment that `exec` must see too; null removes a variable.
+    /// Variables that processes of `exec` must get too; null removes a variable.
     #[serde(default)]
     pub env: BTreeMap<String, Option<String>>,
     #[serde(default)]
     pub priority: u32,
-    /// The request's kind of work.
+    /// The workload that the request named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
-    /// How long the same container may have its devices back after release, in milliseconds.
+    /// How long the devices are kept for the same container after a release, in milliseconds.
     #[serde(default)]
     pub release_grace_ms: u64,
     /// In state `grace`: when it ends, in milliseconds of `CLOCK_BOOTTIME`.
@@ -208,14 +215,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The key under which the record lies. Fails if the stored root is not a valid one, i.e. the
-    /// record was tampered with.
+    /// The key of the record. Fails if the stored root is not valid, i.e. the record was tampered
+    /// with.
     pub fn key(&self) -> Result<LeaseKey, super::id::IdError> {
         LeaseKey::new(&self.runtime_root, self.container_id.clone())
     }
 
-    /// When this start of the container began, as [`Owner::start_time`]: what it
-    /// started is not older.
+    /// When this start of the container began, as in [`Owner::start_time`]. Its processes are not
+    /// older.
     pub fn since(&self) -> u64 {
         self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)
     }

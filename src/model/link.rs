@@ -1,4 +1,4 @@
-//! How devices reach each other.
+//! Links between GPUs.
 
 use super::id::DeviceId;
 use super::spelled::spelled;
@@ -10,23 +10,23 @@ spelled! {
         NvLink = "nvlink",
         /// AMD Infinity Fabric (xGMI).
         Xgmi = "xgmi",
-        /// PCI Express, by one switch at most (`PIX` in `nvidia-smi topo -m`).
+        /// PCI Express, through at most one switch (`PIX` in `nvidia-smi topo -m`).
         Pcie = "pcie",
-        /// PCI Express, by several switches below one host bridge (`PXB`).
+        /// PCI Express, through several switches below one host bridge (`PXB`).
         PcieMulti = "pcie-multi",
-        /// PCI Express, by a host bridge (`PHB`).
+        /// PCI Express, through a host bridge (`PHB`).
         HostBridge = "host-bridge",
     }
 }
 
-/// A direct link between two GPUs, recorded once for the pair, whatever partitions they have: eight
-/// GPUs in eight partitions each would have two thousand.
+/// A direct link between two GPUs, recorded once for the pair. Partitions have no links of their
+/// own: eight GPUs with eight partitions each would have two thousand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// One end: see [`Device::package`](super::device::Device::package).
+    /// One of the two GPUs: see [`Device::package`](super::device::Device::package).
     pub a: DeviceId,
     pub b: DeviceId,
     pub kind: LinkKind,
-    /// Parallel links (NVLink bricks); 1 where the notion does not apply.
+    /// The number of parallel links (NVLink bricks); 1 for kinds that have no such number.
     pub lanes: u32,
 }

@@ -1,23 +1,23 @@
-//! The processor architecture that this program was built for, which is the host's and that of the
-//! containers that can use its driver's libraries.
+//! The processor architecture that this program was built for. The host has it too, and so do all
+//! containers that can use the libraries of the host's driver.
 
-/// An architecture, by the names that distributions and ELF files have for it.
+/// An architecture, with its names in distributions and ELF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// Debian's name for it in paths (`/usr/lib/x86_64-linux-gnu`; Debian policy, "Multiarch").
+    /// Debian's name in paths (`/usr/lib/x86_64-linux-gnu`; Debian policy, "Multiarch").
     pub multiarch: &'static str,
-    /// What musl calls its loader (`/lib/ld-musl-x86_64.so.1`).
+    /// The name of musl's loader (`/lib/ld-musl-x86_64.so.1`).
     pub musl_loader: &'static str,
     pub elf: u16,
 }
 
-/// Those that NVIDIA has a driver for.
+/// The architectures that NVIDIA has drivers for.
 const X86_64: Machine =
     Machine { multiarch: "x86_64-linux-gnu", musl_loader: "ld-musl-x86_64.so.1", elf: 62 };
 const AARCH64: Machine =
     Machine { multiarch: "aarch64-linux-gnu", musl_loader: "ld-musl-aarch64.so.1", elf: 183 };
 
-/// This one; `None` if there are no drivers for it.
+/// The host's architecture; `None` if there are no drivers for it.
 pub const HOST: Option<Machine> = if cfg!(target_arch = "x86_64") {
     Some(X86_64)
 } else if cfg!(target_arch = "aarch64") {
@@ -26,11 +26,11 @@ pub const HOST: Option<Machine> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// How many bytes of a file [`Machine::is_of`] looks at.
+/// The number of bytes that [`Machine::is_of`] looks at.
 pub const HEADER: usize = 20;
 
 impl Machine {
-    /// Whether a file that begins so is a 64-bit ELF file of this architecture: magic number,
+    /// Whether these are the first bytes of a 64-bit ELF file of this architecture: magic number,
     /// class, byte order and `e_machine` (elf(5)).
     pub fn is_of(&self, beginning: &[u8]) -> bool {
         let [low, high] = self.elf.to_le_bytes();

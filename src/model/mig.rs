@@ -1,10 +1,10 @@
-//! NVIDIA's Multi-Instance GPU: a GPU in MIG mode is not used itself, its instances are.
+//! NVIDIA's Multi-Instance GPU. A GPU in MIG mode is not used itself; its instances are.
 
 use super::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What MIG has to do with a device.
+/// The part of a device in MIG.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mig {
@@ -14,16 +14,16 @@ pub enum Mig {
     Instance(MigInstance),
 }
 
-/// A GPU instance with the one compute instance that spans it: what `nvidia-smi -L` shows as
+/// A GPU instance with the one compute instance that spans it. `nvidia-smi -L` shows it as
 /// `MIG 1g.5gb Device 0`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigInstance {
-    /// The GPU that it is a part of.
+    /// The GPU that the instance is a part of.
     pub parent: DeviceId,
     pub profile: MigProfile,
-    /// Position among the instances of its GPU: the second number of `2:0`.
+    /// The position among the instances of its GPU: the second number of `2:0`.
     pub index: u32,
-    /// GPU instance id, which with the GPU's minor number decides the capability nodes.
+    /// The id of the GPU instance. With the GPU's minor number it decides the capability nodes.
     pub gi: u32,
     pub ci: u32,
 }
@@ -34,11 +34,11 @@ pub const GI_MAX: u32 = 14;
 /// The largest compute instance id (the same file lists 0 to 7).
 pub const CI_MAX: u32 = 7;
 
-/// The compute slices of a GPU. Some models have fewer, none has more.
+/// The most compute slices that a GPU has. Some models have fewer.
 pub const SLICES_MAX: u32 = 7;
 
-/// Where a device is, in the words of `nvidia-smi` and its toolkit: `2`, and `2:0` for the first
-/// MIG instance of GPU 2. A GPU comes before its instances.
+/// A device's number as `nvidia-smi` writes it: `2` for a GPU, and `2:0` for the first MIG instance
+/// of GPU 2. A GPU sorts before its instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceNumber {
     /// The GPU's position in PCI order.
@@ -67,7 +67,7 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
-/// Ascending places as ranges, `0-3` or `2:0-3`, of those with one value.
+/// Ascending numbers as ranges, `0-3` or `2:0-3`. A range has one value.
 pub fn ranges<T: PartialEq>(
     places: impl IntoIterator<Item = (DeviceNumber, T)>,
 ) -> Vec<(String, T)> {
@@ -85,7 +85,7 @@ pub fn ranges<T: PartialEq>(
     runs.into_iter().map(|(start, end, value)| (text(start, end), value)).collect()
 }
 
-/// `GPU 0-3, 6`, `MIG 2:0-3, 3:1`, or both, from ascending places.
+/// Ascending numbers as text: `GPU 0-3, 6`, `MIG 2:0-3, 3:1`, or both.
 pub fn named_ranges(places: &[DeviceNumber]) -> String {
     let is_gpu = |place: &DeviceNumber| place.instance.is_none();
     let (gpus, instances): (Vec<DeviceNumber>, Vec<DeviceNumber>) =
@@ -100,15 +100,15 @@ pub fn named_ranges(places: &[DeviceNumber]) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// The name of a size of instance, as `nvidia-smi mig -lgip` spells it: `1g.10gb`, `1g.5gb+me`,
-/// `1g.24gb-me`; with several compute instances on one GPU instance, `1c.3g.20gb`.
+/// The name of an instance size, as `nvidia-smi mig -lgip` spells it: `1g.10gb`, `1g.5gb+me`,
+/// `1g.24gb-me`. A size with several compute instances on one GPU instance is `1c.3g.20gb`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MigProfile(String);
 
 impl MigProfile {
-    /// Reads a profile. Kubernetes has no `+` in the names of resources, so `1g.5gb.me` is
-    /// `1g.5gb+me`. Fails: the rest of a sentence that begins with the text.
+    /// Reads a profile. Kubernetes does not allow `+` in names of resources, so `1g.5gb.me` is read
+    /// as `1g.5gb+me`. The error is the rest of a sentence that begins with the text.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         const NOT_ONE: &str = "which is not a MIG profile";
         let (size, attributes) = split(text).ok_or(NOT_ONE)?;
@@ -137,18 +137,19 @@ impl MigProfile {
         self.0.split('.').find_map(|part| sized(part, "g")).unwrap_or(SLICES_MAX)
     }
 
-    /// Whether it is a part of a GPU instance, which shares its memory with other parts.
+    /// Whether the profile is a part of a GPU instance, which shares its memory with the other
+    /// parts.
     pub fn is_shared(&self) -> bool {
         self.0.split('.').next().is_some_and(|part| part.ends_with('c'))
     }
 }
 
-/// `1g.5gb` and what follows the unit.
+/// Splits the text behind `gb`: the size, and its attributes.
 fn split(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(text.find("gb")? + "gb".len())
 }
 
-/// Nothing, or `+me`, `-me`, `.me`, `+me.all`.
+/// Whether the text is empty, or attributes like `+me`, `-me`, `.me`, `+me.all`.
 fn are_attributes(text: &str) -> bool {
     let Some(names) = text.strip_prefix(['+', '-', '.']) else { return text.is_empty() };
     names.len() <= 32
@@ -157,7 +158,7 @@ fn are_attributes(text: &str) -> bool {
         })
 }
 
-/// `3g` in `g` is 3; sizes have up to three digits, and none is 0.
+/// The number before a unit: `3g` in `g` is 3. It has up to three digits and is not 0.
 fn sized(text: &str, unit: &str) -> Option<u32> {
     let digits = text.strip_suffix(unit)?;
     let fits = (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());

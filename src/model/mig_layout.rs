@@ -1,32 +1,32 @@
-//! Which sets of MIG instances a GPU can be divided into, and where on it each of them lies.
+//! Which sets of MIG instances a GPU can be divided into, and where each instance lies on it.
 //!
-//! The figures are those of NVIDIA's MIG user guide, "Supported MIG Profiles" (the names, and how many
+//! The figures are from NVIDIA's MIG user guide, "Supported MIG Profiles" (the names, and how many
 //! of each there can be) and "List GPU Instance Profiles" (where they can begin, as
-//! `nvidia-smi mig -lgipp` prints it: `{0,4}:4` is a size of four memory slices that begins at slot 0
-//! or 4). A100, H100, H200, B200 and GB200 are all divided alike and differ in their names only.
+//! `nvidia-smi mig -lgipp` prints it: `{0,4}:4` is a size of four memory slices that begins at slot
+//! 0 or 4). A100, H100, H200, B200 and GB200 are divided in the same way; only the names differ.
 
 use super::mig::MigProfile;
 use std::fmt;
 
-/// A size of instance on one kind of GPU.
+/// An instance size on one kind of GPU.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InstanceSize {
-    /// The memory slices that it takes.
+    /// How many memory slices an instance takes.
     pub slots: u32,
-    /// Where it can begin, in memory slices.
+    /// The slots at which an instance can begin.
     pub starts: &'static [u32],
-    /// The most of it on one GPU.
+    /// The most instances of this size on one GPU.
     pub max: usize,
 }
 
 /// A kind of GPU, as far as MIG is concerned.
 #[derive(Debug)]
 pub struct Geometry {
-    /// What it is called here.
+    /// The name in messages.
     pub name: &'static str,
-    /// The word of a model's name that it is known by.
+    /// The word in a model's name that identifies the kind.
     family: &'static str,
-    /// Its memory in GiB, rounded, as the driver tells it.
+    /// The memory in GiB, rounded, as the driver reports it.
     gib: u64,
     pub slots: u32,
     pub slices: u32,
@@ -38,7 +38,7 @@ pub struct Geometry {
     names: &'static [&'static str],
 }
 
-/// `-lgipp` of all GPUs with seven compute and eight memory slices.
+/// `-lgipp` for all GPUs with seven compute and eight memory slices.
 const OF_SEVEN: &[InstanceSize] = &[
     InstanceSize { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 7 },
     InstanceSize { slots: 1, starts: &[0, 1, 2, 3, 4, 5, 6], max: 1 },
@@ -49,7 +49,7 @@ const OF_SEVEN: &[InstanceSize] = &[
     InstanceSize { slots: 8, starts: &[0], max: 1 },
 ];
 
-/// The same of A30.
+/// `-lgipp` for A30.
 const OF_FOUR: &[InstanceSize] = &[
     InstanceSize { slots: 1, starts: &[0, 1, 2, 3], max: 4 },
     InstanceSize { slots: 1, starts: &[0, 1, 2, 3], max: 1 },
@@ -68,7 +68,7 @@ const fn of_seven(
     Geometry { name, family, gib, slots: 8, slices: 7, needs_reset, sizes: OF_SEVEN, names }
 }
 
-/// Every kind of GPU that is known here. Drivers before R470 have no `+me`, and before R525 neither
+/// The known kinds of GPU. Drivers before R470 have no `+me`. Drivers before R525 have neither
 /// `2g.12gb+me` nor the `1g` sizes with two memory slices.
 pub const GEOMETRIES: &[Geometry] = &[
     Geometry {
@@ -107,13 +107,13 @@ const B200: &[&str; 7] =
 const GB200: &[&str; 7] =
     &["1g.23gb", "1g.23gb+me", "1g.47gb", "2g.47gb", "3g.93gb", "4g.93gb", "7g.186gb"];
 
-/// How far a GPU's memory may be from the figure of its kind, in GiB.
+/// By how many GiB a GPU's memory may differ from the figure of its kind.
 const TOLERANCE: u64 = 2;
 
 impl Geometry {
-    /// That of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. Without
-    /// the memory, as in a plan for a GPU that is not there, the name has to tell it, unless
-    /// there is only one.
+    /// The geometry of a GPU with this name, `NVIDIA A100-SXM4-40GB`, and this much memory. If the
+    /// memory is unknown, as in a plan for a GPU that is not there, the name has to contain it,
+    /// unless there is only one kind of the family.
     pub fn of(model: &str, gib: Option<u64>) -> Option<&'static Self> {
         let model = model.to_ascii_uppercase();
         let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -133,7 +133,7 @@ impl Geometry {
         }
     }
 
-    /// The kinds that a name without the memory could mean.
+    /// The kinds that a name without a memory size could mean.
     pub fn family_of(model: &str) -> Vec<&'static Self> {
         let model = model.to_ascii_uppercase();
         let words: Vec<&str> = model.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -143,7 +143,7 @@ impl Geometry {
         GEOMETRIES.iter().filter(|geometry| words.contains(&geometry.family)).collect()
     }
 
-    /// The sizes by name, the smallest first.
+    /// The sizes with their names, the smallest first.
     pub fn sizes(&self) -> impl Iterator<Item = (&'static str, &'static InstanceSize)> {
         self.names.iter().copied().zip(self.sizes)
     }
@@ -152,8 +152,8 @@ impl Geometry {
         self.sizes().find(|(name, _)| *name == profile.as_str()).map(|(_, size)| size)
     }
 
-    /// Where each of the instances can lie, all at once: in the order in which they lie. Those with
-    /// a slot begin there. Fails: why they cannot.
+    /// Places all instances together, and returns them in the order of their slots. An instance
+    /// with a slot begins there. The error says why they do not fit.
     pub fn place(
         &self,
         profiles: &[(MigProfile, Option<u32>)],
@@ -172,7 +172,8 @@ impl Geometry {
             wanted.push(PlacementRequest { profile, size, starts });
         }
         self.count(&wanted)?;
-        // The largest first, and of those the ones with the fewest places: the fewest ways to try.
+        // The largest first, and among equals the one with the fewest starts, so that few ways have
+        // to be tried.
         wanted.sort_by_key(|one| {
             (u32::MAX - one.size.slots, one.starts.len(), u32::MAX - one.profile.slices())
         });
@@ -192,7 +193,7 @@ impl Geometry {
         Misfit::Unknown { profile: profile.clone(), gpu: self.name, names }
     }
 
-    /// What is seen without trying.
+    /// Checks the sums, which needs no trying.
     fn count(&self, wanted: &[PlacementRequest<'_>]) -> Result<(), Misfit> {
         for PlacementRequest { profile, size, .. } in wanted {
             let count = wanted.iter().filter(|other| other.profile == *profile).count();
@@ -216,20 +217,20 @@ impl Geometry {
     }
 }
 
-/// An instance that is to be placed, and where it may begin.
+/// An instance to be placed, and the slots where it may begin.
 struct PlacementRequest<'a> {
     profile: &'a MigProfile,
     size: &'static InstanceSize,
     starts: &'static [u32],
 }
 
-/// An instance and the memory slices that it takes.
+/// An instance, and the memory slices that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedInstance {
     pub profile: MigProfile,
-    /// The first of its slices.
+    /// The first slice.
     pub start: u32,
-    /// How many they are.
+    /// The number of slices.
     pub slots: u32,
 }
 
@@ -240,14 +241,14 @@ impl PlacedInstance {
 }
 
 impl fmt::Display for PlacedInstance {
-    /// As `nvidia-smi mig -cgi` reads it: `3g.20gb:4`.
+    /// The form that `nvidia-smi mig -cgi` reads: `3g.20gb:4`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.profile, self.start)
     }
 }
 
-/// Tries all ways to place the instances from the one at `next` on. There are few: at most seven
-/// instances with at most seven places.
+/// Tries all ways to place the instances from `next` on. There are few: at most seven instances
+/// with at most seven starts each.
 fn fill(wanted: &[PlacementRequest<'_>], next: usize, placed: &mut Vec<PlacedInstance>) -> bool {
     let Some(PlacementRequest { profile, size, starts }) = wanted.get(next) else { return true };
     for start in *starts {
@@ -267,7 +268,7 @@ fn fill(wanted: &[PlacementRequest<'_>], next: usize, placed: &mut Vec<PlacedIns
     false
 }
 
-/// The first instance that has no place beside those before it.
+/// The error for the first instance that has no place beside those before it.
 fn clash(wanted: &[PlacementRequest<'_>]) -> Misfit {
     let fits = |count: &usize| fill(wanted.get(..*count).unwrap_or_default(), 0, &mut Vec::new());
     let count = (0..wanted.len()).rev().find(fits).unwrap_or_default();
@@ -280,7 +281,7 @@ fn clash(wanted: &[PlacementRequest<'_>]) -> Misfit {
     }
 }
 
-/// Why instances cannot lie on one GPU.
+/// Why instances do not fit on one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Misfit {
     /// The GPU has no such size.
@@ -291,16 +292,16 @@ pub enum Misfit {
         /// The sizes that it has.
         names: Vec<String>,
     },
-    /// A part of a GPU instance.
+    /// The profile is only a part of a GPU instance.
     Part(MigProfile),
-    /// A slot at which no instance of the size begins.
+    /// No instance of this size begins at the slot.
     Start {
         profile: MigProfile,
         slot: u32,
         /// Where it can begin.
         starts: &'static [u32],
     },
-    /// More of one size than there can be.
+    /// More instances of one size than a GPU can have.
     TooMany {
         profile: MigProfile,
         /// How many are wanted.
@@ -308,15 +309,15 @@ pub enum Misfit {
         /// How many there can be.
         max: usize,
     },
-    /// More than one with the GPU's media engines.
+    /// More than one instance with media engines.
     Media(usize),
-    /// Not enough memory slices.
+    /// Too few memory slices.
     Slots { needed: u32, there: u32 },
-    /// Not enough compute slices.
+    /// Too few compute slices.
     Slices { needed: u32, there: u32 },
-    /// Enough of both, but not where it would have to begin.
+    /// Enough slices, but not at a slot where the instance can begin.
     Clash {
-        /// The one without a place.
+        /// The instance without a place.
         profile: MigProfile,
         /// Where it can begin.
         starts: &'static [u32],

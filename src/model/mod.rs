@@ -1,4 +1,4 @@
-//! The shared words: plain data that every layer speaks, without I/O or clock.
+//! Plain data that all layers share, without I/O or clock.
 
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,13 @@
-//! Sorting, and filling sets and maps, in little code.
+//! Sorting, and filling sets and maps, with little machine code.
 //!
-//! The standard library's sort is some 5 KB of machine code for each type that is sorted, and
+//! The standard library's sort takes some 5 KB of machine code for each type that is sorted, and
 //! collecting into a `BTreeMap` or a `BTreeSet` sorts first. The programs that run at a container
-//! start are small and sort little: here all types share one sort, of positions.
+//! start are small and sort little. Here all types share one sort, which sorts positions.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Sorts by `compare`; what is equal stays in its order.
+/// Sorts by `compare`; equal items keep their order.
 pub fn sort_by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) {
     let swaps = swaps(items.len(), &mut |a, b| match (items.get(a), items.get(b)) {
         (Some(a), Some(b)) => compare(a, b),
@@ -18,17 +18,17 @@ pub fn sort_by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) 
     }
 }
 
-/// Sorts by `key`; what is equal stays in its order.
+/// Sorts by `key`; equal items keep their order.
 pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
     sort_by(items, |a, b| key(a).cmp(&key(b)));
 }
 
-/// Sorts; what is equal stays in its order.
+/// Sorts; equal items keep their order.
 pub fn sort<T: Ord>(items: &mut [T]) {
     sort_by(items, T::cmp);
 }
 
-/// A set of these.
+/// Collects the items into a set.
 pub fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     let mut set = BTreeSet::new();
     for item in items {
@@ -37,7 +37,7 @@ pub fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     set
 }
 
-/// A map of these; of several values of a key the last.
+/// Collects the pairs into a map; of several values of a key the last counts.
 pub fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
     for (key, value) in pairs {
@@ -46,11 +46,11 @@ pub fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V>
     map
 }
 
-/// The swaps, in this order, that sort `len` items, of which `compare` compares two by position.
+/// The swaps, in order, that sort `len` items. `compare` compares two items by their positions.
 fn swaps(len: usize, compare: &mut dyn FnMut(usize, usize) -> Ordering) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..len).collect();
     order.sort_by(|a, b| compare(*a, *b));
-    // Where each item has to go.
+    // The position that each item has to move to.
     let mut goals = vec![0; len];
     for (goal, from) in order.iter().enumerate() {
         if let Some(slot) = goals.get_mut(*from) {

@@ -1,5 +1,5 @@
-//! Amounts: compute in integer milli-GPU, memory in bytes. No floats: with floats 0.8 and 0.2
-//! do not add up to one device.
+//! Amounts: compute in integer milli-GPU, memory in bytes. They are no floats, because with floats
+//! 0.8 and 0.2 do not add up to one device.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -74,8 +74,8 @@ impl Bytes {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The compute share that goes with this much of `total`: in proportion, rounded down so that
-    /// three thirds fit, at least [`MilliGpu::MIN`], at most the whole.
+    /// The compute share for this much of `total`: in proportion, rounded down so that three thirds
+    /// fit, at least [`MilliGpu::MIN`], at most the whole.
     pub fn proportion_of(self, total: Self) -> MilliGpu {
         if total.0 == 0 {
             return MilliGpu::WHOLE;
@@ -87,7 +87,7 @@ impl Bytes {
 }
 
 impl fmt::Display for Bytes {
-    /// In the largest binary unit that loses nothing worth seeing: `80 GiB`, `4000 MiB`.
+    /// The largest binary unit that loses nothing significant: `80 GiB`, `4000 MiB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GIB: u64 = MIB * 1024;
         if self.0 >= GIB && self.0.is_multiple_of(GIB) {

@@ -1,6 +1,6 @@
-//! Enums whose values are words: in annotations and configuration, in records and in JSON.
+//! Enums whose values are words in annotations, configuration, records and JSON.
 
-/// Declares such an enum. Each value has one spelling, by which it is shown, read and stored.
+/// Declares an enum. Each value has one spelling, which is used to show, read and store it.
 macro_rules! spelled {
     (
         $(#[$meta:meta])*
@@ -18,7 +18,7 @@ macro_rules! spelled {
         }
 
         impl $name {
-            /// Every value, in the order in which they are declared.
+            /// All values, in the order of their declaration.
             $visibility const ALL: [Self; [$($word),+].len()] = [$(Self::$value),+];
 
             $visibility const fn as_str(self) -> &'static str {

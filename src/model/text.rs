@@ -1,4 +1,4 @@
-//! Untrusted text on its way to a log, a terminal or an error message.
+//! Makes untrusted text safe for logs, terminals and error messages.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -6,8 +6,8 @@ use std::str::Chars;
 /// The most characters of an untrusted value that a message repeats.
 pub const SHOWN_CHARS: usize = 80;
 
-/// Makes `text` safe to show: control, bidirectional and other format characters are written as
-/// escapes (sudo's CVE-2023-28486 was their absence), and long text is cut.
+/// Makes `text` safe to show: control, bidirectional and other format characters are escaped, and
+/// long text is cut. (sudo did not escape them: CVE-2023-28486.)
 pub fn shown(text: &str) -> String {
     let mut out = escaped(text.chars().take(SHOWN_CHARS), &[]);
     if text.chars().nth(SHOWN_CHARS).is_some() {
@@ -16,18 +16,19 @@ pub fn shown(text: &str) -> String {
     out
 }
 
-/// The first line of `text`, trimmed and made safe, at a length that still tells something.
+/// The first line of `text` that is not empty, trimmed, made safe and cut to 600 characters.
 pub fn shown_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     escaped(line.chars().take(600), &[])
 }
 
-/// All lines of `text`, made safe as by [`shown`], but whole; tabs are kept.
+/// All of `text`, made safe as in [`shown`], with its line ends and tabs, and not cut.
 pub fn shown_lines(text: &str) -> String {
     escaped(text.chars(), &['\n', '\t'])
 }
 
-/// A whole message on one line, made safe as by [`shown`]: what is said last, whatever went into it.
+/// A whole message on one line, made safe as in [`shown`]. It is applied last, so nothing in the
+/// message can break it.
 pub fn one_line(text: &str) -> String {
     let blank = |c: char| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
     escaped(text.chars().map(blank), &[])
@@ -45,7 +46,7 @@ fn escaped(text: impl Iterator<Item = char>, kept: &[char]) -> String {
     out
 }
 
-/// At most `max` bytes of the text, with a mark where it was cut.
+/// At most `max` bytes of the text, with a `…` where it was cut.
 pub fn cut(text: &str, max: usize) -> String {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -56,8 +57,8 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}{MARK}", text.get(..end).unwrap_or(""))
 }
 
-/// Whether a terminal, or who reads there, may take a character for something else than itself: the
-/// controls, the separators of lines and paragraphs, and all that Unicode 16 calls format (Cf).
+/// Whether a terminal or a reader may mistake the character for something else: controls,
+/// separators of lines and paragraphs, and all format characters of Unicode 16 (Cf).
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -69,9 +70,9 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Whether a text fits a pattern, in which `*` is any text and `?` any one character. On a
-/// mismatch only the last `*` is tried again, one character further, which is enough and keeps the
-/// time at pattern × text.
+/// Whether a text matches a pattern, in which `*` is any text and `?` any one character. On a
+/// mismatch only the last `*` is tried again, one character further. That is sufficient, and keeps
+/// the time at pattern × text.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars().peekable();
     let mut text = text.chars();

@@ -10,7 +10,7 @@ use crate::sys::{PathError, handed};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-/// Where the configuration of this call's bundle lies.
+/// The bundle of a call, and its configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Bundle {
     pub dir: PathBuf,
@@ -19,22 +19,22 @@ pub(super) struct Bundle {
     pub given: Option<Given>,
 }
 
-/// How the runtime can be given another configuration than lies there.
+/// How another configuration can be passed to the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConfigRedirect {
-    /// By a file in its place: it is the bundle's own.
+    /// By replacing the file, which is the bundle's own.
     InPlace,
-    /// By a copy that it is pointed to.
+    /// By a copy that the runtime is pointed to.
     Copy,
-    /// By none: it reads `config.json` alone, and that is a link.
+    /// Not at all: the runtime reads only `config.json`, which is a link.
     Fixed,
 }
 
 impl Bundle {
-    /// From `--bundle`, or the current directory, as runc takes it.
+    /// The bundle of `--bundle`, or of the current directory, as in runc.
     pub(super) fn of(call: &Invocation, kind: RuntimeKind) -> Result<Self, Failure> {
         let dir = absolute(call.bundle.as_deref().unwrap_or(Path::new("")))?;
-        // crun takes this one name for that of the bundle's own.
+        // crun takes this name for the bundle's own file.
         let is_own = |given: &Given| kind == RuntimeKind::Crun && given.path == Path::new(CONFIG);
         let given = call.config_file.clone().filter(|given| !is_own(given));
         let config = match &given {
@@ -44,7 +44,7 @@ impl Bundle {
         Ok(Self { dir, config, given })
     }
 
-    /// Reads the configuration. What can be read once is read by us then.
+    /// Reads the configuration. A pipe can only be read once, so the runtime then needs a copy.
     pub(super) fn read(&self, kind: RuntimeKind) -> Result<(Stream, ConfigRedirect), PathError> {
         let is_own = self.given.is_none();
         if is_own && (kind == RuntimeKind::Runc || is_regular(&self.config)) {
@@ -59,10 +59,10 @@ impl Bundle {
         Ok((read_given(&self.config)?, ConfigRedirect::Copy))
     }
 
-    /// Every configuration that could be meant, if that is not certain.
+    /// Every configuration that the call could mean, if that is uncertain.
     pub(super) fn likely(call: &Invocation) -> Vec<PathBuf> {
         let bundles = call.likely_bundles();
-        // Without a current directory no path that begins there means anything.
+        // Without a current directory a relative path means nothing.
         let dirs = bundles.iter().filter_map(|dir| absolute(dir).ok()).collect::<Vec<_>>();
         let mut likely: Vec<_> = dirs.iter().map(|dir| dir.join(CONFIG)).collect();
         for config in call.likely_configs() {
@@ -73,7 +73,7 @@ impl Bundle {
     }
 }
 
-/// A path as it is from the current directory; an empty one is that directory.
+/// An absolute path. An empty one is the current directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     if path.is_absolute() {
         return Ok(path.to_owned());
@@ -84,13 +84,13 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     Ok(if path.as_os_str().is_empty() { cwd } else { cwd.join(path) })
 }
 
-/// Reads a file that the caller named, whatever it is, but no more than a sane one has: all of a
-/// pipe, as the runtime would. Once only.
+/// Reads a file of any kind that the caller named, up to a limit: a pipe to its end, as the runtime
+/// would. It can be read only once.
 pub(super) fn read_given(path: &Path) -> Result<Stream, PathError> {
     read_stream(path, MAX_BYTES).map_err(PathError::new("read", path))
 }
 
-/// A copy of what the caller gave as `path`, for the low-level runtime.
+/// A copy of the file that the caller gave as `path`, for the low-level runtime.
 pub(super) fn hand_on(call: &Invocation, path: &Path, text: &[u8]) -> Result<PathBuf, Failure> {
     handed::hand_on(text, first_free(call)).map_err(|error| {
         let shown = path.display();
@@ -99,8 +99,8 @@ pub(super) fn hand_on(call: &Invocation, path: &Path, text: &[u8]) -> Result<Pat
     })
 }
 
-/// The first descriptor that the runtime does not pass on to the container: after the standard
-/// ones, those that were announced by `LISTEN_FDS` (sd_listen_fds(3)) and by `--preserve-fds`.
+/// The first descriptor that the runtime does not pass on to the container. Before it are the
+/// standard ones, and those of `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
 fn first_free(call: &Invocation) -> RawFd {
     let listened = std::env::var("LISTEN_FDS").ok().and_then(|count| count.trim().parse().ok());
     let passed = call.preserved.saturating_add(listened.unwrap_or(0u32)).saturating_add(3);

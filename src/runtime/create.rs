@@ -1,4 +1,4 @@
-//! `create` and `run`: the bundle's `config.json`, leased and edited in its place.
+//! `create` and `run`: lease devices and edit the bundle's `config.json`.
 
 use super::args::Verb;
 use super::bundle::{self, Bundle, ConfigRedirect};
@@ -17,8 +17,8 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 
-/// Does all that has to be done before the low-level runtime sees the bundle. A container that
-/// asks for no GPU leaves here with nothing read but its own `config.json`.
+/// Does everything that has to be done before the low-level runtime sees the bundle. For a
+/// container that asks for no GPU, only `config.json` is read.
 pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
     if let Some(why) = shim.doubt() {
         return rule_out(shim, &why).map(|()| Ready::default());
@@ -26,9 +26,9 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
     let bundle = Bundle::of(&shim.call, shim.kind())?;
     let (read, way) = match bundle.read(shim.kind()) {
         Ok(found) => found,
-        // Not there: the runtime says so better, and nothing is leased.
+        // The file is missing. The runtime has the better message, and nothing is leased.
         Err(error) if error.is_missing() => return Ok(Ready::default()),
-        // There, and we cannot see whether it asks for a GPU.
+        // The file exists, but it is unknown whether it asks for a GPU.
         Err(error) => return Err(bad_bundle(&error)),
     };
     let create = Create { shim, bundle, way, words: RefCell::default() };
@@ -45,14 +45,14 @@ pub(super) fn prepare(shim: &Shim) -> Result<Ready<'_>, Failure> {
         StartOutcome::Cleaned => return Ok(Ready { words: create.words.take(), leased: None }),
         StartOutcome::Untouched(spec) => spec,
     };
-    // A pipe is empty now, and the runtime has to have what was in it.
+    // A pipe is empty now, but the runtime needs what was in it.
     if !read.is_regular {
         create.hand_on(&spec)?;
     }
     Ok(Ready { words: create.words.take(), leased: None })
 }
 
-/// It is not certain which container is meant: then it must be none that has to do with GPUs.
+/// Refuses a call whose container is uncertain, unless none of the candidates has to do with GPUs.
 fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     for config in Bundle::likely(&shim.call) {
         if !fs::metadata(&config).is_ok_and(|found| !found.is_dir()) {
@@ -69,7 +69,7 @@ fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the low-level runtime is to be called with.
+/// How the low-level runtime is to be called.
 #[derive(Default)]
 pub(super) struct Ready<'a> {
     /// Other words than the engine's.
@@ -77,14 +77,14 @@ pub(super) struct Ready<'a> {
     pub leased: Option<Leased<'a>>,
 }
 
-/// A container that is leased and edited, and not yet handed to the runtime.
+/// A container that is leased and edited, but not yet passed to the runtime.
 pub(super) struct Leased<'a> {
     create: Create<'a>,
     prepared: Box<Prepared>,
 }
 
 impl Leased<'_> {
-    /// The runtime could not be executed: puts everything back.
+    /// Puts everything back, because the runtime could not be executed.
     pub(super) fn take_back(&self) -> Result<(), Failure> {
         let Create { shim, bundle, way, .. } = &self.create;
         let store = shim.host.store();
@@ -106,7 +106,7 @@ struct Create<'a> {
     shim: &'a Shim,
     bundle: Bundle,
     way: ConfigRedirect,
-    /// Other words than the engine's, once there is a copy.
+    /// The words that replace the engine's, once there is a copy of `config.json`.
     words: RefCell<Option<Vec<OsString>>>,
 }
 
@@ -122,7 +122,7 @@ impl Create<'_> {
         start::prepare(host, &launch, self, start::interpret(host, &launch, spec)?)
     }
 
-    /// What rules a grant out, whatever is asked for.
+    /// Why nothing can be granted in this call, whatever is requested.
     fn fault(&self) -> Option<Failure> {
         if self.shim.call.verb == Verb::Restore {
             let text = "a container with a GPU request cannot be restored from a checkpoint";
@@ -134,7 +134,7 @@ impl Create<'_> {
         if self.way == ConfigRedirect::Fixed {
             return Some(fixed(&self.bundle.config));
         }
-        // Both vendors' only look at `create`.
+        // Both vendors' runtimes only act on `create`.
         let vendor = self.shim.vendor().filter(|_| self.shim.call.verb == Verb::Run)?;
         let text = format!("{}'s runtime gives no GPU to a container by `run`", vendor.name());
         Some(
@@ -142,7 +142,7 @@ impl Create<'_> {
         )
     }
 
-    /// Points the runtime to a copy.
+    /// Makes a copy and points the runtime to it.
     fn hand_on(&self, spec: &[u8]) -> Result<(), Failure> {
         let call = &self.shim.call;
         let copy = bundle::hand_on(call, &self.bundle.config, spec)?;
@@ -180,7 +180,7 @@ impl Starter for Create<'_> {
     }
 }
 
-/// Who called, by what only that engine does. For display.
+/// The engine that called, recognised by what only this engine does. It is for display.
 fn engine(shim: &Shim, facts: &Facts) -> &'static str {
     let has = |key: &str| facts.annotations.contains_key(key);
     let has_prefix = |prefix: &str| facts.annotations.keys().any(|key| key.starts_with(prefix));

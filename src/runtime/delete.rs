@@ -1,6 +1,6 @@
-//! `delete`: the one call that must outlive the real runtime, because only after it has removed
-//! the container is the holder of the lease gone. Engines send it, often twice, for every
-//! container that ended, and for every create that failed.
+//! `delete`: the one call that must run after the real runtime has ended, because the holder of the
+//! lease is gone only when the runtime has removed the container. Engines send it, often twice, for
+//! every container that ended and for every create that failed.
 
 use super::shim::Shim;
 use crate::claim::{self, Ctx, release};
@@ -15,7 +15,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
-    // The nonce is read before the container is removed: afterwards the same id may start again.
+    // The lease is read before the container is removed. Afterwards the same id may start again.
     let lease = match shim.lease() {
         Some(lease) if lease.state != LeaseState::Grace => lease,
         _ => return shim.become_runtime(None),
@@ -26,7 +26,7 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
     failpoint::hit("delete.after-runtime");
     let store = shim.host.store();
     let ctx = Ctx::of(&shim.host);
-    // Whatever failed here, the next sweep does; the engine must hear of its container.
+    // The next sweep does what failed here. The engine has to hear about its container.
     if let Err(failure) = let_go(shim, ctx, &lease) {
         let _ = writeln!(io::stderr(), "{}", one_line(&failure));
     }
@@ -34,7 +34,7 @@ pub(super) fn delete(shim: &Shim) -> Result<ExitCode, Failure> {
     Ok(exit_code(status))
 }
 
-/// Releases the lease, and takes back what it set, unless its poststop hook has done so.
+/// Releases the lease and undoes its settings, unless its poststop hook has done so.
 fn let_go(shim: &Shim, ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
     let held = shares::held(ctx, &key, &lease.nonce);
@@ -46,7 +46,7 @@ fn let_go(shim: &Shim, ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     }
 }
 
-/// The child's status as ours; a signal is reported as shells do.
+/// The child's exit status as ours. A signal is reported as shells report it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     ExitCode::from(u8::try_from(code).unwrap_or(1))

@@ -1,6 +1,6 @@
-//! `exec --process FILE`: engines build the new process from their own stored specification,
-//! which has the image's variables and not what we edited into `config.json`. Without this,
-//! `docker exec` would show `NVIDIA_VISIBLE_DEVICES=all`.
+//! `exec --process FILE`: engines make the new process from their own stored specification, which
+//! has the image's variables and not our edits of `config.json`. Without this module `docker exec`
+//! would show `NVIDIA_VISIBLE_DEVICES=all`.
 
 use super::bundle::{hand_on, read_given};
 use super::shim::Shim;
@@ -11,8 +11,8 @@ use crate::model::code::Code;
 use crate::model::lease::{Lease, LeaseState};
 use std::ffi::OsString;
 
-/// The words for the low-level runtime. The caller's file stays as it is: it may be a pipe, which
-/// can be read once, a link, or on a read-only file system. What the runtime reads is a copy.
+/// The words for the low-level runtime. The caller's file is not changed: it may be a pipe, which
+/// can be read once, a link, or on a read-only file system. The runtime reads a copy.
 pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
     if let Some(why) = shim.doubt() {
         return rule_out(shim, &why).map(|()| None);
@@ -26,8 +26,8 @@ pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
     Ok(Some(shim.call.with(given, &copy)))
 }
 
-/// The lease of a container that lives, if it has anything to say to a new process. A record may be
-/// left of a container that is gone; this one of its id may have no lease.
+/// The lease of a living container, if it sets variables. A record may be left of a dead container,
+/// while the living one with its id has no lease.
 fn held(shim: &Shim, id: &str) -> Option<Lease> {
     shim.lease_of(id).filter(|lease| {
         lease.state != LeaseState::Grace
@@ -36,7 +36,7 @@ fn held(shim: &Shim, id: &str) -> Option<Lease> {
     })
 }
 
-/// It is not certain which container or which file is meant: then it must be none with a lease.
+/// Refuses a call whose container or file is uncertain, unless no candidate has a lease.
 fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     if !shim.call.may_have_process() || !shim.call.likely_ids().any(|id| held(shim, id).is_some()) {
         return Ok(());

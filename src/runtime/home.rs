@@ -1,4 +1,4 @@
-//! Where a container's state lies, and so whose container it is.
+//! Finds the runtime in whose state directory a container is.
 
 use super::args::{Invocation, Verb, Words};
 use crate::failure::Failure;
@@ -6,8 +6,9 @@ use crate::host::Host;
 use crate::start::lowlevel::{Choice, RuntimeKind, choose, installed};
 use std::path::{Path, PathBuf};
 
-/// The runtime for this call: for a container that exists the one in whose state directory it is, so
-/// that a change of the configuration never strands a running container. Fails if there is none.
+/// The runtime for this call. For an existing container it is the one in whose state directory the
+/// container is, so that a change of the configuration never strands a running container. Fails if
+/// there is no runtime.
 pub(super) fn runtime_of(words: &Words, host: &Host) -> Result<Choice, Failure> {
     let choice = choose(host);
     let preferred = choice.as_ref().ok().map(|choice| RuntimeKind::of(&choice.path));
@@ -27,15 +28,15 @@ pub(super) fn root_of(call: &Invocation, kind: RuntimeKind) -> String {
     }
 }
 
-/// For a container that exists in the state directory of another runtime than the preferred
-/// one: that other runtime.
+/// The runtime of a container that exists in the state directory of another runtime than the
+/// preferred one.
 fn home_of_existing(words: &Words, preferred: Option<RuntimeKind>) -> Option<PathBuf> {
-    // Each finds the id in the words in its own way.
+    // Each runtime finds the id in the words in its own way.
     let has = |kind: RuntimeKind| {
         let call = words.read(kind);
         let exists_already =
             matches!(call.verb, Verb::Exec | Verb::Delete | Verb::Update | Verb::Other);
-        // An id with a slash is for the runtime to refuse; it must not make us look elsewhere.
+        // The runtime refuses an id with a slash. It must not lead to another directory here.
         let id = call.id.as_deref().filter(|id| !id.contains('/') && *id != "." && *id != "..");
         let state = |id: &str| Path::new(&root_of(&call, kind)).join(id).join(kind.state_file());
         id.filter(|_| exists_already).is_some_and(|id| state(id).exists())

@@ -26,7 +26,7 @@ pub fn main() -> ExitCode {
     let words = args::parse(std::env::args_os().skip(1));
     let shim = match Shim::new(&words) {
         Ok(shim) => shim,
-        // Which runtime it would have been is not known, and the words for the log are the same.
+        // The runtime is not known then. All runtimes agree on the words for the log.
         Err(failure) => return report(&failure, &words.read(lowlevel::RuntimeKind::Runc)),
     };
     match run(&shim) {

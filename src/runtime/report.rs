@@ -1,6 +1,6 @@
-//! How a failure reaches the user: one JSON object in the file that the engine named with
-//! `--log`, one line on stderr, exit status 1. Docker and containerd show the first, CRI-O the
-//! second, and Podman one or the other, by the runtime's name.
+//! Reports a failure to the user: one JSON object in the file of the engine's `--log`, one line on
+//! stderr, exit status 1. Docker and containerd show the JSON object, CRI-O shows the line, and
+//! Podman shows one of them, depending on the runtime's name.
 
 use super::args::Invocation;
 use crate::failure::{Failure, one_line};
@@ -11,16 +11,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Podman's log of one container (libpod, oci_conmon_common.go). It reads the whole file as one
-/// JSON object and keeps it from start to start: an earlier refusal must not stay before ours.
+/// Podman's log of one container (libpod, oci_conmon_common.go). Podman reads the whole file as one
+/// JSON object and keeps the file from start to start, so an earlier refusal must not stay before
+/// ours.
 const PODMANS_LOG: &str = "oci-log";
 
-/// Tells the engine and the user.
+/// Reports a failure to the engine and the user.
 pub fn report(failure: &Failure, call: &Invocation) -> ExitCode {
     let message = one_line(failure);
     let _ = writeln!(io::stderr(), "{message}");
     if let Some(log) = &call.log {
-        // If even that fails, stderr has said it.
+        // If this fails too, the message is at least on stderr.
         let _ = write_log(log, call.log_json, &message);
     }
     ExitCode::FAILURE
@@ -33,8 +34,8 @@ fn write_log(log: &Path, json: bool, message: &str) -> io::Result<()> {
     } else {
         format!("time=\"{time}\" level=error msg={}", serde_json::Value::from(message))
     };
-    // Others take the last line, and a log may be anybody's: it is appended to. It may be a pipe that
-    // is not read, which must not keep us.
+    // Other engines take the last line, and the log may contain other messages, so the entry is
+    // appended. The log may be a pipe without a reader, which must not block the shim.
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o644);
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);

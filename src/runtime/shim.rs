@@ -1,4 +1,4 @@
-//! What a call of the shim works with.
+//! A call of the shim.
 
 use super::args::{Certainty, Invocation, Words};
 use super::home;
@@ -17,13 +17,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What a call works with: known after the first look at the configuration.
+/// What a call works with. It is known after the first look at the configuration.
 pub(super) struct Shim {
     pub call: Invocation,
     pub host: Host,
     pub runtime: PathBuf,
     vendor: OnceCell<Option<Vendor>>,
-    /// What is wrong with the configured runtime: it is not the one in use then.
+    /// The fault of the configured runtime, if there is one. Then another runtime is in use.
     pub runtime_fault: Option<Failure>,
 }
 
@@ -36,7 +36,7 @@ impl Shim {
         Ok(Self { call, host, runtime, vendor: OnceCell::new(), runtime_fault })
     }
 
-    /// With the engine's words, or with those in which a file has another one in its place.
+    /// Becomes the runtime, with the engine's words, or with words in which a file is replaced.
     pub(super) fn become_runtime(&self, words: Option<&[OsString]>) -> Result<ExitCode, Failure> {
         let words = words.unwrap_or(&self.call.forwarded);
         let error = match become_program(&self.runtime, words) {
@@ -46,8 +46,8 @@ impl Shim {
         Err(self.cannot_run(&error))
     }
 
-    /// The vendor whose own runtime the low-level one is. Looked up once: it may be a link, and one
-    /// start must not take it for two things.
+    /// The vendor, if the low-level runtime is a vendor's own. It is looked up once, because the
+    /// path may be a link that changes, and one start needs one answer.
     pub(super) fn vendor(&self) -> Option<Vendor> {
         *self.vendor.get_or_init(|| lowlevel::vendor_of(&self.runtime))
     }
@@ -59,11 +59,12 @@ impl Shim {
         )
     }
 
-    /// The real runtime's answer, which engines parse, and then ours.
+    /// Prints the real runtime's answer, which engines parse, and then ours.
     pub(super) fn version(&self) -> Result<ExitCode, Failure> {
         let status = run_child(&self.runtime, &self.call.forwarded)
             .map_err(|error| self.cannot_run(&error))?;
-        // Without the word "version": Docker takes the last line that has it for the runtime's.
+        // This line must not have the word "version": Docker takes the last line that has it for
+        // the runtime's.
         let _ = writeln!(io::stdout(), "gpulease-runtime: {}", crate::VERSION);
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -72,8 +73,8 @@ impl Shim {
         lowlevel::RuntimeKind::of(&self.runtime)
     }
 
-    /// Why it is not certain what the runtime will make of its words. That runc or crun refuse them
-    /// is certain; a program that calls one may put others in their place.
+    /// Why it is uncertain how the runtime reads its words. Words that are wrong for runc or crun
+    /// are refused by them for certain, but a program that calls one of them may change the words.
     pub(super) fn doubt(&self) -> Option<String> {
         match &self.call.certainty {
             Certainty::Sure => None,
@@ -92,7 +93,7 @@ impl Shim {
         Ok(LeaseKey::new(&root, ContainerId::new(id)?)?)
     }
 
-    /// The lease that is recorded for the container, whoever holds it.
+    /// The lease of the container, if one is recorded.
     pub(super) fn lease(&self) -> Option<Lease> {
         self.lease_of(self.call.id.as_deref().unwrap_or_default())
     }

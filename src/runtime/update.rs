@@ -1,5 +1,5 @@
-//! `update --resources FILE`. crun puts the device rules in the file in force, for a container that
-//! runs already; runc passes over them.
+//! `update --resources FILE`. crun applies the device rules in the file to the running container;
+//! runc ignores them.
 
 use super::bundle::{hand_on, read_given};
 use super::shim::Shim;
@@ -16,7 +16,8 @@ use crate::sys::{PathError, stdio};
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The words for the low-level runtime, if not the engine's: what can be read once is read here.
+/// The words for the low-level runtime, if they differ from the engine's: a pipe is read here and
+/// replaced by a copy.
 pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
     if shim.kind() == RuntimeKind::Runc {
         return Ok(None);
@@ -32,7 +33,7 @@ pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
     } else {
         match read_given(&given.path) {
             Ok(read) => (read.bytes, read.is_regular),
-            // The runtime says so better.
+            // The runtime has the better message.
             Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(bad(&error)),
         }
@@ -45,12 +46,12 @@ pub(super) fn prepare(shim: &Shim) -> Result<Option<Vec<OsString>>, Failure> {
     Ok(Some(shim.call.with(given, &copy)))
 }
 
-/// The standard input, in the place of a file.
+/// The word for standard input in place of a file.
 const INPUT: &str = "-";
 
-/// Refuses rules that open a GPU which the container has no lease of.
+/// Refuses rules that open a GPU that the container does not lease.
 fn permit(shim: &Shim, resources: &[u8]) -> Result<(), Failure> {
-    // A comment at the end of the text ends with the line.
+    // A comment at the end of the text must end before the brackets.
     let spec = [b"{\"linux\":{\"resources\":", resources, b"\n}}"].concat();
     let facts = injection::facts(&spec).map_err(|error| bad(&error))?;
     let lease = shim.lease();
@@ -70,7 +71,8 @@ fn opens_another(shim: &Shim, facts: &Facts, lease: Option<&Lease>) -> Result<bo
     Ok(asked.is_some_and(|asked| !has_all(lease, &asked.request)))
 }
 
-/// An engine that put GPUs in itself repeats their rules at each update.
+/// Whether all requested devices are leased: an engine that added GPUs itself repeats their rules
+/// at each update.
 fn has_all(lease: Option<&Lease>, request: &Request) -> bool {
     let has = |uuid: &str| {
         lease.is_some_and(|lease| lease.devices.iter().any(|own| own.uuid.as_str() == uuid))
@@ -78,7 +80,7 @@ fn has_all(lease: Option<&Lease>, request: &Request) -> bool {
     request.devices.iter().all(|one| matches!(one, Selector::Uuid(uuid) if has(uuid)))
 }
 
-/// It is not certain which file is meant, or for which container.
+/// Refuses a call whose file or container is uncertain, unless it has no such file.
 fn rule_out(shim: &Shim, why: &str) -> Result<(), Failure> {
     if !shim.call.may_have_resources() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! What we did to a bundle's `config.json`, so that the next start of the same bundle begins
-//! from what its author wrote. Kept here and not in the file's annotations, which anyone who can
-//! write a bundle can forge.
+//! What gpulease did to a bundle's `config.json`, so that the next start of the same bundle can
+//! begin from the author's version. It is not kept in the file's annotations, because anyone who
+//! can write a bundle can forge those.
 
 use super::directory::Store;
 use crate::failure::Failure;
@@ -20,39 +20,41 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What was done to one bundle.
+/// The edit of one bundle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BundleRecord {
-    /// The start that did it; the bundle's hooks carry it.
+    /// The start that made the edit. The bundle's hooks carry the same nonce.
     pub nonce: Nonce,
     /// The container for which the bundle was edited.
     pub key: LeaseKey,
     pub bundle: String,
-    /// What it was granted: says which devices a container holds whose lease is unreadable.
+    /// The granted devices. If the lease is unreadable, they tell which devices the container
+    /// holds.
     pub devices: Vec<LeasedDevice>,
-    /// Where its processes are, where that could be foretold: for the same case.
+    /// The cgroup of its processes, where it could be predicted; for the same case.
     #[serde(default)]
     pub cgroup: Option<String>,
-    /// The pid namespace in which that was done, as in its lease's owner: for the same case.
+    /// The pid namespace in which the edit was made, as in the lease's owner; for the same case.
     #[serde(default)]
     pub pid_namespace: Option<u64>,
-    /// How to take our edits out again.
+    /// How to undo our edits.
     pub undo: Undo,
-    /// The edit that was in the bundle before this one, in case we die before the file is replaced.
+    /// The edit that was in the bundle before this one, in case this process dies before the file
+    /// is replaced.
     #[serde(default)]
     pub earlier: Option<RecordedEdit>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordedEdit {
-    /// The start that did it.
+    /// The start that made the edit.
     pub nonce: Nonce,
-    /// How to take it out again.
+    /// How to undo it.
     pub undo: Undo,
 }
 
 impl BundleRecord {
-    /// How to undo what this start did.
+    /// How to undo the edit of this start.
     pub fn undo_of(&self, nonce: &Nonce) -> Option<&Undo> {
         if self.nonce == *nonce {
             return Some(&self.undo);
@@ -61,35 +63,35 @@ impl BundleRecord {
     }
 }
 
-/// More than any `config.json` that is edited.
+/// More than the largest `config.json` that is edited.
 const MAX_BYTES: u64 = 65 << 20;
 
-/// The most time that a delete spends on forgetting: the rest waits for the next.
+/// The most time that a `delete` spends on forgetting bundles. The next one does the rest.
 const FORGETTING: Duration = Duration::from_millis(20);
 
-/// The most that is waited for a bundle's file system. An engine's whole clean-up has 5 s.
+/// The longest wait for a bundle's file system. An engine's whole clean-up has 5 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Up to these no grant looks at what it could forget.
+/// With up to this many records a grant does not look for records to forget.
 const FEW: usize = 64;
 
-/// Of more than these, only those of containers with a lease stay. A bundle that lies there and is
-/// forgotten is started again as after a reboot.
+/// If there are more records than this, only those of containers with a lease stay. A bundle that
+/// still exists and is forgotten is started again as after a reboot.
 const MANY: usize = 1024;
 
-/// As many a grant looks at: it makes one.
+/// How many records a grant looks at. A grant makes one.
 const LOOKS: usize = 8;
 
 impl Store {
-    /// One record per bundle directory, whatever its path: two that hash alike overwrite each
-    /// other's, and the loser is treated as after a reboot.
+    /// One record per bundle directory. Two paths with the same hash overwrite each other's record,
+    /// and the loser is treated as after a reboot.
     fn bundle_path(&self, bundle: &Path) -> PathBuf {
         let hash = fnv1a(bundle.as_os_str().as_bytes());
         self.bundles_dir().join(format!("{hash:016x}.json"))
     }
 
-    /// Records an edit before it is made. Needs no lock: a bundle is one container's at a time.
-    /// The error names the file.
+    /// Records an edit before it is made. This needs no lock, because only one container uses a
+    /// bundle at a time. The error names the file.
     pub fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), Failure> {
         let path = self.bundle_path(Path::new(&bundle.bundle));
         let bytes = serde_json::to_vec(bundle).map_err(|error| {
@@ -107,8 +109,8 @@ impl Store {
         (Path::new(&record.bundle) == bundle).then_some(record)
     }
 
-    /// Takes back the record of an edit of this start, which was not made after all or is taken out
-    /// again. The edit before that is then the last. The error names the file.
+    /// Removes the record of this start's edit, which was not made after all, or was undone. The
+    /// edit before it is then the last. The error names the file.
     pub fn take_back_bundle(&self, bundle: &Path, nonce: &Nonce) -> Result<(), Failure> {
         let own = |record: &BundleRecord| record.nonce == *nonce;
         let Some(record) = self.bundle(bundle).filter(own) else { return Ok(()) };
@@ -120,8 +122,8 @@ impl Store {
         }
     }
 
-    /// Forgets the bundles that are gone from disk. Engines make a bundle directory per container,
-    /// so this is what keeps `bundles/` small.
+    /// Forgets the bundles that no longer exist. Engines make a bundle directory for each
+    /// container, so this keeps `bundles/` small.
     pub fn forget_bundles(&self) {
         let start = Instant::now();
         let files = self.all_bundle_files();
@@ -129,9 +131,9 @@ impl Store {
         self.forget(files.iter().take_while(in_time), files.len());
     }
 
-    /// The same for some of them, at a grant: no `delete` may ever come, as of a runtime that runs
-    /// a container in the foreground. Which ones, the grant's nonce says, so that it is the turn of
-    /// each at some time.
+    /// Forgets some of the bundles that no longer exist, at a grant, because a `delete` may never
+    /// come, as with a runtime that runs a container in the foreground. The grant's nonce selects
+    /// the records, so that each gets its turn.
     pub fn forget_some_bundles(&self, nonce: &Nonce) {
         let files = self.all_bundle_files();
         if files.len() <= FEW {
@@ -143,14 +145,14 @@ impl Store {
         self.forget(turn.take(LOOKS), files.len());
     }
 
-    /// Needs no lock. A bundle that is started anew between a look and the removal is treated as
-    /// after a reboot, too.
+    /// This needs no lock. A bundle that is started again between the check and the removal is
+    /// treated as after a reboot, too.
     fn forget<'p>(&self, files: impl Iterator<Item = &'p PathBuf>, mut left: usize) {
         for path in files {
             let Some(place) = read::<BundleRecordHead>(path) else { continue };
             let has_lease = || !matches!(self.entry(&place.key), Ok(None));
             let is_over = is_gone(Path::new(&place.bundle)) || (left > MANY && !has_lease());
-            // What stays is found again.
+            // A record that stays is found again the next time.
             if is_over && atomic::remove(path).is_ok() {
                 left = left.saturating_sub(1);
             }
@@ -171,15 +173,16 @@ impl Store {
     }
 }
 
-/// Whether a directory is certainly not there. One that may not be looked at, as by a hook that has
-/// dropped its privileges, may well be in use; so may one on a file system that does not answer.
+/// Whether a directory certainly does not exist. A directory that may not be looked at, as by a
+/// hook that has dropped its privileges, may be in use. So may one on a file system that does not
+/// answer.
 fn is_gone(dir: &Path) -> bool {
     let dir = dir.to_owned();
     let look = || fs::symlink_metadata(dir).is_err_and(|error| error.kind() == ErrorKind::NotFound);
     within(PATIENCE, look).is_ok_and(|answer| answer == Some(true))
 }
 
-/// The part of a [`BundleRecord`] that says whether it is still needed.
+/// The part of a [`BundleRecord`] that tells whether it is still needed.
 #[derive(Deserialize)]
 struct BundleRecordHead {
     key: LeaseKey,
@@ -190,7 +193,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&read_own(path, MAX_BYTES).ok()??).ok()
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll, Vo): a file name, not a secret.
+/// FNV-1a with 64 bits (Fowler, Noll, Vo). It makes a file name, not a secret.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

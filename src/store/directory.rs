@@ -1,4 +1,4 @@
-//! The directory that everything lies in.
+//! The lease directory: its safety, its records, and the small files beside them.
 
 use super::record::{self, Entry};
 use crate::failure::Failure;
@@ -15,13 +15,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// More than an inventory of the most devices.
+/// More bytes than the largest inventory has.
 const INVENTORY_MAX: u64 = 16 << 20;
 
-/// A path and a line's end.
+/// The longest path, and a line end.
 const LAST_RUNTIME_MAX: u64 = 4097;
 
-/// Who runs what, and with which devices, is for nobody else to read.
+/// Only root may read which container runs with which devices.
 const INNER_MODE: u32 = 0o700;
 
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store under this directory; nothing is touched yet.
+    /// The store in this directory. Nothing is touched yet.
     pub fn at(run: &Path) -> Self {
         Self { run: run.to_owned() }
     }
@@ -40,8 +40,8 @@ impl Store {
         &self.run
     }
 
-    /// Makes the directories that are missing and checks the ones that are there. Fails if one
-    /// cannot be made, or one could be written by others than its owner.
+    /// Makes the missing directories and checks the existing ones. Fails if a directory cannot be
+    /// made, or if others than its owner can write to it.
     pub fn prepare(&self, paths: &Paths) -> Result<(), Failure> {
         if !self.run.exists() {
             if !identity::is_host_root(paths) {
@@ -67,25 +67,27 @@ impl Store {
         })
     }
 
-    /// Whether what lies here may be believed. Fails if the directory is not there, or could be
-    /// written by others than its owner.
+    /// Checks that the records can be trusted. Fails if the directory is missing, or if others than
+    /// its owner can write to it.
     pub fn check(&self) -> Result<(), Failure> {
         check_owner(&self.run)
     }
 
-    /// Waits until nobody else makes the inventory anew. Not the ledger's lock: leases can be made
-    /// and released meanwhile. Fails if it takes longer than `deadline`; the error names who does.
+    /// Waits until no other process makes the inventory anew, and keeps others from it. This is not
+    /// the ledger's lock: leases can be made and released meanwhile. Fails if it takes longer than
+    /// `deadline`; the error names the process that holds the lock.
     pub fn refresh_turn(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         Ok(lock::acquire(&self.run.join("refresh.lock"), deadline, paths)?)
     }
 
-    /// All records, as they lie, without the lock: each is whole, but they need not be of one
-    /// moment. For display. Fails if the directory cannot be listed. A missing one has no records.
+    /// All records, read without the lock, for display. Each record is complete, but they need not
+    /// be of the same moment. Fails if the directory cannot be listed. A missing directory has no
+    /// records.
     pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
         Ok(self.list()?.0)
     }
 
-    /// The records, and files that were on the way to be one.
+    /// The records, and the temporary files of unfinished ones.
     pub(super) fn list(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), Failure> {
         let dir = self.leases_dir();
         let mut unfinished = Vec::new();
@@ -100,7 +102,7 @@ impl Store {
             let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
                 continue;
             };
-            // A name that gpulease would never give belongs to somebody else's file.
+            // gpulease does not give other names, so such a file is not its own.
             if let Some(key) = LeaseKey::from_file_stem(stem) {
                 names.push(key);
             }
@@ -110,14 +112,14 @@ impl Store {
         Ok((entries.collect::<Result<_, _>>()?, unfinished))
     }
 
-    /// Removes what killed processes were writing beside the leases.
+    /// Removes temporary files of killed processes beside the leases.
     pub fn remove_leftovers(&self) {
         atomic::remove_leftovers(&self.run);
         atomic::remove_leftovers(&self.bundles_dir());
     }
 
-    /// One record, if there is one, without the lock. Fails if the file is there
-    /// and cannot be read.
+    /// One record, read without the lock; `None` if there is none. Fails if the file exists and
+    /// cannot be read.
     pub fn entry(&self, key: &LeaseKey) -> Result<Option<Entry>, Failure> {
         Ok(record::read(&self.lease_path(key), key)?)
     }
@@ -138,8 +140,8 @@ impl Store {
         self.run.join("inventory.json")
     }
 
-    /// The inventory's cache; `None` if there is none. Fails if it is there and cannot be read, or
-    /// is no file of root's.
+    /// The contents of `inventory.json`; `None` if it is missing. Fails if the file exists and
+    /// cannot be read, or does not belong to root.
     pub fn inventory(&self) -> Result<Option<Vec<u8>>, PathError> {
         let path = self.inventory_path();
         read_own(&path, INVENTORY_MAX).map_err(PathError::new("read", &path))
@@ -149,8 +151,8 @@ impl Store {
         self.run.join("runtime")
     }
 
-    /// The low-level runtime that served when a lease was last recorded: for the day on which the
-    /// configuration does not parse.
+    /// The low-level runtime that served when a lease was last recorded. It is used if the
+    /// configuration cannot be parsed.
     pub fn last_runtime(&self, paths: &Paths) -> Option<PathBuf> {
         self.check().ok()?;
         let text = read_own(&self.last_runtime_path(), LAST_RUNTIME_MAX).ok()??;
@@ -159,7 +161,8 @@ impl Store {
         (named.is_absolute() && path.is_file()).then_some(path)
     }
 
-    /// Keeps the low-level runtime that just served. Losing it is no reason to fail a start.
+    /// Remembers the low-level runtime that just served. An error here is no reason to fail a
+    /// start.
     pub fn remember_runtime(&self, runtime: &Path) {
         let (path, text) = (self.last_runtime_path(), format!("{}\n", runtime.display()));
         let known = read_own(&path, LAST_RUNTIME_MAX);
@@ -169,14 +172,14 @@ impl Store {
     }
 }
 
-/// Whatever the caller's umask is, others cannot write there: who can rename the
-/// directory can replace it.
+/// Others can never write to the new directories, whatever the caller's umask is: a process that
+/// can rename the directory can replace it.
 pub(super) fn make_with_parents(dir: &Path) -> Result<(), PathError> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(PathError::new("create", dir))
 }
 
-/// Takes reading away from others, who could list the containers by it.
+/// Removes the permission to read from others, who could list the containers.
 fn close(dir: &Path) -> Result<(), Failure> {
     let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
     if metadata.mode() & 0o077 != 0 {
@@ -186,7 +189,7 @@ fn close(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A directory in which others can rename files is one in which they can forge leases.
+/// In a directory where others can rename files, they can forge leases.
 pub(super) fn check_owner(dir: &Path) -> Result<(), Failure> {
     let metadata = fs::symlink_metadata(dir).map_err(PathError::new("read", dir))?;
     let insecure = |fault: String| {

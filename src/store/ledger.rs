@@ -24,13 +24,13 @@ use std::time::Duration;
 #[must_use]
 pub struct Ledger<'a> {
     store: &'a Store,
-    // Fields are dropped in this order: it is unlocked first.
+    // Fields are dropped in this order, so the lock is released first.
     _lock: Lock,
     leftovers: Leftovers<'a>,
 }
 
-/// What killed processes were writing. It is removed once the ledger is unlocked: a bundle may lie on
-/// a file system that answers late or never.
+/// Temporary files of killed processes. They are removed after the ledger is unlocked, because a
+/// bundle may be on a file system that answers late or never.
 #[derive(Debug)]
 struct Leftovers<'a> {
     store: &'a Store,
@@ -53,8 +53,8 @@ impl Drop for Leftovers<'_> {
 }
 
 impl Store {
-    /// Locks the ledger. Fails if it may not be believed, or the lock is not had within `deadline`;
-    /// the error names its holder.
+    /// Locks the ledger. Fails if the directory cannot be trusted, or if the lock is not free
+    /// within `deadline`; the error then names its holder.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Ledger<'_>, Failure> {
         self.check()?;
         let lock = lock::acquire(&self.run.join("lock"), deadline, paths)?;
@@ -72,17 +72,17 @@ impl<'a> Ledger<'a> {
     /// All records. Fails as [`Store::entries`] does.
     pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
         let (entries, unfinished) = self.store.list()?;
-        // Only the holder of the lock writes there, so the process that began them is gone.
+        // Only the holder of the lock writes here, so the process that began these files is gone.
         for path in unfinished {
-            // What cannot be removed is no record, and keeps nothing from being one.
+            // A file that cannot be removed is not a record, and does not prevent one.
             let _ = atomic::remove(&path);
             self.leftovers.are_there.set(true);
         }
         Ok(entries)
     }
 
-    /// Has removed what a start that was killed was writing, its bundle's `config.json` among it,
-    /// once the ledger is unlocked.
+    /// Registers the temporary files of a killed start, also that of its bundle's `config.json`,
+    /// for removal after the ledger is unlocked.
     pub fn remove_leftovers_of(&self, lease: &Lease) {
         self.leftovers.are_there.set(true);
         let config = Path::new(&lease.bundle).join("config.json");
@@ -90,8 +90,8 @@ impl<'a> Ledger<'a> {
         self.leftovers.in_bundles.borrow_mut().push(unfinished);
     }
 
-    /// Dates an unreadable record anew that is dated in the future: from now on it has an age.
-    /// The error names the file.
+    /// Gives an unreadable record that is dated in the future the current time, so that it has an
+    /// age from now on. The error names the file.
     pub fn date_anew(&self, key: &LeaseKey) -> Result<(), Failure> {
         let path = self.store.lease_path(key);
         let flags = UtimensatFlags::NoFollowSymlink;
@@ -107,7 +107,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Writes a record in place of any earlier one of the same container. The error names the file,
-    /// e.g. on a full disk; the earlier record is then still there.
+    /// e.g. on a full disk; the earlier record then still exists.
     pub fn put(&self, lease: &Lease) -> Result<(), Failure> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidInput, error);
         let key = lease.key().map_err(|error| {
@@ -122,7 +122,7 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Removes a record; one that is gone is as good. The error names the file.
+    /// Removes a record. A missing one is no error. The error names the file.
     pub fn remove(&self, key: &LeaseKey) -> Result<(), Failure> {
         failpoint::hit("store.before-remove");
         atomic::remove(&self.store.lease_path(key))?;
@@ -136,7 +136,8 @@ impl<'a> Ledger<'a> {
         let from = self.store.lease_path(key);
         let to = self.store.run.join("corrupt").join(format!("{}.json", key.file_stem()));
         let moved = match fs::rename(&from, &to) {
-            // A file and a directory cannot take each other's place, nor one that is not empty any.
+            // A file cannot replace a directory, and nothing can replace a directory that is not
+            // empty.
             Err(error)
                 if error.kind() != io::ErrorKind::NotFound && to.symlink_metadata().is_ok() =>
             {

@@ -1,18 +1,18 @@
-//! Leases on disk, and what lies beside them.
+//! The lease directory.
 //!
 //! ```text
 //! /run/gpulease/            0755 root; tmpfs, so that a reboot frees everything
 //!   lock                    0600; flock; never removed
 //!   inventory.json          what the node has
-//!   refresh.lock            0600; flock of who is making that anew
-//!   runtime                 the last good choice of a low-level runtime
+//!   refresh.lock            0600; flock of the process that makes the inventory anew
+//!   runtime                 the last low-level runtime that served
 //!   leases/<id>@<root>.json 0700; one lease a file: damage stays local
 //!   bundles/<hash>.json     0700; how to undo our edits of one config.json
-//!   corrupt/                0700; unreadable records, moved aside once their container is dead
+//!   corrupt/                0700; unreadable records, moved here once their container is dead
 //!   mps/                    0755; MPS daemons, see `mps`
 //! ```
 //!
-//! Only [`Ledger`], which exists only while the lock is held, can change a lease.
+//! Only a [`Ledger`] can change a lease, and a ledger exists only while the lock is held.
 
 pub mod bundles;
 mod directory;

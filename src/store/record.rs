@@ -1,5 +1,5 @@
-//! One lease file. Decoding never fails: what cannot be read is a [`Corrupt`] entry, which the
-//! sweep treats as a holder of devices until its container is known to be dead.
+//! One lease file. Decoding never fails: an unreadable file becomes a [`Corrupt`] entry, which
+//! counts as a holder of devices until its container is known to be dead.
 
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, RECORD_VERSION};
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Records are small; a huge file is damage, not data.
+/// Records are small; a larger file is damaged.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// A record that cannot be read.
@@ -18,20 +18,20 @@ pub struct Corrupt {
     /// The container, from the file's name.
     pub key: LeaseKey,
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     pub why: String,
-    /// When it was last written, if the file system knows.
+    /// The time of the last write, if the file system knows it.
     pub modified: Option<SystemTime>,
 }
 
-/// What lies under one lease's name.
+/// The content of a lease file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     Lease(Box<Lease>),
     Corrupt(Corrupt),
 }
 
-/// What lies at the path of a container's record.
+/// Reads the record at this path.
 pub(super) fn read(path: &Path, key: &LeaseKey) -> Result<Option<Entry>, PathError> {
     match read_own(path, MAX_BYTES) {
         Ok(bytes) => Ok(bytes.map(|bytes| decode(&bytes, key, path))),

@@ -1,9 +1,9 @@
-//! Which lease directory each configuration file named when something was last granted by it.
+//! Which lease directory each configuration file named when it was last used for a grant.
 //!
-//! A configuration that is edited, torn or gone must not move the place where the leases lie: the
-//! devices that are held by the old place would be granted again in the new one. So the place is
-//! kept outside of the configuration, in `/var/lib/gpulease/run_dir`, and changed only while the
-//! leases of the old place are locked and none of them is held.
+//! The leases must stay where they are even if a configuration is edited, damaged or removed.
+//! Otherwise devices that are held in the old directory would be granted again in a new one. So the
+//! directory is also recorded outside of the configuration, in `/var/lib/gpulease/run_dir`. The
+//! record changes only while the leases of the old directory are locked and none of them is held.
 
 use super::directory::{check_owner, make_with_parents};
 use crate::failure::Failure;
@@ -20,8 +20,8 @@ use std::time::Duration;
 /// More than the lines of a host on which thousands of configuration files were tried.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The file, a line for each configuration file: its path, the lease directory, and the id of the
-/// boot in which it last granted, separated by tabs.
+/// The file, with a line for each configuration file: its path, the lease directory, and the id of
+/// the boot in which it last granted, separated by tabs.
 #[derive(Debug, Clone)]
 pub struct RunDirs {
     dir: PathBuf,
@@ -35,7 +35,7 @@ struct Line {
 }
 
 impl RunDirs {
-    /// Those below `/var/lib/gpulease`; nothing is touched yet.
+    /// The record in this directory, `/var/lib/gpulease`. Nothing is touched yet.
     pub fn at(var: &Path) -> Self {
         Self { dir: var.to_owned() }
     }
@@ -44,31 +44,32 @@ impl RunDirs {
         self.dir.join("run_dir")
     }
 
-    /// Where leases were last granted by this configuration file, in this boot or an earlier one.
+    /// The directory where this configuration file last granted leases, in this boot or an earlier
+    /// one.
     pub fn last_of(&self, config: &Path) -> Option<PathBuf> {
         let lines = self.lines().ok()?;
         lines.into_iter().find(|line| line.config == config).map(|line| line.run_dir)
     }
 
-    /// Where leases were granted by this configuration file since the host was booted. Fails if the
-    /// file is there and cannot be read, or is not root's.
+    /// The directory where this configuration file granted leases in this boot. Fails if the file
+    /// exists and cannot be read, or is not root's.
     pub fn current_of(&self, config: &Path, paths: &Paths) -> Result<Option<PathBuf>, Failure> {
         let boot_id = identity::boot_id(paths)?;
         let is_it = |line: &Line| line.config == config && line.boot_id == boot_id;
         Ok(self.lines()?.into_iter().find(is_it).map(|line| line.run_dir))
     }
 
-    /// Keeps others from changing the file. Fails if the directory cannot be made or others can
-    /// write to it; if the lock is not had in time.
+    /// Locks the file against changes by others. Fails if the directory cannot be made, if others
+    /// can write to it, or if the lock is not free in time.
     pub fn lock(&self, deadline: Duration, paths: &Paths) -> Result<Lock, Failure> {
         make_with_parents(&self.dir)?;
         check_owner(&self.dir)?;
         Ok(lock::acquire(&self.dir.join("run_dir.lock"), deadline, paths)?)
     }
 
-    /// Records where this configuration file grants from now on. Lines of earlier boots and of
-    /// directories that are gone say nothing any more. The error names the file; what was
-    /// recorded before then stays.
+    /// Records the directory where this configuration file grants from now on. Lines of earlier
+    /// boots and of removed directories are dropped. The error names the file, which then is
+    /// unchanged.
     pub fn record(
         &self,
         _: &Lock,

@@ -1,6 +1,6 @@
-//! What the bundles' records know of containers whose lease cannot be read. They are read once for
-//! all such leases and to a limit: it is done with the ledger locked, and for each lease by itself
-//! the work would grow as leases times bundles.
+//! What the bundles' records tell about containers whose lease cannot be read. The records are read
+//! once for all such leases, and up to a limit, because the ledger is locked meanwhile: for each
+//! lease by itself the work would grow as leases times bundles.
 
 use super::directory::Store;
 use super::record::Entry;
@@ -13,21 +13,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What the record of one bundle says.
+/// The facts in the record of one bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Witness {
     key: LeaseKey,
-    /// What the container was granted.
+    /// The devices that the container was granted.
     pub devices: Vec<LeasedDevice>,
-    /// Where its processes are, where that could be foretold.
+    /// The cgroup of its processes, where it could be predicted.
     #[serde(default)]
     pub cgroup: Option<String>,
-    /// The pid namespace in which that was written, as in a lease's owner.
+    /// The pid namespace in which the record was written, as in a lease's owner.
     #[serde(default)]
     pub pid_namespace: Option<u64>,
 }
 
-/// What all of them say of the containers that were asked for.
+/// The facts about all containers that were asked for.
 #[derive(Debug, Default)]
 pub struct Witnesses {
     of: BTreeMap<LeaseKey, Vec<Witness>>,
@@ -36,17 +36,17 @@ pub struct Witnesses {
 }
 
 impl Witnesses {
-    /// What is known of a container.
+    /// The records of this container.
     pub fn of(&self, key: &LeaseKey) -> &[Witness] {
         self.of.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether there are records that were not looked at, as too many or not to be listed.
+    /// Whether some records were not read, because there are too many or they cannot be listed.
     pub const fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// The devices that the container was granted, if that is certain: no record may say more.
+    /// The devices that the container was granted, if no other record can name more.
     pub fn devices_of(&self, key: &LeaseKey) -> Option<Vec<&LeasedDevice>> {
         let devices: Vec<_> = self.of(key).iter().flat_map(|witness| &witness.devices).collect();
         let is_certain = !self.is_cut_off && !self.has_unreadable && !devices.is_empty();
@@ -54,7 +54,7 @@ impl Witnesses {
     }
 }
 
-/// As much is looked at.
+/// The limits of a search.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     records: usize,
@@ -62,12 +62,13 @@ struct Limits {
     time: Duration,
 }
 
-/// Many times what a node's containers leave, and a part of what others wait for the lock.
+/// Many times the records of a node's containers, and a part of the time that others wait for the
+/// lock.
 const LIMITS: Limits = Limits { records: 4096, bytes: 32 << 20, time: Duration::from_secs(1) };
 
 impl Store {
-    /// What the bundles' records say of those of these entries that cannot be read. If all can be,
-    /// nothing is looked at.
+    /// Reads the records for those of these entries that are unreadable. If there are none, nothing
+    /// is read.
     pub fn witnesses<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Witnesses {
         let unread = entries.into_iter().filter_map(|entry| match entry {
             Entry::Corrupt(corrupt) => Some(&corrupt.key),
@@ -103,7 +104,7 @@ fn hear(
         }
         records += 1;
         match read(&path, left) {
-            // Forgotten meanwhile.
+            // It was removed meanwhile.
             Ok(None) => {}
             Ok(Some(text)) => {
                 bytes = bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));

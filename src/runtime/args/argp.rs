@@ -1,13 +1,14 @@
-//! crun's command line: argp(3) of glibc, in the order of the words. Long options may be abbreviated,
-//! letters joined (`-db/DIR`), and options end at the first word that is none.
+//! crun's command line: argp(3) of glibc, which reads the words in their order. Long options may be
+//! abbreviated, letters may be joined (`-db/DIR`), and options end at the first word that is not
+//! one.
 
 use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
 use super::verb::Verb;
 use crate::start::lowlevel::RuntimeKind;
 
-/// Fails if crun would refuse, or what it would do cannot be told. What was
-/// understood until then stays.
+/// Fails if crun would refuse the words, or if their meaning is uncertain. What was understood
+/// until then is kept.
 pub(super) fn read(words: &[ArgWord<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
     let rest = options(words, Options::global(RuntimeKind::Crun), said, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };
@@ -15,12 +16,12 @@ pub(super) fn read(words: &[ArgWord<'_>], said: &mut Said, guess: &mut Guess) ->
     let own = Options::of(RuntimeKind::Crun, said.verb, verb.bytes);
     let positional = options(words, own, said, guess)?;
     said.set_positional(positional)?;
-    // Without a file the process is in the words.
+    // Without a file the words have to name the process.
     let has_command = positional.len() > 1 || said.process.is_some();
     if said.verb == Verb::Exec && !has_command { Err(Stop::Wrong) } else { Ok(()) }
 }
 
-/// Takes the options in; gives the words behind them.
+/// Notes the options, and returns the words behind them.
 fn options<'s, 'a>(
     mut words: &'s [ArgWord<'a>],
     options: Options,
@@ -53,20 +54,20 @@ fn options<'s, 'a>(
     Ok(words)
 }
 
-/// The option of a name or of the beginning of one.
+/// The option with this name, or with a name that begins so.
 fn long(options: Options, name: &[u8], word: ArgWord<'_>) -> Result<Option<&'static Opt>, Stop> {
     if let Some(opt) = options.named(name) {
         return Ok(Some(opt));
     }
     let mut all = options.beginning(name);
     match (all.next(), all.next()) {
-        // A version that has but one of them takes it.
+        // A version that has only one of them accepts it.
         (Some(_), Some(_)) => Err(Stop::unclear(word, "may be more than one option")),
         (found, _) => Ok(found),
     }
 }
 
-/// Notes an option, or gives its name if the next word is its value.
+/// Notes an option, or returns its name if the next word is its value.
 fn take(
     opt: &'static Opt,
     value: Option<ArgWord<'_>>,
@@ -79,7 +80,7 @@ fn take(
     }
 }
 
-/// Joined letters, of which the first that takes a value has the rest of the word.
+/// Joined letters. The first one that takes a value has the rest of the word.
 fn letters(
     options: Options,
     mut letters: ArgWord<'_>,

@@ -1,29 +1,29 @@
 //! runc's command line: Go's `flag` package under urfave/cli. `-name` is `--name`, there are no
 //! abbreviations and no joined letters, and a switch takes a value only behind `=`.
 //!
-//! Which words are options depends on the version of urfave/cli, since `flag` itself stops at the
-//! first word that is none: version 1 puts the options first, by a guess of what their values are,
-//! and guesses otherwise since 1.22.2; version 3 takes them wherever they are.
+//! The version of urfave/cli decides which words are options, since `flag` itself stops at the
+//! first word that is not one. Version 1 moves the options to the front, by a guess of what their
+//! values are, and guesses differently since 1.22.2. Version 3 accepts options anywhere.
 
 use super::reading::{ArgWord, Guess, Said, Stop};
 use super::table::{Opt, Options, Takes};
 use super::verb::Verb;
 use crate::start::lowlevel::RuntimeKind;
 
-/// How the version at hand finds the options.
+/// How a version finds the options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flavor {
-    /// urfave/cli up to 1.22.1: runc 1.1, as its makers build it.
+    /// urfave/cli up to 1.22.1: runc 1.1 as its authors build it.
     Old,
-    /// From 1.22.2 on: distributions' runc 1.1, and all of 1.2 and 1.3.
+    /// urfave/cli from 1.22.2 on: runc 1.1 of distributions, and all of 1.2 and 1.3.
     New,
     Three,
 }
 
 pub(super) const FLAVORS: [Flavor; 3] = [Flavor::Old, Flavor::New, Flavor::Three];
 
-/// Fails if runc would refuse, or what it would do cannot be told. What was
-/// understood until then stays.
+/// Fails if runc would refuse the words, or if their meaning is uncertain. What was understood
+/// until then is kept.
 pub(super) fn read(
     words: &[ArgWord<'_>],
     flavor: Flavor,
@@ -38,7 +38,7 @@ pub(super) fn read(
     let place = Cursor { options: own, ..global };
     let is_exec = said.verb == Verb::Exec;
     let positional = if flavor == Flavor::Three {
-        // What follows the id of an exec is the process's own command line.
+        // The words behind the id of an exec are the process's own command line.
         let most = if is_exec { 1 } else { usize::MAX };
         flags(words, Cursor { options: own.with_global(), most, ..place }, said, guess)?
     } else if is_exec {
@@ -46,15 +46,16 @@ pub(super) fn read(
     } else {
         flags(&reordered(words, flavor), place, said, guess)?
     };
-    // An option that the version does not have may then be the container: its name is allowed to
-    // begin with `-`.
+    // A version may lack an option, and take its word for the container, whose name may begin with
+    // `-`.
     if positional.is_empty() && words.iter().any(|word| word.bytes == b"--") {
         return Err(Stop::unclear(*verb, "has no container but words behind `--`"));
     }
     said.set_positional(&positional)
 }
 
-/// The options first, and behind each that has no `=` the word that may be its value.
+/// Moves the options to the front. An option without `=` takes the next word along, which may be
+/// its value.
 fn reordered<'a>(words: &[ArgWord<'a>], flavor: Flavor) -> Vec<ArgWord<'a>> {
     let is_new = flavor == Flavor::New;
     let (mut options, mut rest) = (Vec::new(), Vec::new());
@@ -88,16 +89,16 @@ fn reordered<'a>(words: &[ArgWord<'a>], flavor: Flavor) -> Vec<ArgWord<'a>> {
     options
 }
 
-/// A place on the command line.
+/// A position on the command line.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
     options: Options,
     flavor: Flavor,
-    /// After how many words that are no options there are no more options.
+    /// After this many words that are no options there are no more options.
     most: usize,
 }
 
-/// Takes the options in; gives the words that are none.
+/// Notes the options, and returns the other words.
 fn flags<'a>(
     mut words: &[ArgWord<'a>],
     place: Cursor,
@@ -118,7 +119,7 @@ fn flags<'a>(
         }
         if !is_option {
             positional.push(word);
-            // Version 3 forgets what follows it.
+            // Version 3 drops the words behind it.
             words = if word.bytes == b"-" { &[] } else { rest };
             continue;
         }

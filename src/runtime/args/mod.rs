@@ -1,10 +1,10 @@
-//! The engine's command line, as the low-level runtime that gets it reads it. We look for the few
-//! words that concern us and pass everything on as it came.
+//! The engine's command line, read as the low-level runtime will read it. We look for the few words
+//! that concern us, and pass everything on unchanged.
 //!
-//! Versions of a runtime read differently, and later ones have options that we do not know. So a
-//! command line is read in all of these ways. If those that the runtime takes agree, it is certain
-//! what is meant; if it takes none, the error is the runtime's to tell; else [`Certainty::Unsure`]
-//! says why, and nothing that may be meant is given a GPU.
+//! Versions of a runtime differ in how they read, and later ones have options that we do not know.
+//! So a command line is read in each of these ways. If all ways that the runtime accepts agree, the
+//! meaning is certain. If it accepts none, the runtime itself reports the error. Otherwise
+//! [`Certainty::Unsure`] has the reason, and no container that may be meant gets a GPU.
 
 mod argp;
 mod go;
@@ -23,13 +23,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Whether it is certain what the runtime will make of its words.
+/// Whether it is certain how the runtime reads its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certainty {
     Sure,
-    /// It will refuse them.
+    /// The runtime will refuse them.
     Wrong,
-    /// It is not, for this reason.
+    /// It is uncertain, for this reason.
     Unsure(String),
 }
 
@@ -42,20 +42,20 @@ pub struct Words {
     pub forwarded: Vec<OsString>,
 }
 
-/// What a runtime makes of them.
+/// One call, as a runtime reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
     /// All arguments but our own, in their order.
     pub forwarded: Vec<OsString>,
-    /// Whether the rest is certain.
+    /// Whether the other fields are certain.
     pub certainty: Certainty,
     pub verb: Verb,
     pub root: Option<String>,
-    /// `--log`, if that is a file.
+    /// The file of `--log`, if it is one.
     pub log: Option<PathBuf>,
     pub log_json: bool,
     pub bundle: Option<PathBuf>,
-    /// `--config`: another file than the bundle's `config.json`.
+    /// The file of `--config`, which replaces the bundle's `config.json`.
     pub config_file: Option<Given>,
     pub pid_file: Option<PathBuf>,
     pub process: Option<Given>,
@@ -65,7 +65,8 @@ pub struct Invocation {
     verb_at: Option<usize>,
 }
 
-/// Takes our own option out of the arguments after `argv[0]`. It may stand anywhere before the verb.
+/// Removes our own option from the arguments after `argv[0]`. It may stand anywhere before the
+/// verb.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
     let mut words = Words { config: None, forwarded: Vec::new() };
     let mut args = args.into_iter();
@@ -92,7 +93,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Words {
 }
 
 impl Words {
-    /// As a runtime of this kind reads them.
+    /// Reads the words as a runtime of this kind does.
     pub fn read(&self, kind: RuntimeKind) -> Invocation {
         let words = ArgWord::all(&self.forwarded);
         let mut readings = Readings::default();
@@ -129,22 +130,22 @@ impl Words {
         }
     }
 
-    /// The weightiest of the words that could be the verb.
+    /// The word that matters most of those that could be the verb.
     fn likely_verb(&self) -> Verb {
         let verbs = self.forwarded.iter().map(|word| Verb::of(word.as_bytes()));
         verbs.max_by_key(|verb| verb.weight()).unwrap_or_default()
     }
 }
 
-/// All ways to read a command line.
+/// All readings of a command line.
 #[derive(Default)]
 struct Readings {
-    /// Those that the runtime takes.
+    /// The readings that the runtime accepts.
     valid: Vec<Said>,
-    /// What was understood of the others.
+    /// The readings that it refuses, as far as they got.
     broken: Vec<Said>,
     unclear: Option<String>,
-    /// The first option that is not known.
+    /// The first unknown option.
     unknown: Option<String>,
 }
 
@@ -181,7 +182,7 @@ impl Readings {
         }
     }
 
-    /// The one that matters most.
+    /// The reading that matters most.
     fn said(self) -> Said {
         let of = |all: Vec<Said>| all.into_iter().max_by_key(|said| said.deed().weight());
         let (valid, broken) = (of(self.valid), of(self.broken));
@@ -189,19 +190,19 @@ impl Readings {
     }
 }
 
-/// crun takes `file:PATH` as well, and places that are no files.
+/// crun also accepts `file:PATH`, and targets that are no files.
 fn log_file(log: &OsStr, kind: RuntimeKind) -> Option<PathBuf> {
     let bytes = log.as_bytes();
-    let is_place = [&b"journald:"[..], b"syslog:"].iter().any(|place| bytes.starts_with(place));
+    let is_target = [&b"journald:"[..], b"syslog:"].iter().any(|target| bytes.starts_with(target));
     match bytes.strip_prefix(b"file:") {
         _ if kind == RuntimeKind::Runc => Some(log.into()),
         Some(path) => Some(OsStr::from_bytes(path).into()),
-        None => Some(log.into()).filter(|_| !is_place),
+        None => Some(log.into()).filter(|_| !is_target),
     }
 }
 
 impl Invocation {
-    /// The forwarded words with another file in the place of one that was given.
+    /// The forwarded words with the given file replaced.
     pub fn with(&self, given: &Given, path: &Path) -> Vec<OsString> {
         let mut words = self.forwarded.clone();
         let (at, from) = given.place;
@@ -214,7 +215,7 @@ impl Invocation {
         words
     }
 
-    /// The forwarded words with a configuration of its own for the container.
+    /// The forwarded words with `--config`, which names a configuration for this container.
     pub fn with_config(&self, path: &Path) -> Vec<OsString> {
         let mut words = self.forwarded.clone();
         let mut option = OsString::from("--config=");
@@ -223,35 +224,36 @@ impl Invocation {
         words
     }
 
-    /// Every bundle that could be meant, if it is not certain which: also that of no option.
+    /// Every bundle that the call could mean if that is uncertain, the current directory among
+    /// them.
     pub(super) fn likely_bundles(&self) -> Vec<PathBuf> {
         let mut likely = self.likely("bundle", b'b');
         likely.push(PathBuf::new());
         likely
     }
 
-    /// Every file that could be meant for the configuration, beside that of a bundle.
+    /// Every file that the call could mean as the configuration, besides that of a bundle.
     pub(super) fn likely_configs(&self) -> Vec<PathBuf> {
         self.likely("config", b'f')
     }
 
-    /// Whether a file could be meant for the process of an exec.
+    /// Whether the call may name a file with the process of an exec.
     pub(super) fn may_have_process(&self) -> bool {
         !self.likely("process", b'p').is_empty()
     }
 
-    /// Whether a file could be meant for the resources of an update.
+    /// Whether the call may name a file with the resources of an update.
     pub(super) fn may_have_resources(&self) -> bool {
         !self.likely("resources", b'r').is_empty()
     }
 
-    /// Every word that could be the container.
+    /// Every word that could be the container's id.
     pub(super) fn likely_ids(&self) -> impl Iterator<Item = &str> {
         self.forwarded.iter().filter_map(|word| word.to_str()).map(str::trim)
     }
 
-    /// The values of an option in every way in which a runtime could read them. One that is not in
-    /// the word of its option may be any other, since runc puts words in another order.
+    /// The values of an option in every way in which a runtime could read them. A value that is not
+    /// in the same word as its option may be any word, since runc reorders words.
     fn likely(&self, name: &str, letter: u8) -> Vec<PathBuf> {
         let words = self.forwarded.iter().map(|word| word.as_bytes());
         let words: Vec<&[u8]> = words.flat_map(|word| [word, word.trim_ascii()]).collect();

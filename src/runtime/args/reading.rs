@@ -1,4 +1,4 @@
-//! What one reading of a command line comes to.
+//! The result of one reading of a command line.
 
 use super::table::Options;
 use super::verb::Verb;
@@ -6,12 +6,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A word, or the end of one.
+/// A word, or its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ArgWord<'a> {
-    /// Which of the words it is.
+    /// The position of the word.
     at: usize,
-    /// From which byte on.
+    /// The offset of the first byte in the word.
     from: usize,
     pub bytes: &'a [u8],
 }
@@ -22,7 +22,7 @@ impl<'a> ArgWord<'a> {
         words.iter().enumerate().map(word).collect()
     }
 
-    /// Without its first bytes.
+    /// The word without its first bytes.
     pub(super) fn from(self, count: usize) -> Self {
         let bytes = self.bytes.get(count..).unwrap_or_default();
         Self { from: self.from + self.bytes.len() - bytes.len(), bytes, ..self }
@@ -34,7 +34,7 @@ impl<'a> ArgWord<'a> {
         Self { bytes: end, ..self }.from(from)
     }
 
-    /// A name, and the value behind `=`.
+    /// Splits the word into a name, and the value behind `=`.
     pub(super) fn split_at_equals(self) -> (Self, Option<Self>) {
         match self.bytes.iter().position(|byte| *byte == b'=') {
             Some(at) => {
@@ -58,7 +58,7 @@ impl<'a> ArgWord<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     pub path: PathBuf,
-    /// Which of the forwarded words names it, and from which byte on.
+    /// The position of the forwarded word that contains the path, and the offset of the path in it.
     pub(super) place: (usize, usize),
 }
 
@@ -67,7 +67,7 @@ pub struct Given {
 pub(super) enum Stop {
     /// The runtime refuses these words.
     Wrong,
-    /// What they are to the runtime cannot be told, with the reason.
+    /// The meaning of the words is uncertain, for this reason.
     Unclear(String),
 }
 
@@ -77,20 +77,20 @@ impl Stop {
     }
 }
 
-/// How options are taken that are in no table: a later version of the runtime may have them. All
-/// ways are tried, and mostly only one of them is a command line that the runtime takes.
+/// Guesses for options that are in no table, because a later version of the runtime may have them.
+/// All ways are tried. Usually only one of them is a command line that the runtime accepts.
 #[derive(Debug, Default)]
 pub(super) struct Guess {
-    /// Of each unknown option in its turn whether it takes the next word.
+    /// One bit for each unknown option, in their order: whether it takes the next word.
     bits: u8,
-    /// How many there were.
+    /// The number of unknown options.
     pub asked: u8,
-    /// The first of them.
+    /// The first unknown option.
     pub word: Option<String>,
 }
 
 impl Guess {
-    /// The most that are tried out.
+    /// The most unknown options that are tried.
     const MOST: u8 = 4;
 
     pub(super) fn new(bits: u8) -> Self {
@@ -105,7 +105,7 @@ impl Guess {
         options: Options,
     ) -> Result<bool, Stop> {
         let name = word.from(2).split_at_equals().0;
-        // A program that calls crun, whatever its own name, would take these for others.
+        // A program that calls crun would read these differently, whatever its own name is.
         let is_other = !word.bytes.starts_with(b"--") || options.beginning(name.bytes).count() > 0;
         if is_other || self.asked >= Self::MOST {
             return Err(Stop::unclear(word, UNKNOWN));
@@ -147,7 +147,7 @@ impl Said {
         self.verb_at = Some(word.at);
     }
 
-    /// Takes in an option. For the ends of matches: nothing more is wanted then.
+    /// Notes an option. Always gives `None`: no further word is needed.
     pub(super) fn note(&mut self, name: &str, value: Option<ArgWord<'_>>) -> Option<&'static str> {
         let Some(value) = value else { return self.switch(name, true) };
         match name {
@@ -168,18 +168,18 @@ impl Said {
         None
     }
 
-    /// Takes in a switch.
+    /// Notes a switch. Always gives `None`.
     pub(super) fn switch(&mut self, name: &str, is_on: bool) -> Option<&'static str> {
         match name {
             "help" | "usage" => self.help = is_on,
-            // Behind the verb it is another's.
+            // Behind the verb the option belongs to the verb.
             "version" => self.version = is_on && self.verb_at.is_none(),
             _ => {}
         }
         None
     }
 
-    /// The words that are no options. Fails if the runtime takes no such number of them.
+    /// Notes the words that are no options. Fails if the runtime does not accept so many.
     pub(super) fn set_positional(&mut self, words: &[ArgWord<'_>]) -> Result<(), Stop> {
         self.id = words.first().map(|word| word.text());
         let fits = match self.verb {
@@ -191,7 +191,7 @@ impl Said {
         if fits { Ok(()) } else { Err(Stop::Wrong) }
     }
 
-    /// What is done after all: help is the runtime's to give, and nothing is made then.
+    /// The verb that is carried out: if help is requested, the runtime prints it and makes nothing.
     pub(super) fn deed(&self) -> Verb {
         match self.verb {
             _ if self.help => Verb::None,

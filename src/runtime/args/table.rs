@@ -1,22 +1,22 @@
-//! The options of runc and crun, of all their versions together: `runc VERB --help`, `crun VERB
-//! --help`, and their sources. An option that the version at hand does not have is an error there, so
-//! it does no harm here.
+//! The options of all versions of runc and crun: `runc VERB --help`, `crun VERB --help`, and their
+//! sources. It does no harm if a version lacks one of them: the runtime itself then reports an
+//! error.
 
 use super::verb::Verb;
 use crate::start::lowlevel::RuntimeKind;
 
-/// What follows an option.
+/// The value of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// Nothing: a switch. runc's take `=true` and `=false`.
+    /// None: a switch. Those of runc accept `=true` and `=false`.
     Nothing,
-    /// A value: behind `=`, or the next word.
+    /// Behind `=`, or in the next word.
     Value,
-    /// A value behind `=` or in the same word, or none.
+    /// Behind `=` or in the same word; it may be missing.
     Attached,
 }
 
-/// Which runtimes have it.
+/// The runtimes that have an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Both,
@@ -46,14 +46,14 @@ const GLOBAL: &[Opt] = &[
     opt("log-format", "", Value, Both),
     opt("log-level", "", Value, Crun),
     opt("root", "", Value, Both),
-    // Another word for `--root` to crun up to 1.21, later ignored.
+    // A synonym of `--root` in crun up to 1.21, later ignored.
     opt("rootless", "", Value, Both),
     opt("systemd-cgroup", "", Nothing, Both),
     opt("version", "v", Nothing, Runc),
     opt("version", "vV", Nothing, Crun),
 ];
 
-/// Everywhere. argp(3) has some of its own, two of them hidden.
+/// Options that are valid everywhere. argp(3) adds some, two of them hidden.
 const ALWAYS: &[Opt] = &[
     opt("help", "h", Nothing, Runc),
     opt("help", "?", Nothing, Crun),
@@ -62,7 +62,7 @@ const ALWAYS: &[Opt] = &[
     opt("HANG", "", Attached, Crun),
 ];
 
-/// Of `create`, `run` and `restore`.
+/// The options of `create`, `run` and `restore`.
 const MAKE: &[Opt] = &[
     opt("auto-dedup", "", Nothing, Runc),
     opt("bundle", "b", Value, Both),
@@ -79,7 +79,7 @@ const MAKE: &[Opt] = &[
     opt("lsm-mount-context", "", Value, Both),
     opt("lsm-profile", "", Value, Both),
     opt("manage-cgroups-mode", "", Value, Both),
-    // crun's help knows of no value, and it takes the next word.
+    // crun's help names no value, but crun takes the next word.
     opt("network-lock", "", Value, Crun),
     opt("no-new-keyring", "", Nothing, Both),
     opt("no-pivot", "", Nothing, Both),
@@ -114,7 +114,7 @@ const EXEC: &[Opt] = &[
     opt("user", "u", Value, Both),
 ];
 
-/// Of `delete` and `kill`.
+/// The options of `delete` and `kill`.
 const END: &[Opt] = &[
     opt("all", "a", Nothing, Both),
     opt("force", "f", Nothing, Both),
@@ -143,7 +143,7 @@ const UPDATE: &[Opt] = &[
     opt("resources", "r", Value, Both),
 ];
 
-/// Of `checkpoint`, `events`, `list`, `ps`, `spec` and those that have none.
+/// The options of `checkpoint`, `events`, `list`, `ps`, `spec`, and of verbs without options.
 const OTHER: &[Opt] = &[
     opt("auto-dedup", "", Nothing, Runc),
     opt("bundle", "b", Value, Both),
@@ -169,7 +169,7 @@ const OTHER: &[Opt] = &[
     opt("work-path", "", Value, Both),
 ];
 
-/// The options that one runtime has at one place of its command line.
+/// The options of one runtime at one position of its command line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     kind: RuntimeKind,
@@ -192,7 +192,7 @@ impl Options {
         Self { kind, lists: [own, ALWAYS, &[]] }
     }
 
-    /// And the global ones there too, as newer versions of runc have it.
+    /// Adds the global options, which newer versions of runc accept behind the verb.
     pub(super) const fn with_global(self) -> Self {
         let [own, always, _] = self.lists;
         Self { lists: [own, always, GLOBAL], ..self }
@@ -207,7 +207,7 @@ impl Options {
         all.filter(move |opt| opt.whose == Both || opt.whose == own)
     }
 
-    /// By its whole name.
+    /// The option with this full name.
     pub(super) fn named(self, name: &[u8]) -> Option<&'static Opt> {
         self.all().find(|opt| opt.name.as_bytes() == name)
     }
@@ -216,13 +216,13 @@ impl Options {
         self.all().find(|opt| opt.short.as_bytes().contains(&letter))
     }
 
-    /// All whose names begin like this.
+    /// All options whose names begin like this.
     pub(super) fn beginning(self, name: &[u8]) -> impl Iterator<Item = &'static Opt> {
         self.all().filter(move |opt| opt.name.as_bytes().starts_with(name))
     }
 }
 
-/// Whether one of the options before the verb takes the next word, in either runtime.
+/// Whether an option before the verb takes the next word, in either runtime.
 pub(super) fn global_takes_value(name: &[u8]) -> bool {
     GLOBAL.iter().any(|opt| opt.name.as_bytes() == name && opt.takes == Value)
 }

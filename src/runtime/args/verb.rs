@@ -1,6 +1,6 @@
 //! The verbs of a command line.
 
-/// What the runtime is asked to do, as far as it concerns us.
+/// What the runtime is asked to do, as far as we need to know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verb {
     Create,
@@ -17,7 +17,7 @@ pub enum Verb {
     Version,
     /// Anything else about a container that exists: `start`, `kill`, `state`, …
     Other,
-    /// No verb, or one that is about no container: `features`, `list`, `spec`.
+    /// No verb, or one that concerns no container: `features`, `list`, `spec`.
     #[default]
     None,
 }
@@ -36,7 +36,7 @@ impl Verb {
         }
     }
 
-    /// How much it matters what its words mean: most if a container is made.
+    /// How much the meaning of the words matters: most if a container is made.
     pub(super) const fn weight(self) -> u8 {
         match self {
             Self::Create | Self::Run | Self::Restore => 2,
