@@ -18,6 +18,8 @@ mod support;
 mod crashes;
 #[path = "mps/foreign.rs"]
 mod foreign;
+#[path = "mps/json.rs"]
+mod json;
 #[path = "mps/lifecycle.rs"]
 mod lifecycle;
 #[path = "mps/lost.rs"]

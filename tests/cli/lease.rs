@@ -1,6 +1,6 @@
 //! `lease resize`.
 
-use super::support::{CLI, Host, needs_root, ok, stderr};
+use super::support::{CLI, Host, golden, needs_root, ok, stderr};
 use super::{fails, json, stdout};
 use gpulease::door::model::isolation::Isolation;
 use gpulease::door::model::quantity::Bytes;
@@ -73,11 +73,8 @@ fn memory_that_the_kernel_limits_changes_at_once() {
     assert_eq!(limit(), format!("{REGION} 6442450944\n"));
     let expected = "  from GPU 0:250m, 8Gi\n  to   GPU 0:250m, 6Gi\n";
     assert!(text.starts_with("resized lease l-") && text.ends_with(expected), "{text}");
-    let told = json(&ok(resize(&host, &tree, &["web", "--memory", "9Gi", "--json"])));
-    let told = &told["resized"];
-    assert_eq!(told["by"], serde_json::json!(["dmem"]));
-    assert_eq!(told["before"][0]["memory_bytes"], 6_u64 << 30);
-    assert_eq!(told["devices"][0]["memory_bytes"], 9_u64 << 30);
+    let answer = json(&ok(resize(&host, &tree, &["web", "--memory", "9Gi", "--json"])));
+    golden::check("lease-resize", answer, host.path("etc").parent().unwrap());
     assert_eq!(limit(), format!("{REGION} 9663676416\n"));
     lease.devices[0].memory_bytes = Some(Bytes(9 << 30));
     assert_eq!(host.lease("web").unwrap(), lease);

@@ -114,12 +114,7 @@ pub const WITHOUT_GOLDEN: &[(&str, &str)] = &[
     ("explain", "not yet"),
     ("health", "not yet"),
     ("install", "not yet"),
-    ("lease resize", "not yet"),
     ("leases", "not yet"),
-    ("mps reap", "not yet"),
-    ("mps start", "not yet"),
-    ("mps status", "not yet"),
-    ("mps stop", "not yet"),
     ("release", "not yet"),
     ("uninstall", "not yet"),
 ];

@@ -2,7 +2,7 @@
 //! a short path: the daemon's sockets lie in it.
 
 use crate::support::images::fetched;
-use crate::support::{CLI, eventually, ok, stderr};
+use crate::support::{CLI, eventually, golden, ok, stderr};
 use gpulease::door::model::device::{PciAddress, Vendor};
 use gpulease::door::model::id::{ContainerId, DeviceId, Nonce};
 use gpulease::door::model::isolation::{Enforcement, Isolation, IsolationRecord};
@@ -255,6 +255,14 @@ impl Node {
         let here = self.dir.path().to_str().unwrap().to_owned();
         let rows = self.status()["daemons"].as_array().unwrap().clone();
         rows.into_iter().filter(|row| row["pipe"].as_str().unwrap().starts_with(&here)).collect()
+    }
+
+    /// Holds an answer against its golden file.
+    #[track_caller]
+    pub fn check_golden(&self, name: &str, answer: &Value) {
+        let text = answer.to_string().replace(&self.uuid, "GPU-uuid");
+        let text = text.replace(control().to_str().unwrap(), "CONTROL");
+        golden::check(name, serde_json::from_str(&text).unwrap(), self.dir.path());
     }
 
     /// Processes that have a directory of this node in their environment.
