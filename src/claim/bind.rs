@@ -1,4 +1,5 @@
-//! The create-runtime hook: the container's init exists now and runs no user code yet.
+//! Recording the next state of a pending lease: its shares' limits, and then the container's init,
+//! which exists when the create-runtime hook runs and has run no user code yet.
 
 use super::release::still;
 use super::sweep::bound_to;
@@ -11,17 +12,17 @@ use crate::sys::{failpoint, proc};
 
 /// Hands a pending lease to the container's init process. The bound lease is the answer.
 ///
-/// If this fails the runtime fails the start, so that no container ever runs on a lease that
-/// somebody else may have by now. A record is never made here: one that is gone was swept, and its
-/// devices may have a new holder. Fails if the lease is gone, belongs to a later start, or is not
-/// pending; if the ledger is not had.
+/// If this fails the runtime fails the start, so that no container runs on devices that another
+/// lease may hold by now. No record is made here: one that is gone was swept, and its devices may
+/// have a new holder. Fails if the lease is gone, belongs to a later start, or is not pending, or if
+/// the ledger is not free in time.
 pub fn bind(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<Lease, Failure> {
     failpoint::hit("bind.begin");
     let ledger = ctx.store.lock(BIND_DEADLINE, ctx.paths)?;
     let lease = of_this_start(ledger.entry(key)?, key, nonce)?;
     let owner = proc::describe(pid, ctx.paths)?;
     if lease.state == LeaseState::Bound && lease.owner == owner {
-        // A sweep has found the container before its hook came.
+        // A sweep has found the container before its hook ran.
         return Ok(lease);
     }
     if lease.state != LeaseState::Pending {
@@ -37,8 +38,8 @@ pub fn bind(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce, pid: i32) -> Result<Lea
     Ok(bound)
 }
 
-/// Whether this start still has its lease: all that can be done for a runtime that does not tell
-/// the container's process. Fails if the lease is gone or belongs to a later start.
+/// Checks that this start still has its lease. No more can be done for a runtime that does not say
+/// which process is the container's. Fails if the lease is gone or belongs to a later start.
 pub fn check(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {
     let lease = of_this_start(ctx.store.entry(key)?, key, nonce)?;
     match lease.state {
@@ -47,19 +48,19 @@ pub fn check(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failu
     }
 }
 
-/// Records a pending lease of this process again, as `change` makes it: what making its shares true
-/// came to. It is done before anything goes by the new record. Fails if the lease is gone, of a
-/// later start or not pending any more; if the ledger is not had or cannot be written.
+/// Records a pending lease of this process again, as `change` makes it, for instance with its seat at
+/// an MPS daemon. Fails if the lease is gone, of a later start or not pending any more, or if the
+/// ledger is not free in time or cannot be written.
 pub fn update_pending(
     ctx: Ctx<'_>,
     lease: &Lease,
     change: impl FnOnce(&mut Lease),
 ) -> Result<Lease, Failure> {
     let ledger = ctx.store.lock(CREATE_DEADLINE, ctx.paths)?;
-    let mut settled = still(&ledger, lease, LeaseState::Pending)?;
-    change(&mut settled);
-    ledger.put(&settled)?;
-    Ok(settled)
+    let mut updated = still(&ledger, lease, LeaseState::Pending)?;
+    change(&mut updated);
+    ledger.put(&updated)?;
+    Ok(updated)
 }
 
 fn of_this_start(entry: Option<Entry>, key: &LeaseKey, nonce: &Nonce) -> Result<Lease, Failure> {

@@ -1,5 +1,5 @@
-//! Who computes without a lease: processes on the node's GPUs, held against the leases and the MPS
-//! daemons of gpulease, whose servers compute for leases.
+//! Processes that compute on the node's GPUs without a lease. The servers of gpulease's MPS daemons
+//! are none of them: they compute for leases.
 
 use super::Ctx;
 use super::sweep::Swept;
@@ -15,28 +15,27 @@ use crate::sys::proc::{self, Life};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Processes on the node's GPUs, and what the administrator wants done about those without a lease.
-/// Looked up before the ledger is locked: procfs takes its time.
+/// Processes on the node's GPUs, and the administrator's policy for those without a lease. Found
+/// before the ledger is locked, because reading procfs takes time.
 #[derive(Debug, Clone, Copy)]
 pub struct BusyProcesses<'a> {
     pub users: &'a [GpuUser],
-    /// Whether and how that counts.
     pub policy: Busy,
 }
 
 impl Swept {
-    /// Those of the crowd who belong to no lease, by the devices that they are on.
+    /// The processes that belong to no lease, by the devices that they are on.
     pub fn busy_devices(&self, busy: BusyProcesses<'_>, ctx: Ctx<'_>) -> BusyDevices {
         let mut on: BTreeMap<DeviceId, Vec<BusyProcess>> = BTreeMap::new();
         if busy.policy == Busy::Ignore {
             return BusyDevices::default();
         }
         let daemons = Daemons::look(busy.users, ctx);
-        let is_outside = |user: &&GpuUser| !self.has(user) && !daemons.have(user);
-        for user in busy.users.iter().filter(is_outside) {
+        let has_no_lease = |user: &&GpuUser| !self.has(user) && !daemons.have(user);
+        for user in busy.users.iter().filter(has_no_lease) {
             for device in user.devices.keys() {
-                let outsider = BusyProcess { pid: user.pid, name: user.name.clone() };
-                on.entry(device.clone()).or_default().push(outsider);
+                let process = BusyProcess { pid: user.pid, name: user.name.clone() };
+                on.entry(device.clone()).or_default().push(process);
             }
         }
         BusyDevices { on, refuse: busy.policy == Busy::Refuse }
@@ -48,7 +47,7 @@ impl Swept {
     }
 
     fn has(&self, user: &GpuUser) -> bool {
-        // Of a lease that cannot be read only the bundle's record is left.
+        // For a lease that cannot be read, the bundle's record says which cgroup it has.
         let is_inside = |witness: &Witness| is_in(user, witness.cgroup.as_deref());
         let unreadable = |c: &Corrupt| self.witnesses.of(&c.key).iter().any(is_inside);
         self.lease_of(user).is_some() || self.corrupt.iter().any(unreadable)
@@ -60,13 +59,13 @@ impl Swept {
 pub struct Daemons(Vec<i32>);
 
 impl Daemons {
-    /// Looks for them, if there is anybody who could belong to one.
+    /// Looks for them, if there are processes that could belong to one.
     pub fn look(users: &[GpuUser], ctx: Ctx<'_>) -> Self {
         if users.is_empty() {
             return Self(Vec::new());
         }
         let known = mps_journal::processes(&ctx.paths.run).into_iter();
-        // Of one that is gone, the number may be somebody else's by now.
+        // The pid of a daemon that is gone may be another process's by now.
         let here = Here::look(ctx.paths);
         let runs = |owner: &Owner| {
             here.pid_namespace == Some(owner.pid_namespace)
@@ -81,10 +80,10 @@ impl Daemons {
     }
 }
 
-/// Whether a process is in the lease's container: in its cgroup or below it, or the process that the
-/// lease hangs on or a descendant of it (a container may share its caller's cgroup). Nobody computes
-/// in a container that has ended; and a podman that a lease was handed to starts others as well.
-/// In another pid namespace than `ours` the owner's number is somebody else's.
+/// Whether a process is in the lease's container: in its cgroup or below it, or the lease's owner or
+/// a descendant of it, for a container may share its caller's cgroup. A lease in its grace has no
+/// container. A podman that holds a lease for its `precreate` hook has other containers as
+/// descendants. A pid of another pid namespace than `ours` means another process.
 fn is_inside(user: &GpuUser, lease: &Lease, ours: Option<u64>) -> bool {
     let owner = &lease.owner;
     let descends = lease.precreate.is_none()
@@ -174,8 +173,8 @@ mod tests {
         }
     }
 
-    /// The pids of those who are outside of the lease, on GPU-b.
-    fn outside(lease: Lease, users: &[GpuUser], policy: Busy) -> Vec<i32> {
+    /// The pids of the processes without a lease.
+    fn busy_pids(lease: Lease, users: &[GpuUser], policy: Busy) -> Vec<i32> {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths { run: dir.path().to_owned(), ..Paths::default() };
         let store = Store::at(dir.path());
@@ -185,11 +184,11 @@ mod tests {
         assert_eq!(busy.refuse, policy == Busy::Refuse);
         assert_eq!(busy.on.get(&id("GPU-a")), busy.on.get(&id("GPU-b")));
         let there = busy.on.into_values().next().unwrap_or_default();
-        there.into_iter().map(|outsider| outsider.pid).collect()
+        there.into_iter().map(|process| process.pid).collect()
     }
 
     #[test]
-    fn a_process_belongs_to_the_lease_whose_cgroup_or_owner_it_is_below() {
+    fn a_process_belongs_to_the_lease_that_it_is_below() {
         let users = [
             user(1000, Some("/sys/fs/cgroup/docker/abc"), &[1]),
             user(1001, Some("/sys/fs/cgroup/docker/abc/nested/x"), &[1]),
@@ -199,34 +198,34 @@ mod tests {
             user(500, None, &[1]),
             user(1005, None, &[1]),
         ];
-        assert_eq!(outside(lease(Some(CGROUP)), &users, Busy::Avoid), [1002, 1003, 1005]);
-        let shared = outside(lease(None), &users, Busy::Refuse);
+        assert_eq!(busy_pids(lease(Some(CGROUP)), &users, Busy::Avoid), [1002, 1003, 1005]);
+        let shared = busy_pids(lease(None), &users, Busy::Refuse);
         assert_eq!(shared, [1000, 1001, 1002, 1003, 1005]);
-        assert!(outside(lease(None), &users, Busy::Ignore).is_empty());
+        assert!(busy_pids(lease(None), &users, Busy::Ignore).is_empty());
     }
 
     #[test]
-    fn an_owner_of_another_pid_namespace_is_nobodys_ancestor_here() {
+    fn an_owner_elsewhere_is_no_ancestor_here() {
         let users = [user(1004, None, &[80, 500, 1]), user(1000, Some(CGROUP), &[1])];
         let mut elsewhere = lease(Some(CGROUP));
-        assert!(outside(elsewhere.clone(), &users, Busy::Avoid).is_empty());
+        assert!(busy_pids(elsewhere.clone(), &users, Busy::Avoid).is_empty());
         elsewhere.owner.pid_namespace = 2;
-        assert_eq!(outside(elsewhere, &users, Busy::Avoid), [1004]);
+        assert_eq!(busy_pids(elsewhere, &users, Busy::Avoid), [1004]);
     }
 
     #[test]
-    fn servers_of_our_mps_daemons_are_not_outside() {
+    fn servers_of_our_mps_daemons_are_not_busy() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths { run: dir.path().to_owned(), ..Paths::default() };
         let store = Store::at(dir.path());
         let own = i32::try_from(std::process::id()).unwrap();
         let server = user(100_000_000, None, &[own, 1]);
-        let outside = || {
+        let busy_devices = || {
             let ctx = Ctx { paths: &paths, store: &store };
             let busy = BusyProcesses { users: std::slice::from_ref(&server), policy: Busy::Avoid };
             Swept::default().busy_devices(busy, ctx).on.len()
         };
-        assert_eq!(outside(), 2);
+        assert_eq!(busy_devices(), 2);
         let mut daemon = proc::describe(own, &paths).unwrap();
         let place = dir.path().join("mps/GPU-a");
         std::fs::create_dir_all(&place).unwrap();
@@ -235,24 +234,28 @@ mod tests {
             std::fs::write(place.join("journal.json"), text).unwrap();
         };
         write(&daemon);
-        assert_eq!(outside(), 0);
+        assert_eq!(busy_devices(), 0);
         // Another process that has its number.
         daemon.start_time += 1;
         write(&daemon);
-        assert_eq!(outside(), 2);
+        assert_eq!(busy_devices(), 2);
     }
 
     #[test]
-    fn a_lease_that_nobody_is_in_covers_nobody() {
+    fn a_lease_without_a_container_covers_no_process() {
         let users = [user(1000, Some(CGROUP), &[500, 1])];
         let ended = Lease { state: LeaseState::Grace, ..lease(Some(CGROUP)) };
-        assert_eq!(outside(ended, &users, Busy::Avoid), [1000]);
+        assert_eq!(busy_pids(ended, &users, Busy::Avoid), [1000]);
         let handed = |cgroup| Lease {
             state: LeaseState::Pending,
             precreate: Some(PrecreateHolder { until_ms: 1, since: 1 }),
             ..lease(cgroup)
         };
-        assert_eq!(outside(handed(None), &users, Busy::Avoid), [1000], "of the podman's");
-        assert!(outside(handed(Some(CGROUP)), &users, Busy::Avoid).is_empty());
+        assert_eq!(
+            busy_pids(handed(None), &users, Busy::Avoid),
+            [1000],
+            "a descendant of the podman"
+        );
+        assert!(busy_pids(handed(Some(CGROUP)), &users, Busy::Avoid).is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! From request to recorded lease.
+//! From a request to a recorded lease.
 
 use super::busy::BusyProcesses;
+use super::facts::{KnownFacts, always, with_ledger};
 use super::liveness::{Holder, Unjudged};
 use super::sweep::{Swept, sweep};
-use super::testimony::{Testimony, always, with_ledger};
 use super::{CREATE_DEADLINE, Ctx, error, place};
 use crate::allocator::{self, Grant, Requester, Snapshot};
 use crate::failure::Failure;
@@ -26,14 +26,14 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct NewHolder<'a> {
     pub key: LeaseKey,
-    /// The engine, as far as can be told.
+    /// The engine, where it is known.
     pub engine: &'a str,
     /// The low-level runtime that will run the container.
     pub runtime: &'a str,
     pub bundle: &'a str,
-    /// Where its pid will be written.
+    /// The file that its pid will be written to.
     pub pid_file: Option<String>,
-    /// The cgroup that it will get, where that can be foretold.
+    /// The cgroup that it will get, where that is known before its start.
     pub cgroup: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub type Environment = BTreeMap<String, Option<String>>;
 /// A request for a lease.
 pub struct LeaseRequest<'a> {
     pub holder: NewHolder<'a>,
-    /// The configuration file that rules the grant.
+    /// The configuration file that the grant goes by.
     pub config: &'a Path,
     pub request: &'a Request,
     pub node: &'a Node,
@@ -51,21 +51,21 @@ pub struct LeaseRequest<'a> {
     pub facilities: Facilities,
     /// How long its devices wait for it after release.
     pub release_grace: Duration,
-    /// Who computes on the node's GPUs.
+    /// The processes that compute on the node's GPUs.
     pub busy: BusyProcesses<'a>,
-    /// The starts whose hooks the bundle carries: a grant that Podman's `precreate` hook made for
+    /// The starts whose hooks are in the bundle. A lease that Podman's `precreate` hook recorded for
     /// one of them is taken over.
     pub adopt: &'a [Nonce],
     /// Composes the variables of a lease that is about to be recorded.
     pub env: &'a dyn Fn(&Lease) -> Environment,
 }
 
-/// What a claim came to.
+/// The result of a claim.
 #[derive(Debug)]
 pub struct Created {
     pub lease: Result<Lease, Failure>,
-    /// A lease with a place at an MPS daemon of ours was taken back, so that a daemon may be left
-    /// without one: whether the claim succeeded or not.
+    /// A lease with a seat at an MPS daemon of gpulease was taken back, so that a daemon may be left
+    /// without leases. This can be so whether the claim succeeded or not.
     pub left_daemons: bool,
 }
 
@@ -83,7 +83,7 @@ fn create_in_place(
     left_daemons: &Cell<bool>,
 ) -> Result<Lease, Failure> {
     ctx.store.prepare(ctx.paths)?;
-    for _ in 0..PLACES_MAX {
+    for _ in 0..MOVES_MAX {
         if let Some(lease) = create_here(ctx, asked, left_daemons)? {
             return Ok(lease);
         }
@@ -94,9 +94,9 @@ fn create_in_place(
 }
 
 /// How often the lease directory may turn out not to be the one of the last grant.
-const PLACES_MAX: u32 = 3;
+const MOVES_MAX: u32 = 3;
 
-/// `None` if this configuration file last granted in another lease directory, or never.
+/// The lease; `None` if this configuration file last granted in another lease directory, or never.
 fn create_here(
     ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
@@ -127,7 +127,7 @@ pub struct Foreseen {
     pub lease: Lease,
 }
 
-/// What [`create`] would grant now, as far as can be told without the lock. Changes nothing.
+/// The grant that [`create`] would make now, by a look without the lock. Changes nothing.
 #[cfg(feature = "cli")]
 pub fn foresee(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
     place::check(ctx, asked.config)?;
@@ -135,15 +135,15 @@ pub fn foresee(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failu
     grant(&super::sweep::survey(ctx)?, former, this_process(ctx)?, ctx, asked)
 }
 
-/// What [`create`] would grant if nothing were leased. The lease belongs to no process: the node may be
-/// another one than that on which this one runs.
+/// The grant that [`create`] would make if nothing were leased. The lease belongs to no process: the
+/// node may be another one than this host.
 #[cfg(feature = "cli")]
 pub fn foresee_idle(ctx: Ctx<'_>, asked: &LeaseRequest<'_>) -> Result<Foreseen, Failure> {
     let owner = Owner { pid: 0, start_time: 0, boot_id: String::new(), pid_namespace: 0 };
     grant(&Swept::default(), None, owner, ctx, asked)
 }
 
-/// Decides, by the leases of the living. `former` is the container's own record.
+/// Decides by the leases that are held. `former` is the container's own record.
 fn grant(
     swept: &Swept,
     former: Option<Entry>,
@@ -167,12 +167,12 @@ fn grant(
     Ok(Foreseen { grant, lease })
 }
 
-/// Takes over what `precreate` was granted for this very start: as it was granted, under the key
-/// and in the name of this process. That the container is the one that was meant is known by the
-/// nonce, which was in no other bundle. Whether its podman still lives does not matter: we do.
+/// Takes over the lease that Podman's `precreate` hook recorded for this very start, with the same
+/// devices, under this container's key and for this process. The nonce shows that it is of this
+/// start, because it was put into no other bundle. Its podman may be gone: this process lives.
 fn adopt(
     ledger: &Ledger<'_>,
-    known: &Testimony,
+    known: &KnownFacts,
     ctx: Ctx<'_>,
     asked: &LeaseRequest<'_>,
 ) -> Result<Option<Lease>, Failure> {
@@ -205,7 +205,7 @@ fn adopt(
         ..granted
     };
     if former.is_some() {
-        // Another root than the hook could know of. What somebody has there is not overwritten.
+        // The hook could not know the runtime's root. Another lease under the key stays.
         refuse_if_in_the_way(ledger.entry(&holder.key)?, known, ctx)?;
     }
     ledger.put(&lease)?;
@@ -217,7 +217,7 @@ fn adopt(
 
 fn refuse_if_in_the_way(
     entry: Option<Entry>,
-    known: &Testimony,
+    known: &KnownFacts,
     ctx: Ctx<'_>,
 ) -> Result<(), Failure> {
     match entry {
@@ -252,7 +252,7 @@ fn this_process(ctx: Ctx<'_>) -> Result<Owner, Failure> {
     Ok(proc::describe(pid, ctx.paths)?)
 }
 
-/// The devices that the container held a moment ago, which it may have back.
+/// The devices of the container's last lease, which it may have again.
 fn devices_of(former: Option<Entry>) -> BTreeSet<DeviceId> {
     match former {
         Some(Entry::Lease(lease)) => order::set(lease.devices.into_iter().map(|d| d.uuid)),
@@ -260,7 +260,7 @@ fn devices_of(former: Option<Entry>) -> BTreeSet<DeviceId> {
     }
 }
 
-/// Engines do not create a container that runs. If one seems to, its lease is not touched.
+/// An engine does not create a container that runs. If it seems to, the lease stays.
 fn refuse_if_alive(swept: &Swept, key: &LeaseKey) -> Result<(), Failure> {
     if let Some(corrupt) = swept.corrupt.iter().find(|corrupt| corrupt.key == *key) {
         return Err(error::corrupt(corrupt));
@@ -309,7 +309,7 @@ fn record(owner: Owner, asked: &LeaseRequest<'_>, grant: &Grant) -> Result<Lease
     Ok(lease)
 }
 
-/// The place at the MPS daemon that the lease will be attached to. The allocator plans with MPS only
+/// The seat at the MPS daemon that the lease will be attached to. The allocator plans with MPS only
 /// where the user is known.
 fn seat(grant: &Grant, asked: &LeaseRequest<'_>, id: &LeaseId) -> Option<MpsSeat> {
     if grant.isolation.effective != Isolation::Mps {

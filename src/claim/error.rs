@@ -1,11 +1,11 @@
-//! What several transactions fail with.
+//! Failures that several transactions have in common.
 
 use crate::failure::Failure;
 use crate::model::code::Code;
 use crate::model::lease::Lease;
 use crate::store::Corrupt;
 
-/// The record of this very container cannot be read, and it may be alive.
+/// The record of this very container cannot be read, and the container may be alive.
 pub fn corrupt(record: &Corrupt) -> Failure {
     let (path, why) = (record.path.display(), &record.why);
     let message = format!(
@@ -15,7 +15,7 @@ pub fn corrupt(record: &Corrupt) -> Failure {
     Failure::new(Code::CorruptLease, message).hint("stop the container, then start it again")
 }
 
-/// A hook or a delete came for a lease that is no longer there.
+/// A hook or a delete came late: its lease is gone.
 pub(super) fn stale(message: impl Into<String>) -> Failure {
     Failure::new(Code::StaleHook, message)
 }
@@ -24,8 +24,9 @@ pub(super) fn taken_back(lease: &Lease) -> Failure {
     stale(format!("lease {} was taken back meanwhile", lease.id))
 }
 
-/// A limit of a running container could not be changed. It is as it was, unless more is said.
+/// A limit of a running container could not be changed, and is as before. If it is not, the message
+/// says so.
 pub(super) fn limit(message: impl Into<String>) -> Failure {
     Failure::new(Code::IsolationFailed, message)
-        .hint("`gpulease doctor` tells what is wrong with what limits the lease")
+        .hint("`gpulease doctor` shows the faults of MPS daemons and of the kernel's limits")
 }

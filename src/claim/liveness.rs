@@ -1,5 +1,5 @@
-//! Is a lease's holder dead? The owner's process must be gone **and** the container's cgroup
-//! empty; what cannot be judged is kept as if it were alive, and is said to be so.
+//! Whether a lease's holder is dead: the owner's process must be gone **and** the container's cgroup
+//! empty. A holder that cannot be judged keeps its lease, and is shown as unjudged.
 
 use super::runtime_state::{self, Evidence};
 use crate::model::lease::{Lease, LeaseState, Owner, PrecreateHolder};
@@ -15,38 +15,39 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A record that cannot be read and is younger than this may be of a container that is just
-/// being created, of which no runtime state exists yet. (The longest create: Podman's and
-/// CRI-O's container create time-out, 240 s.)
+/// A record that cannot be read and is younger than this may be of a container that is being created
+/// and has no runtime state yet. (The longest create time-out is that of Podman and CRI-O, 240 s.)
 pub(super) const CREATE_TIME: Duration = Duration::from_secs(240);
 
-/// What is true of a lease's holder.
+/// Whether a lease's holder lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// It lives, or may live.
     Alive,
     /// It is certainly gone.
     Dead,
-    /// The shim is gone, but the container lives: nobody told the lease, so the sweep does.
+    /// The shim is gone and the container lives, with this init process, but no hook has bound the
+    /// lease: the sweep does.
     AliveAs(Owner),
-    /// That cannot be told from here, so its lease is kept.
+    /// It cannot be judged from here, so its lease is kept.
     Unjudged(Unjudged),
 }
 
-/// Why a holder cannot be judged: it was recorded in another pid namespace, as by an engine that
-/// runs in a container.
+/// Why a holder cannot be judged. All of these were recorded in another pid namespace, as by an engine
+/// that runs in a container, or may have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unjudged {
-    /// And this is not the host, which alone sees into it.
+    /// This is not the host, and only the host sees all pid namespaces.
     Elsewhere,
-    /// Or which one that was is not known, and this is not the host.
+    /// The pid namespace is not known, and this is not the host.
     Nowhere,
+    /// The pid namespace has processes.
     InUse,
-    /// And something hides who is in it.
+    /// The processes of the pid namespace cannot be seen, for this reason.
     Hidden(String),
-    /// Which is empty, but this cgroup, which may be the holder's, is not.
+    /// The pid namespace is gone. This cgroup, which may be the holder's, has processes.
     Cgroup(PathBuf),
-    /// Which is empty, but this cgroup of the holder's is in no hierarchy that is seen from here.
+    /// The pid namespace is gone. This cgroup of the holder is in no hierarchy that is seen here.
     NoCgroup(PathBuf),
 }
 
@@ -58,7 +59,8 @@ impl fmt::Display for Unjudged {
                 "it was recorded in another pid namespace, and this one is not the host's",
             ),
             Self::Nowhere => f.write_str(
-                "in which pid namespace it was recorded is not known, and this one is not the host's",
+                "the pid namespace that it was recorded in is not known, and this one is not the \
+                 host's",
             ),
             Self::InUse => {
                 f.write_str("it was recorded in another pid namespace, which has processes")
@@ -79,14 +81,14 @@ impl fmt::Display for Unjudged {
 }
 
 spelled! {
-    /// How it stands with a lease, in the one word that all have for it.
+    /// The standing of a lease, in the word that all outputs use.
     pub enum LeaseStanding {
         /// Its container is being made.
         Pending = "pending",
         Bound = "bound",
         /// Its container has ended and may have the devices back for a while.
         Grace = "grace",
-        /// That while is over.
+        /// Its grace has ended.
         Over = "over",
         /// Its holder is dead.
         Dead = "dead",
@@ -96,7 +98,7 @@ spelled! {
 }
 
 impl LeaseStanding {
-    /// Of a lease whose holder was judged so.
+    /// The standing of a lease with this holder.
     pub const fn of(lease: &Lease, holder: &Holder) -> Self {
         match (lease.state, holder) {
             (LeaseState::Grace, Holder::Dead) => Self::Over,
@@ -108,7 +110,7 @@ impl LeaseStanding {
         }
     }
 
-    /// What there is of a holder: in its grace there is none, for its container is gone.
+    /// Whether the holder lives, in a word. A lease in its grace has none: its container is gone.
     pub const fn holder(self) -> &'static str {
         match self {
             Self::Pending | Self::Bound => "alive",
@@ -118,7 +120,7 @@ impl LeaseStanding {
         }
     }
 
-    /// Whether the next start takes what it holds.
+    /// Whether the next start may take its devices.
     pub const fn is_free(self) -> bool {
         matches!(self, Self::Over | Self::Dead)
     }
@@ -131,14 +133,14 @@ impl Holder {
     }
 }
 
-/// What tells of containers that the ledger alone does not know enough of: this host's files do,
-/// and are never read with the ledger locked.
+/// Facts about containers that are not in the ledger. They are in files of this host that are never
+/// read with the ledger locked.
 pub(super) trait ContainerFacts {
-    /// What there is of a container whose start is not seen through any more.
+    /// The traces of a container after its shim is gone.
     fn of_lease(&self, lease: &Lease) -> Evidence;
 
-    /// Whether the container of a record that cannot be read may be alive, by
-    /// the low-level runtime's state.
+    /// Whether the container of a record that cannot be read may be alive, by the low-level runtime's
+    /// state.
     fn of_corrupt(&self, record: &Corrupt) -> bool;
 }
 
@@ -157,22 +159,22 @@ pub fn holder(lease: &Lease, paths: &Paths) -> Holder {
     Judge::look(paths).holder(lease)
 }
 
-/// Judges many holders: what is the same for all of them is looked at once.
+/// Judges many holders, and reads the facts that they have in common once.
 pub struct Judge<'a> {
     pub(super) here: Here,
     pub(super) now: SystemTime,
     paths: &'a Paths,
-    told: &'a dyn ContainerFacts,
+    facts: &'a dyn ContainerFacts,
 }
 
 impl<'a> Judge<'a> {
-    /// Who goes by the files of this host. Never with the ledger locked.
+    /// By the files of this host. Never with the ledger locked.
     pub fn look(paths: &'a Paths) -> Self {
         Self::by(paths, paths)
     }
 
-    pub(super) fn by(told: &'a dyn ContainerFacts, paths: &'a Paths) -> Self {
-        Self { here: Here::look(paths), now: SystemTime::now(), paths, told }
+    pub(super) fn by(facts: &'a dyn ContainerFacts, paths: &'a Paths) -> Self {
+        Self { here: Here::look(paths), now: SystemTime::now(), paths, facts }
     }
 
     pub fn holder(&self, lease: &Lease) -> Holder {
@@ -200,9 +202,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The owner of a pending lease is the shim, which became the low-level runtime. When that
-    /// ends, the container may exist all the same: its hook may not have been run, or not by this
-    /// runtime. Where it is a podman, which may be a service, it counts for a while only.
+    /// The owner of a pending lease is the shim, which became the low-level runtime. When that has
+    /// ended, the container may exist all the same: its hook may not have run. An owner that is a
+    /// podman may be a service, and counts until the deadline only.
     fn pending(&self, lease: &Lease) -> Holder {
         let in_time = |precreate: &PrecreateHolder| clock::boottime_ms() < precreate.until_ms;
         let counts = lease.precreate.as_ref().is_none_or(in_time);
@@ -212,9 +214,8 @@ impl<'a> Judge<'a> {
         self.container(lease)
     }
 
-    /// Judges the holder of a lease whose container the engine deletes, or starts anew. A podman
-    /// that it was handed to by `precreate` does not count any more: it lives on after
-    /// a start that failed.
+    /// Judges the holder of a lease whose container the engine deletes or starts anew. A podman that
+    /// owns it by its `precreate` hook does not count any more: it lives on after a start that failed.
     pub(super) fn holder_at_end(&self, lease: &Lease) -> Holder {
         let is_ours = self.here.pid_namespace == Some(lease.owner.pid_namespace);
         match (lease.state, &lease.precreate) {
@@ -223,9 +224,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges what was recorded in another pid namespace. Its pids, its runtimes' state and its
-    /// paths mean nothing here, and it is not asked whether the container runs yet: once the
-    /// namespace is empty, it does not run.
+    /// Judges a holder that was recorded in another pid namespace. The pids, the runtimes' state and
+    /// the paths from there mean nothing here. The container has ended once the namespace is empty.
     fn elsewhere(&self, seen: RecordedNamespace, cgroup: Option<&str>) -> Holder {
         Holder::Unjudged(match seen {
             RecordedNamespace::Empty => {
@@ -242,19 +242,19 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// What is left of a container whose start is not seen through any more.
+    /// Judges a container after its shim is gone.
     fn container(&self, lease: &Lease) -> Holder {
         let lives = |owner: &Owner| proc::life(owner, self.paths) == Life::Alive;
-        match self.told.of_lease(lease) {
-            // It may have ended since it was asked for.
+        match self.facts.of_lease(lease) {
+            // It may have ended since its state was read.
             Evidence::Init(owner) if lives(&owner) => Holder::AliveAs(owner),
             Evidence::Init(_) | Evidence::None if cgroup_is_empty(lease) => Holder::Dead,
             _ => Holder::Alive,
         }
     }
 
-    /// Judges the container of a record that cannot be read, by what else is known of it: the
-    /// low-level runtime's state, and the cgroup that we noted when we edited its bundle.
+    /// Judges the container of a record that cannot be read, by the low-level runtime's state and by
+    /// the cgroup that was recorded when its bundle was edited.
     pub fn holder_of_corrupt(&self, corrupt: &Corrupt, witnesses: &Witnesses) -> Holder {
         let known = witnesses.of(&corrupt.key);
         if let Some(unjudged) = self.recorded_elsewhere(known) {
@@ -264,14 +264,14 @@ impl<'a> Judge<'a> {
             let mut cgroups = known.iter().filter_map(|witness| witness.cgroup.as_deref());
             cgroups.any(|dir| !cgroup::is_empty(Path::new(dir)))
         };
-        if self.told.of_corrupt(corrupt) || in_cgroup() || witnesses.is_cut_off() {
+        if self.facts.of_corrupt(corrupt) || in_cgroup() || witnesses.is_cut_off() {
             return Holder::Alive;
         }
         let age = corrupt.modified.and_then(|modified| self.now.duration_since(modified).ok());
         if age.is_some_and(|age| age >= CREATE_TIME) { Holder::Dead } else { Holder::Alive }
     }
 
-    /// Why a record that cannot be read is not to be judged from here, if so.
+    /// Why a record that cannot be read cannot be judged from here, if so.
     fn recorded_elsewhere(&self, known: &[Witness]) -> Option<Unjudged> {
         let here = &self.here;
         let mut namespaces = known.iter().filter_map(|witness| witness.pid_namespace);
@@ -283,7 +283,7 @@ impl<'a> Judge<'a> {
             if here.pid_namespace == Some(namespace) {
                 return None;
             }
-            // Of when it was made nothing is known.
+            // When the record was made is not known.
             let seen = here.namespace(namespace, u64::MAX, self.paths);
             self.elsewhere(seen, witness.cgroup.as_deref()).unjudged().cloned()
         })

@@ -1,27 +1,28 @@
 //! The transaction: the only place that changes leases.
 //!
-//! * [`create`]: sweep the dead, allocate, record the lease — under the lock,
-//!   before the container exists;
-//! * [`precreate`]: the same for Podman's hook of that name,
-//!   which is gone before the container exists;
-//! * [`bind`]: record what making a lease's shares true came to, and hand the lease from the shim's
-//!   process to the container's init;
-//! * [`busy`]: who computes on the node's GPUs without a lease;
-//! * `processes`: who computes on the node's GPUs, for people;
-//! * [`release`]: let go of a lease whose holder is dead;
-//! * `resize`: give a running container more or less of its devices;
-//! * [`look`]: what the leases look like from outside, without the lock;
-//! * `node_use`: what the leases and the processes leave of the node's devices, for display;
-//! * [`sweep`]: find out who is dead. Every create does it, so a dead holder's devices go to the
-//!   next one who asks, without a daemon, a timer or an operator.
+//! * [`create`]: sweep dead holders' leases, allocate, record the lease, all under the lock and before
+//!   the container exists;
+//! * [`precreate`]: the same for Podman's hook of that name, which has ended before the container
+//!   exists;
+//! * [`bind`]: hand the lease from the shim's process to the container's init;
+//! * [`release`]: release a lease whose holder is dead;
+//! * [`resize`]: give a running container more or less of its devices;
+//! * [`sweep`]: find dead holders. Every create does it, so a dead holder's devices go to the next
+//!   request, without a daemon, a timer or an administrator;
+//! * [`liveness`]: decide whether a holder is dead, by the kernel and by the files of engines and
+//!   runtimes ([`runtime_state`]), which are not read under the lock (`facts`);
+//! * [`busy`] and `processes`: the processes that compute on the node's GPUs;
+//! * `node_use`: how much of the node's devices leases and processes leave, for display;
+//! * [`place`]: the one lease directory that a configuration file grants in.
 //!
-//! Everybody acts only on the lease of their own nonce: a hook or a delete that comes late finds
-//! its successor's lease and leaves it alone.
+//! A hook, a delete and a start act only on the lease with their own nonce. One that comes late finds
+//! the lease of a later start, and leaves it alone.
 
 pub mod bind;
 pub mod busy;
 pub mod create;
 pub mod error;
+mod facts;
 pub mod liveness;
 pub mod look;
 #[cfg(feature = "cli")]
@@ -34,22 +35,21 @@ pub mod release;
 pub mod resize;
 pub mod runtime_state;
 pub mod sweep;
-mod testimony;
 
 use crate::host::Host;
 use crate::paths::Paths;
 use crate::store::Store;
 use std::time::Duration;
 
-/// How long a create may wait for the ledger.
+/// How long a create may wait for the ledger's lock.
 pub const CREATE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the bind hook may wait: the container waits with it.
 pub const BIND_DEADLINE: Duration = Duration::from_secs(2);
-/// How long delete and poststop may wait. An engine gives its whole clean-up 5 s and the next
-/// sweep finds what they leave.
+/// How long delete and poststop may wait. An engine gives its whole clean-up 5 s, and the next sweep
+/// does what they leave undone.
 pub const DELETE_DEADLINE: Duration = Duration::from_millis(300);
 
-/// Where a transaction takes place.
+/// The directories and the store that a transaction works with.
 #[derive(Debug, Clone, Copy)]
 pub struct Ctx<'a> {
     pub paths: &'a Paths,
@@ -57,7 +57,7 @@ pub struct Ctx<'a> {
 }
 
 impl<'a> Ctx<'a> {
-    /// Where this host's leases lie.
+    /// Of this host.
     #[must_use]
     pub const fn of(host: &'a Host) -> Self {
         Self { paths: &host.paths, store: host.store() }

@@ -1,9 +1,9 @@
-//! Where the truth lies: a grant is made only in the lease directory in which its configuration file
-//! last granted, or in another one once nothing is held there any more.
+//! The one lease directory that a configuration file grants in. If `run_dir` is changed, the old
+//! directory counts until no lease is held there any more.
 
+use super::facts::{always, with_ledger};
 use super::sweep::survey;
 use super::sweep::{Swept, sweep};
-use super::testimony::{always, with_ledger};
 use super::{CREATE_DEADLINE, Ctx};
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -13,16 +13,16 @@ use crate::store::Store;
 use crate::store::run_dirs::RunDirs;
 use std::path::Path;
 
-/// Whether this configuration file grants in this lease directory. To be asked with the leases of
-/// the directory locked: a move takes that lock as well. Fails if it cannot be told.
+/// Whether this configuration file grants in this lease directory. To be called with the leases of
+/// the directory locked: a move takes that lock as well. Fails if the record cannot be read.
 pub(super) fn is_here(ctx: Ctx<'_>, config: &Path) -> Result<bool, Failure> {
     let place = RunDirs::at(&ctx.paths.var).current_of(config, ctx.paths)?;
     Ok(place.as_deref() == Some(ctx.store.run_dir()))
 }
 
-/// Whether nothing keeps this configuration file from granting in this lease directory, as far as
-/// can be told without a lock. For display. Fails with [`Code::BadConfig`] if leases are held in
-/// the directory in which it granted before; others if that cannot be told.
+/// Checks, without a lock and so for display only, that this configuration file may grant in this
+/// lease directory. Fails with [`Code::BadConfig`] if leases are held in the directory in which it
+/// granted before, and with other codes if that cannot be read.
 pub fn check(ctx: Ctx<'_>, config: &Path) -> Result<(), Failure> {
     let before = RunDirs::at(&ctx.paths.var).current_of(config, ctx.paths)?;
     let before = before.map(|before| ctx.paths.on_host(&before));
@@ -34,7 +34,7 @@ pub fn check(ctx: Ctx<'_>, config: &Path) -> Result<(), Failure> {
     refuse_if_held(&swept, &before, ctx, config)
 }
 
-/// Refuses to leave a lease directory in which leases are held: their container may run.
+/// Refuses to leave a lease directory in which leases are held, for their containers may run.
 fn refuse_if_held(
     swept: &Swept,
     before: &Path,
@@ -60,7 +60,7 @@ fn refuse_if_held(
 }
 
 /// Has this configuration file grant in this lease directory from now on. Fails if leases are held
-/// in the directory in which it granted before, or that cannot be told.
+/// in the directory in which it granted before, or if that cannot be read.
 pub(super) fn move_here(ctx: Ctx<'_>, config: &Path) -> Result<(), Failure> {
     let run_dirs = RunDirs::at(&ctx.paths.var);
     let changing = run_dirs.lock(CREATE_DEADLINE, ctx.paths)?;

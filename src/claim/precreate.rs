@@ -1,11 +1,11 @@
-//! What Podman's `precreate` hook does beside [`super::create`]. It has ended by the time that the
-//! container is made, and Podman puts no process of ours in its place: until the create-runtime
-//! hook binds the lease, it hangs on the podman that asked, and on a deadline, since that podman
-//! may be a service that outlives any number of failed starts.
+//! The part of Podman's `precreate` hook that is not in [`super::create`]. The hook has ended before
+//! the container is made, and no other process of gpulease takes its place. Until the create-runtime
+//! hook binds the lease, its owner is the podman that called. That podman may be a service that
+//! outlives many failed starts, so it counts until a deadline only.
 
+use super::facts::with_ledger;
 use super::liveness::{CREATE_TIME, Holder};
 use super::release::still;
-use super::testimony::with_ledger;
 use super::{CREATE_DEADLINE, Ctx, error};
 use crate::failure::Failure;
 use crate::model::id::LeaseKey;
@@ -14,10 +14,10 @@ use crate::store::Entry;
 use crate::sys::proc::{self, Life};
 use crate::sys::{clock, failpoint};
 
-/// Takes back what an earlier start of this container was handed, if that came to nothing: Podman
-/// locks a container while it starts it, so whoever starts it anew has done with the start before.
-/// Should that be wrong, the earlier start fails when it is to be bound. Fails if the ledger is not
-/// had or cannot be written, or `podman` is gone: then this hook is the one that comes late.
+/// Takes back the lease of an earlier start of this container that failed. Podman locks a container
+/// while it starts it, so the earlier start is over. If it is not, it fails when its lease is to be
+/// bound. Fails if the ledger is not free in time or cannot be written, or if `podman` is gone: then
+/// this hook itself is of an earlier start.
 pub fn supersede(ctx: Ctx<'_>, key: &LeaseKey, podman: &Owner) -> Result<(), Failure> {
     let handed = |entry| match entry {
         Some(Entry::Lease(lease)) if is_handed(&lease) => Some(lease),
@@ -43,9 +43,9 @@ fn is_handed(lease: &Lease) -> bool {
     lease.state == LeaseState::Pending && lease.precreate.is_some()
 }
 
-/// Hands a lease that this process has just recorded to the podman that called it. From here on
-/// only the hooks, the shim or the next start of the container can end it before its time. Fails if
-/// `podman` is gone, or the lease; if the ledger is not had or cannot be written.
+/// Hands a lease that this process has just recorded to the podman that called it. From then on only
+/// the hooks, the shim or the next start of the container can end it before its deadline. Fails if
+/// `podman` or the lease is gone, or if the ledger is not free in time or cannot be written.
 pub fn hand_over(ctx: Ctx<'_>, lease: &Lease, podman: &Owner) -> Result<(), Failure> {
     let ledger = ctx.store.lock(CREATE_DEADLINE, ctx.paths)?;
     refuse_if_gone(podman, ctx)?;

@@ -1,4 +1,4 @@
-//! Who computes on the node's GPUs now: what the kernel shows, and what NVIDIA's driver says of it.
+//! The processes that compute on the node's GPUs now, by the kernel and by NVIDIA's driver.
 
 use crate::config::Config;
 use crate::inventory::activity::{ProcessKind, Running};
@@ -11,15 +11,16 @@ use crate::request::policy::Busy;
 use crate::sys::gpu_users::{self, GpuUser};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Who computes, and what could not be told.
+/// The processes that use the node's GPUs.
 #[derive(Debug, Default)]
 pub struct GpuUsers {
     pub list: Vec<GpuUser>,
-    /// How a process uses a device, where it is not known to compute there.
+    /// The processes that are not known to compute on a device, and how they use it.
     others: BTreeMap<(i32, DeviceId), ProcessKind>,
-    /// The devices that a driver has told all processes of; on others, who has them open counts.
+    /// The devices whose driver has named all processes. On others, each process that has the device
+    /// open counts.
     pub asked: BTreeSet<DeviceId>,
-    /// For people: whole sentences without a full stop.
+    /// What is not known, as sentences without a full stop.
     pub notes: Vec<String>,
 }
 
@@ -36,7 +37,7 @@ impl GpuUsers {
         merged(list, told.map_err(|silence| silence.to_string()), node, paths)
     }
 
-    /// Those that compute, where the administrator wants them to count for what is granted.
+    /// The processes that compute, where the administrator's policy has them count for grants.
     #[must_use]
     pub fn that_count(node: &Node, paths: &Paths, config: &Config) -> Self {
         match config.policy.busy {
@@ -52,7 +53,7 @@ impl GpuUsers {
         other.copied().unwrap_or(ProcessKind::Compute)
     }
 
-    /// Without those that only draw.
+    /// Without processes that only draw.
     fn computing(mut self) -> Self {
         let others = std::mem::take(&mut self.others);
         for user in &mut self.list {
@@ -70,9 +71,10 @@ fn is_real_nvidia(device: &Device) -> bool {
     device.vendor == Vendor::Nvidia && !device.simulated
 }
 
-/// A CUDA process has the nodes of all GPUs open that it sees. Where the driver tells on which it
-/// computes, it is on those; and a process that only the driver knows is one too. What a device does
-/// not tell takes nobody off it.
+/// The processes that the kernel shows, corrected by the driver. A CUDA process has the nodes of all
+/// GPUs open that it sees; it counts on those on which it computes, as far as the driver says so. A
+/// process that only the driver names counts too. On a device whose driver does not name all
+/// processes, none is left out.
 fn merged(
     list: Vec<GpuUser>,
     told: Result<Running, String>,
@@ -96,17 +98,17 @@ fn merged(
             others.insert((told.pid, told.device.clone()), told.kind);
         }
     }
-    // Who draws and computes is told of twice.
+    // The driver names a process twice that draws and computes.
     for told in told.iter().filter(|told| told.kind == ProcessKind::Compute) {
         others.remove(&(told.pid, told.device.clone()));
     }
-    // In another pid namespace than the driver's own, its pids are other processes'.
+    // Outside the driver's pid namespace, its pids mean other processes.
     let is_comparable = told.is_empty() || list.iter().any(|user| by_pid.contains_key(&user.pid));
     if !list.is_empty() && !is_comparable {
-        return kept(list, "NVIDIA's driver counts pids in another way than procfs does here");
+        return kept(list, "the pids of NVIDIA's driver are not those of procfs here");
     }
     let known: BTreeSet<i32> = list.iter().map(|user| user.pid).collect();
-    // Of a device that tells only a part, who draws may compute as well.
+    // On a device whose driver names only some processes, one that draws may compute as well.
     let has_open = |pid, uuid: &DeviceId| {
         list.iter().any(|user: &GpuUser| user.pid == pid && user.devices.contains_key(uuid))
     };
@@ -121,7 +123,7 @@ fn merged(
                 user.devices.insert(uuid, memory);
                 continue;
             };
-            // For a process on a MIG instance the driver names the GPU.
+            // The driver names the GPU for a process on a MIG instance.
             let gpu = device.instance().map(|instance| &instance.parent);
             let told = on.and_then(|on| on.get(&uuid).or_else(|| on.get(gpu?)));
             if let Some(memory) = told {
@@ -146,7 +148,9 @@ fn merged(
     } else {
         let silent: Vec<&str> = silent.iter().map(DeviceId::as_str).collect();
         let silent = silent.join(", ");
-        vec![format!("{COULD}: NVIDIA's driver does not tell all who compute on {silent}")]
+        vec![format!(
+            "{COULD}: NVIDIA's driver does not name all processes that compute on {silent}"
+        )]
     };
     GpuUsers { list, others, asked, notes }
 }
@@ -217,16 +221,16 @@ mod tests {
         let users = merged(list.clone(), Ok(running(answer, BOTH)), &node(), &paths);
         let expected = [
             (7, vec![("GPU-2".to_owned(), Some(512)), ("GPU-3".to_owned(), None)]),
-            // It has the nodes open, and computes nowhere: 8. It is gone: 10.
+            // Process 8 has the nodes open and computes nowhere. Process 10 is gone.
             (9, vec![("GPU-1".to_owned(), None)]),
         ];
         assert_eq!((seen(&users), users.notes.len()), (expected.to_vec(), 0));
-        let nobody = merged(list, Ok(running(Vec::new(), BOTH)), &node(), &paths);
-        assert_eq!(seen(&nobody), [(7, vec![("GPU-3".to_owned(), None)])]);
+        let none = merged(list, Ok(running(Vec::new(), BOTH)), &node(), &paths);
+        assert_eq!(seen(&none), [(7, vec![("GPU-3".to_owned(), None)])]);
     }
 
     #[test]
-    fn who_only_draws_is_listed_and_does_not_count() {
+    fn a_process_that_only_draws_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
         let both = user(7, &["GPU-1", "GPU-2"]);
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_gpu_open_that_does_not_tell_stays_on_it() {
+    fn a_process_stays_on_a_gpu_that_names_not_all() {
         let paths = Paths::below(std::path::Path::new("/nowhere"));
         let list = vec![user(7, &["GPU-1", "GPU-2", "GPU-3"]), user(8, &["GPU-1"])];
         let answer = vec![told(7, "GPU-2", Some(512))];
@@ -267,10 +271,10 @@ mod tests {
         let expected = [(7, vec![first.clone(), second, third]), (8, vec![first])];
         assert_eq!(seen(&users), expected);
         let [note] = &users.notes[..] else { panic!("{:?}", users.notes) };
-        assert!(note.ends_with("does not tell all who compute on GPU-1"), "{note}");
+        assert!(note.ends_with("all processes that compute on GPU-1"), "{note}");
         assert_eq!(users.asked.len(), 1);
 
-        // It told who draws, but not who computes.
+        // The driver named the process that draws, and not all that compute.
         let draws = GpuProcess { kind: ProcessKind::Graphics, ..told(7, "GPU-1", None) };
         let told = running(vec![draws], &[]);
         let users = merged(vec![user(7, &["GPU-1"])], Ok(told), &node(), &paths);
@@ -278,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_of_the_driver_all_that_could_be_is_shown_and_said() {
+    fn without_the_driver_each_possible_gpu_is_shown() {
         let paths = Paths::below(std::path::Path::new("/nowhere"));
         let list = vec![user(7, &["GPU-1", "GPU-2"])];
-        // The driver speaks of other processes than those that we see.
+        // The driver names other processes than procfs.
         for answer in
             [Err("it sleeps".to_owned()), Ok(running(vec![told(77, "GPU-1", None)], BOTH))]
         {

@@ -1,7 +1,7 @@
-//! Letting go of leases: at the end of a container, or by hand.
+//! Releasing leases: at the end of a container, or by hand.
 
+use super::facts::{KnownFacts, always, with_ledger};
 use super::liveness::{Holder, Judge};
-use super::testimony::{Testimony, always, with_ledger};
 use super::{Ctx, error};
 use crate::failure::Failure;
 use crate::model::code::Code;
@@ -14,27 +14,27 @@ use crate::sys::proc::{self, Life};
 use crate::sys::{clock, failpoint, identity};
 use std::time::{Duration, Instant};
 
-/// What became of a lease.
+/// What a release did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseOutcome {
     Released,
-    /// There is no such lease, or it belongs to a later start: nothing was done.
+    /// Nothing: there is no such lease, or it belongs to a later start.
     NotOurs,
-    /// Its holder lives: nothing was done.
+    /// Nothing: its holder lives.
     StillAlive,
 }
 
 /// Releases the lease of this start of the container if its holder is dead. A bound lease goes into
-/// its grace, a pending one — the container never ran — is gone at once. `deadline` is for all of
-/// it: the wait for the holder's end and the wait for the lock. Fails if the ledger is not had in
-/// time or cannot be written; then the next sweep does it.
+/// its grace. A pending one is removed, because its container never ran. `deadline` is for all of it,
+/// the wait for the holder's end and the wait for the lock. Fails if the ledger is not free in time
+/// or cannot be written; then the next sweep releases the lease.
 pub fn release_if_dead(
     ctx: Ctx<'_>,
     key: &LeaseKey,
     nonce: &Nonce,
     deadline: Duration,
 ) -> Result<ReleaseOutcome, Failure> {
-    // Look before taking the lock: the holder may need a moment more to be gone.
+    // Before the lock is taken: the holder may still be ending.
     let Some(lease) = own(ctx.store.entry(key)?, nonce) else {
         return Ok(ReleaseOutcome::NotOurs);
     };
@@ -61,9 +61,8 @@ pub fn release_if_dead(
     })
 }
 
-/// Waits for the holder to be gone, with whatever is in its cgroup. Where a runtime was killed in
-/// the midst of a create, the init that it had made is only just ending when the engine deletes
-/// the container, of which the runtime knows nothing.
+/// Waits for the end of the holder and of all processes in its cgroup. Where a runtime was killed
+/// during a create, its container's init may be ending only when the engine deletes the container.
 fn wait_for_end(lease: &Lease, patience: Duration, paths: &Paths) {
     let start = Instant::now();
     if lease.precreate.is_none() && proc::life_after(&lease.owner, patience, paths) == Life::Alive {
@@ -82,7 +81,7 @@ fn own(entry: Option<Entry>, nonce: &Nonce) -> Option<Lease> {
     }
 }
 
-/// Takes back the lease of a dead holder, and gives back what is left of it.
+/// Takes back the lease of a dead holder. The answer is its grace, if it has one.
 pub(super) fn let_go(
     ledger: &Ledger<'_>,
     lease: Lease,
@@ -96,8 +95,7 @@ pub(super) fn let_go(
     Ok(grace)
 }
 
-/// A lease as it stands in the ledger now. Fails if it is gone, of a later start or
-/// not in this state.
+/// The lease's current record. Fails if it is gone, of a later start or not in this state.
 pub(super) fn still(
     ledger: &Ledger<'_>,
     lease: &Lease,
@@ -108,8 +106,8 @@ pub(super) fn still(
     current.ok_or_else(|| error::taken_back(lease))
 }
 
-/// What is left of the lease of a dead holder: its grace, if the container ever ran and has one; a
-/// record of an earlier boot has none, for its clock is another.
+/// The grace of a dead holder's lease, if its container ever ran and it has one. A record of an
+/// earlier boot has none, for its times are of another clock.
 pub(super) fn grace_of(lease: &Lease, paths: &Paths) -> Option<Lease> {
     let ran = lease.state == LeaseState::Bound;
     if !ran || lease.release_grace_ms == 0 || !is_of_this_boot(lease, paths) {
@@ -123,9 +121,9 @@ fn is_of_this_boot(lease: &Lease, paths: &Paths) -> bool {
     identity::boot_id(paths).is_ok_and(|boot_id| boot_id == lease.owner.boot_id)
 }
 
-/// Takes back a lease that this process has just recorded: the start failed before the
-/// runtime was called. Fails if the ledger is not had; the lease then ends with this process,
-/// at the next sweep.
+/// Takes back a lease that this process has just recorded, because the start failed before the
+/// runtime was called. Fails if the ledger is not free in time; then the first sweep after the end
+/// of this process takes it back.
 pub fn abandon(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let Ok(key) = lease.key() else { return Ok(()) };
     let ledger = ctx.store.lock(super::CREATE_DEADLINE, ctx.paths)?;
@@ -136,21 +134,21 @@ pub fn abandon(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What an administrator says of the holder of a lease that is to be released.
+/// How far an administrator insists that a lease be released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Insistence {
-    /// Nothing: only the lease of a holder that is known to be dead is released.
+    /// Only if its holder is known to be dead.
     None,
-    /// That one is dead which cannot be judged.
+    /// Also if its holder cannot be judged.
     AssumeDead,
-    /// That it does not matter: a container that lives keeps its device nodes, and the devices are
-    /// given to others all the same.
+    /// In any case. A container that lives keeps its device nodes, and its devices are given to
+    /// others all the same.
     Force,
 }
 
-/// Releases, for an administrator, the lease with this id or of this container (a unique prefix of
-/// either will do), and says what its holder was found to be. Fails if there is no such lease,
-/// several fit, or the holder is not known to be dead and `insistence` does not make up for that.
+/// Releases, for an administrator, the lease with this id or of this container; a unique beginning of
+/// either is enough. The answer says how its holder was judged. Fails if no lease or several fit, or
+/// if its holder is not known to be dead and `insistence` does not allow that.
 pub fn release_by_name(
     ctx: Ctx<'_>,
     name: &str,
@@ -165,7 +163,7 @@ pub fn release_by_name(
 
 fn release_locked(
     ledger: &Ledger<'_>,
-    known: &Testimony,
+    known: &KnownFacts,
     ctx: Ctx<'_>,
     name: &str,
     insistence: Insistence,
@@ -179,7 +177,7 @@ fn release_locked(
     let holder = match &entry {
         Entry::Lease(lease) => {
             let holder = known.judge(ctx.paths).holder(lease);
-            // In its grace it has none: the container has ended.
+            // A lease in its grace has no holder: the container has ended.
             if lease.state != LeaseState::Grace && !may(&holder) {
                 return Err(not_released(lease, holder));
             }
@@ -220,7 +218,7 @@ fn not_released(lease: &Lease, holder: Holder) -> Failure {
     }
 }
 
-/// The one entry of this lease id or container id, or whose id begins so.
+/// The one entry with this lease id or container id, or with an id that begins so.
 pub(super) fn find(entries: Vec<Entry>, name: &str) -> Result<Entry, Failure> {
     let names = |entry: &Entry| match entry {
         Entry::Lease(lease) => vec![lease.id.to_string(), lease.container_id.to_string()],

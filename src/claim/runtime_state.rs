@@ -1,5 +1,6 @@
-//! What a low-level runtime left on disk about a container's process. Asked only where the lease
-//! itself cannot answer: pending leases whose owner died, and records that cannot be read.
+//! A container's process by the files of low-level runtimes and engines. They are read only where the
+//! lease does not say enough: for pending leases whose owner has died, and for records that cannot be
+//! read.
 
 use crate::model::id::LeaseKey;
 use crate::model::lease::{Lease, Owner};
@@ -13,9 +14,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// More than any state: runc's has the container's whole configuration in it.
+/// More than any state, in bytes: runc's has the container's whole configuration in it.
 const STATE_MAX: u64 = 16 << 20;
-/// More than any number.
+/// More than any pid, in bytes.
 const PID_FILE_MAX: u64 = 64;
 
 /// runc's `state.json` and crun's `status` name the container's init and when it started.
@@ -24,26 +25,26 @@ const STATE_FILES: &[(&str, &str, &str)] = &[
     ("status", "pid", "process-start-time"),
 ];
 
-/// What there is to find.
+/// The traces of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
     /// No container of this start.
     None,
     /// The live init process of this start.
     Init(Owner),
-    /// Something is there that cannot be read.
+    /// A file exists that cannot be read.
     Unclear,
 }
 
-/// What there is of a container whose start is not seen through any more. Reads files of others:
-/// never to be called while the ledger is locked.
+/// The traces of a container after its shim is gone. Never to be called while the ledger is locked:
+/// the files may lie on a slow file system.
 pub fn of_lease(lease: &Lease, paths: &Paths) -> Evidence {
     let (lease, paths) = (lease.clone(), paths.clone());
     let answer = within(PATIENCE, move || of_files(&lease, &paths));
     answer.ok().flatten().unwrap_or(Evidence::Unclear)
 }
 
-/// The most that is waited for the file system on which they lie.
+/// How long the file system has to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn of_files(lease: &Lease, paths: &Paths) -> Evidence {
@@ -54,8 +55,8 @@ fn of_files(lease: &Lease, paths: &Paths) -> Evidence {
     }
 }
 
-/// What the runtime's own state knows of this start's init process. The state may be that of
-/// another container of the same id, because of which this start failed.
+/// This start's init process by the runtime's state. The state may be that of another container of
+/// the same id, because of which this start failed.
 fn of_runtime_state(lease: &Lease, paths: &Paths) -> Evidence {
     let Ok(key) = lease.key() else { return Evidence::Unclear };
     let mut found = Evidence::None;
@@ -72,12 +73,12 @@ fn of_runtime_state(lease: &Lease, paths: &Paths) -> Evidence {
     found
 }
 
-/// Whatever a start made began after it.
+/// Whether a process began after the lease was recorded, as all processes of its start did.
 fn is_of_this_start(owner: &Owner, lease: &Lease) -> bool {
     owner.start_time >= lease.since()
 }
 
-/// Whether the runtime's state names a live process, or is there and does not say.
+/// Whether the runtime's state names a live process, or exists and cannot be read.
 pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
     let (key, paths) = (key.clone(), paths.clone());
     let answer = within(PATIENCE, move || {
@@ -90,9 +91,9 @@ pub fn is_alive_or_unreadable(key: &LeaseKey, paths: &Paths) -> bool {
 /// The state directories of the two runtimes that we know, as root uses them by default.
 const DEFAULT_ROOTS: &[&str] = &["/run/crun", "/run/runc"];
 
-/// Where a container's state may lie. Podman's `precreate` hook is not told by which runtime its
-/// container is going to be made, and puts down the wrong one of the two at times. Podman's ids
-/// are 64 random hex digits, so the same one in the other place is no other container.
+/// The directories that may have a container's state. Podman's `precreate` hook is not told which
+/// runtime makes its container, and may record the wrong one of the two. Podman's ids are 64 random
+/// hex digits, so the same id in the other directory is the same container.
 fn roots(key: &LeaseKey) -> impl Iterator<Item = &str> {
     let own = key.runtime_root.as_str();
     let is_default = DEFAULT_ROOTS.contains(&own) && key.container_id.is_random();
@@ -100,8 +101,8 @@ fn roots(key: &LeaseKey) -> impl Iterator<Item = &str> {
     std::iter::once(own).chain(others)
 }
 
-/// The state files that are there: init's pid and start time, or `None` for one that cannot be
-/// read. crun before 0.17 wrote no start time.
+/// The state files that exist: init's pid and start time, or `None` for a file that cannot be read.
+/// crun before 0.17 wrote no start time.
 fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> + '_ {
     let files = roots(key).flat_map(move |root| {
         let dir = Path::new(root).join(key.container_id.as_str());
@@ -120,22 +121,23 @@ fn states(key: &LeaseKey) -> impl Iterator<Item = Option<(i32, Option<u64>)>> + 
     })
 }
 
-/// The process, if it is the one that was meant and lives. Without a start time the pid must do.
+/// The process with this pid, if it lives and began at `start`. Without a start time the pid has to
+/// be enough.
 fn live(pid: i32, start: Option<u64>, paths: &Paths) -> Option<Owner> {
     let owner = proc::describe(pid, paths).ok().filter(|_| pid > 0)?;
     let same = start.is_none_or(|start| start == owner.start_time);
     (same && proc::life(&owner, paths) == Life::Alive).then_some(owner)
 }
 
-/// The live process that the engine's pid file names. A pid file may be older than this start of
-/// the container and its pid reused; and it may lie where others write, so it counts only if it is
-/// root's, and its process is in the cgroup that the container was to get.
+/// The live process that the engine's pid file names. A pid file may be older than this start, and its
+/// pid reused. It may lie where others can write, so it counts only if it is root's and its process is
+/// in the cgroup that the container was to get.
 fn of_pid_file(lease: &Lease, paths: &Paths) -> Evidence {
     let Some(path) = lease.pid_file.as_deref() else { return Evidence::None };
     let text = match read_own(Path::new(path), PID_FILE_MAX) {
         Ok(Some(text)) => text,
         Ok(None) => return Evidence::None,
-        // Something that no runtime of root's has written there says nothing of the container.
+        // A file that no runtime of root has written says nothing about the container.
         Err(error) if is_damage(&error) => return Evidence::None,
         Err(_) => return Evidence::Unclear,
     };
@@ -151,9 +153,9 @@ fn of_pid_file(lease: &Lease, paths: &Paths) -> Evidence {
     }
 }
 
-/// Whether a process is in the cgroup that was foretold, if one was.
+/// Whether a process is in the cgroup that the container was to get, if that was known.
 fn is_in_its_cgroup(owner: &Owner, lease: &Lease, paths: &Paths) -> io::Result<bool> {
-    let Some(foretold) = lease.cgroup.as_deref() else { return Ok(true) };
-    let place = cgroup::of_process(&owner.pid.to_string(), paths)?;
-    Ok(place.is_some_and(|place| place.starts_with(foretold)))
+    let Some(expected) = lease.cgroup.as_deref() else { return Ok(true) };
+    let cgroup = cgroup::of_process(&owner.pid.to_string(), paths)?;
+    Ok(cgroup.is_some_and(|cgroup| cgroup.starts_with(expected)))
 }

@@ -1,9 +1,9 @@
-//! Going through the ledger: who lives, who is dead, and what is held.
+//! Going through the ledger: which holders live, which are dead, and what is held.
 
 use super::Ctx;
+use super::facts::KnownFacts;
 use super::liveness::{Holder, Judge, Unjudged};
 use super::release;
-use super::testimony::Testimony;
 use crate::allocator::{Hold, HoldKind};
 use crate::failure::Failure;
 use crate::model::device::Node;
@@ -20,44 +20,43 @@ use std::collections::BTreeMap;
 /// The ledger after a sweep, or, after a [`survey`], as a sweep would leave it.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Leases of the living, of those who cannot be judged, and those in their grace.
+    /// The leases that are held: their holders live or cannot be judged, or they are in their grace.
     pub leases: Vec<Lease>,
-    /// Whose holders cannot be judged from here, and why.
+    /// The leases whose holders cannot be judged from here, and why.
     pub unjudged: BTreeMap<LeaseId, Unjudged>,
     /// Unreadable records whose container may be alive.
     pub corrupt: Vec<Corrupt>,
-    /// What else is known of their containers.
+    /// The records of their containers' bundles.
     pub witnesses: Witnesses,
-    /// The dead, of whose leases nothing is left.
+    /// The leases of dead holders that have no grace left.
     pub dead: Vec<Lease>,
-    /// Among those that were taken back, a grace of theirs left or not, were some with a place at an
-    /// MPS daemon of ours.
+    /// A lease with a seat at an MPS daemon of gpulease was taken back, with or without a grace.
     pub left_daemons: bool,
-    /// The pid namespace that they were judged in.
+    /// The pid namespace that the holders were judged in.
     pub pid_namespace: Option<u64>,
 }
 
-/// Takes the leases of dead holders back, binds those whose container was started without telling
-/// us, and moves the unreadable records of dead containers aside.
+/// Takes back the leases of dead holders, binds those whose container was started without its hook,
+/// and moves the unreadable records of dead containers aside.
 ///
-/// A container whose end is noticed here may have its devices back for a while, as if its
-/// engine had released it: with a restart policy the engine is about to. Fails if the ledger
-/// cannot be read or written.
+/// A container whose end is found here gets a grace, as if its engine had released its lease: with a
+/// restart policy, the engine is about to start it again. Fails if the ledger cannot be read or
+/// written.
 pub(super) fn sweep(
     ledger: &Ledger<'_>,
-    known: &Testimony,
+    known: &KnownFacts,
     ctx: Ctx<'_>,
 ) -> Result<Swept, Failure> {
     judge(ledger.entries()?, ctx, &known.judge(ctx.paths), Some(ledger))
 }
 
-/// What a sweep would find now. Changes nothing and takes no lock, so the records need not be of
-/// one moment: for display, not for a decision. Fails if the records cannot be read.
+/// The ledger as a sweep would leave it now. Changes nothing and takes no lock, so the records need
+/// not be of one moment: for display, not for a decision. Fails if the records cannot be read.
 pub fn survey(ctx: Ctx<'_>) -> Result<Swept, Failure> {
     judge(ctx.store.entries()?, ctx, &Judge::look(ctx.paths), None)
 }
 
-/// Without a ledger, as it would be afterwards.
+/// Without a ledger, nothing is changed.
 fn judge(
     entries: Vec<Entry>,
     ctx: Ctx<'_>,
@@ -82,7 +81,6 @@ fn judge(
                 Holder::Dead => {
                     let ours = lease.mps.as_ref().is_some_and(|seat| !seat.adopted);
                     swept.left_daemons |= ours;
-                    // What is left of it may be a grace.
                     match take_back(&lease, ledger, ctx.paths)? {
                         Some(grace) => swept.leases.push(grace),
                         None => swept.dead.push(*lease),
@@ -118,14 +116,14 @@ fn take_back(
     release::let_go(ledger, lease.clone(), paths)
 }
 
-/// The lease of a container that was started without telling us. Its cgroup counts only if it is
-/// the one that was foretold: which one the container's caller was in, only the caller knew.
+/// The lease of a container that was started without its hook. Its cgroup counts only if it is the one
+/// that was expected: otherwise it may be the cgroup of the container's caller.
 fn found_alive(owner: Owner, lease: Lease, ctx: Ctx<'_>) -> Lease {
-    let foretold = lease.cgroup.clone();
+    let expected = lease.cgroup.clone();
     let bound = bound_to(owner.clone(), lease.clone(), ctx);
-    // Where it cannot be seen, the one that was foretold stands.
-    let Ok(bound) = bound else { return bound_in(foretold, owner, lease) };
-    let cgroup = bound.cgroup.clone().filter(|dir| Some(dir) == foretold.as_ref());
+    // Where its cgroup cannot be read, the expected one stays.
+    let Ok(bound) = bound else { return bound_in(expected, owner, lease) };
+    let cgroup = bound.cgroup.clone().filter(|dir| Some(dir) == expected.as_ref());
     Lease { cgroup, ..bound }
 }
 
@@ -142,8 +140,8 @@ fn bound_in(cgroup: Option<String>, owner: Owner, lease: Lease) -> Lease {
 }
 
 impl Swept {
-    /// What is held, as the allocator wants it. The grace of `key` itself does not count: those
-    /// are its own devices.
+    /// The holds, for the allocator. The grace of `key` itself does not count: its devices are that
+    /// container's own.
     pub fn holds(&self, key: Option<&LeaseKey>, node: &Node) -> Vec<Hold> {
         let mut holds = Vec::new();
         for lease in &self.leases {
@@ -160,9 +158,9 @@ impl Swept {
         holds
     }
 
-    /// Records that cannot be read still hold their devices: those that the bundles' records name,
-    /// or, where that is not certain either, every device of the node, which one hold of each is
-    /// enough for. Giving one away that is in use is worse than refusing a start.
+    /// Records that cannot be read still hold their devices: those that the bundles' records name. If
+    /// that is not certain, they hold every device of the node, by one hold each. To grant a device
+    /// that is in use is worse than to refuse a start.
     fn holds_of_corrupt(&self, node: &Node) -> Vec<Hold> {
         let mut holds = Vec::new();
         let mut unknown: Vec<&Corrupt> = Vec::new();
@@ -189,7 +187,7 @@ impl Swept {
         holds
     }
 
-    /// [`describe`], and that its holder cannot be judged, if so.
+    /// [`describe`], and why its holder cannot be judged, if so.
     fn described(&self, lease: &Lease) -> String {
         let lease_of = describe(lease);
         match self.unjudged.get(&lease.id) {
@@ -199,10 +197,10 @@ impl Swept {
     }
 }
 
-/// How a lease makes its share of a device true.
+/// How a lease's share of a device is enforced.
 fn kind(lease: &Lease, leased: &LeasedDevice) -> HoldKind {
     HoldKind {
-        // Of a mixed set the lease says the weakest.
+        // A lease of different devices has the weakest isolation of them.
         isolation: Some(match leased.cu_mask {
             Some(_) => Isolation::CuMask,
             None => lease.isolation.effective,
@@ -213,8 +211,8 @@ fn kind(lease: &Lease, leased: &LeasedDevice) -> HoldKind {
     }
 }
 
-/// What leased devices hold of the devices that the inventory has now. A device that is in the
-/// inventory under another name is held all the same.
+/// The holds of leased devices on those that the inventory has now. A device that is in the inventory
+/// under another name is held all the same.
 fn holds_of<'l>(
     leased: impl IntoIterator<Item = &'l LeasedDevice>,
     node: &Node,
@@ -324,14 +322,14 @@ mod tests {
         read(&|| {
             sweep(
                 &store.lock(std::time::Duration::ZERO, &paths).unwrap(),
-                &Testimony::default(),
+                &KnownFacts::default(),
                 ctx,
             )
             .unwrap()
         });
         read(&|| survey(ctx).unwrap());
 
-        // Where nothing is known of them, one hold of each device does for all.
+        // Without the bundles' records, one hold of each device is enough for all.
         fs::remove_dir_all(dir.path().join("gpulease/bundles")).unwrap();
         let holds = survey(ctx).unwrap().holds(None, &node);
         let held: Vec<&str> = holds.iter().map(|hold| hold.device.as_str()).collect();

@@ -1,5 +1,5 @@
-//! What makes a share true besides the ledger and the spec: the container's place at an MPS daemon,
-//! and the kernel's limit of its cgroup. What is set here is taken back here.
+//! The limits of a share outside the ledger and the spec: the container's seat at an MPS daemon, and
+//! the kernel's limit of its cgroup. Both are set here and taken back here.
 
 #[cfg(feature = "cli")]
 mod limits;
@@ -33,16 +33,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-/// What `gpulease mps attach` may take beyond the time that a daemon has to start, which it has
-/// twice: another start may be at the same device.
+/// The time that `gpulease mps attach` has besides twice the time that a daemon has to start: another
+/// start may be working on the same device.
 const MARGIN: Duration = Duration::from_secs(15);
 
 fn patience(start_timeout: Duration) -> Duration {
     start_timeout.saturating_mul(2).saturating_add(MARGIN)
 }
 
-/// What shares can be made true with. A whole device needs nothing to be held to it, so
-/// nothing is looked for.
+/// The host's facilities for shares. A whole device needs no limits, so none are looked for.
 pub(super) fn facilities_for(asked: &Asked, host: &Host) -> Facilities {
     match asked.request.amount {
         Amount::Whole => Facilities::none("no facility was looked for"),
@@ -50,11 +49,11 @@ pub(super) fn facilities_for(asked: &Asked, host: &Host) -> Facilities {
     }
 }
 
-/// The place of a lease at its MPS daemon, which is started if there is none. One that is not by
-/// MPS is given back as it is, once no daemon of ours keeps its devices closed, and so is one that
-/// has taken its place already, for Podman's `precreate` hook. Fails with `isolation-failed` if
-/// there is no daemon for it, or one in its way, and `enforcement-unmet` if the daemon is somebody
-/// else's and the request wants to be held. The lease is still recorded then.
+/// Has the lease take its seat at an MPS daemon, which is started if there is none. A lease without
+/// MPS is returned as it is, after idle daemons of gpulease on its devices have ended. So is one that
+/// has its seat already, from Podman's `precreate` hook. Fails with `isolation-failed` if there is no
+/// daemon for it, or one in its way, and with `enforcement-unmet` if the daemon is foreign and the
+/// request insists on its limit. The lease is still recorded then.
 pub(super) fn attach(
     host: &Host,
     ctx: Ctx<'_>,
@@ -62,13 +61,13 @@ pub(super) fn attach(
     lease: Lease,
 ) -> Result<Lease, Failure> {
     let Some(seat) = &lease.mps else {
-        return open(host, &lease, asked.config.mps.start_timeout).map(|()| lease);
+        return end_daemons_on(host, &lease, asked.config.mps.start_timeout).map(|()| lease);
     };
     if seat.pipe.is_some() {
         return Ok(lease);
     }
     let attached = ask(host, &lease, asked.config.mps.start_timeout)?;
-    if attached.adopted && wants_to_be_held(&asked.request) {
+    if attached.adopted && insists_on_compute(&asked.request) {
         return Err(Failure::new(
             Code::EnforcementUnmet,
             format!("{FOREIGN}, and the workload could undo its limit of compute"),
@@ -78,12 +77,11 @@ pub(super) fn attach(
     update_pending(ctx, &lease, |lease| take_seat(lease, attached))
 }
 
-/// What a lease lacks whose daemon was there before.
+/// Why the limits of a lease at a foreign daemon do not hold.
 const FOREIGN: &str = "the MPS daemon of the device is not gpulease's";
 
-/// A client finds its server in `/dev/shm`, and a daemon that is somebody else's has the
-/// host's. Fails with `isolation-failed` if the container would have another one: it could
-/// not compute at all.
+/// Checks that a client of a foreign daemon shares the host's `/dev/shm`, in which it finds its server.
+/// Fails with `isolation-failed` if the container has another one: it could not compute at all.
 pub(super) fn permit_shm(seat: &MpsSeat, facts: &Facts) -> Result<(), Failure> {
     const SHM: &str = "/dev/shm";
     let is_there = |mount: &&SpecMount| mount.destination.trim_end_matches('/') == SHM;
@@ -95,7 +93,7 @@ pub(super) fn permit_shm(seat: &MpsSeat, facts: &Facts) -> Result<(), Failure> {
     Err(Failure::new(
         Code::IsolationFailed,
         format!(
-            "{FOREIGN}, and shares the host's {SHM} with its clients, which this container has not"
+            "{FOREIGN}, and its clients need the host's {SHM}, which this container does not have"
         ),
     )
     .hint(
@@ -104,9 +102,9 @@ pub(super) fn permit_shm(seat: &MpsSeat, facts: &Facts) -> Result<(), Failure> {
     ))
 }
 
-/// Whether the request is void without a limit of compute that holds. That of memory is none of the
-/// daemon's: whoever holds that is the kernel.
-const fn wants_to_be_held(request: &Request) -> bool {
+/// Whether the request may not start without a limit of compute that holds. The limit of memory is the
+/// kernel's, not the daemon's.
+const fn insists_on_compute(request: &Request) -> bool {
     matches!(
         (request.enforcement, request.amount),
         (Enforce::Required, Amount::Share { compute: Some(_), .. })
@@ -132,10 +130,10 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
     }
 }
 
-/// Ends the daemons that earlier leases have left on devices that are not to be used by MPS now: a
-/// server keeps memory, and the compute mode may let nobody else compute. On a node without MPS this
-/// looks for one directory.
-fn open(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
+/// Ends the daemons that earlier leases have left on devices that are now used without MPS: a server
+/// keeps memory, and the compute mode may keep other processes from computing. A node without MPS
+/// costs a look for one directory.
+fn end_daemons_on(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<(), Failure> {
     let mps = host.paths.run.join(mps_journal::DIRECTORY);
     if !mps.exists() {
         return Ok(());
@@ -170,7 +168,8 @@ fn ask(host: &Host, lease: &Lease, start_timeout: Duration) -> Result<Attached, 
     parse(&answer).ok_or_else(|| fault("`gpulease mps attach` gives an answer of another version"))
 }
 
-/// The paths become the sources of mounts. Read as a tree, for which the reader is there already.
+/// The answer, if its paths can be the sources of mounts. It is read as a tree, because the code for
+/// that is in the program already.
 fn parse(answer: &[u8]) -> Option<Attached> {
     let mut answer: Value = serde_json::from_slice(answer).ok()?;
     let process = serde_json::from_value(answer.get_mut("process")?.take()).ok()?;
@@ -186,8 +185,8 @@ fn parse(answer: &[u8]) -> Option<Attached> {
     Some(Attached { pipe, shm, adopted, process })
 }
 
-/// Undoes a start that came to nothing: the lease goes, then the daemon that was started for it, if
-/// one was. Whatever fails of that is told as well; the lease then ends with this process.
+/// Undoes a start that failed: takes back the lease, and then ends the daemon that was started for it.
+/// The failure names what fails of that as well. The lease then ends with this process.
 pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
     let ctx = Ctx::of(host);
     let failure = match release::abandon(ctx, lease) {
@@ -203,13 +202,16 @@ pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
     }
 }
 
-/// Sees to it that no MPS daemon stays that nobody has a lease for. It takes its time, and nobody
-/// waits for it. `args` are those by which the command reads the same configuration as we do; that
-/// may name another lease directory by now. Fails if that cannot be started.
+/// Starts the command that ends MPS daemons without leases. It runs on its own, for it waits. By `args`
+/// it reads the same configuration as this process; that may name another lease directory by now.
+/// Fails if the command cannot be started.
 pub(crate) fn reap(mut args: Vec<OsString>, paths: &Paths) -> Result<(), Failure> {
     let fault = |what: String| {
-        Failure::new(Code::IsolationFailed, format!("no MPS daemon is looked after: {what}"))
-            .hint("run `gpulease mps reap`")
+        Failure::new(
+            Code::IsolationFailed,
+            format!("MPS daemons without leases cannot be ended: {what}"),
+        )
+        .hint("run `gpulease mps reap`")
     };
     let program = programs::command()
         .ok_or_else(|| fault("the `gpulease` command is not installed".to_owned()))?;
@@ -219,12 +221,12 @@ pub(crate) fn reap(mut args: Vec<OsString>, paths: &Paths) -> Result<(), Failure
         .map_err(|error| fault(format!("`{}`: {error}", program.display())))
 }
 
-/// Whether a daemon of ours may be there for this lease alone.
+/// Whether a daemon of gpulease may run for this lease alone.
 pub(crate) fn may_leave_daemon(lease: &Lease) -> bool {
     lease.mps.as_ref().is_some_and(|seat| !seat.adopted)
 }
 
-/// The lease of this start, if it is held and more than a record would be left of it.
+/// The lease of this start, if it is held and its release has limits to take back.
 pub(crate) fn held(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<Lease> {
     match ctx.store.entry(key) {
         Ok(Some(Entry::Lease(lease)))
@@ -238,8 +240,8 @@ pub(crate) fn held(ctx: Ctx<'_>, key: &LeaseKey, nonce: &Nonce) -> Option<Lease>
     }
 }
 
-/// Takes back what a lease that has just been released set besides its record. `args` as for
-/// [`reap`]. Fails if something may be left.
+/// Takes back the limits of a lease that has just been released. `args` as for [`reap`]. Fails if a
+/// limit or a daemon may be left.
 pub(crate) fn end(ctx: Ctx<'_>, lease: &Lease, args: Vec<OsString>) -> Result<(), Failure> {
     let lifted = lift(ctx, lease);
     if may_leave_daemon(lease) {
@@ -273,14 +275,15 @@ pub(crate) fn limit(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
         .map_err(|why| Failure::new(Code::IsolationFailed, why))
 }
 
-/// Lifts the limits, unless the cgroup is gone, as it is as a rule, or may be another lease's: that of
-/// the next start of the container, as a rule. A lease is recorded before its limits are set.
+/// Lifts the kernel's limits. As a rule the cgroup is gone, and nothing is done. Nothing is done either
+/// if it may be another lease's cgroup, for instance that of the container's next start. A lease is
+/// recorded before its limits are set, so the ledger shows it.
 fn lift(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
     let (limits, Some(dir)) = (regions(lease), lease.cgroup.as_deref()) else { return Ok(()) };
     if limits.is_empty() || !Path::new(dir).is_dir() {
         return Ok(());
     }
-    // What was recorded in another pid namespace may have been seen with other cgroups, too.
+    // A path that was recorded in another pid namespace may be of another tree of cgroups.
     if identity::pid_namespace(ctx.paths).ok() != Some(lease.owner.pid_namespace) {
         return Ok(());
     }
@@ -288,10 +291,10 @@ fn lift(ctx: Ctx<'_>, lease: &Lease) -> Result<(), Failure> {
         |root: &str, id: &ContainerId| root == lease.runtime_root && *id == lease.container_id;
     let is_of_another = |entry: &Entry| match entry {
         Entry::Lease(other) if other.nonce != lease.nonce && other.state != LeaseState::Grace => {
-            let place = other.cgroup.as_deref();
-            // Nobody knows yet where one will be that is foretold no place.
-            let anywhere = place.is_none() && other.state == LeaseState::Pending;
-            same(&other.runtime_root, &other.container_id) || place == Some(dir) || anywhere
+            let cgroup = other.cgroup.as_deref();
+            // A pending container without an expected cgroup may get this one.
+            let is_unknown = cgroup.is_none() && other.state == LeaseState::Pending;
+            same(&other.runtime_root, &other.container_id) || cgroup == Some(dir) || is_unknown
         }
         Entry::Lease(_) => false,
         Entry::Corrupt(corrupt) => same(&corrupt.key.runtime_root, &corrupt.key.container_id),

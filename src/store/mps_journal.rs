@@ -1,4 +1,4 @@
-//! What is known of a daemon: written before it is started, and read by whoever comes next.
+//! The journal of an MPS daemon: written before each step, and read to undo all steps.
 
 use crate::model::id::DeviceId;
 use crate::model::lease::Owner;
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-/// Where the directories of daemons lie, below the lease directory.
+/// The directory below the lease directory that has those of all daemons.
 pub const DIRECTORY: &str = "mps";
-/// The journal in such a directory.
+/// The journal in a daemon's directory.
 pub const FILE: &str = "journal.json";
-/// More than any journal has.
+/// More than any journal, in bytes.
 const BYTES_MAX: u64 = 1 << 16;
 
-/// The control daemons that journals tell of, alive or not: their servers are their children, and
-/// what those do on a device is done for leases. Costs nothing on a host without MPS.
+/// The control daemons in all journals, alive or not. Their servers are their children, and compute for
+/// leases. On a host without MPS this is a look for one directory.
 pub fn processes(run: &Path) -> Vec<Owner> {
     let Ok(entries) = std::fs::read_dir(run.join(DIRECTORY)) else { return Vec::new() };
     let process = |entry: std::fs::DirEntry| {
@@ -27,7 +27,7 @@ pub fn processes(run: &Path) -> Vec<Owner> {
     entries.flatten().filter_map(process).collect()
 }
 
-/// What a journal says of the process.
+/// The part of a journal that names the process.
 #[derive(Deserialize)]
 struct Started {
     process: Option<Owner>,
@@ -37,26 +37,26 @@ struct Started {
 /// does not outlive a boot.
 const VERSION: u32 = 1;
 
-/// What was done for a daemon, or was about to be.
+/// All that was done for a daemon, or was about to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     pub v: u32,
-    /// The device that it serves.
+    /// The device that the daemon serves.
     pub device: DeviceId,
-    /// That device does not exist.
+    /// The device does not exist.
     pub simulated: bool,
     /// It serves one lease, and is named after it.
     pub per_lease: bool,
-    /// The boot in which all this is true.
+    /// The boot in which the daemon was started.
     pub boot_id: String,
     /// The control daemon; null before it was started.
     pub process: Option<Owner>,
-    /// The mount namespace that the control daemon and its servers are in, and nobody else. As long
-    /// as one of them lives, the number is no other's.
+    /// The mount namespace of the control daemon and its servers alone. As long as one of them lives,
+    /// no other namespace has its number.
     #[serde(default)]
     pub mount_namespace: Option<u64>,
-    /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it: what
-    /// is to be restored.
+    /// The device's compute mode before gpulease changed it, as `nvidia-smi -c` takes it. It is
+    /// restored when the daemon ends.
     pub prior_compute_mode: Option<String>,
     /// An administrator started it, and it stays without leases.
     pub kept: bool,
@@ -78,7 +78,7 @@ impl Journal {
         }
     }
 
-    /// What lies at `path`, if anything does. Fails with why it cannot be read.
+    /// The journal at `path`, if there is one. Fails with why it cannot be read.
     pub fn read(path: &Path) -> Result<Option<Self>, String> {
         let Some(bytes) = read_own(path, BYTES_MAX).map_err(|error| error.to_string())? else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Journal {
         }
     }
 
-    /// Writes it in place of what was there. The error names the file, e.g. on a full disk.
+    /// Writes it in place of an earlier one. The error names the file, e.g. on a full disk.
     pub fn write(&self, path: &Path) -> Result<(), PathError> {
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|error| PathError::new("write", path)(io::Error::other(error)))?;
@@ -104,7 +104,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_journal_is_read_back_and_garbage_is_told_from_nothing() {
+    fn a_journal_is_read_back_and_garbage_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("mps/GPU-a");
         fs::create_dir_all(&place).unwrap();

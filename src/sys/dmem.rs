@@ -14,18 +14,18 @@ use std::path::{Component, Path};
 
 /// The file that limits a cgroup.
 const MAX: &str = "dmem.max";
-/// What a kernel lacks that is older, or was built without it, as Debian's are (Linux 7.3).
+/// Why there are no limits on an older kernel, or on one built without them, as Debian's are (7.3).
 const NO_CONTROLLER: &str =
     "the kernel has no dmem controller (Linux 6.14 or later, built with CONFIG_CGROUP_DMEM)";
 
-/// Limits a container's own cgroup: each region to so many bytes. Where the limit is lower already,
-/// because somebody else has set one, it stays. The controller is handed down to the cgroup first.
-/// Fails if a limit does not come to be; none of these is left then.
+/// Limits a container's own cgroup: each region to so many bytes. A lower limit that another program
+/// has set stays. First enables the controller in the cgroups above. If one of the limits cannot be
+/// set, fails and lifts the others.
 pub fn set(paths: &Paths, cgroup: &Path, limits: &BTreeMap<String, u64>) -> Result<(), String> {
     hand_down(paths, cgroup)?;
     let result = limits.iter().try_for_each(|(region, bytes)| limit(cgroup, region, *bytes));
     if result.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one that counts.
         let _ = clear(paths, cgroup, limits.keys().map(String::as_str));
     }
     result
@@ -50,9 +50,8 @@ pub fn limits(paths: &Paths, cgroup: &Path) -> Result<BTreeMap<String, Option<u6
     Ok(values(&text).map(|(region, limit)| (region.to_owned(), limit.parse().ok())).collect())
 }
 
-/// Changes the limit of one region in bytes from what was set before, up or down. Nothing is taken
-/// from processes that use more than that: they are only given no more. Fails if the limit is
-/// another one than `from`, or does not come to be.
+/// Changes the limit of one region, in bytes, up or down. Processes that use more keep their memory and
+/// get no more. Fails if the limit is another one than `from`, or cannot be set.
 pub fn change(
     paths: &Paths,
     cgroup: &Path,
@@ -62,7 +61,7 @@ pub fn change(
 ) -> Result<(), String> {
     inside(paths, cgroup)?;
     let path = cgroup.join(MAX);
-    let got = said(&path, region)?;
+    let got = value(&path, region)?;
     if got == from.to_string() {
         return put(&path, region, to);
     }
@@ -70,18 +69,17 @@ pub fn change(
     Err(format!("`{path}` limits {region} to `{got}`, which is not the lease's {from}"))
 }
 
-/// What a cgroup's processes use of a region, in bytes. Fails if it cannot be
-/// read, as with [`limits`].
+/// How much of a region a cgroup's processes use, in bytes. Fails as [`limits`] does.
 pub fn in_use(paths: &Paths, cgroup: &Path, region: &str) -> Result<u64, String> {
     inside(paths, cgroup)?;
-    // A region that nothing was ever allocated in need not be listed.
-    Ok(said(&cgroup.join("dmem.current"), region)?.parse().unwrap_or_default())
+    // A region without allocations need not be listed.
+    Ok(value(&cgroup.join("dmem.current"), region)?.parse().unwrap_or_default())
 }
 
 /// Limits one region, unless it is limited to less.
 fn limit(cgroup: &Path, region: &str, bytes: u64) -> Result<(), String> {
     let path = cgroup.join(MAX);
-    let is_lower = said(&path, region)?.parse().is_ok_and(|there: u64| there <= bytes);
+    let is_lower = value(&path, region)?.parse().is_ok_and(|there: u64| there <= bytes);
     if is_lower { Ok(()) } else { put(&path, region, bytes) }
 }
 
@@ -89,14 +87,14 @@ fn limit(cgroup: &Path, region: &str, bytes: u64) -> Result<(), String> {
 fn put(path: &Path, region: &str, bytes: u64) -> Result<(), String> {
     let wrote = format!("{region} {bytes}");
     write(path, &wrote)?;
-    match said(path, region)? {
+    match value(path, region)? {
         got if got == bytes.to_string() => Ok(()),
         got => Err(format!("`{}` says `{got}` after `{wrote}` was written", path.display())),
     }
 }
 
-/// What the file says of a region; nothing of one that is gone.
-fn said(path: &Path, region: &str) -> Result<String, String> {
+/// The file's value for a region; empty for a region that is gone.
+fn value(path: &Path, region: &str) -> Result<String, String> {
     let text = read(path)?;
     let found = values(&text).find(|(name, _)| *name == region);
     Ok(found.map(|(_, value)| value.to_owned()).unwrap_or_default())

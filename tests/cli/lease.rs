@@ -32,7 +32,7 @@ fn what_cannot_be_resized_is_refused_with_the_reason() {
     refused(&["web", "--memory", "9Gi"], 2, "resize-unsupported", "start it anew");
     refused(&["web", "--compute", "0.3"], 2, "resize-unsupported", "start it anew");
     let output = host.cli(&["lease", "resize", "web", "--compute", "0.3"]);
-    assert!(stderr(&output).contains("keeps its size: nothing holds it to a share of compute"));
+    assert!(stderr(&output).contains("keeps its size: nothing enforces a share of compute"));
     assert_eq!(host.lease("web").unwrap(), before);
 }
 
@@ -82,7 +82,7 @@ fn memory_that_the_kernel_limits_changes_at_once() {
     // It uses 5 GiB.
     let output = resize(&host, &tree, &["web", "--memory", "4Gi"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("its processes use 5 GiB of GPU 0, and 4 GiB is asked"));
+    assert!(stderr(&output).contains("its processes use 5 GiB of GPU 0, more than 4 GiB"));
     // More than the GPU has.
     let output = resize(&host, &tree, &["web", "--memory", "90Gi"]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));

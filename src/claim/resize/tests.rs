@@ -1,4 +1,4 @@
-//! With a ledger on disk, and a hand that may fail at any of its deeds.
+//! With a ledger on disk, and limits whose setting may fail at any step.
 
 use super::*;
 use crate::model::device::Vendor;
@@ -87,21 +87,21 @@ impl Host {
 
 type Meanwhile = fn(&Store, &Lease);
 
-/// What it was told, and how it answers.
+/// Records the limits that it is to set, and fails where it is to fail.
 #[derive(Default)]
 struct Fake {
-    /// Where the ledger is that it looks at when it is a daemon that is told something.
+    /// The ledger that it looks at when a daemon's limits are set.
     host: Option<(Store, Lease)>,
-    /// What happens to the ledger meanwhile.
+    /// A change of the ledger meanwhile.
     meanwhile: Option<Meanwhile>,
-    /// How many locks of daemons were taken, and how often idle ones were told of.
+    /// How many locks of daemons were taken, and how often idle daemons were to be ended.
     held: Cell<usize>,
     idle: Cell<usize>,
     used: u64,
-    /// The deeds that fail, by number.
+    /// The steps that fail, by number.
     fails: Vec<usize>,
     count: Cell<usize>,
-    deeds: RefCell<Vec<String>>,
+    steps: RefCell<Vec<String>>,
 }
 
 impl Fake {
@@ -109,12 +109,12 @@ impl Fake {
         Self { fails: fails.to_vec(), ..Self::default() }
     }
 
-    fn deed(&self, what: String) -> Result<(), String> {
+    fn step(&self, what: String) -> Result<(), String> {
         self.count.set(self.count.get() + 1);
         if self.fails.contains(&self.count.get()) {
-            return Err(format!("deed {} failed", self.count.get()));
+            return Err(format!("step {} failed", self.count.get()));
         }
-        self.deeds.borrow_mut().push(what);
+        self.steps.borrow_mut().push(what);
         Ok(())
     }
 }
@@ -139,25 +139,25 @@ impl LimitSetter for Fake {
 
     fn dmem(&self, _: &Path, region: &str, from: Bytes, to: Bytes) -> Result<(), String> {
         if let Some((store, _)) = &self.host {
-            assert!(is_locked(store), "a cgroup may be another lease's in a moment");
+            assert!(is_locked(store), "without the lock, the cgroup may become another lease's");
         }
-        self.deed(format!("{region} {} {}", from.0 / GIB, to.0 / GIB))
+        self.step(format!("{region} {} {}", from.0 / GIB, to.0 / GIB))
     }
 
     fn mps(&self, seat: &MpsSeat, to: &LeasedDevice) -> Result<(), String> {
         if let Some((store, lease)) = &self.host {
-            assert!(!is_locked(store), "others wait for the ledger");
+            assert!(!is_locked(store), "other processes wait for the ledger");
             let Some(meanwhile) = self.meanwhile else {
                 let Some(Entry::Lease(now)) = store.entry(&lease.key().unwrap()).unwrap() else {
                     panic!()
                 };
                 let (now, to) = (&now.devices[0], to);
                 assert!(now.milli >= to.milli && now.memory_bytes >= to.memory_bytes);
-                return self.deed(format!("{} {}", seat.daemon, to.milli));
+                return self.step(format!("{} {}", seat.daemon, to.milli));
             };
             meanwhile(store, lease);
         }
-        self.deed(format!("{} {} {}", seat.daemon, to.milli, to.memory_bytes.unwrap().0 / GIB))
+        self.step(format!("{} {} {}", seat.daemon, to.milli, to.memory_bytes.unwrap().0 / GIB))
     }
 }
 
@@ -207,14 +207,14 @@ fn memory_grows_and_shrinks_by_the_kernels_limit() {
     let region = |uuid: &str| REGION.replace("01", uuid);
     let (a, b) = (region("GPU-a"), region("GPU-b"));
     let expected = [format!("{a} 4 9"), format!("{b} 4 9"), format!("{a} 9 2"), format!("{b} 9 2")];
-    assert_eq!(*setter.deeds.borrow(), expected);
-    // The same again is nothing to do.
+    assert_eq!(*setter.steps.borrow(), expected);
+    // The same amount again changes nothing.
     host.resize("web", memory(2), &setter).unwrap();
     assert_eq!(setter.count.get(), 4);
 }
 
 #[test]
-fn a_daemon_of_its_own_is_told_both_and_exec_too() {
+fn a_daemon_of_its_own_gets_both_amounts() {
     let host = Host::new();
     let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
     host.put(&lease);
@@ -223,7 +223,7 @@ fn a_daemon_of_its_own_is_told_both_and_exec_too() {
     let resized = host.resize("web", amounts, &setter).unwrap();
     assert!(resized.dmem && resized.mps);
     let daemon = format!("{} 505m 3", lease.id);
-    assert_eq!(*setter.deeds.borrow(), [format!("{} 4 3", REGION.replace("01", "GPU-a")), daemon]);
+    assert_eq!(*setter.steps.borrow(), [format!("{} 4 3", REGION.replace("01", "GPU-a")), daemon]);
     let env = |name: &str| resized.lease.env[name].clone().unwrap();
     assert_eq!(env("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"), "50");
     assert_eq!(env("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"), "GPU-a=3072M");
@@ -231,7 +231,7 @@ fn a_daemon_of_its_own_is_told_both_and_exec_too() {
 }
 
 #[test]
-fn what_others_hold_and_what_is_used_is_refused() {
+fn amounts_that_are_held_or_used_are_refused() {
     let host = Host::new();
     let lease = host.lease("web", &["GPU-a"], 250, 4);
     host.put(&lease);
@@ -248,13 +248,13 @@ fn what_others_hold_and_what_is_used_is_refused() {
     assert_eq!(refused(memory(11)).0, "no-match");
     let (code, text) = refused(memory(2));
     assert_eq!(code, "resize-unsupported");
-    assert!(text.contains("use 3 GiB of GPU 0, and 2 GiB is asked"), "{text}");
+    assert!(text.contains("use 3 GiB of GPU 0, more than 2 GiB"), "{text}");
     assert_eq!(setter.count.get(), 0);
     host.resize("web", memory(5), &setter).unwrap();
 }
 
 #[test]
-fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
+fn limits_that_cannot_change_are_refused_with_reasons() {
     let host = Host::new();
     let base = host.lease("web", &["GPU-a"], 250, 4);
     let no = |lease: &Lease, amounts, why: &str| {
@@ -269,7 +269,7 @@ fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
         lease.isolation.effective = isolation;
         lease
     };
-    no(&effective(Isolation::TimeSlicing), compute(300), "nothing holds it to a share of compute");
+    no(&effective(Isolation::TimeSlicing), compute(300), "nothing enforces a share of compute");
     no(&effective(Isolation::CuMask), compute(300), "compute units");
     let daemon = with_daemon(base.clone());
     let seat = |change: fn(&mut MpsSeat)| {
@@ -298,10 +298,10 @@ fn what_limits_nothing_cannot_be_changed_and_the_reason_is_said() {
     assert_eq!(unknown.code.as_str(), "unknown-lease");
 }
 
-/// Whichever deed fails, record and limits are what they were; and if putting back fails too, all
-/// errors are told and the ledger says the larger amount.
+/// Whichever step fails, record and limits are put back. If that fails too, the message has all errors
+/// and the ledger the larger amount.
 #[test]
-fn whatever_fails_is_put_back() {
+fn each_failed_step_is_put_back() {
     let host = Host::new();
     let lease = with_daemon(host.lease("web", &["GPU-a", "GPU-b"], 250, 4));
     host.put(&lease);
@@ -315,26 +315,26 @@ fn whatever_fails_is_put_back() {
             let setter = Fake::failing(&[fails]);
             let error = host.resize("web", amounts(gib), &setter).unwrap_err();
             assert_eq!(error.code.as_str(), "isolation-failed");
-            assert_eq!(error.to_string(), format!("deed {fails} failed"));
+            assert_eq!(error.to_string(), format!("step {fails} failed"));
             assert_eq!(host.record(&lease), lease, "{gib} {fails}");
             let limits = limits_after(&setter);
-            assert!(limits.iter().all(|gib| *gib == 4), "{gib} {fails}: {:?}", setter.deeds);
+            assert!(limits.iter().all(|gib| *gib == 4), "{gib} {fails}: {:?}", setter.steps);
         }
     }
     // The second limit fails, and the first cannot be put back.
     let setter = Fake::failing(&[3, 4]);
     let error = host.resize("web", amounts(8), &setter).unwrap_err().to_string();
-    assert_eq!(error, "deed 3 failed; and to put it back: deed 4 failed");
+    assert_eq!(error, "step 3 failed; and to put it back: step 4 failed");
     assert_eq!(host.record(&lease).devices[0].memory_bytes, Some(Bytes(8 * GIB)));
 }
 
-/// What each region is limited to in the end.
+/// The last limit of each region.
 fn limits_after(setter: &Fake) -> Vec<u64> {
     let mut last = std::collections::BTreeMap::new();
-    for deed in setter.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")) {
-        let words: Vec<&str> = deed.split(' ').collect();
+    for step in setter.steps.borrow().iter().filter(|step| step.starts_with("drm/")) {
+        let words: Vec<&str> = step.split(' ').collect();
         let before = last.insert(words[0].to_owned(), words[2].parse::<u64>().unwrap());
-        assert!(before.is_none_or(|limit| limit.to_string() == words[1]), "{deed}");
+        assert!(before.is_none_or(|limit| limit.to_string() == words[1]), "{step}");
     }
     last.into_values().collect()
 }

@@ -57,7 +57,7 @@ fn a_seat_is_taken_as_it_was_planned() {
 }
 
 #[test]
-fn somebody_elses_daemon_holds_nobody_and_every_record_says_so() {
+fn a_foreign_daemons_limits_are_recorded_as_advisory() {
     let mut taken = lease();
     take_seat(&mut taken, attached(true));
     let seat = taken.mps.as_ref().unwrap();
@@ -67,7 +67,7 @@ fn somebody_elses_daemon_holds_nobody_and_every_record_says_so() {
     assert!(taken.isolation.lacks[0].starts_with(FOREIGN), "{:?}", taken.isolation.lacks);
     let said = taken.env.get(ENFORCEMENT_VARIABLE).unwrap().as_deref();
     assert_eq!(said, Some("compute=advisory,memory=kernel"));
-    // One that was advisory by plan is told so too: the limits are not its own.
+    // The reason is recorded for an advisory plan too.
     let mut advisory = lease();
     advisory.isolation.compute_enforcement = Enforcement::Advisory;
     take_seat(&mut advisory, attached(true));
@@ -111,14 +111,14 @@ fn only_a_limit_of_compute_is_lost_with_the_daemon() {
         amount: Amount::Share { compute, memory },
         ..whole.clone()
     };
-    assert!(wants_to_be_held(&request(Enforce::Required, half, None)));
-    assert!(wants_to_be_held(&request(Enforce::Required, half, some)));
-    assert!(!wants_to_be_held(&request(Enforce::Required, None, some)));
-    assert!(!wants_to_be_held(&request(Enforce::Preferred, half, some)));
+    assert!(insists_on_compute(&request(Enforce::Required, half, None)));
+    assert!(insists_on_compute(&request(Enforce::Required, half, some)));
+    assert!(!insists_on_compute(&request(Enforce::Required, None, some)));
+    assert!(!insists_on_compute(&request(Enforce::Preferred, half, some)));
 }
 
 #[test]
-fn an_answer_becomes_mounts_so_its_paths_are_looked_at() {
+fn the_paths_of_an_answer_are_checked() {
     let process = serde_json::to_string(&daemon()).unwrap();
     let parse = |text: &str| parse(text.replace("PROCESS", &process).as_bytes());
     let good = r#"{"pipe":"/p","shm":null,"adopted":true,"process":PROCESS,"new":1}"#;
@@ -171,7 +171,7 @@ impl Host {
 
     fn lease(&self) -> Lease {
         let cgroup = Some(self.cgroup.display().to_string());
-        // Its end starts nobody: there is no daemon of ours.
+        // Without a daemon, its end starts no program.
         Lease { cgroup, mps: None, ..lease() }
     }
 
@@ -197,13 +197,13 @@ fn a_bound_container_is_limited_and_let_go() {
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
-    // What another pid namespace recorded may name another cgroup by the same path.
+    // The same path from another pid namespace may be another cgroup.
     limit(host.ctx(), &host.lease()).unwrap();
     let mut other = host.lease();
     other.owner.pid_namespace += 1;
     end(host.ctx(), &other, Vec::new()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
-    // A cgroup that is gone needs nothing.
+    // The cgroup is gone.
     fs::remove_dir_all(&host.cgroup).unwrap();
     end(host.ctx(), &host.lease(), Vec::new()).unwrap();
 }
@@ -218,7 +218,8 @@ fn the_limit_of_another_lease_in_the_cgroup_stays() {
     let elsewhere = Some("/sys/fs/cgroup/x".to_owned());
     let (pending, container_id) = (LeaseState::Pending, of("other"));
     for other in [
-        // The next start of the container, wherever it is to be; and others, there or nobody knows.
+        // The container's next start, in any cgroup; another container in this cgroup, or in an
+        // unknown one.
         Lease { state: pending, cgroup: elsewhere.clone(), ..next.clone() },
         Lease { container_id: container_id.clone(), ..next.clone() },
         Lease { container_id: container_id.clone(), state: pending, cgroup: None, ..next.clone() },
@@ -235,14 +236,14 @@ fn the_limit_of_another_lease_in_the_cgroup_stays() {
     end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert_eq!(host.said(), "drm/0000:01:00.0/vram 4096");
     fs::remove_file(&record).unwrap();
-    // And whoever has another cgroup has no part in this one.
+    // A container in another cgroup does not count.
     host.put(&Lease { container_id, cgroup: elsewhere, ..next });
     end(host.ctx(), &host.lease(), Vec::new()).unwrap();
     assert!(host.said().starts_with("drm/0000:01:00.0/vram max"));
 }
 
 #[test]
-fn nothing_is_lifted_while_somebody_decides() {
+fn nothing_is_lifted_while_the_ledger_is_locked() {
     let host = host();
     limit(host.ctx(), &host.lease()).unwrap();
     let ledger = host.store.lock(Duration::from_secs(5), &Paths::default()).unwrap();
@@ -268,14 +269,14 @@ fn a_container_that_cannot_be_limited_does_not_start() {
     let failure = limit(host.ctx(), &lease).unwrap_err();
     assert_eq!(failure.code, Code::IsolationFailed);
     assert!(failure.message.contains("docker/web/dmem.max"), "{}", failure.message);
-    // Without a region nothing is looked at.
+    // A lease without a region needs no cgroup.
     let mut none = Lease { cgroup: None, ..lease };
     none.devices[0].dmem_region = None;
     limit(host.ctx(), &none).unwrap();
 }
 
 #[test]
-fn what_a_release_has_to_take_back_is_known_before_it() {
+fn limits_to_take_back_are_found_before_a_release() {
     let host = host();
     let (lease, key) = (host.lease(), host.lease().key().unwrap());
     let put = |lease: &Lease| host.put(lease);

@@ -2,7 +2,7 @@ use super::*;
 use std::path::PathBuf;
 
 #[test]
-fn regions_are_read_and_what_is_missing_is_said() {
+fn regions_are_read_or_the_reason_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths { sys: dir.path().to_owned(), ..Paths::default() };
     let root = dir.path().join("fs/cgroup");
@@ -46,14 +46,14 @@ fn one(bytes: u64) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn a_limit_is_written_and_the_controller_handed_down_where_it_is_not() {
+fn a_limit_is_written_and_the_controller_enabled() {
     let tree = tree("");
     set(&tree.paths, &tree.own, &one(8_589_934_592)).unwrap();
     let said =
         |file: &str| fs::read_to_string(tree.paths.sys.join("fs/cgroup").join(file)).unwrap();
     assert_eq!(said("a.slice/docker-1.scope/dmem.max"), "drm/0000:03:00.0/vram0 8589934592");
     assert_eq!(said("cgroup.subtree_control"), "cpu memory dmem", "it was there");
-    // The fake has no old text at the place of the new one.
+    // The fake's files must not keep old text behind the new one.
     assert_eq!(said("a.slice/cgroup.subtree_control"), "+dmem");
     let there = limits(&tree.paths, &tree.own).unwrap();
     assert_eq!(there.get(VRAM), Some(&Some(8_589_934_592)));
@@ -63,7 +63,7 @@ fn a_limit_is_written_and_the_controller_handed_down_where_it_is_not() {
 }
 
 #[test]
-fn a_lower_limit_of_somebody_elses_stays() {
+fn a_lower_limit_of_another_program_stays() {
     let text = "drm/0000:03:00.0/stolen max\ndrm/0000:03:00.0/vram0 5\n";
     let tree = tree(text);
     set(&tree.paths, &tree.own, &one(6)).unwrap();
@@ -73,19 +73,19 @@ fn a_lower_limit_of_somebody_elses_stays() {
 }
 
 #[test]
-fn what_is_not_kept_is_an_error_that_names_file_and_value() {
+fn a_limit_that_is_not_kept_is_an_error() {
     // A regular file keeps the end of a longer line.
     let tree = tree(&"y".repeat(VRAM.len() + 6));
     let error = set(&tree.paths, &tree.own, &one(4096)).unwrap_err();
     let what = "dmem.max` says `4096y` after `drm/0000:03:00.0/vram0 4096` was written";
     assert!(error.contains(what), "{error}");
-    // And what was written is lifted again.
+    // The limit that was written is lifted again.
     let left = fs::read_to_string(tree.own.join("dmem.max")).unwrap();
     assert!(left.starts_with(&format!("{VRAM} max")), "{left}");
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn a_missing_file_is_named() {
     let tree = tree("");
     fs::remove_file(tree.own.join("dmem.max")).unwrap();
     let error = set(&tree.paths, &tree.own, &one(1)).unwrap_err();
@@ -117,7 +117,7 @@ fn nothing_outside_of_the_hierarchy_is_touched() {
 }
 
 #[test]
-fn a_limit_of_ours_is_changed_and_no_other() {
+fn only_the_leases_own_limit_is_changed() {
     let tree = tree("drm/0000:03:00.0/vram0 8589934592\n");
     let change = |from, to| change(&tree.paths, &tree.own, VRAM, from, to);
     change(8_589_934_592, 9_663_676_416).unwrap();

@@ -1,8 +1,8 @@
-//! What others do while a daemon is asked.
+//! Changes by other processes while a daemon is asked.
 
 use super::*;
 
-/// Others use the ledger while the daemon is asked, and are never given what is not given back.
+/// Other processes use the ledger meanwhile, and get no amount that is not given back yet.
 #[test]
 fn the_ledger_is_free_while_a_daemon_is_asked() {
     let host = Host::new();
@@ -18,7 +18,7 @@ fn the_ledger_is_free_while_a_daemon_is_asked() {
         assert_eq!(host.resize("web", amounts, &setter).is_ok(), fails.is_empty());
         assert_eq!((setter.held.get(), setter.idle.get()), (1, 0));
     }
-    // Without a daemon of its own there is none to lock.
+    // A lease without a daemon of its own has none to lock.
     let plain = host.lease("plain", &["GPU-b"], 250, 4);
     host.put(&plain);
     let setter = Fake { host: Some((host.store.clone(), plain)), ..Fake::default() };
@@ -27,7 +27,7 @@ fn the_ledger_is_free_while_a_daemon_is_asked() {
 }
 
 #[test]
-fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
+fn a_lease_that_ends_meanwhile_stays_ended() {
     let host = Host::new();
     let lease = with_daemon(host.lease("web", &["GPU-a"], 250, 4));
     let released = |store: &Store, lease: &Lease| {
@@ -54,8 +54,8 @@ fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
             let amounts = Amounts { milli: Some(MilliGpu(500)), memory: Some(Bytes(8 * GIB)) };
             let error = host.resize("web", amounts, &setter).unwrap_err().to_string();
             assert!(error.contains("was taken back meanwhile"), "{error}");
-            assert_eq!(error.contains("deed 2 failed"), !fails.is_empty(), "{error}");
-            let dmem = setter.deeds.borrow().iter().filter(|deed| deed.starts_with("drm/")).count();
+            assert_eq!(error.contains("step 2 failed"), !fails.is_empty(), "{error}");
+            let dmem = setter.steps.borrow().iter().filter(|step| step.starts_with("drm/")).count();
             assert_eq!(dmem, 1, "the limit of the next one is not touched");
             let now = host.store.entry(&lease.key().unwrap()).unwrap();
             assert_eq!(now.is_some(), is_there);
@@ -73,7 +73,7 @@ fn a_lease_that_ends_meanwhile_stays_ended_and_its_successor_is_left_alone() {
 }
 
 #[test]
-fn daemons_of_the_dead_are_told_of() {
+fn daemons_of_dead_leases_are_reaped() {
     let host = Host::new();
     host.put(&host.lease("web", &["GPU-a"], 250, 4));
     let mut dead = with_daemon(host.lease("dead", &["GPU-b"], 250, 4));

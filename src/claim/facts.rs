@@ -1,9 +1,9 @@
-//! What files of others say of containers, for decisions under the lock.
+//! Facts about containers from files of engines and runtimes, for decisions under the lock.
 //!
-//! A low-level runtime's state and an engine's pid file lie where gpulease does not say who writes,
-//! on file systems that may be slow or gone. So none of them is read while the ledger is locked: a
-//! decision that would need one takes the holder for alive and notes the question; the questions
-//! are answered without the lock, and the decision is made once more.
+//! A low-level runtime's state and an engine's pid file can lie on file systems that are slow or gone.
+//! So none of them is read while the ledger is locked. A decision that needs one takes the holder for
+//! alive and notes the question. The questions are answered without the lock, and the decision is made
+//! once more.
 
 use super::Ctx;
 use super::liveness::{ContainerFacts, Judge};
@@ -17,42 +17,42 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Once with what is known, once with what was asked for.
+/// Once with the facts that are known, once with the answers.
 const ROUNDS: u32 = 2;
 
 /// The answers so far, and the questions.
 #[derive(Debug, Default)]
-pub(super) struct Testimony {
+pub(super) struct KnownFacts {
     leases: BTreeMap<Nonce, Evidence>,
     /// Whether the container of an unreadable record may be alive.
     corrupt: BTreeMap<LeaseKey, bool>,
-    questions: RefCell<Vec<TestimonyQuestion>>,
+    questions: RefCell<Vec<FactQuestion>>,
 }
 
 #[derive(Debug)]
-enum TestimonyQuestion {
+enum FactQuestion {
     Lease(Box<Lease>),
     Corrupt(LeaseKey),
 }
 
-/// What was not asked yet counts as unclear, and as alive.
-impl ContainerFacts for Testimony {
+/// A question without an answer yet counts as unclear, and as alive.
+impl ContainerFacts for KnownFacts {
     fn of_lease(&self, lease: &Lease) -> Evidence {
         self.leases.get(&lease.nonce).cloned().unwrap_or_else(|| {
-            self.questions.borrow_mut().push(TestimonyQuestion::Lease(Box::new(lease.clone())));
+            self.questions.borrow_mut().push(FactQuestion::Lease(Box::new(lease.clone())));
             Evidence::Unclear
         })
     }
 
     fn of_corrupt(&self, record: &Corrupt) -> bool {
         self.corrupt.get(&record.key).copied().unwrap_or_else(|| {
-            self.questions.borrow_mut().push(TestimonyQuestion::Corrupt(record.key.clone()));
+            self.questions.borrow_mut().push(FactQuestion::Corrupt(record.key.clone()));
             true
         })
     }
 }
 
-impl Testimony {
+impl KnownFacts {
     pub(super) fn judge<'a>(&'a self, paths: &'a Paths) -> Judge<'a> {
         Judge::by(self, paths)
     }
@@ -61,15 +61,15 @@ impl Testimony {
         !self.questions.borrow().is_empty()
     }
 
-    /// Reads what was asked for.
+    /// Answers the questions. Never to be called with the ledger locked.
     fn ask(&mut self, ctx: Ctx<'_>) {
         for question in self.questions.take() {
             match question {
-                TestimonyQuestion::Lease(lease) => {
+                FactQuestion::Lease(lease) => {
                     let evidence = runtime_state::of_lease(&lease, ctx.paths);
                     self.leases.insert(lease.nonce, evidence);
                 }
-                TestimonyQuestion::Corrupt(key) => {
+                FactQuestion::Corrupt(key) => {
                     let alive = runtime_state::is_alive_or_unreadable(&key, ctx.paths);
                     self.corrupt.insert(key, alive);
                 }
@@ -78,20 +78,21 @@ impl Testimony {
     }
 }
 
-/// For what is done once it has not failed.
+/// For an act that is done once it has not failed.
 pub(super) const fn always<T>(_: &T) -> bool {
     true
 }
 
-/// Does `act` with the ledger locked; once more if it failed, or `is_done` says that it is not, for
-/// want of testimony. Fails if the ledger is not had within `deadline`, and those of `act`.
+/// Does `act` with the ledger locked. If it failed or `is_done` denies it, and it had questions, it is
+/// done once more with the answers. Fails as `act` does, or if the ledger is not free within
+/// `deadline`.
 pub(super) fn with_ledger<'a, T>(
     ctx: Ctx<'a>,
     deadline: Duration,
     is_done: impl Fn(&T) -> bool,
-    mut act: impl FnMut(Ledger<'a>, &Testimony) -> Result<T, Failure>,
+    mut act: impl FnMut(Ledger<'a>, &KnownFacts) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut known = Testimony::default();
+    let mut known = KnownFacts::default();
     let mut round = 1;
     loop {
         let ledger = ctx.store.lock(deadline, ctx.paths)?;
@@ -100,7 +101,7 @@ pub(super) fn with_ledger<'a, T>(
         if is_settled || !known.has_questions() {
             return result;
         }
-        // The ledger may be part of it.
+        // The result may have the lock in it.
         drop(result);
         known.ask(ctx);
         round += 1;
@@ -133,7 +134,7 @@ mod tests {
                 Ok(ledger)
             },
         );
-        // It would wait for itself if the ledger were still locked when the second round begins.
+        // It would wait for its own lock if the second round began with the ledger locked.
         drop(kept.unwrap());
         assert_eq!(heard, [(Evidence::Unclear, true), (Evidence::None, false)]);
     }
@@ -147,7 +148,7 @@ mod tests {
         let lease = crate::store::tests::lease("web", "/nonexistent/root");
         for (asks, is_done, times) in [(false, false, 1), (true, true, 1), (true, false, 2)] {
             let mut count = 0;
-            let act = |_: Ledger<'_>, known: &Testimony| {
+            let act = |_: Ledger<'_>, known: &KnownFacts| {
                 count += 1;
                 if asks {
                     let _ = known.of_lease(&lease);
