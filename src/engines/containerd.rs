@@ -12,7 +12,7 @@ use super::{CriSettings, EditError, EditedText, Engine, EngineConfig, NAME, Runt
 use super::{containerd_files, k3s};
 use crate::paths::Paths;
 use crate::sys::programs::installed_on;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use toml_edit::{DocumentMut, Item};
 
@@ -48,36 +48,42 @@ const ANNOTATION_LISTS: [&str; 2] = ["pod_annotations", "container_annotations"]
 /// The settings of a runtime that say what is run; those of 1.x's first runtime among them.
 const OWN: &[&str] = &["runtime_type", "runtime_engine", "runtime_root", OPTIONS];
 
-/// config.toml with its imports. Without a file, or with its CRI plugin turned off, it is Docker's
-/// own containerd, which has no runtimes.
+/// The configuration of the host's containerd, or else of one that k3s or RKE2 has: the main file
+/// with its imports.
 pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     let file = paths.on_host(Path::new(CONFIG));
-    if installed_on(PROGRAM, paths).is_none() {
-        return Ok(None);
+    let hosts = installed_on(PROGRAM, paths).map(|_| file);
+    for file in hosts.into_iter().chain(k3s::generated_files(paths)) {
+        let read = containerd_files::read_all(&file, paths)?;
+        if let Some((_, main)) = read.first().filter(|_| !read.iter().any(is_disabled)) {
+            let is_generated = k3s::program_and_unit(&file).is_some();
+            let template = is_generated.then(|| k3s::template_of(&file, main));
+            return Ok(Some(config(file, template, &read)));
+        }
     }
-    let read = containerd_files::read_all(&file, paths)?;
-    if read.is_empty() {
-        return Ok(None);
-    }
-    let is_disabled = |(_, table): &(_, Table)| {
-        let disabled = files::strings(table.get("disabled_plugins"));
-        disabled.iter().any(|plugin| PLUGINS.contains(&plugin.as_str()))
-    };
-    if read.iter().any(is_disabled) {
-        return Ok(None);
-    }
+    Ok(None)
+}
+
+/// Whether a file turns the CRI plugin off. Docker's own containerd has it so, and no runtimes.
+fn is_disabled((_, table): &(PathBuf, Table)) -> bool {
+    let disabled = files::strings(table.get("disabled_plugins"));
+    disabled.iter().any(|plugin| PLUGINS.contains(&plugin.as_str()))
+}
+
+fn config(file: PathBuf, template: Option<PathBuf>, read: &[(PathBuf, Table)]) -> EngineConfig {
     let mut cri = Table::new();
-    read.into_iter().for_each(|(_, table)| files::merge(&mut cri, cri_of(&table)));
+    read.iter().for_each(|(_, table)| files::merge(&mut cri, cri_of(table)));
     let listed = cri.get("runtimes").and_then(Value::as_table).cloned().unwrap_or_default();
     let default = cri.get(DEFAULT).and_then(Value::as_str);
-    Ok(Some(EngineConfig {
+    EngineConfig {
         engine: Engine::Containerd,
         runtimes: listed.iter().map(|(name, runtime)| entry(name, runtime)).collect(),
         node_runtime: node_runtime(&listed, default).map(|(name, _)| name.to_owned()),
         default: default.map(str::to_owned),
         hooks_dirs: Vec::new(),
-        file,
-    }))
+        file: template.clone().unwrap_or(file),
+        template,
+    }
 }
 
 fn entry(name: &str, runtime: &Value) -> RuntimeEntry {

@@ -22,7 +22,8 @@ pub(super) const BUILT_IN: &[&str] = &["crun", "runc"];
 const CONFIG: &str = "/etc/crio/crio.conf";
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
 
-const LAYOUT: Layout<'_> = Layout { table: &["crio", "runtime"], default: "default_runtime" };
+pub(super) const LAYOUT: Layout<'_> =
+    Layout { table: &["crio", "runtime"], default: "default_runtime" };
 
 const RUNTIMES: &str = "runtimes";
 const MONITOR: &str = "monitor_path";
@@ -58,6 +59,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         runtimes: runtimes.collect(),
         default: files::text_at(&table, &below(LAYOUT.default)),
         node_runtime: None,
+        template: None,
         hooks_dirs: hooks_dirs.into_iter().map(PathBuf::from).collect(),
         file,
     }))

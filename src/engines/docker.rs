@@ -48,6 +48,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         runtimes: runtimes.collect(),
         default: daemon.get(DEFAULT).and_then(Value::as_str).map(str::to_owned),
         node_runtime: None,
+        template: None,
         hooks_dirs: Vec::new(),
         file,
     }))

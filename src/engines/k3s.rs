@@ -5,8 +5,10 @@
 //! administrator's, in which further tables stand behind `{{ template "base" . }}`
 //! (docs.k3s.io, "Advanced options", "Configuring containerd"; docs.rke2.io alike).
 
+use super::files::read_table;
 use super::toml_settings::COMMENT;
 use super::{EditError, EditedText, NAME};
+use crate::paths::Paths;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Table;
@@ -47,22 +49,31 @@ pub(super) fn check_not_generated(path: &Path, body: &str, table: &Table) -> Res
         by.split('.').next()
     });
     let Some(by) = by.filter(|_| path.ends_with(GENERATED)) else { return Ok(()) };
-    let version = table.get("version").and_then(toml::Value::as_integer);
-    let template = if version.is_some_and(|version| version >= 3) { TEMPLATE_V3 } else { TEMPLATE };
-    let template = path.with_file_name(template);
+    let template = template_of(path, table);
     Err(EditError::Refused {
         why: format!("{by} generates it anew at each start, from a template"),
         hint: format!("`gpulease install containerd --config {}`", template.display()),
     })
 }
 
+/// The files that an installed k3s and RKE2 have generated.
+pub(super) fn generated_files(paths: &Paths) -> Vec<PathBuf> {
+    let dirs = DATA_DIRS.iter().map(|data| paths.on_host(Path::new(data)).join(BELOW_DATA));
+    dirs.map(|dir| dir.join(GENERATED)).filter(|file| file.is_file()).collect()
+}
+
+/// The template of a generated file.
+pub(super) fn template_of(generated: &Path, table: &Table) -> PathBuf {
+    let version = table.get("version").and_then(toml::Value::as_integer);
+    let is_v3 = version.is_some_and(|version| version >= 3);
+    generated.with_file_name(if is_v3 { TEMPLATE_V3 } else { TEMPLATE })
+}
+
 /// The template of the k3s or RKE2 that is installed here.
 pub(super) fn installed_template() -> Option<PathBuf> {
-    let dirs = DATA_DIRS.iter().map(|data| Path::new(data).join(BELOW_DATA));
-    let dir = dirs.into_iter().find(|dir| dir.is_dir())?;
-    let is_v3 = std::fs::read_to_string(dir.join(GENERATED))
-        .is_ok_and(|text| text.lines().any(|line| line.trim() == "version = 3"));
-    Some(dir.join(if is_v3 { TEMPLATE_V3 } else { TEMPLATE }))
+    let generated = generated_files(&Paths::default()).into_iter().next()?;
+    let table = read_table(&generated).ok().flatten().unwrap_or_default();
+    Some(template_of(&generated, &table))
 }
 
 /// The program and the unit that read a file, if it is one of k3s or RKE2. A server has a directory

@@ -2,6 +2,7 @@
 
 use super::toml_settings::{Setting, SettingValue, find, parse, text};
 use super::{NAME, Wiring, files};
+use crate::model::text::shown_line;
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
@@ -35,6 +36,24 @@ impl<'a> Layout<'a> {
             parse(&text).is_ok_and(|document| self.is_default(&document))
         });
         files
+    }
+
+    /// The notes for drop-ins behind `ours` that make another runtime the default.
+    pub(super) fn later_defaults(&self, ours: &Path) -> Vec<String> {
+        let is_drop_in = |dir: &&Path| dir.extension().is_some_and(|extension| extension == "d");
+        let Some(dir) = ours.parent().filter(is_drop_in) else { return Vec::new() };
+        let later = files::drop_ins(dir, "*.conf").into_iter().filter(|path| path.as_path() > ours);
+        let other_default = |path: PathBuf| {
+            let table = files::read_table(&path).ok().flatten()?;
+            let default = files::text_at(&table, &self.below(&[self.default]))?;
+            let default = Some(default).filter(|name| name != NAME)?;
+            Some(format!(
+                "`{}` makes `{}` the default runtime, after this file",
+                path.display(),
+                shown_line(&default)
+            ))
+        };
+        later.filter_map(other_default).collect()
     }
 
     /// Whether a file makes ours the default.

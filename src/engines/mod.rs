@@ -50,6 +50,8 @@ pub struct EngineConfig {
     pub engine: Engine,
     /// The main file, where a user corrects the list of runtimes.
     pub file: PathBuf,
+    /// The template of k3s or RKE2 from which the main file is made: then `file` is that.
+    pub template: Option<PathBuf>,
     pub runtimes: Vec<RuntimeEntry>,
     /// The runtime of containers that name none.
     pub default: Option<String>,
@@ -75,6 +77,18 @@ pub struct CriSettings {
     /// Patterns of the pod annotations that the runtime is given.
     pub pod_annotations: Vec<String>,
     pub has_systemd_cgroup: bool,
+}
+
+impl EngineConfig {
+    /// The command that puts gpulease into the engine, with a reload where it needs one.
+    pub fn install_command(&self) -> String {
+        let file = self.engine.file();
+        let path = self.template.as_deref().unwrap_or(file.default_path());
+        let reload = if file.reload(path).is_some() { " --reload" } else { "" };
+        let named = self.template.as_ref().map(|path| format!(" --config {}", path.display()));
+        let named = named.unwrap_or_default();
+        format!("gpulease install {}{named}{reload}", self.engine.name())
+    }
 }
 
 impl Engine {
@@ -123,13 +137,6 @@ impl Engine {
             Self::Containerd => containerd::BUILT_IN,
             Self::Crio => crio::BUILT_IN,
         }
-    }
-
-    /// The command that puts gpulease into it, with a reload where the engine needs one.
-    pub fn install_command(self) -> String {
-        let file = self.file();
-        let reload = if file.reload(file.default_path()).is_some() { " --reload" } else { "" };
-        format!("gpulease install {}{reload}", self.name())
     }
 
     /// The configuration of an engine that is installed; `Ok(None)` if it is not. Fails if a
@@ -302,6 +309,16 @@ impl EngineFile {
     pub fn is_blank(self, file: &str) -> bool {
         let words: String = file.split_whitespace().collect();
         matches!(words.as_str(), "" | "{}") || self == Self::Containerd && k3s::is_blank(file)
+    }
+
+    /// The notes for a default runtime that drop-ins read after the one at `path` replace.
+    pub fn later_defaults(self, path: &Path) -> Vec<String> {
+        match self {
+            Self::Podman => podman::LAYOUT.later_defaults(path),
+            Self::Crio => crio::LAYOUT.later_defaults(path),
+            // containerd's imports are looked at when its file is edited.
+            _ => Vec::new(),
+        }
     }
 
     /// Other files of the same engine that still make gpulease the default runtime.

@@ -33,7 +33,7 @@ const HOOKS_DIR: &str = "/usr/share/containers/oci/hooks.d";
 /// configured.
 pub const DEFAULT_HOOKS_DIRS: &[&str] = &[HOOKS_DIR, "/etc/containers/oci/hooks.d"];
 
-const LAYOUT: Layout<'_> = Layout { table: &["engine"], default: "runtime" };
+pub(super) const LAYOUT: Layout<'_> = Layout { table: &["engine"], default: "runtime" };
 
 /// containers.conf with its drop-ins. The files are CRI-O's and Buildah's too: without Podman
 /// their runtimes are not used.
@@ -57,6 +57,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         runtimes: runtimes.collect(),
         default: files::text_at(&table, &["engine", "runtime"]),
         node_runtime: None,
+        template: None,
         hooks_dirs: hooks_dirs(&files),
         file,
     }))

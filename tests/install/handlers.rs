@@ -188,3 +188,21 @@ fn crios_handler_has_a_monitor() {
         assert_eq!(found("runtime_path"), Some(crate::support::SHIM));
     }
 }
+
+#[test]
+fn a_later_default_of_another_drop_in_is_told() {
+    for (engine, dir, text) in [
+        ("crio", "crio.conf.d", "[crio.runtime]\ndefault_runtime = 'nvidia'\n"),
+        ("podman", "containers.conf.d", "[engine]\nruntime = 'nvidia'\n"),
+    ] {
+        let name = |number: u32| format!("{dir}/{number}-nvidia.conf");
+        let node = node(&[(&name(10), text), (&name(99), text)]);
+        let file = node.dir.path().join(dir).join("60-gpulease.conf");
+        let mut command = Command::new(CLI);
+        command.args(["install", engine, "--default-runtime", "--config"]).arg(&file);
+        let output = ok(command.arg("--state-dir").arg(node.state()).output().unwrap());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let note = "99-nvidia.conf` makes `nvidia` the default runtime, after this file";
+        assert!(said.contains(note) && said.matches("after this file").count() == 1, "{said}");
+    }
+}

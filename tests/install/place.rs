@@ -62,7 +62,9 @@ fn json_tells_all_of_it() {
     assert_eq!(told["runtime"], crate::support::SHIM);
     assert_eq!(told["reload"]["command"], "systemctl restart containerd");
     assert_eq!(told["reload"]["done"], false);
-    assert!(told["notes"].is_array());
+    assert!(
+        told["notes"].as_array().is_some_and(|notes| !format!("{notes:?}").contains("imports"))
+    );
     assert!(fs::exists(told["backup"].as_str().unwrap()).unwrap());
     assert_eq!(json("install")["changed"], false);
     assert_eq!(json("uninstall")["changed"], true);

@@ -57,7 +57,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) -> Wired {
             found.ok("engine", text);
         }
         if ours.is_empty() && hook.is_none() {
-            unwired.push(engine);
+            unwired.push((engine, config.install_command()));
         }
         for runtime in ours {
             let Some(program) = program_of(runtime, &host.paths) else {
@@ -87,17 +87,16 @@ pub(super) fn check(host: &Host, found: &mut Findings) -> Wired {
         && !wired.by_precreate
         && found.list.iter().all(|f| f.code != "engine-runtime-missing");
     if none_is_wired && !is_doubtful && !unwired.is_empty() {
-        let names: Vec<&str> = unwired.iter().map(|engine| engine.title()).collect();
-        let fixes = unwired
-            .iter()
-            .map(|engine| format!("for {} `{}`", engine.title(), engine.install_command()));
+        let names: Vec<&str> = unwired.iter().map(|(engine, _)| engine.title()).collect();
+        let fixes =
+            unwired.iter().map(|(engine, command)| format!("for {} `{command}`", engine.title()));
         found.warning(
             "no-engine-wired",
             format!("no engine calls {SHIM_NAME}; installed: {}", names.join(", ")),
             fixes.collect::<Vec<_>>().join(", "),
         );
     } else {
-        for engine in unwired {
+        for (engine, _) in unwired {
             let text = format!("{} is installed and does not use gpulease", engine.title());
             found.ok("engine", text);
         }

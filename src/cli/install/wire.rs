@@ -92,6 +92,9 @@ fn wire(
     let mut report = Report::new(file, &target.path, options.dry_run);
     report.runtime = Some(wiring.runtime.to_owned()).filter(|path| !path.is_empty());
     report.notes = edit.notes;
+    if wiring.default_runtime {
+        report.notes.extend(file.later_defaults(&target.path));
+    }
     // The drop-in, which is reported with the hook's file, has the same notes.
     if file != EngineFile::PodmanHook {
         report.notes.extend(replaceable(Path::new(program)));
