@@ -14,12 +14,12 @@
 mod edits;
 #[path = "install/engines.rs"]
 mod engines;
+#[path = "install/files.rs"]
+mod files;
 #[path = "install/handlers.rs"]
 mod handlers;
 #[path = "install/k3s.rs"]
 mod k3s;
-#[path = "install/place.rs"]
-mod place;
 #[path = "install/precreate.rs"]
 mod precreate;
 #[path = "install/recorded.rs"]

@@ -45,7 +45,7 @@ const CGROUP_DRIVER: &str = "SystemdCgroup";
 const PROGRAM_OPTION: &str = "BinaryName";
 /// The lists of annotations that a runtime is given.
 const ANNOTATION_LISTS: [&str; 2] = ["pod_annotations", "container_annotations"];
-/// The settings of a runtime that say what is run; those of 1.x's first runtime among them.
+/// The settings of a runtime that choose its program, with those of 1.x's oldest runtime.
 const OWN: &[&str] = &["runtime_type", "runtime_engine", "runtime_root", OPTIONS];
 
 /// The configuration of the host's containerd, or else of one that k3s or RKE2 has: the main file

@@ -27,7 +27,7 @@ pub(super) const LAYOUT: Layout<'_> =
 
 const RUNTIMES: &str = "runtimes";
 const MONITOR: &str = "monitor_path";
-/// The settings of a handler that say what is run.
+/// The settings of a handler that choose its program.
 const OWN: &[&str] = &["runtime_path", "runtime_type", "runtime_config_path"];
 /// Where CRI-O's own packages keep conmon, which CRI-O looks for on its PATH alone; without it, it
 /// does not start (github.com/NVIDIA/nvidia-container-toolkit, issue 681).
@@ -107,8 +107,8 @@ fn all_files(path: &Path, body: &str) -> Table {
     all
 }
 
-/// Adds the handler, or corrects its entry. What it does not say is taken from the runtime that the
-/// node uses: the default one, or else runc or crun.
+/// Adds the handler, or corrects its entry. Settings that it lacks are taken from the runtime that
+/// the node uses: the default one, or else runc or crun.
 pub(super) fn wire(path: &Path, body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
     let document = toml_settings::parse(body)?;
     let node = all_files(path, body);
@@ -145,8 +145,8 @@ fn is_oci(handler: &Table) -> bool {
     kind.is_none_or(|kind| kind.is_empty() || kind == "oci")
 }
 
-/// The conmon for a handler whose model names none: that of another handler, or that of CRI-O's
-/// packages where the PATH has none. The old setting for all handlers does as well.
+/// The conmon of another handler, or that of CRI-O's packages where the PATH has none. `None` where
+/// the old setting for all handlers names one.
 fn monitor(node: &Table, listed: &Table) -> Option<toml_edit::Value> {
     let of_all = files::text_at(node, &LAYOUT.below(&["conmon"]));
     if of_all.is_some() {

@@ -54,7 +54,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     }))
 }
 
-/// Adds the runtime, or sets right what is there.
+/// Adds the runtime, or corrects its entry.
 pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
     let (root, top) = parse(if body.trim().is_empty() { EMPTY } else { body })?;
     let runtimes = match property(&top, RUNTIMES)? {
@@ -119,8 +119,8 @@ pub(super) fn with_default_named(old: &str, new: &str) -> Result<Option<String>,
     Ok(Some(root.to_string()))
 }
 
-/// What dockerd has still after a reload. By that it sets anew what the file names, and leaves
-/// what the file does not name any more as it was (moby, `daemon/reload_unix.go`).
+/// The note for settings that dockerd keeps after a reload: it sets those that the file names, and
+/// keeps the value of those that the file names no more (moby, `daemon/reload_unix.go`).
 pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
     let (old, new) = (lenient(old), new.map(lenient).unwrap_or_default());
     let what = if loses_our_default(&old, &new) {
@@ -131,7 +131,7 @@ pub(super) fn kept_by_reload(old: &str, new: Option<&str>) -> Option<String> {
         return None;
     };
     Some(format!(
-        "dockerd {what} until it is restarted, whatever is reloaded: `systemctl restart docker` \
+        "dockerd {what} until it is restarted, and a reload does not help: `systemctl restart docker` \
          before gpulease-runtime is removed"
     ))
 }
@@ -177,8 +177,8 @@ fn parse(body: &str) -> Result<(CstRootNode, CstObject), EditError> {
     Ok((root, top))
 }
 
-/// A property. Of two with one name dockerd takes the last and the editor the first: which one
-/// is meant is for a person to say.
+/// A property. Fails if two have the name: dockerd takes the last one and the editor the first, so
+/// a person has to decide.
 fn property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, EditError> {
     let mut found = object
         .properties()
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dockerd_would_not_read_is_not_read() {
+    fn a_file_that_dockerd_refuses_is_refused() {
         let wrong = |text: &str| wire(text, &WIRING).unwrap_err().to_string();
         assert_eq!(wrong("{\n  \"debug\": true,\n}"), "line 3, column 1: trailing comma");
         assert!(wrong("// x\n{}").starts_with("line 1, column 1: "));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reload_does_not_take_away_is_said() {
+    fn settings_kept_by_a_reload_are_told() {
         let runtime = r#"{"runtimes": {"gpulease": {"path": "/x"}}}"#;
         let default =
             r#"{"runtimes": {"gpulease": {"path": "/x"}}, "default-runtime": "gpulease"}"#;

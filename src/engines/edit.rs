@@ -1,4 +1,4 @@
-//! What an edit of an engine's file takes and gives.
+//! The input and the result of an edit of an engine's file.
 
 use super::NAME;
 use crate::failure::Failure;
@@ -7,7 +7,7 @@ use crate::model::text::shown_line;
 use std::path::Path;
 use thiserror::Error;
 
-/// What is put into a file.
+/// The programs and settings that are put into a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Wiring<'a> {
     /// The path of gpulease-runtime.

@@ -27,7 +27,7 @@ pub(super) fn first_of<'a>(
     })
 }
 
-/// The settings of a runtime that its handler can take: all but `own`, which say what is run.
+/// The settings of a runtime that its handler can take: all but `own`, which choose its program.
 pub(super) fn copied(table: &Table, own: &[&str]) -> Vec<(String, toml_edit::Value)> {
     let is_own = |key: &str| own.iter().any(|own| own.eq_ignore_ascii_case(key));
     let copied = |(key, value): (&String, &Value)| Some((key.clone(), editable(value)?));

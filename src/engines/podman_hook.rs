@@ -2,10 +2,10 @@
 //! containers.conf that names the directory.
 //!
 //! The directory is not the default one, /usr/share/containers/oci/hooks.d: `podman build` and
-//! CRI-O read that too, know no stage `precreate`, and fail. It is not below /etc/gpulease either,
-//! which need not be readable for all: rootless Podman reads it as well. The drop-in appends,
-//! which Podman 4.8 brought: the default directory and those of others stay, and what is read
-//! later is appended too.
+//! CRI-O read that too, know no stage `precreate`, and fail. It is not below /etc/gpulease, which
+//! some users may not read: rootless Podman reads the directory too. The drop-in appends to the list
+//! of directories, which Podman can since 4.8: the default directory stays, and so do those of other
+//! drop-ins.
 
 use super::toml_settings::{self, Setting, SettingValue};
 use super::{EditError, EditedText, Wiring};
@@ -30,10 +30,8 @@ const DIR_NAME: &str = "gpulease-hooks.d";
 /// The hook's file in it.
 const FILE_NAME: &str = "60-gpulease.json";
 
-/// Whether the Podman that says this of its version can read the drop-in and calls the hook where
-/// it says. One before 4.8 would fail at every command, for a list that appends is new to it.
-/// Fails if it is older than 5, as Podman by the shim is; if it says nothing of the kind it is
-/// taken as it is.
+/// Checks the answer of `podman --version`. Fails for a Podman older than 5. Before 4.8, Podman
+/// fails at every command because of the drop-in's list. An answer without a version passes.
 pub fn check_version(said: &str) -> Result<(), Failure> {
     let version = said.split_whitespace().find_map(|word| word.split_once('.'));
     let Some(Ok(major)) = version.map(|(major, _)| major.parse::<u32>()) else { return Ok(()) };
@@ -50,8 +48,8 @@ pub fn hook_file_of(drop_in: &Path) -> Option<PathBuf> {
     Some(drop_in.parent()?.parent()?.join(DIR_NAME).join(FILE_NAME))
 }
 
-/// The file that has Podman call the hook. Its conditions are no stricter than they look: a
-/// request may stand in annotations, in admitted variables, or be a device.
+/// The file that has Podman call the hook, for every container: a request may be in annotations, in
+/// variables or in devices, and a condition of the file would miss some.
 fn text(program: &str) -> String {
     let program = Value::from(program);
     format!(
@@ -70,15 +68,15 @@ fn text(program: &str) -> String {
     )
 }
 
-/// Puts the hook's file down. One that calls the same program for every container is left as it
-/// is: its arguments and its time-out are the administrator's.
+/// The hook's file. A file that calls the same program for every container stays as it is: its
+/// arguments and its time-out are the administrator's.
 pub(super) fn wire_hook(body: &str, wiring: &Wiring<'_>) -> EditedText {
     if calls_our_hook(body).is_some_and(|program| program == wiring.hook) {
         return EditedText::new(body.to_owned());
     }
     let mut edit = EditedText::new(text(wiring.hook));
     if !body.trim().is_empty() && calls_our_hook(body).is_none() {
-        edit.notes.push("what the file had is not a hook of gpulease, and is replaced".into());
+        edit.notes.push("the file had another hook than gpulease's, and is replaced".into());
     }
     edit
 }
@@ -150,7 +148,7 @@ mod tests {
     };
 
     #[test]
-    fn a_podman_that_could_not_read_the_drop_in_is_told_apart() {
+    fn a_podman_older_than_5_is_refused() {
         for fits in ["podman version 5.4.2\n", "podman version 10.0.0-dev", "", "nonsense"] {
             assert_eq!(check_version(fits).ok(), Some(()), "{fits}");
         }
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_that_are_given_to_users_are_those_that_are_written() {
+    fn the_example_files_are_the_ones_written() {
         let hook = include_str!("../../hooks/podman-precreate/60-gpulease.json");
         let drop_in = include_str!("../../hooks/podman-precreate/90-gpulease-precreate.conf");
         assert_eq!(wire_hook("", &WIRING).text, hook);
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_administrators_arguments_stay_and_another_program_is_set_right() {
+    fn arguments_stay_and_the_program_is_corrected() {
         let hook = wire_hook("", &WIRING).text;
         let edited =
             hook.replace(r#""precreate"],"#, r#""precreate", "--gpulease-config", "/x"],"#);

@@ -1,4 +1,4 @@
-//! A configuration file as its editors want it, and back as it was written.
+//! A configuration file in the form that its editors need, and back in its own.
 
 use super::EditError;
 use crate::config::position;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_place() {
+    fn bytes_that_are_no_text_have_a_place() {
         let error = utf8(b"a\nb\xff".to_vec()).unwrap_err();
         assert!(matches!(error, EditError::Syntax { line: 2, column: 2, .. }));
     }

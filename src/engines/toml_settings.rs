@@ -1,8 +1,7 @@
 //! Settings in a TOML file: put in and taken out, while all else stays as it was written.
 //!
-//! What has no table yet is appended as text, so that the bytes before it cannot change and
-//! the very same text can be taken out again. Only what lies in tables that are there already
-//! is edited through `toml_edit`.
+//! A setting whose table is missing is appended as text: the bytes before it cannot change, and the
+//! same text can be taken out again. A setting of a table that exists is edited by `toml_edit`.
 
 use super::edit::default_restored;
 use super::layout::Layout;
@@ -100,7 +99,7 @@ pub(super) fn parse(body: &str) -> Result<DocumentMut, EditError> {
     })
 }
 
-/// What is at a path, if it is a table of either kind.
+/// The table at a path, inline or not.
 pub(super) fn find<'a>(document: &'a DocumentMut, path: &[&str]) -> Option<&'a dyn TableLike> {
     let found = path.iter().try_fold(document.as_item(), |item, key| item.get(key))?;
     found.as_table_like()
@@ -260,8 +259,8 @@ fn header(path: &[&str]) -> String {
     format!("[{}]\n", parts.collect::<Vec<_>>().join("."))
 }
 
-/// Takes our runtime out; `before` is the file as it was before it was put in. What was `added`
-/// then is cut out again, if the rest is good.
+/// Takes our runtime out. `before` is the file's text from before `install`. The `added` parts are
+/// cut out as text where the rest `is_good`.
 pub(super) fn unwire(
     body: &str,
     before: Option<&str>,
@@ -297,7 +296,7 @@ pub(super) fn unwire(
     Ok(edit)
 }
 
-/// The text without what was appended. Not if somebody has put a key behind it: that would fall
+/// The text without an appended part; `None` if a key stands behind that part, because it would come
 /// into the table before.
 fn without(body: &str, added: &str) -> Option<String> {
     let (before, after) = body.split_once(added).filter(|_| !added.is_empty())?;
@@ -319,7 +318,7 @@ pub(super) fn take_out(
     Ok(keeping(document, &kept))
 }
 
-/// The text of a document, with comments at its end that stood above what is gone.
+/// The text of a document, with comments at its end that stood above removed entries.
 fn keeping(mut document: DocumentMut, kept: &str) -> String {
     let trailing = document.trailing().as_str().unwrap_or_default();
     document.set_trailing(format!("{kept}{trailing}"));

@@ -68,19 +68,19 @@ fn values(engine: &str, text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn what_somebody_else_changes_meanwhile_stays() {
+fn a_change_between_install_and_uninstall_stays() {
     for engine in ENGINES {
         for file in fixtures(engine) {
             for more in [&[][..], &["--default-runtime"]] {
                 // In a daemon.json, a property; elsewhere a comment, at the top.
                 let change = |text: &str| {
                     if *engine != "docker" {
-                        return format!("# somebody was here\n{text}");
+                        return format!("# changed by hand\n{text}");
                     }
                     let text = if text.trim().is_empty() { "{}" } else { text };
                     let comma =
                         if values(engine, text) == serde_json::json!({}) { "" } else { "," };
-                    text.replacen('{', &format!("{{\"group\": \"somebody\"{comma}"), 1)
+                    text.replacen('{', &format!("{{\"group\": \"by hand\"{comma}"), 1)
                 };
                 let before = fs::read_to_string(&file).unwrap();
                 let node = Node::with(engine, &file);
@@ -90,7 +90,7 @@ fn what_somebody_else_changes_meanwhile_stays() {
                 let after = node.text();
                 let name = file.display();
                 assert_eq!(runtime_of(engine, &after), None, "{name}: {after}");
-                assert!(after.contains("somebody"), "{name}: {after}");
+                assert!(after.contains("by hand"), "{name}: {after}");
                 // These had one before, which cannot be told from ours any more.
                 if !before.contains("gpulease") {
                     let (after, before) =
@@ -104,7 +104,7 @@ fn what_somebody_else_changes_meanwhile_stays() {
 }
 
 #[test]
-fn who_reads_no_runtimes_of_a_version_is_told() {
+fn a_version_without_runtimes_is_noted() {
     let says = |text: &str| Node::with_text("containerd", text).says("install", &[]);
     let first = "note: the file is of version 1: containerd 2 does not look at its `plugins.cri`";
     assert!(says("root = \"/srv\"\n").contains(first));
@@ -131,7 +131,7 @@ fn what_was_appended_is_cut_out_to_the_byte() {
 }
 
 #[test]
-fn the_runc_that_was_added_goes_too_unless_it_is_needed() {
+fn the_runc_that_was_added_goes_if_it_can() {
     let before = "version = 2\n";
     let node = Node::with_text("containerd", before);
     node.says("install", &[]);
@@ -190,7 +190,7 @@ fn a_second_install_after_a_change_does_not_forget_it() {
 }
 
 #[test]
-fn the_default_becomes_what_it_was_and_does_not_dangle() {
+fn the_default_becomes_what_it_was() {
     let node = Node::with("docker", &fixture("docker", "05-other-runtimes.json"));
     node.says("install", &["--default-runtime"]);
     assert!(node.text().contains("\"default-runtime\": \"gpulease\""));
@@ -199,7 +199,7 @@ fn the_default_becomes_what_it_was_and_does_not_dangle() {
     assert!(said.contains("note: the default runtime is `crun` again"), "{said}");
     assert!(node.text().contains("\"default-runtime\": \"crun\""));
 
-    // Nobody knows what it was.
+    // Without a record, the earlier default is not known.
     let node = Node::with_text("crio", "[crio.runtime]\ndefault_runtime = \"gpulease\"\n");
     let said = node.says("uninstall", &[]);
     assert!(said.contains("is the engine's own again"), "{said}");
@@ -234,7 +234,7 @@ fn the_cgroup_driver_is_that_of_runc() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_with_its_place_and_left_alone() {
+fn a_file_with_a_mistake_is_left_alone() {
     for (engine, name, place) in [
         ("docker", "bad-trailing-comma.json", "line 5, column 3: trailing comma"),
         ("docker", "bad-comment.json", "line 2, column 3: "),
@@ -247,7 +247,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_place_and_left_alone() {
             let node = Node::with(engine, &fixture(engine, name));
             let output = node.run(verb, &[]);
             if verb == "uninstall" && output.status.success() {
-                continue; // What cannot be read has nothing of ours.
+                continue; // A file that cannot be read has nothing of ours.
             }
             assert_eq!(output.status.code(), Some(4), "{name}");
             let said = stderr(&output);

@@ -81,7 +81,7 @@ fn both_files_go_in_and_out() {
 }
 
 #[test]
-fn what_was_there_comes_back_to_the_byte() {
+fn files_come_back_to_the_byte() {
     let podman = Podman::new();
     let before = [
         "# house\r\n[engine]\r\nhooks_dir = [ \"/opt/house\" ] # ours\r\n".to_owned(),
@@ -92,7 +92,7 @@ fn what_was_there_comes_back_to_the_byte() {
         fs::write(path, text).unwrap();
     }
     let said = podman.says("install", &[]);
-    assert!(said.contains("note: what the file had is not a hook of gpulease"), "{said}");
+    assert!(said.contains("note: the file had another hook than gpulease's"), "{said}");
     let [drop_in, hook] = podman.texts();
     assert_eq!(hook, podman.expected()[1]);
     let drop_in = drop_in.unwrap();
@@ -103,7 +103,7 @@ fn what_was_there_comes_back_to_the_byte() {
 }
 
 #[test]
-fn what_others_did_since_stays_and_no_empty_hook_is_left() {
+fn changes_stay_and_no_empty_hook_is_left() {
     let podman = Podman::new();
     podman.says("install", &[]);
     let [drop_in, hook] = podman.texts().map(Option::unwrap);
@@ -145,7 +145,7 @@ fn killed_between_the_two_podman_never_reads_half() {
 }
 
 #[test]
-fn it_is_podmans_alone_and_stands_beside_the_shims_entry() {
+fn it_is_for_podman_and_beside_the_shims_entry() {
     for engine in ["docker", "containerd", "crio"] {
         let output = Command::new(CLI).args(["install", engine, "--precreate"]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{engine}");

@@ -1,4 +1,4 @@
-//! `uninstall --recorded`, by which a package undoes what was done with its programs.
+//! `uninstall --recorded`, by which a package undoes every `install` of its programs.
 
 use super::{Node, fixture, has_runtime};
 use crate::support::{CLI, ok, stderr};
@@ -116,7 +116,7 @@ fn podmans_hook_goes_too() {
 }
 
 #[test]
-fn one_that_cannot_be_undone_keeps_no_other_from_it() {
+fn one_failure_does_not_stop_the_others() {
     let (node, files) = three();
     fs::write(&files[0].0, "{ // broken since").unwrap();
     let output = recorded(&node, &[]);
@@ -127,7 +127,7 @@ fn one_that_cannot_be_undone_keeps_no_other_from_it() {
     for (path, text) in &files[1..] {
         assert_eq!(&fs::read_to_string(path).unwrap(), text);
     }
-    // What is left of a crash while a record was written is none.
+    // A temporary file that a crash left is no record.
     fs::write(node.state().join(".docker.tmp"), "{").unwrap();
     fs::write(&files[0].0, &files[0].1).unwrap();
     ok(recorded(&node, &[]));

@@ -18,15 +18,15 @@ const TEXT_MAX: usize = 256 << 10;
 pub(super) struct ConfigFile {
     /// As it was named, absolute.
     pub(super) path: PathBuf,
-    /// Where it lies: another place where that is a symbolic link, which then stays one.
+    /// The path of the file itself, where `path` is a symbolic link: the link stays.
     pub(super) real: PathBuf,
     /// What it says; `None` if it is not there.
     pub(super) text: Option<String>,
 }
 
 impl ConfigFile {
-    /// Reads it. A file that others than root can write, or that a link of theirs may have made
-    /// out of another one, is refused: root would write where they want.
+    /// Reads it. Fails for a file that a user other than root can write, or reach by a link of their
+    /// own: root would write where that user wants.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let path = std::path::absolute(path).map_err(PathError::new("resolve", path))?;
         let text = match checked::read_checked(&path) {
@@ -76,7 +76,7 @@ impl ConfigFile {
         if Self::read(&self.path)?.text == self.text {
             return Ok(());
         }
-        let text = format!("`{}` was changed by somebody else just now", self.path.display());
+        let text = format!("`{}` was changed by another program just now", self.path.display());
         Err(Failure::new(Code::StateUnavailable, text).hint("try again"))
     }
 
@@ -97,10 +97,10 @@ impl ConfigFile {
 
 fn insecure(error: &FileError) -> Failure {
     Failure::of(Code::BadConfig, error)
-        .hint("let root own the file and its directory, and nobody else write there")
+        .hint("let root own the file and its directory, and no other user write there")
 }
 
-/// Whether root alone can put a file there.
+/// Fails if a user other than root can put a file there.
 pub(super) fn check_directory_of(path: &Path) -> Result<(), Failure> {
     checked::check_directory_of(path).map_err(|error| insecure(&error))
 }

@@ -1,10 +1,10 @@
-//! What was done to a file: enough to undo it to the byte, and the backup at once.
+//! The record of an edit: enough to undo it to the byte, and the backup as well.
 //!
 //! Records lie in a directory of their own, and not beside the files: engines read whole
-//! directories of drop-ins, and configuration can hold passwords, which a copy must not show to
-//! more users than before. That directory survives a reboot, unlike the leases. A record has
-//! the text before and the text after: that the file is still ours is seen by comparing all of
-//! it, and one file, replaced in one step, cannot contradict itself after a crash.
+//! directories of drop-ins, and a copy of a configuration must not show its passwords to more users
+//! than before. The directory survives a reboot, unlike the leases. A record has the text before and
+//! the text after: a file that equals the text after has not been changed since. A record is one
+//! file, replaced in one step, so it cannot contradict itself after a crash.
 
 use super::config_file::{check_directory_of, make_dirs_above};
 use crate::engines::EngineFile;

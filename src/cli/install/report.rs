@@ -1,4 +1,4 @@
-//! What was done, for programs and for people.
+//! The report of an edit, for programs and for people.
 
 use super::reload::Reload;
 use super::{Answer, Output, Paint};
@@ -7,7 +7,7 @@ use crate::model::text::{shown_line, shown_lines};
 use serde::Serialize;
 use std::path::Path;
 
-/// What was done to one file: the JSON of both commands.
+/// The edit of one file: the JSON of both commands.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     engine: &'static str,
@@ -55,7 +55,7 @@ impl Report {
 pub(super) fn answer(report: Report, also: Vec<Report>, output: &Output) -> Answer {
     let reports = || std::iter::once(&report).chain(&also);
     let texts = reports().flat_map(|report| [report.diff.as_str(), &report.text]);
-    // The diff shows whatever stands in the file.
+    // The diff has lines of the file, in which any character may be.
     let mut text = shown_lines(&texts.collect::<String>());
     for note in reports().flat_map(|report| &report.notes) {
         text.push_str(&output.line(Paint::Cyan, "note:", &shown_line(note)));

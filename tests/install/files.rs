@@ -1,4 +1,4 @@
-//! Where is written, and when.
+//! Which files are written, when, and by whose leave.
 
 use super::{ENGINES, Node, fixture, has_runtime};
 use crate::support::{CLI, ok, stderr};
