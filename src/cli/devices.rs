@@ -1,6 +1,6 @@
 //! `gpulease devices`: what the node has and what is free of it.
 
-use super::output::{Answer, Output, Paint};
+use super::output::{Answer, Output};
 use super::table::Table;
 use super::words;
 use crate::claim::node_use::{BusyNow, NodeUse};
@@ -18,9 +18,7 @@ pub(super) fn devices(host: &Host, wide: bool, output: &Output) -> Result<Answer
         [] => words::nothing(host.config()?, output),
         devices => in_table(devices, &used.node, wide, output),
     };
-    for note in view.notes {
-        text.push_str(&output.line(Paint::Cyan, "note:", note));
-    }
+    text.push_str(&words::notes(view.notes, output));
     text.push_str(&words::simulated_footer(&used.node.devices, output));
     if view.unreadable_leases > 0 {
         let records = words::count(view.unreadable_leases, "lease record");

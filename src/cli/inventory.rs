@@ -1,6 +1,5 @@
 //! `gpulease inventory`: the node's devices as gpulease knows them.
 
-use super::driver::notes;
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
 use super::words;
@@ -42,7 +41,7 @@ pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
     if inventory.node.devices.is_empty() {
         text = words::nothing(config, output);
     }
-    text.push_str(&notes(&inventory, output));
+    text.push_str(&words::notes(&inventory.notes, output));
     let json = json!({
         "path": path.display().to_string(),
         "devices": inventory.node.devices.len(),
@@ -106,7 +105,7 @@ pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
         shown(&inventory.made_at),
     );
     text.push_str(&devices(&inventory, output));
-    text.push_str(&notes(&inventory, output));
+    text.push_str(&words::notes(&inventory.notes, output));
     Ok(Answer::new(text, json))
 }
 

@@ -7,7 +7,7 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
 use crate::model::lease::Lease;
 use crate::model::quantity::Bytes;
-use crate::model::text::shown;
+use crate::model::text::{shown, shown_line};
 use std::time::{Duration, SystemTime};
 
 /// `3m12s`, `5d2h`: the two largest units of a time span.
@@ -41,6 +41,11 @@ pub(super) fn age(rfc3339: &str, now: SystemTime) -> String {
 /// A paragraph of its own below what was asked for.
 pub(super) fn remark(paint: Paint, word: &str, text: &str, output: &Output) -> String {
     format!("\n{} {text}\n", output.paint(paint, word))
+}
+
+/// What could not be found out: a line for each note.
+pub(super) fn notes(notes: &[String], output: &Output) -> String {
+    notes.iter().map(|note| output.line(Paint::Cyan, "note:", &shown_line(note))).collect()
 }
 
 /// That nothing serves a lease's container any more.

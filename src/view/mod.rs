@@ -4,9 +4,12 @@
 //! its name and its meaning within a version; a new key may come.
 
 pub mod devices;
+pub mod driver;
 pub mod memory;
 pub mod mps;
+pub mod processes;
 pub mod resize;
+pub mod topology;
 
 use serde::Serialize;
 use serde_json::Value;

@@ -61,7 +61,7 @@ fn intels_devices_are_not_looked_at_and_that_is_said() {
     let toml = "[[device]]\nuuid = 'GPU-1'\nvendor = 'intel'\nmodel = 'M'\nmemory_mib = 1024\n\
                 pci = '0000:01:00.0'\nnodes = ['/dev/dri/renderD128']\n";
     let host = Host::with_devices(toml, Path::new(STUB));
-    assert!(says(&host, &["processes"]).contains("note: who computes on Intel's"));
+    assert!(says(&host, &["processes"]).contains("note: processes on Intel's devices are not"));
     assert_eq!(tells(&host, &["devices"])["devices"][0]["busy"], Value::Null);
 }
 

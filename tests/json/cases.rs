@@ -125,11 +125,8 @@ pub const UNVERSIONED: &[&str] = &[
     "cdi generate",
     "cdi list",
     "completions",
-    "driver",
     "inventory example",
     "inventory refresh",
     "inventory show",
     "mig plan",
-    "processes",
-    "topology",
 ];

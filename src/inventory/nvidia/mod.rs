@@ -9,6 +9,7 @@ mod answer;
 mod ask;
 mod devices;
 mod instances;
+mod kernel_module;
 mod library;
 mod links;
 mod live;
@@ -22,6 +23,7 @@ mod tests;
 mod xid;
 
 pub use ask::ProbeError;
+pub use kernel_module::KernelModule;
 pub use live::{processes, usage};
 pub use probe::probe;
 

@@ -6,7 +6,7 @@ use crate::model::device::{Node, Partition};
 use crate::model::id::DeviceId;
 use crate::paths::Paths;
 
-/// A GPU for each NUMA node, with no link between them.
+/// A GPU on each of these NUMA nodes, without links.
 fn node(numa: &[Option<u32>]) -> Node {
     let device = |(at, numa): (usize, &Option<u32>)| {
         let numa = numa.map(|node| format!("numa_node = {node}\n")).unwrap_or_default();
@@ -24,24 +24,24 @@ fn link(node: &mut Node, a: usize, b: usize, kind: LinkKind, lanes: u32) {
     node.links.push(link);
 }
 
-fn labels(node: &Node, has_one_node: bool) -> Vec<String> {
+fn paths_from_first(node: &Node, has_one_node: bool) -> Vec<String> {
     let first = &node.devices[0];
-    let of = |other: &Device| near(first, other, &node.links, has_one_node);
+    let of = |other: &Device| path(first, other, &node.links, has_one_node).to_string();
     node.devices.iter().map(of).collect()
 }
 
 #[test]
-fn the_nearest_way_counts() {
+fn the_nearest_path_counts() {
     let mut node = node(&[Some(0), Some(0), Some(1), None, Some(0), Some(0), Some(0)]);
-    assert_eq!(labels(&node, false), ["X", "NODE", "SYS", "-", "NODE", "NODE", "NODE"]);
-    assert_eq!(labels(&node, true)[3], "NODE");
+    assert_eq!(paths_from_first(&node, false), ["X", "NODE", "SYS", "-", "NODE", "NODE", "NODE"]);
+    assert_eq!(paths_from_first(&node, true)[3], "NODE");
     link(&mut node, 1, 0, LinkKind::HostBridge, 1);
     link(&mut node, 0, 1, LinkKind::NvLink, 18);
     link(&mut node, 0, 2, LinkKind::Xgmi, 1);
     link(&mut node, 3, 0, LinkKind::Pcie, 1);
     link(&mut node, 0, 4, LinkKind::PcieMulti, 1);
     link(&mut node, 5, 0, LinkKind::HostBridge, 1);
-    assert_eq!(labels(&node, false), ["X", "NV18", "XGMI", "PIX", "PXB", "PHB", "NODE"]);
+    assert_eq!(paths_from_first(&node, false), ["X", "NV18", "XGMI", "PIX", "PXB", "PHB", "NODE"]);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn partitions_of_one_gpu_are_in_one_place() {
         device.details.partition =
             Some(Partition { gpu: DeviceId::new("GPU-x").unwrap(), index, mode });
     }
-    assert_eq!(labels(&node, false), ["X", "SAME"]);
+    assert_eq!(paths_from_first(&node, false), ["X", "SAME"]);
 }
 
 #[test]
@@ -69,20 +69,4 @@ fn the_cpus_are_those_of_the_numa_node() {
     node.devices[0].simulated = true;
     assert_eq!(all(&node)[0], None);
     assert!(!is_one_numa_node(&paths));
-}
-
-#[test]
-fn a_matrix_wider_than_the_terminal_comes_in_parts() {
-    let node = node(&[Some(0); 9]);
-    let gpus: Vec<&Device> = node.devices.iter().collect();
-    let row = |a: &&Device| gpus.iter().map(|b| near(a, b, &node.links, false)).collect();
-    let matrix: Vec<Vec<String>> = gpus.iter().map(row).collect();
-    let of_width = |width| in_matrix(&gpus, &matrix, &Output::of_width(width));
-    let whole = of_width(None);
-    assert_eq!(whole.lines().count(), 10);
-    assert!(whole.starts_with("      GPU0  GPU1"), "{whole}");
-    let narrow = of_width(Some(40));
-    assert!(narrow.lines().all(|line| line.len() <= 40), "{narrow}");
-    assert_eq!(narrow.lines().filter(|line| line.starts_with("GPU8")).count(), 2);
-    assert_eq!(narrow.matches("  X").count(), 9);
 }
