@@ -125,7 +125,7 @@ fn the_version_of_the_hosts_own_runtime_is_asked() {
     for (script, codes, text) in [
         ("echo 'runc version 1.1.5+ds1'", ["runc-daemon-reload", "runtime"], "is runc 1.1.5+ds1"),
         ("echo 'runc version 1.2.6'", ["runtime"; 2], "is runc 1.2.6"),
-        ("echo surprise", ["unchecked"; 2], "does not say which one it is"),
+        ("echo surprise", ["unchecked"; 2], "has no version"),
         ("exit 3", ["unchecked"; 2], "it failed: exit status: 3"),
     ] {
         node.program("usr/bin/runc", script);
@@ -210,7 +210,7 @@ fn every_command_has_the_same_word_for_a_lease() {
     let message = found["message"].as_str().unwrap();
     assert_eq!(
         message,
-        "1 lease without a live holder (1 over); the next start takes what it holds"
+        "1 lease without a live holder (1 over); the next start takes the devices that it holds"
     );
 }
 

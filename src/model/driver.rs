@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_of_another_version_than_the_module_are_told() {
+    fn libraries_must_have_the_modules_version() {
         let file = |path: &&str| DriverFile {
             path: (*path).to_owned(),
             kind: FileKind::Library,

@@ -353,5 +353,6 @@ pub fn codes(checks: &[Value]) -> Vec<String> {
 /// That a program was not run, because it lies below `--root`.
 pub fn is_not_asked(check: &Value) -> bool {
     let text = check["message"].as_str().unwrap();
-    check["code"] == "unchecked" && text.ends_with("was not asked: below --root nothing is run")
+    check["code"] == "unchecked"
+        && text.ends_with("was not checked: no program below --root is run")
 }

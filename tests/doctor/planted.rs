@@ -97,7 +97,7 @@ const ROWS: &[Row] = &[
     warning("simulated-hides-gpus", "remove the file", |node| {
         node.write("sys/class/kfd/kfd/topology/generation_id", "1\n");
     }),
-    fault("driver-files-missing", "`driver` to another way", true, |node| {
+    fault("driver-files-missing", "`driver` to another mode", true, |node| {
         node.write(CONFIG, "driver = \"native\"\n");
         real(node);
     }),
@@ -187,13 +187,13 @@ const ROWS: &[Row] = &[
     note("leases-dead", "gpulease leases", Node::dead_lease),
     note("leases-dead", "gpulease leases", Node::lease_that_is_over),
     warning("leases-unjudged", "--assume-dead", Node::nested_lease),
-    fault("limit-lost", "start the container anew", false, |node| {
+    fault("limit-lost", "restart the container", false, |node| {
         node.limited_lease("drm/0000:01:00.0/vram max\n");
     }),
-    fault("limit-lost", "start the container anew", false, |node| {
+    fault("limit-lost", "restart the container", false, |node| {
         node.limited_lease("drm/0000:02:00.0/vram 4096\ndrm/0000:01:00.0/vram 4097\n");
     }),
-    fault("limit-lost", "start the container anew", false, |node| {
+    fault("limit-lost", "restart the container", false, |node| {
         node.limited_lease("");
         node.remove("sys/fs/cgroup/docker/web/dmem.max");
     }),
@@ -269,7 +269,7 @@ const ROWS: &[Row] = &[
         nvidia_module(node);
         node.refresh();
     }),
-    warning("device-ambiguous", "a UUID each", |node| {
+    warning("device-ambiguous", "a UUID of its own", |node| {
         real(node);
         let of_driver = "Model: \t\t M\nGPU UUID: \t GPU-2\nDevice Minor: \t 0\n";
         node.write("proc/driver/nvidia/gpus/0000:02:00.0/information", of_driver);

@@ -1,6 +1,5 @@
-//! CDI specs that were written for another boot or another driver: NVIDIA's majors are handed out
-//! when its modules load, and a spec that has kept one gives containers a node that opens
-//! something else, or nothing.
+//! Finds CDI specs that were written for another boot or another driver. NVIDIA's majors are
+//! assigned when its modules load, so a node with an old number opens another device, or none.
 
 use super::finding::{Findings, quoted};
 use crate::host::Host;
@@ -27,11 +26,11 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
             "cdi-stale",
             format!(
                 "{file} is out of date: `{first}` is {number} on this host now{more}; engines that \
-                 go by the spec give containers another device, or none"
+                 use the spec give containers another device, or none"
             ),
             format!(
-                "write {file} anew by what wrote it (`nvidia-ctk cdi generate`, `amd-ctk cdi \
-                 generate`, `gpulease cdi generate`)"
+                "write {file} again with the tool that wrote it (`nvidia-ctk cdi generate`, \
+                 `amd-ctk cdi generate`, `gpulease cdi generate`)"
             ),
         );
     }
@@ -43,7 +42,7 @@ fn nodes(file: &SpecFile) -> impl Iterator<Item = &EditNode> {
     devices.chain([&file.spec.container_edits]).flat_map(|edits| &edits.device_nodes)
 }
 
-/// The number that the node has here, if the spec says another one.
+/// The node's number on this host, if the spec has another one.
 fn other(node: &EditNode, host: &Host) -> Option<String> {
     let (said_major, said_minor) = node.numbers()?;
     let metadata = fs::metadata(host.paths.on_host(Path::new(node.on_host()))).ok()?;

@@ -1,4 +1,4 @@
-//! What keeps a container from another's GPU: device rules, of cgroup v1 or v2.
+//! Checks the means by which device rules are enforced: cgroup v1 or v2.
 
 use super::finding::Findings;
 use crate::host::Host;
@@ -13,8 +13,8 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     }
     found.fault(
         "cgroups-no-device-rules",
-        "neither cgroup v2 nor the devices controller of v1 is mounted: nothing keeps a \
-         container from the GPUs of others",
+        "neither cgroup v2 nor the devices controller of v1 is mounted: a container can open the \
+         GPUs of others",
         "`mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd.unified_cgroup_hierarchy=1",
     );
 }

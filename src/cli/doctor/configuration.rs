@@ -1,4 +1,4 @@
-//! Who runs the check, and the configuration file.
+//! Checks the user that runs the check, and the configuration file.
 
 use super::finding::{Findings, UNCHECKED, plain, quoted};
 use crate::config::ConfigError;
@@ -17,7 +17,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
         let text = if path.exists() {
             format!("{} is in use", quoted(path))
         } else {
-            format!("{} is not there: the defaults hold", quoted(path))
+            format!("{} does not exist: the defaults apply", quoted(path))
         };
         return found.ok("configuration", text);
     };
@@ -28,7 +28,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     {
         return found.unchecked(path, &error.source);
     }
-    // It is the same error with which a start is refused.
+    // A start is refused with the same error.
     let text = Failure::from(error).message;
     match error {
         ConfigError::File(error) => insecure(error, text, "config-insecure", found),
@@ -52,7 +52,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     }
 }
 
-/// Says what the configuration would have to tell first.
+/// Reports the checks that need the configuration and were left out.
 fn cannot_go_on(known: ConfigState, found: &mut Findings) {
     let what = match known {
         ConfigState::All => return,
@@ -63,7 +63,7 @@ fn cannot_go_on(known: ConfigState, found: &mut Findings) {
     };
     found.note(
         UNCHECKED,
-        format!("{what} were not checked: the configuration has to be read first"),
+        format!("{what} were not checked: this needs a valid configuration"),
         "correct the configuration, then run `gpulease doctor` again",
     );
 }
@@ -76,24 +76,24 @@ fn privileges(host: &Host, found: &mut Findings) {
     if user.is_root() {
         found.warning(
             "user-namespace",
-            "this is root of a user namespace only: an engine that runs here is refused leases",
+            "this is root of a user namespace only: an engine that runs here gets no leases",
             "run the engine, and `gpulease doctor`, as root of the host",
         );
     } else {
         found.note(
             "not-root",
-            format!("this is user {user}: what is root's alone cannot be checked"),
+            format!("this is user {user}: files that only root can read are not checked"),
             "run `gpulease doctor` as root",
         );
     }
 }
 
-/// A file or its directory that others could write, or that cannot be read at all.
+/// A file that others can write, whose directory others can write, or that cannot be read.
 pub(super) fn insecure(error: &FileError, text: String, code: &'static str, found: &mut Findings) {
     match error {
         FileError::Insecure { path, fault } => found.fault(code, text, fix_of(path, *fault)),
         FileError::Io(error) => {
-            let fix = format!("see that root can read {}", quoted(&error.path));
+            let fix = format!("let root read {}", quoted(&error.path));
             found.fault(code, text, fix);
         }
         FileError::TooLarge { path } => {
@@ -103,7 +103,7 @@ pub(super) fn insecure(error: &FileError, text: String, code: &'static str, foun
     }
 }
 
-/// The command that takes the fault away.
+/// The command that repairs the fault.
 pub(super) fn fix_of(path: &Path, fault: UnsafeFile) -> String {
     let is_link_of = |user| {
         std::fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink() && link.uid() == user)
@@ -111,7 +111,7 @@ pub(super) fn fix_of(path: &Path, fault: UnsafeFile) -> String {
     let is_link = matches!(fault, UnsafeFile::Owner(user) if is_link_of(user));
     let path = plain(path);
     match fault {
-        // Without the option it would be the target's owner that changes.
+        // Without the option the owner of the link's target would change.
         UnsafeFile::Owner(_) if is_link => format!("`chown -h root:root {path}`"),
         UnsafeFile::Owner(_) => format!("`chown root:root {path}`"),
         UnsafeFile::Writable(_) => format!("`chmod go-w {path}`"),
@@ -120,7 +120,7 @@ pub(super) fn fix_of(path: &Path, fault: UnsafeFile) -> String {
     }
 }
 
-/// An error of another program's file, which may repeat what stands in it.
+/// An error in another program's file. Its text may repeat parts of the file.
 pub(super) fn foreign(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     shown(&line)

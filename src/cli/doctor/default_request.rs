@@ -1,5 +1,4 @@
-//! The request of a container that only says that it wants a GPU, and what the
-//! configuration makes of it.
+//! Tries the simplest request for a GPU against the configuration.
 
 use super::finding::{Findings, Level};
 use super::inventory;
@@ -8,9 +7,10 @@ use crate::start::lowlevel::vendor_of;
 use crate::start::{self, Launch};
 use std::path::Path;
 
-/// Whether it is refused, even if nothing were leased. `runtime` is what would be started.
+/// Checks whether the request is refused even on a node without leases. `runtime` is the runtime
+/// that starts use.
 pub(super) fn check(host: &Host, runtime: &Path, found: &mut Findings) {
-    // A fault that was found already may be why, and says it better.
+    // A fault that was found already may be the reason, and explains it better.
     if found.count(Level::Fault) > 0 {
         return;
     }
@@ -21,14 +21,17 @@ pub(super) fn check(host: &Host, runtime: &Path, found: &mut Findings) {
         ..Launch::by(runtime)
     };
     match start::check_default(host, &launch) {
-        Ok(()) => found.ok(
-            "default-request",
-            "the configuration lets a container that says `gpulease/count=1` have a GPU",
-        ),
+        Ok(()) => {
+            found.ok("default-request", "the configuration allows the request `gpulease/count=1`")
+        }
         Err(failure) => found.fault(
             failure.code.as_str(),
-            format!("`gpulease/count=1` is refused, whatever is free: {}", failure.message),
-            failure.hint.unwrap_or_else(|| "`gpulease explain count=1` says more".to_owned()),
+            format!(
+                "the configuration refuses the request `gpulease/count=1`, whatever is free: \
+                 {}",
+                failure.message
+            ),
+            failure.hint.unwrap_or_else(|| "`gpulease explain count=1` explains it".to_owned()),
         ),
     }
 }

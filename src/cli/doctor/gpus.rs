@@ -1,4 +1,5 @@
-//! The real devices: which of them nobody gets, and what of their drivers will surprise somebody.
+//! Checks the real devices: those that are never granted, and settings of their drivers that cause
+//! surprises.
 
 use super::finding::{Findings, first_and_more};
 use crate::claim::Ctx;
@@ -18,7 +19,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// What everybody needs for a device node: to read and to write.
+/// The permission bits that let every user read and write a device node.
 const FOR_ALL: u32 = 0o006;
 
 pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
@@ -45,11 +46,11 @@ pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: 
         );
     }
     if found.is_clean_since(before) {
-        found.ok("gpus", "nothing of the devices' drivers stands in the way of leases");
+        found.ok("gpus", "no fault of the devices' drivers is known");
     }
 }
 
-/// The devices that are there, and these.
+/// The real devices that pass the test.
 fn real(node: &Node, test: impl Fn(&Device) -> bool) -> Vec<&Device> {
     node.devices.iter().filter(|device| !device.simulated && test(device)).collect()
 }
@@ -72,8 +73,8 @@ fn told_apart(node: &Node, found: &mut Findings) {
             format!(
                 "cannot be told apart from another device: {which}; neither of them is granted"
             ),
-            "see `gpulease devices --json`; cloned virtual GPUs need a UUID each, and devices in \
-             the devices file the nodes that are theirs; then `gpulease inventory refresh`",
+            "see `gpulease devices --json`; give each cloned virtual GPU a UUID of its own, and \
+             each device in the devices file its own nodes; then run `gpulease inventory refresh`",
         );
     }
 }
@@ -87,8 +88,7 @@ fn queryable(node: &Node, found: &mut Findings) {
             Vendor::Intel => "see `dmesg`; reboot",
         };
         let which = listed(&mute, |device| device.details.fault.clone());
-        let text =
-            format!("the driver does not answer for {which}: nobody is granted what is mute");
+        let text = format!("the driver does not answer for {which}: such a device is not granted");
         found.warning("device-unqueryable", text, fix);
     }
 }
@@ -99,13 +99,13 @@ fn healthy(node: &Node, found: &mut Findings) {
         let which = listed(&ill, |device| device.details.ailment.clone());
         found.warning(
             "device-unhealthy",
-            format!("reported unhealthy: {which}; nobody is granted what is broken"),
+            format!("reported unhealthy: {which}; such a device is not granted"),
             "see `dmesg`, and have the GPU repaired or reset; then `gpulease inventory refresh`",
         );
     }
 }
 
-/// Nothing is said where the leases cannot be read: another check says that.
+/// Reports nothing if the leases cannot be read, because another check reports that.
 fn busy(node: &Node, host: &Host, config: &Config, found: &mut Findings) {
     let policy = config.policy.busy;
     if policy == Busy::Ignore {
@@ -125,17 +125,17 @@ fn busy(node: &Node, host: &Host, config: &Config, found: &mut Findings) {
         Some(format!("process {}", pids.join(", ")))
     };
     let granted = match policy {
-        Busy::Refuse => "nobody is granted them",
-        Busy::Avoid | Busy::Ignore => "only who names them is granted them",
+        Busy::Refuse => "they are not granted",
+        Busy::Avoid | Busy::Ignore => "they are granted only to requests that name them",
     };
     found.note(
         "device-busy",
         format!("processes without a lease may compute on {}: {granted}", listed(&busy, pids)),
-        "`gpulease processes` says who they are; end them, or run them with a lease",
+        "`gpulease processes` shows them; end them, or run them with a lease",
     );
 }
 
-/// Without it the driver lets go of a GPU that nobody uses, and takes seconds to come back.
+/// Without persistence mode the driver releases an unused GPU and takes seconds to come back.
 fn persistence(node: &Node, found: &mut Findings) {
     let off = real(node, |device| device.details.persistence == Some(false));
     if !off.is_empty() {
@@ -151,7 +151,7 @@ fn persistence(node: &Node, found: &mut Findings) {
     }
 }
 
-/// Where the configuration insists on a way that this host does not have, starts are refused.
+/// If the configuration demands a driver mode that this host does not have, starts are refused.
 fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
     let has_files = inventory.drivers.iter().any(|driver| !driver.files.is_empty());
     let has_nvidia = !real(&inventory.node, |d| d.vendor == Vendor::Nvidia).is_empty();
@@ -161,7 +161,8 @@ fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
             "driver-files-missing",
             "`driver` is `native`, and there are no files of NVIDIA's driver: containers with its \
              GPUs are refused",
-            "install the driver's libraries, correct `driver_root`, or set `driver` to another way",
+            "install the driver's libraries, correct `driver_root`, or set `driver` to another \
+             mode",
         ),
         DriverSetting::Cdi if !unnamed.is_empty() => found.fault(
             "cdi-missing",
@@ -169,25 +170,27 @@ fn driver_files(inventory: &Inventory, config: &Config, found: &mut Findings) {
                 "`driver` is `cdi`, and no CDI spec describes {}: containers with it are refused",
                 listed(&unnamed, |_| None)
             ),
-            "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, `amd-ctk cdi generate`, or set \
-             `driver` to another way",
+            "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, `amd-ctk cdi generate`, or \
+             set `driver` to another mode",
         ),
         _ => {}
     }
 }
 
-/// A start that needs them is refused.
+/// A start that needs the driver's files is refused.
 fn versions(driver: &Driver, found: &mut Findings) {
     if let Some(text) = driver.misfit() {
         found.fault(
             "driver-mismatch",
             format!("{text}: CUDA and nvidia-smi fail with \"driver/library version mismatch\""),
-            "after an upgrade, reboot, or unload the module while nobody uses it and load it again",
+            "after an upgrade, reboot, or unload the module while it is not in use and load it \
+             again",
         );
     }
 }
 
-/// Who may use the nodes without gpulease: a rootless engine's containers have no more than its user.
+/// Reports which users can open the nodes without gpulease. A container of a rootless engine has
+/// the rights of the engine's user.
 fn groups(node: &Node, host: &Host, found: &mut Findings) {
     let mut by_group: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for node in node.nodes().filter(|node| node.simulated.is_none()) {
@@ -206,14 +209,17 @@ fn groups(node: &Node, host: &Host, found: &mut Findings) {
             "node-group",
             format!(
                 "{which} is for root and the group {group}: a container gets the group with its \
-                 lease, other users have to be in it"
+                 lease; other users have to be members"
             ),
-            format!("nothing has to be done; `usermod -aG {group} USER` for who uses GPUs without a lease"),
+            format!(
+                "nothing has to be done; `usermod -aG {group} USER` adds a user who needs GPUs \
+                 without a lease"
+            ),
         );
     }
 }
 
-/// Its name, where this is the host that has it.
+/// The name of a group, if this is the host that has it.
 fn group(gid: u32, host: &Host) -> String {
     let is_here = host.paths.are_own();
     let group = is_here.then(|| nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid)));
@@ -237,7 +243,7 @@ mod tests {
         static_file::parse(&(device(1) + &device(2))).unwrap()
     }
 
-    /// Code and message of what a check finds.
+    /// Code and message of each finding of a check.
     fn told(check: impl FnOnce(&mut Findings)) -> Vec<(&'static str, String)> {
         let mut found = Findings::default();
         check(&mut found);
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn persistence_that_is_off_is_told_and_what_nobody_knows_is_not() {
+    fn unknown_persistence_is_not_reported() {
         let mut node = node();
         assert!(told(|found| persistence(&node, found)).is_empty());
         node.devices[0].details.persistence = Some(true);
@@ -286,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_of_another_version_than_the_module_are_told() {
+    fn libraries_must_have_the_modules_version() {
         let path = "/a/libcuda.so.550.54.15".to_owned();
         let (kind, names, capabilities) = (FileKind::Library, Vec::new(), Vec::new());
         let files = vec![DriverFile { path, kind, names, capabilities }];

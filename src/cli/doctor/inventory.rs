@@ -1,4 +1,4 @@
-//! The devices file, the inventory that was made of it, and the nodes of the devices in it.
+//! Checks the devices file, the inventory that was made from it, and the nodes of its devices.
 
 use super::configuration::insecure;
 use super::finding::{Findings, first_and_more, plain, quoted};
@@ -15,7 +15,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// Gives back what a start would find.
+/// Returns the inventory that a start would have.
 pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Option<Inventory> {
     let scanned = match seen(host, config) {
         Ok(scanned) => scanned,
@@ -43,8 +43,8 @@ pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Optio
     Some(scanned)
 }
 
-/// The node's devices. What a library said is in the inventory as long as that holds; it is not asked
-/// again, and never by the files of another root.
+/// The node's devices. The answers of a library are in the inventory as long as it is valid. The
+/// library is not called again, and never with the files of another root.
 pub(super) fn seen(host: &Host, config: &Config) -> Result<Inventory, InventoryError> {
     let known = host.cached_inventory(config).ok().filter(|known| !is_simulated(known));
     known.map_or_else(|| inventory::scan_files(&host.paths, config), Ok)
@@ -54,7 +54,7 @@ fn is_simulated(inventory: &Inventory) -> bool {
     inventory.node.devices.iter().any(|device| device.simulated)
 }
 
-/// A devices file that somebody only wanted to try takes the place of the GPUs that there are.
+/// Reports a devices file that simulates devices on a host with GPUs: the file replaces them.
 fn hidden(host: &Host, config: &Config, found: &mut Findings) {
     let has_any = |path: PathBuf| fs::read_dir(path).is_ok_and(|mut there| there.next().is_some());
     let paths = &host.paths;
@@ -62,15 +62,15 @@ fn hidden(host: &Host, config: &Config, found: &mut Findings) {
         found.warning(
             "simulated-hides-gpus",
             format!(
-                "this host has GPUs, and none is looked for: {} simulates others",
+                "this host has GPUs, but they are not used: {} simulates others",
                 quoted(&config.devices_file)
             ),
-            "remove the file to lease the real ones",
+            "remove the file to lease the real GPUs",
         );
     }
 }
 
-/// What is wrong with the devices file: no start with a request can succeed.
+/// Reports a fault of the devices file, with which every request fails.
 fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Findings) {
     let Failure { message: text, hint, .. } = Failure::from(error);
     let hint = hint.unwrap_or_default();
@@ -92,14 +92,14 @@ fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Find
     }
 }
 
-/// The source is good, so whatever is wrong here the next start sets right.
+/// The devices file is good, so the next start repairs any fault of the cache.
 fn cache(host: &Host, config: &Config, found: &mut Findings) {
     const REFRESH: &str = "nothing has to be done; `gpulease inventory refresh` renews it now";
     let path = host.store().inventory_path();
     match host.cached_inventory(config) {
         Ok(_) => found.ok("inventory", format!("{} is of this boot and up to date", quoted(&path))),
         Err(Unfit::Missing) => {
-            let text = format!("{} is not there yet; the next start makes it", quoted(&path));
+            let text = format!("{} does not exist yet; the next start creates it", quoted(&path));
             found.note("inventory-missing", text, REFRESH);
         }
         Err(Unfit::Content(InventoryError::Stale(why))) => {
@@ -121,12 +121,12 @@ fn cache(host: &Host, config: &Config, found: &mut Findings) {
             let fix = format!("`rm -r --one-file-system {}`", plain(&path));
             found.fault("inventory-unreadable", text, fix);
         }
-        // What is wrong with the directory is said where that is looked at.
+        // Another check reports the faults of the directory.
         Err(Unfit::Store(_)) => {}
     }
 }
 
-/// A start whose device has no node is refused.
+/// A start with a device that has no node is refused.
 fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
     let real = inventory.node.nodes().filter(|node| node.simulated.is_none());
     let real: Vec<&str> = real.map(|node| node.path.as_str()).collect();
@@ -135,11 +135,11 @@ fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findin
         [] if real.is_empty() => {}
         [] => {
             let count = words::count(real.len(), "node");
-            found.ok("device-nodes", format!("{count} of the devices are there"));
+            found.ok("device-nodes", format!("{count} of the devices exist"));
         }
         _ => {
             let which = first_and_more(&missing);
-            // Unlike a GPU's, these come one by one, as somebody asks for them.
+            // Unlike a GPU's nodes, these are made one by one, on demand.
             let caps = if missing.iter().any(|path| path.starts_with("/dev/nvidia-caps/")) {
                 ", make the nodes of MIG capabilities (`nvidia-modprobe -f FILE` for each FILE \
                  `access` below /proc/driver/nvidia/capabilities)"
@@ -148,7 +148,10 @@ fn nodes(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findin
             };
             found.fault(
                 "device-node-missing",
-                format!("{which} of the inventory is no device here: what needs it is refused"),
+                format!(
+                    "{which} of the inventory does not exist as a device here: requests that \
+                     need it are refused"
+                ),
                 format!(
                     "load the driver (`nvidia-modprobe -u -c 0`, `modprobe amdgpu`){caps}, or \
                      correct {}",
@@ -168,10 +171,10 @@ fn memory_limits(inventory: &Inventory, host: &Host, found: &mut Findings) {
     } else if inventory.node.devices.iter().any(|device| !device.simulated) {
         found.note(
             "dmem-missing",
-            "there is no cgroup controller dmem: the kernel does not hold a container to its \
+            "there is no cgroup controller dmem: the kernel does not limit a container to its \
              share of a device's memory",
-            "put only containers that trust each other on one device; dmem needs cgroup v2 and Linux \
-             6.14 or later, built with CONFIG_CGROUP_DMEM",
+            "put only containers that trust each other on one device; dmem needs cgroup v2 and \
+             Linux 6.14 or later, built with CONFIG_CGROUP_DMEM",
         );
     }
 }

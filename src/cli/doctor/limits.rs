@@ -1,5 +1,5 @@
-//! The limits of live leases that somebody may have taken away: systemd owns its part of the cgroup
-//! tree, and what it does not know it may take out of it when it reads its units again.
+//! Checks that the limits of live leases are still in force. systemd owns its part of the cgroup
+//! tree, and may reset settings that it does not know when it reloads its units.
 
 use super::finding::Findings;
 use crate::host::Host;
@@ -9,7 +9,7 @@ use crate::model::text::shown;
 use crate::sys::dmem;
 use std::path::Path;
 
-/// Whether the kernel limits a live lease's device memory as the lease says.
+/// Checks that the kernel limits a live lease's device memory as the lease says.
 pub(super) fn check(lease: &Lease, host: &Host, found: &mut Findings) {
     let Some(cgroup) = lease.cgroup.as_deref().filter(|_| lease.state == LeaseState::Bound) else {
         return;
@@ -36,7 +36,7 @@ pub(super) fn check(lease: &Lease, host: &Host, found: &mut Findings) {
                 shown(short_id(lease.container_id.as_str())),
                 shown(region),
             ),
-            "start the container anew: its lease is limited again then",
+            "restart the container: then its lease is limited again",
         );
     }
 }

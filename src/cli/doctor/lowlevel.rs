@@ -1,6 +1,6 @@
-//! The low-level runtime and its version, and systemd's.
+//! Checks the low-level runtime and its version, and systemd's version.
 //!
-//! Under the systemd cgroup driver a container's device rules are also properties of its unit, and
+//! With the systemd cgroup driver a container's device rules are also properties of its unit, and
 //! `systemctl daemon-reload` sets the rules again from those. runc before 1.1.7 leaves out devices
 //! that are not in `/dev/char`, as NVIDIA's are not (opencontainers/runc#3708); systemd before 240
 //! leaves them out by itself. Then the container loses its GPUs while it runs.
@@ -19,16 +19,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// For one question; there are two. Generous, because a busy node answers late, and a version that
-/// was not told hides a warning.
+/// The time for one question; there are two. It is generous, because a busy node answers late, and
+/// an unknown version would hide a warning.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// The first runc that keeps the device rules of devices outside of `/dev/char`.
 const RUNC_FIXED: (u32, u32, u32) = (1, 1, 7);
-/// The first systemd that does.
+/// The first systemd that keeps them.
 const SYSTEMD_FIXED: u32 = 240;
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// The runtime and its version. Gives it back if it may be run.
+/// Checks the runtime and its version. Returns the runtime if it may be run.
 pub(super) fn runtime(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     let path = usable(host, found)?;
     if let Some(answer) = ask_version(&path, host, found) {
@@ -38,14 +38,17 @@ pub(super) fn runtime(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     Some(path)
 }
 
-/// What a program answers to `--version`, if it may be asked. It was found safe before.
+/// The answer of a program to `--version`, if it may be run. Another check found it safe.
 fn ask_version(path: &Path, host: &Host, found: &mut Findings) -> Option<String> {
-    // Whoever wrote the tree below `--root` need not be trusted here: it may be a mounted image.
-    // And what was built for that host need not run on this one.
+    // The author of a tree below `--root` is not trusted here: it may be a mounted image. And a
+    // program that was built for that host may not run on this one.
     if !host.paths.are_own() {
         found.note(
             UNCHECKED,
-            format!("the version of {} was not asked: below --root nothing is run", quoted(path)),
+            format!(
+                "the version of {} was not checked: no program below --root is run",
+                quoted(path)
+            ),
             "run `gpulease doctor` on the host itself, without --root",
         );
         return None;
@@ -59,12 +62,12 @@ fn ask_version(path: &Path, host: &Host, found: &mut Findings) -> Option<String>
     }
 }
 
-/// As `sd_booted(3)` tells it.
+/// As `sd_booted(3)` decides it.
 fn has_systemd(host: &Host) -> bool {
     host.paths.on_host(Path::new("/run/systemd/system")).is_dir()
 }
 
-/// The runtime that the next container start with a request takes, if it may be run.
+/// The runtime of the next start with a request, if it may be run.
 pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     let chosen = host
         .runtime()
@@ -115,7 +118,7 @@ pub(super) fn usable(host: &Host, found: &mut Findings) -> Option<PathBuf> {
     }
 }
 
-/// Tells the version by what the runtime answered.
+/// Reports the version that the runtime answered.
 fn judge_runtime(
     path: &Path,
     answer: &str,
@@ -128,7 +131,7 @@ fn judge_runtime(
         .lines()
         .find_map(|line| line.trim().strip_prefix(kind.name())?.strip_prefix(" version "));
     let Some((text, version)) = line.and_then(|text| Some((text, parse(text)?))) else {
-        return found.unchecked(path, &"`--version` does not say which one it is");
+        return found.unchecked(path, &"the answer to `--version` has no version");
     };
     let (file, text) = (quoted(path), format!("{} {}", kind.name(), shown(text.trim())));
     match kind {
@@ -144,8 +147,8 @@ fn judge_runtime(
             .warning(
                 "crun-sys-resource",
                 format!(
-                    "{file} is {text}, which sets no device rules on cgroup v2 without \
-                 CAP_SYS_RESOURCE, which is missing here"
+                    "{file} is {text}, and without CAP_SYS_RESOURCE, which is missing here, it \
+                     sets no device rules on cgroup v2"
                 ),
                 "install crun 1.9 or later, or set `runtime` to the path of runc",
             ),
@@ -163,27 +166,27 @@ fn parse(text: &str) -> Option<(u32, u32, u32)> {
     Some((major, minor, numbers.next().flatten().unwrap_or(0)))
 }
 
-/// On cgroup v2. This process's capabilities stand for the engine's.
+/// On cgroup v2. The engine is assumed to have the capabilities of this process.
 fn lacks_sys_resource(host: &Host) -> bool {
     let is_v2 = host.paths.sys.join("fs/cgroup/cgroup.controllers").exists();
     let status = fs::read_to_string(host.paths.proc.join("self/status")).unwrap_or_default();
     is_v2 && host.is_root() && is_without_sys_resource(&status)
 }
 
-/// By the text of `/proc/self/status`; what is not said there is not missing.
+/// Reads the text of `/proc/self/status`. Without the line, no capability counts as missing.
 fn is_without_sys_resource(status: &str) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     effective.is_some_and(|set| set >> CAP_SYS_RESOURCE & 1 == 0)
 }
 
-/// systemd's version, where it runs.
+/// Reports systemd's version, if systemd runs.
 pub(super) fn systemd(host: &Host, found: &mut Findings) {
     if !has_systemd(host) {
         return;
     }
     let Some(path) = installed_on("systemctl", &host.paths) else { return };
-    // It is run as whoever runs this.
+    // `systemctl` runs with the rights of this process's user.
     if let Err(error) = check_unread(&path) {
         return found.unchecked(&path, &chain(&error));
     }
@@ -192,7 +195,7 @@ pub(super) fn systemd(host: &Host, found: &mut Findings) {
     }
 }
 
-/// Tells systemd's version by what `systemctl` answered.
+/// Reports the version that `systemctl` answered.
 fn judge_systemd(path: &Path, answer: &str, found: &mut Findings) {
     // `systemd 252 (252.5-2)`
     let number = answer.split_whitespace().nth(1).and_then(|word| word.parse::<u32>().ok());
@@ -206,7 +209,7 @@ fn judge_systemd(path: &Path, answer: &str, found: &mut Findings) {
             "install systemd 240 or later, or use the cgroupfs driver",
         ),
         Some(number) => found.ok("systemd", format!("systemd is {number}")),
-        None => found.unchecked(path, &"`--version` does not say which one it is"),
+        None => found.unchecked(path, &"the answer to `--version` has no version"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! NVIDIA's kernel module, and the device nodes that it does not make by itself.
+//! Checks NVIDIA's kernel module, and the device nodes that it does not make by itself.
 
 use super::finding::Findings;
 use crate::config::{Config, Source};
@@ -11,8 +11,8 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// Unlike other drivers' nodes, NVIDIA's are made by a program that somebody has to run, with root's
-/// rights, before a container is started.
+/// Unlike other drivers' nodes, NVIDIA's are made by a program. It has to run as root before a
+/// container starts.
 pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: &mut Findings) {
     let node = &inventory.node;
     let is_real = |vendor: Option<Vendor>| {
@@ -24,7 +24,7 @@ pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: 
     if !module.exists() || !(is_looked_for || is_real(Some(Vendor::Nvidia))) {
         return;
     }
-    // Those of the inventory are looked at elsewhere.
+    // Another check covers the nodes of the inventory.
     let known: BTreeSet<&str> = node.nodes().map(|node| node.path.as_str()).collect();
     let expected = expected(host);
     let missing: Vec<&str> = expected
@@ -33,19 +33,19 @@ pub(super) fn check(inventory: &Inventory, host: &Host, config: &Config, found: 
         .filter(|path| !known.contains(path) && !is_device(path, host))
         .collect();
     if missing.is_empty() {
-        return found.ok("nvidia-nodes", "the nodes of NVIDIA's driver are there");
+        return found.ok("nvidia-nodes", "the nodes of NVIDIA's driver exist");
     }
     let names: Vec<_> = missing.iter().map(|path| format!("`{}`", shown(path))).collect();
     let names = names.join(", ");
     found.fault(
         "nvidia-nodes-missing",
-        format!("NVIDIA's kernel module is loaded without {names}: containers cannot use CUDA"),
+        format!("NVIDIA's kernel module is loaded, but without {names} containers cannot use CUDA"),
         "`nvidia-modprobe -u -c=0` makes them, as nvidia-persistenced does at boot; then \
          `gpulease inventory refresh`",
     );
 }
 
-/// What a container with every GPU would need.
+/// The nodes that a container with every GPU needs.
 fn expected(host: &Host) -> Vec<String> {
     let mut nodes = vec!["/dev/nvidiactl".to_owned(), "/dev/nvidia-uvm".to_owned()];
     let gpus = fs::read_dir(host.paths.proc.join("driver/nvidia/gpus"));

@@ -1,4 +1,4 @@
-//! gpulease's own programs: there, executable, and nobody's but root's.
+//! Checks that gpulease's own programs exist, are executable, and can be changed only by root.
 
 use super::configuration::fix_of;
 use super::engines::Wired;
@@ -36,7 +36,8 @@ const HOOK: Codes = Codes {
     insecure: "hook-insecure",
 };
 
-/// What Podman calls by a file of its own: absent, it is left out (see `hooks_dirs`).
+/// The program that Podman calls by a hook file. If the file is absent, the check is left out (see
+/// `hooks_dirs`).
 const PRECREATE: Codes = Codes {
     ok: "hooks-program",
     missing: "hooks-program-missing",
@@ -44,12 +45,12 @@ const PRECREATE: Codes = Codes {
     insecure: "hooks-program-insecure",
 };
 
-/// The program of a hook's file, which is there.
+/// Checks the program of a hook file that exists.
 pub(super) fn check_precreate(path: &Path, found: &mut Findings) {
     check_program(path, &PRECREATE, found);
 }
 
-/// The shim, wherever engines call it, and the hook that belongs to each.
+/// Checks each shim that an engine calls, and the hook that belongs to it.
 pub(super) fn check(host: &Host, config: Option<&Config>, wired: &Wired, found: &mut Findings) {
     let shims: BTreeSet<PathBuf> = if wired.shims.is_empty() {
         installed(&host.paths).into_iter().collect()
@@ -77,28 +78,28 @@ pub(super) fn check(host: &Host, config: Option<&Config>, wired: &Wired, found: 
     }
 }
 
-/// The hook alone, where it is configured or beside the shim that is installed.
+/// Checks the hook alone: the configured one, or the one beside the installed shim.
 pub(super) fn check_hook(host: &Host, config: &Config, found: &mut Findings) {
     let beside = || Some(real(&installed(&host.paths)?).parent()?.join(HOOK_NAME));
     match config.hook.clone().or_else(beside) {
         Some(hook) => check_program(&hook, &HOOK, found),
         None => found.fault(
             HOOK.missing,
-            format!("{SHIM_NAME}, beside which {HOOK_NAME} lies, is not installed"),
+            format!("{SHIM_NAME} is not installed, so {HOOK_NAME} cannot be looked for beside it"),
             format!("install {SHIM_NAME} and {HOOK_NAME} into /usr/local/bin"),
         ),
     }
 }
 
-/// The shim beside this program, or else where it is installed on the host.
+/// The shim beside this program, or else the installed one of the host.
 fn installed(paths: &Paths) -> Option<PathBuf> {
-    // This program may have come from elsewhere than the host that it looks at.
+    // This program may not belong to the host that it checks.
     let own = if paths.are_own() { beside(SHIM_NAME) } else { None };
     let fixed = || installed_on(SHIM_NAME, paths);
     own.filter(|path| path.is_file()).or_else(fixed)
 }
 
-/// The shim looks beside its own file, not beside a link to it.
+/// The shim looks for the hook beside its own file, not beside a link to it.
 fn real(shim: &Path) -> PathBuf {
     std::fs::canonicalize(shim).unwrap_or_else(|_| shim.to_owned())
 }
@@ -109,7 +110,7 @@ fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
     match check_unread(path) {
         Ok(None) => found.fault(
             codes.missing,
-            format!("{shown} is not there: every start with a request fails"),
+            format!("{shown} does not exist: every start with a request fails"),
             format!("install it: `install -m 0755 dist/bin/{name} {}`", plain(path)),
         ),
         Ok(Some(metadata)) if metadata.mode() & 0o111 == 0 => found.fault(
@@ -117,9 +118,7 @@ fn check_program(path: &Path, codes: &Codes, found: &mut Findings) {
             format!("{shown} cannot be executed: its mode is {:04o}", metadata.mode() & 0o7777),
             format!("`chmod 0755 {}`", plain(path)),
         ),
-        Ok(Some(_)) => {
-            found.ok(codes.ok, format!("{shown} is there, and nobody else can change it"))
-        }
+        Ok(Some(_)) => found.ok(codes.ok, format!("{shown} exists, and only root can change it")),
         Err(FileError::Insecure { path: at, fault }) => {
             let how = match at == path {
                 true => "others can change it".to_owned(),

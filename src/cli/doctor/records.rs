@@ -1,4 +1,4 @@
-//! What lies in the lease directory: records of the dead, damage, leftovers.
+//! Checks the lease directory: leases without a live holder, damaged records, leftover files.
 
 use super::finding::{Findings, plain, quoted};
 use super::limits;
@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A temporary file lives for the moment of one write.
+/// A temporary file exists only during one write.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 pub(super) fn check(host: &Host, found: &mut Findings) {
@@ -27,7 +27,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     match strange_files(&leases) {
         Ok(strange) if strange.is_empty() => {}
         Ok(strange) => {
-            // Reading a pipe would wait for a writer: here, and in every start.
+            // To read a pipe would wait for a writer, here and in every start.
             let first = strange.first().map(|path| plain(path)).unwrap_or_default();
             found.fault(
                 "records-strange",
@@ -67,7 +67,7 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
             }
             Entry::Corrupt(record) => {
                 let judged = judge.holder_of_corrupt(&record, &witnesses);
-                // What the low-level runtime knows of it can be asked only on the host itself.
+                // Only the host itself can ask the low-level runtime about the container.
                 let is_here = host.paths.are_own();
                 let consequence = if judged == Holder::Dead && is_here {
                     "the next start moves it aside"
@@ -99,17 +99,21 @@ fn judge(entries: Vec<Entry>, host: &Host, found: &mut Findings) {
         let what = if dead + over == 1 { "it holds" } else { "they hold" };
         found.note(
             "leases-dead",
-            format!("{count} without a live holder ({free}); the next start takes what {what}"),
-            "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends one",
+            format!(
+                "{count} without a live holder ({free}); the next start takes the devices that \
+                 {what}"
+            ),
+            "nothing has to be done; `gpulease leases --all` shows them, `gpulease release` ends \
+             one",
         );
     }
     if let Some(first) = unjudged.first() {
         let count = words::count(unjudged.len(), "lease");
         found.warning(
             "leases-unjudged",
-            format!("{count} that cannot be judged from here, and kept: {first}"),
-            "judge it where it was recorded; where that is gone for good, `gpulease release ID \
-             --assume-dead` takes it back",
+            format!("{count} kept, because the holder cannot be judged from here: {first}"),
+            "run `gpulease doctor` where the lease was recorded; if that place is gone for good, \
+             `gpulease release ID --assume-dead` takes the lease back",
         );
     }
 }
@@ -127,7 +131,7 @@ fn strange_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(strange)
 }
 
-/// What a killed writer left, and what a sweep moved aside.
+/// Reports files of killed writers, and records that a sweep moved aside.
 fn leftovers(host: &Host, found: &mut Findings) {
     let run_dir = &host.paths.run;
     let mut temporary = Vec::new();
@@ -151,7 +155,7 @@ fn leftovers(host: &Host, found: &mut Findings) {
         found.note(
             "records-set-aside",
             format!("{count} of dead containers in {dir}"),
-            format!("look at what damaged them, then remove them from {dir}"),
+            format!("find out how they were damaged, then remove them from {dir}"),
         );
     }
 }

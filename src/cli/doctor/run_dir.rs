@@ -1,4 +1,4 @@
-//! The lease directory: whose it is, where it lies, and whether its lock can be had.
+//! Checks the lease directory: its owner, its file system, and its lock.
 
 use super::finding::{Findings, plain, quoted};
 use crate::claim::{Ctx, place};
@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A create holds the lock for about a millisecond; 64 of them at once still less than this.
+/// A start holds the lock for about a millisecond, so 64 starts at once need less than this.
 const LOCK_DEADLINE: Duration = Duration::from_millis(300);
 
 pub(super) fn check(host: &Host, found: &mut Findings) {
@@ -40,7 +40,7 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
     }
 }
 
-/// Whether leases are held where the configuration does not say any more.
+/// Reports leases in a directory that the configuration no longer names.
 fn moved(host: &Host, found: &mut Findings) {
     match place::check(Ctx::of(host), &host.config_name()) {
         Ok(()) => {}
@@ -49,11 +49,11 @@ fn moved(host: &Host, found: &mut Findings) {
             format!("{failure}: every start with a request is refused"),
             failure.hint.unwrap_or_default(),
         ),
-        // What root can read is not known here.
+        // This user cannot read the files that root can read.
         Err(failure) if failure.code == Code::StateUnavailable && !host.is_root() => {}
         Err(failure) => found.warning(
             "run-dir-unknown",
-            format!("where leases were granted before cannot be told: {failure}"),
+            format!("the directory of earlier leases is unknown: {failure}"),
             format!(
                 "`rm -r --one-file-system {}` while no container holds a GPU",
                 plain(&host.paths.var.join("run_dir"))
@@ -62,7 +62,7 @@ fn moved(host: &Host, found: &mut Findings) {
     }
 }
 
-/// Whether it is there, so that there is more to look at.
+/// Checks a directory. Returns whether it exists, so that its contents can be checked.
 fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
     let shown = quoted(dir);
     let metadata = match fs::symlink_metadata(dir) {
@@ -70,8 +70,8 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             found.note(
                 "run-dir-missing",
-                format!("{shown} is not there yet; the next start with a request makes it"),
-                "`gpulease inventory refresh` makes it now",
+                format!("{shown} does not exist yet; the next start with a request creates it"),
+                "`gpulease inventory refresh` creates it now",
             );
             return false;
         }
@@ -84,7 +84,7 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
         found.fault(
             "run-dir-not-directory",
             format!("{shown} is not a directory: every start with a request is refused"),
-            format!("`rm {}`; the next start makes the directory", plain(dir)),
+            format!("`rm {}`; the next start creates the directory", plain(dir)),
         );
         return false;
     }
@@ -92,7 +92,11 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
     if metadata.uid() != 0 && metadata.uid() != user {
         found.fault(
             "run-dir-owner",
-            format!("{shown} belongs to user {}, who could forge leases in it", metadata.uid()),
+            format!(
+                "{shown} belongs to user {}: that user could forge leases in \
+                 it",
+                metadata.uid()
+            ),
             format!("`chown -R root:root {}`", plain(dir)),
         );
     }
@@ -108,7 +112,7 @@ fn directory(dir: &Path, what: &str, found: &mut Findings) -> bool {
     true
 }
 
-/// Who can rename the directory can replace it.
+/// A user that can rename the directory can replace it.
 fn parent(dir: &Path, found: &mut Findings) {
     let Some(parent) = dir.parent() else { return };
     let Ok(metadata) = fs::metadata(parent) else { return };
@@ -136,11 +140,14 @@ fn file_system(dir: &Path, host: &Host, found: &mut Findings) {
         let file = quoted(&host.config_path);
         found.warning(
             "run-dir-not-tmpfs",
-            format!("`{dir}` is not on a tmpfs: leases outlive a reboot, and each write a disk"),
+            format!(
+                "`{dir}` is not on a tmpfs: leases survive a reboot, and every write goes to a \
+                 disk"
+            ),
             format!("mount a tmpfs there, or set `run_dir` in {file} to a directory on one"),
         );
     }
-    // From a container, a read-only view of the host says nothing about the host.
+    // A container's read-only view of the host says nothing about the host.
     if mount.full {
         found.fault(
             "run-dir-full",
@@ -153,7 +160,8 @@ fn file_system(dir: &Path, host: &Host, found: &mut Findings) {
 fn the_lock(host: &Host, found: &mut Findings) {
     let path = host.paths.run.join("lock");
     let error = match lock::probe(&path, LOCK_DEADLINE, &host.paths) {
-        // Others who hold it as this look did were not in its way. They are in that of starts.
+        // Processes that share the lock were not in the way of this check, but they are in the way
+        // of starts.
         Ok(true) => return sharers(&path, host, found),
         Ok(false) => return,
         Err(error) => error,
@@ -169,7 +177,7 @@ fn the_lock(host: &Host, found: &mut Findings) {
             "lock-unusable",
             chain(&error),
             format!(
-                "`rm -r --one-file-system {}` while no container starts: it is made anew",
+                "`rm -r --one-file-system {}` while no container starts; the next start creates it",
                 plain(&path)
             ),
         ),
@@ -198,7 +206,7 @@ fn held(path: &Path, holders: &LockHolders, found: &mut Findings) {
         None => found.fault(
             "lock-held",
             message,
-            format!("find out what it waits for: `fuser -v {}`; starts wait for it", plain(path)),
+            format!("starts wait for it; `fuser -v {}` shows its process", plain(path)),
         ),
     }
 }

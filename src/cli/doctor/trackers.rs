@@ -1,4 +1,4 @@
-//! Another ledger of the same GPUs: AMD's container toolkit keeps one, if it is told to.
+//! Finds another ledger of the same GPUs: AMD's container toolkit keeps one if it is told to.
 
 use super::engines::unreadable;
 use super::finding::{Findings, quoted};
@@ -22,10 +22,10 @@ pub(super) fn check(host: &Host, found: &mut Findings) {
         found.warning(
             "amd-gpu-tracker",
             format!(
-                "{file} says that AMD's GPU Tracker is on: it and gpulease know nothing of each \
-                 other's containers, and both may give the same GPU away"
+                "{file} says that AMD's GPU Tracker is on: it and gpulease do not know each \
+                 other's containers, and both may give away the same GPU"
             ),
-            "`amd-ctk gpu-tracker disable`, or have amd-container-runtime start no more containers",
+            "`amd-ctk gpu-tracker disable`, or stop starting containers with amd-container-runtime",
         );
     }
 }

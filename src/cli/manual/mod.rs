@@ -89,7 +89,7 @@ fn every_command_is_described_and_no_other_is() {
 }
 
 #[test]
-fn every_code_stands_under_its_exit_status_and_no_other_does() {
+fn every_code_is_listed_under_its_exit_status() {
     let mut found = BTreeMap::new();
     let statuses = items(section(GPULEASE_1, "\"EXIT STATUS\"")).into_iter();
     for (status, text) in statuses.filter(|(status, _)| status != "0") {
@@ -114,7 +114,7 @@ fn config_keys(table: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_keys_of_the_configuration_are_those_of_the_parser() {
+fn configuration_keys_match_the_parser() {
     let keys = section(CONFIG_5, "KEYS");
     let (top, rest) = keys.split_once(".SS \"In the table [policy]\"\n").unwrap();
     let (policy, mps) = rest.split_once(".SS \"In the table [mps]\"\n").unwrap();
@@ -125,7 +125,7 @@ fn the_keys_of_the_configuration_are_those_of_the_parser() {
 }
 
 #[test]
-fn the_defaults_of_the_configuration_are_those_of_the_example() {
+fn configuration_defaults_match_the_example() {
     // That its values are the defaults, config/tests.rs sees to.
     let example = include_str!("../../../packaging/config.toml");
     let items: BTreeMap<_, _> = items(section(CONFIG_5, "KEYS")).into_iter().collect();

@@ -70,11 +70,14 @@ fn edits<'a>(cdi: &'a Cdi, lease: &Lease) -> Result<Vec<(&'a str, &'a ContainerE
         });
         let Some((device, spec)) = named else {
             let text = format!(
-                "`driver` is `cdi`, and no CDI spec in /etc/cdi or /var/run/cdi names the granted device {}",
+                "`driver` is `cdi`, and no CDI spec in /etc/cdi or /var/run/cdi names the granted \
+                 device {}",
                 leased.uuid
             );
             return Err(Failure::new(Code::BadInventory, text).hint(
-                "run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` or `amd-ctk cdi generate`, or set `driver` to another way; `gpulease cdi list` shows what the specs name",
+                "run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` or `amd-ctk cdi \
+                 generate`, or set `driver` to another mode; `gpulease cdi list` shows what the \
+                 specs name",
             ));
         };
         if !done.contains(&device.spec) {
@@ -88,7 +91,7 @@ fn edits<'a>(cdi: &'a Cdi, lease: &Lease) -> Result<Vec<(&'a str, &'a ContainerE
 
 fn fault(text: String) -> Failure {
     Failure::new(Code::BadInventory, text)
-        .hint("write the spec anew by the vendor's tool, or set `driver` to another way")
+        .hint("write the spec anew by the vendor's tool, or set `driver` to another mode")
 }
 
 fn add_env(
