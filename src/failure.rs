@@ -2,11 +2,11 @@
 //! a hint, and, of a refusal, a reason per device. Each program says it in its own way: the shim in
 //! one line to the engine, the command in two to a person or as JSON.
 
+mod child_answer;
 mod engine_line;
-mod json;
 
+pub use child_answer::ChildAnswer;
 pub use engine_line::one_line;
-pub use json::ChildAnswer;
 
 use crate::allocator::{Refusal, Verdict, grouped_text};
 use crate::model::code::Code;

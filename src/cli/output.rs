@@ -4,6 +4,7 @@ use super::words;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
 use crate::view;
+use crate::view::failure::ErrorAnswer;
 use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -191,7 +192,7 @@ impl Output {
         // If even this fails, the status still tells.
         let _ = io::stderr().lock().write_all(self.refusal(failure).as_bytes());
         if self.json {
-            let _ = print(&pretty(&failure.to_json()));
+            let _ = print(&pretty(&view::to_json(&ErrorAnswer::of(failure))));
         }
         failure.code.exit_status().into()
     }
@@ -288,7 +289,9 @@ mod tests {
         assert_eq!(line, format!("gpulease: no-match: {summary}{devices}; hint: {hint}"));
         let lines = Output::of_width(None).refusal(&failure);
         assert_eq!(lines, format!("gpulease: no-match: {summary}{devices}\nhint: {hint}\n"));
-        let error = &failure.to_json()["error"];
+        let json = view::to_json(&ErrorAnswer::of(&failure));
+        assert_eq!(json["version"], 1);
+        let error = &json["error"];
         assert_eq!(error["code"], "no-match");
         assert_eq!(
             (error["message"].as_str(), error["hint"].as_str()),

@@ -4,7 +4,7 @@ use super::cu_set::CuSet;
 use super::device::{Device, PciAddress, Vendor};
 use super::id::{ContainerId, DeviceId, LeaseId, LeaseKey, Nonce};
 use super::isolation::IsolationRecord;
-use super::mig::{DeviceNumber, MigInstance};
+use super::mig::{DeviceNumber, MigInstance, ranges};
 use super::quantity::{Bytes, MilliGpu};
 use super::spelled::spelled;
 use serde::{Deserialize, Serialize};
@@ -226,6 +226,15 @@ impl Lease {
     pub fn since(&self) -> u64 {
         self.precreate.as_ref().map_or(self.owner.start_time, |precreate| precreate.since)
     }
+}
+
+/// `0-3,6` for whole GPUs, `5:250m` for shares, `2:0-3` for MIG instances, which have no share.
+pub fn shares_text(devices: &[LeasedDevice]) -> String {
+    let ranges = ranges(devices.iter().map(|device| (device.place(), device.milli)));
+    let texts = ranges.into_iter().map(|(range, milli)| {
+        if milli == MilliGpu::WHOLE { range } else { format!("{range}:{milli}") }
+    });
+    texts.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

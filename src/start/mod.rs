@@ -20,6 +20,8 @@ mod mounted;
 mod namespaces;
 mod policy;
 mod prepare;
+#[cfg(feature = "cli")]
+pub mod release;
 pub mod request;
 pub mod shares;
 mod spec;

@@ -5,9 +5,13 @@
 
 pub mod devices;
 pub mod driver;
+pub mod failure;
+pub mod findings;
+pub mod leases;
 pub mod memory;
 pub mod mps;
 pub mod processes;
+pub mod release;
 pub mod resize;
 pub mod topology;
 

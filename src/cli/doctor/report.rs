@@ -1,14 +1,13 @@
-//! The findings in words and in JSON.
+//! The findings in words.
 
 use super::super::output::{Answer, Output, Paint};
 use super::super::words;
-use super::finding::{Finding, Findings, Level, UNCHECKED, plain};
+use super::finding::{Findings, Level, plain};
 use crate::host::Host;
-use crate::model::spelled::spelled;
 use crate::model::text::shown;
-use serde_json::{Value, json};
+use crate::view::findings::{Finding, Health, HealthReport};
 
-/// The worst comes last, just above the prompt, where it is seen.
+/// The worst findings come last, just above the prompt.
 const ORDER: [Level; 4] = [Level::Ok, Level::Note, Level::Warning, Level::Fault];
 
 pub(super) fn doctor(found: &Findings, verbose: bool, output: &Output) -> Answer {
@@ -25,85 +24,29 @@ pub(super) fn doctor(found: &Findings, verbose: bool, output: &Output) -> Answer
         text.push('\n');
     }
     text.push_str(&summary(found, verbose));
-    let json = json!({ "checks": checks(found) });
-    Answer { status: status(found), ..Answer::new(text, json) }
-}
-
-spelled! {
-    /// What is said of a node's health.
-    enum Health {
-        Healthy = "healthy",
-        Unhealthy = "unhealthy",
-        /// Nothing wrong was seen, and not all could be looked at.
-        Unknown = "unknown",
-    }
-}
-
-impl Health {
-    fn of(found: &Findings) -> Self {
-        let is_unseen = |finding: &Finding| finding.code == UNCHECKED;
-        if found.count(Level::Fault) > 0 {
-            Self::Unhealthy
-        } else if found.list.iter().any(is_unseen) {
-            Self::Unknown
-        } else {
-            Self::Healthy
-        }
-    }
-
-    /// Never changes. 2 stands for wrong arguments, as with every command.
-    const fn exit_status(self) -> u8 {
-        match self {
-            Self::Healthy => 0,
-            Self::Unhealthy => 1,
-            Self::Unknown => 3,
-        }
-    }
+    let status = u8::from(found.count(Level::Fault) > 0);
+    Answer { status, ..Answer::of(text, found) }
 }
 
 pub(super) fn health(found: &Findings, host: &Host, output: &Output) -> Answer {
-    let health = Health::of(found);
-    let counts = |finding: &&Finding| match health {
-        Health::Unknown => finding.code == UNCHECKED,
-        Health::Healthy | Health::Unhealthy => finding.level == Level::Fault,
+    let report = HealthReport::of(found);
+    let (paint, status) = match report.health {
+        Health::Healthy => (None, 0),
+        Health::Unhealthy => (Some(Paint::Red), 1),
+        // Every command exits with 2 where its arguments are wrong.
+        Health::Unknown => (Some(Paint::Yellow), 3),
     };
-    let counted = found.list.iter().filter(counts);
-    let reasons: Vec<String> =
-        counted.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
-    let text = match health {
-        Health::Healthy => format!("healthy: {}\n", shown(&plain(&host.paths.run))),
-        Health::Unhealthy | Health::Unknown => {
-            let paint = if health == Health::Unknown { Paint::Yellow } else { Paint::Red };
-            let what = format!("{}; see `gpulease doctor`", reasons.join("; "));
-            output.line(paint, &format!("{}:", health.as_str()), &what)
+    let text = match paint {
+        None => format!("healthy: {}\n", shown(&plain(&host.paths.run))),
+        Some(paint) => {
+            let text = format!("{}; see `gpulease doctor`", report.reasons());
+            output.line(paint, &format!("{}:", report.health.as_str()), &text)
         }
     };
-    let healthy = (health != Health::Unknown).then_some(health == Health::Healthy);
-    let json = json!({
-        "health": health.as_str(),
-        "healthy": healthy,
-        "checks": checks(found),
-    });
-    Answer { status: health.exit_status(), ..Answer::new(text, json) }
+    Answer { status, ..Answer::of(text, &report) }
 }
 
-fn status(found: &Findings) -> u8 {
-    u8::from(found.count(Level::Fault) > 0)
-}
-
-fn checks(found: &Findings) -> Vec<Value> {
-    let checks = found.list.iter().map(|finding| {
-        json!({
-            "code": finding.code,
-            "level": finding.level.as_str(),
-            "message": finding.message,
-            "fix": finding.fix,
-        })
-    });
-    checks.collect()
-}
-
-/// The level's word stands on the right of a column, what is said in one beside it.
+/// The level stands at the right end of the first column, and the message in the second.
 fn in_words(finding: &Finding, output: &Output) -> String {
     let word = format!("{}:", finding.level.as_str());
     let title = format!("{word:>8} ");
@@ -133,8 +76,8 @@ fn summary(found: &Findings, verbose: bool) -> String {
     ];
     let worse: Vec<String> = counts
         .iter()
-        .filter(|(count, what)| *count > 0 || *what == "fault")
-        .map(|(count, what)| words::count(*count, what))
+        .filter(|(count, level)| *count > 0 || *level == "fault")
+        .map(|(count, level)| words::count(*count, level))
         .collect();
     let fine = found.count(Level::Ok);
     let hidden = if verbose { "" } else { " (-v shows them)" };

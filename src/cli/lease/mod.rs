@@ -1,13 +1,12 @@
 //! `gpulease lease`: changing a lease while its container runs.
 
-use super::leases::shares as shares_text;
 use super::output::{Answer, Output};
 use super::words;
 use crate::claim::resize::{Amounts, Resized};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::model::code::Code;
-use crate::model::lease::Lease;
+use crate::model::lease::{Lease, shares_text};
 use crate::model::text::shown;
 use crate::request::{compute_of, memory_of};
 use crate::start::shares;

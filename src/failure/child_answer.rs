@@ -1,20 +1,9 @@
-//! A failure as JSON: what the `gpulease` command prints with `--json`, and how the
-//! other programs read that.
+//! The `gpulease` command's answer to another of our programs.
 
 use super::Failure;
 use crate::model::code::Code;
 use crate::model::text::{one_line, shown_line};
-use serde_json::{Value, json};
-
-impl Failure {
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let Self { code, message, hint, details } = self;
-        let (message, hint) = (one_line(message), hint.as_deref().map(one_line));
-        let error = json!({ "code": code, "message": message, "hint": hint, "details": details });
-        json!({ "error": error })
-    }
-}
+use serde_json::Value;
 
 /// What the `gpulease` command told another of our programs. It may be of another version.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,9 +64,9 @@ mod tests {
 
     #[test]
     fn a_childs_error_keeps_code_message_and_hint() {
-        let child = Failure::new(Code::BadInventory, "in `/x`: hint: no\u{1b}").hint("correct it");
-        let told = ChildAnswer::read(child.to_json().to_string().as_bytes(), "gpulease: whatever");
-        let failure = within(told);
+        let json = r#"{"version": 1, "error": {"code": "bad-inventory", "message": "in `/x`: hint: no\u001b",
+                       "hint": "correct it", "details": null}}"#;
+        let failure = within(ChildAnswer::read(json.as_bytes(), "gpulease: whatever"));
         assert_eq!(failure.code, Code::BadInventory);
         assert_eq!(failure.message, "no place: in `/x`: hint: no\\u{1b}");
         assert_eq!(failure.hint.as_deref(), Some("correct it"));
