@@ -25,7 +25,6 @@ mod mps;
 mod output;
 mod processes;
 mod release;
-mod request;
 mod table;
 mod topology;
 mod values;

@@ -57,22 +57,9 @@ pub(super) fn cut_off(lease: &Lease, output: &Output) -> String {
     remark(Paint::Red, "warning:", &text, output)
 }
 
-/// Memory in the units of `gpulease/memory`, short and never more than there
-/// is: `79.2Gi`, `191Gi`, `512Mi`.
-pub(super) fn memory(bytes: Bytes) -> String {
-    const GIB: u64 = 1 << 30;
-    let whole = bytes.0 / GIB;
-    let tenths = bytes.0 % GIB * 10 / GIB;
-    match (whole, tenths) {
-        (0, _) => format!("{}Mi", bytes.mib()),
-        (100.., _) | (_, 0) => format!("{whole}Gi"),
-        _ => format!("{whole}.{tenths}Gi"),
-    }
-}
-
-/// The same of an amount that nobody may know.
+/// An amount of memory, or `?` where it is not known.
 pub(super) fn memory_if_known(bytes: Option<Bytes>) -> String {
-    bytes.map_or_else(|| "?".to_owned(), memory)
+    bytes.map_or_else(|| "?".to_owned(), Bytes::short)
 }
 
 /// The model; of a MIG instance the profile, under its GPU in a list.
@@ -85,7 +72,7 @@ pub(super) fn model(device: &Device) -> String {
 
 /// An amount that a list of amounts leaves blank where it is not known.
 pub(super) fn memory_or_dash(bytes: Option<Bytes>) -> String {
-    or_dash(bytes.map(memory))
+    or_dash(bytes.map(Bytes::short))
 }
 
 /// Whether the device exists and answers, and what its source says of its health.
@@ -256,14 +243,5 @@ mod tests {
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().nth(1).unwrap().starts_with("   word"));
-    }
-
-    #[test]
-    fn memory_is_short_and_never_too_much() {
-        assert_eq!(memory(Bytes::from_mib(81_105)), "79.2Gi");
-        assert_eq!(memory(Bytes(206_141_652_992)), "191Gi");
-        assert_eq!(memory(Bytes::from_mib(8192)), "8Gi");
-        assert_eq!(memory(Bytes::from_mib(1023)), "1023Mi");
-        assert_eq!(memory(Bytes(0)), "0Mi");
     }
 }

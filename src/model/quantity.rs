@@ -74,6 +74,16 @@ impl Bytes {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// In the units of `gpulease/memory`, rounded down: `79.2Gi`, `191Gi`, `512Mi`.
+    pub fn short(self) -> String {
+        let gib = MIB * 1024;
+        match (self.0 / gib, self.0 % gib * 10 / gib) {
+            (0, _) => format!("{}Mi", self.mib()),
+            (whole @ 100.., _) | (whole, 0) => format!("{whole}Gi"),
+            (whole, tenths) => format!("{whole}.{tenths}Gi"),
+        }
+    }
+
     /// The compute share for this much of `total`: in proportion, rounded down so that three thirds
     /// fit, at least [`MilliGpu::MIN`], at most the whole.
     pub fn proportion_of(self, total: Self) -> MilliGpu {
@@ -112,6 +122,15 @@ mod tests {
         let sum: u64 = (0..10).map(|_| MilliGpu(100).of(total).0).sum();
         assert!(sum <= total.0);
         assert_eq!(MilliGpu::WHOLE.of(total), total);
+    }
+
+    #[test]
+    fn memory_is_short_and_never_too_much() {
+        assert_eq!(Bytes::from_mib(81_105).short(), "79.2Gi");
+        assert_eq!(Bytes(206_141_652_992).short(), "191Gi");
+        assert_eq!(Bytes::from_mib(8192).short(), "8Gi");
+        assert_eq!(Bytes::from_mib(1023).short(), "1023Mi");
+        assert_eq!(Bytes(0).short(), "0Mi");
     }
 
     #[test]

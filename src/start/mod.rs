@@ -18,6 +18,8 @@ pub mod lowlevel;
 mod marks;
 mod mounted;
 mod namespaces;
+#[cfg(feature = "cli")]
+pub mod planned;
 mod policy;
 mod prepare;
 #[cfg(feature = "cli")]

@@ -57,7 +57,7 @@ pub struct CorruptRecord<'a> {
 
 impl<'a> Leases<'a> {
     /// Leases in their grace are left out unless `all` are asked for.
-    pub fn of(records: &'a JudgedRecords, all: bool, is_cut_off: impl Fn(&Lease) -> bool) -> Self {
+    pub fn of(records: &'a JudgedRecords, all: bool, paths: &Paths) -> Self {
         let is_listed = |lease: &Lease| all || lease.state != LeaseState::Grace;
         let leases = records.leases.iter().filter(|(lease, _)| is_listed(lease));
         Self {

@@ -3,6 +3,7 @@
 //! Every answer is an object with the key `version`, and its lists stand under a name. A key keeps
 //! its name and its meaning within a version; a new key may come.
 
+pub mod annotations;
 pub mod devices;
 pub mod driver;
 pub mod failure;
@@ -10,8 +11,10 @@ pub mod findings;
 pub mod leases;
 pub mod memory;
 pub mod mps;
+pub mod plan;
 pub mod processes;
 pub mod release;
+pub mod request;
 pub mod resize;
 pub mod topology;
 
