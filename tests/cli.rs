@@ -349,8 +349,8 @@ fn explain_says_for_each_device_why_not() {
     let told = json(&output);
     assert_eq!(told["request"]["vendor"], "nvidia");
     assert_eq!(told["refusal"]["code"], "no-capacity");
-    assert_eq!(told["refusal"]["verdicts"].as_array().unwrap().len(), 4);
-    assert!(told["refusal"]["summary"].is_string() && told["refusal"]["hint"].is_string());
+    assert_eq!(told["refusal"]["details"].as_array().unwrap().len(), 4);
+    assert!(told["refusal"]["message"].is_string() && told["refusal"]["hint"].is_string());
     let output = host.cli(&["explain", "count=9"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stdout(&output).contains("refused: no-match: "), "{}", stdout(&output));
@@ -362,8 +362,8 @@ fn explain_counts_the_devices_that_were_not_asked_for() {
     needs_root!();
     let host = Host::new("a100x4");
     for (devices, rows, line) in [
-        ("devices=2", 1, "\n14 devices are not named by the request\n"),
-        ("devices=9", 0, "\n15 devices are does not match `9`\n"),
+        ("devices=2", 1, "\n14 devices: not named by the request\n"),
+        ("devices=9", 0, "\n15 devices: does not match `9`\n"),
     ] {
         let output = host.cli(&["explain", devices]);
         assert_eq!(output.status.code(), Some(3));
@@ -371,7 +371,7 @@ fn explain_counts_the_devices_that_were_not_asked_for() {
         assert!(text.contains(line), "{text}");
         assert_eq!(text.matches("  NVIDIA A100-SXM4-40GB").count(), rows, "{text}");
         let told = json(&host.cli(&["explain", devices, "--json"]));
-        assert_eq!(told["refusal"]["verdicts"].as_array().unwrap().len(), 15, "all of them");
+        assert_eq!(told["refusal"]["details"].as_array().unwrap().len(), 15, "all of them");
     }
 }
 
@@ -457,8 +457,8 @@ fn explain_lists_annotations_in_any_configuration() {
     assert!(text.contains("\nExample:\n  docker run --runtime gpulease --annotation "), "{text}");
     let told = json(&ok(run(&["explain", "--json"])));
     let keys = gpulease::door::request::keys::KEYS;
-    assert_eq!(told.as_array().unwrap().len(), keys.len());
-    for (key, told) in keys.iter().zip(told.as_array().unwrap()) {
+    assert_eq!(told["annotations"].as_array().unwrap().len(), keys.len());
+    for (key, told) in keys.iter().zip(told["annotations"].as_array().unwrap()) {
         assert!(text.lines().any(|line| line == key.name), "{}", key.name);
         assert_eq!(told["key"], key.name);
     }

@@ -214,11 +214,7 @@ fn verdicts(verdicts: &[Verdict], output: &Output) -> String {
         *counts.entry(&verdict.reason).or_default() += 1;
     }
     for (reason, count) in counts {
-        let are = if count == 1 { "is" } else { "are" };
-        text.push_str(&words::wrapped(
-            "",
-            &format!("{} {are} {reason}", words::count(count, "device")),
-        ));
+        text.push_str(&words::wrapped("", &format!("{}: {reason}", words::count(count, "device"))));
     }
     text
 }

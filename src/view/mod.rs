@@ -8,6 +8,7 @@ pub mod devices;
 pub mod driver;
 pub mod failure;
 pub mod findings;
+pub mod install;
 pub mod leases;
 pub mod memory;
 pub mod mps;

@@ -41,7 +41,8 @@ fn all_that_was_installed_is_undone_to_the_byte() {
     assert_eq!(String::from_utf8(said).unwrap().matches("--- ").count(), 3);
     assert_eq!(node.records(), 3);
     let told: Value = serde_json::from_slice(&ok(recorded(&node, &["--json"])).stdout).unwrap();
-    let changed = told.as_array().unwrap().iter().filter(|report| report["changed"] == true);
+    let changed =
+        told["files"].as_array().unwrap().iter().filter(|report| report["changed"] == true);
     assert_eq!(changed.count(), 3);
     for (path, text) in files {
         assert_eq!(fs::read_to_string(path).unwrap(), text);

@@ -2,13 +2,12 @@
 //! the programs that the engines' files name.
 
 use super::record::RecordFile;
-use super::report::answer;
 use super::undo::unwire;
-use super::{Answer, InstallOptions, Output};
+use super::{Answer, InstallOptions, Output, report};
 use crate::engines::EngineFile;
 use crate::failure::Failure;
 use crate::model::code::Code;
-use serde_json::Value;
+use crate::view::install::{EngineEdit, EngineEdits};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -21,17 +20,14 @@ pub(in crate::cli) fn uninstall_recorded(
     let files = RecordFile::all(&options.state_dir)?;
     if files.is_empty() {
         let text = format!("`{}` has no record; nothing to do\n", options.state_dir.display());
-        return Ok(Answer::new(text, Value::Array(Vec::new())));
+        return Ok(Answer::of(text, &EngineEdits::default()));
     }
     let options = &InstallOptions { for_good: true, ..options.clone() };
     let dirs = made_dirs(&files);
-    let (mut text, mut reports, mut failures) = (String::new(), Vec::new(), Vec::new());
+    let (mut edits, mut failures) = (Vec::new(), Vec::new());
     for file in &files {
-        match one(file, options, output) {
-            Ok(answer) => {
-                text.push_str(&answer.text);
-                reports.push(answer.json);
-            }
+        match one(file, options) {
+            Ok(edit) => edits.push(edit),
             Err(failure) => failures.push(failure),
         }
     }
@@ -41,7 +37,8 @@ pub(in crate::cli) fn uninstall_recorded(
     }
     let failed = failures.len();
     let Some(mut first) = failures.into_iter().next() else {
-        return Ok(Answer::new(text, Value::Array(reports)));
+        let text: String = edits.iter().map(|edit| report::text(edit, output)).collect();
+        return Ok(Answer::of(text, &EngineEdits { files: edits }));
     };
     if files.len() > 1 {
         let (done, all) = (files.len() - failed, files.len());
@@ -56,7 +53,7 @@ fn made_dirs(files: &[RecordFile]) -> BTreeSet<PathBuf> {
     records.flat_map(|record| record.made_dirs).collect()
 }
 
-fn one(file: &RecordFile, options: &InstallOptions, output: &Output) -> Result<Answer, Failure> {
+fn one(file: &RecordFile, options: &InstallOptions) -> Result<EngineEdit, Failure> {
     let bad = |text: String| {
         let text = format!("cannot use the record `{}`: {text}", file.path.display());
         Failure::new(Code::StateUnavailable, text).hint("move it away, and see `gpulease doctor`")
@@ -67,5 +64,5 @@ fn one(file: &RecordFile, options: &InstallOptions, output: &Output) -> Result<A
     if RecordFile::of(&options.state_dir, kind, &record.path)?.path != file.path {
         return Err(bad("it is not that of the file that it names".to_owned()));
     }
-    Ok(answer(unwire(kind, &record.path, options)?, Vec::new(), output))
+    unwire(kind, &record.path, options)
 }

@@ -7,7 +7,7 @@ use crate::model::text::shown_line;
 use crate::paths::Paths;
 use crate::sys::ask::{Finished, ask_bounded, run_bounded};
 use crate::sys::programs::installed_on;
-use serde::Serialize;
+use crate::view::install::EngineReload;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,45 +18,25 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 const SYSTEMCTL: &str = "systemctl";
 
-/// The command that has the engine read its file.
-#[derive(Debug, Serialize)]
-pub(super) struct Reload {
-    /// `None` where none is needed.
-    command: Option<String>,
-    /// Whether it was run.
-    done: bool,
-}
-
-impl Reload {
-    /// Runs the command if it is wanted. An engine that does not run needs none: it reads its
-    /// file when it starts.
-    pub(super) fn after_change(
-        file: EngineFile,
-        path: &Path,
-        wanted: bool,
-    ) -> Result<Self, Failure> {
-        let none = Self { command: None, done: false };
-        let Some((verb, unit)) = file.reload(path) else { return Ok(none) };
-        let command = format!("{SYSTEMCTL} {verb} {unit}");
-        if wanted && let Err(why) = systemctl(verb, unit) {
-            if is_inactive(unit) {
-                return Ok(none);
-            }
-            let text = format!("the file is written, but `{command}` failed: {why}");
-            return Err(Failure::new(Code::StateUnavailable, text)
-                .hint(format!("see `{SYSTEMCTL} status {unit}`")));
+/// Runs the command that makes the engine read its file, if that is wanted. An engine that does not
+/// run needs none: it reads its file when it starts.
+pub(super) fn after_change(
+    file: EngineFile,
+    path: &Path,
+    wanted: bool,
+) -> Result<EngineReload, Failure> {
+    let none = EngineReload { command: None, done: false };
+    let Some((verb, unit)) = file.reload(path) else { return Ok(none) };
+    let command = format!("{SYSTEMCTL} {verb} {unit}");
+    if wanted && let Err(why) = systemctl(verb, unit) {
+        if is_inactive(unit) {
+            return Ok(none);
         }
-        Ok(Self { command: Some(command), done: wanted })
+        let text = format!("the file is written, but `{command}` failed: {why}");
+        return Err(Failure::new(Code::StateUnavailable, text)
+            .hint(format!("see `{SYSTEMCTL} status {unit}`")));
     }
-
-    /// A line for people.
-    pub(super) fn line(&self) -> String {
-        match &self.command {
-            None => "next: nothing; the file is read when it is needed\n".to_owned(),
-            Some(command) if self.done => format!("done: {command}\n"),
-            Some(command) => format!("next: {command}\n"),
-        }
-    }
+    Ok(EngineReload { command: Some(command), done: wanted })
 }
 
 /// Whether systemd knows that the unit does not run.

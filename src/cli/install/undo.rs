@@ -2,13 +2,14 @@
 
 use super::config_file::ConfigFile;
 use super::record::{InstallRecord, RecordFile};
-use super::reload::Reload;
-use super::report::{Report, answer};
+use super::reload;
+use super::report::answer;
 use super::wire::precreate_files;
 use super::{Answer, InstallOptions, Output};
 use crate::engines::{EditError, EditedText, Engine, EngineFile};
 use crate::failure::Failure;
 use crate::sys::failpoint;
+use crate::view::install::EngineEdit;
 use std::fs;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub(in crate::cli) fn uninstall(
     options: &InstallOptions,
     output: &Output,
 ) -> Result<Answer, Failure> {
-    let precreate = || -> Result<[Report; 2], Failure> {
+    let precreate = || -> Result<[EngineEdit; 2], Failure> {
         let (drop_in, hook) = precreate_files(engine, options)?;
         // Podman stops reading the hook's directory first: then the file in it does nothing.
         let drop_in = unwire(EngineFile::PodmanHooksDir, &drop_in, options)?;
@@ -42,13 +43,13 @@ pub(super) fn unwire(
     file: EngineFile,
     path: &Path,
     options: &InstallOptions,
-) -> Result<Report, Failure> {
+) -> Result<EngineEdit, Failure> {
     let target = ConfigFile::read(path)?;
     let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let record = record_file.read()?;
     let old = target.text.as_deref();
     let shown = target.path.display();
-    let mut report = Report::new(file, &target.path, options.dry_run);
+    let mut report = EngineEdit::new(file, &target.path, options.dry_run);
     let Some(text) = old else {
         forget(&record_file, record.as_ref(), options)?;
         return Ok(report.saying(format!("`{shown}` is not there; nothing to do\n")));
@@ -73,7 +74,7 @@ pub(super) fn unwire(
     if new.as_deref() == Some(text) {
         // A record that is still there is left of an uninstall whose reload failed.
         if record.is_some() && !options.dry_run {
-            report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
+            report.reload = Some(reload::after_change(file, &target.path, options.reload)?);
             forget(&record_file, record.as_ref(), options)?;
         }
         return Ok(report.saying(format!("`{shown}` does not have gpulease; nothing to do\n")));
@@ -89,7 +90,7 @@ pub(super) fn unwire(
     }
     failpoint::hit("uninstall-written");
     // The record goes last: another try sees by it that the engine has not read the file yet.
-    report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
+    report.reload = Some(reload::after_change(file, &target.path, options.reload)?);
     forget(&record_file, record.as_ref(), options)?;
     report.changed = true;
     let done = if new.is_some() { "does not have gpulease any more" } else { "is removed" };

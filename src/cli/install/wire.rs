@@ -2,8 +2,8 @@
 
 use super::config_file::{ConfigFile, make_dirs_above, missing_above};
 use super::record::{InstallRecord, RecordFile, VERSION};
-use super::reload::{Reload, absent};
-use super::report::{Report, answer};
+use super::reload::{self, absent};
+use super::report::answer;
 use super::{Answer, InstallOptions, Output};
 use crate::engines::{EditError, Engine, EngineFile, Wiring, check_version, hook_file_of};
 use crate::failure::{Failure, chain};
@@ -13,6 +13,7 @@ use crate::paths::Paths;
 use crate::sys::ask::ask_bounded;
 use crate::sys::programs::{SHIM_NAME, installed_on};
 use crate::sys::{PathError, checked, failpoint};
+use crate::view::install::EngineEdit;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,7 +82,7 @@ fn wire(
     path: &Path,
     wiring: &Wiring<'_>,
     options: &InstallOptions,
-) -> Result<Report, Failure> {
+) -> Result<EngineEdit, Failure> {
     let target = ConfigFile::read(path)?;
     let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
@@ -89,7 +90,7 @@ fn wire(
     let in_file = |error: EditError| error.in_file(&target.path);
     let edit = file.wire(&target.path, old.unwrap_or_default(), wiring).map_err(in_file)?;
     let path = target.path.display();
-    let mut report = Report::new(file, &target.path, options.dry_run);
+    let mut report = EngineEdit::new(file, &target.path, options.dry_run);
     report.runtime = Some(wiring.runtime.to_owned()).filter(|path| !path.is_empty());
     report.notes = edit.notes;
     if wiring.default_runtime {
@@ -103,7 +104,7 @@ fn wire(
     if old == Some(edit.text.as_str()) {
         // An earlier reload may have failed, or not have been asked for.
         if options.reload && !options.dry_run {
-            report.reload = Some(Reload::after_change(file, &target.path, true)?);
+            report.reload = Some(reload::after_change(file, &target.path, true)?);
         }
         return Ok(report.saying(format!("`{path}` has gpulease already; nothing to do\n")));
     }
@@ -120,7 +121,7 @@ fn wire(
     make_dirs_above(&target.path)?;
     target.write(&edit.text)?;
     failpoint::hit("install-written");
-    report.reload = Some(Reload::after_change(file, &target.path, options.reload)?);
+    report.reload = Some(reload::after_change(file, &target.path, options.reload)?);
     report.changed = true;
     report.backup = Some(record_file.path.display().to_string());
     let kept = if record.before.is_some() { "backup" } else { "record" };
