@@ -11,12 +11,14 @@
 
 #[path = "doctor/garbage.rs"]
 mod garbage;
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "doctor/node.rs"]
 mod node;
 #[path = "doctor/planted.rs"]
 mod planted;
 
-use node::{Node, codes, is_not_asked};
+use node::{CLI, Node, codes, is_not_asked};
 use std::process::Command;
 
 #[test]
@@ -50,6 +52,24 @@ fn a_healthy_node_has_no_finding() {
     let (status, health) = node.health();
     assert_eq!((status, &health["healthy"]), (0, &true.into()), "{health:#}");
     assert_eq!(node.listing(), before, "looking changes nothing");
+}
+
+#[test]
+fn each_answer_is_the_golden_one() {
+    // The answers say whose they are.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let node = Node::healthy();
+    let root = node.path("etc").parent().unwrap().to_owned();
+    let check = |name: &str, command: &str| {
+        let output = node.cli(&[command, "--json"]);
+        golden::check(name, serde_json::from_slice(&output.stdout).unwrap(), &root);
+    };
+    check("health", "health");
+    node.remove("usr/local/bin/gpulease-hook");
+    check("doctor", "doctor");
+    check("health-fault", "health");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `uninstall --recorded`, by which a package undoes every `install` of its programs.
 
+use super::files::is_golden;
 use super::{Node, fixture, has_runtime};
 use crate::support::{CLI, ok, stderr};
 use serde_json::Value;
@@ -44,6 +45,7 @@ fn all_that_was_installed_is_undone_to_the_byte() {
     let changed =
         told["files"].as_array().unwrap().iter().filter(|report| report["changed"] == true);
     assert_eq!(changed.count(), 3);
+    is_golden("uninstall-recorded", &node, told);
     for (path, text) in files {
         assert_eq!(fs::read_to_string(path).unwrap(), text);
     }

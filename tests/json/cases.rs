@@ -63,8 +63,21 @@ const COMPUTES: &str = "
 
 fn has_leases(host: &Host) {
     ok(host.start("whole", &[("gpulease/devices", "0")]));
-    let part = [("gpulease/devices", "1"), ("gpulease/compute", "0.25")];
+    let isolation = ("gpulease/isolation", "time-slicing");
+    let part = [("gpulease/devices", "1"), ("gpulease/compute", "0.25"), isolation];
     ok(host.start("part", &part));
+}
+
+/// A lease of a dead holder, one in its grace, and a record that cannot be read.
+fn has_ended_leases(host: &Host) {
+    ok(host.start("torn", &[("gpulease/devices", "1")]));
+    let torn = host.lease("torn").unwrap().key().unwrap();
+    let record = host.run_dir().join("leases").join(format!("{}.json", torn.file_stem()));
+    std::fs::write(record, "{").unwrap();
+    ok(host.start("ended", &[("gpulease/devices", "2")]));
+    ok(host.delete("ended"));
+    ok(host.start("dead", &[("gpulease/devices", "0")]));
+    host.kill("dead");
 }
 
 fn has_inventory(host: &Host) {
@@ -94,34 +107,36 @@ pub const CASES: &[Case] = &[
     on("devices-none", "mixed4", &["devices"])
         .after(|host| std::fs::remove_file(host.path("etc/devices.toml")).unwrap()),
     on("driver", "mixed4", &["driver"]),
+    on("explain", "mixed4", &["explain"]),
+    on("explain-bundle", "mixed4", &["explain", "--bundle", "DIR/bundles/plain"])
+        .after(|host| drop(host.bundle("plain", &[]))),
+    on("explain-error", "mixed4", &["explain", "count=many"]).with_status(2),
+    on("explain-granted", "mixed4", &["explain", "devices=2", "compute=0.25"]),
+    on("explain-refused", "mixed4", &["explain", "vendor=nvidia", "memory=40Gi"])
+        .after(has_leases)
+        .with_status(3),
     on("inventory-example", "mixed4", &["inventory", "example", "mixed4"]),
     on("inventory-example-list", "mixed4", &["inventory", "example"]),
     on("inventory-refresh", "mixed4", &["inventory", "refresh"]),
     on("inventory-show", "mixed4", &["inventory", "show"]).after(has_inventory),
     on("inventory-show-missing", "mixed4", &["inventory", "show"]).with_status(4),
     on("inventory-show-stale", "mixed4", &["inventory", "show"]).after(has_stale_inventory),
+    on("leases", "mixed4", &["leases"]).after(has_leases),
+    on("leases-all", "mixed4", &["leases", "--all"]).after(has_ended_leases),
     on("memory", "mixed4", &["memory"]).after(has_leases),
     on("mig-plan", "a100x4", &["mig", "plan", "--gpu", "0,2", "--replace", "1g.5gb*2"]),
     on("mig-plan-model", "mixed4", &["mig", "plan", "--model", "A30", "2g.12gb"]),
     on("processes", "mixed4", &["processes"]).after(is_real).script(COMPUTES),
     on("processes-none", "mixed4", &["processes"]),
+    on("release", "mixed4", &["release", "dead"]).after(has_ended_leases),
+    on("release-corrupt", "mixed4", &["release", "torn", "--force"]).after(has_ended_leases),
+    on("release-error", "mixed4", &["release", "whole"]).after(has_leases).with_status(7),
+    on("release-force", "mixed4", &["release", "whole", "--force"]).after(has_leases),
     on("topology", "mixed4", &["topology"]),
 ];
 
-/// The commands without a golden file, and why.
-pub const WITHOUT_GOLDEN: &[(&str, &str)] = &[
-    ("doctor", "not yet"),
-    ("explain", "not yet"),
-    ("health", "not yet"),
-    ("install", "not yet"),
-    ("leases", "not yet"),
-    ("release", "not yet"),
-    ("uninstall", "not yet"),
-];
-
-/// The commands whose answers have no version yet, and `error` for those that refuse.
+/// The commands whose answers have no version yet.
 pub const UNVERSIONED: &[&str] = &[
-    "error",
     "cdi generate",
     "cdi list",
     "completions",
