@@ -27,8 +27,15 @@ pub(super) const LAYOUT: Layout<'_> =
 
 const RUNTIMES: &str = "runtimes";
 const MONITOR: &str = "monitor_path";
-/// The settings of a handler that choose its program.
-const OWN: &[&str] = &["runtime_path", "runtime_type", "runtime_config_path"];
+/// The settings of a handler that choose its program. `inherit_default_runtime` takes that of the
+/// default runtime in its place, `platform_runtime_paths` another one for images of some platforms.
+const OWN: &[&str] = &[
+    "runtime_path",
+    "runtime_type",
+    "runtime_config_path",
+    "inherit_default_runtime",
+    "platform_runtime_paths",
+];
 /// Where CRI-O's own packages keep conmon, which CRI-O looks for on its PATH alone; without it, it
 /// does not start (github.com/NVIDIA/nvidia-container-toolkit, issue 681).
 const PACKAGED_MONITOR: &str = "/usr/libexec/crio/conmon";

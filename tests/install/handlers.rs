@@ -190,6 +190,22 @@ fn crios_handler_has_a_monitor() {
 }
 
 #[test]
+fn what_chooses_another_program_is_not_taken() {
+    let node = node(&[(
+        "crio/crio.conf",
+        "[crio.runtime.runtimes.crun]\nmonitor_cgroup = 'pod'\ninherit_default_runtime = true\n\
+         platform_runtime_paths = { 'wasi/wasm' = '/usr/bin/crun-wasm' }\n",
+    )]);
+    let drop_in = node.dir.path().join("crio/crio.conf.d/60-gpulease.conf");
+    fs::create_dir_all(drop_in.parent().unwrap()).unwrap();
+    let (entry, _) = installed("crio", &drop_in, &[]);
+    assert_eq!(entry["monitor_cgroup"].as_str(), Some("pod"));
+    for key in ["inherit_default_runtime", "platform_runtime_paths"] {
+        assert!(!entry.contains_key(key), "{entry:?}");
+    }
+}
+
+#[test]
 fn a_later_default_of_another_drop_in_is_told() {
     for (engine, dir, text) in [
         ("crio", "crio.conf.d", "[crio.runtime]\ndefault_runtime = 'nvidia'\n"),
