@@ -31,12 +31,18 @@ const V3: &str = "io.containerd.cri.v1.runtime";
 /// The plugin in all versions.
 pub(super) const PLUGINS: [&str; 3] = [V1, V2, V3];
 
+const LAYOUTS: [Layout<'_>; 3] = [
+    Layout { table: &["plugins", V1, "containerd"], default: DEFAULT },
+    Layout { table: &["plugins", V2, "containerd"], default: DEFAULT },
+    Layout { table: &["plugins", V3, "containerd"], default: DEFAULT },
+];
+
 /// The version of a new file: both 1.x and 2.x read it.
 const NEW_VERSION: i64 = 2;
 /// containerd 2.3's; the plugin's table is that of version 3.
 const LAST_VERSION: i64 = 4;
 
-const DEFAULT: &str = "default_runtime_name";
+pub(super) const DEFAULT: &str = "default_runtime_name";
 const RUNC: &str = "runc";
 const SHIM: &str = "io.containerd.runc.v2";
 
@@ -102,7 +108,7 @@ fn entry(name: &str, runtime: &Value) -> RuntimeEntry {
 }
 
 /// The CRI plugin's table of runtimes in a file of any version.
-fn cri_of(table: &Table) -> Table {
+pub(super) fn cri_of(table: &Table) -> Table {
     let mut cri = Table::new();
     for plugin in PLUGINS {
         let found = files::value_at(table, &["plugins", plugin, "containerd"]);
@@ -201,7 +207,7 @@ struct HandlerEntry {
     options: Vec<(String, toml_edit::Value)>,
     annotations: [Vec<String>; 2],
     /// The node's cgroup driver, if it is set.
-    is_systemd: Option<bool>,
+    cgroup_driver: Option<SettingValue<'static>>,
 }
 
 impl HandlerEntry {
@@ -226,7 +232,9 @@ impl HandlerEntry {
             settings: handler::copied(runtime, &[OWN, &ANNOTATION_LISTS].concat()),
             options: handler::copied(options, &[PROGRAM_OPTION, CGROUP_DRIVER]),
             annotations,
-            is_systemd: handler::option(options, CGROUP_DRIVER).and_then(Value::as_bool),
+            cgroup_driver: handler::option(options, CGROUP_DRIVER)
+                .and_then(Value::as_bool)
+                .map(SettingValue::Bool),
         }
     }
 
@@ -257,8 +265,8 @@ impl HandlerEntry {
         let program = SettingValue::Text(wiring.runtime);
         settings.push(setting(&options, PROGRAM_OPTION, program));
         // The kubelet kills pods whose cgroup it does not find, over and over.
-        if let Some(is_systemd) = self.is_systemd {
-            settings.push(setting(&options, CGROUP_DRIVER, SettingValue::Bool(is_systemd)));
+        if let Some(driver) = self.cgroup_driver {
+            settings.push(setting(&options, CGROUP_DRIVER, driver));
         }
         settings.extend(
             self.options.iter().map(copied).map(|(key, value)| setting(&options, key, value)),
@@ -282,16 +290,18 @@ fn wire_template(path: &Path, body: &str, wiring: &Wiring<'_>) -> Result<EditedT
     for (_, table) in generated.unwrap_or_default() {
         files::merge(&mut cri, cri_of(&table));
     }
+    // The default is an option of k3s, and the template's runc stays its own.
+    if cri.get(DEFAULT).and_then(Value::as_str) == Some(NAME) {
+        cri.remove(DEFAULT);
+    }
     let mut entry = HandlerEntry::of(&cri);
     if k3s::has_cgroup_driver(body) {
-        // The value is k3s's own: an expression of the template takes its place.
-        entry.is_systemd = Some(true);
+        entry.cgroup_driver = Some(SettingValue::Text(k3s::CGROUP_DRIVER));
     }
     let plugin = plugin_of(k3s::version_of_template(path))?;
     let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
     let empty = DocumentMut::new();
-    let settings = entry.settings(&layout, &empty, wiring);
-    Ok(k3s::wire(body, &toml_settings::written(&settings.iter().collect::<Vec<_>>())))
+    k3s::wire(body, &entry.settings(&layout, &empty, wiring))
 }
 
 fn notes(
@@ -308,29 +318,7 @@ fn notes(
             "`disabled_plugins` turns the CRI plugin off, and with it the runtime".to_owned(),
         );
     }
-    if let Some((main, _)) = others.before.iter().find(|(_, table)| !cri_of(table).is_empty()) {
-        notes.push(format!(
-            "`{}` imports this file: containerd 1.x takes its `plugins.\"{plugin}\"` in place of the \
-             one there",
-            main.display()
-        ));
-    }
-    for (path, table) in &others.after {
-        let (cri, path) = (cri_of(table), path.display());
-        if !cri.is_empty() {
-            notes.push(format!(
-                "`{path}` is imported and has a CRI plugin too: containerd 1.x takes its \
-                 `plugins.\"{plugin}\"` in place of the one of this file"
-            ));
-        }
-        let default = cri.get(DEFAULT).and_then(Value::as_str);
-        if let Some(default) = default.filter(|name| wiring.default_runtime && *name != NAME) {
-            notes.push(format!("`{path}` makes `{default}` the default runtime, after this file"));
-        }
-    }
-    for (path, why) in &others.unread {
-        notes.push(format!("`{}` is imported and cannot be read: {why}", path.display()));
-    }
+    notes.extend(others.notes(plugin, wiring.default_runtime));
     if matches!(version(document), 0 | 1) && !document.as_table().is_empty() {
         notes.push(if plugin == V1 {
             format!("the file is of version 1: containerd 2 does not look at its `plugins.{V1}`")
@@ -348,12 +336,28 @@ pub(super) fn unwire(
     added: &[String],
 ) -> Result<EditedText, EditError> {
     if k3s::is_template(path) {
-        return Ok(k3s::unwire(body, added));
+        return k3s::unwire(body, added);
     }
-    let plugin = plugin(&toml_settings::parse(body)?)?;
-    let layout = Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT };
+    let document = toml_settings::parse(body)?;
+    plugin(&document)?;
+    let mut edit = EditedText::new(body.to_owned());
+    // The version of the file may be another one than at the time of `install`.
+    for layout in LAYOUTS.iter().filter(|layout| layout.is_wired(&document)) {
+        let EditedText { text, notes, .. } = unwire_plugin(layout, &edit.text, before, added)?;
+        edit.text = text;
+        edit.notes.extend(notes);
+    }
+    Ok(edit)
+}
+
+fn unwire_plugin(
+    layout: &Layout<'_>,
+    body: &str,
+    before: Option<&str>,
+    added: &[String],
+) -> Result<EditedText, EditError> {
     let runtimes = layout.below(&["runtimes"]);
-    let mut edit = toml_settings::unwire(body, before, added, &layout, keeps_runc)?;
+    let mut edit = toml_settings::unwire(body, before, added, layout, keeps_runc)?;
     // The runc that was added for containerd 1.x goes, unless another runtime needs it by now.
     let is_lone = |document: &DocumentMut| {
         let runc = toml_settings::find(document, &layout.below(&["runtimes", RUNC]));
@@ -382,7 +386,5 @@ pub(super) fn is_wired(path: &Path, body: &str) -> bool {
         return k3s::is_wired(body);
     }
     let Ok(document) = toml_settings::parse(body) else { return false };
-    PLUGINS.iter().any(|plugin| {
-        Layout { table: &["plugins", plugin, "containerd"], default: DEFAULT }.is_wired(&document)
-    })
+    LAYOUTS.iter().any(|layout| layout.is_wired(&document))
 }

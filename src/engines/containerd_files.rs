@@ -5,6 +5,8 @@
 //! `LoadConfigWithPlugins` and `resolveImports`). 2.x merges their tables; in 1.x a plugin's table
 //! takes the place of the one before.
 
+use super::NAME;
+use super::containerd::{DEFAULT, cri_of};
 use super::files::{self, ReadError};
 use crate::paths::Paths;
 use std::collections::VecDeque;
@@ -92,6 +94,37 @@ impl Others {
             break;
         }
         others
+    }
+
+    /// What they do to a `plugin` of the file that is edited.
+    pub(super) fn notes(&self, plugin: &str, is_default: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let Some((main, _)) = self.before.iter().find(|(_, table)| !cri_of(table).is_empty()) {
+            notes.push(format!(
+                "`{}` imports this file: containerd 1.x takes its `plugins.\"{plugin}\"` in place \
+                 of the one there",
+                main.display()
+            ));
+        }
+        for (path, table) in &self.after {
+            let (cri, path) = (cri_of(table), path.display());
+            if !cri.is_empty() {
+                notes.push(format!(
+                    "`{path}` is imported and has a CRI plugin too: containerd 1.x takes its \
+                     `plugins.\"{plugin}\"` in place of the one of this file"
+                ));
+            }
+            let default = cri.get(DEFAULT).and_then(Value::as_str);
+            if let Some(default) = default.filter(|name| is_default && *name != NAME) {
+                notes.push(format!(
+                    "`{path}` makes `{default}` the default runtime, after this file"
+                ));
+            }
+        }
+        for (path, why) in &self.unread {
+            notes.push(format!("`{}` is imported and cannot be read: {why}", path.display()));
+        }
+        notes
     }
 }
 

@@ -6,7 +6,7 @@
 //! (docs.k3s.io, "Advanced options", "Configuring containerd"; docs.rke2.io alike).
 
 use super::files::read_table;
-use super::toml_settings::COMMENT;
+use super::toml_settings::{self, COMMENT, Setting};
 use super::{EditError, EditedText, NAME};
 use crate::paths::Paths;
 use std::ops::Range;
@@ -24,7 +24,7 @@ const TEMPLATE: &str = "config.toml.tmpl";
 const TEMPLATE_V3: &str = "config-v3.toml.tmpl";
 const BASE: &str = "{{ template \"base\" . }}";
 /// The expression by which the built-in templates set the cgroup driver of their runtimes.
-const CGROUP_DRIVER: &str = "{{ .SystemdCgroup }}";
+pub(super) const CGROUP_DRIVER: &str = "{{ .SystemdCgroup }}";
 
 /// Whether a file is a template, by its name.
 pub(super) fn is_template(path: &Path) -> bool {
@@ -99,48 +99,64 @@ pub(super) fn has_cgroup_driver(body: &str) -> bool {
     body.trim().is_empty() || body.contains("template \"base\"") || body.contains(".SystemdCgroup")
 }
 
-/// Puts our tables behind a template, or in the place of those that it has. Its other lines stay.
-pub(super) fn wire(body: &str, tables: &str) -> EditedText {
-    let tables = if has_cgroup_driver(body) {
-        let expression = format!("SystemdCgroup = {CGROUP_DRIVER}");
-        tables
-            .replace("SystemdCgroup = true", &expression)
-            .replace("SystemdCgroup = false", &expression)
-    } else {
-        tables.to_owned()
-    };
-    let block = format!("{COMMENT}{tables}");
+/// Puts our tables behind a template, or corrects those that it has. Its other lines stay. Fails
+/// for tables of ours with lines of the template between them: they are no TOML to be edited.
+pub(super) fn wire(body: &str, settings: &[Setting<'_>]) -> Result<EditedText, EditError> {
     if let Some(range) = our_block(body) {
-        let old = body.get(range.clone()).unwrap_or_default();
-        if old.trim() == block.trim() {
-            return EditedText::new(body.to_owned());
+        let (old, after) = (part(body, range.clone())?, body.get(range.end..).unwrap_or_default());
+        if our_block(after).is_some() {
+            return Err(by_hand("entries for gpulease in more than one place"));
         }
-        let mut edit = EditedText::new(spliced(body, range.clone(), block.trim_end()));
-        if !old.contains(COMMENT.trim_end()) {
-            edit.notes.push("the template's own entry for gpulease is replaced".to_owned());
-        }
-        return edit;
+        let edit = toml_settings::wire(&quoted(old), settings)
+            .map_err(|_| by_hand("an entry for gpulease that is not plain TOML"))?;
+        let new = unquoted(&edit.text);
+        return Ok(EditedText::new(spliced(body, range, new.trim_end())));
     }
     let mut text = if body.trim().is_empty() { format!("{BASE}\n") } else { body.to_owned() };
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let added = format!("\n{block}");
+    let tables = toml_settings::written(&settings.iter().collect::<Vec<_>>());
+    let added = format!("\n{COMMENT}{}", unquoted(&tables));
     text.push_str(&added);
-    EditedText { text, added: vec![added], notes: Vec::new() }
+    Ok(EditedText { text, added: vec![added], notes: Vec::new() })
 }
 
-/// Takes our tables out.
-pub(super) fn unwire(body: &str, added: &[String]) -> EditedText {
-    let cut = added.iter().find_map(|added| {
-        let (before, after) = body.split_once(added.as_str()).filter(|_| !added.is_empty())?;
-        Some(format!("{before}{after}"))
-    });
+/// Takes our tables out. Fails for tables with lines of the template between them.
+pub(super) fn unwire(body: &str, added: &[String]) -> Result<EditedText, EditError> {
+    let cut = added.iter().find_map(|added| toml_settings::without(body, added));
     let mut text = cut.unwrap_or_else(|| body.to_owned());
     while let Some(range) = our_block(&text) {
-        text = spliced(&text, range, "");
+        part(&text, range.clone())?;
+        text = without_block(&text, range);
     }
-    EditedText::new(text)
+    Ok(EditedText::new(text))
+}
+
+/// The tables of ours, if no line of the template is between them.
+fn part(body: &str, range: Range<usize>) -> Result<&str, EditError> {
+    let block = body.get(range).unwrap_or_default();
+    if block.lines().any(|line| line.trim_start().starts_with("{{")) {
+        return Err(by_hand("lines of the template inside the entry for gpulease"));
+    }
+    Ok(block)
+}
+
+fn by_hand(what: &str) -> EditError {
+    EditError::Refused {
+        why: format!("it has {what}"),
+        hint: "nothing was changed; take the entry for gpulease out by hand and try again"
+            .to_owned(),
+    }
+}
+
+/// The template's expression as a string, so that the tables around it are TOML.
+fn quoted(tables: &str) -> String {
+    tables.replace(CGROUP_DRIVER, &format!("\"{CGROUP_DRIVER}\""))
+}
+
+fn unquoted(tables: &str) -> String {
+    tables.replace(&format!("\"{CGROUP_DRIVER}\""), CGROUP_DRIVER)
 }
 
 pub(super) fn is_wired(body: &str) -> bool {
@@ -158,8 +174,18 @@ fn spliced(body: &str, range: Range<usize>, new: &str) -> String {
     format!("{before}{new}{after}")
 }
 
+/// The text without our tables, and without one of the empty lines around them.
+fn without_block(body: &str, range: Range<usize>) -> String {
+    let before = body.get(..range.start).unwrap_or_default();
+    let after = body.get(range.end..).unwrap_or_default();
+    let is_apart = before.ends_with("\n\n");
+    let before = before.strip_suffix('\n').filter(|_| is_apart).unwrap_or(before);
+    format!("{before}{}", after.strip_prefix('\n').unwrap_or(after))
+}
+
 /// The bytes of our tables, with the comment above them, without the end of the last line. They
-/// end where another table, a comment or a line of the template begins.
+/// end with their last setting, before another table. Comments and lines of the template between
+/// their lines are theirs.
 fn our_block(body: &str) -> Option<Range<usize>> {
     let mut block: Option<Range<usize>> = None;
     let (mut at, mut comment_at) = (0, None);
@@ -167,15 +193,14 @@ fn our_block(body: &str) -> Option<Range<usize>> {
         let (start, text) = (at, line.trim());
         at += line.len();
         let end = start + line.trim_end().len();
-        let is_other = text.starts_with(['[', '#']) || text.starts_with("{{");
         if is_our_header(text) {
             let from = comment_at.unwrap_or(start);
             block = Some(block.map_or(from, |block| block.start)..end);
         } else if let Some(block) = &mut block {
-            if is_other {
+            if text.starts_with('[') {
                 break;
             }
-            if !text.is_empty() {
+            if !text.is_empty() && !text.starts_with('#') && !text.starts_with("{{") {
                 block.end = end;
             }
         }
@@ -197,40 +222,72 @@ fn is_our_header(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::toml_settings::SettingValue;
 
-    const TABLES: &str = "[plugins.'x'.containerd.runtimes.gpulease]\na = 1\n\n\
-                          [plugins.'x'.containerd.runtimes.gpulease.options]\nSystemdCgroup = true\n";
+    const TABLES: &str = "[plugins.x.containerd.runtimes.gpulease]\na = 1\n\n\
+                          [plugins.x.containerd.runtimes.gpulease.options]\nb = true\n";
+
+    fn settings<'a>(name: &'a str, driver: SettingValue<'static>) -> [Setting<'a>; 3] {
+        let table = vec!["plugins", "x", "containerd", "runtimes", NAME];
+        let options = [&table[..], &["options"]].concat();
+        [
+            Setting { table, key: "a", value: SettingValue::Number(1) },
+            Setting { table: options.clone(), key: "BinaryName", value: SettingValue::Text(name) },
+            Setting { table: options, key: "SystemdCgroup", value: driver },
+        ]
+    }
+
+    const DRIVER: SettingValue<'static> = SettingValue::Text(CGROUP_DRIVER);
 
     #[test]
     fn a_template_goes_in_and_out() {
         for before in [
             "{{ template \"base\" . }}\n",
-            "{{ template \"base\" . }}\n\n[a]\nb = 1",
+            "{{ template \"base\" . }}\n\n[a]\nb = 1\n",
             "version = 2\n{{ if .X }}\n[a]\nb = 1\n{{ end }}\n",
         ] {
-            let edit = wire(before, TABLES);
+            let settings = settings("/x", DRIVER);
+            let edit = wire(before, &settings).unwrap();
             assert!(edit.text.starts_with(before) && is_wired(&edit.text), "{}", edit.text);
-            assert_eq!(edit.text.contains(CGROUP_DRIVER), before.contains("base"));
-            assert_eq!(wire(&edit.text, TABLES).text, edit.text);
-            assert_eq!(unwire(&edit.text, &edit.added).text.trim(), before.trim());
-            assert_eq!(unwire(&edit.text, &[]).text.trim(), before.trim());
+            assert!(edit.text.ends_with("SystemdCgroup = {{ .SystemdCgroup }}\n"), "{}", edit.text);
+            assert_eq!(wire(&edit.text, &settings).unwrap().text, edit.text);
+            assert_eq!(unwire(&edit.text, &edit.added).unwrap().text, before);
+            assert_eq!(unwire(&edit.text, &[]).unwrap().text, before);
         }
-        let made = wire("", TABLES);
-        assert!(made.text.starts_with(BASE));
-        assert!(is_blank(&unwire(&made.text, &made.added).text));
+        let made = wire("", &settings("/x", SettingValue::Bool(false))).unwrap();
+        assert!(made.text.starts_with(BASE) && made.text.ends_with("SystemdCgroup = false\n"));
+        assert!(is_blank(&unwire(&made.text, &made.added).unwrap().text));
     }
 
     #[test]
-    fn an_entry_between_other_lines_is_replaced_alone() {
-        let other = TABLES.replace("a = 1", "a = 2");
-        let old = format!("# one\n\n{COMMENT}{TABLES}\n{{{{ if .X }}}}\n[b]\n{{{{ end }}}}\n");
-        let edit = wire(&old, &other);
-        assert!(edit.text.contains("a = 2") && !edit.text.contains("a = 1"), "{}", edit.text);
-        assert!(edit.text.starts_with("# one\n\n# Added"), "{}", edit.text);
-        assert!(edit.text.ends_with("\n\n{{ if .X }}\n[b]\n{{ end }}\n"), "{}", edit.text);
-        assert!(edit.notes.is_empty());
-        let by_hand = wire(&TABLES.replace("a = 1", "a = 3"), TABLES);
-        assert_eq!(by_hand.notes.len(), 1, "{by_hand:?}");
+    fn an_entry_between_other_lines_is_edited_alone() {
+        let (head, tail) = ("# one\n\n", "\n\n# two\n{{ if .X }}\n[b]\n{{ end }}\n");
+        let entry = "[plugins.x.containerd.runtimes.gpulease]\n# mine\na = 2 # two\nsnapshotter = \
+                     'z'\n\n[plugins.x.containerd.runtimes.gpulease.options]\n# path\nBinaryName \
+                     = '/old'\nSystemdCgroup = {{ .SystemdCgroup }}";
+        let edit = wire(&format!("{head}{entry}{tail}"), &settings("/x", DRIVER)).unwrap();
+        let new = entry.replace("a = 2", "a = 1").replace("'/old'", "\"/x\"");
+        assert_eq!(edit.text, format!("{head}{new}{tail}"));
+        let back = unwire(&edit.text, &edit.added).unwrap().text;
+        assert_eq!(back, "# one\n\n# two\n{{ if .X }}\n[b]\n{{ end }}\n");
+    }
+
+    #[test]
+    fn a_setting_behind_our_tables_goes_with_them() {
+        let made = wire("[a]\nb = 1\n", &settings("/x", DRIVER)).unwrap();
+        let edited = format!("{}Root = '/r'\n", made.text);
+        assert_eq!(unwire(&edited, &made.added).unwrap().text, "[a]\nb = 1\n");
+    }
+
+    #[test]
+    fn an_entry_that_is_no_toml_is_refused() {
+        let condition = TABLES.replace("a = 1\n", "a = 1\n{{ if .X }}\nc = 1\n{{ end }}\n");
+        let twice = format!("{TABLES}\n[b]\n{TABLES}");
+        for text in [&condition, &twice] {
+            assert!(matches!(wire(text, &settings("/x", DRIVER)), Err(EditError::Refused { .. })));
+        }
+        assert!(matches!(unwire(&condition, &[]), Err(EditError::Refused { .. })));
+        assert_eq!(unwire(&twice, &[]).unwrap().text.trim(), "[b]");
     }
 
     #[test]

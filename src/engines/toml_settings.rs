@@ -7,7 +7,7 @@ use super::edit::default_restored;
 use super::layout::Layout;
 use super::{EditError, EditedText, NAME};
 use crate::config::position;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, RawString, Table, TableLike, Value};
 
 /// Above the text that is appended to a TOML file.
 pub(super) const COMMENT: &str =
@@ -246,7 +246,8 @@ pub(super) fn written(settings: &[&Setting<'_>]) -> String {
             }
             table = Some(&setting.table);
         }
-        text.push_str(&format!("{} = {}\n", setting.key, setting.value.value(None)));
+        let key = Key::new(setting.key);
+        text.push_str(&format!("{key} = {}\n", setting.value.value(None)));
     }
     text
 }
@@ -298,10 +299,11 @@ pub(super) fn unwire(
 
 /// The text without an appended part; `None` if a key stands behind that part, because it would come
 /// into the table before.
-fn without(body: &str, added: &str) -> Option<String> {
+pub(super) fn without(body: &str, added: &str) -> Option<String> {
     let (before, after) = body.split_once(added).filter(|_| !added.is_empty())?;
-    let mut lines = after.lines().map(str::trim_start);
-    let next = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    // `{{` begins a line of a template.
+    let is_blank = |line: &str| line.is_empty() || line.starts_with('#') || line.starts_with("{{");
+    let next = after.lines().map(str::trim_start).find(|line| !is_blank(line));
     next.is_none_or(|line| line.starts_with('[')).then(|| format!("{before}{after}"))
 }
 

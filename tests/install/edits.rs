@@ -152,6 +152,17 @@ fn the_runc_that_was_added_goes_if_it_can() {
 }
 
 #[test]
+fn an_entry_of_another_version_goes_too() {
+    let node = Node::with_text("containerd", "version = 2\n");
+    node.says("install", &[]);
+    // By hand, with the record lost.
+    fs::write(node.config(), node.text().replace("version = 2", "version = 3")).unwrap();
+    fs::remove_dir_all(node.state()).unwrap();
+    node.says("uninstall", &[]);
+    assert!(!node.text().contains("runtimes.gpulease"), "{}", node.text());
+}
+
+#[test]
 fn a_key_that_was_put_behind_ours_stays_in_its_table() {
     for (engine, key, kept) in [
         ("podman", "kata = [\"/usr/bin/kata-runtime\"]\n", true),

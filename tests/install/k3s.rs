@@ -149,3 +149,61 @@ fn the_default_runtime_is_the_option_of_k3s() {
     );
     assert!(!agent.file("config-v3.toml.tmpl").exists());
 }
+
+#[test]
+fn an_entry_with_comments_is_edited_as_one() {
+    let plugin = "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gpulease";
+    let before = format!(
+        "{{{{ template \"base\" . }}}}\n\n[{plugin}]\n  # by hand\n  snapshotter = 'x'\n  \
+         [{plugin}.options]\n    # the shim\n    BinaryName = '/old/gpulease-runtime'\n\n[debug]\n"
+    );
+    let agent = Agent::new("k3s", true);
+    fs::write(agent.file("config-v3.toml.tmpl"), &before).unwrap();
+    agent.says("install", "config-v3.toml.tmpl");
+    let text = fs::read_to_string(agent.file("config-v3.toml.tmpl")).unwrap();
+    assert!(text.contains("# by hand") && text.ends_with("\n\n[debug]\n"), "{text}");
+    let tables = text.strip_prefix("{{ template \"base\" . }}\n").unwrap();
+    let tables: toml::Table = tables.replace("{{ .SystemdCgroup }}", "true").parse().unwrap();
+    let runtimes = &tables["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"];
+    assert_eq!(runtimes["gpulease"]["snapshotter"].as_str(), Some("x"));
+    let program = runtimes["gpulease"]["options"]["BinaryName"].as_str();
+    assert_eq!(program, Some(crate::support::SHIM));
+    agent.says("uninstall", "config-v3.toml.tmpl");
+    assert_eq!(fs::read_to_string(agent.file("config-v3.toml.tmpl")).unwrap(), before);
+}
+
+#[test]
+fn an_entry_with_a_condition_is_refused() {
+    let plugin = "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gpulease";
+    let before = format!(
+        "{{{{ template \"base\" . }}}}\n[{plugin}]\n{{{{ if .X }}}}\nsnapshotter = 'x'\n{{{{ end }}}}\n\
+         [{plugin}.options]\nBinaryName = '/old'\n"
+    );
+    let agent = Agent::new("k3s", true);
+    fs::write(agent.file("config-v3.toml.tmpl"), &before).unwrap();
+    for verb in ["install", "uninstall"] {
+        let output = agent.run(verb, "config-v3.toml.tmpl", &[]);
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        assert!(stderr(&output).contains("lines of the template inside"), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_to_string(agent.file("config-v3.toml.tmpl")).unwrap(), before);
+}
+
+#[test]
+fn a_second_install_keeps_the_settings_of_runc() {
+    let agent = Agent::new("k3s", true);
+    agent.says("install", "config-v3.toml.tmpl");
+    let first = fs::read_to_string(agent.file("config-v3.toml.tmpl")).unwrap();
+    assert!(first.contains("base_runtime_spec = \"/etc/base.json\""), "{first}");
+    // k3s has started with the template and `default-runtime: gpulease`.
+    let plugin = "plugins.'io.containerd.cri.v1.runtime'.containerd";
+    let tables = first.strip_prefix("{{ template \"base\" . }}\n").unwrap();
+    let tables = tables.replace("{{ .SystemdCgroup }}", "true");
+    let made = format!("{GENERATED}\n[{plugin}]\ndefault_runtime_name = 'gpulease'\n{tables}");
+    assert!(made.parse::<toml::Table>().is_ok(), "{made}");
+    fs::write(agent.file("config.toml"), made).unwrap();
+    assert!(agent.says("install", "config-v3.toml.tmpl").contains("nothing to do"));
+    fs::remove_file(agent.file("config-v3.toml.tmpl")).unwrap();
+    agent.says("install", "config-v3.toml.tmpl");
+    assert_eq!(fs::read_to_string(agent.file("config-v3.toml.tmpl")).unwrap(), first);
+}
