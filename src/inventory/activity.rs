@@ -1,4 +1,4 @@
-//! What goes on on the devices at this moment, in or outside any lease.
+//! The current use of the devices, in or outside any lease.
 
 use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 pub enum ProcessKind {
     Compute,
     Graphics,
-    /// It computes, by an MPS server.
+    /// It computes through an MPS server.
     Mps,
 }
 
-/// Who uses the devices.
+/// The processes that use the devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
-    /// The processes that are known of.
+    /// The known processes.
     pub processes: Vec<GpuProcess>,
-    /// The devices of which all are known.
+    /// The devices whose processes are all known.
     pub asked: BTreeSet<DeviceId>,
 }
 
@@ -28,14 +28,14 @@ pub struct Running {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GpuProcess {
     pub device: DeviceId,
-    /// Its number in the host's first pid namespace.
+    /// The process id in the host's initial pid namespace.
     pub pid: i32,
     pub kind: ProcessKind,
-    /// What it has of the device's memory; null where nobody can say.
+    /// The device memory that the process uses; null if unknown.
     pub memory: Option<Bytes>,
 }
 
-/// How much a device is used. Null is "nobody can say".
+/// The load of a device. Null means unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Usage {
     pub device: DeviceId,

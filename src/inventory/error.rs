@@ -19,34 +19,34 @@ pub enum InventoryError {
     #[error("`{}` is not text: byte {offset} is not UTF-8", path.display())]
     NotText {
         path: PathBuf,
-        /// How many bytes are good.
+        /// The number of valid bytes before it.
         offset: usize,
     },
-    /// The devices file says something that is not allowed or cannot be true.
+    /// The devices file contains something that is not allowed or cannot be true.
     #[error("in `{}`, {problem}", path.display())]
     Invalid {
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The fault and its position.
         problem: StaticFileError,
     },
-    /// A simulated device would be a device of the host.
+    /// A simulated device has the number of a real one.
     #[error(
         "in `{}`, the simulated node `{}` has the number {}:{}, which exists on this host: see `{}`",
         path.display(), number.path, number.major, number.minor, number.seen_in.display()
     )]
     NumberExists {
         path: PathBuf,
-        /// The number, and where the host has it.
+        /// The number, and the file that shows it.
         number: ExistingNumber,
     },
-    /// The boot id cannot be read, so nothing can be said to belong to this boot.
+    /// The boot id cannot be read, so an inventory cannot be attributed to this boot.
     #[error("cannot read the boot id `{}`", path.display())]
     BootId {
         /// Where it should be.
         path: PathBuf,
         source: io::Error,
     },
-    /// The boot id is not one.
+    /// The file does not contain a boot id.
     #[error("`{}` does not hold a boot id", path.display())]
     NoBootId {
         /// Where it should be.
@@ -55,16 +55,16 @@ pub enum InventoryError {
     /// The inventory could not be written as JSON.
     #[error("cannot write the inventory as JSON")]
     Encode(#[source] serde_json::Error),
-    /// The bytes of the inventory are not one.
+    /// The file is not an inventory.
     #[error("the inventory is damaged: {0}")]
     Damaged(String),
-    /// The inventory does not tell the truth any more.
+    /// The inventory is out of date.
     #[error("the inventory is out of date: {0}")]
     Stale(String),
 }
 
-/// With [`Code::BadInventory`] where the source is wrong and has to be corrected, and
-/// [`Code::StaleInventory`] where reading it anew helps.
+/// The code is [`Code::BadInventory`] if the source has to be corrected, and
+/// [`Code::StaleInventory`] if reading it again helps.
 impl From<&InventoryError> for Failure {
     fn from(error: &InventoryError) -> Self {
         let correct = |path: &PathBuf| {

@@ -1,4 +1,4 @@
-//! What the tests of the sources share, over the trees that the integration tests have as well.
+//! Helpers that the tests of the sources share, with the trees of the integration tests.
 
 #[path = "../../tests/support/amd_machines.rs"]
 pub mod amd_machines;
@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 impl Sys {
-    /// Of a host that has this `/sys`, has been booted, and has nothing else.
+    /// The paths of a host that has this `/sys`, is booted, and has nothing else.
     pub fn paths(&self) -> Paths {
         self.write("host/proc/sys/kernel/random/boot_id", "77a3c1a0-3c1e-4f0e-9d43-2b6f6a1c2d3e");
         Paths { sys: self.root.clone(), ..Paths::below(&self.path("host")) }
@@ -27,8 +27,8 @@ impl Sys {
     }
 }
 
-/// Waits until a change of this file would have another time: file systems and kernels tell times in
-/// steps of their own.
+/// Waits until a change of this file would get another time, because file systems and kernels count
+/// time in steps of their own.
 pub fn tick(path: &Path) {
     let time = |path: &Path| {
         let metadata = fs::metadata(path).unwrap();
@@ -45,7 +45,8 @@ pub fn tick(path: &Path) {
     fs::remove_file(probe).unwrap();
 }
 
-/// Whether a user can name it: an id from a place is one of those that a request may hold.
+/// Whether a request can name the device: an id that is made of an address must be a valid
+/// selector.
 pub fn can_be_asked_for(uuid: &str) -> bool {
     let annotations = [("gpulease/devices".to_owned(), uuid.to_owned())].into();
     let input = Input { annotations: &annotations, env: &[], container_name: None };

@@ -1,13 +1,13 @@
-//! What a source of the inventory answers, and how far it may go to find out.
+//! What a source of the inventory finds, and how far it may search.
 
 use super::stamp::Stamp;
 use crate::model::device::{ControlNodes, Device, Link};
 use crate::model::driver::Driver;
 
-/// What one source knows. Devices need not be numbered yet.
+/// The findings of one source. Its devices need not be numbered yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// What it is called where it found something: `NVML 12.550.163`, a path.
+    /// The names of what the findings come from: `NVML 12.550.163`, a path.
     pub from: Vec<String>,
     /// The devices; MIG instances follow their GPU.
     pub devices: Vec<Device>,
@@ -15,13 +15,13 @@ pub struct Found {
     pub control: Vec<ControlNodes>,
     pub links: Vec<Link>,
     pub drivers: Vec<Driver>,
-    /// What it went by, and what was not there.
+    /// The files that the findings depend on, and those that were missing.
     pub stamps: Vec<Stamp>,
-    /// What a person should know.
+    /// Messages for people.
     pub notes: Vec<String>,
 }
 
-/// What may be asked.
+/// How far a search may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Libraries,

@@ -1,8 +1,8 @@
-//! What the node has: where it is read from, and the copy that a container start goes by.
+//! What the node has: the sources that it is read from, and the copy that a container start uses.
 //!
 //! A container start does not look for GPUs. It reads `inventory.json`, which [`scan()`] made, and
-//! checks with [`freshness`] that it still tells the truth: same boot, same sources. Looking for
-//! them is the work of the `gpulease` command alone.
+//! checks with [`freshness`] that it is still current: same boot, same sources. Only the `gpulease`
+//! command looks for GPUs.
 
 pub mod activity;
 #[cfg(feature = "cli")]

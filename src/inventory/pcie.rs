@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// The links between all pairs of these devices, but for the parts of one GPU.
+/// The links between all pairs of these devices, except the parts of one GPU.
 pub fn links(paths: &Paths, devices: &[Device]) -> Vec<Link> {
     let mut gpus: Vec<(&DeviceId, Option<Chain>)> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -31,7 +31,7 @@ pub fn links(paths: &Paths, devices: &[Device]) -> Vec<Link> {
     links
 }
 
-/// What lies between a device and the processor.
+/// The path between a device and the processor.
 struct Chain {
     /// The host bridge's directory.
     root: PathBuf,
@@ -43,7 +43,7 @@ impl Chain {
     fn of(sys: &Path, pci: PciAddress) -> Option<Self> {
         let device = sysfs::pci_directory(sys, pci)?;
         let parts: Vec<Component<'_>> = device.components().collect();
-        // The innermost: behind Intel's VMD there is a host bridge below another's device.
+        // The last one counts: behind Intel's VMD there is a host bridge below another device.
         let is_root = |part: &Component<'_>| {
             part.as_os_str()
                 .to_str()
@@ -59,9 +59,9 @@ impl Chain {
         Some(chain)
     }
 
-    /// A GPU of AMD's or Intel's has a switch of its own on the card: bridges of its maker's
-    /// right above it. They are a part of the device and no way to another one. A root port is
-    /// not on the card.
+    /// Removes the switch that an AMD or Intel GPU has on its card: bridges of the same maker right
+    /// above the GPU. They are part of the device and connect it to no other. A root port is not on
+    /// the card.
     fn drop_own_switch(&mut self, device: &Path) {
         let vendor = |dir: &Path| sysfs::text(&dir.join("vendor")).ok().flatten();
         let Some(maker) = vendor(device) else { return };
@@ -83,7 +83,7 @@ impl Chain {
         if common == 0 {
             return Some(LinkKind::HostBridge);
         }
-        // Below the last common bridge, a switch has one port for each of the two.
+        // Below the last common bridge, a single switch has one port for each of the two.
         let ports = |chain: &Self| chain.bridges.len().saturating_sub(common);
         let is_one_switch = ports(self) <= 1 && ports(other) <= 1;
         Some(if is_one_switch { LinkKind::Pcie } else { LinkKind::PcieMulti })

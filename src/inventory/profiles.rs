@@ -1,14 +1,14 @@
-//! Simulated nodes to try gpulease on a host without GPUs: complete devices files.
+//! Simulated nodes for trying gpulease on a host without GPUs: complete devices files.
 //!
-//! The figures are those of real machines; each file names its sources. The device numbers exist
-//! nowhere: Linux hands out character majors below 512 only (`CHRDEV_MAJOR_MAX`,
-//! include/linux/fs.h), while `dev_t` has room up to 4095.
+//! The figures are those of real machines, and each file names its sources. The device numbers
+//! exist on no host: Linux assigns only character majors below 512 (`CHRDEV_MAJOR_MAX`,
+//! include/linux/fs.h), while `dev_t` allows up to 4095.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What it has, for people.
+    /// A description for people.
     pub title: &'static str,
     pub toml: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Telling cheaply whether what a scan went by is still as it was.
+//! Cheap checks whether the sources of a scan have changed.
 
 use crate::config::Source;
 use crate::model::order;
@@ -8,54 +8,54 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a text that are looked at: the kernel's files have a line.
+/// The most bytes of a text that are read. The kernel's files have one line.
 const TEXT_MAX: u64 = 4 * 1024;
 
-/// What something looked like when it was read.
+/// The state of a file or directory when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Which source goes by it.
+    /// The source that depends on it.
     pub source: Source,
     /// The file or directory.
     pub path: PathBuf,
     pub look: Look,
 }
 
-/// How something looks. What is compared is what says that it changed: times for a file on disk,
-/// and the content for the kernel's files, which have no times worth the name.
+/// The observed state. It consists of what changes when the file does: times for a file on disk,
+/// and the content for the kernel's files, whose times are meaningless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Look {
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// A file or directory on disk. Any edit, replacement or change of owner or mode changes it;
-    /// so does an entry that is added to a directory or taken out.
+    /// A file or directory on disk. Any edit, replacement or change of owner or mode changes it; so
+    /// does an entry that is added to a directory or removed.
     File(FileLook),
-    /// A small file of the kernel's: its text, without the white space at its ends.
+    /// A small file of the kernel: its text, without white space at its ends.
     Text(String),
-    /// A directory of the kernel's, by its inode alone: another one once the module or device that
-    /// it stands for was gone and came back. (kernfs makes up its times when somebody looks.)
+    /// A directory of the kernel: its inode, which changes if its module or device goes away and
+    /// comes back. (kernfs sets the times when a process looks.)
     Inode(u64),
-    /// A directory of the kernel's: the names in it, sorted.
+    /// A directory of the kernel: the names in it, sorted.
     Entries(Vec<String>),
-    /// It was there, maybe, and could not be looked at. Nothing looks like that.
+    /// It may exist, and could not be looked at. This never equals another state.
     Unknown,
 }
 
 /// The metadata of a file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLook {
-    /// The file system it lies on (`st_dev`).
+    /// The file system (`st_dev`).
     pub device: u64,
-    /// Its inode: another one after a replacement by rename.
+    /// The inode, which changes with a replacement by rename.
     pub inode: u64,
-    /// Its links (`st_nlink`): of a directory in procfs, 2 and one for each directory in it.
+    /// The links (`st_nlink`): for a directory in procfs, 2 and one for each directory in it.
     pub links: u64,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its last change of content, in nanoseconds since 1970.
+    /// The last change of the content, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Its last change of content, owner or mode, in nanoseconds since 1970. Unlike `mtime_ns` it
+    /// The last change of content, owner or mode, in nanoseconds since 1970. Unlike `mtime_ns` it
     /// cannot be set back.
     pub ctime_ns: i64,
 }
@@ -73,40 +73,42 @@ impl From<&Metadata> for FileLook {
     }
 }
 
-/// Good for the years 1678 to 2262; past that all times look alike.
+/// Correct for the years 1678 to 2262; other times all look alike.
 const fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 impl Stamp {
-    /// Of a file or directory on disk, or of a directory in procfs, whose times are of when the
-    /// kernel made it up. Fails if it may be there and cannot be looked at.
+    /// The stamp of a file or directory on disk, or of a directory in procfs, whose times tell when
+    /// the kernel made it. Fails if it may exist and cannot be looked at.
     pub fn of_file(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_file(path))
     }
 
-    /// Of a file on disk that was opened and has this metadata.
+    /// The stamp of a file on disk that was opened and has this metadata.
     pub fn of_metadata(source: Source, path: &Path, metadata: &Metadata) -> Self {
         Self { source, path: path.to_owned(), look: Look::File(metadata.into()) }
     }
 
-    /// Of a small file of the kernel's. Fails if it may be there and cannot be read.
+    /// The stamp of a small file of the kernel. Fails if it may exist and cannot be read.
     pub fn of_text(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_text(path))
     }
 
-    /// Of a directory of the kernel's, by its inode. Fails if it may be there and
-    /// cannot be looked at.
+    /// The stamp of a directory of the kernel, by its inode. Fails if it may exist and cannot be
+    /// looked at.
     pub fn of_inode(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_inode(path))
     }
 
-    /// Of the names in a directory of the kernel's. Fails if it may be there and cannot be read.
+    /// The stamp of the names in a directory of the kernel. Fails if it may exist and cannot be
+    /// read.
     pub fn of_entries(source: Source, path: &Path) -> io::Result<Self> {
         Self::of(source, path, look_at_entries(path))
     }
 
-    /// Of what could not be looked at. It never holds, so that the next start looks anew.
+    /// The stamp of something that could not be looked at. It never matches, so that the next start
+    /// scans again.
     pub fn unknown(source: Source, path: &Path) -> Self {
         Self { source, path: path.to_owned(), look: Look::Unknown }
     }
@@ -115,7 +117,7 @@ impl Stamp {
         Ok(Self { source, path: path.to_owned(), look: or_absent(look)? })
     }
 
-    /// How it looks now, in the same way. Fails if it may be there and cannot be looked at.
+    /// The current state. Fails if the file may exist and cannot be looked at.
     pub fn now(&self) -> io::Result<Look> {
         or_absent(match &self.look {
             Look::Absent | Look::File(_) | Look::Unknown => look_at_file(&self.path),
@@ -129,7 +131,7 @@ impl Stamp {
 fn or_absent(look: io::Result<Look>) -> io::Result<Look> {
     match look {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Look::Absent),
-        // A directory of a driver that is being unloaded.
+        // The directory of a driver that is being unloaded.
         Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(Look::Absent),
         look => look,
     }
@@ -144,7 +146,7 @@ fn look_at_inode(path: &Path) -> io::Result<Look> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    // Room enough for one read: the kernel makes the text anew for each.
+    // Enough space for one read, because the kernel makes the text anew for each.
     let mut bytes = Vec::with_capacity(256);
     fs::File::open(path)?.take(TEXT_MAX).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))

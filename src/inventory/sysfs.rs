@@ -1,15 +1,15 @@
-//! Reading the kernel's small files: a line that may be missing, be empty, or fail.
+//! Reads the kernel's small files: a line that may be missing, be empty, or fail to be read.
 
 use crate::model::device::PciAddress;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a file that are looked at; sysfs has pages of 4 KiB.
+/// The most bytes of a file that are read; sysfs has pages of 4 KiB.
 const MAX: u64 = 64 * 1024;
 
-/// The text of a file without the white space at its ends; `None` if it is not there or empty.
-/// Fails if it is there and cannot be read.
+/// The text of a file without white space at its ends; `None` if the file is missing or empty.
+/// Fails if the file exists and cannot be read.
 pub fn text(path: &Path) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX).read_to_end(&mut bytes));
@@ -19,14 +19,14 @@ pub fn text(path: &Path) -> io::Result<Option<String>> {
             Ok(Some(text).filter(|text| !text.is_empty()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        // Below something that is no directory: a driver's folder in the making.
+        // Its parent is not a directory: a driver is just making it.
         Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// A whole number in decimal; `None` also for what is none. Fails if the file is there
-/// and cannot be read.
+/// A whole number in decimal; `None` also for other text. Fails if the file exists and cannot be
+/// read.
 pub fn number(path: &Path) -> io::Result<Option<u64>> {
     Ok(text(path)?.and_then(|text| text.parse().ok()))
 }
@@ -36,13 +36,13 @@ pub fn pci_directory(sys: &Path, pci: PciAddress) -> Option<PathBuf> {
     fs::canonicalize(sys.join("bus/pci/devices").join(pci.to_string())).ok()
 }
 
-/// The PCI device that a directory is, by its name; `amdgpu_xcp_30` is none.
+/// The PCI address in the name of a device's directory. `amdgpu_xcp_30` has none.
 pub fn pci_of(directory: &Path) -> Option<PciAddress> {
     let name = directory.file_name()?.to_str()?;
     if name.contains(':') { PciAddress::parse(name) } else { None }
 }
 
-/// The numbers N of the entries `<prefix>N` of a directory, in order. None if it cannot be read.
+/// The numbers N of the entries `<prefix>N` of a directory, in order. Empty if it cannot be read.
 pub fn numbered(directory: &Path, prefix: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -53,12 +53,12 @@ pub fn numbered(directory: &Path, prefix: &str) -> Vec<u32> {
     found
 }
 
-/// `u32::from_str` would take a `+`.
+/// Reads digits alone; `u32::from_str` would accept a `+`.
 fn digits(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// The NUMA node of a device; `None` where the firmware does not say, which the kernel writes as -1.
+/// The NUMA node of a device; `None` if the firmware does not tell, which the kernel writes as -1.
 pub fn numa_node(directory: &Path) -> Option<u32> {
     text(&directory.join("numa_node")).ok()??.parse().ok()
 }

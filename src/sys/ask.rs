@@ -1,4 +1,4 @@
-//! Asking a program that may crash, hang or talk without end.
+//! Runs a program that may crash, hang or write without end.
 
 use super::exec::{Sigchld, alone, close_at_exec, die_with, ends_within, pid_of};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,41 +12,41 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// What of stderr is kept.
+/// The most bytes of stderr that are kept.
 const STDERR_MAX: usize = 4096;
 
-/// How long a program that was killed may take to be gone. One that waits for a device in the
-/// kernel (state D) is not gone until the device answers: it is left to itself.
+/// How long a killed program may take to end. A program that waits for a device in the kernel
+/// (state D) does not end until the device answers, and is then left to itself.
 const DYING: Duration = Duration::from_millis(200);
 
-/// What a program had to say.
+/// The output of a program.
 #[derive(Debug)]
 pub struct ProgramOutput {
     pub status: ExitStatus,
-    /// What it wrote to stdout.
+    /// Its whole stdout.
     pub stdout: Vec<u8>,
-    /// The beginning of what it wrote to stderr.
+    /// The beginning of its stderr.
     pub stderr: String,
 }
 
-/// Why there is no answer.
+/// Why a program gave no answer.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// It could not be started or waited for.
+    /// The program could not be started or waited for.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It was killed because it took too long.
+    /// The program took too long and was killed.
     #[error("it did not answer within {0:?}")]
     Late(Duration),
-    /// It was killed because it would not stop.
+    /// The program wrote too much and was killed.
     #[error("its answer is longer than {0} bytes")]
     TooLong(usize),
 }
 
-/// Runs `program` with nothing but a PATH for environment and reads at most `max` bytes of its
-/// stdout. When the deadline has passed it is killed with all that it started, and not waited for.
-/// It dies with this thread, leaves no core dump, and has none of our files open. Errors: see
-/// [`AskError`]. That it ended badly is none: [`ProgramOutput::status`] says so.
+/// Runs `program` with no environment but a PATH, and reads at most `max` bytes of its stdout.
+/// After the deadline the program and all that it started are killed, and not waited for. It dies
+/// with this thread, leaves no core dump, and has none of our files open. A bad exit status is not
+/// an error: [`ProgramOutput::status`] has it.
 pub fn run_with_deadline(
     program: &Path,
     args: &[&OsStr],
@@ -58,12 +58,12 @@ pub fn run_with_deadline(
     asked(command, deadline, max, |_| {})
 }
 
-/// The most bytes that a program is told on its stdin: they fit into an empty pipe, so that a program
-/// that does not read keeps nobody waiting (pipe(7)).
+/// The most bytes for a program's stdin. They fit into an empty pipe, so that a program that does
+/// not read never blocks us (pipe(7)).
 const TOLD_MAX: usize = 4096;
 
-/// [`run_with_deadline`] of a program without arguments that is told `words` on its stdin and has these
-/// variables besides its PATH. Fails as [`run_with_deadline`]; and if there are too many words.
+/// Runs a program without arguments as [`run_with_deadline`] does, with `words` on its stdin and
+/// with these variables besides its PATH. Fails also if there are too many words.
 pub fn tell_with_deadline(
     program: &Path,
     variables: &[(&str, &OsStr)],
@@ -78,7 +78,7 @@ pub fn tell_with_deadline(
     let mut command = alone(program);
     command.envs(variables.iter().copied()).stdin(Stdio::piped());
     asked(command, deadline, max, |child| {
-        // One that has ended already reads nothing; how it ended says why.
+        // A program that has ended reads nothing. Its exit status tells why.
         drop(child.stdin.take().map(|mut pipe| pipe.write_all(words.as_bytes())));
     })
 }
@@ -110,28 +110,29 @@ fn asked(
     let mut pipes = Pipes {
         stdout: child.stdout.take(),
         stderr: child.stderr.take(),
-        said: Vec::new(),
-        complained: Vec::new(),
+        out_bytes: Vec::new(),
+        err_bytes: Vec::new(),
     };
     let heard = pipes.listen(start, deadline, max).and_then(|()| {
         let left = deadline.saturating_sub(start.elapsed());
         if ends_within(pid, left)? { Ok(()) } else { Err(AskError::Late(deadline)) }
     });
-    // Its group is what it left behind, and itself: not reaped yet, it keeps the group's number.
+    // The group has the program and all that it left behind. It keeps its number, because the
+    // program is not reaped yet.
     let _ = killpg(pid, Signal::SIGKILL);
     let is_gone = ends_within(pid, DYING)?;
     let status = if is_gone { Some(child.wait()?) } else { None };
     heard?;
     let status = status.ok_or(AskError::Late(deadline))?;
-    let stderr = String::from_utf8_lossy(&pipes.complained).into_owned();
-    Ok(ProgramOutput { status, stdout: pipes.said, stderr })
+    let stderr = String::from_utf8_lossy(&pipes.err_bytes).into_owned();
+    Ok(ProgramOutput { status, stdout: pipes.out_bytes, stderr })
 }
 
 /// The most bytes of an answer.
 const ANSWER_MAX: usize = 1 << 20;
 
-/// What a program that was only asked something wrote to stdout, if it ended well. It runs as by
-/// [`run_with_deadline`]. Fails if it cannot be started, does not end in time, says too much, or fails.
+/// The stdout of a program that ended successfully. It runs as in [`run_with_deadline`]. Fails if
+/// it cannot be started, does not end in time, writes too much, or fails.
 pub fn ask_bounded(
     program: &Path,
     args: &[impl AsRef<OsStr>],
@@ -144,16 +145,16 @@ pub fn ask_bounded(
     Ok(String::from_utf8_lossy(&asked.stdout).into_owned())
 }
 
-/// How a program ended that was run for what it does.
+/// How a program ended that was run for its effect.
 #[derive(Debug)]
 pub struct Finished {
     pub success: bool,
-    /// What it wrote to stderr, up to a few KiB.
+    /// Its stderr, up to a few KiB.
     pub stderr: String,
 }
 
-/// Runs a program for what it does, as by [`run_with_deadline`]. Fails if it cannot be started, or does
-/// not end in time.
+/// Runs a program for its effect, as in [`run_with_deadline`]. Fails if it cannot be started, or
+/// does not end in time.
 pub fn run_bounded(
     program: &Path,
     args: &[impl AsRef<OsStr>],
@@ -180,8 +181,8 @@ fn ask(
 struct Pipes<A, B> {
     stdout: Option<A>,
     stderr: Option<B>,
-    said: Vec<u8>,
-    complained: Vec<u8>,
+    out_bytes: Vec<u8>,
+    err_bytes: Vec<u8>,
 }
 
 impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
@@ -192,19 +193,19 @@ impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
             if has_out && let Some(pipe) = &mut self.stdout {
                 match pipe.read(&mut buffer)? {
                     0 => self.stdout = None,
-                    count => self.said.extend(buffer.iter().take(count)),
+                    count => self.out_bytes.extend(buffer.iter().take(count)),
                 }
             }
             if has_err && let Some(pipe) = &mut self.stderr {
                 match pipe.read(&mut buffer)? {
                     0 => self.stderr = None,
                     count => {
-                        let room = STDERR_MAX.saturating_sub(self.complained.len());
-                        self.complained.extend(buffer.iter().take(count.min(room)));
+                        let room = STDERR_MAX.saturating_sub(self.err_bytes.len());
+                        self.err_bytes.extend(buffer.iter().take(count.min(room)));
                     }
                 }
             }
-            if self.said.len() > max {
+            if self.out_bytes.len() > max {
                 return Err(AskError::TooLong(max));
             }
             if self.stdout.is_none() && self.stderr.is_none() {
@@ -216,14 +217,14 @@ impl<A: Read + AsFd, B: Read + AsFd> Pipes<A, B> {
         }
     }
 
-    /// Which of them can be read, after at most `left`.
+    /// Which outputs can be read, after waiting at most `left`.
     fn ready(&self, left: Duration) -> io::Result<(bool, bool)> {
         let stdout = self.stdout.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         let stderr = self.stderr.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         let (has_stdout, mut polled) = (stdout.is_some(), Vec::new());
         polled.extend(stdout);
         polled.extend(stderr);
-        // Rounded up: with 0 this would turn round and round for the last part of a millisecond.
+        // Rounded up: with 0 the loop would spin for the last part of a millisecond.
         let left = left.saturating_add(Duration::from_millis(1));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut polled, timeout) {

@@ -1,5 +1,5 @@
-//! The one way in which files are written: a new file beside the old one, renamed over it. A
-//! reader sees the old text or the new, never half of either; a full disk leaves the old.
+//! The only way in which files are written: a new file beside the old one is renamed over it. A
+//! reader sees the old text or the new one, never a part. If the disk is full, the old text stays.
 
 use super::error::if_there;
 use super::{PathError, proc_stat};
@@ -12,35 +12,35 @@ use std::path::{Path, PathBuf};
 /// Whether the text must survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Flushed before the rename. On tmpfs, where state lies by default, that costs nothing.
+    /// Flushed before the rename. On tmpfs, where state lies by default, this costs nothing.
     Synced,
     /// Renamed only: for `config.json`, which an engine writes again at the next start anyway.
     Renamed,
 }
 
-/// Replaces `path` by `bytes`, mode 0600. The error names the path. The old file is then still in
-/// place and no temporary file is left.
+/// Replaces `path` by `bytes`, with mode 0600. The error names the path. The old file is then
+/// unchanged, and no temporary file is left.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), PathError> {
     write_beside(path, bytes, durability, |_| Ok(()))
 }
 
-/// Replaces `path`, keeping the permissions and the owner that it has, but not setuid and its like.
-/// What is no regular file, a link for instance, is not replaced by one. Fails as [`replace`] does.
+/// Replaces `path`, and keeps its permissions and owner, but not setuid and the like. Only a
+/// regular file is replaced, for instance no link. Fails as [`replace`] does.
 pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     check_is_file(path)?;
     keeping_owner(path, bytes, Durability::Renamed, |_| Ok(()))
 }
 
-/// The same for a file that nobody writes again: it survives a power cut, and has its extended
-/// attributes as before. Access control lists and the labels of security modules are such
-/// (xattr(7), acl(5)). Fails as [`replace`] does.
+/// Replaces `path` as [`replace_keeping_owner`] does, for a file that no program writes again: it
+/// survives a power cut, and keeps its extended attributes, such as access control lists and the
+/// labels of security modules (xattr(7), acl(5)).
 #[cfg(feature = "cli")]
 pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     keeping_owner(path, bytes, Durability::Synced, |file| {
         use xattr::FileExt;
         for name in xattr::list_deref(path)?.filter(|name| !is_of_content(name)) {
             let Some(value) = xattr::get_deref(path, &name)? else { continue };
-            // The directory may have given it the same one already, as SELinux does with labels.
+            // The directory may have set the same attribute already, as SELinux does with labels.
             if file.get_xattr(&name)?.as_ref() != Some(&value) {
                 file.set_xattr(&name, &value)?;
             }
@@ -49,7 +49,7 @@ pub fn replace_whole(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     })
 }
 
-/// Whether an attribute vouches for the old text, or makes a program more than it is.
+/// Whether an attribute certifies the old text, or gives a program privileges.
 fn is_of_content(name: &std::ffi::OsStr) -> bool {
     ["security.ima", "security.evm", "security.capability"].iter().any(|other| name == *other)
 }
@@ -71,8 +71,8 @@ fn keeping_owner(
     })
 }
 
-/// Makes `path`, or replaces it, with exactly this mode; it survives a power cut. What is no
-/// regular file, `/dev/stdout` for instance, is not replaced by one. Fails as [`replace`] does.
+/// Creates or replaces `path`, with exactly this mode; it survives a power cut. Only a regular file
+/// is replaced, for instance not `/dev/stdout`. Fails as [`replace`] does.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
     check_is_file(path)?;
     // The umask may have taken bits away.
@@ -80,7 +80,7 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PathError> {
     write_beside(path, bytes, Durability::Synced, adjust)
 }
 
-/// Whether what lies at a path that others chose, if anything does, may be replaced by a file.
+/// Fails if there is something other than a regular file at a path that others chose.
 fn check_is_file(path: &Path) -> Result<(), PathError> {
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         let error = std::io::Error::other("it is not a regular file");
@@ -98,7 +98,7 @@ fn write_beside(
     let pid = i32::try_from(std::process::id()).unwrap_or_default();
     let temporary = temporary_of(path, pid);
     let written = (|| {
-        // A leftover of a killed predecessor with our pid would make `create_new` fail for good.
+        // `create_new` would always fail if a killed process with our pid had left its file.
         if_there(fs::remove_file(&temporary))?;
         let mut file = OpenOptions::new()
             .write(true)
@@ -114,17 +114,17 @@ fn write_beside(
         fs::rename(&temporary, path)
     })();
     written.map_err(|source| {
-        // Best effort: the caller must hear of the first failure, not of the clean-up's.
+        // The clean-up may fail. The caller has to see the first error, not this one.
         let _ = fs::remove_file(&temporary);
         PathError { action: "write", path: path.to_owned(), source }
     })
 }
 
-/// Where the process `pid` writes what is to become `path`: `.<name>.<pid>.tmp` in the same
-/// directory, which no reader takes for a record.
+/// The temporary file of the process `pid` for `path`: `.<name>.<pid>.tmp` in the same directory,
+/// which no reader takes for a record.
 pub fn temporary_of(path: &Path, pid: i32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The file name may be up to 255 bytes; the temporary one must fit as well.
+    // A file name may have up to 255 bytes, and the temporary one has to fit as well.
     let short: String = name.chars().take(60).collect();
     path.with_file_name(format!(".{short}.{pid}.tmp"))
 }
@@ -135,9 +135,9 @@ pub fn pid_of_temporary(name: &OsStr) -> Option<i32> {
     middle.rsplit_once('.')?.1.parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Removes the temporary files that killed processes have left in a directory. Where the process
-/// lives after all, in another pid namespace, its write fails and says so. What cannot be removed
-/// stays for the next time.
+/// Removes the temporary files of killed processes in a directory. If such a process still lives,
+/// in another pid namespace, its write fails with an error. A file that cannot be removed stays for
+/// the next time.
 pub fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let writer = pid_of_temporary(&entry.file_name());
@@ -148,13 +148,13 @@ pub fn remove_leftovers(dir: &Path) {
     }
 }
 
-/// Removes a file; one that is already gone is as good. The error names the path.
+/// Removes a file. A missing one is no error. The error names the path.
 pub fn remove(path: &Path) -> Result<(), PathError> {
     if_there(fs::remove_file(path)).map(drop).map_err(PathError::new("remove", path))
 }
 
-/// Makes a directory with exactly this mode, owned by us, if it is missing; the parent must exist.
-/// The error names the path.
+/// Creates a directory with exactly this mode, owned by us, if it is missing. Its parent must
+/// exist. The error names the path.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
     use std::os::unix::fs::DirBuilderExt;
     match fs::DirBuilder::new().mode(mode).create(path) {

@@ -1,30 +1,30 @@
-//! A container's own cgroup: while a process is in it, the container is not gone, whatever
-//! became of its init (shared pid namespaces, orphans after SIGKILL).
+//! A container's own cgroup. While a process is in it, the container exists, even if its init is
+//! gone (shared pid namespaces, orphans after SIGKILL).
 
 use crate::paths::Paths;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// The v1 hierarchies to look in, best first: the device controller is the one that a runtime
-/// always uses for a container with devices.
+/// The v1 hierarchies to look in, the best first. A runtime always uses the device controller for a
+/// container with devices.
 pub(super) const V1_HIERARCHIES: &[&str] = &["devices", "memory", "pids", "systemd"];
 
-/// Where cgroups are mounted.
+/// The directory where cgroups are mounted.
 pub fn mount(paths: &Paths) -> PathBuf {
     paths.sys.join("fs/cgroup")
 }
 
-/// The hierarchy that containers are looked for in. It is chosen once for each decision: of two
-/// processes seen in two hierarchies, nothing can be said.
+/// The hierarchy in which containers are looked for. It is chosen once for each decision, because
+/// processes in different hierarchies cannot be compared.
 struct Hierarchy {
     root: PathBuf,
-    /// The name of its line in `/proc/<pid>/cgroup` (cgroups(7)); empty for version 2.
+    /// The name in its line of `/proc/<pid>/cgroup` (cgroups(7)); empty for version 2.
     name: &'static str,
 }
 
 impl Hierarchy {
-    /// `None` where no cgroups are mounted.
+    /// `None` if no cgroups are mounted.
     fn choose(paths: &Paths) -> io::Result<Option<Self>> {
         let mount = mount(paths);
         if mount.join("cgroup.controllers").try_exists()? {
@@ -59,11 +59,11 @@ impl Hierarchy {
     }
 }
 
-/// The cgroup of a process (`self` or a pid) as an absolute directory, if that can be told for
-/// sure: the directory must list the process. (In a container that runs an engine, the mount may
-/// show only a part of the hierarchy; then its root in mountinfo is taken off the path.) `None`
-/// also for a process that is gone. Fails if the kernel does not let it be seen: that is not the
-/// same as having none.
+/// The cgroup of a process (`self` or a pid) as an absolute directory, if it is certain: the
+/// directory must list the process. (In a container that runs an engine, the mount may show only a
+/// part of the hierarchy. Then the mount's root in mountinfo is removed from the path.) `None` also
+/// if the process is gone. Fails if the kernel does not show the cgroup, which is not the same as
+/// having none.
 pub fn of_process(process: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
     match Hierarchy::choose(paths)? {
         Some(hierarchy) => hierarchy.of_process(process, paths),
@@ -91,7 +91,7 @@ fn mount_root<'a>(mountinfo: &'a str, mount: &Path) -> Option<&'a str> {
     })
 }
 
-/// Picks the line of one hierarchy: `4:devices:/docker/abc`, `1:name=systemd:/x`, `0::/x`.
+/// The path in the line of one hierarchy: `4:devices:/docker/abc`, `1:name=systemd:/x`, `0::/x`.
 fn path_in<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');
@@ -109,9 +109,9 @@ fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-/// The cgroup that belongs to the container of process `pid` alone: `None` where it shares its
-/// caller's (no `cgroupsPath`, or a parent of ours), since that is never empty while we look.
-/// Fails as [`of_process`] does.
+/// The cgroup that belongs only to the container of process `pid`. `None` if the container shares
+/// its caller's cgroup (no `cgroupsPath`, or a parent of ours), because that is never empty while
+/// we look. Fails as [`of_process`] does.
 pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> io::Result<Option<PathBuf>> {
     let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
     let theirs = hierarchy.of_process(&pid.to_string(), paths)?;
@@ -120,10 +120,10 @@ pub fn own_cgroup_of_container(pid: i32, paths: &Paths) -> io::Result<Option<Pat
     Ok((!ours.starts_with(&theirs)).then_some(theirs))
 }
 
-/// Where a runtime will put a container with this `linux.cgroupsPath`: an absolute path for the
-/// cgroupfs driver, `slice:prefix:name` for systemd's (runc, docs/systemd.md). `None` for a
-/// relative or missing path, whose place only the runtime knows, and for one that we are in
-/// ourselves. Fails as [`of_process`] does.
+/// The cgroup in which a runtime will put a container with this `linux.cgroupsPath`: an absolute
+/// path for the cgroupfs driver, `slice:prefix:name` for systemd's (runc, docs/systemd.md). `None`
+/// for a relative or missing path, whose cgroup only the runtime knows, and for a cgroup that we
+/// are in ourselves. Fails as [`of_process`] does.
 pub fn expected(cgroups_path: &str, paths: &Paths) -> io::Result<Option<PathBuf>> {
     let Some(hierarchy) = Hierarchy::choose(paths)? else { return Ok(None) };
     let Some(theirs) = place(cgroups_path, &hierarchy.root) else { return Ok(None) };
@@ -173,8 +173,8 @@ fn expand_slice(slice: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Whether no process is left in the cgroup or below it. A cgroup that is gone is empty; one that
-/// cannot be read is not.
+/// Whether no process is left in the cgroup or below it. A missing cgroup is empty; an unreadable
+/// one is not.
 pub fn is_empty(dir: &Path) -> bool {
     match fs::read_to_string(dir.join("cgroup.events")) {
         Ok(events) => return events.lines().any(|line| line == "populated 0"),
@@ -184,8 +184,8 @@ pub fn is_empty(dir: &Path) -> bool {
     is_subtree_empty(dir)
 }
 
-/// `ENODEV` is what a cgroup file says once its directory was removed, `ESRCH` what a process's says
-/// once that is gone.
+/// Whether the file's object is gone: a cgroup's file then fails with `ENODEV`, a process's with
+/// `ESRCH`.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
         || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ESRCH))

@@ -1,6 +1,6 @@
-//! A cgroup as a process in another container saw it. There the hierarchy may have been mounted
-//! from that container's own cgroup downwards, so that on the host the same cgroup has a longer
-//! path, which ends alike.
+//! Finds a cgroup by the path that a process in another container saw. There the hierarchy may have
+//! been mounted from that container's own cgroup downwards. Then the same cgroup has a longer path
+//! on the host, with the same end.
 
 use super::cgroup::{self, V1_HIERARCHIES};
 use crate::paths::Paths;
@@ -10,28 +10,28 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// More cgroups than a host has: looking at them must have an end.
+/// More cgroups than a host has. The search must end.
 const CGROUPS_MAX: usize = 100_000;
 
-/// What is true of it.
+/// The state of the cgroup that is searched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CgroupState {
-    /// Every cgroup that it can be is empty, or there is none.
+    /// Every matching cgroup is empty, or none matches.
     Empty,
-    /// This one may be it, and has processes.
+    /// This matching cgroup has processes.
     Populated(PathBuf),
-    /// What it is in is not mounted here, or cannot be looked through.
+    /// Its hierarchy is not mounted here, or cannot be listed.
     NotSeen,
 }
 
-/// The host's cgroups, listed once for any number of questions: all of a hierarchy, or `None` where
-/// that cannot be had.
+/// The host's cgroups, listed once for any number of questions: all of each hierarchy, or `None` if
+/// it cannot be listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cgroups(RefCell<BTreeMap<PathBuf, Option<Vec<PathBuf>>>>);
 
 impl Cgroups {
-    /// Looks for a cgroup that another saw as `dir`. Only a process that sees all of them
-    /// may believe the answer.
+    /// Looks for a cgroup that another process saw as `dir`. The answer is only valid for a process
+    /// that sees all cgroups.
     pub(crate) fn find(&self, dir: &Path, paths: &Paths) -> CgroupState {
         let Ok(path) = dir.strip_prefix(cgroup::mount(paths)) else { return CgroupState::NotSeen };
         let places = places(path, paths);
@@ -51,7 +51,8 @@ impl Cgroups {
     }
 }
 
-/// Where to look, and for what: a path in v1 begins with the name of its hierarchy.
+/// The hierarchies to look in, and the path to look for. In v1 a path begins with the name of its
+/// hierarchy.
 fn places(path: &Path, paths: &Paths) -> Vec<(PathBuf, PathBuf)> {
     let top = cgroup::mount(paths);
     let is_unified = |dir: &Path| dir.join("cgroup.controllers").exists();
@@ -60,7 +61,7 @@ fn places(path: &Path, paths: &Paths) -> Vec<(PathBuf, PathBuf)> {
     let named = first.filter(|first| V1_HIERARCHIES.iter().any(|name| *first == *name));
     let v1 = named.map(|name| top.join(name)).filter(|_| !is_unified(&top));
     let v1 = v1.filter(|dir| dir.is_dir()).map(|dir| (dir, components.as_path().to_owned()));
-    // It is in a v1 hierarchy, and that is not mounted here.
+    // The cgroup is in a v1 hierarchy that is not mounted here.
     if v1.is_none() && named.is_some() {
         return Vec::new();
     }

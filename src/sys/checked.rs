@@ -1,4 +1,4 @@
-//! Reading a file that decides what root does: only if nobody else could have written it.
+//! Reads files that decide what root does, and only if no other user could have written them.
 
 mod judge;
 mod program;
@@ -14,20 +14,20 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The bytes of a file together with the metadata of the very file that was read.
+/// The bytes of a file, with the metadata of exactly this file.
 #[derive(Debug)]
 pub struct CheckedFile {
     pub bytes: Vec<u8>,
-    /// As it was before the first byte was read.
+    /// The metadata from before the first byte was read.
     pub metadata: Metadata,
 }
 
-/// Reads a regular file that only root or the effective user can write, in a directory where nobody
-/// else can replace it; at most [`FILE_MAX`] bytes. `None` if there is no such file.
+/// Reads a regular file that only root or the effective user can write, in a directory where no
+/// other user can replace it; at most [`FILE_MAX`] bytes. `None` if there is no such file.
 ///
-/// A symbolic link is followed, because a distribution or a deployment tool may well manage the
-/// file that way; the directory of the link and that of its target are both checked. Fails if the
-/// file exists but is unsafe, too large or unreadable.
+/// A symbolic link is followed, because a distribution or a deployment tool may manage the file
+/// that way. The directory of the link and that of its target are both checked. Fails if the file
+/// exists but is unsafe, too large or unreadable.
 pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     let failed = |action| move |source| FileError::Io(PathError::new(action, path)(source));
     let found = if_there(fs::symlink_metadata(path)).map_err(failed("look at"))?;
@@ -40,7 +40,7 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     } else {
         path.to_owned()
     };
-    // Without O_NONBLOCK the open of a pipe would wait for a writer, before it can be refused.
+    // Without O_NONBLOCK, opening a pipe would wait for a writer before the pipe can be refused.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
@@ -59,9 +59,9 @@ pub fn read_checked(path: &Path) -> Result<Option<CheckedFile>, FileError> {
     }
 }
 
-/// Whether a program could have been replaced by anybody but root or the effective user, by the
-/// rules of [`check_program`]. `None` if there is no such file. Fails if the file exists but is
-/// unsafe, or cannot be looked at.
+/// Checks by the rules of [`check_program`] that only root or the effective user could have
+/// replaced a program. `None` if there is no such file. Fails if the file exists but is unsafe, or
+/// cannot be looked at.
 pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     let found = if_there(fs::metadata(path)).map_err(PathError::new("look at", path))?;
     if found.is_some() {
@@ -70,15 +70,15 @@ pub fn check_unread(path: &Path) -> Result<Option<Metadata>, FileError> {
     Ok(found)
 }
 
-/// The bytes of a regular file that others may have put there and that decides nothing: a symbolic
-/// link is followed. `None` if there is no such file. Fails as [`read_own`], but for the owner.
+/// Reads a regular file of any owner that decides nothing. A symbolic link is followed. `None` if
+/// there is no such file. Fails as [`read_own`], except for the owner.
 pub fn read_foreign(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     read_regular(path, max, 0, |_| None)
 }
 
-/// What the caller named by its path, read as the program would read it for which it was meant: a
-/// pipe to its end, which is waited for. Never under the lock. Fails with
-/// [`io::ErrorKind::FileTooLarge`] for more than `max` bytes; else the system's.
+/// Reads a file that the caller named, as the program that it is for would read it: a pipe to its
+/// end, which is waited for, so never under the lock. Fails with [`io::ErrorKind::FileTooLarge`]
+/// for more than `max` bytes, else with the system's error.
 pub fn read_stream(path: &Path, max: u64) -> io::Result<Stream> {
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC).open(path)?;
@@ -90,14 +90,14 @@ pub fn read_stream(path: &Path, max: u64) -> io::Result<Stream> {
 #[derive(Debug)]
 pub struct Stream {
     pub bytes: Vec<u8>,
-    /// Whether the next one who reads gets it too.
+    /// Whether it can be read again.
     pub is_regular: bool,
 }
 
-/// The bytes of a regular file of root's or the effective user's: a symbolic link or a file of
-/// another user is damage. `None` if there is no such file. Fails with
-/// [`io::ErrorKind::InvalidData`] for what is not such a file, [`io::ErrorKind::FileTooLarge`] for
-/// more than `max` bytes; else the system's. A pipe or a device is not waited for.
+/// Reads a regular file of root's or the effective user's. A symbolic link or a file of another
+/// user is damage. `None` if there is no such file. Fails with [`io::ErrorKind::InvalidData`] for
+/// anything else, with [`io::ErrorKind::FileTooLarge`] for more than `max` bytes, else with the
+/// system's error. It never waits for a pipe or a device.
 pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let foreign = |metadata: &Metadata| {
         judge_owner(FileFacts::of(metadata), effective_user()).err().map(|fault| fault.to_string())
@@ -105,13 +105,14 @@ pub fn read_own(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     read_regular(path, max, libc::O_NOFOLLOW, foreign)
 }
 
-/// Whether a reader found something else than what belongs at the path, as it will next time.
+/// Whether the error means that there is something wrong at the path, which the next reader will
+/// find again.
 pub fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
 }
 
-/// Opens without waiting, looks at what was opened, and reads no more than `max` bytes: whatever
-/// lies at the path, this ends soon.
+/// Opens the path without waiting, checks what was opened, and reads at most `max` bytes. So it
+/// ends soon, whatever is at the path.
 fn read_regular(
     path: &Path,
     max: u64,
@@ -131,7 +132,7 @@ fn read_regular(
                 Some(libc::ELOOP) if flags & libc::O_NOFOLLOW != 0 => {
                     damage("it is a symbolic link".to_owned())
                 }
-                // A socket, or a device without a driver.
+                // It is a socket, or a device without a driver.
                 Some(libc::ENXIO) => damage(NOT_REGULAR.to_owned()),
                 _ => Err(error),
             };
@@ -147,7 +148,7 @@ fn read_regular(
     read_at_most(&file, &metadata, max).map(Some)
 }
 
-/// All bytes of a file, which may have grown since it was looked at.
+/// Reads all bytes of a file, which may have grown since its metadata was read.
 fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8>> {
     let too_large = || {
         let what = format!("it is larger than {max} bytes");
@@ -156,7 +157,7 @@ fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8
     if metadata.len() > max {
         return too_large();
     }
-    // One byte more than there is: a file that has not grown is read in one go.
+    // One byte more than expected, so that a file that has not grown is read in one call.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max { too_large() } else { Ok(bytes) }
@@ -164,9 +165,9 @@ fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8
 
 const NOT_REGULAR: &str = "it is not a regular file";
 
-/// Whether nobody else can replace, or put in the way, a file of this path: by the rules of
-/// [`read_checked`], for one that is only about to be made. Fails if its directory is unsafe, is
-/// not there, or cannot be looked at.
+/// Checks by the rules of [`read_checked`] that no other user can replace a file at this path, or
+/// create it first. The file need not exist. Fails if its directory is unsafe or missing, or cannot
+/// be looked at.
 pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());
@@ -176,8 +177,8 @@ pub fn check_directory_of(path: &Path) -> Result<(), FileError> {
         .map_err(|fault| FileError::Insecure { path: directory.into(), fault })
 }
 
-/// What makes a file or a directory unfit to be handed on to containers: somebody other than root
-/// (or the effective user) could have written it.
+/// Why a file or a directory must not be passed on to containers: a user other than root (or the
+/// effective user) could have written it.
 pub fn fault_of(metadata: &Metadata) -> Option<UnsafeFile> {
     let facts = FileFacts::of(metadata);
     judge_owner(facts, effective_user()).and_then(|()| judge_mode(facts, 0o022)).err()

@@ -1,4 +1,4 @@
-//! The time, asked for in one place.
+//! The clocks.
 
 use std::time::{Duration, SystemTime};
 

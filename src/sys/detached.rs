@@ -1,5 +1,5 @@
-//! Starting a daemon that has nothing of whoever needed it first: not its session, its cgroups, its
-//! mounts, its open files, its limits, its signals or its end.
+//! Starts a daemon that inherits nothing from its caller: not its session, cgroups, mounts, open
+//! files, limits, signals or end.
 
 use super::PathError;
 use super::error::check;
@@ -11,23 +11,24 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-/// What is to be started.
+/// The daemon to be started.
 #[derive(Debug)]
 pub struct Daemon<'a> {
-    /// The program; whoever asks has checked whose it is.
+    /// The program. The caller has checked its owner.
     pub program: &'a Path,
     pub args: &'a [&'a str],
-    /// Its environment, besides a PATH.
+    /// Its variables, besides a PATH.
     pub variables: &'a [(&'a str, &'a OsStr)],
     /// The directory that it sees as `/dev/shm`.
     pub shm: &'a Path,
-    /// Where its stdout and its stderr go: a file that is emptied first.
+    /// The file for its stdout and stderr, which is emptied first.
     pub log: &'a Path,
-    /// The cgroups that it is put into, one of each hierarchy. One that cannot be entered is left.
+    /// The cgroups that it enters, one of each hierarchy. A cgroup that cannot be entered is
+    /// skipped.
     pub cgroups: &'a [PathBuf],
 }
 
-/// All that the child needs between fork and exec, where nothing may be allocated.
+/// Everything that the child needs between fork and exec, where it must not allocate.
 struct ChildSetup {
     shm: CString,
     log: CString,
@@ -35,14 +36,14 @@ struct ChildSetup {
     limits: Vec<(Resource, libc::rlimit)>,
 }
 
-/// What `setrlimit` takes for a resource, which is another type in each C library.
+/// The type of a resource for `setrlimit`, which differs between C libraries.
 #[cfg(target_env = "gnu")]
 type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
-/// The limits that a caller may have for its own sake: an engine has more files open than any other,
-/// and its shims the limits of their containers.
+/// The limits that a caller may have set for itself: an engine may open more files than others, and
+/// its shims have the limits of their containers.
 const LIMITED: [Resource; 8] = [
     libc::RLIMIT_AS,
     libc::RLIMIT_CPU,
@@ -54,12 +55,12 @@ const LIMITED: [Resource; 8] = [
     libc::RLIMIT_STACK,
 ];
 
-/// systemd's for a service's open files, where those of pid 1 cannot be read.
+/// systemd's limit for a service's open files, if pid 1's cannot be read.
 const FILES: libc::rlimit = libc::rlimit { rlim_cur: 1024, rlim_max: 524_288 };
 
-/// Starts it: in a session and a mount namespace of its own, and in its cgroups before its first
-/// instruction. It is a child of this process until that ends. The error names the program. Which of
-/// the steps failed, only the system's reason tells.
+/// Starts the daemon in a session and a mount namespace of its own, and in its cgroups before its
+/// first instruction. It is a child of this process until that ends. The error names the program;
+/// only the system's error tells which step failed.
 pub fn spawn(daemon: &Daemon<'_>) -> Result<Child, PathError> {
     let failed = |source| PathError::new("start", daemon.program)(source);
     let prepared = prepare(daemon).map_err(|error| failed(io::Error::other(error)))?;
@@ -81,7 +82,7 @@ fn prepare(daemon: &Daemon<'_>) -> Result<ChildSetup, std::ffi::NulError> {
     Ok(ChildSetup { shm, log, procs, limits: limits() })
 }
 
-/// Those of pid 1, which are what the host gives a daemon; and no core dumps.
+/// The limits of pid 1, which the host gives to daemons, and no core dumps.
 fn limits() -> Vec<(Resource, libc::rlimit)> {
     let of_init = LIMITED.iter().filter_map(|resource| {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -113,7 +114,8 @@ fn detach(prepared: &ChildSetup) -> io::Result<()> {
         }
         close_at_exec();
     }
-    // A shim may have the score of its container's; that it stays is no reason to fail.
+    // A shim may have its container's OOM score. A score that cannot be changed is no reason to
+    // fail.
     let _ = write_zero(c"/proc/self/oom_score_adj");
     for procs in &prepared.procs {
         let _ = write_zero(procs);
@@ -122,7 +124,7 @@ fn detach(prepared: &ChildSetup) -> io::Result<()> {
     log_to(&prepared.log)
 }
 
-/// Where the hard limit may not be raised (`CAP_SYS_RESOURCE`), up to that.
+/// Sets a limit, or up to the hard limit if that may not be raised (`CAP_SYS_RESOURCE`).
 fn set_limit(resource: Resource, limit: libc::rlimit) {
     // SAFETY: plain system calls with a structure of ours.
     unsafe {
@@ -138,8 +140,8 @@ fn set_limit(resource: Resource, limit: libc::rlimit) {
     }
 }
 
-/// Mounts that others take away go here, too, where the host's mounts are shared; where they are not,
-/// they stay until the daemon ends.
+/// Makes a mount namespace with its own `/dev/shm`. Later unmounts on the host take effect here too
+/// if the host's mounts are shared; otherwise such mounts stay until the daemon ends.
 fn own_shm(shm: &CStr) -> io::Result<()> {
     let (none, place) = (std::ptr::null(), c"/dev/shm".as_ptr());
     // SAFETY: plain system calls; the strings end with NUL and outlive them.
@@ -151,7 +153,7 @@ fn own_shm(shm: &CStr) -> io::Result<()> {
     }
 }
 
-/// Appending: the file can be emptied while the daemon writes.
+/// Opens the log for appending, so that it can be emptied while the daemon writes.
 fn log_to(log: &CStr) -> io::Result<()> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | libc::O_NOFOLLOW;
     // SAFETY: plain system calls; the string ends with NUL and outlives them. The descriptor is only

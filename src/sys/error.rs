@@ -1,10 +1,10 @@
-//! An I/O error that knows what was being done to which path.
+//! An I/O error with the action and the path.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What failed, where, and the system's reason.
+/// The action that failed, its path, and the system's error.
 #[derive(Debug, Error)]
 #[error("cannot {action} `{}`", path.display())]
 pub struct PathError {
@@ -21,13 +21,13 @@ impl PathError {
         move |source| Self { action, path, source }
     }
 
-    /// Whether the path is simply not there.
+    /// Whether the path does not exist.
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
 }
 
-/// What was found; that it is not there is no error.
+/// Converts "not found" to `None`.
 pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -36,7 +36,7 @@ pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What a system call says that gives a negative number for an error.
+/// Converts the negative result of a system call to an error.
 pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Becoming the low-level runtime, or running it as a child.
+//! Executes the low-level runtime, in place of this process or as a child.
 
 use super::error::check;
 pub use caps::Capability;
@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts a program that nobody waits for and that outlives this process and its session: with
-/// nothing of ours but a PATH, no open file, and init (or a subreaper) for its parent. Fails if it
-/// could not be started.
+/// Starts a program that is not waited for and outlives this process and its session. It inherits
+/// nothing but a PATH, has no open file, and its parent is init (or a subreaper). Fails if it could
+/// not be started.
 pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
     let _kept = Sigchld::kept();
     let mut command = alone(program);
@@ -36,11 +36,10 @@ pub fn start_detached(program: &Path, args: &[OsString]) -> io::Result<()> {
     command.spawn()?.wait().map(drop)
 }
 
-/// Has every descriptor but the standard ones closed by the next `execve`: one that an engine waits
-/// on would be held open.
+/// Makes the next `execve` close every descriptor but the standard ones. Otherwise a pipe that an
+/// engine waits for would stay open.
 ///
-/// # Safety
-/// Only for a process that is about to execute a program.
+/// # Safety Only for a process that is about to execute a program.
 pub(super) unsafe fn close_at_exec() {
     // SAFETY: system calls on numbers; a descriptor that is not open is an error of no consequence.
     unsafe {
@@ -55,10 +54,10 @@ pub(super) unsafe fn close_at_exec() {
     }
 }
 
-/// Replaces this process by `program`, with the environment as it is: same pid, so that the
-/// engine's parent-death signal, console socket and inherited descriptors stay what they are.
-/// Signal dispositions go back to what the program would have had without us. Errors: returns only
-/// if the program could not be executed.
+/// Replaces this process by `program`, with the same environment and pid, so that the engine's
+/// parent-death signal, console socket and inherited descriptors stay valid. Signals get the
+/// dispositions that the program would have had without us. Returns only if the program could not
+/// be executed.
 pub fn become_program(program: &Path, args: &[OsString]) -> io::Result<Infallible> {
     let path = c_string(program.as_os_str().as_bytes().to_vec())?;
     let mut words = vec![path.clone()];
@@ -77,8 +76,8 @@ pub fn become_program(program: &Path, args: &[OsString]) -> io::Result<Infallibl
     Err(error.map_or_else(|| io::Error::other("execve returned"), io::Error::from))
 }
 
-/// Runs `program` as a child that the kernel kills if we are killed, and waits for it. Fails if it
-/// could not be started or waited for.
+/// Runs `program` as a child that the kernel kills if this process is killed, and waits for it.
+/// Fails if it could not be started or waited for.
 pub fn run_child(program: &Path, args: &[OsString]) -> io::Result<ExitStatus> {
     let _kept = Sigchld::kept();
     let parent = nix::unistd::getpid();
@@ -92,7 +91,7 @@ pub fn run_child(program: &Path, args: &[OsString]) -> io::Result<ExitStatus> {
     command.status()
 }
 
-/// Has the kernel kill this process when its parent dies. Makes system calls alone.
+/// Makes the kernel kill this process when its parent dies. Only makes system calls.
 pub(super) fn die_with(parent: Pid) -> io::Result<()> {
     // SAFETY: takes two numbers.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
@@ -103,8 +102,8 @@ pub(super) fn die_with(parent: Pid) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
-/// Rust starts every program with SIGPIPE ignored, and an ignored signal stays ignored through
-/// `execve`, down into the container.
+/// Restores SIGPIPE. Rust starts every program with SIGPIPE ignored, and an ignored signal stays
+/// ignored through `execve`, down into the container.
 fn reset_sigpipe() {
     // SAFETY: restores the default disposition; no handler of ours is involved.
     unsafe {
@@ -112,8 +111,8 @@ fn reset_sigpipe() {
     }
 }
 
-/// An engine may ignore SIGCHLD; then the kernel keeps no exit status for whoever waits. While
-/// this lives the signal has its default disposition, and afterwards the one that it had.
+/// Restores SIGCHLD while this lives, and sets it back afterwards. An engine may ignore SIGCHLD;
+/// then the kernel keeps no exit status to wait for.
 pub(super) struct Sigchld(libc::sighandler_t);
 
 impl Sigchld {
@@ -137,11 +136,10 @@ fn c_string(bytes: Vec<u8>) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "NUL in an argument"))
 }
 
-/// Gives up every capability but these, and closes whatever was inherited beyond the
-/// standard descriptors. All that a hook writes belongs to root, which it still is;
-/// `CAP_SYS_PTRACE` lets it see the container's process where procfs is mounted with
-/// `hidepid` (proc(5)), and with `CAP_DAC_READ_SEARCH` it sees which files other users'
-/// processes have open. Fails if the kernel refuses.
+/// Drops every capability but these, and closes all inherited descriptors but the standard ones. A
+/// hook still is root, which owns all that it writes. `CAP_SYS_PTRACE` lets it see the container's
+/// process if procfs is mounted with `hidepid` (proc(5)). With `CAP_DAC_READ_SEARCH` too it sees
+/// the open files of other users' processes. Fails if the kernel refuses.
 pub fn drop_privileges_but(kept: &[Capability]) -> io::Result<()> {
     use caps::{CapSet, CapsHashSet};
     // SAFETY: closes descriptors from 3 up; nothing in this process has opened any yet.
@@ -157,7 +155,7 @@ pub fn drop_privileges_but(kept: &[Capability]) -> io::Result<()> {
     caps::set(None, CapSet::Permitted, &kept).map_err(refused)
 }
 
-/// A program with nothing of ours but a PATH.
+/// A command that inherits nothing but a PATH.
 pub(super) fn alone(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -165,7 +163,7 @@ pub(super) fn alone(program: &Path) -> Command {
     command
 }
 
-/// Whether the child ends within `deadline`; it is not reaped.
+/// Waits until the child ends, but not longer than `deadline`. It is not reaped.
 pub(super) fn ends_within(pid: Pid, deadline: Duration) -> io::Result<bool> {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

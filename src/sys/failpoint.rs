@@ -1,5 +1,5 @@
-//! Named points at which a test build kills or stops itself, so that tests can try a crash
-//! between any two steps. In other builds [`hit`] is empty and compiles to nothing.
+//! Named points at which a test build kills or stops itself, so that tests can crash it between any
+//! two steps. In other builds [`hit`] is empty.
 
 /// Marks a point. With the feature `failpoints`, `GPULEASE_FAILPOINT=name=kill` sends this
 /// process SIGKILL here, `name=stop` SIGSTOP.
@@ -11,7 +11,7 @@ pub fn hit(name: &str) {
     let _: &str = name;
 }
 
-/// The variable that a hook needs to see too, since a hook's environment is fixed in the spec.
+/// The variable for hooks, whose environment is fixed in the spec.
 pub fn for_hooks() -> Option<String> {
     #[cfg(feature = "failpoints")]
     return std::env::var(VARIABLE).ok().map(|value| format!("{VARIABLE}={value}"));
@@ -31,6 +31,6 @@ fn act(name: &str) {
         Some((point, "stop")) if point == name => Signal::SIGSTOP,
         _ => return,
     };
-    // A failed raise leaves the process running and the test that waits for it failing.
+    // If this fails, the process goes on, and the test that waits for it fails.
     let _ = raise(signal);
 }

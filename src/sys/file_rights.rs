@@ -1,5 +1,5 @@
-//! What a user may do with a file of the host, as the kernel decides it: owner, then the access
-//! control list, then the others (acl(5), "Access check algorithm").
+//! The rights of a user on a file of the host, as the kernel decides them: by the owner, then the
+//! access control list, then the others (acl(5), "Access check algorithm").
 
 use std::ffi::CString;
 use std::fs::Metadata;
@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The bits `rwx` that a process has with this user and these groups. `None` is a user that the host
-/// does not have, and so no file's owner.
+/// The bits `rwx` of a process with this user and these groups. `None` is a user that the host does
+/// not have, and so no file's owner.
 pub fn rights(path: &Path, found: &Metadata, uid: Option<u32>, groups: &[u32]) -> u32 {
     let acl = Acl::parse(&read(path));
     acl.rights(found.mode(), (found.uid(), found.gid()), uid, groups)
 }
 
-/// The entries of a list that name a user or a group, and the mask that bounds them.
+/// The entries of a list that name a user or a group, and the mask that limits them.
 #[derive(Debug, Default)]
 struct Acl {
     users: Vec<(u32, u32)>,
@@ -24,8 +24,8 @@ struct Acl {
 }
 
 impl Acl {
-    /// As the attribute `system.posix_acl_access` has it: a version, then entries of a tag, rights
-    /// and an id, all little-endian (linux/posix_acl_xattr.h). What is no list is an empty one.
+    /// Parses the attribute `system.posix_acl_access`: a version, then entries of a tag, rights and
+    /// an id, all little-endian (linux/posix_acl_xattr.h). Anything else counts as an empty list.
     fn parse(bytes: &[u8]) -> Self {
         let mut acl = Self::default();
         let Some((version, entries)) = bytes.split_first_chunk::<4>() else { return acl };
@@ -55,7 +55,7 @@ impl Acl {
         if let Some((_, bits)) = self.users.iter().find(|(user, _)| Some(*user) == uid) {
             return bits & mask;
         }
-        // Without a list the group's bits are the group's; with one they are the mask.
+        // Without a list these bits are the group's; with a list they are the mask.
         let own = (owner.1, self.owning_group.unwrap_or(mode >> 3 & 7));
         let named = [own].into_iter().chain(self.groups.iter().copied());
         let mut found = named.filter(|(group, _)| groups.contains(group)).map(|(_, bits)| bits);
@@ -66,11 +66,11 @@ impl Acl {
     }
 }
 
-/// The list's bytes; none where the file has no list, or is in a file system without.
+/// The bytes of the list; none if the file or its file system has no list.
 fn read(path: &Path) -> Vec<u8> {
     const NAME: &std::ffi::CStr = c"system.posix_acl_access";
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return Vec::new() };
-    // More than any kernel lets a list have on a device's node is not read.
+    // More than a list on a device node can have is not read.
     let mut bytes = vec![0_u8; 4096];
     // SAFETY: both strings end in a zero byte, and the buffer is as long as said.
     let length = unsafe {

@@ -1,5 +1,5 @@
-//! A text that the next program reads as a file, and that lies nowhere: nothing has to be removed
-//! afterwards, no full or read-only file system is in the way, and no other process can change it.
+//! Passes a text to the next program as a file in memory. Nothing has to be removed afterwards, no
+//! full or read-only file system gets in the way, and no other process can change it.
 
 use super::error::check;
 use std::fs::File;
@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-/// Where a program that this process becomes, or starts, finds the text. It is an open descriptor,
-/// numbered `least` or more, that outlives `execve` and that nothing here closes. Fails if the
-/// kernel gives none, for instance since `least` is above the limit of descriptors.
+/// Stores the text, and returns the path under which a program that this process becomes, or
+/// starts, can read it. The path is an open descriptor, numbered `least` or more, which outlives
+/// `execve` and is never closed here. Fails if the kernel gives none, for instance because `least`
+/// is above the limit of descriptors.
 pub fn hand_on(bytes: &[u8], least: RawFd) -> io::Result<PathBuf> {
     let mut file = File::from(memory()?);
     file.write_all(bytes)?;
@@ -25,13 +26,13 @@ pub fn hand_on(bytes: &[u8], least: RawFd) -> io::Result<PathBuf> {
 
 fn memory() -> io::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // Where files in memory may not be executed (`vm.memfd_noexec`), one has to say that it need
-    // not be; kernels before 6.3 do not know the word.
+    // If files in memory may not be executed (`vm.memfd_noexec`), this flag has to say that it is
+    // not executable. Kernels before 6.3 do not know the flag.
     for flags in [flags | libc::MFD_NOEXEC_SEAL, flags] {
         // SAFETY: the name ends with a NUL; the call gives a new descriptor or -1.
         let made = unsafe { libc::memfd_create(c"gpulease".as_ptr(), flags) };
         if made >= 0 {
-            // SAFETY: it was just made, and is this function alone owns it.
+            // SAFETY: the descriptor was just made, and this function alone owns it.
             return Ok(unsafe { OwnedFd::from_raw_fd(made) });
         }
         let error = io::Error::last_os_error();

@@ -1,4 +1,4 @@
-//! Who we are: root on the host, or something that only looks like it.
+//! The identity of this process: whether it is root on the host, its boot and its pid namespace.
 
 use super::PathError;
 use crate::paths::Paths;
@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The boot's id, from `/proc/sys/kernel/random/boot_id`. Fails if procfs cannot be read.
+/// The id of this boot, from `/proc/sys/kernel/random/boot_id`. Fails if procfs cannot be read.
 pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
-    // Asked for twice for each lease of a sweep. A process never sees another boot; only a faked
+    // A sweep needs it twice for each lease. A process never sees another boot, so only a faked
     // procfs can change.
     static KNOWN: OnceLock<String> = OnceLock::new();
     let is_real = paths.proc == Path::new("/proc");
@@ -26,8 +26,8 @@ pub fn boot_id(paths: &Paths) -> Result<String, PathError> {
     Ok(boot_id)
 }
 
-/// The inode of our pid namespace: pids recorded under another one mean nothing here. Fails if
-/// procfs cannot be read.
+/// The inode of our pid namespace. Pids that were recorded in another one mean nothing here. Fails
+/// if procfs cannot be read.
 pub fn pid_namespace(paths: &Paths) -> Result<u64, PathError> {
     let path = paths.proc.join("self/ns/pid");
     namespace_inode(&path).map_err(PathError::new("read", &path))
@@ -39,7 +39,7 @@ pub(super) fn namespace_inode(link: &Path) -> io::Result<u64> {
         |target: PathBuf| target.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok();
     match fs::read_link(link) {
         Ok(target) => number(target).ok_or_else(|| io::ErrorKind::InvalidData.into()),
-        // As something else than the kernel made it.
+        // It is not a link, so the kernel did not make it: a fake.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             fs::metadata(link).map(|metadata| metadata.ino())
         }
@@ -47,8 +47,8 @@ pub(super) fn namespace_inode(link: &Path) -> io::Result<u64> {
     }
 }
 
-/// Whether this process is root in the initial user namespace. A user namespace shows itself by
-/// a uid map other than the identity (user_namespaces(7)).
+/// Whether this process is root in the initial user namespace. Another user namespace has a uid map
+/// other than the identity (user_namespaces(7)).
 pub fn is_host_root(paths: &Paths) -> bool {
     if !nix::unistd::geteuid().is_root() {
         return false;

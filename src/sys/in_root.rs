@@ -1,10 +1,10 @@
-//! Looking at paths as a process would see them whose `/` is another directory: a container's root
+//! Looks at paths as a process would see them whose `/` is another directory: a container's root
 //! file system, or the directory that a driver is installed in.
 //!
-//! What lies there may be anybody's, so no path of it is ever followed by name: the kernel resolves
-//! it with the directory as the root (openat2(2), `RESOLVE_IN_ROOT`; Linux 5.6), where neither a
-//! link nor `..` leads out, and gives a handle to what it found. A handle only refers to a file: a
-//! pipe is not waited for, and a device not opened.
+//! Its content may belong to anyone, so no path in it is ever followed by name. The kernel resolves
+//! it with the directory as the root (openat2(2), `RESOLVE_IN_ROOT`; Linux 5.6), so that neither a
+//! link nor `..` leads out, and returns a handle. A handle only refers to a file: it neither waits
+//! for a pipe nor opens a device.
 
 use nix::NixPath;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
@@ -15,26 +15,25 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-/// How often a resolution is tried anew that something moved under (EAGAIN, openat2(2)).
+/// How often a resolution is tried again if something was moved meanwhile (EAGAIN, openat2(2)).
 const ATTEMPTS: u32 = 32;
 
-/// How many links one path may lead over, as in the kernel (path_resolution(7)).
+/// The most links in one path, as in the kernel (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
 
-/// A directory that is taken for `/`.
+/// A directory that acts as `/`.
 #[derive(Debug)]
 pub struct Root(File);
 
 impl Root {
-    /// Refers to a directory. Fails if there is none at `path`.
+    /// Opens a directory. Fails if there is none at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self(open(path, flags, Mode::empty()).map(File::from)?))
     }
 
-    /// Refers to what is at `path` in there, links resolved. Errors are those of the kernel:
-    /// nothing there, links that go round in a circle, or
-    /// a kernel without openat2 ([`io::ErrorKind::Unsupported`]).
+    /// Resolves `path` in there, with its links. Fails with the kernel's error: nothing is there,
+    /// the links form a circle, or the kernel has no openat2 ([`io::ErrorKind::Unsupported`]).
     pub fn look(&self, path: &str) -> io::Result<Handle> {
         Ok(Handle(self.open_in(path, OFlag::empty())?.into()))
     }
@@ -48,9 +47,8 @@ impl Root {
         tries.find(is_final).unwrap_or(Err(nix::Error::EAGAIN))
     }
 
-    /// What `path` is in there without links, as a runtime finds the place of a mount: what is
-    /// missing would be made, so from there on the names stand as they are. `None` if links go
-    /// round in a circle.
+    /// `path` in there without links, as a runtime resolves the target of a mount: a missing part
+    /// would be created, so its names stay as they are. `None` if the links form a circle.
     pub fn resolve(&self, path: &Path) -> Option<PathBuf> {
         let mut done = PathBuf::from("/");
         let mut rest: Vec<OsString> = backwards(path);
@@ -76,15 +74,16 @@ impl Root {
         Some(done)
     }
 
-    /// What a link says; `None` if there is none.
+    /// The target of a link; `None` if the path is not a link.
     fn link(&self, path: &Path) -> Option<PathBuf> {
         let handle = self.open_in(path, OFlag::O_NOFOLLOW).ok()?;
-        // Of a link the handle is to itself, whose name is then the empty one (readlinkat(2)).
+        // The handle of a link refers to the link itself, which is then read by the empty name
+        // (readlinkat(2)).
         readlinkat(&handle, "").ok().map(PathBuf::from)
     }
 }
 
-/// The names of a path, the last one first. Where it begins is not among them.
+/// The names of a path, the last one first, without its root.
 pub(super) fn backwards(path: &Path) -> Vec<OsString> {
     let names = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -99,18 +98,19 @@ pub(super) fn backwards(path: &Path) -> Vec<OsString> {
 pub struct Handle(File);
 
 impl Handle {
-    /// What it is. Errors are those of the kernel.
+    /// Its metadata. Fails with the kernel's error.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
-    /// Where it is for this process, links resolved. Errors are those of the kernel; without procfs.
+    /// Its path for this process, without links. Fails with the kernel's error, also if there is no
+    /// procfs.
     pub fn real_path(&self) -> io::Result<PathBuf> {
         fs::read_link(self.in_proc())
     }
 
-    /// The file itself, to be read. It must be a regular one, or this could wait for ever. Errors:
-    /// of the kernel, and if it is no regular file.
+    /// Opens the file for reading. It must be a regular one, or this could wait for ever. Fails
+    /// with the kernel's error, or if it is not a regular file.
     pub fn open(&self) -> io::Result<File> {
         if !self.metadata()?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
@@ -118,7 +118,7 @@ impl Handle {
         File::open(self.in_proc())
     }
 
-    /// Its first bytes, at most `max`. Fails as of [`Self::open`].
+    /// Its first bytes, at most `max`. Fails as [`Self::open`] does.
     pub fn beginning(&self, max: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(max);
         self.open()?.take(max as u64).read_to_end(&mut bytes)?;

@@ -1,5 +1,5 @@
-//! Files by which the kernel is told something: those of cgroupfs. They are there or they are not,
-//! are never made or replaced, and take a value with one write.
+//! Small files of the kernel, such as those of cgroupfs and procfs. They are never created or
+//! replaced, and take a value in one write.
 
 use nix::fcntl::OFlag;
 use std::fs::{File, OpenOptions};
@@ -7,29 +7,29 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// No file that is read here is as long as this.
+/// The most bytes that are read.
 const BYTES_MAX: u64 = 1 << 16;
 
-/// What the file says. Fails if it is not there, a link, or cannot be read.
+/// The text of the file. Fails if the file is missing or a link, or cannot be read.
 pub fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path, OpenOptions::new().read(true))?.take(BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Writes a line, all of it in one write. Fails if the file is not there, a link, or the kernel
-/// does not take the line.
+/// Writes a line in one write. Fails if the file is missing or a link, or if the kernel does not
+/// accept the line.
 pub fn write(path: &Path, line: &str) -> io::Result<()> {
     let count = open(path, OpenOptions::new().write(true))?.write(line.as_bytes())?;
     if count == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// A file of the kernel's is no link.
+/// The kernel's files are no links.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
 
-/// A file of one short line, without the white space at its ends.
+/// The text of a file with one short line, without white space at its ends.
 pub fn line(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(256).read_to_end(&mut bytes).ok()?;

@@ -1,4 +1,4 @@
-//! The kernel's log, read without waiting for more of it.
+//! Reads the kernel's log, without waiting for more.
 
 use super::PathError;
 use nix::fcntl::{OFlag, open};
@@ -7,15 +7,16 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// A record and its dictionary take 8 KiB at most; into less, the kernel reads none at all.
+/// A record and its dictionary have at most 8 KiB. The kernel does not read a record into a smaller
+/// buffer.
 const RECORD_MAX: usize = 16 * 1024;
 
-/// More records than the log's buffer can have.
+/// More records than the log's buffer can contain.
 const READS_MAX: u32 = 1 << 17;
 
-/// The messages of the kernel itself in `path` (`/dev/kmsg`) that contain `word`, oldest first and
-/// at most the newest `max`; none where there is no such file. What user space wrote into the log
-/// is left out. Fails if the log cannot be opened (`EPERM` without `CAP_SYSLOG`), or read.
+/// The kernel's own messages in `path` (`/dev/kmsg`) that contain `word`, oldest first and at most
+/// the newest `max`; none if there is no such file. Messages from user space are left out. Fails if
+/// the log cannot be opened (`EPERM` without `CAP_SYSLOG`), or read.
 pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, PathError> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let mut file = match open(path, flags, Mode::empty()) {
@@ -33,7 +34,7 @@ pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, Path
         }
     };
     let mut buffer = vec![0; RECORD_MAX];
-    // What a read left of a line: only a plain file has such.
+    // The unfinished line of a read, which only a plain file has.
     let mut rest: Vec<u8> = Vec::new();
     for _ in 0..READS_MAX {
         let count = match file.read(&mut buffer) {
@@ -41,7 +42,7 @@ pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, Path
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            // Records were overwritten before they were read; the next read goes on behind them.
+            // Records were overwritten before they were read. The next read continues behind them.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => continue,
             Err(error) => return Err(PathError::new("read", path)(error)),
         };
@@ -58,9 +59,9 @@ pub fn messages(path: &Path, word: &str, max: usize) -> Result<Vec<String>, Path
     Ok(found.into())
 }
 
-/// The message of a record `4,1234,5678901,-;message`, if the kernel wrote it: the
-/// first number is the facility times 8 plus the level, and the kernel's facility
-/// is 0. (Documentation/ABI/testing/ dev-kmsg)
+/// The message of a record `4,1234,5678901,-;message`, if the kernel wrote it: the first number is
+/// the facility times 8 plus the level, and the kernel's facility is 0.
+/// (Documentation/ABI/testing/dev-kmsg)
 fn of_kernel(record: &[u8]) -> Option<String> {
     let record = String::from_utf8_lossy(record);
     let (prefix, message) = record.trim_end().split_once(';')?;

@@ -1,5 +1,5 @@
-//! The ledger's lock: `flock(2)` with a deadline. The kernel drops it when its holder dies, and
-//! `O_CLOEXEC` drops it at `execve`, so that no crash can leave it locked.
+//! The ledger's lock: `flock(2)` with a deadline. The kernel releases it when its holder dies, and
+//! at `execve` by `O_CLOEXEC`, so that no crash can leave it locked.
 
 mod holders;
 
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Why the lock was not had.
+/// Why the lock was not acquired.
 #[derive(Debug, Error)]
 pub enum LockError {
     /// The file could not be opened or locked.
@@ -27,7 +27,7 @@ pub enum LockError {
     #[error("the lock `{path}` was not free within {waited:?}; it is held by {holders}")]
     Timeout {
         path: String,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
         holders: LockHolders,
     },
@@ -40,9 +40,9 @@ pub struct Lock {
     _file: File,
 }
 
-/// Takes the lock at `path`, waiting no longer than `deadline`. The file is made if missing and
-/// never removed: a lock on a removed file excludes nobody. Fails if the file cannot be opened, or
-/// the lock is not had in time.
+/// Takes the lock at `path`, and waits no longer than `deadline`. The file is created if it is
+/// missing, and never removed, because a lock on a removed file excludes no other process. Fails if
+/// the file cannot be opened, or if the lock is not free in time.
 pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, LockError> {
     let file = OpenOptions::new()
         .read(true)
@@ -64,9 +64,9 @@ pub fn acquire(path: &Path, deadline: Duration, paths: &Paths) -> Result<Lock, L
     }
 }
 
-/// Whether the lock could be had within `deadline`, without keeping others from it: a shared
-/// lock that is dropped at once, on a file that is not made. `false` if there is no such file.
-/// Fails as [`acquire`] does.
+/// Whether the lock can be acquired within `deadline`. This never blocks others: it takes a shared
+/// lock and drops it at once, and does not create the file. `false` if there is no such file. Fails
+/// as [`acquire`] does.
 pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, LockError> {
     let opened = OpenOptions::new()
         .read(true)
@@ -90,14 +90,14 @@ pub fn probe(path: &Path, deadline: Duration, paths: &Paths) -> Result<bool, Loc
     Err(timeout(path, deadline, paths))
 }
 
-/// Waits in the kernel's queue, where whoever came first is served first: with polling, a burst
-/// of starts would let some of them starve. `flock` itself knows no deadline, so a thread waits
-/// in it; one that is given up on ends with the process, or drops the lock as soon as it has it.
+/// Waits in the kernel's queue, which serves processes in their order. With polling, some would
+/// starve in a burst of starts. `flock` has no deadline, so a thread waits in it. After the
+/// deadline the thread ends with the process, or drops the lock as soon as it gets it.
 fn wait_in_line(file: File, deadline: Duration) -> Option<io::Result<File>> {
     if deadline.is_zero() {
         return None;
     }
-    // If it is given up on, the file is closed with the answer.
+    // After the deadline the file is closed together with the answer.
     within(deadline, move || file.lock().map(|()| file)).unwrap_or_else(|error| Some(Err(error)))
 }
 

@@ -1,4 +1,4 @@
-//! What kind of file system a directory lies on.
+//! File systems and mounts.
 
 use super::PathError;
 use super::error::check;
@@ -11,19 +11,19 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mount {
-    /// In memory, so that a reboot empties it.
+    /// The file system is in memory, so a reboot empties it.
     pub volatile: bool,
     pub read_only: bool,
-    /// Without room for another file, by blocks or by inodes.
+    /// There is no room for another file, by blocks or by inodes.
     pub full: bool,
 }
 
-/// Looks at the file system that holds `path`. Fails if the path is not there, or may
-/// not be looked at.
+/// Looks at the file system that contains `path`. Fails if the path is missing, or may not be
+/// looked at.
 pub fn of(path: &Path) -> Result<Mount, PathError> {
     let found = statfs(path).map_err(io::Error::from).map_err(PathError::new("look at", path))?;
     let kind = found.filesystem_type();
-    // A file system that does not count inodes says that it has none.
+    // A file system that does not count inodes reports that it has none.
     let out_of_inodes = found.files() > 0 && found.files_free() == 0;
     let out_of_blocks = found.blocks() > 0 && found.blocks_available() == 0;
     Ok(Mount {
@@ -33,9 +33,9 @@ pub fn of(path: &Path) -> Result<Mount, PathError> {
     })
 }
 
-/// Whether something is mounted on this very directory, as this process sees it: another place of
-/// the same file system, too, where the kernel tells (since 5.8). Fails if it is not there, or may
-/// not be looked at.
+/// Whether a file system is mounted on exactly this directory, as this process sees it. Since Linux
+/// 5.8 this also finds another directory of the same file system. Fails if the directory is
+/// missing, or may not be looked at.
 pub fn is_mount_point(dir: &Path) -> Result<bool, PathError> {
     use std::os::unix::fs::MetadataExt;
     let failed = PathError::new("look at", dir);
@@ -61,8 +61,7 @@ pub fn is_mount_point(dir: &Path) -> Result<bool, PathError> {
     Ok(device(dir)? != device(parent)?)
 }
 
-/// A directory in this one, however far below, that something else is mounted on. Fails if one may
-/// not be looked at.
+/// A mount point at any depth below this directory. Fails if a directory may not be looked at.
 pub fn mounted_below(dir: &Path) -> Result<Option<std::path::PathBuf>, PathError> {
     for entry in std::fs::read_dir(dir).map_err(PathError::new("look at", dir))? {
         let entry = entry.map_err(PathError::new("look at", dir))?;
@@ -80,8 +79,8 @@ pub fn mounted_below(dir: &Path) -> Result<Option<std::path::PathBuf>, PathError
     Ok(None)
 }
 
-/// Mounts a tmpfs that holds neither devices nor programs, with these options of its own
-/// (tmpfs(5)). The error names the directory.
+/// Mounts a tmpfs without devices and programs, with these options (tmpfs(5)). The error names the
+/// directory.
 pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
     let failed = PathError::new("mount a tmpfs on", dir);
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
@@ -94,8 +93,8 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
         .map_err(failed)
 }
 
-/// Takes away what is mounted on the directory. What others still have open or mounted elsewhere
-/// lives until they let go of it. The error names the directory.
+/// Unmounts the directory. What other processes still use stays until they stop using it. The error
+/// names the directory.
 pub fn unmount(dir: &Path) -> Result<(), PathError> {
     let failed = PathError::new("unmount", dir);
     let Ok(target) = c_path(dir) else { return Err(failed(io::ErrorKind::InvalidInput.into())) };

@@ -1,7 +1,7 @@
-//! What is left of another pid namespace. A pid that was recorded there means nothing here, but once
-//! no process is in a namespace, none that was recorded in it is alive: the end of its first process
-//! ends all others, those of the namespaces below it too, and no process can enter it afterwards
-//! (pid_namespaces(7)). All of that is seen from the initial pid namespace alone.
+//! Whether processes are left in another pid namespace. A pid that was recorded there means nothing
+//! here. But once the namespace has no process, no recorded process of it is alive: the end of its
+//! first process ends all others, also those of namespaces below it, and no process can enter it
+//! afterwards (pid_namespaces(7)). Only the initial pid namespace can see this.
 
 use super::cgroup_of_others::Cgroups;
 use super::identity::{boot_id, namespace_inode, pid_namespace};
@@ -14,41 +14,41 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The inodes of the namespaces that the kernel makes at boot:
-/// `PROC_PID_INIT_INO` and `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`).
+/// The inodes of the initial namespaces: `PROC_PID_INIT_INO` and `PROC_CGROUP_INIT_INO`
+/// (`include/linux/proc_ns.h`).
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
 const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
 
-/// What can be said of the pid namespace in which a process was recorded.
+/// The state of the pid namespace in which a process was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordedNamespace {
-    /// It is the one that we are in.
+    /// It is our own.
     Ours,
     /// No process is left in it, nor in any below it.
     Empty,
-    /// It has processes. Which of them is the recorded one can be told only there.
+    /// It has processes. Only a process in it could tell which of them is the recorded one.
     Populated,
-    /// It is not ours, and only the host sees what is in it.
+    /// It is not ours, and only the host sees its processes.
     NotFromHere,
-    /// This is the host, and something hides what is in it.
+    /// This is the host, but something hides the processes.
     Unclear(String),
 }
 
-/// Where and when we are: what a recorded pid has to agree with to mean anything.
+/// The boot and the pid namespace of this process. A recorded pid is valid only if both agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Here {
     /// See [`boot_id`]; `None` if procfs does not tell.
     pub boot_id: Option<String>,
     /// See [`pid_namespace`]; `None` if procfs does not tell.
     pub pid_namespace: Option<u64>,
-    /// Who is in the other pid namespaces, once that was asked.
+    /// The processes in other pid namespaces, once they are needed.
     pub(super) census: OnceCell<Result<Census, String>>,
-    /// The cgroups that others may have seen otherwise.
+    /// The cgroups that other processes may have seen with other paths.
     pub(crate) cgroups: Cgroups,
 }
 
 impl Here {
-    /// Looks once, for judging many processes.
+    /// Looks once, to judge many processes.
     pub fn look(paths: &Paths) -> Self {
         Self {
             boot_id: boot_id(paths).ok(),
@@ -58,20 +58,20 @@ impl Here {
         }
     }
 
-    /// Whether we are in the host's pid namespace, from which all processes are seen.
+    /// Whether this is the host's pid namespace, from which all processes can be seen.
     pub fn is_in_initial_pid_namespace(&self) -> bool {
         self.pid_namespace == Some(INITIAL_PID)
     }
 
-    /// Looks at the namespace in which `owner` was recorded. All processes are looked at, once for
-    /// any number of owners, but only for the first that is not of this namespace.
+    /// The state of the namespace in which `owner` was recorded. All processes are listed once for
+    /// any number of owners, and only if one was recorded in another namespace.
     pub fn namespace_of(&self, owner: &Owner, paths: &Paths) -> RecordedNamespace {
         self.namespace(owner.pid_namespace, owner.start_time, paths)
     }
 
-    /// The same of a namespace that has existed since `by`, a start time as in [`Owner`]. The
-    /// kernel gives the number of one that is gone to the next that is made; all that is in
-    /// that one is younger.
+    /// The state of a namespace that has existed since `by`, a start time as in [`Owner`]. The
+    /// kernel reuses the number of a removed namespace for a new one, whose processes are all
+    /// younger.
     pub fn namespace(&self, inode: u64, by: u64, paths: &Paths) -> RecordedNamespace {
         if self.pid_namespace == Some(inode) {
             return RecordedNamespace::Ours;
@@ -89,10 +89,10 @@ impl Here {
 /// The processes of the host, by their pid namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Census {
-    /// The oldest process of each: its start time and its pid. The first process of a namespace is
-    /// there as long as any other.
+    /// The oldest process of each namespace: its start time and its pid. The first process of a
+    /// namespace lives as long as any other.
     oldest: BTreeMap<u64, (u64, i32)>,
-    /// The oldest of those that are in another namespace than the initial one and do not tell which.
+    /// The oldest of the processes in another namespace that do not tell which.
     hidden: Option<(u64, i32)>,
 }
 
@@ -152,27 +152,27 @@ fn is_over(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// By its status, which others may read too: a process has a pid in its own namespace and in each
-/// above it, and the initial one is above all.
+/// Whether the process is in the initial namespace, by its status, which all users may read. A
+/// process has a pid in its own namespace and in each one above, and the initial one is above all.
 fn is_initial(dir: &Path) -> bool {
     let status = kernel_file::read(&dir.join("status")).unwrap_or_default();
     let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     pids.is_some_and(|pids| pids.split_whitespace().count() == 1)
 }
 
-/// Whether a start time means the same to a process as to us (time_namespaces(7)).
+/// Whether start times are comparable between a process and us (time_namespaces(7)).
 fn has_our_clock(pid: i32, paths: &Paths) -> bool {
     let time = |process: &str| namespace_inode(&paths.proc.join(process).join("ns/time"));
     match (time("self"), time(&pid.to_string())) {
         (Ok(ours), Ok(theirs)) => ours == theirs,
-        // Linux before 5.6 has no such namespaces.
+        // Linux before 5.6 has no time namespaces.
         (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
     }
 }
 
-/// Whether this process sees the cgroups of the whole host, and not of a container only: by its
-/// cgroup namespace, and by what is mounted.
+/// Whether this process sees the cgroups of the whole host, and not only those of a container: by
+/// its cgroup namespace, and by the mounts.
 fn sees_all_cgroups(paths: &Paths) -> bool {
     if namespace_inode(&paths.proc.join("self/ns/cgroup")).ok() != Some(INITIAL_CGROUP) {
         return false;
@@ -190,7 +190,7 @@ fn sees_all_cgroups(paths: &Paths) -> bool {
     first == Some("/") && roots.all(|root| root == "/")
 }
 
-/// Whether procfs is mounted with `hidepid` and we are none of those who see all the same.
+/// Whether procfs is mounted with `hidepid`, and hides processes from us.
 fn hides_processes(paths: &Paths) -> bool {
     let mounts = fs::read_to_string(paths.proc.join("self/mountinfo")).unwrap_or_default();
     let options = mounts.lines().rev().find_map(|line| {

@@ -1,4 +1,4 @@
-//! The calls of NVIDIA's management library that `nvml-wrapper` does not wrap, or not rightly.
+//! Calls of NVIDIA's management library that `nvml-wrapper` does not wrap correctly, or not at all.
 //!
 //! Only the process that asks the library for others (`inventory::nvidia`) runs this.
 
@@ -10,25 +10,26 @@ use nvml_wrapper_sys::bindings::{
     nvmlReturn_t,
 };
 
-/// Memory as drivers before 510 tell it: the driver's own reserve counts as used. In bytes.
+/// The memory of a device, in bytes, as drivers before 510 report it: the driver's reserve counts
+/// as used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryV1 {
-    /// All that the device has.
+    /// The total.
     pub total: u64,
     pub free: u64,
     pub used: u64,
 }
 
-/// Rows of memory that were replaced by spare ones, or are to be.
+/// The state of memory rows that are replaced by spare ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemappedRows {
-    /// Some will only be replaced when the GPU is reset.
+    /// Some rows will be replaced only when the GPU is reset.
     pub is_pending: bool,
-    /// One could not be replaced.
+    /// A row could not be replaced.
     pub has_failed: bool,
 }
 
-/// The memory of a device by `nvmlDeviceGetMemoryInfo`. Fails: what the library says, or that it
+/// The memory of a device by `nvmlDeviceGetMemoryInfo`. Fails with the library's error, or if it
 /// has no such function.
 pub fn memory_v1(device: &Device<'_>) -> Result<MemoryV1, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetMemoryInfo.as_ref())?;
@@ -39,19 +40,19 @@ pub fn memory_v1(device: &Device<'_>) -> Result<MemoryV1, NvmlError> {
     Ok(MemoryV1 { total: memory.total, free: memory.free, used: memory.used })
 }
 
-/// The id of the GPU instance that a MIG device is in. Fails: what the library says, or that it
-/// has no such function.
+/// The id of a MIG device's GPU instance. Fails with the library's error, or if it has no such
+/// function.
 pub fn gpu_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
     number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetGpuInstanceId.as_ref())?)
 }
 
-/// The id of the compute instance that a MIG device is. Fails: what the library says, or that it
-/// has no such function.
+/// The id of a MIG device's compute instance. Fails with the library's error, or if it has no such
+/// function.
 pub fn compute_instance_id(device: &Device<'_>) -> Result<u32, NvmlError> {
     number(device, *nvml_sym(device.nvml().lib().nvmlDeviceGetComputeInstanceId.as_ref())?)
 }
 
-/// A function that tells one number of a device.
+/// A function that returns one number of a device.
 type Number = unsafe extern "C" fn(nvmlDevice_t, *mut u32) -> nvmlReturn_t;
 
 fn number(device: &Device<'_>, call: Number) -> Result<u32, NvmlError> {
@@ -61,8 +62,8 @@ fn number(device: &Device<'_>, call: Number) -> Result<u32, NvmlError> {
     Ok(number)
 }
 
-/// The state of the remapping of memory rows, which GPUs since Ampere have in place of retired
-/// pages. Fails: what the library says, or that it has no such function.
+/// The state of remapped memory rows, which GPUs since Ampere have in place of retired pages. Fails
+/// with the library's error, or if it has no such function.
 pub fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetRemappedRows.as_ref())?;
     let (mut correctable, mut uncorrectable, mut pending, mut failed) = (0, 0, 0, 0);
@@ -79,9 +80,9 @@ pub fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
     Ok(RemappedRows { is_pending: pending != 0, has_failed: failed != 0 })
 }
 
-/// Whether an NVLink ends at a switch. (`NvLink::remote_device_type` of nvml-wrapper 0.13 has the
-/// library write its answer to where nobody reads it, and always says "unknown".) Fails: what the
-/// library says, or that it has no such function.
+/// Whether an NVLink ends at a switch. (`NvLink::remote_device_type` of nvml-wrapper 0.13 discards
+/// the library's answer and always says "unknown".) Fails with the library's error, or if it has no
+/// such function.
 pub fn is_to_switch(device: &Device<'_>, link: u32) -> Result<bool, NvmlError> {
     let call = nvml_sym(device.nvml().lib().nvmlDeviceGetNvLinkRemoteDeviceType.as_ref())?;
     let mut kind = UNKNOWN;
@@ -90,7 +91,7 @@ pub fn is_to_switch(device: &Device<'_>, link: u32) -> Result<bool, NvmlError> {
     Ok(kind == SWITCH)
 }
 
-/// The same device once more, for a function that takes it away.
+/// A second handle to the same device, for a function that consumes it.
 pub fn again<'nvml>(device: &Device<'nvml>) -> Device<'nvml> {
     // SAFETY: the handle is a valid one of that library: it is taken from a device of it.
     unsafe { Device::new(device.handle(), device.nvml()) }

@@ -1,12 +1,13 @@
-//! What may never come back, as a look at a file system of others, with an end to the waiting.
+//! Runs a call that may never return, such as a look at a foreign file system, with a deadline.
 
 use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Has a thread do it, and waits no longer than this for its answer. One that is given up on ends
-/// with the process; its answer is dropped. Fails if there is no thread to be had.
+/// Runs `act` in a thread, and waits no longer than `patience` for its answer; `None` if it is
+/// late. A late thread ends with the process, and its answer is dropped. Fails if no thread can be
+/// started.
 pub fn within<T: Send + 'static>(
     patience: Duration,
     act: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! Is this process still the one we recorded, and does it live?
+//! Whether a recorded process still lives.
 
 use super::PathError;
 use super::identity;
@@ -10,17 +10,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// What can be said about a recorded process.
+/// The state of a recorded process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It runs, or it cannot be judged: then nothing of its may be taken.
+    /// It runs, or its state is unknown. Its lease may not be released.
     Alive,
-    /// It is certainly gone.
+    /// It has certainly ended.
     Gone,
 }
 
-/// Describes a running process so that it can be recognised later. Fails if the process is gone or
-/// procfs cannot be read.
+/// Describes a running process so that it can be recognised later. Fails if the process has ended,
+/// or if procfs cannot be read.
 pub fn describe(pid: i32, paths: &Paths) -> Result<Owner, PathError> {
     let path = paths.proc.join(pid.to_string()).join("stat");
     let mut buffer = [0; STAT_BYTES];
@@ -39,13 +39,15 @@ pub fn describe(pid: i32, paths: &Paths) -> Result<Owner, PathError> {
     })
 }
 
-/// Judges a recorded process. Whatever cannot be judged is alive: another pid namespace, but for one
-/// that the host sees to be empty, an unreadable stat (`hidepid`), a refusing kernel.
+/// Judges a recorded process. If its state is unknown, it counts as alive: in another pid
+/// namespace, unless the host sees that this is empty, with an unreadable stat (`hidepid`), or if
+/// the kernel refuses.
 pub fn life(owner: &Owner, paths: &Paths) -> Life {
     life_here(owner, &Here::look(paths), paths)
 }
 
-/// [`life`] for many processes: what is the same for all of them is looked at once.
+/// Judges as [`life`] does, for many processes, and looks only once at what is the same for all of
+/// them.
 pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
     let Some(boot_id) = &here.boot_id else { return Life::Alive };
     if *boot_id != owner.boot_id {
@@ -60,22 +62,23 @@ pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
     }
     let path = paths.proc.join(owner.pid.to_string()).join("stat");
     let mut buffer = [0; STAT_BYTES];
-    // By far the most common answer, and the cheapest: the recorded process, and not a zombie.
+    // The most common case, and the cheapest to see: it is the recorded process, and not a zombie.
     if let Ok(stat) = read_stat(&path, &mut buffer)
         && start_time(stat) == Some(owner.start_time)
         && state(stat).is_some_and(|state| !matches!(state, 'Z' | 'X'))
     {
         return Life::Alive;
     }
-    // The pidfd is taken before the start time is read: if the start time then matches, the pidfd
-    // refers to the recorded process, whatever happens to the pid afterwards.
+    // The pidfd is opened before the start time is read. If the start time then matches, the pidfd
+    // refers to the recorded process, even if the pid is reused afterwards.
     let pidfd = match pidfd_open(owner.pid) {
         Ok(pidfd) => pidfd,
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Life::Gone,
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => return by_stat(owner, paths),
         Err(_) => return Life::Alive,
     };
-    // Unreadable means reaped since the pidfd was opened, or hidden: the pidfd knows which.
+    // An unreadable stat means that the process was reaped since the pidfd was opened, or is
+    // hidden. The pidfd tells which.
     if let Ok(stat) = read_stat(&path, &mut buffer) {
         match start_time(stat) {
             Some(start) if start != owner.start_time => return Life::Gone,
@@ -86,8 +89,8 @@ pub fn life_here(owner: &Owner, here: &Here, paths: &Paths) -> Life {
     if has_exited(&pidfd, Duration::ZERO) { Life::Gone } else { Life::Alive }
 }
 
-/// Judges without a pidfd (Linux before 5.3): by the stat line alone. A zombie is gone unless
-/// threads of its are left.
+/// Judges by the stat line alone (Linux before 5.3). A zombie has ended, unless it still has
+/// threads.
 fn by_stat(owner: &Owner, paths: &Paths) -> Life {
     let dir = paths.proc.join(owner.pid.to_string());
     let mut buffer = [0; STAT_BYTES];
@@ -103,7 +106,7 @@ fn by_stat(owner: &Owner, paths: &Paths) -> Life {
     }
 }
 
-/// Waits up to `patience` for the process to be gone; returns what is true then.
+/// Waits up to `patience` for the process to end, and returns its state then.
 pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
     if life(owner, paths) == Life::Gone {
         return Life::Gone;
@@ -114,8 +117,8 @@ pub fn life_after(owner: &Owner, patience: Duration, paths: &Paths) -> Life {
     life(owner, paths)
 }
 
-/// Sends a signal to the recorded process, and to no other that has its pid since; one that is gone
-/// needs none. Fails if the kernel refuses.
+/// Sends a signal to the recorded process, but not to another one with the same pid. A process that
+/// has ended needs no signal. Fails if the kernel refuses.
 pub fn signal(owner: &Owner, signal: nix::sys::signal::Signal, paths: &Paths) -> io::Result<()> {
     let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ESRCH);
     let pidfd = match pidfd_open(owner.pid) {
@@ -123,7 +126,8 @@ pub fn signal(owner: &Owner, signal: nix::sys::signal::Signal, paths: &Paths) ->
         Err(error) if gone(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // Judged after the pidfd was taken: if it is the recorded process, the pidfd is of it.
+    // This is judged after the pidfd was opened: if it is the recorded process, so is that of the
+    // pidfd.
     if life(owner, paths) == Life::Gone {
         return Ok(());
     }
@@ -139,8 +143,8 @@ pub fn signal(owner: &Owner, signal: nix::sys::signal::Signal, paths: &Paths) ->
     if gone(&error) { Ok(()) } else { Err(error) }
 }
 
-/// A pidfd polls readable once the whole thread group has exited (pidfd_open(2)): a leader that
-/// called `pthread_exit` while its threads run does not count as gone.
+/// Waits until the process has exited. A pidfd becomes readable once the whole thread group has
+/// exited (pidfd_open(2)), so a leader that called `pthread_exit` while its threads run has not.
 fn has_exited(pidfd: &OwnedFd, patience: Duration) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

@@ -6,17 +6,18 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-/// More than all fields up to the last one that is looked at, in their longest form.
+/// More bytes than all needed fields have in their longest form.
 pub(super) const STAT_BYTES: usize = 1024;
 
-/// A stat line, or its first part: procfs gives it in one read.
+/// Reads a stat line, or its first part. procfs returns it in one read.
 pub(super) fn read_stat<'a>(path: &Path, buffer: &'a mut [u8; STAT_BYTES]) -> io::Result<&'a [u8]> {
     let length = File::open(path)?.read(buffer)?;
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5), of those after the command name. That
-/// is field 2 and may hold spaces and parentheses, so fields are counted from the last closing one.
+/// A field of `/proc/<pid>/stat` behind the command name, with the number that it has in proc(5).
+/// The command name is field 2 and may contain spaces and parentheses, so fields are counted from
+/// the last closing one.
 pub(super) fn field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
     let text =
         std::str::from_utf8(stat.get(stat.iter().rposition(|byte| *byte == b')')?..)?).ok()?;
@@ -31,7 +32,7 @@ pub(super) fn state(stat: &[u8]) -> Option<char> {
     field(stat, 3)
 }
 
-/// The processes of a directory that has an entry for each, as procfs and KFD have.
+/// The pids of a directory that has an entry for each process, as procfs and KFD have.
 pub fn pids(dir: &Path) -> impl Iterator<Item = i32> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -43,14 +44,14 @@ pub fn parent(pid: i32, paths: &Paths) -> Option<i32> {
     field(read_stat(&path, &mut [0; STAT_BYTES]).ok()?, 4)
 }
 
-/// Whether it is a zombie without threads, which only waits for its parent to take notice.
+/// Whether it is a zombie without threads, which only waits to be reaped by its parent.
 pub(super) fn has_ended(stat: &[u8], dir: &Path) -> bool {
     let threads = || fs::read_dir(dir.join("task")).map_or(2, Iterator::count);
     matches!(state(stat), Some('Z' | 'X')) && threads() <= 1
 }
 
-/// When the process of this directory in procfs started, unless it has ended. One that does not tell
-/// started before all others.
+/// The start time of the process of this directory in procfs; `None` if it has ended. A process
+/// that does not tell counts as older than all others.
 pub(super) fn start_of_living(dir: &Path) -> Option<u64> {
     let mut buffer = [0; STAT_BYTES];
     match read_stat(&dir.join("stat"), &mut buffer) {

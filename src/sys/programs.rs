@@ -16,7 +16,7 @@ pub const SYSTEM_DIRS: &[&str] = &[
     "/usr/libexec/crio",
 ];
 
-/// Where packages put them.
+/// Where packages install them.
 const DIRECTORIES: &[&str] = &["/usr/bin", "/usr/local/bin"];
 
 /// The runtime that engines call.
@@ -24,18 +24,18 @@ pub const SHIM_NAME: &str = "gpulease-runtime";
 
 const OURS: &[&str] = &["gpulease", SHIM_NAME, "gpulease-hook", "gpulease-rocm"];
 
-/// Whether a program of this name is one of them.
+/// Whether a program of this name is one of gpulease's.
 pub fn is_of_gpulease(name: &str) -> bool {
     OURS.contains(&name)
 }
 
-/// Where a program of this name lies if it is beside this one.
+/// The path that a program of this name has beside this one.
 pub fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(name))
 }
 
-/// The program of this name beside this one, or where packages put it; never one that only the
-/// caller's `PATH` leads to.
+/// The program of this name beside this one, or where packages install it. The caller's `PATH` is
+/// never used.
 pub fn find(name: &str) -> Option<PathBuf> {
     let fixed = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name));
     beside(name).into_iter().chain(fixed).find(|path| path.is_file())
@@ -47,7 +47,8 @@ pub fn installed_on(name: &str, paths: &Paths) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// The `gpulease` command, which does what takes long or needs more than a start should carry.
+/// The `gpulease` command, which does what takes long or needs more code than a container start
+/// should load.
 pub fn command() -> Option<PathBuf> {
     find("gpulease")
 }

@@ -1,7 +1,8 @@
-//! `librocm_smi64`, ROCm's management library. Linked into `gpulease-rocm` alone.
+//! `librocm_smi64`, ROCm's management library. Only `gpulease-rocm` links it.
 //!
-//! The crate's own functions are used where they are sound. It ignores what `rsmi_init` returns, and
-//! its function for power reads through a null pointer, so those two, and the ids, are called here.
+//! The crate's functions are used where they are sound. The crate ignores the result of
+//! `rsmi_init`, and its function for power dereferences a null pointer. So these two, and the ids,
+//! are called directly.
 
 use rocm_smi_lib::{
     IntoRocmErr, RocmErr, RocmSmi, RsmiTemperatureMetric, RsmiTemperatureType,
@@ -11,23 +12,23 @@ use rocm_smi_lib::{
 
 pub struct RocmLibrary(RocmSmi);
 
-/// What it says of one device. What it cannot say is `None`.
+/// The values of one device. Unknown values are `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
-    /// The minor of the render node.
+    /// The minor number of the render node.
     pub render_minor: Option<u32>,
     /// ROCm's id of the GPU.
     pub unique_id: Option<u64>,
-    /// Degrees Celsius: at the edge, the hottest, and of the memory.
+    /// In degrees Celsius: at the edge, at the hottest point, and of the memory.
     pub temperatures: [Option<f64>; 3],
     pub power_w: Option<f64>,
-    /// The part of the time in which it computed.
+    /// The part of the time in which it computed, in percent.
     pub busy_percent: Option<u32>,
 }
 
 impl RocmLibrary {
-    /// Has the library look for devices. Fails: what the library says: there is no driver, or it
-    /// found something that it cannot read.
+    /// Makes the library look for devices. Fails with the library's error: there is no driver, or
+    /// something cannot be read.
     pub fn open() -> Result<Self, String> {
         let words = |error: RocmErr| error.to_string();
         // SAFETY: takes flags alone, and 0 are none. It may be called more than once: the library
@@ -36,7 +37,7 @@ impl RocmLibrary {
         RocmSmi::init().map(Self).map_err(words)
     }
 
-    /// Asks for all devices.
+    /// Measures all devices.
     pub fn measure(&mut self) -> Vec<Measured> {
         (0..self.0.get_device_count()).map(|index| self.measure_one(index)).collect()
     }
@@ -63,7 +64,7 @@ impl RocmLibrary {
 
 impl Drop for RocmLibrary {
     fn drop(&mut self) {
-        // Once for each time it was initialised. A failure changes nothing: the process ends.
+        // Once for each initialisation. A failure does not matter, because the process ends.
         for _ in 0..2 {
             // SAFETY: takes nothing, and no call into the library follows.
             let _ = unsafe { rsmi_shut_down() };

@@ -1,5 +1,5 @@
-//! How much AMD's GPUs are used, by the driver's sensors.
-//! Who uses them, [`crate::sys::gpu_users`] sees.
+//! The load of AMD's GPUs, from the driver's sensors. [`crate::sys::gpu_users`] finds the processes
+//! that use them.
 
 use super::kfd;
 use crate::inventory::activity::Usage;
@@ -9,8 +9,8 @@ use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 use std::path::Path;
 
-/// How much the AMD devices are used. Of a partition the driver knows the memory; the load and the
-/// power that it tells are the whole GPU's, and so not said.
+/// The load of the AMD devices. For a partition the driver knows only the memory. Its figures for
+/// load and power are the whole GPU's, so they are left out.
 pub fn usage(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     of_amd(devices).map(|device| of_device(&paths.sys, device)).collect()
 }
@@ -60,7 +60,7 @@ impl Sensors {
             value(&format!("temp{sensor}_input"))
         };
         let milli = labelled("edge").or_else(|| labelled("junction"));
-        // In millionths of a watt; newer kernels and GPUs have the latter.
+        // In millionths of a watt. Newer kernels and GPUs only have `power1_input`.
         let micro = value("power1_average").or_else(|| value("power1_input"));
         Self {
             temperature_c: milli.and_then(|milli| i32::try_from(milli.div_euclid(1000)).ok()),

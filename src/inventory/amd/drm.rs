@@ -1,4 +1,4 @@
-//! What `/sys/class/drm` and PCI know of a GPU: where it sits, its memory, its name, its modes.
+//! What `/sys/class/drm` and PCI know of a GPU: its address, its memory, its name, its modes.
 
 use super::ras;
 use crate::inventory::sysfs;
@@ -10,27 +10,28 @@ use std::path::{Path, PathBuf};
 /// The DRM side of a GPU or a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrmDevice {
-    /// Where the GPU sits: for a partition, which is a platform device, its GPU.
+    /// The PCI address of the GPU. A partition is a platform device and has its GPU's.
     pub pci: PciAddress,
     /// The GPU's directory below `/sys/devices`.
     pub directory: PathBuf,
-    /// The N of its own `cardN`, where it has one.
+    /// The N of the device's own `cardN`, if it has one.
     pub card: Option<u32>,
-    /// The NUMA node that the GPU hangs on.
+    /// The NUMA node that the GPU is attached to.
     pub numa_node: Option<u32>,
-    /// In bytes, of the whole GPU.
+    /// The memory of the whole GPU, in bytes.
     pub vram_total: Option<u64>,
-    /// As KFD has it, where KFD does not say.
+    /// The same id as KFD's, for GPUs whose id KFD does not tell.
     pub unique_id: Option<u64>,
     pub device_id: Option<u64>,
-    /// The maker's name for it.
+    /// The model's name.
     pub product_name: Option<String>,
-    /// `SPX`, `CPX`, …, where the GPU can be partitioned.
+    /// `SPX`, `CPX`, …, if the GPU can be partitioned.
     pub compute_partition: Option<String>,
     pub memory_partition: Option<String>,
-    /// What its RAS counters say; `None` where it has none.
+    /// The RAS counters; `None` if there are none.
     pub ras: Option<ras::Counts>,
-    /// The first of its files that failed, and how: it is being reset, or gone from the bus.
+    /// The first file that could not be read, and the error: the GPU is being reset, or gone from
+    /// the bus.
     pub fault: Option<String>,
 }
 
@@ -39,13 +40,13 @@ pub fn of_render_node(sys: &Path, minor: u32, location: Option<PciAddress>) -> O
     let own = fs::canonicalize(sys.join(format!("class/drm/renderD{minor}/device"))).ok()?;
     let (pci, gpu) = match sysfs::pci_of(&own) {
         Some(pci) => (pci, own.clone()),
-        // A partition's own directory has neither memory nor a name: those are its GPU's.
+        // A partition's own directory has neither memory nor a name. They are in its GPU's.
         None => (location?, sysfs::pci_directory(sys, location?)?),
     };
     Some(read(pci, gpu, &own))
 }
 
-/// The same for a GPU of which only the PCI directory is known.
+/// The device of a GPU, of which only the PCI directory is known.
 pub fn of_pci(pci: PciAddress, directory: PathBuf) -> DrmDevice {
     let own = directory.clone();
     read(pci, directory, &own)
@@ -76,13 +77,13 @@ fn read(pci: PciAddress, gpu: PathBuf, own: &Path) -> DrmDevice {
     }
 }
 
-/// `0x74a1`, or a unique id's digits alone; 0 is no id.
+/// Reads `0x74a1`, or the bare digits of a unique id. 0 is not an id.
 fn hex(text: &str) -> Option<u64> {
     let id = u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()?;
     Some(id).filter(|id| *id > 0)
 }
 
-/// The files of a GPU, and the first that failed.
+/// The files of a GPU, and the first one that could not be read.
 struct Files<'a> {
     directory: &'a Path,
     fault: Option<String>,
@@ -106,8 +107,8 @@ impl Files<'_> {
     }
 }
 
-/// Whether the driver said so. EPERM is what it says of a GPU in a reset, EBUSY in newer kernels
-/// (`amdgpu_in_reset`); EACCES is the file system's, and about who asks.
+/// Whether the error comes from the driver. For a GPU in a reset it is EPERM, or EBUSY in newer
+/// kernels (`amdgpu_in_reset`). EACCES comes from the file system, and concerns the reader.
 fn is_fault(error: &io::Error) -> bool {
     use nix::libc::{EBUSY, EIO, ENODEV, ENXIO, EPERM, ETIMEDOUT};
     error

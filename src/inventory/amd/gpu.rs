@@ -1,4 +1,4 @@
-//! A GPU or a partition, and what it is as a device that can be leased.
+//! A GPU or a partition, and the device that it is for leases.
 
 use super::drm::DrmDevice;
 use super::kfd::KfdNode;
@@ -10,17 +10,17 @@ use crate::model::text::shown;
 /// A GPU, or one partition of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AmdGpu {
-    /// As KFD has it; `None` of a GPU whose node cannot be read.
+    /// The KFD node; `None` for a GPU whose node cannot be read.
     pub kfd: Option<KfdNode>,
-    /// As DRM has it.
+    /// The DRM device.
     pub drm: DrmDevice,
-    /// The minor of its render node.
+    /// The minor number of the render node.
     pub render_minor: u32,
-    /// Which of the partitions of its GPU, from 0; `None` for a whole GPU.
+    /// The number of the partition on its GPU, from 0; `None` for a whole GPU.
     pub partition: Option<u32>,
-    /// Whether another GPU says that it has the same unique id.
+    /// Whether another GPU has the same unique id.
     pub ambiguous: bool,
-    /// Why it cannot be queried.
+    /// Why the GPU cannot be queried.
     pub fault: Option<String>,
 }
 
@@ -29,13 +29,13 @@ impl AmdGpu {
         self.kfd.as_ref().and_then(value)
     }
 
-    /// KFD's word on the id, then DRM's: they are one number.
+    /// The unique id by KFD, else by DRM. Both show the same number.
     pub(super) fn unique_id(&self) -> Option<u64> {
         self.kfd(|kfd| kfd.unique_id).or(self.drm.unique_id)
     }
 
-    /// The identity of the GPU, whichever of its partitions this is: ROCm's `GPU-` and sixteen
-    /// digits. GPUs that have no id are named by where they sit.
+    /// The identity of the GPU, also for its partitions: ROCm's `GPU-` with sixteen digits. A GPU
+    /// without an id is named by its address.
     pub(super) fn gpu_id(&self) -> String {
         match self.unique_id().filter(|_| !self.ambiguous) {
             Some(id) => format!("GPU-{id:016x}"),
@@ -43,8 +43,8 @@ impl AmdGpu {
         }
     }
 
-    /// The canonical identity: with the partition's number behind the GPU's, because all partitions
-    /// of a GPU have the one unique id.
+    /// The canonical identity. That of a partition is the GPU's with the partition's number,
+    /// because all partitions of a GPU have the same unique id.
     fn uuid(&self) -> Result<DeviceId, IdError> {
         let gpu = self.gpu_id();
         match self.partition {
@@ -53,14 +53,14 @@ impl AmdGpu {
         }
     }
 
-    /// Whether the GPU says that it is cut into partitions. One of them may be all that is there.
+    /// Whether the GPU is in a partition mode. There may still be just one partition.
     pub(super) fn is_in_partition_mode(&self) -> bool {
         self.drm.compute_partition.as_deref().is_some_and(|mode| !mode.eq_ignore_ascii_case("SPX"))
     }
 
-    /// Video memory in bytes. Of a partition only KFD knows its own; of an APU sysfs knows the
-    /// part that the firmware has set aside. So KFD's figure counts for partitions, where sysfs
-    /// has none, and where it is larger (AMD's own rule, `rocm_smi_vram.h`).
+    /// Video memory in bytes. Only KFD knows the memory of a partition. For an APU, sysfs shows
+    /// only the part that the firmware has reserved. So KFD's figure counts for partitions, where
+    /// sysfs has none, and where KFD's is larger (AMD's own rule, `rocm_smi_vram.h`).
     fn memory(&self) -> Option<u64> {
         let kfd = self.kfd(|kfd| kfd.memory);
         match self.drm.vram_total.filter(|bytes| *bytes > 0) {
@@ -69,13 +69,13 @@ impl AmdGpu {
         }
     }
 
-    /// `gfx942`, as the compilers have it: the minor and the stepping in hexadecimal.
+    /// The compilers' name, `gfx942`, which has the minor and the stepping in hexadecimal.
     fn gfx(&self) -> Option<String> {
         let version = self.kfd(|kfd| kfd.gfx_target_version).filter(|v| *v < 1_000_000)?;
         Some(format!("gfx{}{:x}{:x}", version / 10_000, version / 100 % 100, version % 100))
     }
 
-    /// Its name, or what is known instead.
+    /// The model's name, or what is known instead.
     fn model(&self) -> String {
         if let Some(name) = &self.drm.product_name {
             return shown(name);
@@ -87,7 +87,7 @@ impl AmdGpu {
         model
     }
 
-    /// `CPX/NPS4`, as far as it is known.
+    /// The partition mode, `CPX/NPS4`, as far as it is known.
     fn mode(&self) -> String {
         let compute = shown(self.drm.compute_partition.as_deref().unwrap_or("unknown"));
         match &self.drm.memory_partition {
@@ -96,8 +96,9 @@ impl AmdGpu {
         }
     }
 
-    /// As a device. It has the render node alone: the card node is for displays, and not needed to
-    /// compute. Fails never in practice: what a UUID is made of is digits.
+    /// The device for leases. It only has the render node: the card node is for displays, and
+    /// computing does not need it. This never fails in practice, because the UUID consists of
+    /// digits.
     pub(super) fn device(&self) -> Result<Device, IdError> {
         let ailment = self.drm.ras.as_ref().and_then(super::ras::Counts::ailment);
         let gpu = DeviceId::new(&self.gpu_id())?;

@@ -1,5 +1,5 @@
-//! The KFD topology: `/sys/class/kfd/kfd/topology`, one directory a node, of CPUs and GPUs. It is
-//! what ROCm itself goes by, and world readable but for what a device cgroup hides.
+//! The KFD topology: `/sys/class/kfd/kfd/topology`, with one directory for each node, of CPUs and
+//! GPUs. ROCm itself uses it. Everyone can read it, except what a device cgroup hides.
 
 use crate::inventory::sysfs;
 use crate::model::device::PciAddress;
@@ -7,65 +7,65 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The kinds of a `mem_banks/N` that are a GPU's own memory: visible to the host, and not
+/// The heap types of a `mem_banks/N` that is a GPU's own memory, visible to the host or not
 /// (`HSA_MEM_HEAP_TYPE_FB_PUBLIC`, `_PRIVATE` in the kernel's `kfd_crat.h`).
 const HEAPS: [u64; 2] = [1, 2];
 
 /// `io_links/N/properties`, `type`: xGMI (`CRAT_IOLINK_TYPE_XGMI`).
 const LINK_XGMI: u64 = 11;
 
-/// One GPU node, or one partition of a GPU. What the kernel does not say, or not as
-/// a number, is `None`.
+/// One GPU node, or one partition of a GPU. A value that the kernel does not give as a number is
+/// `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KfdNode {
-    /// The name of its directory: ROCm numbers a container's GPUs in this order.
+    /// The name of the node's directory. ROCm numbers a container's GPUs in this order.
     pub node: u32,
-    /// The minor of its `/dev/dri/renderD`.
+    /// The minor number of its `/dev/dri/renderD`.
     pub render_minor: Option<u32>,
-    /// Domain, bus and device of the GPU. The function is left out: there some kernels have put
-    /// the number of the partition.
+    /// Domain, bus and device of the GPU. The function is left out, because some kernels put the
+    /// number of the partition there.
     pub location: Option<PciAddress>,
-    /// The same for all partitions of a GPU; GPUs up to GFX8 and most of an APU's have none.
+    /// The same for all partitions of a GPU. GPUs up to GFX8 and most APUs have none.
     pub unique_id: Option<u64>,
-    /// 90402 is gfx942: major, minor and stepping, two digits each but the first.
+    /// `90402` is gfx942: major, minor and stepping, with two digits each except the first.
     pub gfx_target_version: Option<u64>,
     pub device_id: Option<u64>,
     pub compute_units: Option<u32>,
-    /// The dies (XCC) that they lie on. Kernels before 6.5 do not tell.
+    /// The number of dies (XCC) that hold the compute units. Kernels before 6.5 do not tell.
     pub xccs: Option<u32>,
-    /// The shader engines of each die: `array_count` counts the shader arrays
-    /// of all dies (`kfd_topology.c`).
+    /// The number of shader engines on each die. `array_count` counts the shader arrays of all dies
+    /// (`kfd_topology.c`).
     pub shader_engines: Option<u32>,
-    /// Video memory in bytes. `local_mem_size` is 0 in all kernels of today and not looked at.
+    /// Video memory in bytes. `local_mem_size` is not used, because it is 0 in all current kernels.
     pub memory: Option<u64>,
-    /// The nodes that it reaches by xGMI.
+    /// The nodes that it reaches through xGMI.
     pub xgmi: Vec<u32>,
 }
 
 /// A node that cannot be read.
 #[derive(Debug)]
 pub struct Unread {
-    /// The name of its directory.
+    /// The name of the node's directory.
     pub node: u32,
-    /// The system's reason. A device cgroup that hides a GPU lets its files
-    /// fail with EPERM (`kfd_devcgroup_check_permission`).
+    /// The system's error. If a device cgroup hides a GPU, its files fail with EPERM
+    /// (`kfd_devcgroup_check_permission`).
     pub error: io::Error,
 }
 
-/// What the topology says.
+/// The topology.
 #[derive(Debug, Default)]
 pub struct KfdTopology {
     pub gpus: Vec<KfdNode>,
-    /// Nodes that are there and cannot be read.
+    /// Nodes that exist but cannot be read.
     pub unread: Vec<Unread>,
 }
 
-/// Where the topology is.
+/// The directory of the topology.
 pub fn directory(sys: &Path) -> PathBuf {
     sys.join("class/kfd/kfd/topology")
 }
 
-/// `generation_id`: another one after any change of the topology.
+/// `generation_id`, which changes with every change of the topology.
 pub fn generation_path(sys: &Path) -> PathBuf {
     directory(sys).join("generation_id")
 }
@@ -86,7 +86,7 @@ pub fn read(sys: &Path) -> KfdTopology {
     topology
 }
 
-/// A node that is a GPU. A node without properties is one that is being taken away.
+/// Reads a node; `None` if it is not a GPU. A node without properties is being removed.
 fn read_node(number: u32, dir: &Path) -> io::Result<Option<KfdNode>> {
     let Some(text) = sysfs::text(&dir.join("properties"))? else { return Ok(None) };
     let properties = properties(&text);
@@ -122,7 +122,7 @@ fn read_node(number: u32, dir: &Path) -> io::Result<Option<KfdNode>> {
     }))
 }
 
-/// As KFD packs it: bus in bits 8 to 15, device in bits 3 to 7.
+/// Unpacks KFD's location: the bus in bits 8 to 15, the device in bits 3 to 7.
 fn location(domain: u64, location_id: Option<u64>) -> Option<PciAddress> {
     let location_id = location_id?;
     let bits = |shift: u32, mask: u64| u8::try_from((location_id >> shift) & mask).ok();
@@ -134,7 +134,7 @@ fn location(domain: u64, location_id: Option<u64>) -> Option<PciAddress> {
     })
 }
 
-/// The sum of the banks that are the GPU's own; `None` where there is none.
+/// The sum of the GPU's own banks; `None` if it has none.
 fn memory(banks: &Path) -> io::Result<Option<u64>> {
     let mut sum = 0_u64;
     for (_, bank) in each(banks)? {
@@ -164,7 +164,7 @@ fn is_own(bank: &Properties) -> bool {
     bank.get("heap_type").is_some_and(|heap| HEAPS.contains(heap))
 }
 
-/// What is in use of a node's own memory, in bytes: newer kernels tell it.
+/// The used part of a node's own memory, in bytes, which newer kernels tell.
 pub fn used_memory(sys: &Path, node: u32) -> Option<u64> {
     let banks = each(&node_directory(sys, node).join("mem_banks")).ok()?;
     let own = banks.iter().filter(|(_, bank)| is_own(bank));
@@ -185,8 +185,8 @@ fn each(dir: &Path) -> io::Result<Vec<(PathBuf, Properties)>> {
     Ok(found)
 }
 
-/// `key value` on each line. Values are unsigned and may need all 64 bits; a line with
-/// anything else says nothing.
+/// Reads lines of `key value`. Values are unsigned and may need all 64 bits. Other lines are
+/// ignored.
 fn properties(text: &str) -> Properties {
     text.lines()
         .filter_map(|line| line.trim().split_once(' '))

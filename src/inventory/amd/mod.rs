@@ -1,7 +1,7 @@
-//! AMD's GPUs and partitions, from the kernel's own files: KFD's topology says which there are,
-//! DRM's directories where they sit. No library is needed.
+//! AMD's GPUs and partitions, from the kernel's own files: KFD's topology lists them, and DRM's
+//! directories have their addresses. No library is needed.
 //!
-//! The only sure join of the two is the minor of the render node. Some render nodes of
+//! Only the minor number of the render node safely connects the two. Some render nodes of
 //! partitions belong to nothing; those that KFD names are real.
 
 mod activity;
@@ -29,14 +29,15 @@ use kfd::{KfdNode, KfdTopology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The node that every user of an AMD GPU opens. It is one for all GPUs: which of them a container
-/// may use, KFD decides by the device-cgroup rule of the render node.
+/// The node that every process opens to use an AMD GPU. All GPUs share it. KFD decides by the
+/// device-cgroup rule of the render node which GPUs a container may use.
 const CONTROL: &str = "/dev/kfd";
 
-/// The most GPUs whose partition modes are stamped: the check is made at every container start.
+/// The most GPUs whose partition modes are stamped, because every container start checks the
+/// stamps.
 const STAMPED: usize = 8;
 
-/// Looks for AMD's GPUs. What cannot be read is said in the notes, or in the device's own fault.
+/// Looks for AMD's GPUs. The notes, or the device's own fault, say what cannot be read.
 pub fn find(paths: &Paths, _: &Config) -> Found {
     let mut notes = Vec::new();
     let topology = kfd::read(&paths.sys);
@@ -68,7 +69,7 @@ pub fn find(paths: &Paths, _: &Config) -> Found {
     found
 }
 
-/// KFD's nodes with their DRM devices.
+/// Joins KFD's nodes with their DRM devices.
 fn joined(topology: &KfdTopology, sys: &Path, notes: &mut Vec<String>) -> Vec<AmdGpu> {
     let mut gpus: Vec<AmdGpu> = Vec::new();
     let partitions = partitions(&topology.gpus);
@@ -102,8 +103,8 @@ fn joined(topology: &KfdTopology, sys: &Path, notes: &mut Vec<String>) -> Vec<Am
     gpus
 }
 
-/// Which partition each node is, of the GPUs that have several: KFD lists those of a
-/// GPU in their order.
+/// The partition numbers of the nodes whose GPU has several. KFD lists the partitions of a GPU in
+/// their order.
 fn partitions(nodes: &[KfdNode]) -> BTreeMap<u32, u32> {
     let mut of_gpu: BTreeMap<PciAddress, Vec<u32>> = BTreeMap::new();
     for node in nodes {
@@ -115,7 +116,7 @@ fn partitions(nodes: &[KfdNode]) -> BTreeMap<u32, u32> {
     several.flat_map(|nodes| nodes.into_iter().zip(0..)).collect()
 }
 
-/// An id that two GPUs have names neither.
+/// Marks GPUs that share their unique id, which then identifies none of them.
 fn ambiguous(gpus: &mut [AmdGpu], notes: &mut Vec<String>) {
     let mut places: BTreeMap<u64, BTreeSet<PciAddress>> = BTreeMap::new();
     for gpu in gpus.iter() {
@@ -135,7 +136,7 @@ fn ambiguous(gpus: &mut [AmdGpu], notes: &mut Vec<String>) {
     }
 }
 
-/// Links between GPUs by xGMI, one for a pair; by PCI Express where there is none.
+/// Links between GPUs, one for each pair: by xGMI, or by PCI Express if there is no xGMI.
 fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec<Link> {
     let mut pairs = BTreeSet::new();
     for (node, (_, reaches)) in by_node {
@@ -149,7 +150,7 @@ fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec
     let ends = |(one, other): &(u32, u32)| {
         Some((by_node.get(one)?.0.clone(), by_node.get(other)?.0.clone()))
     };
-    // Of partitions, each has the links of its GPU; those of one GPU need none.
+    // Partitions have the links of their GPU, and need none between each other.
     let mut linked: BTreeSet<(DeviceId, DeviceId)> = BTreeSet::new();
     let ordered = |(a, b): (DeviceId, DeviceId)| if a < b { (a, b) } else { (b, a) };
     let ends = pairs.iter().filter_map(ends).filter(|(a, b)| a != b);
@@ -162,8 +163,8 @@ fn links(by_node: &BTreeMap<u32, (DeviceId, &Vec<u32>)>, pcie: Vec<Link>) -> Vec
     links
 }
 
-/// The kernel module, if it is loaded. Only AMD's own package of it has a version; the
-/// images bring the libraries.
+/// The kernel module, if it is loaded. It has a version only in AMD's own package. Images bring
+/// their own libraries.
 fn driver(sys: &Path) -> Option<Driver> {
     let module = sys.join("module/amdgpu");
     if !module.is_dir() {
@@ -180,9 +181,9 @@ fn driver(sys: &Path) -> Option<Driver> {
     })
 }
 
-/// What says that the node has changed. KFD's generation counts GPUs and partitions that come and
-/// go, but begins anew with the module, so the modes are looked at as well. The memory mode is the
-/// whole node's and changes with the module only: one GPU's is enough.
+/// The stamps that tell whether the node has changed. KFD's generation counts GPUs and partitions
+/// that come and go, but starts anew with the module, so the modes are stamped as well. The memory
+/// mode is the same on all GPUs and changes only with the module, so one GPU's is enough.
 fn stamps(sys: &Path, gpus: &[AmdGpu], notes: &mut Vec<String>) -> Vec<Stamp> {
     let mut files = vec![kfd::generation_path(sys)];
     let of = |name: &str, gpus: &mut dyn Iterator<Item = &AmdGpu>, most: usize| {

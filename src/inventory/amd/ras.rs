@@ -7,12 +7,12 @@ use std::path::Path;
 /// Uncorrectable errors since the driver was loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Blocks that have had some, with how many, by name: (`umc`, 2) is the memory's.
+    /// The blocks with errors, by name, and how many: (`umc`, 2) is the memory's.
     pub uncorrectable: Vec<(String, u64)>,
 }
 
 impl Counts {
-    /// What is wrong, in words; `None` if nothing is.
+    /// The errors in words; `None` if there are none.
     pub fn ailment(&self) -> Option<String> {
         let each: Vec<String> =
             self.uncorrectable.iter().map(|(block, count)| format!("{block}: {count}")).collect();
@@ -20,7 +20,7 @@ impl Counts {
     }
 }
 
-/// Reads the counters; `None` where there is none that says anything.
+/// Reads the counters; `None` if none can be read.
 pub fn read(directory: &Path) -> Option<Counts> {
     let mut counts = Counts::default();
     let mut blocks = 0_u32;
@@ -29,7 +29,7 @@ pub fn read(directory: &Path) -> Option<Counts> {
         let Some(block) = name.to_str().and_then(|name| name.strip_suffix("_err_count")) else {
             continue;
         };
-        // A block that cannot be read says nothing.
+        // An unreadable block is ignored.
         let Ok(Some(text)) = sysfs::text(&entry.path()) else { continue };
         let Some(count) = uncorrectable(&text) else { continue };
         blocks = blocks.saturating_add(1);
@@ -41,7 +41,7 @@ pub fn read(directory: &Path) -> Option<Counts> {
     (blocks > 0).then_some(counts)
 }
 
-/// `ue: 2`, with `ce: …` for the correctable ones on the next line (`amdgpu_ras_sysfs_read`).
+/// Reads `ue: 2`. The correctable errors, `ce: …`, are on the next line (`amdgpu_ras_sysfs_read`).
 fn uncorrectable(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.trim().strip_prefix("ue:")?.trim().parse().ok())
 }

@@ -1,6 +1,6 @@
-//! What `gpulease-rocm` can add where it is installed: ROCm's library knows ways to measure on some
-//! GPUs that sysfs has no file for. It is a program of its own because it links that library, which
-//! most hosts do not have. That it is not there, hangs or fails changes nothing.
+//! What `gpulease-rocm` adds where it is installed. ROCm's library can measure values on some GPUs
+//! that sysfs has no file for. `gpulease-rocm` is a separate program because it links that library,
+//! which most hosts do not have. If it is missing, hangs or fails, nothing changes.
 
 use super::activity;
 use crate::inventory::activity::Usage;
@@ -13,13 +13,13 @@ use std::path::Path;
 use std::time::Duration;
 
 const PROGRAM: &str = "gpulease-rocm";
-/// ROCm's library reads some hundred files; a GPU in a reset holds it up.
+/// ROCm's library reads some hundred files, and a GPU in a reset delays it.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Telemetry {
     pub v: u32,
-    /// One for each device that the library knows.
+    /// One reading for each device that the library knows.
     pub devices: Vec<SmiReading>,
 }
 
@@ -28,17 +28,17 @@ impl Telemetry {
     pub const VERSION: u32 = 1;
 }
 
-/// What ROCm's library says of one device. Null is "it cannot say".
+/// The library's values for one device. Null means unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SmiReading {
-    /// The minor of its render node, by which it is known.
+    /// The minor number of the render node, which identifies the device.
     pub render_minor: Option<u32>,
-    /// ROCm's id of the GPU, 16 hexadecimal digits. Partitions share it.
+    /// ROCm's id of the GPU, 16 hexadecimal digits. The partitions of a GPU share it.
     pub unique_id: Option<String>,
     /// In degrees Celsius, at the edge of the chip.
     pub temperature_edge_c: Option<f64>,
-    /// In degrees Celsius, at its hottest place.
+    /// In degrees Celsius, at the hottest point of the chip.
     pub temperature_junction_c: Option<f64>,
     /// In degrees Celsius, of the memory.
     pub temperature_memory_c: Option<f64>,
@@ -47,7 +47,7 @@ pub struct SmiReading {
     pub busy_percent: Option<u32>,
 }
 
-/// What sysfs and procfs tell, with what `gpulease-rocm` can add to it.
+/// The load by sysfs and procfs, completed by `gpulease-rocm`.
 pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     let mut usage = activity::usage(paths, devices);
     if let Some(program) = programs::find(PROGRAM).filter(|_| !usage.is_empty()) {
@@ -61,17 +61,17 @@ pub fn usage_with_rocm(paths: &Paths, devices: &[Device]) -> Vec<Usage> {
     usage
 }
 
-/// What it says; nothing if it does not answer, or not in a way that this version understands.
+/// The program's readings; none if it does not answer, or answers in another format.
 pub(super) fn ask(program: &Path, deadline: Duration) -> Vec<SmiReading> {
     let Ok(text) = ask_bounded(program, &[""; 0], deadline) else { return Vec::new() };
-    // The library may have printed lines of its own before.
+    // The library may have printed lines before it.
     match serde_json::from_str::<Telemetry>(text.lines().last().unwrap_or_default()) {
         Ok(telemetry) if telemetry.v == Telemetry::VERSION => telemetry.devices,
         Ok(_) | Err(_) => Vec::new(),
     }
 }
 
-/// Fills in what sysfs did not say. As there, load and power are not a partition's own.
+/// Fills in values that sysfs did not have. As there, load and power are left out for a partition.
 pub(super) fn add(usage: &mut Usage, device: &Device, readings: &[SmiReading]) {
     let is_its = |reading: &&SmiReading| {
         let path = reading.render_minor.map(|minor| format!("/dev/dri/renderD{minor}"));
@@ -91,7 +91,7 @@ pub(super) fn add(usage: &mut Usage, device: &Device, readings: &[SmiReading]) {
     }
 }
 
-/// Rounded down; nothing if it lies outside of what can be true.
+/// The value rounded down; `None` if it is outside of the possible range.
 fn whole(value: f64, least: f64, most: f64) -> Option<i32> {
     #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
     (least..=most).contains(&value).then(|| value.floor() as i32)

@@ -1,5 +1,5 @@
-//! GPUs of AMD's that PCI knows and KFD does not: without a driver, given to a virtual
-//! machine, hidden, or broken.
+//! AMD's GPUs that PCI knows and KFD does not: without a driver, given to a virtual machine,
+//! hidden, or broken.
 
 use super::drm;
 use super::gpu::AmdGpu;
@@ -16,8 +16,8 @@ const VENDOR: &str = "0x1002";
 /// PCI classes of GPUs: display controllers, and processing accelerators.
 const CLASSES: [&str; 2] = ["0x03", "0x12"];
 
-/// Says why each of them cannot be leased. Those that have a driver and whose KFD node cannot be
-/// read are devices with a fault, and are returned.
+/// Says why each of them cannot be leased. GPUs with a driver whose KFD node cannot be read are
+/// devices with a fault, and are returned.
 pub(super) fn find(
     sys: &Path,
     topology: &KfdTopology,
@@ -74,7 +74,7 @@ fn on_pci(sys: &Path) -> Vec<(PciAddress, PathBuf)> {
         let is_gpu =
             read("class").is_some_and(|class| CLASSES.iter().any(|gpu| class.starts_with(gpu)));
         if is_gpu && read("vendor").as_deref() == Some(VENDOR) {
-            // What cannot be resolved is looked at through its link.
+            // If the link cannot be resolved, the device is looked at through it.
             let directory = fs::canonicalize(entry.path()).unwrap_or_else(|_| entry.path());
             found.push((pci, directory));
         }

@@ -1,4 +1,4 @@
-//! `inventory.json`: what a scan found, and whether it still holds.
+//! `inventory.json`: the result of a scan, and whether it is still current.
 
 use super::error::InventoryError;
 use super::stamp::{Look, Stamp};
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The version of the format that this build writes and reads. Another one is no loss: the
-/// inventory is made anew. Since 4 a device that has a twin is marked.
+/// The version of the format that this build writes and reads. An inventory of another version is
+/// simply made anew. Since 4 a device that has a twin is marked.
 pub const INVENTORY_VERSION: u32 = 4;
 
 /// The result of a scan, as it lies on disk.
@@ -23,29 +23,31 @@ pub struct Inventory {
     pub v: u32,
     /// `/proc/sys/kernel/random/boot_id` at the time of the scan.
     pub boot_id: String,
-    /// The configuration that it was made by.
+    /// The settings that the scan used.
     pub settings: Settings,
-    /// What it was read from, for display: `/etc/gpulease/devices.toml`, `NVML 12.550.163`.
+    /// The sources, for display: `/etc/gpulease/devices.toml`, `NVML 12.550.163`.
     pub from: Vec<String>,
-    /// How that looked, and what was looked for in vain: it is out of date once one of them changes.
+    /// The state of the sources, and of files that were missing. The inventory is out of date once
+    /// one of them changes.
     pub stamps: Vec<Stamp>,
     /// What the node has.
     pub node: Node,
-    /// The drivers of the devices, with the files that containers need of them.
+    /// The drivers of the devices, with the driver files that containers need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<Driver>,
-    /// What the host's CDI specs say of the devices, where they are gone by.
+    /// What the host's CDI specs say of the devices, if a start may use them.
     #[serde(default, skip_serializing_if = "Cdi::is_empty")]
     pub cdi: Cdi,
-    /// What a person should know of it: a library that did not answer, a GPU that cannot be leased.
+    /// Messages for people: a library that did not answer, a GPU that cannot be leased.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// When, RFC 3339 in UTC; for display.
+    /// The time of the scan, RFC 3339 in UTC, for display.
     pub made_at: String,
 }
 
 impl Inventory {
-    /// With other paths for what it was made from: those of a host that is looked at from outside.
+    /// The same inventory with its source paths converted, for a host that is looked at from
+    /// outside.
     #[must_use]
     pub fn with_paths(mut self, other: impl Fn(&Path) -> PathBuf) -> Self {
         for stamp in &mut self.stamps {
@@ -57,20 +59,20 @@ impl Inventory {
     }
 }
 
-/// What of the configuration decides what a scan finds.
+/// The settings that decide what a scan finds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Where devices are looked for.
     pub sources: BTreeSet<Source>,
     pub devices_file: PathBuf,
-    /// Where NVIDIA's driver files lie.
+    /// The directory of NVIDIA's driver files.
     pub driver_root: PathBuf,
-    /// Who brings them, which decides whether they are looked for.
+    /// The provider of the driver files, which decides whether they are looked for.
     pub driver: DriverSetting,
 }
 
 impl Settings {
-    /// Those of a configuration.
+    /// The settings of a configuration.
     pub fn of(config: &Config) -> Self {
         Self {
             sources: config.sources.clone(),
@@ -81,10 +83,10 @@ impl Settings {
     }
 }
 
-/// Whether an inventory still tells the truth: written by this version, in this boot, by this
-/// configuration, from sources that have not changed. It reads the boot id and a few small files of
-/// the kernel's and looks at others without reading them, so it is cheap enough for every container
-/// start. Fails with the first reason why it does not, in words.
+/// Whether an inventory is current: written by this version, in this boot, with this configuration,
+/// from sources that have not changed. The check reads the boot id and a few small files of the
+/// kernel, and only looks at the metadata of others, so it is cheap enough for every container
+/// start. The error is the first reason, in words.
 pub fn freshness(inventory: &Inventory, paths: &Paths, config: &Config) -> Result<(), String> {
     check_version(inventory.v)?;
     match boot_id(paths) {
@@ -150,7 +152,7 @@ pub fn encode(inventory: &Inventory) -> Result<Vec<u8>, InventoryError> {
 /// Reads the bytes of `inventory.json`. Fails with [`InventoryError::Stale`] for another version's
 /// format, [`InventoryError::Damaged`] for anything that [`encode`] cannot have written.
 pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
-    /// The one field that all versions have.
+    /// The only field that all versions have.
     #[derive(Deserialize)]
     struct CacheVersion {
         v: u32,
@@ -159,7 +161,7 @@ pub fn decode(bytes: &[u8]) -> Result<Inventory, InventoryError> {
     let inventory = match serde_json::from_slice::<Inventory>(bytes) {
         Ok(inventory) => inventory,
         Err(error) => {
-            // Another version's format is not damage, whatever it looks like to this one.
+            // Another version's format is not damage, even if this version cannot read it.
             if let Ok(CacheVersion { v }) = serde_json::from_slice(bytes) {
                 check_version(v).map_err(InventoryError::Stale)?;
             }

@@ -1,4 +1,4 @@
-//! What a library says of itself, read from its ELF file without running anything of it.
+//! Facts about a library, read from its ELF file without running any of its code.
 
 use crate::model::machine::Machine;
 use elf::ElfStream;
@@ -8,7 +8,7 @@ use elf::file::Class;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The most bytes of a name (`NAME_MAX`), with its end.
+/// The most bytes of a name (`NAME_MAX`), with its NUL.
 const NAME_BYTES: usize = 256;
 
 /// Whether a file is a 64-bit ELF file of this architecture.
@@ -16,8 +16,8 @@ pub(super) fn is_native(file: &File, machine: Machine) -> bool {
     open(file, machine).is_some()
 }
 
-/// The name by which the loader knows a library (`DT_SONAME`), in a file of this architecture: the
-/// outer `None` is for any other file, the inner one for a library without.
+/// The name by which the loader knows a library (`DT_SONAME`). The outer `None` is for a file of
+/// another kind or architecture, the inner one for a library without a name.
 #[expect(clippy::option_option, reason = "no file of ours, and a file of ours without a name")]
 pub(super) fn soname(file: &File, machine: Machine) -> Option<Option<String>> {
     let mut object = open(file, machine)?;
@@ -40,7 +40,7 @@ fn find_soname(file: &File, object: &mut ElfStream<LittleEndian, &File>) -> Opti
         }
     }
     let address = strings?.checked_add(name?)?;
-    // The table is given by its address in memory; the segment that is loaded there has it.
+    // The table is given by its address in memory, which lies in the segment that is loaded there.
     let segment = object.segments().iter().find(|segment| {
         segment.p_type == PT_LOAD
             && address >= segment.p_vaddr

@@ -1,23 +1,23 @@
-//! The cache of the dynamic loader, `/etc/ld.so.cache`: which libraries lie where.
+//! The cache of the dynamic loader, `/etc/ld.so.cache`: the paths of the libraries.
 //!
 //! The format is glibc's (`sysdeps/generic/dl-cache.h`, "glibc-ld.so.cache1.1"): a header of 48
-//! bytes, entries of 24, and strings that entries refer to by their distance from the header. In
-//! front of it a cache of the older kind may lie, which has the same content.
+//! bytes, entries of 24, and strings, which entries refer to by their distance from the header. A
+//! cache in the older format, with the same content, may precede it.
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
 
-/// Of the older one: a header of 16 bytes, entries of 12; what follows begins at a multiple of 8.
+/// The older format: a header of 16 bytes, entries of 12. The next part begins at a multiple of 8.
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
 const OLD_HEADER: usize = 16;
 const OLD_ENTRY: usize = 12;
 
-/// The most entries that are looked at: a large host has some thousands.
+/// The most entries that are read. A large host has some thousands.
 const ENTRIES_MAX: usize = 1 << 16;
 
-/// The paths in a cache, in its order. What cannot be understood is left out: who looks in the
-/// usual directories as well does not depend on it.
+/// The paths in a cache, in its order. What cannot be parsed is left out; the caller also looks in
+/// the usual directories.
 pub(super) fn paths(bytes: &[u8]) -> Vec<&str> {
     let Some(cache) = newer_part(bytes) else { return Vec::new() };
     let count = number(cache, MAGIC.len()).unwrap_or(0).min(ENTRIES_MAX);
@@ -37,7 +37,7 @@ fn newer_part(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(old.checked_next_multiple_of(8)?..).filter(|rest| rest.starts_with(MAGIC))
 }
 
-/// A number of four bytes, in the host's order.
+/// A number of four bytes, in the host's byte order.
 fn number(bytes: &[u8], at: usize) -> Option<usize> {
     let four = bytes.get(at..)?.first_chunk::<4>()?;
     usize::try_from(u32::from_ne_bytes(*four)).ok()

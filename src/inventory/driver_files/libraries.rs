@@ -1,4 +1,4 @@
-//! The driver's libraries: where they lie, of which version, and under which names.
+//! The driver's libraries: their paths, their versions, and their names.
 
 use super::ldcache;
 use super::place::{DriverPath, DriverRoot};
@@ -7,23 +7,23 @@ use crate::model::driver::{DriverFile, FileKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The largest cache of the loader that is read; a large host's has some hundred KiB.
+/// The largest cache of the loader that is read. That of a large host has some hundred KiB.
 const CACHE_MAX: usize = 16 << 20;
 
-/// The driver without which there is none: its compute part, and its management part.
+/// The parts that a driver consists of at least: for computing, and for management.
 const PARTS: [&str; 2] = ["libcuda", "libnvidia-ml"];
 
 struct SharedLibrary {
     here: DriverPath,
     /// The file's own name.
     own: String,
-    /// The names under which it was found, below a directory of libraries.
+    /// The names under which it was found, relative to a directory of libraries.
     names: Vec<String>,
 }
 
 pub(super) struct Libraries {
     files: Vec<SharedLibrary>,
-    /// The directories that some lie in.
+    /// The directories that contain some of them.
     pub directories: Vec<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn find(place: &DriverRoot) -> Libraries {
     found
 }
 
-/// The directories that may hold some, those that the loader goes by first.
+/// The directories that may contain some, in the order in which the loader prefers them.
 fn candidates(place: &DriverRoot) -> Vec<String> {
     let cache = place.read("/etc/ld.so.cache", CACHE_MAX).unwrap_or_default();
     let mut all: Vec<String> = Vec::new();
@@ -108,7 +108,7 @@ impl Libraries {
         }
     }
 
-    /// The versions of drivers that there are, the newest complete one first.
+    /// The versions of the drivers that exist, the newest complete one first.
     pub fn versions(&self) -> Vec<String> {
         let mut parts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for file in &self.files {
@@ -127,7 +127,7 @@ impl Libraries {
         versions.into_iter().rev().map(|(_, _, version)| version.to_owned()).collect()
     }
 
-    /// The libraries of one version of the driver, and those that have versions of their own.
+    /// The libraries of one version of the driver, and those with a version of their own.
     pub fn of_version(self, version: &str, place: &mut DriverRoot) -> Vec<DriverFile> {
         let mut taken = BTreeSet::new();
         let mut files = Vec::new();
@@ -143,7 +143,7 @@ impl Libraries {
                 continue;
             }
             let mut names = library.all_names(soname);
-            // Of two files with one name the first counts: the loader's order.
+            // If two files have the same name, the first counts, as in the loader's order.
             names.retain(|name| taken.insert(name.clone()));
             if !names.is_empty() {
                 files.push(DriverFile {
@@ -160,7 +160,7 @@ impl Libraries {
 }
 
 impl SharedLibrary {
-    /// Those that it was found under, its own, and the one that programs are linked to.
+    /// All names: those under which it was found, its own, and the one that programs are linked to.
     fn all_names(&self, soname: Option<String>) -> Vec<String> {
         let of = |name: &String| name.rsplit_once('/').map_or("", |(below, _)| below).to_owned();
         let below = self.names.first().map(of).unwrap_or_default();
@@ -181,12 +181,12 @@ fn below_directory(below: &str, name: &str) -> String {
     if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") }
 }
 
-/// What a library says of itself becomes a path, so it must be a name.
+/// A library's own name becomes a path, so it must be a plain file name.
 fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains('/') && !name.chars().any(char::is_control)
 }
 
-/// A version's numbers, for order; none if it is not a driver's.
+/// A version's numbers, for comparison; none if it is not a driver's version.
 fn numbers(version: &str) -> Vec<u32> {
     if !is_driver_version(version) {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! The files of NVIDIA's driver on this host that containers need: its libraries and programs, and
-//! what else those read. Nothing of them is loaded or run.
+//! the files that those read. None of them is loaded or run.
 //!
-//! A container gets the very files that belong to the kernel module that is loaded: the driver's
+//! A container gets exactly the files that belong to the loaded kernel module, because the driver's
 //! user-space part works with no other version of it.
 
 mod elf;
@@ -21,12 +21,12 @@ use place::{DriverPath, DriverRoot};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The most directories whose changes are looked for at each container start.
+/// The most directories that each container start checks for changes.
 const DIRECTORIES_MAX: usize = 6;
 
-/// Adds the driver's files to what the sources found, if there are devices that need them: to the
-/// NVIDIA driver that a source told of, or to one of its own where the devices are only known
-/// from the devices file.
+/// Adds the driver's files to the findings of the sources, if there are devices that need them: to
+/// the NVIDIA driver that a source found, or to a new one if the devices are only known from the
+/// devices file.
 pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     let has_gpu = found.devices.iter().any(|d| d.vendor == Vendor::Nvidia && !d.simulated);
     if !has_gpu || !config.driver.may_be(DriverSetting::Native) {
@@ -71,7 +71,7 @@ pub(super) fn complete(found: &mut Found, paths: &Paths, config: &Config) {
     found.notes.append(&mut place.notes);
 }
 
-/// The version of the kernel module that is loaded, which is stamped.
+/// The version of the loaded kernel module, which is stamped.
 fn loaded(found: &mut Found, paths: &Paths) -> Option<String> {
     let path = paths.sys.join("module/nvidia/version");
     if !found.stamps.iter().any(|stamp| stamp.path == path) {
@@ -81,9 +81,9 @@ fn loaded(found: &mut Found, paths: &Paths) -> Option<String> {
     Some(text.trim().to_owned()).filter(|version| table::is_driver_version(version))
 }
 
-/// The version whose files are the driver's; `versions` has the newest complete one first. Where
-/// none is the module's, that is the newest as well: a start with it is refused, and not left to
-/// programs that find no driver.
+/// The version whose files are used; `versions` begins with the newest complete one. If none of
+/// them is the module's, the newest is used as well: a start with it is refused, which is better
+/// than programs that find no driver.
 fn choose<'a>(versions: &'a [String], module: Option<&str>) -> Option<&'a str> {
     let of_module = versions.iter().find(|version| Some(version.as_str()) == module);
     of_module.or_else(|| versions.first()).map(String::as_str)
@@ -131,8 +131,8 @@ fn add(
     }
 }
 
-/// What tells of an upgrade or an installation: the loader's cache, which both make anew, the
-/// directories with libraries, and those of the sockets.
+/// Stamps what changes with an upgrade or an installation: the loader's cache, which both make
+/// anew, the directories with libraries, and those of the sockets.
 fn stamp_all(found: &mut Found, root: &Path, directories: &[PathBuf]) {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     stamp(found, &below("/etc/ld.so.cache"));

@@ -1,4 +1,4 @@
-//! The file system that the driver is installed in, and what of it may go into containers.
+//! The file system that the driver is installed in, and which of its files may go into containers.
 
 use super::elf;
 use crate::model::machine::Machine;
@@ -11,14 +11,14 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// The driver's root directory. No path in there leads out of it.
+/// The driver's root directory. No path in it leads out of it.
 pub(super) struct DriverRoot {
     root: Root,
-    /// Of the host: what is of another architecture is no use in a container.
+    /// The host's architecture. Files of another one are useless in a container.
     pub machine: Machine,
-    /// What is there and is not used, as sentences.
+    /// Notes about files that are not used, as sentences.
     pub notes: Vec<String>,
-    /// Directories that were looked at, and whether what is in them stays what it is.
+    /// The directories that were checked, and whether others cannot replace what is in them.
     ways: BTreeMap<PathBuf, bool>,
 }
 
@@ -26,12 +26,12 @@ pub(super) struct DriverRoot {
 pub(super) struct DriverPath {
     handle: Handle,
     metadata: Metadata,
-    /// Where it is, links resolved.
+    /// The path without links.
     pub real: PathBuf,
 }
 
 impl DriverPath {
-    /// The path as text; `None` if it is none.
+    /// The path as text; `None` if it is not UTF-8.
     pub fn text(&self) -> Option<&str> {
         self.real.to_str()
     }
@@ -65,7 +65,7 @@ impl DriverRoot {
         self.look(path).filter(|here| here.metadata.file_type().is_socket())
     }
 
-    /// The names in a directory that are text, sorted.
+    /// The names in a directory that are UTF-8, sorted.
     pub fn names(directory: &DriverPath) -> Vec<String> {
         let entries = fs::read_dir(&directory.real).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -74,13 +74,13 @@ impl DriverRoot {
         names
     }
 
-    /// The content of a file of at most `max` bytes.
+    /// The content of a file; `None` if it has more than `max` bytes.
     pub fn read(&self, path: &str, max: usize) -> Option<Vec<u8>> {
         self.file(path)?.handle.beginning(max.saturating_add(1)).ok().filter(|b| b.len() <= max)
     }
 
-    /// Whether nobody but root can have written it, or can put something else in its place before it
-    /// goes into a container; says so otherwise.
+    /// Whether only root can have written the file, and only root can replace it before it goes
+    /// into a container. Notes the reason otherwise.
     pub fn is_safe(&mut self, here: &DriverPath) -> bool {
         if !here.real.parent().is_some_and(|directory| self.is_way_safe(directory)) {
             return false;
@@ -90,7 +90,8 @@ impl DriverRoot {
         false
     }
 
-    /// The same of a service's socket. It is the service's, and so may its directory be.
+    /// Whether only root can replace a service's socket. The socket and its directory may belong to
+    /// the service.
     pub fn is_safe_socket(&mut self, here: &DriverPath) -> bool {
         let above = here.real.parent().and_then(Path::parent);
         above.is_some_and(|directory| self.is_way_safe(directory))
@@ -103,7 +104,7 @@ impl DriverRoot {
         let checked = check_way(directory);
         self.ways.insert(directory.to_owned(), checked.is_ok());
         let Err(error) = checked else { return true };
-        // The times of a directory that others write to say nothing, so it has no stamp.
+        // The times of a directory that others can write to prove nothing, so it has no stamp.
         self.note(match error {
             FileError::Insecure { path, fault } => format!(
                 "the driver's files below `{}` are not put into containers: {fault}; once that is \
@@ -127,7 +128,7 @@ impl DriverRoot {
         elf::soname(&here.handle.open().ok()?, self.machine)
     }
 
-    /// Whether it is a program of this architecture, and no script.
+    /// Whether it is a program of this architecture, and not a script.
     pub fn is_program(&self, here: &DriverPath) -> bool {
         let is_native = |file: File| elf::is_native(&file, self.machine);
         here.handle.open().is_ok_and(is_native)

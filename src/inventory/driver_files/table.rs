@@ -1,16 +1,16 @@
-//! Which files of NVIDIA's driver there are, and the features that need them.
+//! The files of NVIDIA's driver, and the features that need them.
 //!
 //! The features are those of NVIDIA's own container tools (`NVIDIA_DRIVER_CAPABILITIES`,
-//! libnvidia-container's `nvc_info.c`); the files are those that NVIDIA's driver packages install
+//! libnvidia-container's `nvc_info.c`). The files are those that NVIDIA's driver packages install
 //! (`.manifest` and README, "Installed Components").
 
 use crate::model::driver::Capability::{self, Compute, Display, Graphics, Utility, Video};
 
-/// What belongs to every feature.
+/// For files that every feature needs.
 pub(super) const ANY: &[Capability] = &[Compute, Utility, Graphics, Video, Display];
 const DRAWING: &[Capability] = &[Graphics, Display];
-/// Of a library of the driver's that this table does not know: a later driver's. Management alone
-/// has never needed more than it does now.
+/// For a library that is not in this table and comes from a later driver. Management has never
+/// needed more libraries than it does now.
 const LATER: &[Capability] = &[Compute, Graphics, Video, Display];
 
 /// Libraries, by the part of their name before `.so`.
@@ -64,7 +64,7 @@ const LIBRARIES: &[(&str, &[Capability])] = &[
     ("nvidia-drm_gbm", DRAWING),
 ];
 
-/// Libraries of the driver's whose files have a version of their own.
+/// The driver's libraries that have a version of their own.
 const OWN_VERSION: &[&str] = &[
     "libnvidia-nvvm70",
     "libnvidia-api",
@@ -75,7 +75,8 @@ const OWN_VERSION: &[&str] = &[
     "libnvidia-egl-xlib",
 ];
 
-/// Libraries that only look like it: those of `nvidia-settings`, and of NVIDIA's container tools.
+/// Libraries with similar names that are not the driver's: those of `nvidia-settings`, and of
+/// NVIDIA's container tools.
 const FOREIGN: &[&str] = &[
     "libnvidia-gtk2",
     "libnvidia-gtk3",
@@ -84,19 +85,19 @@ const FOREIGN: &[&str] = &[
     "libnvidia-container-go",
 ];
 
-/// Directories below one of libraries in which some lie; programs look for them there.
+/// Subdirectories of a directory of libraries in which programs look for some of them.
 pub(super) const SUBDIRECTORIES: [&str; 3] = ["", "vdpau", "gbm"];
 
-/// A library's file name, taken apart.
+/// The parts of a library's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LibraryName<'a> {
     pub stem: &'a str,
-    /// `550.54.14` of it; empty of `libcuda.so`.
+    /// `550.54.14`; empty for `libcuda.so`.
     pub version: &'a str,
 }
 
 impl<'a> LibraryName<'a> {
-    /// Of a file name that may be a library's of the driver, whether file or link.
+    /// Parses the name of a file or link; `None` if it cannot be a library of the driver.
     pub(super) fn of(file_name: &'a str) -> Option<Self> {
         let (stem, version) =
             file_name.split_once(".so.").or_else(|| Some((file_name.strip_suffix(".so")?, "")))?;
@@ -105,12 +106,12 @@ impl<'a> LibraryName<'a> {
         (known || is_like_it).then_some(Self { stem, version })
     }
 
-    /// The driver's version that the file is of, if its name says one.
+    /// The version of the driver that the file belongs to, if its name contains one.
     pub(super) fn driver_version(&self) -> Option<&'a str> {
         (!self.has_own_version() && is_driver_version(self.version)).then_some(self.version)
     }
 
-    /// Whether the number in its name is not the driver's.
+    /// Whether the version in its name is not the driver's.
     pub(super) fn has_own_version(&self) -> bool {
         OWN_VERSION.contains(&self.stem)
     }
@@ -122,7 +123,7 @@ impl<'a> LibraryName<'a> {
     }
 }
 
-/// Whether a text is a version as NVIDIA's drivers have it: `340.108`, `535.216.01`.
+/// Whether a text is a version of NVIDIA's drivers: `340.108`, `535.216.01`.
 pub(super) fn is_driver_version(text: &str) -> bool {
     let mut parts = text.split('.');
     let first = parts.next().is_some_and(|part| (3..=4).contains(&part.len()));
@@ -139,11 +140,11 @@ pub(super) const BINARIES: &[(&str, &[Capability])] = &[
     ("nvidia-cuda-mps-server", &[Compute]),
 ];
 
-/// Where programs lie; the last is Debian's, whose `/usr/bin` has links to it.
+/// The directories of programs. The last one is Debian's, whose `/usr/bin` has links to it.
 pub(super) const BINARY_DIRS: &[&str] =
     &["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/lib/nvidia/current"];
 
-/// Files that loaders read (Vulkan, EGL, OpenCL), and data of the driver's own.
+/// Files that loaders read (Vulkan, EGL, OpenCL), and the driver's own data.
 pub(super) const CONFIGS: &[(&str, &[Capability])] = &[
     ("/etc/OpenCL/vendors/nvidia.icd", &[Compute]),
     ("/etc/vulkan/icd.d/nvidia_icd.json", DRAWING),
@@ -161,12 +162,12 @@ pub(super) const CONFIGS: &[(&str, &[Capability])] = &[
     ("/usr/share/nvidia/nvoptix.bin", DRAWING),
 ];
 
-/// Sockets of the driver's services. Not MPS's pipe, by which a container would reach the host's own
-/// MPS server, and not the fabric manager's.
+/// Sockets of the driver's services. MPS's pipe is not among them, since it would connect a
+/// container to the host's own MPS server; nor is the fabric manager's.
 pub(super) const SOCKETS: &[(&str, &[Capability])] =
     &[("/run/nvidia-persistenced/socket", &[Utility])];
 
-/// Where firmware lies, in a directory of the driver's version.
+/// The directory of firmware, which has a subdirectory for each version of the driver.
 pub(super) const FIRMWARE: &str = "/lib/firmware/nvidia";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Intel's GPUs, from DRM's directories alone: their drivers (i915, xe) have no other place, and
-//! nobody but the driver's own library knows how much memory a GPU has. They are leased whole.
+//! Intel's GPUs, from DRM's directories alone. Their drivers (i915, xe) show no more there, and
+//! only the driver's own library knows the memory of a GPU. So these GPUs are leased as a whole.
 
 use super::found::Found;
 use super::pcie;
@@ -25,7 +25,7 @@ struct IntelGpu {
     pci: PciAddress,
     directory: PathBuf,
     render_minor: u32,
-    /// What fails where its files are read.
+    /// The first error when reading its files.
     fault: Option<String>,
     device_id: Option<String>,
 }
@@ -88,8 +88,8 @@ fn read(class: &Path, render_minor: u32) -> Option<(IntelGpu, String)> {
 }
 
 impl IntelGpu {
-    /// As a device. Intel gives GPUs no id that the kernel shows, so it is named by its place.
-    /// Fails never in practice: what a UUID is made of is digits.
+    /// The device for leases. The kernel shows no id of an Intel GPU, so it is named by its
+    /// address. This never fails in practice, because the UUID consists of digits.
     fn device(&self) -> Result<Device, IdError> {
         let model = match &self.device_id {
             Some(id) => format!("Intel GPU [8086:{}]", shown(id)),
@@ -121,7 +121,7 @@ impl IntelGpu {
     }
 }
 
-/// The version of a driver that is not the kernel's own, where there is one driver.
+/// The version of a driver that does not come with the kernel, if there is only one driver.
 fn version(sys: &Path, modules: &BTreeSet<String>) -> Option<String> {
     let module = modules.first().filter(|_| modules.len() == 1)?;
     let version = sysfs::text(&sys.join("module").join(module).join("version")).ok().flatten()?;

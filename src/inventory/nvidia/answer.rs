@@ -1,4 +1,4 @@
-//! What the probe tells its parent: NVML's words as one JSON document. Null is "it does not say".
+//! The probe's answer to its parent: NVML's data as one JSON document. Null means unknown.
 
 use crate::inventory::activity::ProcessKind;
 use crate::model::device::{LinkKind, PciAddress};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Reply<T> {
     Told(T),
-    /// It could not be loaded, or not initialised.
+    /// The library could not be loaded or initialised.
     Failed(String),
 }
 
@@ -23,9 +23,9 @@ pub struct NvmlAnswer {
     pub cuda: Option<i32>,
     /// The GPUs that have an address.
     pub gpus: Vec<Gpu>,
-    /// What the library says of those that it has no handle for.
+    /// The GPUs that the library has no handle for.
     pub silent: Vec<Silent>,
-    /// Pairs that PCI Express joins below one host bridge.
+    /// Pairs of GPUs that PCI Express connects below one host bridge.
     pub near: Vec<Near>,
 }
 
@@ -42,19 +42,19 @@ impl NvmlAnswer {
 pub struct Silent {
     /// Its address, where that is known.
     pub pci: Option<PciAddress>,
-    /// Its position among NVML's devices, where the address is not.
+    /// Its position among NVML's devices, if the address is unknown.
     pub index: Option<u32>,
     pub fault: String,
     /// It has fallen off the bus.
     pub lost: bool,
 }
 
-/// Two GPUs and how near they are.
+/// Two GPUs, and how PCI Express connects them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Near {
     pub a: PciAddress,
     pub b: PciAddress,
-    /// By what they are joined.
+    /// The kind of the connection.
     pub kind: LinkKind,
 }
 
@@ -62,7 +62,7 @@ pub struct Near {
 pub struct Gpu {
     pub pci: PciAddress,
     pub uuid: Option<String>,
-    /// Of its node in `/dev`.
+    /// The minor number of its node in `/dev`.
     pub minor: Option<u32>,
     pub name: Option<String>,
     pub memory: Option<Memory>,
@@ -77,11 +77,11 @@ pub struct Gpu {
     pub persistence: Option<bool>,
     /// Whether ECC is on.
     pub ecc: Option<bool>,
-    /// Whether MIG mode is on; null for one that has no such mode.
+    /// Whether MIG mode is on; null if the GPU has no such mode.
     pub mig: Option<bool>,
-    /// What MIG has made of it.
+    /// Its MIG instances.
     pub instances: Vec<Instance>,
-    /// Active NVLinks, by what is at the other end.
+    /// The active NVLinks, by their other end.
     pub nvlinks: NvLinks,
     pub ailments: Ailments,
     /// The first failure of a call that a working GPU answers.
@@ -91,9 +91,9 @@ pub struct Gpu {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     pub total: u64,
-    /// What the driver keeps; null where an old one does not say.
+    /// The driver's reserve; null if an old driver does not tell.
     pub reserved: Option<u64>,
-    /// What is in use.
+    /// The used memory.
     pub used: u64,
     pub free: u64,
 }
@@ -103,7 +103,7 @@ pub struct Instance {
     pub uuid: Option<String>,
     pub gi: Option<u32>,
     pub ci: Option<u32>,
-    /// The GPU's name with `MIG` and the profile behind it.
+    /// The GPU's name, followed by `MIG` and the profile.
     pub name: Option<String>,
     pub memory: Option<Memory>,
     pub size: Option<MigSize>,
@@ -124,13 +124,13 @@ pub struct MigSize {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NvLinks {
-    /// How many go to switches, which join all GPUs that they reach.
+    /// The number of links to switches, which connect all GPUs that they reach.
     pub switch: u32,
-    /// How many go to each device at another address.
+    /// The number of links to each device, by its address.
     pub direct: Vec<(PciAddress, u32)>,
 }
 
-/// Signs of a broken GPU.
+/// Signs that a GPU is broken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ailments {
     /// It has fallen off the bus, or needs a reset.
@@ -145,21 +145,21 @@ pub struct Ailments {
     pub retirement_pending: Option<bool>,
 }
 
-/// What runs on the devices.
+/// The processes on the devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NvmlActivity {
-    /// All that was told of, by a device that told all or only a part.
+    /// All processes that were reported, also by devices that reported only some.
     pub processes: Vec<NvmlProcess>,
-    /// UUIDs of the devices that told all: nothing else runs on them.
+    /// The UUIDs of the devices that reported all their processes.
     pub asked: Vec<String>,
 }
 
-/// What runs on a device.
+/// A process on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NvmlProcess {
     /// UUID of the device.
     pub device: String,
-    /// Its id, as this host numbers it.
+    /// The process id in the probe's pid namespace.
     pub pid: u32,
     pub kind: ProcessKind,
     /// The memory that it has, in bytes.
@@ -172,7 +172,7 @@ pub struct Used {
     /// UUID of the device.
     pub device: String,
     pub memory: Option<Memory>,
-    /// Per cent of the last moment in which something computed on it.
+    /// The part of the last sample period in which something computed, in percent.
     pub utilization: Option<u32>,
     pub temperature: Option<u32>,
     pub power: Option<u32>,

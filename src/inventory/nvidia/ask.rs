@@ -1,5 +1,5 @@
-//! Asking NVML. It is asked by a process of its own, which may crash or hang: a library that waits
-//! for a broken GPU in the kernel cannot be stopped otherwise.
+//! Asks NVML, in a separate process, which may crash or hang: a library that waits in the kernel
+//! for a broken GPU cannot be stopped otherwise.
 
 use super::answer::Reply;
 use super::library::{self, NvmlLibrary};
@@ -15,22 +15,23 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// The first argument of a `gpulease` that is to be the probe. No command: it is in no help text.
+/// The first argument of a `gpulease` that acts as the probe. It is not a command, and in no help
+/// text.
 pub const PROBE: &str = "probe-nvidia";
 
-/// The longest answer that is read. One GPU takes 1 KiB, with all its MIG instances 3.
+/// The longest answer that is read. One GPU takes 1 KiB, and 3 KiB with all its MIG instances.
 const ANSWER_MAX: usize = 4 << 20;
 
-/// Why NVML told nothing.
+/// Why NVML gave no answer.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// Nobody wants to know.
+    /// NVML was not to be asked.
     #[error("it was not to be asked")]
     NotAsked,
     /// The library is not installed.
     #[error("there is no libnvidia-ml.so.1 below `{}`", .0.display())]
     NoLibrary(PathBuf),
-    /// It, or the process that asks it, failed.
+    /// The library failed, or the process that asks it.
     #[error("{0}")]
     Failed(String),
 }
@@ -42,7 +43,7 @@ impl From<FileError> for ProbeError {
 }
 
 spelled! {
-    /// What the probe is asked for.
+    /// The questions to the probe.
     pub(super) enum ProbeQuestion {
         Devices = "devices",
         Processes = "processes",
@@ -66,7 +67,7 @@ pub(super) fn ask<T: DeserializeOwned>(
     ask_library(&library, config, question, gpus)
 }
 
-/// Asks this library. `gpus` are those that it should know of.
+/// Asks this library. `gpus` are the GPUs that it should know.
 pub(super) fn ask_library<T: DeserializeOwned>(
     library: &NvmlLibrary,
     config: &Config,
@@ -102,12 +103,12 @@ pub(super) fn ask_library<T: DeserializeOwned>(
     }
 }
 
-/// The `gpulease` that is to be the probe: this very program, whatever has become of its file, or
-/// the one beside a program that is not it (of the same build, a test).
+/// The `gpulease` program that acts as the probe: this program, even if its file was replaced, or
+/// the one beside another program of the same build, such as a test.
 fn program() -> Option<PathBuf> {
     const NAME: &str = "gpulease";
     let this = std::env::current_exe().ok()?;
-    // Of a file that was replaced while it ran the kernel says `gpulease (deleted)`.
+    // If the file was replaced while it ran, the kernel says `gpulease (deleted)`.
     let name = this.file_name()?.to_string_lossy();
     if name.trim_end_matches(" (deleted)") == NAME {
         return Some(Path::new("/proc/self/exe").to_owned());

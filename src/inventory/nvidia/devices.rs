@@ -1,4 +1,4 @@
-//! The devices: what NVML says of each GPU, and what the kernel says where NVML does not.
+//! The devices: NVML's data about each GPU, and the kernel's where NVML has none.
 
 use super::answer::{Gpu, NvmlAnswer, Silent};
 use super::instances;
@@ -13,8 +13,8 @@ use crate::model::mig::Mig;
 use crate::model::quantity::Bytes;
 use crate::model::text::{shown, shown_line};
 
-/// The devices in PCI order, each GPU followed by its MIG instances, and what is to be said of
-/// those that are none.
+/// The devices in PCI order, each GPU followed by its MIG instances, and notes about GPUs that are
+/// not devices.
 pub(super) fn devices(known: &GpuSources<'_>) -> (Vec<Device>, Vec<String>) {
     let (mut devices, mut notes) = (Vec::new(), Vec::new());
     for pci in known.addresses() {
@@ -89,11 +89,11 @@ fn device(
     })
 }
 
-/// Without a UUID no program in a container could be told which GPU it has.
+/// A container without the UUID could not be told which GPU it has.
 const UNIDENTIFIED: &str = "its UUID is not known before the GPU is used for the first time: run \
                             nvidia-smi";
 
-/// NVML answers, but has never heard of this one.
+/// NVML answers, but does not know this GPU.
 fn unheard(known: &GpuSources<'_>, told: Option<&Gpu>) -> Option<String> {
     (known.answer.is_some() && told.is_none()).then(|| "NVML does not know it".to_owned())
 }
@@ -110,8 +110,8 @@ fn details(gpu: &Gpu) -> Details {
     }
 }
 
-/// Streaming multiprocessors: NVML counts the cores in them, as many in each as CUDA's programming
-/// guide says ("arithmetic instructions", 32-bit floating point).
+/// The number of streaming multiprocessors. NVML counts their cores, of which each has as many as
+/// CUDA's programming guide says ("arithmetic instructions", 32-bit floating point).
 fn units(cores: u32, capability: (i32, i32)) -> Option<u32> {
     let in_each = match capability {
         (5, _) | (6, 1 | 2) | (8, 6..) | (9 | 10 | 12, _) => 128,

@@ -9,16 +9,16 @@ use crate::model::mig::{Mig, MigInstance, MigProfile};
 use crate::model::quantity::Bytes;
 use crate::model::text::{shown, shown_line};
 
-/// What a GPU was divided into.
+/// The parts of a GPU.
 #[derive(Default)]
 pub(super) struct Parts {
-    /// The instances that can be leased, or that have a fault.
+    /// The instances that can be leased, or have a fault.
     pub(super) devices: Vec<Device>,
-    /// What is to be said of others.
+    /// Notes about other instances.
     pub(super) notes: Vec<String>,
 }
 
-/// The instances of `gpu`, of which NVML told this.
+/// The instances of `gpu`, by NVML's data about it.
 pub(super) fn devices(known: &GpuSources<'_>, gpu: &Device, told: &Gpu) -> Parts {
     let mut parts = Parts::default();
     for instance in &told.instances {
@@ -47,12 +47,12 @@ fn device(
     let ci = instance.ci.ok_or_else(|| why("its compute instance is not known"))?;
     let profile = profile(instance, told).ok_or_else(|| why("its profile is not known"))?;
     if profile.is_shared() {
-        // Their memory is one: what one lease promises, another could take.
+        // They share memory, so one lease could take what another was promised.
         return Err(format!("`{profile}` shares the memory of GPU instance {gi} with others"));
     }
     let (nodes, missing) = nodes(known, told.minor, gi, ci);
     let fault = instance.fault.as_deref().map(shown_line).or(missing).or(gpu.details.fault.clone());
-    // What ails the GPU ails all of it; what ails an instance is its own.
+    // A fault of the GPU affects all its instances; a fault of an instance affects no other.
     let mut ailments: Vec<String> = gpu.details.ailment.iter().cloned().collect();
     ailments.extend(known.errors(gpu.pci, Some(gi)));
     let healthy = if ailments.is_empty() { gpu.healthy } else { Some(false) };
@@ -80,7 +80,7 @@ fn device(
     })
 }
 
-/// The two capabilities of an instance: to its GPU instance and to its compute instance.
+/// The nodes of an instance's two capabilities: for its GPU instance and for its compute instance.
 fn nodes(
     known: &GpuSources<'_>,
     gpu: Option<u32>,
@@ -96,8 +96,8 @@ fn nodes(
     (names.iter().filter_map(minor).map(nodes::of_capability).collect(), fault)
 }
 
-/// What its name says: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. Old drivers name an instance as its GPU;
-/// then it is made of its size.
+/// The profile in the instance's name: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. Old drivers give an
+/// instance its GPU's name; then the profile is computed from the size.
 fn profile(instance: &Instance, gpu: &Gpu) -> Option<MigProfile> {
     let named = instance.name.as_deref().and_then(|name| name.rsplit_once("MIG "));
     named
@@ -105,8 +105,8 @@ fn profile(instance: &Instance, gpu: &Gpu) -> Option<MigProfile> {
         .or_else(|| MigProfile::new(&sized(instance.size?, gpu.memory?.total)?).ok())
 }
 
-/// The profile of a size. Its gigabytes are not those of the instance, but those of the GPU by the
-/// eighths of the memory that the instance has, rounded up: 4864 MiB of 40 GB are one eighth, `5gb`.
+/// The profile of a size. Its gigabytes are not the instance's memory, but the GPU's by the eighths
+/// of it that the instance has, rounded up: 4864 MiB of 40 GB are one eighth, `5gb`.
 fn sized(size: MigSize, total: u64) -> Option<String> {
     let memory = u128::from(size.memory_mib) << 20;
     let eighths = (memory * 8).div_ceil(u128::from(total.max(1)));

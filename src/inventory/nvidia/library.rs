@@ -1,4 +1,4 @@
-//! Where NVIDIA's management library is.
+//! Finds NVIDIA's management library.
 
 use crate::config::Config;
 use crate::model::machine;
@@ -6,19 +6,19 @@ use crate::paths::Paths;
 use crate::sys::checked::{FileError, check_unread};
 use std::path::{Path, PathBuf};
 
-/// What it is called.
+/// The library's file name.
 const NAME: &str = "libnvidia-ml.so.1";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NvmlLibrary {
     At(PathBuf),
-    /// What the loader of this host finds.
+    /// The library that this host's loader finds.
     Loader,
     None,
 }
 
 impl NvmlLibrary {
-    /// As the loader takes it.
+    /// The path for the loader.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::At(path) => Some(path),
@@ -28,9 +28,9 @@ impl NvmlLibrary {
     }
 }
 
-/// All places where it may be below the root of the driver: the directories in which distributions,
-/// NVIDIA's own installer and drivers in containers put it. With several, Debian's `nvidia/current`
-/// is the one in use.
+/// All paths where the library may be below the driver's root: the directories of distributions, of
+/// NVIDIA's own installer, and of drivers in containers. If there are several, Debian's
+/// `nvidia/current` is the one in use.
 pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
     let multiarch = machine::HOST.map_or("", |machine| machine.multiarch);
     let directories = [
@@ -45,8 +45,8 @@ pub(super) fn places(config: &Config) -> impl Iterator<Item = PathBuf> {
     directories.into_iter().map(|directory| config.driver_root.join(directory).join(NAME))
 }
 
-/// Looks for the library. Root loads it, so it must be nobody else's to change. Fails if somebody
-/// else could have changed the one that is there.
+/// Looks for the library. Root loads it, so only root may be able to change it. Fails if others
+/// could have changed it.
 pub(super) fn find(
     paths: &Paths,
     config: &Config,
@@ -57,8 +57,8 @@ pub(super) fn find(
             return Ok(NvmlLibrary::At(path));
         }
     }
-    // The loader's own list of directories is root's, but says nothing of another root. A host
-    // without the driver is not asked each time whether it has the library.
+    // The loader's directories belong to root, but tell nothing about another root. On a host
+    // without the driver the loader is not tried each time.
     let is_host = config.driver_root == Path::new("/") && paths.root == Path::new("/");
     Ok(if is_host && is_loaded { NvmlLibrary::Loader } else { NvmlLibrary::None })
 }

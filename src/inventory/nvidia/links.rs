@@ -5,7 +5,7 @@ use crate::model::device::{Device, PciAddress};
 use crate::model::device::{Link, LinkKind};
 use crate::model::id::DeviceId;
 
-/// The links that NVML tells of, each once for its pair.
+/// The links that NVML reports, one for each pair.
 pub(super) fn links(answer: &NvmlAnswer, devices: &[Device]) -> Vec<Link> {
     let id = |pci: PciAddress| -> Option<DeviceId> {
         let gpu = devices.iter().find(|device| device.pci == pci && device.instance().is_none());
@@ -32,14 +32,14 @@ pub(super) fn links(answer: &NvmlAnswer, devices: &[Device]) -> Vec<Link> {
     links
 }
 
-/// NVLinks from one to the other. Through switches each can reach any other with all that it has,
-/// so the pair has as many as the lesser of the two.
+/// The number of NVLinks between two GPUs. Through switches each can reach any other with all its
+/// links, so the pair has the smaller of the two numbers.
 fn lanes(one: &Gpu, other: &Gpu) -> u32 {
     let to = |from: &Gpu, to: &Gpu| {
         let direct = from.nvlinks.direct.iter().find(|(pci, _)| *pci == to.pci);
         direct.map_or(0, |(_, count)| *count)
     };
-    // Both ends count the same; one that does not answer counts none.
+    // Both ends report the same number; one that does not answer reports none.
     let direct = to(one, other).max(to(other, one));
     direct.saturating_add(one.nvlinks.switch.min(other.nvlinks.switch))
 }

@@ -1,5 +1,5 @@
-//! What goes on at this moment, for `gpulease processes`, `gpulease memory` and the check for busy
-//! devices. Asked anew each time, in the probe as everything else.
+//! The current use of the devices, for `gpulease processes`, `gpulease memory` and the check for
+//! busy devices. The probe is asked anew each time.
 
 use super::answer::{self, Memory, NvmlProcess, Used};
 use super::ask::{ProbeError, ProbeQuestion, ask};
@@ -9,10 +9,9 @@ use crate::model::id::DeviceId;
 use crate::model::quantity::Bytes;
 use crate::paths::Paths;
 
-/// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG
-/// instance is a device; its GPU has none then. NvmlProcess ids are those of the pid namespace of
-/// who asks. A device that does not tell all may have others on it than those listed. Fails if
-/// NVML does not answer.
+/// The processes on all NVIDIA devices, in the order of devices and process ids. A MIG instance is
+/// a device; its GPU then has no processes. Process ids are those of the caller's pid namespace. A
+/// device that does not report all its processes may have others. Fails if NVML does not answer.
 pub fn processes(paths: &Paths, config: &Config) -> Result<Running, ProbeError> {
     let told: answer::NvmlActivity = ask(paths, config, ProbeQuestion::Processes, &[])?;
     let process = |process: NvmlProcess| {
@@ -29,9 +28,8 @@ pub fn processes(paths: &Paths, config: &Config) -> Result<Running, ProbeError> 
     })
 }
 
-/// How much of each NVIDIA device is in use; of a GPU in MIG mode, how much of each instance.
-/// What a device does not say is null: MIG instances say nothing but their memory. Fails if
-/// NVML does not answer.
+/// The load of each NVIDIA device, or of each instance of a GPU in MIG mode. Unknown values are
+/// null: only the memory of a MIG instance is known. Fails if NVML does not answer.
 pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, ProbeError> {
     let told: Vec<Used> = ask(paths, config, ProbeQuestion::Usage, &[])?;
     let usage = |told: Used| {
@@ -46,7 +44,7 @@ pub fn usage(paths: &Paths, config: &Config) -> Result<Vec<Usage>, ProbeError> {
     Ok(told.into_iter().filter_map(usage).collect())
 }
 
-/// With the driver's own reserve, which only drivers before 510 count as used.
+/// The used memory with the driver's reserve, which only drivers before 510 include.
 fn used(memory: Memory) -> Bytes {
     Bytes(memory.used.saturating_add(memory.reserved.unwrap_or_default()))
 }

@@ -62,12 +62,12 @@ pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
     seen.told(paths, config)
 }
 
-/// What was seen at one time.
+/// The data that one look gave.
 struct NvidiaSnapshot {
     library: NvmlLibrary,
     stamps: Vec<Stamp>,
     kernel: Kernel,
-    /// NVML's answer, or why there is none.
+    /// NVML's answer, or why it gave none.
     answer: Result<NvmlAnswer, ProbeError>,
     notes: Vec<String>,
 }
@@ -89,7 +89,7 @@ impl NvidiaSnapshot {
         Self { library, stamps, kernel, answer, notes }
     }
 
-    /// What will tell the UUIDs of GPUs that neither side tells yet.
+    /// The stamps of GPUs whose UUID is not known yet. They change once it is.
     fn unidentified(&self) -> impl Iterator<Item = &Stamp> {
         let told = |pci: PciAddress| {
             let mut gpus = self.answer.iter().flat_map(|answer| &answer.gpus);

@@ -1,23 +1,23 @@
-//! The nodes in `/dev` of NVIDIA's driver.
+//! NVIDIA's device nodes in `/dev`.
 
 use crate::model::device::DeviceNode;
 use crate::paths::Paths;
 
-/// What every container with a GPU needs to talk to the driver. `/dev/nvidia-modeset` is for
-/// displays, and is none of them.
+/// The nodes that every container with a GPU needs to talk to the driver. `/dev/nvidia-modeset` is
+/// for displays and not among them.
 const CONTROL: [&str; 3] = ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"];
 
-/// Those of [`CONTROL`] without which CUDA does not work.
+/// The nodes of [`CONTROL`] that CUDA cannot work without.
 pub(super) const NEEDED: [&str; 2] = ["nvidiactl", "nvidia-uvm"];
 
-/// The control nodes that are there.
+/// The control nodes that exist.
 pub(super) fn control(paths: &Paths) -> Vec<DeviceNode> {
     let there = CONTROL.iter().filter(|name| paths.dev.join(name).exists());
     there.map(|name| node(name)).collect()
 }
 
-/// Says so where one is missing without which CUDA does not work: the driver makes them when they
-/// are first asked for.
+/// A note if a node is missing that CUDA needs. The driver makes the nodes when they are first
+/// used.
 pub(super) fn missing(paths: &Paths) -> Option<String> {
     let missing: Vec<String> = NEEDED
         .iter()

@@ -1,5 +1,4 @@
-//! What NVIDIA's kernel module tells by itself, in `/proc/driver/nvidia`, and what the kernel tells
-//! of the GPUs' place.
+//! What NVIDIA's kernel module shows in `/proc/driver/nvidia`, and the kernel on the PCI bus.
 
 use crate::config::Source;
 use crate::inventory::stamp::{Look, Stamp};
@@ -18,9 +17,9 @@ pub(super) struct KernelGpu {
     pub(super) model: Option<String>,
     /// Its UUID, once it has been used for the first time.
     pub(super) uuid: Option<String>,
-    /// Of its node in `/dev`.
+    /// The minor number of its node in `/dev`.
     pub(super) minor: Option<u32>,
-    /// What these were read from, as it was then.
+    /// The state of the file that these were read from.
     pub(super) information: Stamp,
 }
 
@@ -28,7 +27,7 @@ pub(super) struct KernelGpu {
 pub(super) struct Kernel {
     /// The GPUs, in PCI order.
     pub(super) gpus: Vec<KernelGpu>,
-    /// What a person should know.
+    /// Messages for people.
     pub(super) notes: Vec<String>,
 }
 
@@ -46,7 +45,7 @@ pub(super) fn read(paths: &Paths) -> Kernel {
         let path = entry.path().join("information");
         let information = Stamp::of_text(Source::Nvidia, &path)
             .unwrap_or_else(|_| Stamp::unknown(Source::Nvidia, &path));
-        // Of one that cannot be read, its place is known.
+        // If the file cannot be read, at least the address is known.
         let text = match &information.look {
             Look::Text(text) => text.as_str(),
             _ => "",
@@ -69,7 +68,7 @@ pub(super) fn read(paths: &Paths) -> Kernel {
     kernel
 }
 
-/// `Device Minor: \t 0`: a name, a colon, white space and a value.
+/// Reads lines like `Device Minor: \t 0`: a name, a colon, white space and a value.
 fn facts(text: &str) -> BTreeMap<&str, &str> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
@@ -84,18 +83,18 @@ pub(super) fn version(paths: &Paths) -> Option<String> {
     Some(text.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
-/// The file that says it.
+/// The file with the version.
 pub(super) fn version_path(paths: &Paths) -> PathBuf {
     paths.sys.join("module/nvidia/version")
 }
 
-/// Says of each NVIDIA GPU that another driver has, or none.
+/// A note for each NVIDIA GPU that is bound to another driver, or to none.
 pub(super) fn unbound(paths: &Paths) -> Vec<String> {
     let mut notes = Vec::new();
     for entry in fs::read_dir(paths.sys.join("bus/pci/devices")).into_iter().flatten().flatten() {
         let device = entry.path();
         let read = |name: &str| fs::read_to_string(device.join(name)).unwrap_or_default();
-        // A display controller; the audio function of the same card is none.
+        // Only display controllers count, not the audio function of the same card.
         if read("vendor").trim() != "0x10de" || !read("class").starts_with("0x03") {
             continue;
         }
@@ -114,8 +113,8 @@ pub(super) fn unbound(paths: &Paths) -> Vec<String> {
     notes
 }
 
-/// The minor numbers of the nodes by which the driver admits to parts of GPUs, by name:
-/// `gpu0/gi1/access` is the GPU instance 1 of the GPU whose own minor number is 0.
+/// The minor numbers of the nodes by which the driver admits processes to parts of GPUs, by name:
+/// `gpu0/gi1/access` is GPU instance 1 of the GPU with minor number 0.
 pub(super) fn mig_minors(paths: &Paths) -> BTreeMap<String, u32> {
     let path = paths.proc.join("driver/nvidia-caps/mig-minors");
     let text = fs::read_to_string(path).unwrap_or_default();

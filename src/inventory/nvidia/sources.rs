@@ -1,4 +1,4 @@
-//! What is known of the node's GPUs, by all that tell of them.
+//! The data that all sources have about the node's GPUs.
 
 use super::answer::{NvmlAnswer, Silent};
 use super::procfs::KernelGpu;
@@ -7,15 +7,15 @@ use crate::model::device::PciAddress;
 use crate::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All that is known of the node's GPUs.
+/// The data of all sources.
 pub(super) struct GpuSources<'a> {
-    /// Roots of the host.
+    /// The paths of the host.
     pub paths: &'a Paths,
     /// The kernel module's GPUs.
     pub kernel: &'a [KernelGpu],
     /// NVML's answer, if it answered.
     pub answer: Option<&'a NvmlAnswer>,
-    /// What the kernel's log has against them.
+    /// The errors in the kernel's log.
     pub xids: &'a [Xid],
     /// Minor numbers of MIG's capabilities.
     pub minors: &'a BTreeMap<String, u32>,
@@ -30,12 +30,12 @@ impl GpuSources<'_> {
         self.kernel.iter().map(|gpu| gpu.pci).chain(told).collect()
     }
 
-    /// What NVML says of a GPU that it has no handle for.
+    /// NVML's data about a GPU that it has no handle for.
     pub(super) fn silent(&self, pci: PciAddress) -> Option<&Silent> {
         self.answer?.silent.iter().find(|silent| silent.pci == Some(pci))
     }
 
-    /// What is wrong with a GPU, or with one of its instances and not with the whole.
+    /// The errors of a GPU, or of one of its instances.
     pub(super) fn errors(&self, pci: PciAddress, gi: Option<u32>) -> Vec<String> {
         let mut errors: Vec<String> = Vec::new();
         for xid in self.xids.iter().filter(|xid| xid.pci == pci && xid.gi == gi) {
@@ -44,7 +44,7 @@ impl GpuSources<'_> {
                 errors.push(ailment);
             }
         }
-        // The last ones tell most; a broken GPU fills the log.
+        // The last errors are the most useful, and a broken GPU fills the log.
         errors.split_off(errors.len().saturating_sub(2))
     }
 }

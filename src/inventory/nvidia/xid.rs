@@ -1,5 +1,5 @@
-//! What the driver wrote into the kernel's log about broken GPUs. NVML tells only of errors that
-//! happen while it is listened to.
+//! The errors of GPUs that the driver wrote into the kernel's log. NVML only reports errors that
+//! happen while a process listens.
 
 use crate::model::device::PciAddress;
 use crate::model::text::shown_line;
@@ -7,19 +7,19 @@ use crate::paths::Paths;
 use crate::sys::PathError;
 use crate::sys::kmsg;
 
-/// The errors that a program causes by itself, as NVIDIA's device plugin for Kubernetes has them
-/// (`internal/rm/health.go`): the GPU is none the worse for them.
+/// Errors that a program causes, as in NVIDIA's device plugin for Kubernetes
+/// (`internal/rm/health.go`). They do not mean that the GPU is broken.
 const OF_APPLICATIONS: [u32; 6] = [13, 31, 43, 45, 68, 109];
 
-/// Errors of the memory that the GPU has dealt with: a row is put down to be remapped (63), or one
-/// program was ended for an uncorrectable error that reached nobody else (94). Whether the GPU has to
-/// be reset for them, NVML tells by its flags.
+/// Memory errors that the GPU has handled: a row is scheduled to be remapped (63), or one program
+/// was ended for an uncorrectable error that reached no other (94). NVML's flags tell whether the
+/// GPU has to be reset.
 const DEALT_WITH: [u32; 2] = [63, 94];
 
-/// What begins a message of the driver's.
+/// The beginning of a message of the driver.
 const DRIVER: &str = "NVRM: ";
 
-/// What the driver says when it is loaded: what was wrong before is past.
+/// The message when the driver is loaded. Earlier errors are void.
 const LOADING: &str = "NVRM: loading NVIDIA ";
 
 /// More messages than the log can hold.
@@ -29,11 +29,11 @@ const MESSAGES_MAX: usize = 1 << 15;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Xid {
     pub(super) pci: PciAddress,
-    /// Of which of its GPU instances; none is the whole.
+    /// The GPU instance; `None` for the whole GPU.
     pub(super) gi: Option<u32>,
-    /// NVIDIA's number for it.
+    /// NVIDIA's number of the error.
     code: u32,
-    /// What the driver said.
+    /// The driver's text.
     text: String,
 }
 
@@ -44,8 +44,8 @@ impl Xid {
     }
 }
 
-/// The errors since the driver was loaded that speak against a GPU, oldest first. A log that this
-/// process may not read tells of none. Fails if the log is there and cannot be read.
+/// The errors since the driver was loaded that show that a GPU is broken, oldest first. A log that
+/// this process may not read counts as empty. Fails if the log exists and cannot be read.
 pub(super) fn read(paths: &Paths) -> Result<Vec<Xid>, PathError> {
     let messages = kmsg::messages(&paths.dev.join("kmsg"), DRIVER, MESSAGES_MAX)?;
     let since = messages.iter().rposition(|message| message.starts_with(LOADING)).unwrap_or(0);
@@ -56,7 +56,7 @@ pub(super) fn read(paths: &Paths) -> Result<Vec<Xid>, PathError> {
 fn parse(message: &str) -> Option<Xid> {
     let (place, rest) = message.strip_prefix("NVRM: Xid (PCI:")?.split_once("): ")?;
     let (pci, instance) = place.split_once(' ').unwrap_or((place, ""));
-    // The driver names the whole device.
+    // The driver's address has no function.
     let pci = if pci.contains('.') { pci.to_owned() } else { format!("{pci}.0") };
     let (code, text) = rest.split_once(',').unwrap_or((rest, ""));
     let code = code.trim().parse().ok()?;

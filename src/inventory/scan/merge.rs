@@ -1,10 +1,10 @@
-//! What several sources know, as one. Earlier ones have the word on a device that several know.
+//! Merges the findings of several sources. If several know a device, the first one counts.
 
 use crate::inventory::found::Found;
 use crate::model::device::{ControlNodes, Device};
 use crate::model::id::DeviceId;
 
-/// Puts together what the sources found, in their order.
+/// Merges the findings, in the order of the sources.
 pub(super) fn merge(all: Vec<Found>) -> Found {
     let mut merged = Found::default();
     for found in all {

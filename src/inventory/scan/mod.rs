@@ -1,4 +1,4 @@
-//! Looking for what the node has, in all places that the configuration names.
+//! Looks for the node's devices in all sources that the configuration names.
 
 mod merge;
 mod twins;
@@ -17,16 +17,16 @@ use crate::sys::checked::{FileError, read_checked};
 use crate::sys::clock::now_rfc3339;
 use std::path::Path;
 
-/// Reads the node's sources anew. Where none has a device, the node has none, which is legal.
-/// Fails: with [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe,
-/// wrong, or simulates a device that the host has. A vendor's driver that fails is no error: what
-/// it says is in the inventory's notes, or in those of its device.
+/// Reads the node's sources anew. If none has a device, the node has none, which is valid. Fails
+/// with [`Code::BadInventory`](crate::model::code::Code) if the devices file is unsafe, wrong, or
+/// simulates a device that the host has. A failing vendor's driver is not an error; the notes of
+/// the inventory or of the device contain its message.
 pub fn scan(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
     scan_by(paths, config, Reach::Libraries)
 }
 
-/// The same by what the kernel shows and files say: no vendor's library is loaded, so that it is
-/// done at once and nothing of the host that is looked at is run. Fails as of [`scan`].
+/// The same by the kernel and files alone: no vendor's library is loaded, so that it is fast and
+/// runs no code of the host that is looked at. Fails as [`scan`] does.
 pub fn scan_files(paths: &Paths, config: &Config) -> Result<Inventory, InventoryError> {
     scan_by(paths, config, Reach::Files)
 }
@@ -43,7 +43,7 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
         };
         let is_simulated = found.devices.iter().any(|device| device.simulated);
         all.push(found);
-        // What does not exist is not mixed with what does. (The devices file comes first.)
+        // Simulated and real devices are not mixed. (The devices file comes first.)
         if is_simulated {
             break;
         }
@@ -72,8 +72,8 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
     })
 }
 
-/// What the host's CDI specs say of the devices, where a start may go by it: not of simulated ones,
-/// which no driver knows, nor where the driver's files are found without them.
+/// What the host's CDI specs say of the devices, if a start may use them: not for simulated
+/// devices, which no driver knows, nor if the driver's files are found without them.
 fn read_cdi(paths: &Paths, config: &Config, node: &Node, found: &mut Found) -> Cdi {
     let is_real = node.devices.iter().any(|device| !device.simulated);
     if !is_real || !config.driver.may_be(DriverSetting::Cdi) {

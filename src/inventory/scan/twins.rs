@@ -1,17 +1,16 @@
-//! Whether each device can be told from every other. It is looked at once, where all
-//! sources have been put together: what names a device must not name another, or one of
-//! them would be leased twice.
+//! Checks that each device can be told from every other, once all sources are merged. No identity
+//! may belong to two devices, or one of them would be leased twice.
 
 use crate::model::device::{Device, DeviceNode, Node, NodeNumbers, PciAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What names a device, or leads to it.
+/// An identity, which names a device or leads to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Identity {
     /// Selectors compare without regard to case.
     Uuid(String),
-    /// An address, and which of the partitions there.
+    /// An address, and the number of the partition there.
     Place(PciAddress, Option<u32>),
     KfdNode(u32),
     Path(String),
@@ -33,11 +32,11 @@ impl fmt::Display for Identity {
     }
 }
 
-/// As many of the others are named.
+/// How many of the other devices are named in a message.
 const NAMED_MAX: usize = 3;
 
-/// Says of each device that shares an identity with another whose that is, which keeps it from being
-/// leased, and of the MIG instances of such a GPU. The node is numbered.
+/// Notes the reason at each device that shares an identity with another, which keeps it from being
+/// leased, and at the MIG instances of such a GPU. The node has to be numbered.
 pub(super) fn mark(node: &mut Node) {
     let whole: BTreeSet<PciAddress> =
         node.devices.iter().filter(|d| d.details.partition.is_none()).map(|d| d.pci).collect();
@@ -69,7 +68,7 @@ pub(super) fn mark(node: &mut Node) {
             });
         }
     }
-    // An instance is used by its GPU's node, and its GPU is found by the UUID.
+    // An instance is used through its GPU's node, and its GPU is found by the UUID.
     let gpus: BTreeMap<_, _> = reasons
         .iter()
         .filter_map(|(position, reason)| Some((&node.devices.get(*position)?.uuid, reason)))
@@ -89,8 +88,8 @@ pub(super) fn mark(node: &mut Node) {
 
 fn identities(device: &Device, whole: &BTreeSet<PciAddress>) -> Vec<Identity> {
     let mut all = vec![Identity::Uuid(device.uuid.as_str().to_ascii_lowercase())];
-    // Instances are where their GPU is. A partition is told by its number, unless there is a whole
-    // GPU at its place.
+    // Instances have their GPU's address. A partition is identified by its number, unless a whole
+    // GPU has the same address.
     if device.instance().is_none() {
         let partition = device.details.partition.as_ref().map(|partition| partition.index);
         let partition = partition.filter(|_| !whole.contains(&device.pci));

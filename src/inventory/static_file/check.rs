@@ -1,4 +1,4 @@
-//! What single values of the file may be.
+//! Checks of single values of the devices file.
 
 use super::limits::{MEMORY_MIB_MAX, UNITS_MAX};
 use crate::model::device::{Device, Vendor};
@@ -8,10 +8,11 @@ use crate::model::text::shown;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 
-/// What is wrong, and the bytes of the text that it is about.
+/// A fault, and the bytes of the text that contain it.
 pub(super) type Located = (Range<usize>, String);
 
-/// Whether a UUID has the prefix, which the caller's words explain, and is there for the first time.
+/// Checks that a UUID has the prefix, and occurs for the first time. The caller has the message for
+/// a missing prefix.
 pub(super) fn check_uuid<'d>(
     new: &Spanned<DeviceId>,
     prefix: &str,
@@ -67,7 +68,8 @@ pub(super) fn number(
     }
 }
 
-/// `9.0` of NVIDIA's, `gfx90a` of AMD's; of others any short word.
+/// Whether it is a name for an architecture: `9.0` for NVIDIA, `gfx90a` for AMD, any short word for
+/// others.
 pub(super) fn is_arch(vendor: Vendor, arch: &str) -> bool {
     let is_word = |text: &str, range: RangeInclusive<usize>| {
         range.contains(&text.len())

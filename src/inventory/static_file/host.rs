@@ -1,5 +1,5 @@
-//! A simulated device must not be a real one: a container that gets its node would
-//! get the host's device.
+//! Checks that no simulated device has the number of a real one. A container that gets its node
+//! would get the host's device.
 
 use crate::model::device::{DeviceNode, Node, NodeNumbers};
 use crate::paths::Paths;
@@ -7,32 +7,32 @@ use crate::sys::char_drivers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A simulated node whose number means something on this host.
+/// A simulated node whose number exists on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExistingNumber {
     /// The path of the simulated node.
     pub path: String,
     pub major: u32,
     pub minor: u32,
-    /// The file of the host that knows the number.
+    /// The file of the host that contains the number.
     pub seen_in: PathBuf,
 }
 
 /// The first simulated node whose number is that of a device in `<sys>/dev/char`.
 ///
-/// Not every driver puts its devices there: NVIDIA's does not, because the kernel's device classes
-/// are open to GPL modules only. [`simulated_majors_registered`] finds those.
+/// Not every driver puts its devices there. NVIDIA's does not, because only GPL modules may use the
+/// kernel's device classes. [`simulated_majors_registered`] finds such devices.
 pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber> {
     simulated(node).find_map(|(path, NodeNumbers { major, minor })| {
         let seen_in = sys.join(format!("dev/char/{major}:{minor}"));
-        // Not `exists`: the entry is a link, and a dangling one counts too.
+        // Not `exists`, because the entry is a link, and a dangling one counts too.
         fs::symlink_metadata(&seen_in).ok()?;
         Some(ExistingNumber { path: path.to_owned(), major, minor, seen_in })
     })
 }
 
-/// The first simulated node whose major number a driver has registered, per `<proc>/devices`.
-/// The file does not say which minors are in use, so any use of the major counts.
+/// The first simulated node whose major number is registered by a driver, according to
+/// `<proc>/devices`. That file does not list minor numbers, so any use of the major counts.
 pub fn simulated_majors_registered(node: &Node, paths: &Paths) -> Option<ExistingNumber> {
     simulated(node).next()?;
     let registered = char_drivers::registered(paths).ok()?;

@@ -9,10 +9,10 @@ use crate::model::mig::{CI_MAX, GI_MAX, Mig, MigInstance, SLICES_MAX};
 use crate::model::quantity::Bytes;
 use toml::Spanned;
 
-/// Where the driver puts the nodes of its capabilities.
+/// The directory of the driver's capability nodes.
 const CAPABILITIES: &str = "/dev/nvidia-caps/";
 
-/// What a GPU's instances have taken of it so far.
+/// What the instances so far use of a GPU.
 #[derive(Default)]
 struct Taken {
     slices: u32,
@@ -20,7 +20,7 @@ struct Taken {
     ids: Vec<(u32, DeviceId)>,
 }
 
-/// The instances of the last of `known`, which also holds all other devices so far.
+/// The instances of the last device of `known`, which also contains all other devices so far.
 pub(super) fn build(
     raw: Vec<RawInstance>,
     known: &[Device],
@@ -41,7 +41,7 @@ pub(super) fn build(
 }
 
 impl Taken {
-    /// Counts one more, if the GPU has room for it.
+    /// Adds an instance, if the GPU has room for it.
     fn add(&mut self, raw: &RawInstance, gpu: &Device) -> Result<(), Located> {
         let profile = raw.profile.get_ref();
         if profile.is_shared() {
@@ -84,7 +84,8 @@ impl Taken {
     }
 }
 
-/// Named as NVML names it: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. It is numbered later.
+/// Makes the device, with NVML's kind of name: `NVIDIA A100-SXM4-40GB MIG 1g.5gb`. It is numbered
+/// later.
 fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<Device, Located> {
     let uuid = raw.uuid.into_inner();
     let ci = raw.ci.as_ref().map_or(Ok(0), |ci| at_most("ci", ci, CI_MAX))?;
@@ -115,7 +116,7 @@ fn convert(raw: RawInstance, gpu: &Device, checker: &mut NodeChecker) -> Result<
             gi: raw.gi.into_inner(),
             ci,
         })),
-        // An instance has some of its GPU's.
+        // An instance has only some of its GPU's compute units.
         details: Details { compute_units: None, ..gpu.details.clone() },
         ..gpu.clone()
     })

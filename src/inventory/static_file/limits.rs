@@ -18,6 +18,6 @@ pub const NODE_PATH_MAX: usize = 128;
 /// The longest name of a model, in characters.
 pub const MODEL_MAX: usize = 64;
 
-/// The most compute units, dies and shader engines: [`crate::model::cu_set::CuSet`] has
-/// numbers up to 4095.
+/// The most compute units, dies and shader engines. [`crate::model::cu_set::CuSet`] has numbers up
+/// to 4095.
 pub const UNITS_MAX: u32 = 4096;

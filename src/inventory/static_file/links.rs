@@ -1,4 +1,4 @@
-//! Links of the file: a group of devices stands for every pair in it.
+//! The links of the devices file. A group of devices stands for every pair in it.
 
 use super::check::Located;
 use super::raw::RawLink;

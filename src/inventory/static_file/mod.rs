@@ -58,7 +58,7 @@ use raw::{RawDevice, RawFile, RawInstance};
 use thiserror::Error;
 use toml::Spanned;
 
-/// What is wrong with a devices file, and where. Columns are counted in characters, from 1.
+/// A fault in a devices file, and its position. Columns are counted in characters, from 1.
 #[derive(Debug, Error)]
 #[error("line {line}, column {column}: {problem}")]
 pub struct StaticFileError {
@@ -67,9 +67,9 @@ pub struct StaticFileError {
     pub problem: String,
 }
 
-/// Reads a devices file. GPUs come out in PCI order, numbered from 0, each with its MIG instances
-/// after it; links with the end that comes first in that order as `a`. Fails with the first
-/// problem in the file.
+/// Reads a devices file. GPUs are returned in PCI order, numbered from 0, each followed by its MIG
+/// instances. In a link, `a` is the end that comes first in this order. Fails with the first fault
+/// in the file.
 pub fn parse(text: &str) -> Result<Node, StaticFileError> {
     let raw: RawFile = parse_toml(text).map_err(|found| StaticFileError {
         line: found.line,

@@ -1,4 +1,4 @@
-//! Device nodes of the file: plain paths below `/dev`, each in one place only.
+//! The device nodes of the devices file: plain paths below `/dev`, each of which occurs once.
 
 use super::check::Located;
 use super::limits::{MAJOR_MAX, MINOR_MAX, NODE_PATH_MAX};
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
 
-/// Remembers the nodes seen so far: a path or a number in two places would give one device to
-/// whoever leases the other.
+/// Remembers the nodes so far. If a path or a number occurred twice, a container with one device
+/// would get the other as well.
 pub(super) struct NodeChecker {
     simulated: bool,
     owners: BTreeMap<String, String>,
@@ -89,8 +89,8 @@ impl NodeChecker {
     }
 }
 
-/// What keeps a text from being a plain path below `/dev`. Plain means that two different texts
-/// never name one node, short of links.
+/// Why a text is not a plain path below `/dev`. Two different plain paths never name the same node,
+/// except by links.
 fn fault_of(path: &str) -> Option<&'static str> {
     let Some(below) = path.strip_prefix("/dev/") else { return Some("is not below `/dev/`") };
     if path.len() > NODE_PATH_MAX {

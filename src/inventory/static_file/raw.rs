@@ -1,4 +1,4 @@
-//! The devices file as it is written, with the position of each value that can be at fault.
+//! The devices file as it is written, with the position of each value that can be wrong.
 
 use crate::model::device::{LinkKind, PciAddress, Vendor};
 use crate::model::id::DeviceId;
@@ -40,11 +40,11 @@ pub(super) struct RawDevice {
     pub shader_engines: Option<Spanned<u32>>,
     pub healthy: Option<bool>,
     pub nodes: Spanned<Vec<Spanned<RawNode>>>,
-    /// Present, if only as an empty list, for a GPU in MIG mode.
+    /// Present for a GPU in MIG mode, even if only as an empty list.
     pub mig: Option<Vec<RawInstance>>,
 }
 
-/// A `[[device.mig]]`: whatever it does not say is as on its GPU.
+/// A `[[device.mig]]`. Absent values are those of its GPU.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawInstance {
@@ -81,7 +81,7 @@ pub(super) struct RawNode {
     pub minor: Option<u32>,
 }
 
-// By hand: serde's untagged enums say only that nothing matched.
+// This is written by hand, because serde's untagged enums only say that nothing matched.
 impl<'de> Deserialize<'de> for RawNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NodeVisitor)

@@ -1,4 +1,4 @@
-//! Which files nobody but root could have written, by their metadata.
+//! Decides by its metadata whether only root or the effective user could have written a file.
 
 use crate::sys::PathError;
 use std::fs::Metadata;
@@ -15,19 +15,19 @@ pub enum FileError {
     /// A system call failed.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// Somebody other than root (or the effective user) could have written it.
+    /// A user other than root (or the effective user) could have written it.
     #[error("`{}` is not safe to use: {fault}", path.display())]
     Insecure {
-        /// The file or the directory at fault.
+        /// The file or the directory that is unsafe.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         fault: UnsafeFile,
     },
     #[error("`{}` is larger than {FILE_MAX} bytes", path.display())]
     TooLarge { path: PathBuf },
 }
 
-/// What makes a file or a directory unsafe.
+/// Why a file or a directory is unsafe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UnsafeFile {
     /// A directory, a pipe, a device, …
@@ -48,7 +48,7 @@ pub(super) fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// What of the metadata decides.
+/// The metadata that decides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileFacts {
     pub mode: u32,
@@ -73,8 +73,9 @@ pub(super) fn judge_file(facts: FileFacts, user: u32) -> Result<(), UnsafeFile> 
     judge_mode(facts, 0o022)
 }
 
-/// `writers` are the bits of the mode that nobody else may have. In a sticky directory others can
-/// create files, but not replace this one; one that they create fails the check of its owner.
+/// `writers` are the mode's bits that other users may not have. In a sticky directory others can
+/// create files, but cannot replace this one, and a file that they create fails the check of its
+/// owner.
 pub(super) fn judge_directory(facts: FileFacts, user: u32, writers: u32) -> Result<(), UnsafeFile> {
     if !facts.is(libc::S_IFDIR) {
         return Err(UnsafeFile::NotDirectory);

@@ -1,4 +1,5 @@
-//! A program that root is about to execute: nobody else may have had a say in what it is.
+//! Checks a program that root is about to execute: no other user may be able to change which
+//! program it is.
 
 use super::judge::{
     FileError, FileFacts, UnsafeFile, effective_user, judge_directory, judge_file, judge_owner,
@@ -9,28 +10,29 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// As many symbolic links as Linux follows.
+/// The most symbolic links, as in Linux.
 const LINKS_MAX: u32 = 40;
 
-/// Who may write to a directory on the way may rename what lies below, and members of a
-/// group are not root.
+/// The mode's bits that a directory on the way may not have, unless it is sticky: a user that can
+/// write to it can rename what is below, and members of a group are not root.
 const WRITERS: u32 = 0o022;
 
-/// Checks that nobody but root or the effective user can change which program `path` is: neither
-/// the file, nor any directory or symbolic link on the way to it from `/`.
+/// Checks that only root or the effective user can change which program `path` is: neither the
+/// file, nor any directory or symbolic link on the way to it from `/`.
 ///
 /// All of them have to belong to root or the effective user. The file may not be writable by group
-/// or others, and a directory only if it is sticky, as `/tmp` is: there others can create entries,
-/// which then are theirs, but cannot replace an entry of root's.
+/// or others. A directory may only be if it is sticky, as `/tmp` is: there others can create
+/// entries of their own, but cannot replace root's.
 ///
-/// The file need not be executable. A relative path is looked up from the current directory. Fails
-/// if there is no such file, if it cannot be looked at, or with [`FileError::Insecure`], which
-/// names `path` itself for a fault of the file, else the directory or link at fault.
+/// The file need not be executable. A relative path starts at the current directory. Fails if there
+/// is no such file, or if it cannot be looked at. Fails with [`FileError::Insecure`] if it is
+/// unsafe, which names `path` itself for a fault of the file, else the directory or link.
 pub fn check_program(path: &Path) -> Result<(), FileError> {
     let user = effective_user();
     let insecure = |at: &Path, fault| FileError::Insecure { path: at.to_owned(), fault };
-    // What is still to be walked; the next name is last. The kernel's lookup is done here by hand,
-    // because the canonical path does not tell which directories a chain of links leads through.
+    // The rest of the path; the next name is last. The kernel's lookup is repeated here step by
+    // step, because the canonical path does not show the directories that a chain of links leads
+    // through.
     let mut rest = Vec::new();
     let mut at = PathBuf::from("/");
     rest.extend(backwards(path));
@@ -49,7 +51,7 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
         at.push(name);
         let facts = look_at(&at)?;
         if facts.is(libc::S_IFLNK) {
-            // Its mode says nothing; whoever owns it can replace it.
+            // The mode of a link means nothing. Its owner can replace it.
             judge_owner(facts, user).map_err(|fault| insecure(&at, fault))?;
             links += 1;
             if links > LINKS_MAX {
@@ -69,14 +71,13 @@ pub fn check_program(path: &Path) -> Result<(), FileError> {
             judge_directory(facts, user, WRITERS).map_err(|fault| insecure(&at, fault))?;
         }
     }
-    // It ended with `/` or `..`.
+    // The path ended with `/` or `..`.
     Err(insecure(path, UnsafeFile::NotRegular))
 }
 
-/// Checks that nobody but root or the effective user can put something else in the place of what
-/// lies in `directory`, or of itself: by the rules of [`check_program`] for the directories on the
-/// way. The path is absolute, and has no symbolic links. Fails if a directory cannot be looked at,
-/// or with [`FileError::Insecure`] for the first one at fault.
+/// Checks by the rules of [`check_program`] that only root or the effective user can replace
+/// `directory` or an entry of it. The path is absolute and has no symbolic links. Fails if a
+/// directory cannot be looked at, or with [`FileError::Insecure`] for the first unsafe one.
 pub fn check_way(directory: &Path) -> Result<(), FileError> {
     let user = effective_user();
     let mut way: Vec<&Path> = directory.ancestors().collect();
@@ -88,7 +89,7 @@ pub fn check_way(directory: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Without following a link.
+/// Looks at the path without following a link.
 fn look_at(path: &Path) -> Result<FileFacts, PathError> {
     let metadata = fs::symlink_metadata(path).map_err(PathError::new("look at", path))?;
     Ok(FileFacts::of(&metadata))

@@ -1,5 +1,5 @@
-//! AMD: KFD has a directory for each of its processes, with how much memory it has on each GPU that it
-//! could use, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
+//! AMD: KFD has a directory for each of its processes, with the memory that the process uses on
+//! each of its GPUs, and its queues (Linux, `drivers/gpu/drm/amd/amdkfd/kfd_process.c`).
 
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
@@ -10,7 +10,7 @@ use crate::sys::proc_stat::pids;
 use std::fs;
 use std::path::Path;
 
-/// Each process with each device that it computes on, and its memory there.
+/// Each process with each device that it computes on, and the memory that it uses there.
 pub(super) fn look(node: &Node, paths: &Paths) -> Vec<(i32, DeviceId, Option<Bytes>)> {
     let kfd = paths.sys.join("class/kfd/kfd");
     let processes = kfd.join("proc");
@@ -24,7 +24,7 @@ pub(super) fn look(node: &Node, paths: &Paths) -> Vec<(i32, DeviceId, Option<Byt
     let (mut devices, mut found) = (None, Vec::new());
     // The directory outlives its process by a moment.
     for pid in pids(&processes).filter(|pid| paths.proc.join(pid.to_string()).exists()) {
-        // Only once there is anybody: most of the time there is nobody.
+        // The devices are looked up at the first process, because mostly there is none.
         let devices: &Vec<(u32, &Device)> = devices.get_or_insert_with(|| {
             let real = node.devices.iter().filter(is_real);
             real.filter_map(|device| Some((gpu_id(device)?, device))).collect()
@@ -42,7 +42,7 @@ pub(super) fn look(node: &Node, paths: &Paths) -> Vec<(i32, DeviceId, Option<Byt
     found
 }
 
-/// The GPUs that a process has a queue on.
+/// The GPUs on which a process has a queue.
 fn queues(directory: &Path) -> Vec<u32> {
     let queues = fs::read_dir(directory).into_iter().flatten().flatten();
     queues.filter_map(|queue| line(&queue.path().join("gpuid"))?.parse().ok()).collect()

@@ -1,8 +1,8 @@
-//! Who computes on the node's GPUs, as far as the kernel shows it: without a vendor's library, and at
-//! the cost of one small file where nobody does.
+//! Finds the processes that compute on the node's GPUs, by the kernel alone, without a vendor's
+//! library. If there are none, this costs one small file.
 //!
-//! A process that ends while it is looked at is left out. What cannot be read is left out too: only
-//! root sees other users' processes.
+//! A process that ends meanwhile is left out. So is what cannot be read: only root sees the
+//! processes of other users.
 
 mod amd;
 mod nvidia;
@@ -16,35 +16,35 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The longest that a look may take: what has not been seen by then is not seen. (Some 10,000
-/// processes with 50 open files each.)
+/// The longest time for a search; what was not seen by then is left out. (It suffices for some
+/// 10,000 processes with 50 open files each.)
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The longest chain of parents that is followed.
+/// The most ancestors of a process that are followed.
 const ANCESTORS_MAX: usize = 64;
 
-/// The most processes that are told of.
+/// The most processes that are reported.
 const USERS_MAX: usize = 4096;
 
 /// A process that computes on GPUs of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuUser {
-    /// Its pid, as procfs counts.
+    /// The pid in procfs.
     pub pid: i32,
-    /// What it calls itself (`/proc/<pid>/comm`, untrusted), where that can be read.
+    /// Its own name (`/proc/<pid>/comm`, untrusted), if it can be read.
     pub name: Option<String>,
-    /// On which devices, and how much of their memory it has, where the kernel says so (AMD). Of
-    /// NVIDIA's these are all that it *could* compute on: it opens the nodes of every GPU that it
+    /// Its devices, with the memory that it uses on each, if the kernel tells (AMD). For NVIDIA
+    /// these are all devices that it *could* use, because it opens the nodes of every GPU that it
     /// sees when it starts.
     pub devices: BTreeMap<DeviceId, Option<Bytes>>,
-    /// Its cgroup as a directory, where that can be told for sure.
+    /// Its cgroup as a directory, if that is certain.
     pub cgroup: Option<PathBuf>,
-    /// Its pid, its parent's, and so on.
+    /// Its pid, its parent's pid, and so on.
     pub ancestors: Vec<i32>,
 }
 
-/// The processes that compute on the node's devices, by their pids. Nothing is looked at for devices
-/// that do not exist, nor for those of a vendor whose driver tells nothing (Intel).
+/// The processes that compute on the node's devices, by their pids. Simulated devices are skipped,
+/// and those of a vendor whose driver tells nothing (Intel).
 pub fn look(node: &Node, paths: &Paths) -> Vec<GpuUser> {
     let has = |vendor: Vendor| node.devices.iter().any(|d| !d.simulated && d.vendor == vendor);
     let until = Instant::now() + PATIENCE;
@@ -63,7 +63,7 @@ pub fn look(node: &Node, paths: &Paths) -> Vec<GpuUser> {
     users.filter_map(|(pid, devices)| describe(pid, devices, paths)).collect()
 }
 
-/// What procfs says of a process that is known to be on these devices; `None` if it has ended.
+/// The facts in procfs about a process on these devices; `None` if it has ended.
 pub fn describe(
     pid: i32,
     devices: BTreeMap<DeviceId, Option<Bytes>>,

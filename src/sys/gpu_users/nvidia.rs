@@ -1,5 +1,5 @@
-//! NVIDIA: whoever has `/dev/nvidia-uvm` open computes. `nvidia-smi`, `nvidia-persistenced`, DCGM and
-//! display servers only look or draw, and do not open it.
+//! NVIDIA: a process computes if it has `/dev/nvidia-uvm` open. `nvidia-smi`,
+//! `nvidia-persistenced`, DCGM and display servers only look or draw, and do not open it.
 
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::DeviceId;
@@ -14,10 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What all nodes of the driver are called, wherever they lie.
+/// The beginning of the names of all the driver's nodes, wherever they are.
 const PREFIX: &[u8] = b"nvidia";
 const UVM: &[u8] = b"nvidia-uvm";
-/// What the kernel adds to the name of an open file that was removed.
+/// The kernel's suffix for the name of an open file that was removed.
 const DELETED: &[u8] = b" (deleted)";
 
 /// Each process with the devices that it can compute on.
@@ -43,8 +43,8 @@ pub(super) fn look(node: &Node, paths: &Paths, until: Instant) -> Vec<(i32, Vec<
     found
 }
 
-/// Each process that has the node open counts as a user of the module. A kernel that cannot unload
-/// modules does not count.
+/// Whether any process has the node open. Each counts as a user of the module. A kernel that cannot
+/// unload modules does not count.
 fn is_uvm_open(paths: &Paths) -> bool {
     let module = paths.sys.join("module/nvidia_uvm");
     match line(&module.join("refcnt")) {
@@ -53,7 +53,7 @@ fn is_uvm_open(paths: &Paths) -> bool {
     }
 }
 
-/// The driver's nodes among the open files of a process: each link, and what it says.
+/// The driver's nodes among the open files of a process: each link, and its target.
 fn open_nodes(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     let entries = fs::read_dir(dir).ok().into_iter().flatten().flatten();
     let nodes = entries.filter_map(|entry| {
@@ -68,7 +68,7 @@ fn open_nodes(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     nodes.collect()
 }
 
-/// Which device a node belongs to.
+/// Maps nodes to devices.
 struct MinorTable<'a> {
     devices: Vec<&'a Device>,
     by_path: BTreeMap<&'a Path, &'a Device>,
@@ -91,11 +91,11 @@ impl<'a> MinorTable<'a> {
         table
     }
 
-    /// The devices that these open nodes are of. A process that has the node of a GPU in MIG mode
-    /// is on the instances whose own nodes it has as well; if on none, it may be on any.
+    /// The devices of these open nodes. A process with the node of a GPU in MIG mode is on the
+    /// instances whose own nodes it has open as well. If it has none open, it may be on any.
     fn devices(&self, open: &[(PathBuf, PathBuf)]) -> BTreeSet<&'a DeviceId> {
         let of = |(fd, path): &(PathBuf, PathBuf)| {
-            // The number first: in a container a node may have another name.
+            // The number comes first, because in a container a node may have another name.
             let by_number = numbers(fd).and_then(|numbers| self.by_number.get(&numbers));
             by_number.or_else(|| self.by_path.get(path.as_path())).map(|device| &device.uuid)
         };

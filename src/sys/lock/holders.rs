@@ -1,8 +1,8 @@
-//! Who holds a lock, for the message of one who did not get it.
+//! Finds the holders of a lock, for the message of a process that did not get it.
 //!
-//! The kernel lists locks with the process that took each (`/proc/locks`, proc(5)): for a lock that
-//! was handed down, as a shell's `exec 9<FILE; flock 9` does, that is one which has ended. So the
-//! open files of all processes are asked, too (`/proc/<pid>/fdinfo`), where that tells nothing.
+//! The kernel lists each lock with the process that took it (`/proc/locks`, proc(5)). If the lock
+//! was passed on, as by a shell's `exec 9<FILE; flock 9`, that process has ended. In such cases the
+//! open files of all processes are searched, too (`/proc/<pid>/fdinfo`).
 
 use crate::model::id::{ContainerId, short_id};
 use crate::model::text::shown;
@@ -17,10 +17,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// So many are named; the others are counted.
+/// How many holders are named; the others are counted.
 const NAMED: usize = 3;
 
-/// As long is looked through open files. Who asks has waited for the lock already.
+/// How long open files are searched. The caller has waited for the lock already.
 const SEARCH: Duration = Duration::from_millis(300);
 
 /// A process that holds a lock.
@@ -29,16 +29,16 @@ pub struct LockHolder {
     pub pid: i32,
     /// The name of its program.
     pub program: String,
-    /// Whether that is one of gpulease.
+    /// Whether the program is one of gpulease's.
     pub is_ours: bool,
-    /// The container that it is in, if one.
+    /// The container of the process, if it is in one.
     pub container: Option<String>,
-    /// It lets others hold the lock as well who take it so, and gpulease does not.
+    /// The lock is shared, so others can hold it too, but gpulease takes it exclusively.
     pub is_shared: bool,
 }
 
 impl LockHolder {
-    /// What there is to be ended.
+    /// The container or process that a user can end.
     fn place(&self) -> String {
         match &self.container {
             Some(container) => format!("container {}", shown(container)),
@@ -57,17 +57,17 @@ impl fmt::Display for LockHolder {
     }
 }
 
-/// All that hold a lock, as far as can be seen.
+/// The holders of a lock, as far as they can be seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockHolders {
-    /// They, by their pids.
+    /// The holders, by their pids.
     pub list: Vec<LockHolder>,
-    /// Not all processes are seen from here: this is not the host's pid namespace.
+    /// Whether some processes cannot be seen, because this is not the host's pid namespace.
     pub is_nested: bool,
 }
 
 impl LockHolders {
-    /// Looks who holds a lock on the file at `path`.
+    /// Finds the holders of a lock on the file at `path`.
     pub fn of(path: &Path, paths: &Paths) -> Self {
         let is_nested = !Here::look(paths).is_in_initial_pid_namespace();
         let Some((file, taken)) = taken(path, paths) else {
@@ -84,7 +84,7 @@ impl LockHolders {
         Self { list: list.collect(), is_nested }
     }
 
-    /// The same of a lock that may not be held at all, and then no open files are looked through.
+    /// Finds the holders of a lock that may be free. If it is free, no open files are searched.
     pub fn of_shared(path: &Path, paths: &Paths) -> Self {
         match taken(path, paths) {
             Some((_, taken)) if !taken.is_empty() => Self::of(path, paths),
@@ -92,19 +92,19 @@ impl LockHolders {
         }
     }
 
-    /// What to do about those that are no programs of gpulease, if there are any.
+    /// A hint about holders that are not programs of gpulease, if there are any.
     pub fn way_out(&self) -> Option<String> {
         let all: Vec<String> = self.foreign().take(NAMED).map(LockHolder::place).collect();
         let who = all.join(" and ");
         (!all.is_empty()).then(|| {
             format!(
-                "end {who}: what is no program of gpulease has nothing to lock there, and no \
-                 container with a request starts while it does"
+                "end {who}: only programs of gpulease may lock this file, and no container with a \
+                 request starts meanwhile"
             )
         })
     }
 
-    /// Those that are no programs of gpulease.
+    /// The holders that are not programs of gpulease.
     pub fn foreign(&self) -> impl Iterator<Item = &LockHolder> {
         self.list.iter().filter(|holder| !holder.is_ours)
     }
@@ -129,7 +129,7 @@ impl fmt::Display for LockHolders {
     }
 }
 
-/// The file, and who has taken a lock on it, by the kernel's list.
+/// The file, and the processes that took a lock on it, by the kernel's list.
 fn taken(path: &Path, paths: &Paths) -> Option<(File, BTreeMap<i32, bool>)> {
     let metadata = fs::metadata(path).ok()?;
     let file = File { device: metadata.dev(), inode: metadata.ino() };
@@ -145,8 +145,8 @@ struct File {
 }
 
 impl File {
-    /// The processes in these lines, and whether each lets others hold the lock as well. Who waits
-    /// for a lock is listed with an arrow.
+    /// The processes in these lines, and whether each has a shared lock. A process that waits for a
+    /// lock is listed with an arrow.
     fn taken_by<'a>(&self, lines: impl Iterator<Item = &'a str>) -> BTreeMap<i32, bool> {
         let found = lines.filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
@@ -156,14 +156,14 @@ impl File {
         found.collect()
     }
 
-    /// Some file systems number their devices otherwise there than for stat(2), but not the tmpfs
-    /// that the lock lies on.
+    /// Some file systems number their devices differently in stat(2), but not the tmpfs that the
+    /// lock is on.
     fn is(&self, place: &str) -> bool {
         let (major, minor) = (libc::major(self.device), libc::minor(self.device));
         place == format!("{major:02x}:{minor:02x}:{}", self.inode)
     }
 
-    /// The processes that have the file open by which a lock on it is held.
+    /// The processes that hold a lock on the file through an open descriptor.
     fn opened_by(&self, paths: &Paths) -> BTreeMap<i32, bool> {
         let start = Instant::now();
         let mut found = BTreeMap::new();
@@ -192,7 +192,7 @@ fn is_alive(pid: i32, paths: &Paths) -> bool {
 fn describe(pid: i32, is_shared: bool, paths: &Paths) -> LockHolder {
     let dir = paths.proc.join(pid.to_string());
     let name = kernel_file::read(&dir.join("comm")).unwrap_or_default().trim().to_owned();
-    // What a process calls itself is its own affair; which file it executes is not.
+    // A process can choose its name, but not the file that it executes.
     let exe = fs::read_link(dir.join("exe")).ok();
     let file = exe.as_deref().and_then(Path::file_name).map(|file| file.to_string_lossy());
     let file = file.as_deref().map(|file| file.strip_suffix(" (deleted)").unwrap_or(file));
@@ -205,8 +205,9 @@ fn describe(pid: i32, is_shared: bool, paths: &Paths) -> LockHolder {
     }
 }
 
-/// The container that a process is in, by its cgroup: engines name that after their ids, and a
-/// low-level runtime by itself after what it was told. Whether it is in one shows in its mounts.
+/// The container of a process, by its cgroup: engines name the cgroup after the id, and a low-level
+/// runtime by itself names it as it was told. A process is in a container if its mount namespace is
+/// another.
 fn container_of(pid: i32, paths: &Paths) -> Option<String> {
     let mounts = |process: &str| namespace_inode(&paths.proc.join(process).join("ns/mnt")).ok();
     let process = pid.to_string();

@@ -1,8 +1,8 @@
-//! What an error of NVML's means.
+//! The meaning of NVML's errors.
 
 use nvml_wrapper::error::NvmlError;
 
-/// An error in words that say what to do where NVML's own do not.
+/// The error in words, which say what to do where NVML's own do not.
 pub(super) fn words(error: &NvmlError) -> String {
     match error {
         NvmlError::DriverNotLoaded => "the NVIDIA driver is not loaded".into(),
@@ -18,12 +18,12 @@ pub(super) fn words(error: &NvmlError) -> String {
     }
 }
 
-/// Whether the GPU is gone until somebody acts.
+/// Whether the GPU is unusable until an administrator acts.
 pub(super) const fn is_lost(error: &NvmlError) -> bool {
     matches!(error, NvmlError::GpuLost | NvmlError::ResetRequired)
 }
 
-/// Whether a GPU of any make might answer so: it has no such thing, or the driver is too old.
+/// Whether a working GPU may answer so: it lacks the feature, or the driver is too old.
 const fn is_harmless(error: &NvmlError) -> bool {
     matches!(
         error,
@@ -37,22 +37,22 @@ const fn is_harmless(error: &NvmlError) -> bool {
     )
 }
 
-/// Collects what a device says; each call may fail without the others.
+/// Collects the values of a device. Each call may fail by itself.
 #[derive(Debug, Default)]
 pub(super) struct DeviceProbe {
-    /// The first failure that makes the device one that does not answer.
+    /// The first failure that shows that the device does not answer.
     pub(super) fault: Option<String>,
     pub(super) is_lost: bool,
 }
 
 impl DeviceProbe {
-    /// What a lease goes by: any device has it.
+    /// Takes a value that leases need and that every device has.
     pub(super) fn need<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
         self.take(what, told, |error| !is_harmless(error))
     }
 
-    /// What not all devices have. That it cannot be had is a fault only if it says that
-    /// nothing else can be.
+    /// Takes a value that some devices lack. A failure is a fault only if it shows that the device
+    /// does not answer at all.
     pub(super) fn may<T>(&mut self, what: &str, told: Result<T, NvmlError>) -> Option<T> {
         self.take(what, told, |error| {
             is_lost(error) || matches!(error, NvmlError::Timeout | NvmlError::IrqIssue)

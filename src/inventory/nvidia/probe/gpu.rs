@@ -1,4 +1,4 @@
-//! What NVML says of one GPU.
+//! NVML's data about one GPU.
 
 use super::failure::DeviceProbe;
 use super::memory::memory;
@@ -24,7 +24,7 @@ pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
     let compute_mode = requester.may("compute mode", device.compute_mode());
     let persistence = requester.may("persistence mode", device.is_in_persistent_mode());
     let ecc = requester.may("ECC mode", device.is_ecc_enabled()).map(|ecc| ecc.currently_enabled);
-    // Mode 1 is on; what is pending comes with the next reset.
+    // Mode 1 is on. The pending mode takes effect at the next reset.
     let mig = requester.may("MIG mode", device.mig_mode()).map(|mode| mode.current == 1);
     let instances = if mig == Some(true) { mig::ask(device, &mut requester) } else { Vec::new() };
     let nvlinks = links::nvlinks(device);
@@ -49,7 +49,7 @@ pub(super) fn ask(pci: PciAddress, device: &Device<'_>) -> Gpu {
     }
 }
 
-/// As `nvidia-smi -c` takes it.
+/// The mode's name for `nvidia-smi -c`.
 const fn mode_name(mode: ComputeMode) -> &'static str {
     match mode {
         ComputeMode::Default => "DEFAULT",
@@ -67,7 +67,7 @@ fn ailments(device: &Device<'_>, requester: &mut DeviceProbe) -> Ailments {
         uncorrected: requester.may("ECC errors", errors),
         remap_pending: rows.map(|rows| rows.is_pending),
         remap_failed: rows.map(|rows| rows.has_failed),
-        // What GPUs before Ampere have in place of it.
+        // GPUs before Ampere retire pages instead of remapping rows.
         retirement_pending: requester.may("retired pages", device.are_pages_pending_retired()),
     }
 }

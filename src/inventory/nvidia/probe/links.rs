@@ -1,4 +1,4 @@
-//! How GPUs reach each other.
+//! The connections between GPUs.
 
 use crate::inventory::nvidia::answer::{Near, NvLinks};
 use crate::model::device::LinkKind;
@@ -8,17 +8,17 @@ use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::TopologyLevel;
 use nvml_wrapper_sys::bindings::NVML_NVLINK_MAX_LINKS;
 
-/// The active links of one GPU. A driver that does not say what is at the other end still
-/// says where that is.
+/// The active links of one GPU. A driver that does not tell what is at the other end still tells
+/// its address.
 pub(super) fn nvlinks(device: &Device<'_>) -> NvLinks {
     let mut links = NvLinks::default();
     for number in 0..NVML_NVLINK_MAX_LINKS {
         let link = device.link_wrapper_for(number);
         match link.is_active() {
             Ok(true) => {}
-            // One that is down is no sign for the next.
+            // A link that is down does not mean that the next one is.
             Ok(false) => continue,
-            // There are no more, or none at all.
+            // There are no more links, or none at all.
             Err(_) => break,
         }
         if nvml::is_to_switch(device, number).unwrap_or_default() {
@@ -35,7 +35,8 @@ pub(super) fn nvlinks(device: &Device<'_>) -> NvLinks {
     links
 }
 
-/// The pairs that PCI Express joins below one host bridge. All others are as good as apart.
+/// The pairs of GPUs that PCI Express connects below one host bridge. All others count as not
+/// connected.
 pub(super) fn near(gpus: &[(PciAddress, Device<'_>)]) -> Vec<Near> {
     let mut near = Vec::new();
     for (position, (a, device)) in gpus.iter().enumerate() {

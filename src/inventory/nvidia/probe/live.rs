@@ -1,4 +1,4 @@
-//! What goes on: who runs on the devices, and how much of them is in use.
+//! The current use of the devices: their processes, and their load.
 
 use super::failure::DeviceProbe;
 use super::memory::memory;
@@ -12,18 +12,18 @@ use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 use std::collections::BTreeMap;
 
-/// How often a list is asked for that grows while it is.
+/// How often a list is requested if it grows at the same time.
 const TRIES: u32 = 3;
 
-/// What of a GPU work can run on.
+/// The parts of a GPU that processes can run on.
 struct LiveInstances<'nvml> {
     /// The GPU, or in MIG mode its MIG devices.
     devices: Vec<Device<'nvml>>,
-    /// The UUID of a GPU in MIG mode, all of whose MIG devices these are.
+    /// The UUID of a GPU in MIG mode, if these are all its MIG devices.
     whole: Option<String>,
 }
 
-/// Of each GPU that there is a handle for.
+/// The parts of each GPU that has a handle.
 fn all(nvml: &Nvml) -> impl Iterator<Item = LiveInstances<'_>> {
     (0..nvml.device_count().unwrap_or_default())
         .filter_map(|index| nvml.device_by_index(index).ok())
@@ -48,8 +48,8 @@ fn parts(gpu: Device<'_>) -> LiveInstances<'_> {
     LiveInstances { devices, whole: gpu.uuid().ok().filter(|_| is_all) }
 }
 
-/// The processes on all devices, and which devices told all. Of one that fails to tell something,
-/// silence says nothing: it may well run some more.
+/// The processes on all devices, and the devices that reported all of theirs. A device that fails
+/// to report something may have more processes.
 pub(super) fn processes(nvml: &Nvml) -> NvmlActivity {
     let mut running = NvmlActivity::default();
     for LiveInstances { devices, whole } in all(nvml) {
@@ -70,10 +70,10 @@ pub(super) fn processes(nvml: &Nvml) -> NvmlActivity {
     running
 }
 
-/// Adds those on one device, and says whether these are all. One that does several things is known
-/// by the last of them here.
+/// Adds the processes of one device, and returns whether these are all. A process with several
+/// kinds of use gets the last of them in this order.
 fn add(found: &mut Vec<NvmlProcess>, uuid: &str, device: &Device<'_>) -> bool {
-    // Not all devices can draw, or have MPS; who computes can be told of any.
+    // Not all devices can draw or have MPS. Every device can report processes that compute.
     let lists = [
         (ProcessKind::Graphics, or_none(listed(|| device.running_graphics_processes()))),
         (ProcessKind::Compute, listed(|| device.running_compute_processes())),

@@ -5,7 +5,8 @@ use crate::sys::nvml;
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
-/// Drivers before 510 know only the first version, which has no reserve.
+/// The memory of a device. Drivers before 510 only know the first version of the call, which has no
+/// reserve.
 pub(super) fn memory(device: &Device<'_>) -> Result<Memory, NvmlError> {
     match device.memory_info() {
         Ok(memory) => Ok(Memory {

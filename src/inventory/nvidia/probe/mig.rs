@@ -7,7 +7,7 @@ use crate::sys::nvml;
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
-/// All of them. The positions that NVML has for them may have gaps.
+/// All MIG devices of a GPU. NVML's positions for them may have gaps.
 pub(super) fn ask(gpu: &Device<'_>, requester: &mut DeviceProbe) -> Vec<Instance> {
     let positions = requester.need("MIG device count", gpu.mig_device_count()).unwrap_or_default();
     handles(gpu, positions)

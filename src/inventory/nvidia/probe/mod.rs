@@ -1,5 +1,5 @@
-//! The probe: the process that loads NVML and tells what it says. It may crash, or hang in a call;
-//! its parent is prepared for both.
+//! The probe: the process that loads NVML and passes its answers on. It may crash, or hang in a
+//! call; its parent is prepared for both.
 
 mod failure;
 mod gpu;
@@ -17,8 +17,8 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use std::ffi::{OsStr, OsString};
 
-/// If these arguments, the program's name not among them, are those of a probe: loads the library,
-/// asks it, and gives back the JSON document for stdout. Fails: a sentence for stderr if they are
+/// If these are the arguments of a probe (without the program's name): loads the library, asks it,
+/// and returns the JSON document for stdout. Fails with a sentence for stderr if the arguments are
 /// a probe's, but wrong.
 pub fn probe(args: &[OsString]) -> Option<anyhow::Result<String>> {
     let (first, rest) = args.split_first()?;
@@ -44,7 +44,7 @@ fn run(args: &[OsString]) -> anyhow::Result<String> {
         ProbeQuestion::Processes => serde_json::to_string(&Reply::Told(live::processes(&nvml))),
         ProbeQuestion::Usage => serde_json::to_string(&Reply::Told(live::usage(&nvml))),
     };
-    // Its end is the process's: shutting down takes long, and panics where the function is missing.
+    // The library is not shut down: that takes long, and panics if the function is missing.
     std::mem::forget(nvml);
     Ok(told?)
 }
@@ -66,8 +66,8 @@ fn answer(nvml: &Nvml, known: &[PciAddress]) -> NvmlAnswer {
             Err(error) => silent.push(Silent::of(None, Some(index), &error)),
         }
     }
-    // One that has no handle by its position may have none by its address either, but then it is
-    // known which one it is.
+    // A GPU without a handle by its position may have none by its address either, but then it is
+    // known which GPU it is.
     let mut explained = 0;
     for pci in known {
         if !found.iter().any(|(there, _)| there == pci) {
@@ -92,7 +92,7 @@ fn answer(nvml: &Nvml, known: &[PciAddress]) -> NvmlAnswer {
     }
 }
 
-/// A device is told by its address.
+/// A handle with the device's address.
 fn handle(device: Result<Device<'_>, NvmlError>) -> Result<(PciAddress, Device<'_>), NvmlError> {
     let device = device?;
     let pci = PciAddress::parse(&device.pci_info()?.bus_id).ok_or(NvmlError::GetPciInfoFailed)?;
