@@ -1,5 +1,5 @@
-//! What every call works with: the host's directories, its configuration, which is read once, and
-//! its inventory.
+//! The objects that every call works with: the host's directories, its configuration, which is read
+//! once, and its inventory.
 
 pub mod command;
 pub mod facilities;

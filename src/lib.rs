@@ -4,30 +4,30 @@
 //! Before a container starts, the shim reads its GPU request from OCI annotations, allocates
 //! devices against the leases in a node-local directory, records the lease, edits the bundle's
 //! `config.json` and becomes the real runtime by `execve`. Hooks tie the lease to the container's
-//! init process; when that is gone, however it went, the devices are free again.
+//! init process. Once that process is gone, for whatever reason, the devices are free again.
 //!
-//! The modules are floors; each uses only those above it in this list, and no face another.
-//! `tests/layering.rs` holds that, and `docs/architecture.md` is the way in.
+//! The modules form floors. Each uses only those above it in this list, and no face uses another.
+//! `tests/layering.rs` checks this, and `docs/architecture.md` is an introduction.
 //!
 //! * pure: `model` the shared words, `request` annotations to requests, `allocator` requests to
 //!   grants, `injection` grants to spec edits. No I/O, no clock, no chance: clippy's `disallowed_*`
 //!   lints are denied on them below.
-//! * machine: `sys` the kernel, `paths`, `failure` what users hear, `config`, `inventory` what the
-//!   node has, `store` leases on disk, `engines` the engines' files.
-//! * host: `host`, what every call works with.
-//! * transaction: `claim`, the only place that changes leases; `mps`, the only one that
-//!   starts and ends MPS daemons.
+//! * machine: `sys` the kernel, `paths`, `failure` errors for users, `config`, `inventory` the
+//!   node's devices, `store` leases on disk, `engines` the engines' files.
+//! * host: `host`, the directories, the configuration and the inventory of a call.
+//! * transaction: `claim`, the only module that changes leases; `mps`, the only one that starts and
+//!   ends MPS daemons.
 //! * start: `start`, from a spec to a leased and edited one.
 //! * view: `view`, the structs that are shown.
-//! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the
-//!   optional program that asks ROCm's library.
+//! * faces: `runtime` the shim, `hook` the OCI hooks, `cli` the command line, `rocm` the optional
+//!   program that asks ROCm's library.
 
 #![cfg_attr(
     not(feature = "cli"),
     allow(
         dead_code,
         unused_imports,
-        reason = "what only the command uses is left out by the linker"
+        reason = "code that only the command uses is left out by the linker"
     )
 )]
 
@@ -78,7 +78,8 @@ pub use runtime::main as runtime;
 pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GPULEASE_COMMIT"), ")");
 
-/// What the tests and benchmarks of this repository use. It is no interface.
+/// The parts of the library that the tests and benchmarks of this repository use. This is not a
+/// public interface.
 #[cfg(feature = "failpoints")]
 pub mod door {
     pub mod allocator {

@@ -207,6 +207,32 @@ fn paths_of_engines_are_in_engines_alone() {
 }
 
 #[test]
+fn names_of_variables_are_in_one_table() {
+    let starts = ["NVIDIA_", "CUDA_", "AMD_", "HIP_", "ROC", "GPU_", "HSA_", "ZE_", "DOCKER_"];
+    let own = ["\"GPULEASE_CONFIG\"", "\"GPULEASE_SIMULATED\"", "\"LISTEN_FDS\"", "\"PATH\""];
+    for (_, path, text) in sources() {
+        if path.ends_with("model/variables.rs") {
+            continue;
+        }
+        let code = without_tests(&path, &text);
+        let words = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in words {
+            let names_one = |start: &&str| {
+                let quoted = format!("\"{start}");
+                let mut after = line.split(&quoted).skip(1);
+                after.any(|rest| rest.split('"').next().unwrap().chars().all(is_of_name))
+            };
+            let is_own = own.iter().any(|name| line.contains(name));
+            assert!(!is_own && !starts.iter().any(names_one), "{}: {line}", path.display());
+        }
+    }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+}
+
+#[test]
 fn unsafe_code_is_in_sys_alone() {
     for (module, path, text) in sources() {
         let code: Vec<&str> =

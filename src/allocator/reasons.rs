@@ -89,8 +89,8 @@ fn excluded(assessment: &Assessment<'_>, assessed: &Assessed<'_>, exclusion: Exc
         Exclusion::UnknownMemory => {
             "the size of its memory is unknown, so it is only leased whole".to_owned()
         }
-        Exclusion::Unhealthy => match &assessed.device.details.ailment {
-            Some(ailment) => format!("reported unhealthy: {}", shown(ailment)),
+        Exclusion::Unhealthy => match &assessed.device.details.health_reason {
+            Some(reason) => format!("reported unhealthy: {}", shown(reason)),
             None => "reported unhealthy".to_owned(),
         },
         Exclusion::Cordoned => "cordoned: taken out of service by an administrator".to_owned(),

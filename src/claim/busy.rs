@@ -148,7 +148,7 @@ mod tests {
                 effective: Isolation::None,
                 compute_enforcement: Enforcement::None,
                 memory_enforcement: Enforcement::None,
-                lacks: Vec::new(),
+                missing: Vec::new(),
             },
             mps: None,
             env: BTreeMap::new(),

@@ -156,7 +156,7 @@ fn granted(
     if named || request.amount != Amount::Whole || isolation.effective != Isolation::None {
         text.push('\n');
         text.push_str(&words::wrapped("isolation: ", &isolation_text(request, grant)));
-        for lack in &isolation.lacks {
+        for lack in &isolation.missing {
             text.push_str(&words::wrapped("lacks: ", &shown(lack)));
         }
     }

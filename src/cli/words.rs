@@ -85,7 +85,7 @@ pub(super) fn state(device: &Device) -> String {
     let fault = match (&details.ambiguous, &details.fault, device.healthy) {
         (Some(_), _, _) => Some(because("ambiguous", &details.ambiguous)),
         (None, Some(_), _) => Some(because("unqueryable", &details.fault)),
-        (None, None, Some(false)) => Some(because("unhealthy", &details.ailment)),
+        (None, None, Some(false)) => Some(because("unhealthy", &details.health_reason)),
         (None, None, _) => None,
     };
     match (fault, device.simulated, device.healthy) {

@@ -16,6 +16,7 @@ pub use reading::{ConfigReading, EarlyKeys, look};
 pub use settings::{ComputeMode, Config, DriverSetting, MpsDaemon, Source};
 pub use toml_text::{parse as parse_toml, position};
 
+use crate::model::variables;
 use std::path::{Path, PathBuf};
 
 /// The path of the configuration, unless a flag or a variable names another.
@@ -26,7 +27,7 @@ pub const DEFAULT_PATH: &str = "/etc/gpulease/config.toml";
 /// directory.
 pub fn locate(flag: Option<&Path>) -> PathBuf {
     let named = flag.map(Path::to_owned).or_else(|| {
-        std::env::var_os("GPULEASE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+        std::env::var_os(variables::CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from)
     });
     let path = named.unwrap_or_else(|| DEFAULT_PATH.into());
     std::path::absolute(&path).unwrap_or(path)

@@ -114,7 +114,7 @@ impl Default for MpsConfig {
     }
 }
 
-/// What an MPS daemon serves.
+/// The leases that an MPS daemon serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MpsDaemon {

@@ -16,7 +16,7 @@ pub struct TextProblem {
     /// The dotted key at fault; `None` if the text is not TOML, or if the key itself is unknown at
     /// the top level.
     pub key: Option<String>,
-    /// What was found and what is allowed, on one line and safe to show.
+    /// The text that was found and the ones that are allowed, on one line and safe to show.
     pub message: String,
 }
 

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_names_the_container_and_the_cgroup_may_not_deny_it() {
+    fn the_directory_and_the_cgroup_name_one_container() {
         for cgroup in [
             None,
             Some(format!("machine.slice:libpod:{ID}")),

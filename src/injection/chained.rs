@@ -10,12 +10,12 @@ use super::{Facts, apply::edit_env};
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
 use crate::model::order;
-use crate::model::variables::{AMD_VISIBLE, NVIDIA_VISIBLE};
+use crate::model::variables::{AMD_VISIBLE, DOCKER_RESOURCE_PREFIX, NVIDIA_VISIBLE};
 use std::collections::BTreeMap;
 
 /// Docker's generic resources name devices by these variables. Both vendors' runtimes can be told
 /// to prefer them to their own variables (`swarm-resource`; AMD's always does).
-const RESOURCE_PREFIX: &str = "DOCKER_RESOURCE_";
+const RESOURCE_PREFIX: &str = DOCKER_RESOURCE_PREFIX;
 
 /// The variables for a grant of one vendor's devices: NVIDIA's by UUID, with its capabilities,
 /// AMD's by [`amd_id`]. A device without such an id is not named: AMD's runtime numbers devices in

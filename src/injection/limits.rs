@@ -7,33 +7,22 @@
 use super::types::MountEntry;
 use super::visibility::amd_in_container_order;
 use crate::model::device::{Device, Vendor};
-use crate::model::isolation::{ENFORCEMENT_VARIABLE, Isolation};
+use crate::model::isolation::Isolation;
 use crate::model::lease::{Lease, LeasedDevice, MpsSeat};
 use crate::model::quantity::{Bytes, MilliGpu};
-use crate::model::variables::{MPS_LOG, MPS_PIPE, ROCR_VISIBLE};
+use crate::model::variables::{
+    CU_MASK, CU_MASK_GLOBAL, CU_MASK_SKIP, ENFORCEMENT, MPS_CONTEXTS, MPS_LOG, MPS_MEMORY,
+    MPS_PARTITION, MPS_PIPE, MPS_PREFIX, MPS_PRIORITY, MPS_THREADS, ROCR_VISIBLE,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// ROCr's variable for the compute units of each device (`core/util/flag.cpp`).
-const CU_MASK: &str = "HSA_CU_MASK";
-/// The percentage of a device's multiprocessors that one client gets.
-const MPS_THREADS: &str = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
-/// The memory that one client may allocate, per device.
-const MPS_MEMORY: &str = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
-/// The prefix of all of MPS's variables.
-const MPS_PREFIX: &str = "CUDA_MPS_";
-
 /// MPS's other variables. If a container brings one, it undoes or contradicts the limits, or names
 /// another daemon.
-const MPS_OTHERS: &[&str] = &[
-    "CUDA_MPS_CLIENT_PRIORITY",
-    "CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING",
-    MPS_LOG,
-    "CUDA_MPS_SM_PARTITION",
-];
+const MPS_OTHERS: &[&str] = &[MPS_PRIORITY, MPS_CONTEXTS, MPS_LOG, MPS_PARTITION];
 
 /// Variables that undo a mask of compute units, or narrow it further.
-const MASK_OTHERS: &[&str] = &["HSA_CU_MASK_SKIP_INIT", "ROC_GLOBAL_CU_MASK"];
+const MASK_OTHERS: &[&str] = &[CU_MASK_SKIP, CU_MASK_GLOBAL];
 
 /// The pipe directory of the MPS daemon in a container. On the host it is below `run_dir`, and
 /// containers need not know that name.
@@ -77,7 +66,7 @@ pub fn limits(
         }
         env.insert(CU_MASK.to_owned(), mask);
     }
-    env.insert(ENFORCEMENT_VARIABLE.to_owned(), Some(lease.isolation.enforcement()));
+    env.insert(ENFORCEMENT.to_owned(), Some(lease.isolation.enforcement()));
     env
 }
 

@@ -6,10 +6,10 @@ use super::apply::edit_env;
 use super::document::{Document, DocumentError};
 use super::target::SpecList;
 use super::undo::Undo;
-pub(super) use crate::model::device::SIMULATED_VARIABLE as SIMULATED;
 use crate::model::device::{Device, Vendor};
 use crate::model::driver::Capability;
 use crate::model::order;
+pub(super) use crate::model::variables::SIMULATED;
 use crate::model::variables::{
     AMD_VISIBLE, CUDA_ORDER, CUDA_VISIBLE, GPU_ORDINAL, HIP_VISIBLE, LEVEL_ZERO_MASK,
     NVIDIA_CAPABILITIES, NVIDIA_VISIBLE, ROCR_VISIBLE,

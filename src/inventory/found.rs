@@ -1,4 +1,4 @@
-//! What a source of the inventory finds, and how far it may search.
+//! The findings of a source of the inventory, and how far it may search.
 
 use super::stamp::Stamp;
 use crate::model::device::{ControlNodes, Device, Link};

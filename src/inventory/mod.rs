@@ -1,4 +1,5 @@
-//! What the node has: the sources that it is read from, and the copy that a container start uses.
+//! The node's devices: the sources that they are read from, and the copy that a container start
+//! uses.
 //!
 //! A container start does not look for GPUs. It reads `inventory.json`, which [`scan()`] made, and
 //! checks with [`freshness`] that it is still current: same boot, same sources. Only the `gpulease`

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_in_one_are_counted_where_the_file_system_does() {
+    fn subdirectories_are_counted_by_links() {
         let links = |path: &Path| match Stamp::of_file(Source::Nvidia, path).unwrap().look {
             Look::File(look) => look.links,
             other => panic!("{other:?}"),

@@ -75,7 +75,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn what_is_missing_or_empty_is_nothing_and_what_fails_is_an_error() {
+    fn missing_and_empty_files_are_none_others_fail() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("a"), " 18446744073709551615\n").unwrap();

@@ -16,8 +16,8 @@ pub struct Details {
     pub ambiguous: Option<String>,
     /// Why the device is not healthy, in the driver's terms: an XID, an uncorrectable ECC error, a
     /// RAS count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ailment: Option<String>,
+    #[serde(rename = "ailment", skip_serializing_if = "Option::is_none")]
+    pub health_reason: Option<String>,
     /// The CUDA compute capability (`9.0`), or the name that ROCm's compilers use (`gfx942`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,

@@ -1,4 +1,4 @@
-//! What the node has: GPUs, their device nodes in `/dev`, and the links between GPUs.
+//! The node's GPUs, their device nodes in `/dev`, and the links between GPUs.
 
 pub use super::details::{Details, Partition};
 use super::id::DeviceId;
@@ -207,9 +207,6 @@ pub struct ControlNodes {
     pub vendor: Vendor,
     pub nodes: Vec<DeviceNode>,
 }
-
-/// The variable that tells a container that its devices are simulated.
-pub const SIMULATED_VARIABLE: &str = "GPULEASE_SIMULATED";
 
 /// The GPUs of the node in PCI order, each followed by its MIG instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ spelled! {
 }
 
 spelled! {
-    /// What enforces a limit.
+    /// The enforcer of a limit.
     pub enum Enforcement {
         /// Nothing, and nothing could: the container's privileges get it past any limit.
         None = "none",
@@ -41,9 +41,6 @@ impl Enforcement {
     }
 }
 
-/// The variable that tells a container what enforces its limits.
-pub const ENFORCEMENT_VARIABLE: &str = "GPULEASE_ENFORCEMENT";
-
 /// The isolation that was requested, and the one that a lease has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationRecord {
@@ -54,14 +51,15 @@ pub struct IsolationRecord {
     pub requested_as: Option<Isolation>,
     /// The way that is in effect.
     pub effective: Isolation,
-    /// What enforces the compute share.
+    /// The enforcer of the compute share.
     pub compute_enforcement: Enforcement,
-    /// What enforces the memory share.
+    /// The enforcer of the memory share.
     pub memory_enforcement: Enforcement,
-    /// What is missing for stronger limits: `memory: ` and a phrase without a full stop, the same
-    /// as in a refusal. If only some devices of a set miss it, they come first: `GPU 2: memory: …`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lacks: Vec<String>,
+    /// The causes why limits are not stronger: `memory: ` and a phrase without a full stop, the
+    /// same as in a refusal. A cause that concerns only some devices of a set names them first:
+    /// `GPU 2: memory: …`.
+    #[serde(rename = "lacks", default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 impl IsolationRecord {

@@ -92,8 +92,8 @@ impl LeasedDevice {
     /// The devices of a possibly later inventory that this one is, or is a part of. Usually that is
     /// the device with the same UUID and node, else all that share one of its identities.
     ///
-    /// A container with a MIG instance can open its GPU's node. That node is the whole GPU once the
-    /// GPU leaves MIG mode. While the GPU is in MIG mode, only the capability nodes tell which
+    /// A container with a MIG instance can open its GPU's node. Once the GPU leaves MIG mode, this
+    /// node is the whole GPU. While the GPU is in MIG mode, only the capability nodes tell which
     /// instance is held.
     pub fn among<'a>(&self, devices: &'a [Device]) -> impl Iterator<Item = &'a Device> {
         let has_node = |device: &Device| device.nodes.iter().any(|n| self.nodes.contains(&n.path));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_holds_its_device_whatever_the_inventory_calls_it() {
+    fn a_lease_holds_its_device_under_any_uuid() {
         let before = node();
         for device in &before.devices {
             assert_eq!(held(&leased(device), &before), [device.uuid.as_str()]);
@@ -299,7 +299,7 @@ mod tests {
         let mut after = node();
         after.devices[1].uuid = DeviceId::new("MIG-c").unwrap();
         assert_eq!(held(&leased(&before.devices[1]), &after), ["MIG-c"]);
-        // Its number is gone, and the GPU is still in MIG mode: nobody has what it was.
+        // Its number is gone, and the GPU is still in MIG mode, so no device is the held one.
         after.devices[1].nodes[0].path = "/dev/nvidia-caps/nvidia-cap84".into();
         assert!(held(&leased(&before.devices[1]), &after).is_empty());
         // Out of MIG mode, the holder's node opens the whole GPU.

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_are_read_as_nvidia_and_kubernetes_spell_them() {
+    fn profiles_of_nvidia_and_kubernetes_are_read() {
         for (text, name, slices, shared) in [
             ("1g.5gb", "1g.5gb", 1, false),
             ("7g.141gb", "7g.141gb", 7, false),

@@ -71,8 +71,8 @@ pub fn is_unsafe(c: char) -> bool {
 }
 
 /// Whether a text matches a pattern, in which `*` is any text and `?` any one character. On a
-/// mismatch only the last `*` is tried again, one character further. That is sufficient, and keeps
-/// the time at pattern × text.
+/// mismatch it is sufficient to try only the last `*` again, one character further, which keeps the
+/// time at pattern × text.
 pub fn glob(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars().peekable();
     let mut text = text.chars();

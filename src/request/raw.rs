@@ -6,9 +6,9 @@ use super::error::RequestError;
 use super::keys::{self, Key, KeyId};
 use super::nearest::nearest;
 use super::{Input, Policy};
-use crate::model::device::SIMULATED_VARIABLE;
-use crate::model::isolation::{ENFORCEMENT_VARIABLE, IsolationRecord};
+use crate::model::isolation::IsolationRecord;
 use crate::model::text::shown;
+use crate::model::variables;
 
 /// The longest value. Kubernetes allows 256 KiB.
 pub const MAX_VALUE_BYTES: usize = 4096;
@@ -210,8 +210,8 @@ fn exact(spelled: &str, short: &str) -> Option<&'static Key> {
 /// Whether gpulease sets this variable in a container that has a lease. An image that was made from
 /// such a container has it too.
 fn is_told(name: &str, value: &str) -> bool {
-    name == SIMULATED_VARIABLE
-        || (name == ENFORCEMENT_VARIABLE && IsolationRecord::is_enforcement(value))
+    name == variables::SIMULATED
+        || (name == variables::ENFORCEMENT && IsolationRecord::is_enforcement(value))
 }
 
 fn variables(env: &[(String, String)]) -> Result<Vec<RequestWord<'_>>, RequestError> {

@@ -3,6 +3,7 @@
 use super::args::{Given, Invocation};
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::model::variables;
 use crate::start::bundle::{CONFIG, MAX_BYTES, is_fixed, is_regular, read_limited};
 use crate::start::lowlevel::RuntimeKind;
 use crate::sys::checked::{Stream, read_stream};
@@ -102,7 +103,8 @@ pub(super) fn hand_on(call: &Invocation, path: &Path, text: &[u8]) -> Result<Pat
 /// The first descriptor that the runtime does not pass on to the container. Before it are the
 /// standard ones, and those of `LISTEN_FDS` (sd_listen_fds(3)) and `--preserve-fds`.
 fn first_free(call: &Invocation) -> RawFd {
-    let listened = std::env::var("LISTEN_FDS").ok().and_then(|count| count.trim().parse().ok());
+    let listened =
+        std::env::var(variables::LISTEN_FDS).ok().and_then(|count| count.trim().parse().ok());
     let passed = call.preserved.saturating_add(listened.unwrap_or(0u32)).saturating_add(3);
     RawFd::try_from(passed).unwrap_or(RawFd::MAX)
 }

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn podmans_log_is_one_object_and_others_keep_what_they_have() {
+    fn podmans_log_is_one_object_others_are_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         for (name, json, lines) in
             [("oci-log", true, 1), ("log.json", true, 2), ("oci-log.txt", false, 2)]

@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What a call works with. It is known after the first look at the configuration.
+/// The parts of a call, which are known after the first look at the configuration.
 pub(super) struct Shim {
     pub call: Invocation,
     pub host: Host,

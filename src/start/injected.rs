@@ -7,7 +7,7 @@ use crate::injection::{Access, Facts, VendorHooks};
 use crate::model::device::{Device, Node, PciAddress, Vendor};
 use crate::model::order;
 use crate::model::text::shown;
-use crate::model::variables::NVIDIA_VISIBLE;
+use crate::model::variables::{CUDA_VERSION, NVIDIA_REQUIRE_CUDA, NVIDIA_VISIBLE};
 use crate::paths::Paths;
 use crate::request::{self, Count, Input, MigChoice, Policy, Request, RequestSource, Selector};
 use crate::start::policy::denied;
@@ -170,7 +170,7 @@ fn permit_index(index: &str, node: &Node, paths: &Paths) -> Result<(), Failure> 
 fn by_hook(facts: &Facts, policy: &Policy) -> Result<Option<Request>, Failure> {
     let has = |name: &str| facts.env.iter().any(|(key, _)| key == name);
     let mut env = facts.env.clone();
-    if !has(NVIDIA_VISIBLE) && has("CUDA_VERSION") && !has("NVIDIA_REQUIRE_CUDA") {
+    if !has(NVIDIA_VISIBLE) && has(CUDA_VERSION) && !has(NVIDIA_REQUIRE_CUDA) {
         env.push((NVIDIA_VISIBLE.into(), "all".into()));
     }
     let admitted = Policy { accept_env: vec![NVIDIA_VISIBLE.into()], ..policy.clone() };

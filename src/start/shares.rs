@@ -17,9 +17,10 @@ use crate::model::code::Code;
 use crate::model::device::Vendor;
 use crate::model::facilities::Facilities;
 use crate::model::id::{ContainerId, LeaseKey, Nonce};
-use crate::model::isolation::{ENFORCEMENT_VARIABLE, Enforcement};
+use crate::model::isolation::Enforcement;
 use crate::model::lease::{Attached, Lease, LeaseState, MpsSeat};
 use crate::model::order;
+use crate::model::variables;
 use crate::paths::Paths;
 use crate::request::{Amount, Enforce, Request};
 use crate::store::Entry;
@@ -120,12 +121,12 @@ fn take_seat(lease: &mut Lease, attached: Attached) {
     }
     seat.pinned = false;
     let record = &mut lease.isolation;
-    record.lacks.push(format!("{FOREIGN}: it limits its clients as its owner likes"));
+    record.missing.push(format!("{FOREIGN}: it limits its clients as its owner likes"));
     if record.compute_enforcement.holds() {
         record.compute_enforcement = Enforcement::Advisory;
     }
     let enforcement = record.enforcement();
-    if let Some(said) = lease.env.get_mut(ENFORCEMENT_VARIABLE) {
+    if let Some(said) = lease.env.get_mut(variables::ENFORCEMENT) {
         *said = Some(enforcement);
     }
 }

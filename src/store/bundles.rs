@@ -1,5 +1,5 @@
-//! What gpulease did to a bundle's `config.json`, so that the next start of the same bundle can
-//! begin from the author's version. It is not kept in the file's annotations, because anyone who
+//! The edits of bundles' `config.json`, recorded so that the next start of the same bundle can
+//! begin from the author's version. They are not kept in the file's annotations, because anyone who
 //! can write a bundle can forge those.
 
 use super::directory::Store;

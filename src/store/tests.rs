@@ -50,7 +50,7 @@ pub(crate) fn lease(id: &str, root: &str) -> Lease {
             effective: Isolation::None,
             compute_enforcement: Enforcement::None,
             memory_enforcement: Enforcement::None,
-            lacks: Vec::new(),
+            missing: Vec::new(),
         },
         mps: None,
         env: std::collections::BTreeMap::new(),
@@ -91,7 +91,7 @@ fn what_is_put_is_read_and_what_is_removed_is_gone() {
 }
 
 #[test]
-fn damage_is_an_entry_of_its_own_and_foreign_files_are_none() {
+fn damage_is_an_entry_a_foreign_file_is_not() {
     let (_dir, store, paths) = store();
     let good = lease("web", "/run/runc");
     let ledger = store.lock(Duration::ZERO, &paths).unwrap();
@@ -218,7 +218,7 @@ fn what_lies_inside_is_for_its_owner_alone() {
     set(0o755);
     store.prepare(&paths).unwrap();
     assert_eq!(mode("leases"), 0o700, "what was open is closed");
-    // What others may have put there is not believed.
+    // Files that others may have put there are not trusted.
     let refused = || store.prepare(&paths).is_err_and(|f| f.message.contains("could be forged"));
     for mode in [0o775, 0o777, 0o707] {
         set(mode);

@@ -1,6 +1,6 @@
-//! What the bundles' records tell about containers whose lease cannot be read. The records are read
-//! once for all such leases, and up to a limit, because the ledger is locked meanwhile: for each
-//! lease by itself the work would grow as leases times bundles.
+//! The facts in the bundles' records about containers whose lease cannot be read. The records are
+//! read once for all such leases, and up to a limit, because the ledger is locked meanwhile: for
+//! each lease by itself the work would grow as leases times bundles.
 
 use super::directory::Store;
 use super::record::Entry;

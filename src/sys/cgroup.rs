@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_does_not_list_the_process_is_not_taken_for_its_own() {
+    fn a_cgroup_must_list_its_process() {
         let (_dir, paths) = fake(false);
         let root = paths.sys.join("fs/cgroup/devices");
         fs::write(paths.proc.join("7/cgroup"), "4:devices:/docker/outer/docker/inner\n").unwrap();

@@ -8,9 +8,18 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// The major and minor number of a node; `None` if it is not a character device.
 pub fn numbers(metadata: &Metadata) -> Option<(u32, u32)> {
-    let number = metadata.rdev();
-    let numbers = (libc::major(number), libc::minor(number));
-    metadata.file_type().is_char_device().then_some(numbers)
+    metadata.file_type().is_char_device().then(|| split(metadata.rdev()))
+}
+
+/// The same for a character or a block device.
+pub fn numbers_of_any(metadata: &Metadata) -> Option<(u32, u32)> {
+    let kind = metadata.file_type();
+    (kind.is_char_device() || kind.is_block_device()).then(|| split(metadata.rdev()))
+}
+
+/// The major and the minor number in a `dev_t`.
+pub fn split(device: u64) -> (u32, u32) {
+    (libc::major(device), libc::minor(device))
 }
 
 /// A driver with one of its major numbers.

@@ -2,6 +2,8 @@
 
 use super::error::check;
 pub use caps::Capability;
+
+use crate::model::variables;
 use nix::unistd::Pid;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -158,7 +160,7 @@ pub fn drop_privileges_but(kept: &[Capability]) -> io::Result<()> {
 /// A command that inherits nothing but a PATH.
 pub(super) fn alone(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env_clear().env(variables::PATH, variables::CHILD_PATH);
     command.current_dir("/").stdin(Stdio::null());
     command
 }
@@ -189,7 +191,7 @@ mod tests {
     use std::os::fd::{FromRawFd, OwnedFd};
 
     #[test]
-    fn what_is_detached_has_nothing_of_ours_and_is_not_our_child() {
+    fn a_detached_program_inherits_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let said = dir.path().join("said");
         let file = std::fs::File::open("/dev/null").unwrap();

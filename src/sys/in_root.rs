@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_a_mount_is_where_a_runtime_would_make_it() {
+    fn a_mount_target_is_resolved_as_by_a_runtime() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
         fs::write(dir.path().join("usr/lib/file"), "").unwrap();

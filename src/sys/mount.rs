@@ -93,8 +93,8 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> Result<(), PathError> {
         .map_err(failed)
 }
 
-/// Unmounts the directory. What other processes still use stays until they stop using it. The error
-/// names the directory.
+/// Unmounts the directory. Files that other processes still use stay until they stop using them.
+/// The error names the directory.
 pub fn unmount(dir: &Path) -> Result<(), PathError> {
     let failed = PathError::new("unmount", dir);
     let Ok(target) = c_path(dir) else { return Err(failed(io::ErrorKind::InvalidInput.into())) };

@@ -157,7 +157,7 @@ fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd =
         i32::try_from(result).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: `fd` was just returned by the kernel and nobody else knows it.
+    // SAFETY: the kernel has just returned `fd`, and no other code knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     debug_assert!(fd.as_raw_fd() > 2);
     Ok(fd)
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reused_pid_is_gone_and_what_cannot_be_judged_is_alive() {
+    fn a_reused_pid_is_gone_an_unknown_one_alive() {
         let paths = Paths::default();
         let me = describe(i32::try_from(std::process::id()).unwrap(), &paths).unwrap();
         let reused = Owner { start_time: me.start_time + 1, ..me.clone() };

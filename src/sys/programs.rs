@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_beside_this_program_is_found_and_nothing_else() {
+    fn programs_beside_this_one_are_found() {
         let own = std::env::current_exe().unwrap();
         let name = own.file_name().unwrap().to_str().unwrap();
         assert_eq!(find(name), Some(own));

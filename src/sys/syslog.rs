@@ -1,4 +1,4 @@
-//! One line to the system's log, for a program whose stderr nobody keeps.
+//! Writes one line to the system log, for a program whose stderr is not kept.
 
 use crate::model::text;
 use std::os::unix::net::UnixDatagram;
@@ -8,17 +8,16 @@ use std::path::Path;
 const ERROR: u8 = 3 << 3 | 3;
 const WARNING: u8 = 3 << 3 | 4;
 
-/// More than any line of ours, and less than what journald and rsyslog take.
+/// Longer than our lines, and shorter than the limit of journald and rsyslog.
 const MAX_BYTES: usize = 4096;
 
-/// Says it to whoever listens at `socket` (`/dev/log`): journald or another syslog, which
-/// adds the time. Best effort: where nobody listens, or the listener is behind, it is
-/// lost, and nobody waits.
+/// Sends the line to journald or another syslog at `socket` (`/dev/log`), which adds the time. It
+/// never blocks: if no process listens, or its queue is full, the line is lost.
 pub fn error(socket: &Path, tag: &str, line: &str) {
     send(socket, ERROR, tag, line);
 }
 
-/// The same of what is no error and worth to be found again.
+/// Sends a line that is not an error, but worth finding again.
 pub fn warning(socket: &Path, tag: &str, line: &str) {
     send(socket, WARNING, tag, line);
 }
@@ -55,10 +54,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_listens_hears_it_and_nobody_waits() {
+    fn a_listener_gets_the_lines_and_nothing_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("log");
-        error(&socket, "t", "nobody is there");
+        error(&socket, "t", "lost");
         let listener = UnixDatagram::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         // Many more than a socket's queue holds.

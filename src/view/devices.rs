@@ -101,7 +101,7 @@ impl<'a> DeviceView<'a> {
             queryable: details.fault.is_none(),
             fault: details.fault.as_deref(),
             healthy: device.healthy,
-            ailment: details.ailment.as_deref(),
+            ailment: details.health_reason.as_deref(),
             busy: None,
             arch: details.arch.as_deref(),
             brand: details.brand.as_deref(),

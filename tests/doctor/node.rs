@@ -239,7 +239,7 @@ impl Node {
                 effective: Isolation::None,
                 compute_enforcement: Enforcement::None,
                 memory_enforcement: Enforcement::None,
-                lacks: Vec::new(),
+                missing: Vec::new(),
             },
             mps: None,
             env: BTreeMap::new(),

@@ -147,7 +147,7 @@ impl Node {
                 effective: Isolation::Mps,
                 compute_enforcement: Enforcement::Advisory,
                 memory_enforcement: Enforcement::Advisory,
-                lacks: Vec::new(),
+                missing: Vec::new(),
             },
             mps: Some(MpsSeat {
                 daemon: self.uuid.clone(),

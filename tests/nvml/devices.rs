@@ -157,7 +157,7 @@ fn instances_that_cannot_be_leased() {
     assert_eq!(devices[2].healthy, Some(true), "an error of an instance is not the GPU's");
     assert_eq!(devices[3].model, "NVIDIA A100-SXM4-40GB MIG 3g.20gb");
     assert_eq!(devices[3].healthy, Some(false));
-    assert_eq!(devices[3].details.ailment.as_deref(), Some("XID 95: pid=9, Uncontained"));
+    assert_eq!(devices[3].details.health_reason.as_deref(), Some("XID 95: pid=9, Uncontained"));
     assert_eq!(devices[3].details.fault, None);
     let fault = devices[4].details.fault.as_deref();
     let missing = "the driver has no capability `gpu2/gi9/access` in mig-minors for it";

@@ -98,7 +98,7 @@ fn a_gpu_that_is_lost() {
     let lost = &devices[3];
     assert_eq!(lost.details.fault.as_deref(), Some("it has fallen off the bus"));
     assert_eq!(lost.healthy, Some(false));
-    assert_eq!(lost.details.ailment.as_deref(), Some("the GPU is lost: reset it, or reboot"));
+    assert_eq!(lost.details.health_reason.as_deref(), Some("the GPU is lost: reset it, or reboot"));
     // What the kernel knows of it.
     assert_eq!(lost.uuid.as_str(), nodes::uuid(3));
     assert_eq!((lost.model.as_str(), lost.memory_total_bytes), ("NVIDIA H100 80GB HBM3", None));
@@ -114,7 +114,7 @@ fn a_gpu_that_is_lost() {
 #[track_caller]
 fn are_sound(devices: &[Device], but: usize) {
     for (number, gpu) in devices.iter().enumerate().filter(|(number, _)| *number != but) {
-        let facts = (gpu.healthy, &gpu.details.fault, &gpu.details.ailment);
+        let facts = (gpu.healthy, &gpu.details.fault, &gpu.details.health_reason);
         assert_eq!(facts, (Some(true), &None, &None), "{number}");
         assert_eq!(gpu.memory_total_bytes, Some(Bytes(81_559 * MIB)), "{number}");
     }
@@ -213,7 +213,7 @@ fn what_ails_a_gpu() {
         are_sound(&inventory.node.devices, 5);
         let gpu = &inventory.node.devices[5];
         assert_eq!((gpu.healthy, &gpu.details.fault), (Some(false), &None));
-        gpu.details.ailment.clone().unwrap()
+        gpu.details.health_reason.clone().unwrap()
     };
     assert_eq!(
         ailment("uncorrected", json!(3)),
@@ -247,7 +247,7 @@ fn an_error_in_the_kernels_log() {
     are_sound(&inventory.node.devices, 4);
     let gpu = &inventory.node.devices[4];
     assert_eq!(gpu.healthy, Some(false));
-    let ailment = gpu.details.ailment.as_deref().unwrap();
+    let ailment = gpu.details.health_reason.as_deref().unwrap();
     assert!(ailment.starts_with("XID 79: "), "{ailment}");
     assert!(ailment.ends_with("GPU has fallen off the bus."), "{ailment}");
     // It still answers, and all else is known of it.

@@ -42,7 +42,7 @@ impl Planner<'_> {
                 .unwrap_or(Isolation::None),
             compute_enforcement: weakest(|plan| plan.compute).unwrap_or(Enforcement::None),
             memory_enforcement: weakest(|plan| plan.memory).unwrap_or(Enforcement::None),
-            lacks,
+            missing: lacks,
         }
     }
 }

@@ -187,7 +187,7 @@ fn every_row_of_the_table() {
         let isolation = &grant.isolation;
         let all_hold =
             isolation.compute_enforcement.holds() && isolation.memory_enforcement.holds();
-        assert_eq!(isolation.lacks.is_empty(), all_hold, "{name}: {:?}", isolation.lacks);
+        assert_eq!(isolation.missing.is_empty(), all_hold, "{name}: {:?}", isolation.missing);
         // A region is given if the kernel enforces the limit, and a mask if the isolation is one.
         let granted = &grant.devices[0];
         let by_kernel = expected.contains("/kernel") || expected.contains("/simulated");
@@ -221,7 +221,7 @@ fn instances_are_kept_apart_by_the_driver() {
         let request =
             Request { mig: MigChoice::Instances(None), ..required(by(Isolation::Mig, whole())) };
         let grant = allocator::grant(&snapshot(&node), &request).unwrap();
-        assert_eq!((label(&grant).as_str(), grant.isolation.lacks.len()), (expected, 0));
+        assert_eq!((label(&grant).as_str(), grant.isolation.missing.len()), (expected, 0));
     }
 }
 
@@ -345,7 +345,7 @@ fn partitions_are_asked_for_by_name() {
 fn the_record_has_the_request_and_the_effect() {
     let record = |device: &Device, request: &Request| {
         let isolation = answer(device, no_dmem(device), request).unwrap().isolation;
-        (isolation.requested, isolation.requested_as, isolation.effective, isolation.lacks)
+        (isolation.requested, isolation.requested_as, isolation.effective, isolation.missing)
     };
     let (requested, word, effective, lacks) = record(&amd(), &by(Isolation::Mps, half()));
     assert_eq!((requested, word), (Isolation::CuMask, Some(Isolation::Mps)));
@@ -372,7 +372,7 @@ fn a_set_is_as_strong_as_its_weakest() {
     let grant = allocator::grant(&snapshot_of(&first), &request).unwrap();
     assert_eq!(label(&grant), "time-slicing advisory/advisory");
     let lack = "compute: a process can use MPS on one device only";
-    assert_eq!(grant.isolation.lacks[0], lack);
+    assert_eq!(grant.isolation.missing[0], lack);
     // A GPU and a partition of another one: the isolation in effect is the weaker one.
     let gpu = Device { details: amd().details, ..mi300x(1) };
     let mixed = node(vec![partition(), gpu]);

@@ -6,9 +6,8 @@ use crate::host::Host;
 use crate::inventory::cdi::{SpecFile, read_all};
 use crate::model::cdi::EditNode;
 use crate::model::text::shown;
-use nix::sys::stat::{major, minor};
+use crate::sys::char_drivers;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 pub(super) fn check(host: &Host, found: &mut Findings) {
@@ -46,9 +45,6 @@ fn nodes(file: &SpecFile) -> impl Iterator<Item = &EditNode> {
 fn other(node: &EditNode, host: &Host) -> Option<String> {
     let (said_major, said_minor) = node.numbers()?;
     let metadata = fs::metadata(host.paths.on_host(Path::new(node.on_host()))).ok()?;
-    let kind = metadata.file_type();
-    let is_device = kind.is_char_device() || kind.is_block_device();
-    let here = (major(metadata.rdev()), minor(metadata.rdev()));
-    let is_same = here == (u64::from(said_major), u64::from(said_minor));
-    (is_device && !is_same).then(|| format!("{}:{}", here.0, here.1))
+    let here = char_drivers::numbers_of_any(&metadata)?;
+    (here != (said_major, said_minor)).then(|| format!("{}:{}", here.0, here.1))
 }

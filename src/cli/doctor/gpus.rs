@@ -96,7 +96,7 @@ fn queryable(node: &Node, found: &mut Findings) {
 fn healthy(node: &Node, found: &mut Findings) {
     let ill = real(node, |d| d.healthy == Some(false) && d.details.fault.is_none());
     if !ill.is_empty() {
-        let which = listed(&ill, |device| device.details.ailment.clone());
+        let which = listed(&ill, |device| device.details.health_reason.clone());
         found.warning(
             "device-unhealthy",
             format!("reported unhealthy: {which}; such a device is not granted"),

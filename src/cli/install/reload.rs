@@ -69,6 +69,6 @@ pub(super) fn absent(file: EngineFile, path: &Path) -> Option<String> {
 
 /// A program, as a shell would find it.
 fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::var_os(crate::model::variables::PATH).unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|at| at.is_file())
 }

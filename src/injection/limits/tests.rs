@@ -48,7 +48,7 @@ fn lease(effective: Isolation, devices: Vec<LeasedDevice>) -> Lease {
             effective,
             compute_enforcement: Enforcement::Driver,
             memory_enforcement: Enforcement::Advisory,
-            lacks: Vec::new(),
+            missing: Vec::new(),
         },
         mps: None,
         env: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! What `/sys/class/drm` and PCI know of a GPU: its address, its memory, its name, its modes.
+//! The data of a GPU in `/sys/class/drm` and on PCI: its address, its memory, its name, its modes.
 
 use super::ras;
 use crate::inventory::sysfs;

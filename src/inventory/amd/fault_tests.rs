@@ -19,7 +19,7 @@ fn properties(node: u32) -> String {
 }
 
 #[test]
-fn an_uncorrectable_error_is_an_ailment_of_its_gpu_alone() {
+fn an_uncorrectable_error_concerns_one_gpu() {
     let sys = mi210x8();
     sys.write(&gpu("ras/umc_err_count"), "ue: 2\nce: 7");
     sys.write(&gpu("ras/gfx_err_count"), "ue: 1\nce: 0\nde: 0");
@@ -27,8 +27,8 @@ fn an_uncorrectable_error_is_an_ailment_of_its_gpu_alone() {
     let found = sys.found();
     let healthy: Vec<_> = found.devices.iter().map(|device| device.healthy).collect();
     assert_eq!(healthy, [[Some(false)].as_slice(), &[Some(true); 7]].concat());
-    let ailment = found.devices[0].details.ailment.as_deref();
-    assert_eq!(ailment, Some("uncorrectable errors (RAS): gfx: 1, umc: 2"));
+    let health_reason = found.devices[0].details.health_reason.as_deref();
+    assert_eq!(health_reason, Some("uncorrectable errors (RAS): gfx: 1, umc: 2"));
     assert_eq!(found.devices[0].details.fault, None);
 }
 
@@ -61,7 +61,7 @@ fn a_gpu_whose_files_fail_is_listed_with_its_fault() {
 }
 
 #[test]
-fn a_gpu_whose_kfd_node_fails_is_listed_by_what_pci_knows() {
+fn a_gpu_with_a_broken_kfd_node_is_read_from_pci() {
     let sys = mi210x8();
     sys.fail_with_eio(&properties(2));
     let found = sys.found();
@@ -120,7 +120,7 @@ fn properties_that_are_no_numbers_are_not_known() {
 }
 
 #[test]
-fn huge_values_are_kept_or_not_known_and_never_wrapped() {
+fn huge_values_never_wrap() {
     let sys = mi210x8();
     let max = u64::MAX.to_string();
     sys.edit(&properties(2), "unique_id 10645161697164847644", &format!("unique_id {max}"));
@@ -173,7 +173,7 @@ fn an_id_that_two_gpus_have_names_neither() {
 }
 
 #[test]
-fn without_memory_banks_it_is_what_sysfs_says_and_else_not_known() {
+fn without_memory_banks_sysfs_has_the_memory() {
     let sys = mi300x_spx();
     let dir = "bus/pci/devices/0000:05:00.0";
     sys.remove(&format!("{TOPOLOGY}/nodes/2/mem_banks"));

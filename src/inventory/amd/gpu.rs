@@ -43,8 +43,8 @@ impl AmdGpu {
         }
     }
 
-    /// The canonical identity. That of a partition is the GPU's with the partition's number,
-    /// because all partitions of a GPU have the same unique id.
+    /// The canonical identity. All partitions of a GPU have the same unique id, so a partition's
+    /// identity is the GPU's with the number of the partition.
     fn uuid(&self) -> Result<DeviceId, IdError> {
         let gpu = self.gpu_id();
         match self.partition {
@@ -100,7 +100,7 @@ impl AmdGpu {
     /// computing does not need it. This never fails in practice, because the UUID consists of
     /// digits.
     pub(super) fn device(&self) -> Result<Device, IdError> {
-        let ailment = self.drm.ras.as_ref().and_then(super::ras::Counts::ailment);
+        let health_reason = self.drm.ras.as_ref().and_then(super::ras::Counts::health_reason);
         let gpu = DeviceId::new(&self.gpu_id())?;
         let partition = self.partition.map(|index| Partition { gpu, index, mode: self.mode() });
         Ok(Device {
@@ -117,12 +117,12 @@ impl AmdGpu {
                 path: format!("/dev/dri/renderD{}", self.render_minor),
                 simulated: None,
             }],
-            healthy: self.drm.ras.as_ref().map(|_| ailment.is_none()),
+            healthy: self.drm.ras.as_ref().map(|_| health_reason.is_none()),
             simulated: false,
             mig: None,
             details: Details {
                 fault: self.fault.clone(),
-                ailment,
+                health_reason,
                 arch: self.gfx(),
                 compute_units: self.kfd(|kfd| kfd.compute_units),
                 xccs: self.kfd(|kfd| kfd.xccs),

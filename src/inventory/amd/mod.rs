@@ -2,7 +2,7 @@
 //! directories have their addresses. No library is needed.
 //!
 //! Only the minor number of the render node safely connects the two. Some render nodes of
-//! partitions belong to nothing; those that KFD names are real.
+//! partitions belong to nothing, but the ones that KFD names are real.
 
 mod activity;
 mod drm;

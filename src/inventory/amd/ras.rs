@@ -13,7 +13,7 @@ pub struct Counts {
 
 impl Counts {
     /// The errors in words; `None` if there are none.
-    pub fn ailment(&self) -> Option<String> {
+    pub fn health_reason(&self) -> Option<String> {
         let each: Vec<String> =
             self.uncorrectable.iter().map(|(block, count)| format!("{block}: {count}")).collect();
         (!each.is_empty()).then(|| format!("uncorrectable errors (RAS): {}", each.join(", ")))

@@ -23,7 +23,7 @@ fn scanned(sys: &Sys) -> Inventory {
 }
 
 #[test]
-fn a_machine_is_numbered_in_pci_order_and_its_partitions_in_theirs() {
+fn gpus_are_in_pci_order_partitions_in_their_own() {
     let inventory = scanned(&mi300x_cpx(8));
     let devices = &inventory.node.devices;
     let indices: Vec<u32> = devices.iter().map(|device| device.index).collect();

@@ -1,6 +1,6 @@
-//! What `gpulease-rocm` adds where it is installed. ROCm's library can measure values on some GPUs
-//! that sysfs has no file for. `gpulease-rocm` is a separate program because it links that library,
-//! which most hosts do not have. If it is missing, hangs or fails, nothing changes.
+//! The values that `gpulease-rocm` adds where it is installed. ROCm's library can measure values on
+//! some GPUs that sysfs has no file for. `gpulease-rocm` is a separate program because it links
+//! that library, which most hosts do not have. If it is missing, hangs or fails, nothing changes.
 
 use super::activity;
 use crate::inventory::activity::Usage;

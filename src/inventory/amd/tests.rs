@@ -38,7 +38,7 @@ fn every(range: std::ops::Range<usize>) -> Vec<(usize, usize)> {
 fn is_sound(found: &super::Found) {
     for device in &found.devices {
         assert_eq!((device.vendor, device.simulated, &device.mig), (Vendor::Amd, false, &None));
-        assert_eq!(device.memory_reserved_bytes, None, "nobody says what the driver keeps");
+        assert_eq!(device.memory_reserved_bytes, None, "the driver's reserve is unknown");
         assert!(can_be_asked_for(device.uuid.as_str()), "{}", device.uuid);
     }
     let control: Vec<_> = found.control.iter().map(|c| (c.vendor, c.nodes.len())).collect();
@@ -98,7 +98,7 @@ fn eight_mi210_are_eight_devices_in_two_hives() {
         assert_eq!(size(device), (Some(104), Some(1), Some("gfx90a")));
         assert_eq!(device.details.shader_engines, Some(8));
         assert_eq!(device.model, "AMD Instinct MI210");
-        assert_eq!((device.healthy, &device.details.ailment), (Some(true), &None));
+        assert_eq!((device.healthy, &device.details.health_reason), (Some(true), &None));
         assert_eq!((&device.details.partition, &device.details.fault), (&None, &None));
     }
     assert_eq!(found.devices[7].uuid.as_str(), "GPU-93bb3629c01aea23");
@@ -146,7 +146,7 @@ fn the_two_halves_of_an_mi250x_are_gpus_of_their_own() {
 }
 
 #[test]
-fn a_gpu_that_could_be_partitioned_and_is_not_is_whole() {
+fn an_unpartitioned_gpu_is_whole() {
     let sys = mi300x_spx();
     let found = sys.found();
     is_sound(&found);
@@ -222,7 +222,7 @@ fn partitions_are_devices_of_their_own() {
 }
 
 #[test]
-fn a_single_partition_is_one_and_an_unknown_mode_is_said_to_be() {
+fn a_single_partition_and_an_unknown_mode() {
     let sys = mi300x_cpx(1);
     for node in 3..10 {
         sys.remove(&format!("class/kfd/kfd/topology/nodes/{node}"));
@@ -243,7 +243,7 @@ fn a_single_partition_is_one_and_an_unknown_mode_is_said_to_be() {
 }
 
 #[test]
-fn an_apu_has_the_memory_that_kfd_knows_and_an_id_from_its_place() {
+fn an_apu_has_kfds_memory_and_an_id_of_its_address() {
     let found = apu().found();
     is_sound(&found);
     let device = &found.devices[0];

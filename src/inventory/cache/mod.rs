@@ -30,12 +30,12 @@ pub struct Inventory {
     /// The state of the sources, and of files that were missing. The inventory is out of date once
     /// one of them changes.
     pub stamps: Vec<Stamp>,
-    /// What the node has.
+    /// The node's devices.
     pub node: Node,
     /// The drivers of the devices, with the driver files that containers need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<Driver>,
-    /// What the host's CDI specs say of the devices, if a start may use them.
+    /// The devices in the host's CDI specs, if a start may use them.
     #[serde(default, skip_serializing_if = "Cdi::is_empty")]
     pub cdi: Cdi,
     /// Messages for people: a library that did not answer, a GPU that cannot be leased.

@@ -16,8 +16,8 @@ const OLD_ENTRY: usize = 12;
 /// The most entries that are read. A large host has some thousands.
 const ENTRIES_MAX: usize = 1 << 16;
 
-/// The paths in a cache, in its order. What cannot be parsed is left out; the caller also looks in
-/// the usual directories.
+/// The paths in a cache, in its order. Entries that cannot be parsed are left out; the caller also
+/// looks in the usual directories.
 pub(super) fn paths(bytes: &[u8]) -> Vec<&str> {
     let Some(cache) = newer_part(bytes) else { return Vec::new() };
     let count = number(cache, MAGIC.len()).unwrap_or(0).min(ENTRIES_MAX);

@@ -7,7 +7,7 @@ use crate::model::driver::{DriverFile, FileKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The largest cache of the loader that is read. That of a large host has some hundred KiB.
+/// The largest cache of the loader that is read. On a large host it has some hundred KiB.
 const CACHE_MAX: usize = 16 << 20;
 
 /// The parts that a driver consists of at least: for computing, and for management.

@@ -41,7 +41,7 @@ fn library(soname: &str) -> Vec<u8> {
     bytes
 }
 
-/// Nobody else's to write, whatever the umask.
+/// Makes a directory that only its owner can write to, whatever the umask is.
 fn make_directory(path: &Path) {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).unwrap();
 }
@@ -183,7 +183,7 @@ fn alternatives_are_followed_within_the_root() {
 }
 
 #[test]
-fn the_modules_version_decides_then_the_newest_complete_one() {
+fn the_modules_version_counts_then_the_newest() {
     let fake = Fake::new();
     fake.driver("usr/lib64", "535.216.01");
     fake.driver("usr/lib64", "550.54.14");
@@ -206,7 +206,7 @@ fn the_modules_version_decides_then_the_newest_complete_one() {
     assert_eq!(paths(&found), of("550.54.14"));
     let [note] = &found.notes[..] else { panic!("{:?}", found.notes) };
     assert!(note.contains("570.10") && note.contains("550.54.14"), "{note}");
-    // What a source said of the driver stands.
+    // The version from a source is kept.
     let told = Driver {
         vendor: Vendor::Nvidia,
         version: Some("550.54.14".to_owned()),
@@ -223,7 +223,7 @@ fn the_modules_version_decides_then_the_newest_complete_one() {
 }
 
 #[test]
-fn only_this_architectures_files_that_nobody_else_can_write_count() {
+fn foreign_architectures_and_unsafe_files_are_skipped() {
     let fake = Fake::new();
     fake.driver("usr/lib64", "550.54.14");
     let mut narrow = library("libnvidia-cfg.so.1");

@@ -77,7 +77,7 @@ fn others_are_left_alone_and_what_comes_is_noticed() {
 }
 
 #[test]
-fn a_gpu_that_does_not_answer_is_listed_with_its_fault() {
+fn a_silent_gpu_is_listed_with_its_fault() {
     let sys = arc();
     sys.fail_with_eio("bus/pci/devices/0000:4d:00.0/device");
     let device = found(&sys).devices.swap_remove(0);
@@ -87,7 +87,7 @@ fn a_gpu_that_does_not_answer_is_listed_with_its_fault() {
 }
 
 #[test]
-fn they_are_looked_for_only_where_the_configuration_says_so() {
+fn intel_is_looked_for_only_if_configured() {
     let sys = arc();
     let vendors = |sources: &[Source]| {
         let sources = sources.iter().copied().collect();

@@ -12,7 +12,7 @@ pub enum Reply<T> {
     Failed(String),
 }
 
-/// What the node has.
+/// The node's GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NvmlAnswer {
     /// The version of the kernel module.
@@ -83,7 +83,7 @@ pub struct Gpu {
     pub instances: Vec<Instance>,
     /// The active NVLinks, by their other end.
     pub nvlinks: NvLinks,
-    pub ailments: Ailments,
+    pub health: HealthSigns,
     /// The first failure of a call that a working GPU answers.
     pub fault: Option<String>,
 }
@@ -132,7 +132,7 @@ pub struct NvLinks {
 
 /// Signs that a GPU is broken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ailments {
+pub struct HealthSigns {
     /// It has fallen off the bus, or needs a reset.
     pub lost: bool,
     /// Errors that ECC could not correct, since the driver was loaded.

@@ -60,8 +60,8 @@ fn device(
         .or_else(|| unheard(known, told))
         .or_else(|| minor.is_none().then(|| "the driver does not tell its minor number".to_owned()))
         .or_else(|| (!has_identity).then(|| UNIDENTIFIED.to_owned()));
-    let ailments = ailments(known, pci, told, silent);
-    let healthy = match (ailments.is_empty(), told.is_some() && fault.is_none()) {
+    let reasons = health_reasons(known, pci, told, silent);
+    let healthy = match (reasons.is_empty(), told.is_some() && fault.is_none()) {
         (false, _) => Some(false),
         (true, true) => Some(true),
         (true, false) => None,
@@ -82,7 +82,7 @@ fn device(
         mig: told.and_then(|gpu| gpu.mig).unwrap_or_default().then_some(Mig::Enabled),
         details: Details {
             fault,
-            ailment: (!ailments.is_empty()).then(|| ailments.join("; ")),
+            health_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             cuda: known.answer.and_then(NvmlAnswer::cuda_version),
             ..told.map(details).unwrap_or_default()
         },
@@ -121,14 +121,14 @@ fn units(cores: u32, capability: (i32, i32)) -> Option<u32> {
     Some(cores / in_each).filter(|units| *units > 0)
 }
 
-fn ailments(
+fn health_reasons(
     known: &GpuSources<'_>,
     pci: PciAddress,
     told: Option<&Gpu>,
     silent: Option<&Silent>,
 ) -> Vec<String> {
     let mut all = Vec::new();
-    let signs = told.map(|gpu| gpu.ailments).unwrap_or_default();
+    let signs = told.map(|gpu| gpu.health).unwrap_or_default();
     if signs.lost || silent.is_some_and(|silent| silent.lost) {
         all.push("the GPU is lost: reset it, or reboot".to_owned());
     }

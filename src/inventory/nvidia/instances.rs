@@ -53,9 +53,9 @@ fn device(
     let (nodes, missing) = nodes(known, told.minor, gi, ci);
     let fault = instance.fault.as_deref().map(shown_line).or(missing).or(gpu.details.fault.clone());
     // A fault of the GPU affects all its instances; a fault of an instance affects no other.
-    let mut ailments: Vec<String> = gpu.details.ailment.iter().cloned().collect();
-    ailments.extend(known.errors(gpu.pci, Some(gi)));
-    let healthy = if ailments.is_empty() { gpu.healthy } else { Some(false) };
+    let mut reasons: Vec<String> = gpu.details.health_reason.iter().cloned().collect();
+    reasons.extend(known.errors(gpu.pci, Some(gi)));
+    let healthy = if reasons.is_empty() { gpu.healthy } else { Some(false) };
     Ok(Device {
         uuid,
         model: format!("{} MIG {profile}", gpu.model),
@@ -72,7 +72,7 @@ fn device(
         })),
         details: Details {
             fault,
-            ailment: (!ailments.is_empty()).then(|| ailments.join("; ")),
+            health_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
             compute_units: instance.size.map(|size| size.multiprocessors).filter(|n| *n > 0),
             ..gpu.details.clone()
         },

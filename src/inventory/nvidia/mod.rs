@@ -50,7 +50,7 @@ const LOOKS: u32 = 2;
 pub(super) fn find(paths: &Paths, config: &Config, reach: Reach) -> Found {
     let mut seen = NvidiaSnapshot::at(paths, config, reach);
     for _ in 1..LOOKS {
-        // What it is gone by later must be what it was gone by now.
+        // The stamps and the data have to be of the same moment.
         let is_as_it_was = |stamp: &Stamp| stamp.now().is_ok_and(|now| now == stamp.look);
         if stamps::all(paths, config, &seen.library).stamps == seen.stamps
             && seen.unidentified().all(is_as_it_was)
@@ -156,7 +156,7 @@ impl NvidiaSnapshot {
     }
 }
 
-/// What the devices were read from, in words.
+/// The name of the source of the devices.
 fn from(answer: Option<&NvmlAnswer>, has_any: bool) -> Vec<String> {
     let name = match answer {
         Some(NvmlAnswer { nvml: Some(version), .. }) => format!("NVML {version}"),
@@ -166,7 +166,7 @@ fn from(answer: Option<&NvmlAnswer>, has_any: bool) -> Vec<String> {
     has_any.then_some(name).into_iter().collect()
 }
 
-/// Why NVML was of no use. A host without the driver and without the library is no case for a note.
+/// A note if NVML could not be used. A host with neither the driver nor the library needs no note.
 fn note(silence: &ProbeError, is_loaded: bool, kernel: &Kernel) -> Option<String> {
     if matches!(silence, ProbeError::NotAsked)
         || (matches!(silence, ProbeError::NoLibrary(_)) && !is_loaded)

@@ -1,4 +1,5 @@
-//! What NVIDIA's kernel module shows in `/proc/driver/nvidia`, and the kernel on the PCI bus.
+//! The GPUs that NVIDIA's kernel module shows in `/proc/driver/nvidia`, and the kernel on the PCI
+//! bus.
 
 use crate::config::Source;
 use crate::inventory::stamp::{Look, Stamp};

@@ -39,9 +39,9 @@ impl GpuSources<'_> {
     pub(super) fn errors(&self, pci: PciAddress, gi: Option<u32>) -> Vec<String> {
         let mut errors: Vec<String> = Vec::new();
         for xid in self.xids.iter().filter(|xid| xid.pci == pci && xid.gi == gi) {
-            let ailment = xid.ailment();
-            if !errors.contains(&ailment) {
-                errors.push(ailment);
+            let error = xid.description();
+            if !errors.contains(&error) {
+                errors.push(error);
             }
         }
         // The last errors are the most useful, and a broken GPU fills the log.

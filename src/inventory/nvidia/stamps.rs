@@ -29,10 +29,8 @@ type StampFn = fn(Source, &Path) -> io::Result<Stamp>;
 impl Looks {
     fn look(&mut self, way: StampFn, path: &Path) {
         let stamp = way(Source::Nvidia, path).unwrap_or_else(|error| {
-            self.notes.push(format!(
-                "what the NVIDIA driver shows in `{}` cannot be read: {error}",
-                path.display()
-            ));
+            self.notes
+                .push(format!("the NVIDIA driver's `{}` cannot be read: {error}", path.display()));
             Stamp::unknown(Source::Nvidia, path)
         });
         self.stamps.push(stamp);

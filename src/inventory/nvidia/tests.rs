@@ -1,5 +1,4 @@
-//! What makes an inventory of NVIDIA's GPUs out of date, with faked trees. NVML
-//! itself is in tests/nvml.rs.
+//! Changes that make an inventory of NVIDIA's GPUs out of date, with faked trees.
 
 use super::find;
 use crate::allocator;
@@ -164,7 +163,7 @@ fn a_node_of_file_and_driver_belongs_to_none() {
 }
 
 #[test]
-fn a_gpu_that_was_never_used_is_listed_by_its_place_and_not_leased() {
+fn a_gpu_without_a_uuid_is_listed_and_not_leased() {
     let fake = Fake::new();
     fake.load(1);
     fake.put(
@@ -182,8 +181,8 @@ fn a_gpu_that_was_never_used_is_listed_by_its_place_and_not_leased() {
     assert!(fault.contains("UUID") && fault.contains("nvidia-smi"), "{fault}");
     assert_eq!(devices[0].details.fault, None);
     assert_eq!(devices[1].healthy, Some(false));
-    let ailment = devices[1].details.ailment.as_deref();
-    assert_eq!(ailment, Some("XID 79: GPU has fallen off the bus."));
+    let health_reason = devices[1].details.health_reason.as_deref();
+    assert_eq!(health_reason, Some("XID 79: GPU has fallen off the bus."));
     assert_eq!(devices[2].uuid.as_str(), "GPU-0000-1c-00.0");
     let fault = devices[2].details.fault.as_deref();
     assert_eq!(fault, Some("the driver does not tell its minor number"));
@@ -262,7 +261,7 @@ fn whatever_changes_makes_it_stale() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_leaves_the_rest_and_is_looked_at_anew() {
+fn an_unreadable_stamp_leaves_the_rest_usable() {
     let fake = Fake::new();
     fake.load(2);
     let whole = fake.scan().stamps.len();

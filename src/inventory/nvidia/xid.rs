@@ -38,7 +38,7 @@ pub(super) struct Xid {
 }
 
 impl Xid {
-    pub(super) fn ailment(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let Self { code, text, .. } = self;
         if text.is_empty() { format!("XID {code}") } else { format!("XID {code}: {text}") }
     }
@@ -77,7 +77,7 @@ mod tests {
         std::fs::create_dir_all(&paths.dev).unwrap();
         std::fs::write(paths.dev.join("kmsg"), text).unwrap();
         let xids = read(&paths).unwrap();
-        xids.iter().map(|xid| (xid.pci.to_string(), xid.gi, xid.ailment())).collect()
+        xids.iter().map(|xid| (xid.pci.to_string(), xid.gi, xid.description())).collect()
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn the_switch_on_a_gpus_own_card_does_not_count() {
         sys.on_bus(&format!("{down}/{up}/{own}"), bus + 2, MI210, &[]);
     }
     assert_eq!(level_of(&sys, "0000:25:00.0", "0000:28:00.0"), Some(LinkKind::Pcie));
-    // A root port is nobody's own, though it be the same maker's.
+    // A root port is never part of a card, even if it has the same maker.
     let sys = Sys::new();
     for (port, bus) in [("0000:00:01.0", 1), ("0000:00:02.0", 2)] {
         let chain = format!("pci0000:00/{port}");
@@ -101,7 +101,7 @@ fn a_host_bridge_behind_a_device_is_one_of_its_own() {
 }
 
 #[test]
-fn pairs_are_linked_once_and_parts_of_one_gpu_not_at_all() {
+fn pairs_are_linked_once_parts_of_a_gpu_never() {
     let sys = with_unbound();
     let devices = sys.found().devices;
     let links = links(&sys.paths(), &devices);

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(merged.devices[..2], first.devices);
         assert_eq!(merged.devices[2..], second.devices[2..]);
         assert_eq!(merged.from, ["file", "NVML"]);
-        // Of both, once; with an end that nobody has, not at all.
+        // A link of both sources counts once, and a link to an unknown device not at all.
         assert_eq!(merged.links, first.links);
     }
 

@@ -72,8 +72,8 @@ fn scan_by(paths: &Paths, config: &Config, reach: Reach) -> Result<Inventory, In
     })
 }
 
-/// What the host's CDI specs say of the devices, if a start may use them: not for simulated
-/// devices, which no driver knows, nor if the driver's files are found without them.
+/// The devices in the host's CDI specs, if a start may use them: not for simulated devices, which
+/// no driver knows, nor if the driver's files are found without them.
 fn read_cdi(paths: &Paths, config: &Config, node: &Node, found: &mut Found) -> Cdi {
     let is_real = node.devices.iter().any(|device| !device.simulated);
     if !is_real || !config.driver.may_be(DriverSetting::Cdi) {

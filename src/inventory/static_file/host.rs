@@ -32,7 +32,7 @@ pub fn simulated_numbers_exist(node: &Node, sys: &Path) -> Option<ExistingNumber
 }
 
 /// The first simulated node whose major number is registered by a driver, according to
-/// `<proc>/devices`. That file does not list minor numbers, so any use of the major counts.
+/// `<proc>/devices`. The file does not list minor numbers, so any use of the major counts.
 pub fn simulated_majors_registered(node: &Node, paths: &Paths) -> Option<ExistingNumber> {
     simulated(node).next()?;
     let registered = char_drivers::registered(paths).ok()?;

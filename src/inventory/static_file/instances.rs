@@ -12,7 +12,7 @@ use toml::Spanned;
 /// The directory of the driver's capability nodes.
 const CAPABILITIES: &str = "/dev/nvidia-caps/";
 
-/// What the instances so far use of a GPU.
+/// The parts of a GPU that the instances so far use.
 #[derive(Default)]
 struct Taken {
     slices: u32,

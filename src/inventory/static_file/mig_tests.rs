@@ -32,7 +32,7 @@ fn refused(text: &str, (line, column): (usize, usize), part: &str) {
 }
 
 #[test]
-fn instances_follow_their_gpu_in_the_order_of_their_ids() {
+fn instances_follow_their_gpu_by_their_ids() {
     let node = parse(&(gpu(2, &[("1g.5gb", 7, 4864)]) + &gpu(1, MIXED))).unwrap();
     assert!(node.is_numbered());
     let seen: Vec<_> = node
@@ -147,7 +147,7 @@ fn instances_fit_on_their_gpu() {
         (24, 14),
         "with `MIG-1-3` the instances of `GPU-1` have 40961 MiB of memory, and it",
     );
-    // A capability of one instance is nobody else's.
+    // A capability belongs to one instance.
     let cap = full.replace("nvidia-cap336", "nvidia-cap156");
     refused(
         &cap,

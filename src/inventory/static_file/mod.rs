@@ -15,7 +15,7 @@
 //! arch = "8.9"                       # optional: CUDA compute capability, or AMD's `gfx942`
 //! cuda = "12.4"                      # optional, NVIDIA: the highest CUDA version of the driver
 //! compute_units = 142                # optional; AMD also: `xccs`, and `shader_engines` of each
-//! healthy = true                     # optional; absent is "nobody can say"
+//! healthy = true                     # optional; absent means unknown
 //! nodes = ["/dev/nvidia0"]           # simulated: [{ path = "…", major = 1195, minor = 0 }]
 //!
 //! [[device.mig]]                     # an instance of the GPU above, which is in MIG mode; `mig =

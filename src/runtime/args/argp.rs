@@ -2,30 +2,34 @@
 //! abbreviated, letters may be joined (`-db/DIR`), and options end at the first word that is not
 //! one.
 
-use super::reading::{ArgWord, Guess, Said, Stop};
+use super::reading::{ArgWord, Guess, ParsedWords, Stop};
 use super::table::{Opt, Options, Takes};
 use super::verb::Verb;
 use crate::start::lowlevel::RuntimeKind;
 
-/// Fails if crun would refuse the words, or if their meaning is uncertain. What was understood
-/// until then is kept.
-pub(super) fn read(words: &[ArgWord<'_>], said: &mut Said, guess: &mut Guess) -> Result<(), Stop> {
-    let rest = options(words, Options::global(RuntimeKind::Crun), said, guess)?;
+/// Fails if crun would refuse the words, or if their meaning is uncertain. The part that was
+/// understood until then is kept.
+pub(super) fn read(
+    words: &[ArgWord<'_>],
+    parsed: &mut ParsedWords,
+    guess: &mut Guess,
+) -> Result<(), Stop> {
+    let rest = options(words, Options::global(RuntimeKind::Crun), parsed, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };
-    said.set_verb(*verb);
-    let own = Options::of(RuntimeKind::Crun, said.verb, verb.bytes);
-    let positional = options(words, own, said, guess)?;
-    said.set_positional(positional)?;
+    parsed.set_verb(*verb);
+    let own = Options::of(RuntimeKind::Crun, parsed.verb, verb.bytes);
+    let positional = options(words, own, parsed, guess)?;
+    parsed.set_positional(positional)?;
     // Without a file the words have to name the process.
-    let has_command = positional.len() > 1 || said.process.is_some();
-    if said.verb == Verb::Exec && !has_command { Err(Stop::Wrong) } else { Ok(()) }
+    let has_command = positional.len() > 1 || parsed.process.is_some();
+    if parsed.verb == Verb::Exec && !has_command { Err(Stop::Wrong) } else { Ok(()) }
 }
 
 /// Notes the options, and returns the words behind them.
 fn options<'s, 'a>(
     mut words: &'s [ArgWord<'a>],
     options: Options,
-    said: &mut Said,
+    parsed: &mut ParsedWords,
     guess: &mut Guess,
 ) -> Result<&'s [ArgWord<'a>], Stop> {
     while let Some((word, rest)) = words.split_first() {
@@ -39,15 +43,15 @@ fn options<'s, 'a>(
         let next = if word.bytes.starts_with(b"--") {
             let (name, value) = word.from(2).split_at_equals();
             match long(options, name.bytes, *word)? {
-                Some(opt) => take(opt, value, said)?,
+                Some(opt) => take(opt, value, parsed)?,
                 None => guess.takes_value(*word, value.is_some(), options)?.then_some(""),
             }
         } else {
-            letters(options, word.from(1), *word, said)?
+            letters(options, word.from(1), *word, parsed)?
         };
         if let Some(name) = next {
             let (value, rest) = words.split_first().ok_or(Stop::Wrong)?;
-            said.note(name, Some(*value));
+            parsed.note(name, Some(*value));
             words = rest;
         }
     }
@@ -71,12 +75,12 @@ fn long(options: Options, name: &[u8], word: ArgWord<'_>) -> Result<Option<&'sta
 fn take(
     opt: &'static Opt,
     value: Option<ArgWord<'_>>,
-    said: &mut Said,
+    parsed: &mut ParsedWords,
 ) -> Result<Option<&'static str>, Stop> {
     match (opt.takes, value) {
         (Takes::Nothing, Some(_)) => Err(Stop::Wrong),
         (Takes::Value, None) => Ok(Some(opt.name)),
-        (_, value) => Ok(said.note(opt.name, value)),
+        (_, value) => Ok(parsed.note(opt.name, value)),
     }
 }
 
@@ -85,7 +89,7 @@ fn letters(
     options: Options,
     mut letters: ArgWord<'_>,
     word: ArgWord<'_>,
-    said: &mut Said,
+    parsed: &mut ParsedWords,
 ) -> Result<Option<&'static str>, Stop> {
     while let Some((letter, _)) = letters.bytes.split_first() {
         let Some(opt) = options.lettered(*letter) else {
@@ -93,9 +97,9 @@ fn letters(
         };
         letters = letters.from(1);
         if opt.takes != Takes::Nothing {
-            return take(opt, Some(letters).filter(|rest| !rest.bytes.is_empty()), said);
+            return take(opt, Some(letters).filter(|rest| !rest.bytes.is_empty()), parsed);
         }
-        said.note(opt.name, None);
+        parsed.note(opt.name, None);
     }
     Ok(None)
 }

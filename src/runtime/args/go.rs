@@ -5,7 +5,7 @@
 //! first word that is not one. Version 1 moves the options to the front, by a guess of what their
 //! values are, and guesses differently since 1.22.2. Version 3 accepts options anywhere.
 
-use super::reading::{ArgWord, Guess, Said, Stop};
+use super::reading::{ArgWord, Guess, ParsedWords, Stop};
 use super::table::{Opt, Options, Takes};
 use super::verb::Verb;
 use crate::start::lowlevel::RuntimeKind;
@@ -22,36 +22,36 @@ pub(super) enum Flavor {
 
 pub(super) const FLAVORS: [Flavor; 3] = [Flavor::Old, Flavor::New, Flavor::Three];
 
-/// Fails if runc would refuse the words, or if their meaning is uncertain. What was understood
-/// until then is kept.
+/// Fails if runc would refuse the words, or if their meaning is uncertain. The part that was
+/// understood until then is kept.
 pub(super) fn read(
     words: &[ArgWord<'_>],
     flavor: Flavor,
-    said: &mut Said,
+    parsed: &mut ParsedWords,
     guess: &mut Guess,
 ) -> Result<(), Stop> {
     let global = Cursor { options: Options::global(RuntimeKind::Runc), flavor, most: 0 };
-    let rest = flags(words, global, said, guess)?;
+    let rest = flags(words, global, parsed, guess)?;
     let Some((verb, words)) = rest.split_first() else { return Ok(()) };
-    said.set_verb(*verb);
-    let own = Options::of(RuntimeKind::Runc, said.verb, verb.bytes);
+    parsed.set_verb(*verb);
+    let own = Options::of(RuntimeKind::Runc, parsed.verb, verb.bytes);
     let place = Cursor { options: own, ..global };
-    let is_exec = said.verb == Verb::Exec;
+    let is_exec = parsed.verb == Verb::Exec;
     let positional = if flavor == Flavor::Three {
         // The words behind the id of an exec are the process's own command line.
         let most = if is_exec { 1 } else { usize::MAX };
-        flags(words, Cursor { options: own.with_global(), most, ..place }, said, guess)?
+        flags(words, Cursor { options: own.with_global(), most, ..place }, parsed, guess)?
     } else if is_exec {
-        flags(words, place, said, guess)?
+        flags(words, place, parsed, guess)?
     } else {
-        flags(&reordered(words, flavor), place, said, guess)?
+        flags(&reordered(words, flavor), place, parsed, guess)?
     };
     // A version may lack an option, and take its word for the container, whose name may begin with
     // `-`.
     if positional.is_empty() && words.iter().any(|word| word.bytes == b"--") {
         return Err(Stop::unclear(*verb, "has no container but words behind `--`"));
     }
-    said.set_positional(&positional)
+    parsed.set_positional(&positional)
 }
 
 /// Moves the options to the front. An option without `=` takes the next word along, which may be
@@ -102,7 +102,7 @@ struct Cursor {
 fn flags<'a>(
     mut words: &[ArgWord<'a>],
     place: Cursor,
-    said: &mut Said,
+    parsed: &mut ParsedWords,
     guess: &mut Guess,
 ) -> Result<Vec<ArgWord<'a>>, Stop> {
     let is_three = place.flavor == Flavor::Three;
@@ -135,16 +135,16 @@ fn flags<'a>(
         let wants_next = match found(place.options, name.bytes) {
             Some(Opt { name, takes: Takes::Value, .. }) => match value {
                 None => Some(*name),
-                value => said.note(name, value),
+                value => parsed.note(name, value),
             },
             Some(Opt { name, .. }) => {
-                said.switch(name, is_on(value.map(|value| value.bytes), place.flavor)?)
+                parsed.switch(name, is_on(value.map(|value| value.bytes), place.flavor)?)
             }
             None => guess.takes_value(word, value.is_some(), place.options)?.then_some(""),
         };
         if let Some(name) = wants_next {
             let (value, rest) = words.split_first().ok_or(Stop::Wrong)?;
-            said.note(name, Some(*value));
+            parsed.note(name, Some(*value));
             words = rest;
         }
     }

@@ -18,7 +18,7 @@ pub use reading::Given;
 pub use verb::Verb;
 
 use crate::start::lowlevel::RuntimeKind;
-use reading::{ArgWord, Guess, Said, Stop, UNKNOWN};
+use reading::{ArgWord, Guess, ParsedWords, Stop, UNKNOWN};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -98,35 +98,35 @@ impl Words {
         let words = ArgWord::all(&self.forwarded);
         let mut readings = Readings::default();
         match kind {
-            RuntimeKind::Crun => readings.of(|said, guess| argp::read(&words, said, guess)),
+            RuntimeKind::Crun => readings.of(|parsed, guess| argp::read(&words, parsed, guess)),
             RuntimeKind::Runc => {
                 for flavor in go::FLAVORS {
-                    readings.of(|said, guess| go::read(&words, flavor, said, guess));
+                    readings.of(|parsed, guess| go::read(&words, flavor, parsed, guess));
                 }
             }
         }
         let certainty = readings.certainty();
-        let mut said = readings.said();
-        if said.verb_at.is_none() && certainty != Certainty::Sure {
-            said.verb = self.likely_verb();
+        let mut parsed = readings.best();
+        if parsed.verb_at.is_none() && certainty != Certainty::Sure {
+            parsed.verb = self.likely_verb();
         }
-        let verb = said.deed();
+        let verb = parsed.effective_verb();
         let text = |text: OsString| text.to_string_lossy().into_owned();
         Invocation {
             forwarded: self.forwarded.clone(),
             certainty,
             verb,
-            root: said.root.map(text),
-            log: said.log.and_then(|log| log_file(&log, kind)),
-            log_json: said.log_json,
-            bundle: said.bundle,
-            config_file: said.config,
-            pid_file: said.pid_file,
-            process: said.process,
-            resources: said.resources,
-            preserved: said.preserved,
-            id: said.id.map(text),
-            verb_at: said.verb_at,
+            root: parsed.root.map(text),
+            log: parsed.log.and_then(|log| log_file(&log, kind)),
+            log_json: parsed.log_json,
+            bundle: parsed.bundle,
+            config_file: parsed.config,
+            pid_file: parsed.pid_file,
+            process: parsed.process,
+            resources: parsed.resources,
+            preserved: parsed.preserved,
+            id: parsed.id.map(text),
+            verb_at: parsed.verb_at,
         }
     }
 
@@ -141,24 +141,24 @@ impl Words {
 #[derive(Default)]
 struct Readings {
     /// The readings that the runtime accepts.
-    valid: Vec<Said>,
+    valid: Vec<ParsedWords>,
     /// The readings that it refuses, as far as they got.
-    broken: Vec<Said>,
+    broken: Vec<ParsedWords>,
     unclear: Option<String>,
     /// The first unknown option.
     unknown: Option<String>,
 }
 
 impl Readings {
-    fn of(&mut self, read: impl Fn(&mut Said, &mut Guess) -> Result<(), Stop>) {
+    fn of(&mut self, read: impl Fn(&mut ParsedWords, &mut Guess) -> Result<(), Stop>) {
         let (mut bits, mut ways) = (0u8, 1u8);
         while bits < ways {
-            let (mut said, mut guess) = (Said::default(), Guess::new(bits));
-            match read(&mut said, &mut guess) {
-                Ok(()) if self.valid.contains(&said) => {}
-                Ok(()) => self.valid.push(said),
+            let (mut parsed, mut guess) = (ParsedWords::default(), Guess::new(bits));
+            match read(&mut parsed, &mut guess) {
+                Ok(()) if self.valid.contains(&parsed) => {}
+                Ok(()) => self.valid.push(parsed),
                 Err(stop) => {
-                    self.broken.push(said);
+                    self.broken.push(parsed);
                     if let Stop::Unclear(why) = stop {
                         self.unclear.get_or_insert(why);
                     }
@@ -183,8 +183,10 @@ impl Readings {
     }
 
     /// The reading that matters most.
-    fn said(self) -> Said {
-        let of = |all: Vec<Said>| all.into_iter().max_by_key(|said| said.deed().weight());
+    fn best(self) -> ParsedWords {
+        let of = |all: Vec<ParsedWords>| {
+            all.into_iter().max_by_key(|parsed| parsed.effective_verb().weight())
+        };
         let (valid, broken) = (of(self.valid), of(self.broken));
         valid.or(broken).unwrap_or_default()
     }

@@ -123,7 +123,7 @@ impl Guess {
 pub(super) const UNKNOWN: &str = "is not known to gpulease";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct ParsedWords {
     pub verb: Verb,
     /// Which of the words is the verb.
     pub verb_at: Option<usize>,
@@ -141,7 +141,7 @@ pub(super) struct Said {
     version: bool,
 }
 
-impl Said {
+impl ParsedWords {
     pub(super) fn set_verb(&mut self, word: ArgWord<'_>) {
         self.verb = Verb::of(word.bytes);
         self.verb_at = Some(word.at);
@@ -192,7 +192,7 @@ impl Said {
     }
 
     /// The verb that is carried out: if help is requested, the runtime prints it and makes nothing.
-    pub(super) fn deed(&self) -> Verb {
+    pub(super) fn effective_verb(&self) -> Verb {
         match self.verb {
             _ if self.help => Verb::None,
             _ if self.version => Verb::Version,

@@ -18,24 +18,29 @@ pub(super) enum Takes {
 
 /// The runtimes that have an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum SupportedBy {
     Both,
     Runc,
     Crun,
 }
+use SupportedBy::{Both, Crun, Runc};
 use Takes::{Attached, Nothing, Value};
-use Whose::{Both, Crun, Runc};
 
 #[derive(Debug)]
 pub(super) struct Opt {
     pub name: &'static str,
     pub short: &'static str,
     pub takes: Takes,
-    whose: Whose,
+    supported_by: SupportedBy,
 }
 
-const fn opt(name: &'static str, short: &'static str, takes: Takes, whose: Whose) -> Opt {
-    Opt { name, short, takes, whose }
+const fn opt(
+    name: &'static str,
+    short: &'static str,
+    takes: Takes,
+    supported_by: SupportedBy,
+) -> Opt {
+    Opt { name, short, takes, supported_by }
 }
 
 const GLOBAL: &[Opt] = &[
@@ -204,7 +209,7 @@ impl Options {
             RuntimeKind::Crun => Crun,
         };
         let all = self.lists.into_iter().flatten();
-        all.filter(move |opt| opt.whose == Both || opt.whose == own)
+        all.filter(move |opt| opt.supported_by == Both || opt.supported_by == own)
     }
 
     /// The option with this full name.

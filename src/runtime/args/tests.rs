@@ -264,24 +264,24 @@ proptest::proptest! {
         let all = ArgWord::all(&words.forwarded);
         let call = words.read(RuntimeKind::Runc);
         let mut readings = Readings::default();
-        readings.of(|said, guess| argp::read(&all, said, guess));
+        readings.of(|parsed, guess| argp::read(&all, parsed, guess));
         for flavor in go::FLAVORS {
-            readings.of(|said, guess| go::read(&all, flavor, said, guess));
+            readings.of(|parsed, guess| go::read(&all, flavor, parsed, guess));
         }
-        for said in readings.valid {
-            match said.deed() {
+        for parsed in readings.valid {
+            match parsed.effective_verb() {
                 Verb::Create | Verb::Run | Verb::Restore => {
-                    let bundle = said.bundle.unwrap_or_default();
+                    let bundle = parsed.bundle.unwrap_or_default();
                     assert!(call.likely_bundles().contains(&bundle), "{line:?}: {bundle:?}");
-                    let config = said.config.map(|given| given.path);
+                    let config = parsed.config.map(|given| given.path);
                     let likely = call.likely_configs();
                     let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
                     assert!(config.is_none_or(|path| is_empty(&path) || likely.contains(&path)), "{line:?}");
                 }
                 Verb::Exec => {
-                    let process = said.process.filter(|given| !given.path.as_os_str().is_empty());
+                    let process = parsed.process.filter(|given| !given.path.as_os_str().is_empty());
                     assert!(process.is_none() || call.may_have_process(), "{line:?}");
-                    let id = said.id.unwrap_or_default();
+                    let id = parsed.id.unwrap_or_default();
                     let id = id.to_str().unwrap().trim();
                     assert!(id.is_empty() || call.likely_ids().any(|likely| likely == id), "{line:?}");
                 }

@@ -1,6 +1,6 @@
 //! The verbs of a command line.
 
-/// What the runtime is asked to do, as far as we need to know.
+/// The task of the runtime, as far as we need to know it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verb {
     Create,

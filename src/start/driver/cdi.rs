@@ -27,7 +27,7 @@ const OURS: &[&str] = &[
     variables::ROCR_VISIBLE,
     variables::GPU_ORDINAL,
     variables::LEVEL_ZERO_MASK,
-    crate::model::device::SIMULATED_VARIABLE,
+    crate::model::variables::SIMULATED,
 ];
 
 /// The environment of a hook whose spec has none. Without `env`, low-level runtimes give a hook

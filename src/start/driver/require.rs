@@ -11,12 +11,11 @@ use crate::model::code::Code;
 use crate::model::device::Device;
 use crate::model::driver::Driver;
 use crate::model::text::shown;
+use crate::model::variables::{
+    NVIDIA_DISABLE_REQUIRE as DISABLE, NVIDIA_REQUIRE_JETPACK as JETSON,
+    NVIDIA_REQUIRE_PREFIX as PREFIX,
+};
 use std::cmp::Ordering;
-
-const PREFIX: &str = "NVIDIA_REQUIRE_";
-/// A mode of Jetson, and not a requirement.
-const JETSON: &str = "NVIDIA_REQUIRE_JETPACK";
-const DISABLE: &str = "NVIDIA_DISABLE_REQUIRE";
 
 /// Checks each granted GPU by all variables of the container. Fails with `requirement-unmet`, which
 /// names the variable and the node's values.

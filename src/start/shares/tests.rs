@@ -20,7 +20,7 @@ fn lease() -> Lease {
     lease.isolation.effective = Isolation::Mps;
     lease.isolation.compute_enforcement = Enforcement::Driver;
     lease.isolation.memory_enforcement = Enforcement::Kernel;
-    lease.env.insert(ENFORCEMENT_VARIABLE.to_owned(), Some(lease.isolation.enforcement()));
+    lease.env.insert(variables::ENFORCEMENT.to_owned(), Some(lease.isolation.enforcement()));
     lease.devices[0].memory_bytes = Some(Bytes(4096));
     lease.devices[0].dmem_region = Some(REGION.to_owned());
     lease.mps = Some(MpsSeat {
@@ -64,14 +64,14 @@ fn a_foreign_daemons_limits_are_recorded_as_advisory() {
     assert!(seat.adopted && !seat.pinned && seat.shm.is_none());
     assert!(!may_leave_daemon(&taken), "it is never stopped");
     assert_eq!(taken.isolation.enforcement(), "compute=advisory,memory=kernel");
-    assert!(taken.isolation.lacks[0].starts_with(FOREIGN), "{:?}", taken.isolation.lacks);
-    let said = taken.env.get(ENFORCEMENT_VARIABLE).unwrap().as_deref();
+    assert!(taken.isolation.missing[0].starts_with(FOREIGN), "{:?}", taken.isolation.missing);
+    let said = taken.env.get(variables::ENFORCEMENT).unwrap().as_deref();
     assert_eq!(said, Some("compute=advisory,memory=kernel"));
     // The reason is recorded for an advisory plan too.
     let mut advisory = lease();
     advisory.isolation.compute_enforcement = Enforcement::Advisory;
     take_seat(&mut advisory, attached(true));
-    assert_eq!(advisory.isolation.lacks, taken.isolation.lacks);
+    assert_eq!(advisory.isolation.missing, taken.isolation.missing);
 }
 
 #[test]

@@ -190,7 +190,7 @@ mod tests {
         chown(&above, Some(12345), None).unwrap();
         assert_eq!(fault(&tool), (above.clone(), UnsafeFile::Owner(12345)));
         chown(&above, Some(0), None).unwrap();
-        // Somebody else's link in a directory like /tmp.
+        // Another user's link in a directory like /tmp.
         chmod(&above, 0o1777);
         let link = above.join("link");
         symlink(&tool, &link).unwrap();

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The longest time for a search; what was not seen by then is left out. (It suffices for some
-/// 10,000 processes with 50 open files each.)
+/// The longest time for a search. Processes that were not seen by then are left out. (It suffices
+/// for some 10,000 processes with 50 open files each.)
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most ancestors of a process that are followed.

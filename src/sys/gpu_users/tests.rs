@@ -60,7 +60,7 @@ fn nvidia(uuids: &[&str]) -> Node {
 const UVM: &str = "/dev/nvidia-uvm";
 
 #[test]
-fn who_computes_has_uvm_open_and_is_on_the_gpus_whose_nodes_it_has() {
+fn computing_needs_uvm_and_the_nodes_of_gpus() {
     let host = Host::new();
     host.write("sys/module/nvidia_uvm/refcnt", "2\n");
     host.process(1, 0, "systemd", &["/dev/null", "socket:[77]", "nvidia-uvm"]);
@@ -84,7 +84,7 @@ fn who_computes_has_uvm_open_and_is_on_the_gpus_whose_nodes_it_has() {
 }
 
 #[test]
-fn where_the_module_has_no_user_processes_are_not_looked_at() {
+fn an_unused_module_spares_the_search() {
     let host = Host::new();
     host.process(4711, 1, "python3", &[UVM, "/dev/nvidia0"]);
     let node = nvidia(&["GPU-a"]);
@@ -152,7 +152,7 @@ fn kfd_says_who_has_memory_on_which_gpu() {
     host.write("sys/class/kfd/kfd/proc/9/vram_4242", "1073741824\n");
     host.write("sys/class/kfd/kfd/proc/10/vram_31337", "1\n");
     host.process(9, 1, "python3", &[]);
-    // What is no process, and a GPU that is not ours.
+    // Entries that are no process, and a foreign GPU.
     for process in ["self", "4294967295", "-1"] {
         host.write(&format!("sys/class/kfd/kfd/proc/{process}/vram_31337"), "4096");
     }

@@ -9,7 +9,7 @@ use crate::model::text::shown;
 use crate::paths::Paths;
 use crate::sys::identity::namespace_inode;
 use crate::sys::namespaces::Here;
-use crate::sys::{cgroup, kernel_file, proc_stat, programs};
+use crate::sys::{cgroup, char_drivers, kernel_file, proc_stat, programs};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -159,7 +159,7 @@ impl File {
     /// Some file systems number their devices differently in stat(2), but not the tmpfs that the
     /// lock is on.
     fn is(&self, place: &str) -> bool {
-        let (major, minor) = (libc::major(self.device), libc::minor(self.device));
+        let (major, minor) = char_drivers::split(self.device);
         place == format!("{major:02x}:{minor:02x}:{}", self.inode)
     }
 

@@ -60,7 +60,7 @@ impl Proc {
         self.link(&pid.to_string(), "time", 1);
     }
 
-    /// What is seen of the namespace of a process that started at 500.
+    /// The state of the namespace of a process that started at 500.
     fn seen(&self) -> RecordedNamespace {
         Here::look(&self.paths).namespace(OTHER, 500, &self.paths)
     }

@@ -125,16 +125,15 @@ pub(super) fn usage(nvml: &Nvml) -> Vec<Used> {
         .flat_map(|parts| parts.devices)
         .filter_map(|device| Some((device.uuid().ok()?, device)))
         .map(|(uuid, device)| {
-            let mut requester = DeviceProbe::default();
+            let mut probe = DeviceProbe::default();
             Used {
                 device: uuid,
-                memory: requester.may("memory", memory(&device)),
-                utilization: requester
+                memory: probe.may("memory", memory(&device)),
+                utilization: probe
                     .may("utilization", device.utilization_rates())
                     .map(|rates| rates.gpu),
-                temperature: requester
-                    .may("temperature", device.temperature(TemperatureSensor::Gpu)),
-                power: requester.may("power", device.power_usage()),
+                temperature: probe.may("temperature", device.temperature(TemperatureSensor::Gpu)),
+                power: probe.may("power", device.power_usage()),
             }
         })
         .collect()
