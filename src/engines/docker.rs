@@ -1,9 +1,11 @@
 //! Docker: `runtimes` and `default-runtime` in daemon.json, which is strict JSON.
 
 use super::edit::default_restored;
-use super::files::{ReadError, read_text};
+use super::files::{ReadError, read_bytes};
+use super::text::utf8;
 use super::{EditError, EditedText, Engine, EngineConfig, NAME, RuntimeEntry, Wiring};
 use crate::config::position;
+use crate::model::encoding::Encoding;
 use crate::paths::Paths;
 use crate::sys::programs::installed_on;
 use jsonc_parser::ParseOptions;
@@ -20,18 +22,30 @@ const RUNTIMES: &str = "runtimes";
 const DEFAULT: &str = "default-runtime";
 const PATH: &str = "path";
 
-/// dockerd takes an empty file for `{}`.
+/// The text that dockerd takes an empty file for.
 const EMPTY: &str = "{}\n";
+
+/// The text of a daemon.json. dockerd goes by a byte order mark, as Windows writes one, and reads
+/// UTF-8 without (moby, `getConflictFreeConfiguration`).
+pub(super) fn decode(bytes: Vec<u8>) -> Result<(String, Encoding), EditError> {
+    match Encoding::decode(&bytes) {
+        Ok((text, encoding @ (Encoding::Utf16Le | Encoding::Utf16Be))) => Ok((text, encoding)),
+        // The mark of UTF-8 stays in the text.
+        _ => Ok((utf8(bytes)?, Encoding::Utf8)),
+    }
+}
 
 /// What daemon.json says; a dockerd without one has its defaults.
 pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     let file = paths.on_host(Path::new(CONFIG));
-    let text = read_text(&file)?;
-    if text.is_none() && installed_on(PROGRAM, paths).is_none() {
+    let bytes = read_bytes(&file)?;
+    if bytes.is_none() && installed_on(PROGRAM, paths).is_none() {
         return Ok(None);
     }
-    let text = text.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| EMPTY.to_owned());
-    let daemon: Value = match serde_json::from_str(&text) {
+    let decoded = Encoding::decode(&bytes.unwrap_or_default());
+    let (text, _) = decoded.map_err(|why| ReadError::invalid(&file, why))?;
+    let text = if text.trim().is_empty() { EMPTY } else { &text };
+    let daemon: Value = match serde_json::from_str(text) {
         Ok(daemon @ Value::Object(_)) => daemon,
         Ok(_) => return Err(ReadError::invalid(&file, "it is not a JSON object")),
         Err(error) => return Err(ReadError::invalid(&file, error)),
@@ -57,11 +71,11 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
 /// Adds the runtime, or corrects its entry.
 pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditError> {
     let (root, top) = parse(if body.trim().is_empty() { EMPTY } else { body })?;
-    let runtimes = match property(&top, RUNTIMES)? {
+    let runtimes = match set_property(&top, RUNTIMES)? {
         Some(runtimes) => object(&runtimes, RUNTIMES)?,
         None => top.object_value_or_set(RUNTIMES),
     };
-    if let Some(entry) = property(&runtimes, NAME)? {
+    if let Some(entry) = set_property(&runtimes, NAME)? {
         let entry = object(&entry, "runtimes.gpulease")?;
         // dockerd refuses an entry that has a path and one of these.
         for other in ["runtimeType", "options"].into_iter().filter_map(|other| entry.get(other)) {
@@ -86,7 +100,7 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<EditedText, Edi
     let (root, top) = parse(body)?;
     let was = before.map(lenient).unwrap_or_default();
     let mut edit = EditedText::default();
-    if let Some(runtimes) = property(&top, RUNTIMES)? {
+    if let Some(runtimes) = property(&top, RUNTIMES)?.filter(|found| !is_null(found)) {
         let entries = object(&runtimes, RUNTIMES)?;
         if let Some(entry) = property(&entries, NAME)? {
             entry.remove();
@@ -191,6 +205,21 @@ fn property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, Edi
     }
 }
 
+/// A property, as [`property`]. One that is `null` is taken out: dockerd takes it for absent.
+fn set_property(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, EditError> {
+    match property(object, name)? {
+        Some(found) if is_null(&found) => {
+            found.remove();
+            Ok(None)
+        }
+        found => Ok(found),
+    }
+}
+
+fn is_null(property: &CstObjectProp) -> bool {
+    property.value().is_some_and(|value| value.as_null_keyword().is_some())
+}
+
 fn object(property: &CstObjectProp, name: &str) -> Result<CstObject, EditError> {
     let expected = "an object, `{…}`";
     property.object_value().ok_or_else(|| EditError::Shape { key: format!("`{name}`"), expected })
@@ -228,6 +257,26 @@ mod tests {
                         \"path\": \"/opt/gpulease-runtime\"\n    }\n  }\n}\n";
         assert_eq!(text, expected);
         assert_eq!(unwire(&text, None).unwrap().text.trim(), "{}");
+        for none in ["", " \n"] {
+            assert_eq!(wire(none, &WIRING).unwrap().text, text, "{none:?}");
+            assert_eq!(unwire(none, None).unwrap().text, none);
+        }
+    }
+
+    #[test]
+    fn null_is_absent_as_for_dockerd() {
+        let expected =
+            serde_json::json!({"debug": true, "runtimes": {"gpulease": {"path": WIRING.runtime}}});
+        for text in [
+            r#"{"runtimes": null, "debug": true}"#,
+            r#"{"debug": true, "runtimes": {"gpulease": null}}"#,
+        ] {
+            let wired = wire(text, &WIRING).unwrap().text;
+            assert_eq!(serde_json::from_str::<Value>(&wired).unwrap(), expected, "{wired}");
+        }
+        let null = r#"{"runtimes": null}"#;
+        assert_eq!(unwire(null, None).unwrap().text, null);
+        assert!(!is_wired(null));
     }
 
     #[test]

@@ -39,11 +39,15 @@ impl ReadError {
     }
 }
 
+/// The bytes of a file; `Ok(None)` if it is not there.
+pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
+    read_foreign(path, FILE_MAX)
+        .map_err(|error| ReadError { path: path.to_owned(), why: error.into() })
+}
+
 /// The text of a file; `Ok(None)` if it is not there.
 pub fn read_text(path: &Path) -> Result<Option<String>, ReadError> {
-    let bytes = read_foreign(path, FILE_MAX)
-        .map_err(|error| ReadError { path: path.to_owned(), why: error.into() })?;
-    let Some(bytes) = bytes else { return Ok(None) };
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
         Err(_) => Err(ReadError::invalid(path, "it is not text")),

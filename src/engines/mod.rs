@@ -10,6 +10,7 @@ mod containerd;
 mod containerd_files;
 mod crio;
 mod docker;
+mod docker_flags;
 mod edit;
 mod files;
 mod handler;
@@ -17,6 +18,7 @@ mod k3s;
 mod layout;
 mod podman;
 mod podman_hook;
+mod systemd;
 mod text;
 mod toml_settings;
 
@@ -26,8 +28,9 @@ pub use podman::DEFAULT_HOOKS_DIRS;
 pub use podman_hook::{
     OWN_HOOKS_DIR, calls_our_hook, check_version, hook_file_of, is_own_hooks_dir,
 };
-pub use text::utf8;
 
+use crate::failure::Failure;
+use crate::model::encoding::Encoding;
 use crate::paths::Paths;
 use std::path::{Path, PathBuf};
 use text::Text;
@@ -319,6 +322,31 @@ impl EngineFile {
             // containerd's imports are looked at when its file is edited.
             _ => Vec::new(),
         }
+    }
+
+    /// The text of a file, as its engine decodes it. Fails with the place of the first byte that
+    /// is not text.
+    pub fn decode(self, bytes: Vec<u8>) -> Result<(String, Encoding), EditError> {
+        if self == Self::Docker {
+            docker::decode(bytes)
+        } else {
+            Ok((text::utf8(bytes)?, Encoding::Utf8))
+        }
+    }
+
+    /// Holds the new text of a file against the flags of its engine. Returns notes. Fails with
+    /// `bad-config` if the engine would not start with it, or reads another file.
+    pub fn check_flags(
+        self,
+        path: &Path,
+        old: Option<&str>,
+        new: &str,
+        wiring: &Wiring<'_>,
+    ) -> Result<Vec<String>, Failure> {
+        if self != Self::Docker {
+            return Ok(Vec::new());
+        }
+        docker_flags::check(path, old, new, wiring, &Paths::default())
     }
 
     /// Other files of the same engine that still make gpulease the default runtime.

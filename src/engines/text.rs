@@ -36,7 +36,7 @@ impl<'a> Text<'a> {
 }
 
 /// The text in bytes. Fails with the place of the first byte that is not UTF-8.
-pub fn utf8(bytes: Vec<u8>) -> Result<String, EditError> {
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, EditError> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());

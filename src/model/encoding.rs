@@ -42,7 +42,6 @@ impl Encoding {
     }
 
     /// The bytes of a file with this text, with the byte order mark.
-    #[cfg(test)]
     pub fn encode(self, text: &str) -> Vec<u8> {
         let mut bytes = self.mark().to_vec();
         match self {

@@ -1,8 +1,9 @@
 //! The configuration file itself.
 
-use crate::engines::utf8;
+use crate::engines::EngineFile;
 use crate::failure::Failure;
 use crate::model::code::Code;
+use crate::model::encoding::Encoding;
 use crate::sys::PathError;
 use crate::sys::atomic;
 use crate::sys::checked::{self, FileError};
@@ -22,13 +23,16 @@ pub(super) struct ConfigFile {
     pub(super) real: PathBuf,
     /// What it says; `None` if it is not there.
     pub(super) text: Option<String>,
+    encoding: Encoding,
+    kind: EngineFile,
 }
 
 impl ConfigFile {
     /// Reads it. Fails for a file that a user other than root can write, or reach by a link of their
     /// own: root would write where that user wants.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(kind: EngineFile, path: &Path) -> Result<Self, Failure> {
         let path = std::path::absolute(path).map_err(PathError::new("resolve", path))?;
+        let mut encoding = Encoding::Utf8;
         let text = match checked::read_checked(&path) {
             Ok(None) => {
                 if path.parent().is_some_and(Path::exists) {
@@ -40,7 +44,11 @@ impl ConfigFile {
                 let text = format!("`{}` is larger than {TEXT_MAX} bytes", path.display());
                 return Err(Failure::new(Code::BadConfig, text));
             }
-            Ok(Some(file)) => Some(utf8(file.bytes).map_err(|error| error.in_file(&path))?),
+            Ok(Some(file)) => {
+                let decoded = kind.decode(file.bytes).map_err(|error| error.in_file(&path))?;
+                encoding = decoded.1;
+                Some(decoded.0)
+            }
             // Its directory is not there either.
             Err(FileError::Io(error)) if error.is_missing() && !path.is_symlink() => None,
             Err(FileError::Io(error)) => return Err(error.into()),
@@ -50,19 +58,20 @@ impl ConfigFile {
             Some(_) => fs::canonicalize(&path).map_err(PathError::new("resolve", &path))?,
             None => path.clone(),
         };
-        Ok(Self { path, real, text })
+        Ok(Self { path, real, text, encoding, kind })
     }
 
-    /// Writes the text, with the owner, mode and attributes that the file has, unless it has changed
+    /// Writes the text, with the encoding, owner, mode and attributes that the file has, unless it has changed
     /// since it was read.
     pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
         self.check_unchanged()?;
+        let bytes = self.encoding.encode(text);
         match self.text {
             Some(_) => {
-                atomic::replace_whole(&self.real, text.as_bytes())?;
+                atomic::replace_whole(&self.real, &bytes)?;
             }
             // Readable by all, as the packages of the engines have it: rootless Podman reads too.
-            None => atomic::create(&self.real, text.as_bytes(), 0o644)?,
+            None => atomic::create(&self.real, &bytes, 0o644)?,
         }
         Ok(())
     }
@@ -73,7 +82,7 @@ impl ConfigFile {
     }
 
     fn check_unchanged(&self) -> Result<(), Failure> {
-        if Self::read(&self.path)?.text == self.text {
+        if Self::read(self.kind, &self.path)?.text == self.text {
             return Ok(());
         }
         let text = format!("`{}` was changed by another program just now", self.path.display());

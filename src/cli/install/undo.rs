@@ -44,7 +44,7 @@ pub(super) fn unwire(
     path: &Path,
     options: &InstallOptions,
 ) -> Result<EngineEdit, Failure> {
-    let target = ConfigFile::read(path)?;
+    let target = ConfigFile::read(file, path)?;
     let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let record = record_file.read()?;
     let old = target.text.as_deref();

@@ -83,7 +83,7 @@ fn wire(
     wiring: &Wiring<'_>,
     options: &InstallOptions,
 ) -> Result<EngineEdit, Failure> {
-    let target = ConfigFile::read(path)?;
+    let target = ConfigFile::read(file, path)?;
     let record_file = RecordFile::of(&options.state_dir, file, &target.path)?;
     let program = if wiring.runtime.is_empty() { wiring.hook } else { wiring.runtime };
     let old = target.text.as_deref();
@@ -96,6 +96,7 @@ fn wire(
     if wiring.default_runtime {
         report.notes.extend(file.later_defaults(&target.path));
     }
+    report.notes.extend(file.check_flags(&target.path, old, &edit.text, wiring)?);
     // The drop-in, which is reported with the hook's file, has the same notes.
     if file != EngineFile::PodmanHook {
         report.notes.extend(replaceable(Path::new(program)));
