@@ -1,6 +1,5 @@
 //! `gpulease install` and `uninstall` on engines' configuration files as they are found in the
-//! world: tests/fixtures/engines. Those that the engines themselves judge are in
-//! install/engines.rs.
+//! world: tests/fixtures/engines. The engines' own judgement of them is in engine_files.rs.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,8 +11,6 @@
 
 #[path = "install/edits.rs"]
 mod edits;
-#[path = "install/engines.rs"]
-mod engines;
 #[path = "install/files.rs"]
 mod files;
 #[path = "install/handlers.rs"]

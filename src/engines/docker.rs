@@ -104,8 +104,11 @@ pub(super) fn unwire(body: &str, before: Option<&str>) -> Result<EditedText, Edi
         let entries = object(&runtimes, RUNTIMES)?;
         if let Some(entry) = property(&entries, NAME)? {
             entry.remove();
-            if entries.properties().is_empty() && was.get(RUNTIMES).is_none() {
-                runtimes.remove();
+            match was.get(RUNTIMES) {
+                _ if !entries.properties().is_empty() => {}
+                None => runtimes.remove(),
+                Some(Value::Null) => runtimes.set_value(CstInputValue::Null),
+                Some(_) => {}
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn exec_start(service: &str, paths: &Paths) -> Option<Vec<String>> {
                     let path = paths.on_host(Path::new(value.trim_start_matches('-')));
                     let text = fs::read_to_string(path).unwrap_or_default();
                     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-                    variables.extend(lines.filter_map(|line| assignment(&words(line).join(" "))));
+                    variables.extend(lines.filter_map(|line| assignment(words(line).join(" "))));
                 }
                 _ => {}
             }

@@ -59,6 +59,7 @@ fn a_file_that_was_not_there_is_gone_again() {
 
 /// The values of a file.
 fn values(engine: &str, text: &str) -> serde_json::Value {
+    let text = text.trim_start_matches('\u{feff}');
     if engine == "docker" {
         let text = if text.trim().is_empty() { "{}" } else { text };
         serde_json::from_str(text).unwrap()
@@ -75,7 +76,8 @@ fn a_change_between_install_and_uninstall_stays() {
                 // In a daemon.json, a property; elsewhere a comment, at the top.
                 let change = |text: &str| {
                     if *engine != "docker" {
-                        return format!("# changed by hand\n{text}");
+                        let at = if text.starts_with('\u{feff}') { 3 } else { 0 };
+                        return format!("{}# changed by hand\n{}", &text[..at], &text[at..]);
                     }
                     let text = if text.trim().is_empty() { "{}" } else { text };
                     let comma =
