@@ -5,108 +5,58 @@ use super::table::Table;
 use super::words;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::host::inventory::Unfit;
-use crate::inventory::profiles::{self, PROFILES};
-use crate::inventory::{self, Inventory, InventoryError};
-use crate::model::code::Code;
+use crate::inventory::Inventory;
 use crate::model::device::Device;
 use crate::model::text::shown;
-use crate::sys::atomic::{self, Durability};
-use serde_json::{Value, json};
+use crate::view::inventory::{
+    Freshness, InventoryView, ProfileView, ProfilesView, RefreshView, sources,
+};
 use std::time::SystemTime;
 
-/// `inventory refresh`. A scan that fails leaves the old inventory in place: it is checked
-/// before each use anyway.
+/// `inventory refresh`.
 pub(super) fn refresh(host: &Host, output: &Output) -> Result<Answer, Failure> {
-    host.require_root("to write the inventory")?;
-    let config = host.config()?;
-    let inventory = inventory::scan(&host.paths, config)?;
-    let bytes = inventory::encode(&inventory)?;
-    host.store().prepare(&host.paths)?;
-    // A refresh that was killed while it wrote: its start died, and nothing was leased.
-    host.store().remove_leftovers();
-    let path = host.store().inventory_path();
-    atomic::replace(&path, &bytes, Durability::Synced)?;
-    let simulated = simulated(&inventory);
-    let sources = sources(&inventory);
-    let from = match sources.as_slice() {
-        [] => String::new(),
-        sources => format!("read from {}", sources.join(", ")),
+    let inventory = host.write_inventory()?;
+    let view = RefreshView::of(&inventory, host);
+    let mut text = match view.devices {
+        0 => words::nothing(host.config()?, output),
+        devices => {
+            let devices = words::count(devices, "device");
+            let simulated = match view.simulated {
+                0 => String::new(),
+                some => format!(" ({some} simulated)"),
+            };
+            format!("{devices}{simulated}: read from {}\n", view.sources.join(", "))
+        }
     };
-    let mut text = format!(
-        "{}{}: {from}\n",
-        words::count(inventory.node.devices.len(), "device"),
-        if simulated > 0 { format!(" ({simulated} simulated)") } else { String::new() },
-    );
-    if inventory.node.devices.is_empty() {
-        text = words::nothing(config, output);
-    }
-    text.push_str(&words::notes(&inventory.notes, output));
-    let json = json!({
-        "path": path.display().to_string(),
-        "devices": inventory.node.devices.len(),
-        "simulated": simulated,
-        "sources": sources,
-        "made_at": inventory.made_at,
-        "notes": inventory.notes,
-    });
-    Ok(Answer::new(text, json))
+    text.push_str(&words::notes(view.notes, output));
+    Ok(Answer::of(text, &view))
 }
 
-fn simulated(inventory: &Inventory) -> usize {
-    inventory.node.devices.iter().filter(|device| device.simulated).count()
-}
-
-fn sources(inventory: &Inventory) -> Vec<String> {
-    inventory.from.iter().map(|from| shown(from)).collect()
-}
-
+/// `inventory show`.
 pub(super) fn show(host: &Host, output: &Output) -> Result<Answer, Failure> {
-    let path = host.store().inventory_path();
-    let inventory = match host.recorded_inventory() {
-        Ok(inventory) => inventory,
-        Err(Unfit::Missing) => {
-            let text = format!("there is no inventory `{}` yet", path.display());
-            return Err(Failure::new(Code::StaleInventory, text)
-                .hint("run `gpulease inventory refresh` as root, or start a container"));
-        }
-        Err(Unfit::Content(error @ InventoryError::Stale(_))) => {
-            // Of another version: what it says is not to be guessed at.
-            return Ok(Answer::new(
-                format!("{} is stale: {error}\n", path.display()),
-                json!({ "path": path.display().to_string(), "state": "stale",
-                        "why": error.to_string(), "inventory": null }),
-            ));
-        }
-        Err(Unfit::Content(error)) => return Err(error.into()),
-        Err(Unfit::Unreadable(error)) => return Err(error.into()),
-        Err(Unfit::Store(failure)) => return Err(failure),
+    let view = InventoryView::look(host)?;
+    let why = view.why.as_deref().unwrap_or_default();
+    let Some(inventory) = &view.inventory else {
+        let text = format!("{} is stale: {why}\n", view.path);
+        return Ok(Answer::of(text, &view));
     };
-    let why = inventory::freshness(&inventory, &host.paths, host.config()?).err();
-    let state = if why.is_some() { "stale" } else { "fresh" };
-    let json = json!({
-        "path": path.display().to_string(),
-        "state": state,
-        "why": why,
-        "inventory": serde_json::to_value(&inventory).unwrap_or(Value::Null),
-    });
-    let state = match &why {
-        Some(why) => format!("{}: {why}", output.paint(Paint::Yellow, "stale")),
-        None => "fresh".to_owned(),
+    let state = match view.state {
+        Freshness::Fresh => "fresh".to_owned(),
+        Freshness::Stale => format!("{}: {why}", output.paint(Paint::Yellow, "stale")),
     };
-    let sources = match sources(&inventory).as_slice() {
+    let sources = match sources(inventory).as_slice() {
         [] => "none".to_owned(),
         sources => sources.join(", "),
     };
+    let made_at = shown(&inventory.made_at);
     let age = words::age(&inventory.made_at, SystemTime::now());
     let mut text = format!(
-        "file:     {}\nstate:    {state}\nmade at:  {}, {age} ago\nsources:  {sources}\n\n",
-        path.display(),
-        shown(&inventory.made_at),
+        "file:     {}\nstate:    {state}\nmade at:  {made_at}, {age} ago\nsources:  {sources}\n\n",
+        view.path,
     );
-    text.push_str(&devices(&inventory, output));
+    text.push_str(&devices(inventory, output));
     text.push_str(&words::notes(&inventory.notes, output));
-    Ok(Answer::new(text, json))
+    Ok(Answer::of(text, &view))
 }
 
 fn devices(inventory: &Inventory, output: &Output) -> String {
@@ -129,23 +79,16 @@ fn devices(inventory: &Inventory, output: &Output) -> String {
     text
 }
 
+/// `inventory example`: the devices file of a profile, or the list of profiles.
 pub(super) fn example(name: Option<&str>, output: &Output) -> Result<Answer, Failure> {
-    let Some(name) = name else { return Ok(list(output)) };
-    let Some(profile) = profiles::find(name) else {
-        let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
-        let text = format!("there is no profile `{}`", shown(name));
-        return Err(Failure::new(Code::BadRequest, text)
-            .hint(format!("the profiles are {}", known.join(", "))));
-    };
-    let json = json!({ "name": profile.name, "title": profile.title, "toml": profile.toml });
-    Ok(Answer::new(profile.toml.to_owned(), json))
-}
-
-fn list(output: &Output) -> Answer {
-    let text = Table::of(PROFILES)
+    if let Some(name) = name {
+        let view = ProfileView::named(name)?;
+        return Ok(Answer::of(view.toml.to_owned(), &view));
+    }
+    let view = ProfilesView::all();
+    let text = Table::of(&view.profiles)
         .left("PROFILE", 0, |profile| profile.name.to_owned())
-        .left("WHAT IT SIMULATES", 0, |profile| profile.title.to_owned())
+        .left("SIMULATED NODE", 0, |profile| profile.title.to_owned())
         .render(false, output);
-    let json = PROFILES.iter().map(|p| json!({ "name": p.name, "title": p.title })).collect();
-    Answer::new(text, Value::Array(json))
+    Ok(Answer::of(text, &view))
 }

@@ -8,6 +8,8 @@ use crate::failure::{Failure, chain};
 use crate::inventory::{self, Inventory, InventoryError, Look};
 use crate::model::code::Code;
 use crate::sys::PathError;
+#[cfg(feature = "cli")]
+use crate::sys::atomic::{self, Durability};
 use crate::sys::lock::Lock;
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -78,6 +80,20 @@ impl Host {
             Ok(inventory) => Ok(inventory),
             Err(_) => Ok(inventory::scan(&self.paths, config)?),
         }
+    }
+
+    /// Reads the devices and replaces the file. Fails without root, or if a source or the file fails;
+    /// the old file stays then: it is checked before each use.
+    #[cfg(feature = "cli")]
+    pub fn write_inventory(&self) -> Result<Inventory, Failure> {
+        self.require_root("to write the inventory")?;
+        let inventory = inventory::scan(&self.paths, self.config()?)?;
+        let bytes = inventory::encode(&inventory)?;
+        self.store.prepare(&self.paths)?;
+        // A refresh that was killed may have left its file.
+        self.store.remove_leftovers();
+        atomic::replace(&self.store.inventory_path(), &bytes, Durability::Synced)?;
+        Ok(inventory)
     }
 
     /// The inventory in the file, if it is current.

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod failure;
 pub mod findings;
 pub mod install;
+pub mod inventory;
 pub mod leases;
 pub mod memory;
 pub mod mps;

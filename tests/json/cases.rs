@@ -140,8 +140,5 @@ pub const UNVERSIONED: &[&str] = &[
     "cdi generate",
     "cdi list",
     "completions",
-    "inventory example",
-    "inventory refresh",
-    "inventory show",
     "mig plan",
 ];
