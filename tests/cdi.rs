@@ -53,7 +53,7 @@ fn refused(host: &Host, args: &[&str], status: i32, parts: &[&str]) {
 fn one_spec_for_each_vendor_goes_where_it_is_wanted() {
     needs_root!();
     let host = Host::with_devices(DEVICES, Path::new(STUB));
-    refused(&host, &["cdi", "generate"], 2, &["amd's", "nvidia's", "--vendor"]);
+    refused(&host, &["cdi", "generate"], 2, &["devices of nvidia and amd", "--vendor"]);
     refused(&host, &["cdi", "generate", "--vendor", "intel"], 3, &["no-match"]);
     let text = ok(host.cli(&["cdi", "generate", "--vendor", "amd", "--names", "uuid"])).stdout;
     let text = String::from_utf8(text).unwrap();

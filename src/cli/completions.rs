@@ -1,18 +1,18 @@
-//! `gpulease completions`: what a shell can offer while a command is typed.
+//! `gpulease completions`: the words that a shell offers while a command is typed.
 //!
-//! All of it is read from the tables that the parsers read: commands and options from clap's, the
-//! engines from their enum, annotations from `request::keys`, profiles from `inventory::profiles`.
+//! They are read from the tables of the parsers: commands and options from clap's, engines from
+//! their enum, annotations from `request::keys`, profiles from `inventory::profiles`.
 
 use super::args::Cli;
 use super::output::Answer;
 use super::values::{Shell, request_words};
 use clap::builder::PossibleValue;
 use clap::{Command, CommandFactory};
-use serde_json::json;
+use serde::Serialize;
 
 const NAME: &str = "gpulease";
 
-/// Bash takes `vendor=a` for three words, and puts a space behind a word that is not complete yet.
+/// Bash splits `vendor=a` into three words, and puts a space after `vendor=`.
 const BASH_WORDS_WITH_EQUALS: &str = r#"
 _gpulease_words() {
     local line=${COMP_LINE:0:COMP_POINT} prefix=''
@@ -34,14 +34,14 @@ _gpulease_words() {
 complete -F _gpulease_words -o bashdefault -o default gpulease
 "#;
 
-/// The same for zsh: whoever takes `count=` goes on behind it.
+/// Zsh puts a space after `count=` unless it is told not to.
 fn zsh_words_with_equals(script: &str) -> String {
     let words = request_words().0.join(" ");
     script.replace(&format!(":({words})'"), &format!(":{{compadd -S \"\" - {words}}}'"))
 }
 
-/// clap's completions for fish have no values for arguments without a name, as
-/// in `gpulease install docker`.
+/// clap's completions for fish lack the values of positional arguments, as in
+/// `gpulease install docker`.
 fn fish_values(command: &Command, condition: &str, script: &mut String) {
     for argument in command.get_positionals() {
         let values = argument.get_possible_values();
@@ -61,7 +61,7 @@ fn fish_values(command: &Command, condition: &str, script: &mut String) {
     }
 }
 
-/// The commands without those that are hidden, which clap's completions would offer.
+/// The commands without the hidden ones, which clap's completions would offer.
 fn offered() -> Command {
     Cli::command().mut_subcommand("mps", |mps| {
         let seen = mps.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned();
@@ -70,7 +70,12 @@ fn offered() -> Command {
     })
 }
 
-/// The completions of one shell.
+#[derive(Debug, Serialize)]
+struct CompletionScript {
+    shell: String,
+    script: String,
+}
+
 pub(super) fn completions(shell: Shell) -> Answer {
     let generator = match shell {
         Shell::Bash => clap_complete::Shell::Bash,
@@ -85,6 +90,6 @@ pub(super) fn completions(shell: Shell) -> Answer {
         Shell::Zsh => script = zsh_words_with_equals(&script),
         Shell::Fish => fish_values(&Cli::command(), "", &mut script),
     }
-    let json = json!({ "shell": generator.to_string(), "script": script });
-    Answer::file(script, json)
+    let view = CompletionScript { shell: generator.to_string(), script };
+    Answer::file(view.script.clone(), &view)
 }

@@ -39,16 +39,12 @@ pub(super) struct Answer {
 impl Answer {
     /// `text` for people, and the same as a struct of `view`.
     pub(super) fn of(text: String, view: &impl Serialize) -> Self {
-        Self::new(text, view::to_json(view))
+        Self { text, json: view::to_json(view), status: 0, is_file: false }
     }
 
-    pub(super) const fn new(text: String, json: Value) -> Self {
-        Self { text, json, status: 0, is_file: false }
-    }
-
-    /// A yes that is a file for another program.
-    pub(super) const fn file(text: String, json: Value) -> Self {
-        Self { text, json, status: 0, is_file: true }
+    /// The text is a file for another program.
+    pub(super) fn file(text: String, view: &impl Serialize) -> Self {
+        Self { is_file: true, ..Self::of(text, view) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! its name and its meaning within a version; a new key may come.
 
 pub mod annotations;
+pub mod cdi;
 pub mod devices;
 pub mod driver;
 pub mod failure;
@@ -12,6 +13,7 @@ pub mod install;
 pub mod inventory;
 pub mod leases;
 pub mod memory;
+pub mod mig;
 pub mod mps;
 pub mod plan;
 pub mod processes;

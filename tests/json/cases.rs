@@ -134,11 +134,3 @@ pub const CASES: &[Case] = &[
     on("release-force", "mixed4", &["release", "whole", "--force"]).after(has_leases),
     on("topology", "mixed4", &["topology"]),
 ];
-
-/// The commands whose answers have no version yet.
-pub const UNVERSIONED: &[&str] = &[
-    "cdi generate",
-    "cdi list",
-    "completions",
-    "mig plan",
-];

@@ -7,19 +7,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub(in crate::cli) const CDI_AFTER: &str = "\
-Specs are read from /etc/cdi, then /var/run/cdi; a device of the second stands
-for one of the same name in the first. Engines that know CDI take
-`--device nvidia.com/gpu=0`; gpulease adopts what they inject. With
-`driver = \"cdi\"` gpulease itself goes by the specs: see gpulease-config(5).
+Specs are read from /etc/cdi and /var/run/cdi; a device of the second replaces
+one of the same name in the first. Engines that support CDI take
+`--device nvidia.com/gpu=0`; gpulease leases what they inject. With
+`driver = \"cdi\"` gpulease itself uses the specs: see gpulease-config(5).
 
 Examples:
   gpulease cdi list
   gpulease cdi generate --vendor amd --output /etc/cdi/gpulease-amd.yaml";
 
 const GENERATE_AFTER: &str = "\
-Driver files come under the paths that they have on this host. An image whose
-loader looks elsewhere does not find them: a lease by gpulease, which asks for
-GPUs by annotation, is the better way then.
+Driver files have the paths that they have on this host. An image whose loader
+looks elsewhere does not find them: request GPUs by annotation for it.
 
 Examples:
   gpulease cdi generate
@@ -31,27 +30,25 @@ Examples:
   gpulease cdi list
   gpulease cdi list --json | jq -r '.devices[].name'";
 
-/// What to do with CDI specs.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum CdiAction {
     /// Write a CDI spec of the node's devices
     ///
-    /// One spec for a vendor: its devices by index and UUID, and `all`. Device numbers are left
-    /// out, as whoever applies the spec reads them from the host. GPUs in MIG mode are left out
-    /// for their instances, `0:1`. Write it anew when devices, MIG instances or the driver change.
+    /// One spec for each vendor: its devices by index and UUID, and `all`. Device numbers are left
+    /// out, because the engine reads them from the host. In the place of a GPU in MIG mode there
+    /// are its instances, `0:1`. Write it anew when devices, MIG instances or the driver change.
     #[command(after_help = GENERATE_AFTER)]
-    Generate(Generate),
+    Generate(GenerateOptions),
 
     /// Show the devices of the CDI specs, and which of the node's they are
     ///
-    /// With what is wrong with the specs. Changes nothing.
+    /// Also shows what is wrong with the specs. Changes nothing.
     #[command(after_help = LIST_AFTER)]
     List,
 }
 
-/// What to write, and where.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Generate {
+pub(in crate::cli) struct GenerateOptions {
     /// Whose devices: nvidia, amd or intel; needed where there are several vendors and one file
     #[arg(long, value_name = "VENDOR", value_parser = vendors(), hide_possible_values = true)]
     pub(super) vendor: Option<Vendor>,
@@ -63,9 +60,9 @@ pub(in crate::cli) struct Generate {
 
     /// yaml or json [default: by the file's name, else yaml]
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
-    pub(super) format: Option<Format>,
+    pub(super) format: Option<SpecFormat>,
 
-    /// What the devices are called: index, uuid or both [default: index,uuid]
+    /// The names of the devices: index, uuid or both [default: index,uuid]
     #[arg(
         long,
         value_name = "NAMES",
@@ -75,9 +72,9 @@ pub(in crate::cli) struct Generate {
         hide_default_value = true,
         hide_possible_values = true
     )]
-    pub(super) names: Vec<Name>,
+    pub(super) names: Vec<NameKind>,
 
-    /// Also of simulated devices, which no program can compute on; the spec says so
+    /// Write a spec of simulated devices too; it says that no program can compute on them
     #[arg(long)]
     pub(super) simulated: bool,
 }
@@ -86,20 +83,19 @@ pub(in crate::cli) struct Generate {
 fn vendors() -> impl TypedValueParser<Value = Vendor> {
     let words = Vendor::ALL.map(|vendor| PossibleValue::new(vendor.as_str()).help(vendor.name()));
     PossibleValuesParser::new(words)
-        .try_map(|word| Vendor::from_str(&word).map_err(|()| "it is no vendor"))
+        .try_map(|word| Vendor::from_str(&word).map_err(|()| "not a vendor"))
 }
 
-/// How a spec is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum SpecFormat {
     /// YAML
     Yaml,
     /// JSON
     Json,
 }
 
-impl Format {
-    /// The end of a file's name, by which readers know it.
+impl SpecFormat {
+    /// The extension by which readers recognise the format.
     pub(super) const fn extension(self) -> &'static str {
         match self {
             Self::Yaml => "yaml",
@@ -107,15 +103,15 @@ impl Format {
         }
     }
 
-    /// That of a file with this name.
+    /// The format of a file of this name.
     pub(super) fn of(path: &Path) -> Option<Self> {
         ValueEnum::from_str(path.extension()?.to_str()?, false).ok()
     }
 }
 
-/// By what a device is called.
+/// What a device is named by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Name {
+pub(super) enum NameKind {
     /// `0`, `0:1`
     Index,
     /// `GPU-…`

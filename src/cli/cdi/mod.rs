@@ -1,5 +1,5 @@
-//! `gpulease cdi`: specs for engines that take `--device nvidia.com/gpu=0`, and
-//! those that are there.
+//! `gpulease cdi`: writes CDI specs for engines that take `--device nvidia.com/gpu=0`, and lists
+//! the devices of the host's.
 
 mod args;
 
@@ -12,84 +12,90 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::inventory::cdi::{self, CdiDocument, Names};
 use crate::model::code::Code;
-use crate::model::device::{Device, Vendor};
+use crate::model::device::Vendor;
 use crate::model::text::shown;
 use crate::sys::atomic;
-use args::{Format, Generate, Name};
-use serde_json::{Value, json};
+use crate::view::cdi::{CdiDevicesView, CdiFileView, CdiFilesView, CdiSpecsView};
+use args::{GenerateOptions, NameKind, SpecFormat};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whoever applies a spec may read it; only its owner may change it, or it is ignored.
+/// An engine that runs as another user than root may read a spec. It ignores one that others may
+/// change.
 const MODE: u32 = 0o644;
 
-/// One of the commands.
 pub(super) fn run(host: &Host, action: &CdiAction, output: &Output) -> Result<Answer, Failure> {
     match action {
-        CdiAction::Generate(wish) => generate(host, wish, output),
+        CdiAction::Generate(options) => generate(host, options, output),
         CdiAction::List => list(host, output),
     }
 }
 
-fn generate(host: &Host, wish: &Generate, output: &Output) -> Result<Answer, Failure> {
+fn generate(host: &Host, options: &GenerateOptions, output: &Output) -> Result<Answer, Failure> {
     let inventory = host.inventory_now(host.config()?)?;
-    let names =
-        Names { index: wish.names.contains(&Name::Index), uuid: wish.names.contains(&Name::Uuid) };
-    let wanted = |vendor: &Vendor| wish.vendor.is_none_or(|one| one == *vendor);
-    let vendors = Vendor::ALL.into_iter().filter(wanted);
+    let names = Names {
+        index: options.names.contains(&NameKind::Index),
+        uuid: options.names.contains(&NameKind::Uuid),
+    };
+    let is_asked_for = |vendor: &Vendor| options.vendor.is_none_or(|one| one == *vendor);
+    let vendors = Vendor::ALL.into_iter().filter(is_asked_for);
     let specs: Vec<(Vendor, CdiDocument)> = vendors
         .filter_map(|vendor| Some((vendor, cdi::generate(&inventory, vendor, names, &host.paths)?)))
         .collect();
     if specs.is_empty() {
-        let text = "the node has no device that a spec could be of";
+        let text = "the node has no device for which a spec can be written";
         return Err(
             Failure::new(Code::NoMatch, text).hint("`gpulease devices` lists the node's devices")
         );
     }
     let is_simulated =
         |(_, spec): &(Vendor, CdiDocument)| spec.annotations.contains_key(cdi::SIMULATED);
-    if !wish.simulated && specs.iter().any(is_simulated) {
-        let text = "the node's devices are simulated: no program could use them by a spec";
-        return Err(
-            Failure::new(Code::BadRequest, text).hint("add --simulated to try it all the same")
-        );
+    if !options.simulated && specs.iter().any(is_simulated) {
+        let text = "the node's devices are simulated: no program can compute on them";
+        return Err(Failure::new(Code::BadRequest, text)
+            .hint("add --simulated to write the spec nevertheless"));
     }
-    make_spec_dir(host, &wish.output)?;
-    let is_dir = wish.output.is_dir();
+    make_spec_dir(host, &options.output)?;
+    let is_dir = options.output.is_dir();
     if !is_dir && specs.len() > 1 {
         let kinds: Vec<&str> = specs.iter().map(|(vendor, _)| vendor.as_str()).collect();
         let text = format!(
-            "a spec is of one vendor's devices, and the node has {}'s",
-            kinds.join("'s and ")
+            "a spec has the devices of one vendor, and the node has devices of {}",
+            kinds.join(" and ")
         );
         return Err(Failure::new(Code::BadRequest, text)
             .hint("choose one by --vendor, or name a directory by --output"));
     }
-    if wish.output == Path::new("-") {
-        let text = specs.iter().map(|(_, spec)| written(spec, wish.format.unwrap_or(Format::Yaml)));
+    if options.output == Path::new("-") {
+        let text =
+            specs.iter().map(|(_, spec)| written(spec, options.format.unwrap_or(SpecFormat::Yaml)));
         let text = text.collect::<Result<String, Failure>>()?;
-        let values: Vec<Value> = specs.iter().map(|(_, spec)| value(spec)).collect();
-        return Ok(Answer::file(text, json!({ "specs": values })));
+        let specs = specs.iter().map(|(_, spec)| spec).collect();
+        return Ok(Answer::file(text, &CdiSpecsView { specs }));
     }
     let mut text = String::new();
     let mut files = Vec::new();
     for (vendor, spec) in &specs {
-        let (path, format) = place(wish, *vendor, is_dir);
+        let (path, format) = file_of(options, *vendor, is_dir);
         refuse_conflict(host, &path, spec)?;
         atomic::create(&path, written(spec, format)?.as_bytes(), MODE)?;
         let names = words::count(spec.devices.len(), "name");
         text.push_str(&format!("wrote `{}`: {}, {names}\n", path.display(), spec.kind));
-        files.push(json!({ "path": path.display().to_string(), "kind": spec.kind,
-            "devices": spec.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>() }));
+        files.push(CdiFileView {
+            path: path.display().to_string(),
+            kind: &spec.kind,
+            devices: spec.devices.iter().map(|device| device.name.as_str()).collect(),
+        });
     }
     if specs.iter().any(is_simulated) {
-        let what = "these devices are simulated: no program can compute on them";
-        text.push_str(&output.line(Paint::Yellow, "note:", what));
+        let note = "these devices are simulated: no program can compute on them";
+        text.push_str(&output.line(Paint::Yellow, "note:", note));
     }
-    Ok(Answer::new(text, json!({ "files": files })))
+    Ok(Answer::of(text, &CdiFilesView { files }))
 }
 
-/// A directory of specs that is not there yet, as on a host where nobody has written one.
+/// Makes the directory if it is one of those that engines read and is missing, as on a host that
+/// has had no spec.
 fn make_spec_dir(host: &Host, output: &Path) -> Result<(), Failure> {
     for dir in cdi::SPEC_DIRS.map(|dir| host.paths.on_host(Path::new(dir))) {
         if (output == dir || output.parent() == Some(&dir)) && !dir.exists() {
@@ -99,31 +105,31 @@ fn make_spec_dir(host: &Host, output: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn place(wish: &Generate, vendor: Vendor, is_dir: bool) -> (PathBuf, Format) {
+fn file_of(options: &GenerateOptions, vendor: Vendor, is_dir: bool) -> (PathBuf, SpecFormat) {
     if is_dir {
-        let format = wish.format.unwrap_or(Format::Yaml);
-        return (wish.output.join(format!("gpulease-{vendor}.{}", format.extension())), format);
+        let format = options.format.unwrap_or(SpecFormat::Yaml);
+        return (options.output.join(format!("gpulease-{vendor}.{}", format.extension())), format);
     }
-    let format = wish.format.or_else(|| Format::of(&wish.output)).unwrap_or(Format::Yaml);
-    (wish.output.clone(), format)
+    let format =
+        options.format.or_else(|| SpecFormat::of(&options.output)).unwrap_or(SpecFormat::Yaml);
+    (options.output.clone(), format)
 }
 
-fn value(spec: &CdiDocument) -> Value {
-    serde_json::to_value(spec).unwrap_or(Value::Null)
-}
-
-fn written(spec: &CdiDocument, format: Format) -> Result<String, Failure> {
-    let fault =
-        |what: String| Failure::new(Code::BadInventory, format!("cannot write a spec: {what}"));
+fn written(spec: &CdiDocument, format: SpecFormat) -> Result<String, Failure> {
+    let failed =
+        |why: String| Failure::new(Code::BadInventory, format!("cannot write a spec: {why}"));
     match format {
-        Format::Yaml => serde_norway::to_string(spec).map_err(|error| fault(error.to_string())),
-        Format::Json => serde_json::to_string_pretty(spec)
+        SpecFormat::Yaml => {
+            serde_norway::to_string(spec).map_err(|error| failed(error.to_string()))
+        }
+        SpecFormat::Json => serde_json::to_string_pretty(spec)
             .map(|text| text + "\n")
-            .map_err(|error| fault(error.to_string())),
+            .map_err(|error| failed(error.to_string())),
     }
 }
 
-/// Two specs of one directory that name the same device rule each other out for every engine.
+/// Refuses a spec if another one of its directory has a device of the same name: engines then use
+/// neither.
 fn refuse_conflict(host: &Host, path: &Path, spec: &CdiDocument) -> Result<(), Failure> {
     let real = |path: &Path| fs::canonicalize(path).ok();
     let dir = path.parent().and_then(real);
@@ -135,9 +141,9 @@ fn refuse_conflict(host: &Host, path: &Path, spec: &CdiDocument) -> Result<(), F
         let has = |name: &str| other.spec.devices.iter().any(|device| device.name == name);
         if let Some(device) = spec.devices.iter().find(|device| has(&device.name)) {
             let (name, other) = (spec.qualified(&device.name), other.path.display());
-            let text = format!("`{other}` describes `{name}` too, and engines would go by neither");
+            let text = format!("`{other}` describes `{name}` too, and engines would use neither");
             return Err(Failure::new(Code::BadRequest, text)
-                .hint("take that file away, or write to another directory"));
+                .hint("remove that file, or write to another directory"));
         }
     }
     Ok(())
@@ -145,33 +151,16 @@ fn refuse_conflict(host: &Host, path: &Path, spec: &CdiDocument) -> Result<(), F
 
 fn list(host: &Host, output: &Output) -> Result<Answer, Failure> {
     let inventory = host.inventory_now(host.config()?)?;
-    let specs = cdi::read(&host.paths);
-    let listed = cdi::list(&specs, &inventory.node, &host.paths);
-    let devices: Vec<Value> = listed
-        .iter()
-        .map(|entry| {
-            json!({
-                "name": entry.name,
-                "uuid": entry.device.map(|device| &device.uuid),
-                "index": entry.device.map(|device| device.place().to_string()),
-                "spec": entry.file.path.display().to_string(),
-                "cdiVersion": entry.file.spec.cdi_version,
-            })
-        })
-        .collect();
-    let json = json!({ "devices": devices, "notes": specs.notes });
-    let mut text = if listed.is_empty() {
-        format!("no devices in {}\n", cdi::SPEC_DIRS.join(", "))
-    } else {
-        Table::of(&listed)
-            .left("NAME", 0, |entry| shown(&entry.name))
-            .left("INDEX", 0, |entry| words::or_dash(entry.device.map(Device::place)))
-            .left("UUID", 2, |entry| words::or_dash(entry.device.map(|device| &device.uuid)))
-            .left("SPEC", 1, |entry| shown(&entry.file.path.display().to_string()))
-            .render(false, output)
+    let view = CdiDevicesView::look(&inventory.node, &host.paths);
+    let mut text = match view.devices.as_slice() {
+        [] => format!("no devices in {}\n", cdi::SPEC_DIRS.join(", ")),
+        devices => Table::of(devices)
+            .left("NAME", 0, |row| shown(&row.name))
+            .left("INDEX", 0, |row| words::or_dash(row.place()))
+            .left("UUID", 2, |row| words::or_dash(row.uuid.as_ref()))
+            .left("SPEC", 1, |row| shown(&row.spec))
+            .render(false, output),
     };
-    for note in &specs.notes {
-        text.push_str(&output.line(Paint::Yellow, "note:", note));
-    }
-    Ok(Answer::new(text, json))
+    text.push_str(&words::notes(&view.notes, output));
+    Ok(Answer::of(text, &view))
 }

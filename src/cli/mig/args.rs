@@ -8,46 +8,44 @@ Example:
   gpulease mig plan --gpu 0 1g.10gb*3 4g.40gb";
 
 const PLAN_AFTER: &str = "\
-What does not fit is refused, with the reason. The answer can be given to a
-shell: all but the commands are comments, and so are those for a GPU that is
-simulated or not here. With --json, `commands` is empty for such a GPU, and
-`commands_for_a_real_gpu` has them. In what is asked for as in the
-commands, `3g.40gb:4` is an instance whose memory begins at slot 4. Instances are
-gone after a reboot.
+A set that does not fit is refused, with the reason. A shell can read the
+answer: all but the commands is a comment. The commands are comments too for a
+GPU that is simulated or not on this node; with --json, `commands` is empty then
+and `commands_for_a_real_gpu` has them. `3g.40gb:4` is an instance whose memory
+begins at slot 4, in the arguments as in the commands. A reboot removes
+instances.
 
 Examples:
   gpulease mig plan --gpu 0 1g.10gb 1g.10gb 3g.40gb
   gpulease mig plan --gpu 0,1 --replace '1g.10gb*7' | sudo sh -e
   gpulease mig plan --model 'A100 80GB' 4g.40gb 2g.20gb 1g.10gb";
 
-/// What to do with MIG.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum MigAction {
     /// Print the nvidia-smi commands that divide GPUs into MIG instances
     ///
-    /// Runs none of them. Which instances fit on a GPU together, and where, is looked up in
-    /// NVIDIA's tables for A30, A100, H100, GH200, H200, B200 and GB200.
+    /// Runs none of them. NVIDIA's tables for A30, A100, H100, GH200, H200, B200 and GB200 say which
+    /// instances fit on a GPU together, and where.
     #[command(after_help = PLAN_AFTER)]
-    Plan(Plan),
+    Plan(PlanOptions),
 }
 
-/// What is wanted, and where.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Plan {
-    /// The GPUs: indices or UUIDs, by commas; each is divided alike
+pub(in crate::cli) struct PlanOptions {
+    /// The GPUs: indices or UUIDs, separated by commas; all are divided in the same way
     #[arg(long, value_name = "GPU", value_delimiter = ',', conflicts_with = "model")]
     pub(super) gpu: Vec<String>,
 
-    /// Plan for a GPU that is not here: its name, with its memory where there are several,
-    /// as in 'A100 80GB'
+    /// Plan for a GPU that is not on this node: its model, with the memory where that differs, as
+    /// in 'A100 80GB'
     #[arg(long, value_name = "NAME")]
     pub(super) model: Option<String>,
 
-    /// Destroy the instances that are there first; refused while one is leased
+    /// Destroy the present instances first; refused while one is leased
     #[arg(long, conflicts_with = "model")]
     pub(super) replace: bool,
 
-    /// So many of each profile [default: 1]
+    /// The number of instances of each profile [default: 1]
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
     pub(super) count: u8,
 

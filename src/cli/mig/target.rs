@@ -9,16 +9,16 @@ use crate::model::device::{Device, Node, Vendor};
 use crate::model::mig::MigProfile;
 use crate::model::mig_layout::Geometry;
 use crate::model::text::shown;
-use serde_json::{Value, json};
+use crate::view::mig::MigGpuView;
 use std::collections::BTreeMap;
 
 /// A GPU to be divided.
-pub(super) struct Target {
+pub(super) struct MigTarget {
     pub(super) geometry: &'static Geometry,
-    /// What nvidia-smi is to call it.
+    /// Its name for nvidia-smi.
     pub(super) id: String,
-    /// For JSON; null of one that is not here.
-    pub(super) gpu: Value,
+    /// `None` for a GPU that is not on this node.
+    pub(super) gpu: Option<MigGpuView>,
     pub(super) name: String,
     /// The first line of the plan.
     pub(super) title: String,
@@ -29,19 +29,19 @@ pub(super) struct Target {
     /// Whether it has instances that have to be destroyed.
     pub(super) destroy: bool,
     pub(super) warnings: Vec<String>,
-    /// Whether the commands are for a shell of this host.
+    /// Whether the GPU exists on this host, so that its shell may run the commands.
     pub(super) is_here: bool,
 }
 
-impl Target {
+impl MigTarget {
     /// A GPU that is not here, and has no instances.
     pub(super) fn of_model(geometry: &'static Geometry) -> Self {
         Self {
             geometry,
             id: "GPU".to_owned(),
-            gpu: Value::Null,
+            gpu: None,
             name: geometry.name.to_owned(),
-            title: format!("{}, wherever it is: put its index for GPU below", geometry.name),
+            title: format!("{} on any host: replace GPU below by its index", geometry.name),
             kept: Vec::new(),
             turn_on: true,
             destroy: false,
@@ -51,7 +51,7 @@ impl Target {
     }
 }
 
-/// What has to be so for the first command.
+/// What the command that turns MIG mode on needs.
 fn turning_on(geometry: &Geometry) -> String {
     let reset = if geometry.needs_reset {
         ", and the driver resets it; where it cannot, the mode waits for a reset or a reboot"
@@ -59,17 +59,20 @@ fn turning_on(geometry: &Geometry) -> String {
         "; the mode lasts until the driver is unloaded"
     };
     format!(
-        "turning MIG mode on needs an idle GPU, without any process or service that has it \
-         open{reset}"
+        "turning MIG mode on needs an idle GPU, which no process and no service has open{reset}"
     )
 }
 
 /// The GPUs of this node that are named.
-pub(super) fn find(host: &Host, names: &[String], replace: bool) -> Result<Vec<Target>, Failure> {
+pub(super) fn find(
+    host: &Host,
+    names: &[String],
+    replace: bool,
+) -> Result<Vec<MigTarget>, Failure> {
     let node = host.inventory_now(host.config()?)?.node;
     let holds = match survey(host) {
         Ok(swept) => swept.holds(None, &node),
-        // Only to warn; but what is destroyed has to be known not to be leased.
+        // Leases only give a warning, unless instances are destroyed: they must not be leased.
         Err(failure) if replace => return Err(failure),
         Err(_) => Vec::new(),
     };
@@ -104,15 +107,16 @@ fn named<'a>(name: &str, node: &'a Node) -> Result<&'a Device, Failure> {
     }
 }
 
-fn target(gpu: &Device, node: &Node, holds: &[Hold], replace: bool) -> Result<Target, Failure> {
+fn target(gpu: &Device, node: &Node, holds: &[Hold], replace: bool) -> Result<MigTarget, Failure> {
     let name = format!("GPU {}", gpu.index);
     let gib = gpu.memory_total_bytes.map(|total| total.mib().saturating_add(512) / 1024);
     let geometry = Geometry::of(&gpu.model, gib).filter(|_| gpu.vendor == Vendor::Nvidia);
     let Some(geometry) = geometry else {
-        let text = format!("{name}, {}, is no GPU with MIG that is known here", shown(&gpu.model));
+        let text =
+            format!("{name}, {}, is not a model with MIG that gpulease knows", shown(&gpu.model));
         return Err(Failure::new(Code::NoMatch, text).hint(match gpu.vendor {
-            Vendor::Nvidia => "`nvidia-smi mig -lgip` lists what it can be divided into, if at all",
-            _ => "MIG is NVIDIA's; AMD's GPUs are divided by `amd-smi set --compute-partition`",
+            Vendor::Nvidia => "`nvidia-smi mig -lgip` lists the instances that it can have, if any",
+            _ => "only NVIDIA's GPUs have MIG; `amd-smi set --compute-partition` divides AMD's",
         }));
     };
     let instances: Vec<&Device> = node
@@ -136,16 +140,10 @@ fn target(gpu: &Device, node: &Node, holds: &[Hold], replace: bool) -> Result<Ta
     }
     let turn_on = !gpu.is_in_mig_mode();
     let kept = if destroy { Vec::new() } else { gpu_instances(&instances) };
-    Ok(Target {
+    Ok(MigTarget {
         geometry,
         id: smi_id(gpu, node),
-        gpu: json!({
-            "index": gpu.index,
-            "uuid": gpu.uuid,
-            "model": gpu.model,
-            "mig_mode": gpu.is_in_mig_mode(),
-            "simulated": gpu.simulated,
-        }),
+        gpu: Some(MigGpuView::of(gpu)),
         title: title(gpu),
         name,
         warnings: warnings(gpu, geometry, held.filter(|_| turn_on), !kept.is_empty()),
@@ -165,8 +163,8 @@ fn warnings(gpu: &Device, geometry: &Geometry, held: Option<&Hold>, keeps: bool)
     let mut warnings = Vec::new();
     if gpu.simulated {
         warnings.push(
-            "this GPU does not exist: run as they are, the commands would change a real one, so they \
-             are not for this host"
+            "this GPU does not exist: do not run the commands on this host, they would change a \
+             real GPU"
                 .to_owned(),
         );
     }
@@ -178,16 +176,16 @@ fn warnings(gpu: &Device, geometry: &Geometry, held: Option<&Hold>, keeps: bool)
     }
     if keeps {
         warnings.push(
-            "where its instances lie is not known here: if they are in the way, nvidia-smi says \
-             so; `nvidia-smi mig -lgi` shows them"
+            "the slots of its instances are not known: nvidia-smi fails if there is no room; \
+             `nvidia-smi mig -lgi` shows them"
                 .to_owned(),
         );
     }
     warnings
 }
 
-/// The GPU instances behind MIG devices. Several compute instances of one
-/// are shown as `1c.3g.20gb`.
+/// The GPU instances of MIG devices. Several devices can be compute instances of one, as
+/// `1c.3g.20gb`.
 fn gpu_instances(instances: &[&Device]) -> Vec<MigProfile> {
     let migs = instances.iter().filter_map(|device| device.instance());
     let by_id: BTreeMap<u32, &MigProfile> = migs.map(|mig| (mig.gi, &mig.profile)).collect();
@@ -199,7 +197,7 @@ fn gpu_instances(instances: &[&Device]) -> Vec<MigProfile> {
     by_id.into_values().filter_map(whole).collect()
 }
 
-/// nvidia-smi numbers NVIDIA's GPUs as we do, but knows no others.
+/// nvidia-smi has the same indices if the node has only NVIDIA's GPUs.
 fn smi_id(gpu: &Device, node: &Node) -> String {
     let others = node.devices.iter().any(|device| device.vendor != Vendor::Nvidia);
     if others { gpu.uuid.to_string() } else { gpu.index.to_string() }
