@@ -63,7 +63,7 @@ impl NodeUse {
 pub struct BusyNow {
     devices: BusyDevices,
     policy: Busy,
-    /// What could not be found out: whole sentences without a full stop.
+    /// The gaps in the list, as sentences without a full stop.
     pub notes: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! The part of Podman's `precreate` hook that is not in [`super::create`]. The hook has ended before
 //! the container is made, and no other process of gpulease takes its place. Until the create-runtime
-//! hook binds the lease, its owner is the podman that called. That podman may be a service that
-//! outlives many failed starts, so it counts until a deadline only.
+//! hook binds the lease, its owner is the podman that called. Podman may be a service that outlives
+//! many failed starts, so it counts until a deadline only.
 
 use super::facts::with_ledger;
 use super::liveness::{CREATE_TIME, Holder};

@@ -20,7 +20,7 @@ pub struct GpuUsers {
     /// The devices whose driver has named all processes. On others, each process that has the device
     /// open counts.
     pub asked: BTreeSet<DeviceId>,
-    /// What is not known, as sentences without a full stop.
+    /// The gaps in the list, as sentences without a full stop.
     pub notes: Vec<String>,
 }
 

@@ -14,7 +14,7 @@ use crate::sys::proc::{self, Life};
 use crate::sys::{clock, failpoint, identity};
 use std::time::{Duration, Instant};
 
-/// What a release did.
+/// The result of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseOutcome {
     Released,

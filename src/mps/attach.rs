@@ -144,22 +144,13 @@ impl LockedDaemon<'_> {
 
     /// Has a daemon with these limits: the one that runs, or a new one.
     pub(super) fn attach(&self, limits: ClientLimits) -> Result<Attached, Failure> {
-        let status = DaemonStatus::of(self.dir, &self.host.paths);
-        if let DaemonState::Running(owner) = &status.state
-            && self.is_usable(owner)?
-        {
-            let mut journal = self.journal_of(&status)?;
-            if journal.process.as_ref() != Some(owner) {
-                journal.process = Some(owner.clone());
-                journal.write(&self.dir.journal()).map_err(failed)?;
+        let mut status = DaemonStatus::of(self.dir, &self.host.paths);
+        if let DaemonState::Running(owner) = &status.state {
+            if self.is_usable(owner)? {
+                return self.use_running(owner, &status, limits);
             }
-            // nvidia-smi takes long. It is asked again only where a lease relies on the mode.
-            if self.spec.pinned || journal.prior_compute_mode.is_none() {
-                self.make_exclusive(&mut journal)?;
-            }
-            self.limit(limits)?;
-            trim(self.dir);
-            return Ok(self.attached(owner.clone()));
+            // A daemon that has ended while it was asked is dead, and does not hang.
+            status = DaemonStatus::of(self.dir, &self.host.paths);
         }
         self.refuse_to_strand(&status.state)?;
         self.refuse_orphans()?;
@@ -173,6 +164,27 @@ impl LockedDaemon<'_> {
             return self.adopt(&foreign);
         }
         self.start(&status, limits)
+    }
+
+    /// Takes the daemon that runs, and sets it these limits.
+    fn use_running(
+        &self,
+        owner: &Owner,
+        status: &DaemonStatus,
+        limits: ClientLimits,
+    ) -> Result<Attached, Failure> {
+        let mut journal = self.journal_of(status)?;
+        if journal.process.as_ref() != Some(owner) {
+            journal.process = Some(owner.clone());
+            journal.write(&self.dir.journal()).map_err(failed)?;
+        }
+        // nvidia-smi takes long. It is asked again only where a lease relies on the mode.
+        if self.spec.pinned || journal.prior_compute_mode.is_none() {
+            self.make_exclusive(&mut journal)?;
+        }
+        self.limit(limits)?;
+        trim(self.dir);
+        Ok(self.attached(owner.clone()))
     }
 
     /// Whether a daemon that runs can be used. A daemon that does not answer has to end. Fails if

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_checked_and_directories_are_found_by_them() {
+    fn names_are_checked_and_directories_found() {
         let dir = tempfile::tempdir().unwrap();
         for bad in ["", ".", "..", "locks", ".x", "a/b", "a b", "../x", &"x".repeat(81)] {
             assert!(DaemonDir::new(dir.path(), bad).is_err(), "{bad}");

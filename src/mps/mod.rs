@@ -14,7 +14,7 @@
 //! /run/gpulease/mps/        0755 root; below the lease directory
 //!   locks/<00-ff>           flock; by a hash of the daemon's name; never removed
 //!   <daemon>/               0755; by a device's UUID, or a lease's id
-//!     journal.json          0600; what was, or was about to be, done for it
+//!     journal.json          0600; all that was done for it, or was about to be
 //!     pipe/                 a small tmpfs; the daemon's sockets; seen in containers
 //!     log/                  a small tmpfs, 0700; the messages of the daemon and its servers
 //!     shm/                  a tmpfs; /dev/shm of the daemon and of its clients

@@ -69,7 +69,7 @@ pub struct Answers {
 #[derive(Debug)]
 pub struct ControlProgram {
     pub path: PathBuf,
-    /// What it has an option for. gpulease uses none of it.
+    /// The features that it has an option for. gpulease uses none of them.
     pub features: Vec<&'static str>,
 }
 
@@ -120,7 +120,7 @@ fn guests(daemon: &ControlDaemon, swept: &Swept) -> Vec<LeaseId> {
     swept.leases.iter().filter(is_guest).map(|lease| lease.id.clone()).collect()
 }
 
-/// What the control program has an option for.
+/// The features that the control program has an option for.
 fn offered(control: &Path) -> Vec<&'static str> {
     if check_program(control).is_err() {
         return Vec::new();

@@ -204,7 +204,7 @@ pub(super) fn undo(host: &Host, lease: &Lease, failure: Failure) -> Failure {
 }
 
 /// Starts the command that ends MPS daemons without leases. It runs on its own, for it waits. By `args`
-/// it reads the same configuration as this process; that may name another lease directory by now.
+/// it reads the same configuration as this process, which may name another lease directory by now.
 /// Fails if the command cannot be started.
 pub(crate) fn reap(mut args: Vec<OsString>, paths: &Paths) -> Result<(), Failure> {
     let fault = |what: String| {

@@ -25,7 +25,7 @@ pub struct DaemonRow<'a> {
     pub device: Option<&'a str>,
     pub pid: Option<i32>,
     pub state: &'static str,
-    /// What is wrong, where the state does not say it.
+    /// The fault, where the state does not say it.
     pub why: Option<String>,
     pub leases: &'a [LeaseId],
     pub servers: &'a [i32],

@@ -21,7 +21,7 @@ pub struct ResizedLease<'a> {
     runtime_root: &'a str,
     before: Vec<HeldAmounts<'a>>,
     devices: &'a [LeasedDevice],
-    /// What enforces the new amounts: `dmem` or `mps`.
+    /// The ways in which the new amounts are enforced: `dmem`, `mps`.
     by: Vec<&'static str>,
     /// The limits of what was done.
     pub notes: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! Whatever is killed whenever: the next attach or reap puts it right.
+//! Programs and daemons that are killed at any step: the next attach or reap repairs the node.
 
 use crate::node::{Node, cgroup_roots, kill};
 use crate::support::{eventually, needs_root, ok};
@@ -24,7 +24,7 @@ const ENDING: &[&str] =
     &["mps.reap.locked", "mps.stop.begun", "mps.stop.quit", "mps.stop.restored"];
 
 #[test]
-fn an_attach_that_is_killed_is_put_right_by_the_next() {
+fn an_attach_that_is_killed_is_repaired_by_the_next() {
     needs_root!();
     for point in STARTING {
         let node = Node::new();
@@ -41,7 +41,7 @@ fn an_attach_that_is_killed_is_put_right_by_the_next() {
 }
 
 #[test]
-fn an_attach_that_is_killed_is_put_right_by_a_reap() {
+fn an_attach_that_is_killed_is_repaired_by_a_reap() {
     needs_root!();
     for point in STARTING {
         let node = Node::new();
@@ -94,7 +94,7 @@ fn a_daemon_killed_between_leases_is_restarted() {
     node.attached(&second);
     assert_ne!(node.daemon_pid(), killed);
     assert_eq!(node.limits(), ("50.0".to_owned(), "2G".to_owned()));
-    // And one that nobody needs any more is cleaned away.
+    // A dead daemon without leases is cleaned away.
     kill(node.daemon_pid());
     node.release(&first);
     node.release(&second);
@@ -146,7 +146,7 @@ fn what_was_before_the_last_boot_is_nothing() {
     node.reap();
 }
 
-/// What says that it is a server of the node's daemon.
+/// A process that says that it is a server of the node's daemon.
 fn server(node: &Node) -> Child {
     let program = node.path("nvidia-cuda-mps-server");
     fs::copy("/bin/sleep", &program).unwrap();
@@ -168,7 +168,7 @@ fn orphaned_servers_block_a_new_daemon() {
     assert!(!cgroups.is_empty(), "no cgroup can be made here");
     kill(node.daemon_pid());
     eventually(|| node.processes().len() == 1);
-    // It is not in the daemon's cgroup: anybody can say that he was a server.
+    // It is not in the daemon's cgroup: any process can say that it was a server.
     node.attached(&lease);
     kill(node.daemon_pid());
     eventually(|| node.processes().len() == 1);
@@ -185,7 +185,7 @@ fn orphaned_servers_block_a_new_daemon() {
     node.release(&lease);
 }
 
-/// Whoever is on the host can start a process that calls itself whatever he likes.
+/// Any user of the host can start a process with any name.
 #[test]
 fn a_process_with_a_daemons_name_does_not_count() {
     needs_root!();
@@ -210,7 +210,7 @@ fn a_process_with_a_daemons_name_does_not_count() {
     ok(node.cli(&["mps", "reap", "--now"]));
     assert!(!node.place().exists());
     for mut child in forged {
-        assert!(child.try_wait().unwrap().is_none(), "nobody has killed it");
+        assert!(child.try_wait().unwrap().is_none(), "it was not killed");
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -269,7 +269,7 @@ fn random_kills_leave_nothing() {
             reap.wait().unwrap();
         } else {
             node.attached(&lease);
-            // The front end of the attach that was killed dies with it, in its own time.
+            // The control client of a killed attach may end a little later.
             eventually(|| node.processes() == [node.daemon_pid()]);
             if random(2) == 0 {
                 kill(node.daemon_pid());

@@ -1,4 +1,4 @@
-//! Daemons that somebody else runs.
+//! Daemons that gpulease did not start.
 
 use crate::node::{Node, control, say};
 use crate::support::{eventually, needs_root, ok, stderr};
@@ -60,7 +60,7 @@ fn a_foreign_daemon_is_used_as_it_is() {
     let rows = node.rows();
     assert_eq!((&rows[0]["state"], rows.len()), (&"foreign".into(), 1));
     assert_eq!(rows[0]["active_thread_percentage"], "70.0");
-    // It is nobody's here to stop, nor to start another.
+    // gpulease does not stop it, and starts no other beside it.
     node.reap();
     ok(node.cli(&["mps", "stop", "--all", "--force"]));
     let text = stderr(&node.cli(&["mps", "stop", "0", "--force"]));
@@ -68,12 +68,12 @@ fn a_foreign_daemon_is_used_as_it_is() {
     let text = stderr(&node.cli(&["mps", "start", "0"]));
     assert!(text.contains("another MPS daemon"), "{text}");
     assert!(foreign.child.try_wait().unwrap().is_none());
-    // Its limits are not ours, so none can be promised.
+    // gpulease does not set its limits, so none can be promised.
     lease.mps.as_mut().unwrap().pinned = true;
     node.put(&lease);
     assert!(node.refused(&lease).contains("not gpulease's to set"));
     drop(foreign);
-    // When it is gone there is one of ours.
+    // When it is gone, gpulease starts its own.
     assert_eq!(node.attached(&lease)["adopted"], false);
     node.release(&lease);
     node.reap();
@@ -113,7 +113,7 @@ fn a_daemon_of_another_user_is_not_adopted() {
     let foreign = Foreign::start(&node, 65534);
     let lease = node.lease("a", 250, 1024);
     assert_eq!(node.attached(&lease)["adopted"], false);
-    // Nor one of root's whose directory others can write.
+    // A daemon of root is not adopted if others can write its directory.
     node.release(&lease);
     node.reap();
     drop(foreign);
@@ -125,7 +125,7 @@ fn a_daemon_of_another_user_is_not_adopted() {
     assert_eq!(node.attached(&lease)["adopted"], false);
     node.release(&lease);
     node.reap();
-    // On a device that exists it would be in the way, and is said.
+    // On a device that exists it is in the way, and the start is refused.
     let mut lease = node.lease("a", 250, 1024);
     lease.devices[0].simulated = false;
     node.put(&lease);

@@ -20,12 +20,12 @@ fn the_daemon_lives_from_first_to_last_lease() {
     assert_eq!(attached["adopted"], false);
     assert_eq!(node.limits(), ("25.0".to_owned(), "4G".to_owned()));
     let pid = node.daemon_pid();
-    // The second has the same one, and the limit is what the larger share may have.
+    // The second lease has the same daemon, and the limit is the larger share.
     let second = node.lease("b", 505, 1000);
     assert_eq!(node.attached(&second), attached);
     assert_eq!(node.daemon_pid(), pid);
     assert_eq!(node.limits(), ("50.0".to_owned(), "4G".to_owned()));
-    // With a lease it stays, and limits to what that may have.
+    // With a lease the daemon stays, and its limit is that share.
     node.release(&second);
     node.reap();
     assert_eq!(node.processes(), [pid]);
@@ -41,7 +41,7 @@ fn the_daemon_lives_from_first_to_last_lease() {
     node.reap();
 }
 
-/// The daemon tells whole GiB, rounded down, of whatever has 1024 MiB or more.
+/// The daemon answers with whole GiB, rounded down, from 1024 MiB on.
 #[test]
 fn shares_of_any_size_are_set_and_read_back() {
     needs_root!();
@@ -96,7 +96,7 @@ fn a_forced_release_keeps_a_daemon_in_use() {
 }
 
 #[test]
-fn a_daemon_has_nothing_of_who_started_it() {
+fn a_daemon_has_nothing_of_its_starter() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 500, 1024);
@@ -169,7 +169,7 @@ fn a_daemon_inherits_neither_files_nor_limits() {
     };
     for name in ["Max open files", "Max file size", "Max locked memory", "Max processes"] {
         let (own, init) = (limit(pid, name), limit(1, name));
-        // Who may not raise the hard limit goes up to that.
+        // Without the right to raise the hard limit, the soft limit is raised to it.
         assert!(own[0] == init[0] || own[0] == own[1], "{name}: {own:?} {init:?}");
     }
     let files = limit(pid, "Max open files");
@@ -197,7 +197,7 @@ fn two_that_race_for_the_first_start_have_one_daemon() {
         assert_eq!(node.processes(), [node.daemon_pid()], "round {round}");
         assert_eq!(node.limits(), ("40.0".to_owned(), "2G".to_owned()), "round {round}");
         leases.iter().for_each(|lease| node.release(lease));
-        // And two who race for the last.
+        // Two processes race to end the daemon.
         let racing = [0, 1].map(|_| node.command(&["mps", "reap", "--now"]).spawn().unwrap());
         for mut child in racing {
             assert!(child.wait().unwrap().success());
@@ -207,14 +207,14 @@ fn two_that_race_for_the_first_start_have_one_daemon() {
 }
 
 #[test]
-fn a_pinned_share_is_everybodys_limit() {
+fn a_pinned_share_limits_all_clients() {
     needs_root!();
     let node = Node::new();
     let mut pinned = node.lease("a", 300, 1024);
     pinned.mps.as_mut().unwrap().pinned = true;
     node.put(&pinned);
     node.attached(&pinned);
-    // That nobody has more is the allocator's to see to; if somebody has, it does not count.
+    // The allocator grants no larger share beside a pinned one. A larger one does not count here.
     let other = node.lease("b", 400, 512);
     node.attached(&other);
     assert_eq!(node.limits(), ("30.0".to_owned(), "1G".to_owned()));
@@ -222,7 +222,11 @@ fn a_pinned_share_is_everybodys_limit() {
     assert_eq!(node.limits().0, "30.0");
     node.release(&pinned);
     node.reap();
-    assert_eq!(node.limits(), ("40.0".to_owned(), "512M".to_owned()), "nobody is promised any");
+    assert_eq!(
+        node.limits(),
+        ("40.0".to_owned(), "512M".to_owned()),
+        "without a pinned share the largest counts"
+    );
     node.release(&other);
     node.reap();
 }
@@ -282,8 +286,8 @@ fn of_several_daemons_all_are_stopped_or_none() {
         assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
         assert_eq!(node.processes().len(), 2, "{args:?}");
     }
-    // What only turns out later is said together with what was done until then: here a directory that
-    // cannot be removed, since a user has mounted one of theirs in it.
+    // A fault that shows only later is reported with the daemons that were stopped before: here a
+    // directory cannot be removed, because another directory is mounted in it.
     let run = |program: &str, args: &[&Path]| {
         ok(std::process::Command::new(program).args(args).output().unwrap());
     };
@@ -373,7 +377,7 @@ fn the_reaper_leaves_its_callers_cgroup() {
     }
     assert!(reaper.wait().unwrap().success());
     node.assert_nothing_left();
-    // Others may wait there meanwhile.
+    // Other reapers may wait there meanwhile.
     let is_gone = |dir: &std::path::PathBuf| {
         fs::read_to_string(dir.join("cgroup.procs")).map_or(true, |procs| !procs.is_empty())
     };
@@ -381,7 +385,7 @@ fn the_reaper_leaves_its_callers_cgroup() {
 }
 
 #[test]
-fn who_reaps_goes_by_the_lease_directory_of_the_lease() {
+fn a_reap_uses_the_lease_directory_of_the_lease() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 250, 1024);
@@ -423,25 +427,25 @@ fn by_hand_a_daemon_is_kept_until_it_is_stopped() {
     assert_eq!(refused.status.code(), Some(7), "{text}");
     assert!(text.contains(lease.id.as_str()) && text.contains("--force"), "{text}");
     assert_eq!(node.processes(), [node.daemon_pid()]);
-    // Starting it again changes nothing but what it was to be.
+    // Starting it again changes nothing but that it is kept.
     ok(node.cli(&["mps", "start", &node.uuid]));
     assert_eq!(node.limits().0, "25.0");
     ok(node.cli(&["mps", "stop", "--all", "--force"]));
     node.assert_nothing_left();
     assert!(node.rows().is_empty());
-    // What was stopped under a lease is started for the next one.
+    // A daemon that was stopped under a lease is started for the next one.
     node.attached(&lease);
     node.release(&lease);
     ok(node.cli(&["mps", "stop", &node.uuid]));
 }
 
 #[test]
-fn status_tells_what_the_program_offers() {
+fn status_shows_the_program_and_its_features() {
     needs_root!();
     let node = Node::new();
     let status = node.status();
     assert_eq!(status["control"]["program"], crate::node::control().to_str().unwrap());
-    // 550.163 says nothing of options in its help.
+    // The help of 550.163 has no options.
     assert_eq!(status["control"]["features"], serde_json::json!([]));
     let lease = node.lease("a", 250, 1024);
     node.attached(&lease);

@@ -42,10 +42,10 @@ fn leases_of_a_lost_daemon_are_recognised() {
     );
     kill(first);
     eventually(|| node.processes().is_empty());
-    // Nobody has started another yet.
+    // No other daemon was started yet.
     assert_eq!(json(&node, &["mps", "status"])["cut_off"], serde_json::json!([old.id]));
     assert_eq!(lost(&node).len(), 1);
-    // Nor does anybody unless a person says so: the old one's container would not come to it.
+    // Only an administrator can have another one: the old lease's container could not use it.
     let waiting = node.lease("new", 250, 1024);
     let text = node.refused(&waiting);
     assert!(
@@ -81,7 +81,7 @@ fn leases_of_a_lost_daemon_are_recognised() {
     assert_eq!(found.len(), 1, "{found:?}");
     let message = found[0]["message"].as_str().unwrap();
     assert!(message.contains("container old"), "{message}");
-    // It keeps the new one's daemon from nothing, nor is it kept by it.
+    // The old lease does not keep the new daemon from being ended.
     node.release(&new);
     node.reap();
     node.assert_nothing_left();
@@ -104,7 +104,7 @@ fn a_foreign_silent_daemon_is_not_killed() {
     signal("-CONT");
     node.attached(&new);
     assert_eq!(node.daemon_pid(), pid);
-    // When nobody else has it, it goes.
+    // Without the other lease it is ended.
     node.release(&old);
     signal("-STOP");
     node.attached(&new);

@@ -1,5 +1,5 @@
-//! The compute mode around a daemon's life. `nvidia-smi` is a vendor's tool that does nothing without
-//! its driver: what answers here is a script that keeps a mode in a file.
+//! The compute mode around a daemon's life. `nvidia-smi` does nothing without its driver, so a script
+//! that keeps a mode in a file stands in for it.
 
 use crate::node::{Node, control, kill};
 use crate::support::{needs_root, ok, stderr};
@@ -79,7 +79,7 @@ fn the_compute_mode_is_restored_afterwards() {
         node.attached(&lease);
         assert_eq!(mode(&node), "Exclusive_Process");
         assert_eq!(node.journal()["prior_compute_mode"], prior);
-        // Neither a second lease nor a daemon that was killed makes it forget.
+        // The earlier mode survives a second lease and the death of the daemon.
         node.attached(&lease);
         kill(node.daemon_pid());
         node.attached(&lease);
@@ -138,7 +138,7 @@ fn without_the_mode_there_is_a_daemon_but_no_promise() {
     let preferred = lease(&node, false);
     node.attached(&preferred);
     assert_eq!(mode(&node), "Default");
-    // Who is promised something later has it set for a daemon that runs.
+    // A pinned lease that comes later has the mode set while the daemon runs.
     fs::remove_file(node.path("host/refuse")).unwrap();
     let promised = lease(&node, true);
     node.attached(&promised);
@@ -171,11 +171,11 @@ fn a_mode_that_cannot_be_restored_is_not_forgotten() {
 }
 
 #[test]
-fn what_the_mode_was_is_never_forgotten() {
+fn the_earlier_mode_is_never_forgotten() {
     needs_root!();
     let node = node("Default");
     let lease = lease(&node, true);
-    // It fails when it has done it, and from then on.
+    // The script fails after it has set the mode, and from then on.
     fs::write(node.path("host/late"), "").unwrap();
     let text = node.refused(&lease);
     assert!(text.contains("still EXCLUSIVE_PROCESS") && text.contains("-c DEFAULT"), "{text}");
@@ -201,11 +201,11 @@ fn a_promise_is_kept_by_the_mode_that_is_there() {
     node.assert_nothing_left();
     fs::remove_file(node.path("host/lie")).unwrap();
     node.attached(&lease);
-    // Somebody has opened the GPU meanwhile.
+    // The mode is set back by hand meanwhile.
     fs::write(node.path("host/mode"), "Default\n").unwrap();
     node.attached(&lease);
     assert_eq!(mode(&node), "Exclusive_Process");
-    // Somebody's own will is left alone.
+    // Another mode that was set by hand stays.
     fs::write(node.path("host/mode"), "Prohibited\n").unwrap();
     node.release(&lease);
     node.reap();
@@ -213,7 +213,7 @@ fn a_promise_is_kept_by_the_mode_that_is_there() {
 }
 
 #[test]
-fn who_is_promised_a_limit_finds_a_server_that_has_it() {
+fn a_pinned_lease_finds_a_server_with_its_limit() {
     needs_root!();
     let node = node("Default");
     let read = |name: &str| fs::read_to_string(node.path("host").join(name)).unwrap_or_default();

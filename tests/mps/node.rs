@@ -1,5 +1,5 @@
-//! A node with simulated GPUs of its own UUIDs, whose leases are written by the test. In a directory with
-//! a short path: the daemon's sockets lie in it.
+//! A node with a simulated GPU that has a UUID of its own. The test writes its leases. Its directory has
+//! a short path, for the daemon's sockets lie in it.
 
 use crate::support::images::fetched;
 use crate::support::{CLI, eventually, golden, ok, stderr};
@@ -189,7 +189,7 @@ impl Node {
         self.attach_command(lease).output().unwrap()
     }
 
-    /// What `attach` says, in its one line.
+    /// The answer of `attach`, which is one line.
     #[track_caller]
     pub fn attached(&self, lease: &Lease) -> Value {
         let output = ok(self.attach(lease));
@@ -198,7 +198,7 @@ impl Node {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// `attach` fails with isolation-failed; what it says.
+    /// `attach` fails with isolation-failed, and with this text.
     #[track_caller]
     pub fn refused(&self, lease: &Lease) -> String {
         let output = self.attach(lease);
@@ -221,7 +221,7 @@ impl Node {
         ok(self.cli(&["mps", "reap", "--now"]));
     }
 
-    /// What the real front end says.
+    /// The daemon's answer, by NVIDIA's own client.
     #[track_caller]
     pub fn says(&self, pipe: &Path, command: &str) -> String {
         say(pipe, command)
@@ -280,8 +280,8 @@ impl Node {
         points.filter(|point| point.starts_with(here)).map(str::to_owned).collect()
     }
 
-    /// Cgroups of the daemons of this node: by the device's UUID, which is nobody else's, and by the
-    /// leases that were ever put.
+    /// Cgroups of the daemons of this node: by the device's UUID, which no other test has, and by all
+    /// leases that were recorded.
     fn cgroups(&self) -> Vec<PathBuf> {
         cgroup_roots()
             .into_iter()
@@ -290,7 +290,7 @@ impl Node {
             .collect()
     }
 
-    /// What is left of daemons: nothing, in the end.
+    /// All that is left of daemons: nothing, in the end.
     pub fn left(&self) -> Vec<String> {
         let mut left: Vec<String> =
             self.processes().iter().map(|pid| format!("process {pid}")).collect();

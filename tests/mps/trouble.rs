@@ -1,4 +1,4 @@
-//! What lies in the way, and what is damaged.
+//! Obstacles and damage.
 
 use crate::node::{Node, control, kill};
 use crate::support::{eventually, needs_root, ok, stderr};
@@ -54,7 +54,7 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
     node.release(&lease);
     node.reap();
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
-    // The whole place.
+    // The whole directory.
     symlink(&victim, node.place()).unwrap();
     let lease = node.lease("a", 250, 1024);
     assert!(node.refused(&lease).contains("root's alone"));
@@ -118,7 +118,7 @@ fn a_full_disk_leaves_no_daemon() {
     ok(Command::new("umount").arg(&run).output().unwrap());
 }
 
-/// Whatever a container can write to lies on a file system of the daemon's own.
+/// All directories that a container can write to are on file systems of the daemon's own.
 #[test]
 fn a_full_pipe_directory_blocks_no_lease() {
     needs_root!();
@@ -131,7 +131,7 @@ fn a_full_pipe_directory_blocks_no_lease() {
     node.attached(&first);
     let (pid, pipe) = (node.daemon_pid(), node.place().join("pipe"));
     let fill = || {
-        // In the same mount namespace, as nobody in particular.
+        // In the same mount namespace, as an ordinary user.
         let script = "cd \"$0\" && for f in *; do [ -f $f ] || continue
                       yes | head -c 100000000 >$f; done; touch x; df . | tail -1";
         let mut command = Command::new("setpriv");
@@ -171,7 +171,7 @@ fn a_program_that_is_none_leaves_nothing() {
             "control = {script:?}\nstart_timeout = \"1s\"\nstop_grace = \"0s\""
         ));
     };
-    // One that ends at once, one that never answers, one that lies about what it was told.
+    // Programs that end at once, never answer, or answer with another limit.
     configure("#!/bin/sh\necho 'out of luck' >&2\nexit 3\n");
     let text = node.refused(&lease);
     assert!(text.contains("has ended") && text.contains("out of luck"), "{text}");
@@ -186,7 +186,7 @@ fn a_program_that_is_none_leaves_nothing() {
     let text = node.refused(&lease);
     assert!(text.contains("the MPS daemon says 99.0"), "{text}");
     node.assert_nothing_left();
-    // And one that others could have written is not run at all.
+    // A program that others can write is not run at all.
     fs::set_permissions(&script, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(node.refused(&lease).contains("not safe to use"));
     node.assert_nothing_left();
@@ -218,7 +218,7 @@ fn only_the_start_that_recorded_a_lease_attaches_it() {
 }
 
 #[test]
-fn whom_an_unreadable_record_is_of_is_not_forgotten() {
+fn an_unreadable_record_counts_as_a_client() {
     needs_root!();
     let node = Node::new();
     let lease = node.lease("a", 250, 1024);
@@ -229,7 +229,7 @@ fn whom_an_unreadable_record_is_of_is_not_forgotten() {
         node.run().join("leases").join(format!("{}.json", other.key().unwrap().file_stem()));
     assert!(record.exists());
     fs::write(&record, "{").unwrap();
-    // It may have been promised that nobody has more.
+    // The unreadable lease may be pinned.
     let larger = node.lease("b", 505, 1024);
     let text = node.refused(&larger);
     assert!(text.contains("may serve container other, whose lease record"), "{text}");
@@ -244,7 +244,7 @@ fn whom_an_unreadable_record_is_of_is_not_forgotten() {
     assert_eq!((stop.status.code(), node.processes()), (Some(7), vec![pid]));
     ok(node.cli(&["mps", "stop", "0", "--force"]));
     node.assert_nothing_left();
-    // A lease with a daemon of its own shares it with nobody.
+    // A lease with a daemon of its own shares it with no other lease.
     let mut own = node.lease("own", 250, 1024);
     own.mps.as_mut().unwrap().daemon = own.id.to_string();
     node.put(&own);
@@ -254,7 +254,7 @@ fn whom_an_unreadable_record_is_of_is_not_forgotten() {
     node.reap();
 }
 
-/// A record that is just being replaced by one of another name is in neither's place for a moment.
+/// While a record is replaced by one of another name, neither is there for a moment.
 #[test]
 fn decisions_about_leases_wait_for_their_lock() {
     needs_root!();

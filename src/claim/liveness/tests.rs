@@ -69,7 +69,7 @@ fn the_host_judges_an_engine_that_is_gone() {
         assert_eq!(holder(&lease, &paths), Holder::Dead);
         assert_eq!(at_end(&lease, &paths), Holder::Dead);
     }
-    // What may be its cgroup has a process: the engine saw the path from within its own.
+    // A cgroup that may be the holder's has a process: the engine recorded a path below its own.
     let cgroup = paths.sys.join("fs/cgroup/outer/docker/web");
     fs::create_dir_all(&cgroup).unwrap();
     fs::write(cgroup.join("cgroup.procs"), "9\n").unwrap();

@@ -26,7 +26,7 @@ Examples:
   gpulease lease resize web --memory 16Gi
   gpulease lease resize l-5f1c09ab77de --compute 0.5 --memory 8Gi";
 
-/// What to do with a lease.
+/// The commands for a lease.
 #[derive(Debug, Subcommand)]
 pub(super) enum LeaseAction {
     /// Give a running container more or less of its devices
