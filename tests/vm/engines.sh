@@ -124,6 +124,16 @@ docker_flags() { # FLAG...
     restarts docker
 }
 
+# refuses_default WHAT: dockerd has a flag for its default runtime, and would not start if its file
+# named one too.
+refuses_default() {
+    keep_etc
+    check "$1: install --default-runtime refuses" \
+        refused --default-runtime= gpulease install docker --default-runtime --reload
+    check "$1: /etc is as before, to the byte" etc_is_as_kept
+    check "$1: Docker restarts" restarts docker
+}
+
 # With the default low-level runtime, runc.
 rm -f /etc/gpulease/config.toml
 
@@ -139,8 +149,14 @@ mv "$state/daemon.json.kept" /etc/docker/daemon.json
 check "Docker starts with its file and flags for runtimes" \
     docker_flags --default-runtime=runc --add-runtime=other=/usr/bin/crun
 tour "Docker with flags" docker gpulease
+refuses_default "a flag"
 rm /etc/systemd/system/docker.service.d/flags.conf
 systemctl daemon-reload
+# Debian's unit takes flags from this file.
+cp /etc/default/docker "$state/default-docker"
+echo 'DOCKER_OPTS="--default-runtime=runc"' >/etc/default/docker
+refuses_default "a flag in the environment file"
+cp "$state/default-docker" /etc/default/docker
 check "Docker starts with its file alone" restarts docker
 
 # ---- Podman ----

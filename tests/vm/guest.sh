@@ -9,7 +9,7 @@ set -u
 umask 022
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 # The numbers of checks in node.sh and engines.sh, and in first-boot.sh and second-boot.sh.
-engines_checks=114
+engines_checks=120
 boots_checks=85
 
 # The devices: nodes with other names for drivers that need no hardware. Engines allow
