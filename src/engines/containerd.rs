@@ -216,16 +216,15 @@ impl HandlerEntry {
         let listed = cri.get("runtimes").and_then(Value::as_table).unwrap_or(&none);
         let default = cri.get(DEFAULT).and_then(Value::as_str);
         // Once gpulease is the default, the runtime that was is not known any more, and the entry
-        // has its settings.
-        let runtime = if default == Some(NAME) && listed.contains_key(NAME) {
-            &none
-        } else {
-            node_runtime(listed, default).map_or(&none, |(_, runtime)| runtime)
-        };
+        // has its settings, in this file or in another one.
+        let ours = listed.get(NAME).and_then(Value::as_table).filter(|_| default == Some(NAME));
+        let node = || node_runtime(listed, default).map(|(_, runtime)| runtime);
+        let runtime = ours.or_else(node).unwrap_or(&none);
         let options = handler::option(runtime, OPTIONS).and_then(Value::as_table).unwrap_or(&none);
         let annotations = ANNOTATION_LISTS.map(|key| {
             let mut list = files::strings(handler::option(runtime, key));
-            list.extend(ANNOTATIONS.iter().map(|pattern| (*pattern).to_owned()));
+            let new = ANNOTATIONS.iter().filter(|pattern| !list.iter().any(|old| old == *pattern));
+            list.extend(new.map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
             list
         });
         Self {

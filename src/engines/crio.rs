@@ -125,11 +125,12 @@ pub(super) fn wire(path: &Path, body: &str, wiring: &Wiring<'_>) -> Result<Edite
     let default = files::text_at(&node, &LAYOUT.below(&[LAYOUT.default]));
     let names = [default.as_deref().filter(|name| *name != NAME), Some("runc"), Some("crun")];
     // Once gpulease is the default, the runtime that was is not known any more, and the entry has
-    // its settings.
-    let is_settled = default.as_deref() == Some(NAME) && listed.contains_key(NAME);
-    let runtime = handler::first_of(listed, &names, is_oci).filter(|_| !is_settled);
-    let mut copied = runtime.map(|(_, it)| handler::copied(it, OWN)).unwrap_or_default();
-    if !is_settled && !copied.iter().any(|(key, _)| key.eq_ignore_ascii_case(MONITOR)) {
+    // its settings, in this file or in one whose entry this file replaces.
+    let ours = listed.get(NAME).and_then(Value::as_table);
+    let ours = ours.filter(|_| default.as_deref() == Some(NAME));
+    let of_node = || handler::first_of(listed, &names, is_oci).map(|(_, runtime)| runtime);
+    let mut copied = ours.or_else(of_node).map(|it| handler::copied(it, OWN)).unwrap_or_default();
+    if ours.is_none() && !copied.iter().any(|(key, _)| key.eq_ignore_ascii_case(MONITOR)) {
         copied.extend(monitor(&node, listed).map(|path| (MONITOR.to_owned(), path)));
     }
 

@@ -206,6 +206,43 @@ fn what_chooses_another_program_is_not_taken() {
 }
 
 #[test]
+fn a_drop_in_keeps_the_settings_of_our_default() {
+    // gpulease is the default by the main file, whose entry the drop-in takes the place of.
+    let node = node(&[
+        (
+            "crio/crio.conf",
+            "[crio.runtime]\ndefault_runtime = 'gpulease'\n[crio.runtime.runtimes.gpulease]\n\
+             runtime_path = '/old/gpulease-runtime'\nmonitor_path = '/x/conmon'\n\
+             [crio.runtime.runtimes.runc]\nmonitor_path = '/y/conmon'\n",
+        ),
+        (
+            "etc/config.toml",
+            &format!(
+                "version = 2\nimports = ['conf.d/*.toml']\n[{V2}]\ndefault_runtime_name = \
+                 'gpulease'\n[{V2}.runtimes.gpulease]\nruntime_type = 'io.containerd.runc.v2'\n\
+                 snapshotter = 'z'\npod_annotations = ['a', 'gpulease/*']\n\
+                 [{V2}.runtimes.gpulease.options]\nBinaryName = '/old'\nSystemdCgroup = true\n"
+            ),
+        ),
+    ]);
+    let file = |name: &str| {
+        let file = node.dir.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        file
+    };
+    let (crio, _) = installed("crio", &file("crio/crio.conf.d/60-gpulease.conf"), &[]);
+    assert_eq!(crio["monitor_path"].as_str(), Some("/x/conmon"));
+    let drop_in = file("etc/conf.d/60-gpulease.toml");
+    let (containerd, _) = installed("containerd", &drop_in, &[]);
+    assert_eq!(containerd["options"]["SystemdCgroup"].as_bool(), Some(true));
+    assert_eq!(containerd["options"]["BinaryName"].as_str(), Some(crate::support::SHIM));
+    assert_eq!(containerd["snapshotter"].as_str(), Some("z"));
+    let annotations = ["a", "gpulease/*", "*.gpulease/*", "kaiwo.ai/gpu-*"].map(Value::from);
+    assert_eq!(containerd["pod_annotations"].as_array(), Some(&annotations.to_vec()));
+    assert!(installed("containerd", &drop_in, &[]).1.contains("nothing to do"));
+}
+
+#[test]
 fn a_later_default_of_another_drop_in_is_told() {
     for (engine, dir, text) in [
         ("crio", "crio.conf.d", "[crio.runtime]\ndefault_runtime = 'nvidia'\n"),
