@@ -358,6 +358,25 @@ fn explain_says_for_each_device_why_not() {
 }
 
 #[test]
+fn a_node_without_devices_says_what_finds_some() {
+    needs_root!();
+    let host = Host::new("mixed4");
+    fs::write(host.path("etc/devices.toml"), "").unwrap();
+    let hint = |host: &Host| json(&host.cli(&["explain", "count=1", "--json"]))["refusal"].clone();
+    let told = hint(&host);
+    assert_eq!(told["code"], "no-match");
+    assert!(
+        told["hint"].as_str().unwrap().ends_with("inventory example` simulates some"),
+        "{told}"
+    );
+    host.configure(Path::new(STUB), "sources = [\"amd\"]");
+    let told = hint(&host);
+    assert!(told["hint"].as_str().unwrap().contains("list `static` in `sources`"), "{told}");
+    let refused = host.start("web", WHOLE);
+    assert!(stderr(&refused).contains("list `static` in `sources`"), "{}", stderr(&refused));
+}
+
+#[test]
 fn explain_counts_the_devices_that_were_not_asked_for() {
     needs_root!();
     let host = Host::new("a100x4");

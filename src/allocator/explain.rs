@@ -167,8 +167,7 @@ fn match_hint(assessment: &Assessment<'_>) -> String {
             MigChoice::Gpus | MigChoice::Either => stock(&all),
         };
         return if assessment.devices.is_empty() {
-            "the node has no devices; \"gpulease inventory example\" prints a file that lists some"
-                .to_owned()
+            "\"gpulease devices\" says where devices were looked for".to_owned()
         } else if assessment.may_mix_vendors() || assessment.vendors().len() < 2 {
             format!("the node has {node}")
         } else {

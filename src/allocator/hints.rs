@@ -18,16 +18,15 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     if assessment.devices.iter().any(is_busy) {
         return busy_hint(assessment.snapshot.busy.refuse);
     }
+    let is_out = |a: &Assessed<'_>| a.exclusion.is_some_and(|e| e != Exclusion::Busy);
+    let is_taken = |a: &&Assessed<'_>| !is_out(a) && a.fit == Fit::Taken;
+    let taken = || assessment.devices.iter().filter(is_taken);
+    let is_shared = taken().any(|assessed| !is_exclusive(assessment.request, assessed));
     let mut ways: Vec<String> = Vec::new();
-    for assessed in &assessment.devices {
-        let is_out = assessed.exclusion.is_some_and(|exclusion| exclusion != Exclusion::Busy);
-        if is_out || assessed.fit != Fit::Taken {
-            continue;
-        }
+    for assessed in taken() {
         let way = match assessed.conflict() {
             Some(conflict) => way_out(assessment.request, conflict),
-            None if is_no_share_left(assessment.request, assessed) => None,
-            None => Some(format!("ask for {}", less(assessment.request))),
+            None => less(assessment.request, is_shared).map(|less| format!("ask for {less}")),
         };
         if let Some(way) = way.filter(|way| ways.len() < WAYS_MAX && !ways.contains(way)) {
             ways.push(way);
@@ -37,21 +36,23 @@ pub(super) fn capacity_hint(assessment: &Assessment<'_>) -> String {
     format!("\"gpulease leases\" shows the holders; {}", ways.join(", or "))
 }
 
-/// Whether the request is for a single device that its holder does not share.
-fn is_no_share_left(request: &Request, assessed: &Assessed<'_>) -> bool {
+/// Whether no share of the device is left: its holder has all of it. A MIG instance has no shares.
+fn is_exclusive(request: &Request, assessed: &Assessed<'_>) -> bool {
     let is_gpu = !matches!(request.mig, MigChoice::Instances(_));
-    is_gpu && request.count == Count::Exactly(1) && assessed.occupancy.firm.is_exclusive()
+    is_gpu && assessed.occupancy.firm.is_exclusive()
 }
 
-fn less(request: &Request) -> &'static str {
+/// A smaller request, if there is one that fits better. `is_shared` says whether shares of the
+/// devices are left.
+fn less(request: &Request, is_shared: bool) -> Option<&'static str> {
+    let is_instance = matches!(request.mig, MigChoice::Instances(_));
     match (request.count, request.amount) {
-        (Count::Exactly(1), _) if matches!(request.mig, MigChoice::Instances(_)) => {
-            "an instance of another profile"
-        }
-        (Count::Exactly(1), Amount::Whole) => "a share of a device",
-        (Count::Exactly(1), Amount::Share { .. }) => "a smaller share",
-        (_, Amount::Whole) => "fewer devices",
-        (_, Amount::Share { .. }) => "fewer devices or a smaller share",
+        (Count::Exactly(1), _) if is_instance => Some("an instance of another profile"),
+        (Count::Exactly(1), _) if !is_shared => None,
+        (Count::Exactly(1), Amount::Whole) => Some("a share of a device"),
+        (Count::Exactly(1), Amount::Share { .. }) => Some("a smaller share"),
+        (_, Amount::Share { .. }) if is_shared => Some("fewer devices or a smaller share"),
+        _ => Some("fewer devices"),
     }
 }
 
@@ -80,7 +81,7 @@ fn way_out(request: &Request, conflict: Conflict) -> Option<String> {
         Conflict::Larger(least) => Some(format!(
             "ask for at least {least} of compute, or leave out gpulease/enforcement=required"
         )),
-        Conflict::Units { .. } => Some(format!("ask for {}", less(request))),
+        Conflict::Units { .. } => less(request, true).map(|less| format!("ask for {less}")),
     }
 }
 

@@ -247,18 +247,20 @@ fn summary_and_hint_name_request_and_devices() {
     assert!(three.hint.starts_with("the devices of a set are of one vendor"), "{}", three.hint);
 
     snapshot.holds = node.devices.iter().map(|device| hold_whole(device, "a")).collect();
-    for request in [whole(), Request { count: Count::Exactly(1), ..share }] {
+    for request in [whole(), Request { count: Count::Exactly(1), ..share.clone() }] {
         let hint = refused(&snapshot, &request).hint;
         assert!(hint.contains("shows the holders; wait until"), "{hint}");
     }
+    let hint = refused(&snapshot, &share).hint;
+    assert!(hint.contains("shows the holders; ask for fewer devices, or wait"), "{hint}");
 
     let nothing = Node::default();
     let refusal = refused(&super::fixtures::snapshot(&nothing), &whole());
     assert_eq!(refusal.code, Code::NoMatch);
     assert_eq!(
         words(&refusal),
-        "no-match: 1 device requested, the node has none; hint: the node has no devices; \
-         \"gpulease inventory example\" prints a file that lists some"
+        "no-match: 1 device requested, the node has none; hint: \"gpulease devices\" says where \
+         devices were looked for"
     );
     assert_eq!(refused(&super::fixtures::snapshot(&nothing), &all()).code, Code::NoMatch);
 }

@@ -1,4 +1,4 @@
-//! The arguments, and with them the help texts.
+//! The arguments and the help texts.
 
 use super::cdi::{CDI_AFTER, CdiAction};
 use super::examples::{
@@ -61,69 +61,71 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Show the node's devices and what is free of them
     ///
-    /// FREE is the compute (1000m is a whole device) and the memory that nobody holds. MEMORY is
-    /// what can be leased: all but the driver's own reserve. Dead holders do not count, and
-    /// neither do leases in their grace: the next start may have what they had. STATE says why a
-    /// device is not granted: another has its UUID or its place (ambiguous), its driver does not
-    /// answer for it (unqueryable), it is broken (unhealthy), or processes without a lease compute on it (busy).
+    /// FREE is the compute and the memory that no lease holds; 1000m is a whole device. The leases
+    /// of dead holders and leases in their grace do not count, because the next start may have
+    /// their devices. MEMORY is all memory but the driver's own reserve. STATE says why a device is
+    /// not granted: another device has its UUID or its address (ambiguous), its driver does not
+    /// answer for it (unqueryable), it is broken (unhealthy), or processes without a lease compute
+    /// on it (busy).
     #[command(after_help = DEVICES_AFTER)]
     Devices {
-        /// All columns and whole UUIDs, however wide
+        /// Show all columns and whole UUIDs
         #[arg(long)]
         wide: bool,
     },
 
     /// Show how the GPUs reach each other, and which CPUs are near them
     ///
-    /// The words in the matrix are those of `nvidia-smi topo -m`. MIG instances are where their GPU
-    /// is, and are not listed.
+    /// The words in the matrix are those of `nvidia-smi topo -m`. MIG instances are not listed:
+    /// they are where their GPU is.
     #[command(after_help = TOPOLOGY_AFTER)]
     Topology,
 
     /// Show which processes compute on the devices, and by which lease
     ///
-    /// A process that belongs to no lease is `outside`: its devices are busy, and are granted only
-    /// as `policy.busy` says. Other users' processes are seen by root alone.
+    /// A process that belongs to no lease is `outside`. Its devices are busy, and are granted only
+    /// as `policy.busy` allows. Only root sees the processes of other users.
     #[command(after_help = PROCESSES_AFTER)]
     Processes,
 
-    /// Show the vendors' drivers, and what of them a container gets
+    /// Show the vendors' drivers, and the files of each that a container gets
     #[command(after_help = DRIVER_AFTER)]
     Driver {
-        /// Each file, with the names that it has in a container
+        /// Show each file with the names that it has in a container
         #[arg(long)]
         wide: bool,
     },
 
-    /// Show how much memory each device has, and what is leased, used and free of it
+    /// Show how much memory each device has, and how much is leased, used and free
     ///
-    /// RESERVED is the driver's own and leased to nobody. USED is in use at this moment, by whomever;
-    /// FREE TO LEASE is what leases leave, used or not. What nobody can say is `-`.
+    /// RESERVED is the driver's own memory, which is not leased. USED is the memory in use now,
+    /// with and without leases. FREE TO LEASE is the memory that no lease holds, even if it is in
+    /// use. A value that cannot be read is `-`.
     #[command(after_help = MEMORY_AFTER)]
     Memory,
 
-    /// Show who holds what
+    /// Show the leases and their holders
     ///
     /// A lease is `pending` until its container's process exists, then `bound` to it. A lease
-    /// whose holder is gone is shown as `dead`; the next container start takes its devices. One
-    /// that another pid namespace recorded, as an engine in a container has, is `unjudged` where
-    /// its holder cannot be judged from here. This command takes nothing away.
+    /// whose holder is gone is `dead`: the next container start takes its devices. A lease is
+    /// `unjudged` if its holder cannot be judged from here, because an engine in a container has
+    /// recorded it. This command changes nothing.
     #[command(after_help = LEASES_AFTER)]
     Leases {
-        /// Also released leases in their grace, in which the same container may
-        /// have its devices back
+        /// Show also released leases in their grace, in which the same container
+        /// may have its devices back
         #[arg(long)]
         all: bool,
 
-        /// All columns and whole container ids, however wide
+        /// Show all columns and whole container ids
         #[arg(long)]
         wide: bool,
     },
 
     /// Say what a request would get now, or why it would be refused
     ///
-    /// Takes nothing and writes nothing. A KEY is an annotation, with or without its
-    /// `gpulease/`. Without any, the annotations are listed.
+    /// The command takes nothing and writes nothing. A KEY is an annotation, with or without its
+    /// `gpulease/`. Without arguments the command lists the annotations.
     #[command(after_help = EXPLAIN_AFTER)]
     Explain {
         /// Annotations of the request
@@ -134,38 +136,38 @@ pub(super) enum Command {
         )]
         words: Vec<String>,
 
-        /// Read the request out of the config.json of this bundle; KEY=VALUE adds
-        /// to it and replaces
+        /// Read the request from the config.json of this bundle; each KEY=VALUE is
+        /// added, or replaces one of the bundle
         #[arg(long, value_name = "DIR")]
         bundle: Option<PathBuf>,
 
-        /// The id, on the host, of the user that the container's processes run as: an MPS daemon
-        /// serves one user [default: the bundle's, else 0]
+        /// The host's id of the container's user, because an MPS daemon serves one
+        /// user [default: the bundle's user, else 0]
         #[arg(long, value_name = "UID")]
         user: Option<u32>,
     },
 
     /// Take a lease back
     ///
-    /// Needed only where nothing else does it: a container's end releases its lease, and the
-    /// next start takes what dead holders left. A lease whose holder is alive is not released,
-    /// unless with --force; one whose holder cannot be judged from here, unless with
-    /// --assume-dead or --force. Ends a grace too. Needs root.
+    /// As a rule this is not needed: a container's end releases its lease, and the next start takes
+    /// the devices of dead holders. Without options only the lease of a dead holder is released, or
+    /// one in its grace. The command needs root.
     #[command(after_help = RELEASE_AFTER)]
     Release {
         /// The id of a lease or of a container, or an unambiguous beginning of one
         #[arg(value_name = "ID")]
         id: String,
 
-        /// Release even if the holder is alive or cannot be judged: the container keeps its device
-        /// nodes and goes on running, and the devices can be given to others, who then share
-        /// them with it unknowingly
+        /// Release the lease even if its holder is alive or cannot be judged. The
+        /// container goes on running and keeps its device nodes. Other containers
+        /// can get the devices, and then share them with it unknowingly
         #[arg(long)]
         force: bool,
 
-        /// Release if the holder cannot be judged from here: it was recorded in another pid
-        /// namespace, as by an engine in a container, and that is gone for good. One that is
-        /// known to be alive is not released. The system's log is told
+        /// Release the lease if its holder cannot be judged from here, because an
+        /// engine in a container has recorded it, and that container is gone for
+        /// good. A lease whose holder is alive is not released. The system's log
+        /// gets a line about it
         #[arg(long, conflicts_with = "force")]
         assume_dead: bool,
     },
@@ -179,36 +181,36 @@ pub(super) enum Command {
 
     /// Find what is wrong with this node, and say how to set it right
     ///
-    /// Looks at the configuration, the low-level runtime and its version, gpulease's programs, the
-    /// lease directory, the inventory, the GPUs and their drivers, the engines that are installed
-    /// and their hooks, and the cgroups. Changes nothing. What cannot be looked at, as by another
-    /// user than root, is said.
+    /// The command looks at the configuration, the low-level runtime and its version, gpulease's
+    /// programs, the lease directory, the inventory, the GPUs and their drivers, the installed
+    /// engines and their hooks, and the cgroups. It changes nothing. A note names each file that
+    /// this user cannot read.
     #[command(after_help = DOCTOR_AFTER)]
     Doctor {
         /// Also show the checks that passed
         #[arg(short, long)]
         verbose: bool,
 
-        /// Look at the host whose file system lies below DIR, as in a container that
-        /// has it mounted there
+        /// Look at the host whose root is mounted at DIR, for a container that has
+        /// it there
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
 
     /// Say in one line whether containers can be given devices
     ///
-    /// Looks at what can break while a node is in use: the configuration, the hook, the lease
-    /// directory and its lock, the inventory. For a health check: changes nothing and
-    /// is done at once.
+    /// The command is for a health check. It looks at the parts that can break while a node is in
+    /// use: the configuration, the hook, the lease directory and its lock, the inventory. It
+    /// changes nothing and is done at once.
     #[command(after_help = HEALTH_AFTER)]
     Health {
-        /// Look at the host whose file system lies below DIR, as in a container that
-        /// has it mounted there
+        /// Look at the host whose root is mounted at DIR, for a container that has
+        /// it there
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
 
-    /// Show or renew what gpulease knows of the node's devices
+    /// Show or renew the inventory of the node's devices
     #[command(after_help = INVENTORY_AFTER, arg_required_else_help = true)]
     Inventory {
         #[command(subcommand)]
@@ -236,11 +238,11 @@ pub(super) enum Command {
         action: MigAction,
     },
 
-    /// Have an engine use gpulease
+    /// Make an engine use gpulease
     ///
-    /// Adds the runtime `gpulease` to the engine's configuration: gpulease-runtime from the
-    /// directory of this program. All else in the file stays as it is. The file as it was is
-    /// kept, for `gpulease uninstall`. Can be run again; where nothing is to do, nothing is done.
+    /// The command adds the runtime `gpulease` to the engine's configuration: gpulease-runtime from
+    /// the directory of this program. All else in the file stays as it is. A copy of the file as it
+    /// was is kept for `gpulease uninstall`. The command can be run again.
     #[command(after_help = install::after_help())]
     Install {
         /// docker, podman, containerd or crio
@@ -255,12 +257,12 @@ pub(super) enum Command {
         options: InstallOptions,
     },
 
-    /// Have an engine not use gpulease any more
+    /// Make an engine stop using gpulease
     ///
-    /// Restores the file to the byte if nobody has changed it since `gpulease install`, and
-    /// otherwise takes out only what gpulease put in. A default runtime becomes what it was
-    /// before. Remove the containers that use the runtime first: their engine cannot start
-    /// them again without it.
+    /// The command restores the file to the byte if it is unchanged since `gpulease install`.
+    /// Otherwise it removes only the additions of gpulease. A default runtime becomes what it was
+    /// before. Remove the containers that use the runtime first: their engine cannot start them
+    /// again without it.
     #[command(after_help = UNINSTALL_AFTER, mut_arg("precreate", |arg| arg.help(UNINSTALL_PRECREATE)))]
     Uninstall {
         /// docker, podman, containerd or crio
@@ -277,8 +279,8 @@ pub(super) enum Command {
 
     /// Print the completions of a shell
     ///
-    /// The packages bring them along; for a program that was built by hand, the shell reads them
-    /// from the files below.
+    /// The packages install the completions. For a program that was built by hand, write them to
+    /// the files below, where the shell reads them.
     #[command(after_help = COMPLETIONS_AFTER)]
     Completions {
         /// bash, zsh or fish
@@ -287,15 +289,15 @@ pub(super) enum Command {
     },
 }
 
-/// What `install` and `uninstall` have in common.
+/// The options of both `install` and `uninstall`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct InstallOptions {
     /// The engine's configuration, where it is not in its usual place
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
-    /// Podman without the shim: have it call the hook `gpulease-hook precreate` for every
-    /// container, whatever its runtime
+    /// For Podman without the shim: make it call the hook `gpulease-hook
+    /// precreate` for every container, whatever its runtime
     #[arg(long)]
     pub(super) precreate: bool,
 
@@ -303,11 +305,13 @@ pub(super) struct InstallOptions {
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// Have the engine read the file, by systemctl; else the command is printed
+    /// Make the engine read the file, by systemctl; otherwise the command is
+    /// printed
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) reload: bool,
 
-    /// Where the file as it was is kept [default: /var/lib/gpulease/install]
+    /// The directory for the copies of files as they were [default:
+    /// /var/lib/gpulease/install]
     #[arg(
         long,
         value_name = "DIR",
@@ -332,28 +336,29 @@ impl InstallOptions {
 pub(super) enum InventoryAction {
     /// Read the node's devices anew and replace the inventory
     ///
-    /// A container start does this by itself when the inventory is missing or out of date; by
-    /// hand it shows what is wrong with the devices file. Leases are not touched. Needs root.
+    /// A container start does this by itself when the inventory is missing or out of date. By hand
+    /// it shows what is wrong with the devices file. Leases are not touched. The command needs
+    /// root.
     #[command(after_help = "Example:\n  gpulease inventory refresh")]
     Refresh,
 
-    /// Show what the inventory says, and whether it still holds
+    /// Show the inventory, and whether it is up to date
     ///
-    /// An inventory that is out of date is shown with the reason, and is no error: the next
-    /// container start renews it. Changes nothing.
+    /// An inventory that is out of date is shown with the reason. It is no error: the next
+    /// container start renews it. The command changes nothing.
     #[command(after_help = "Examples:\n  gpulease inventory show\n  \
                             gpulease inventory show --json | jq .state")]
     Show,
 
     /// Print a devices file that simulates a node
     ///
-    /// To try gpulease on a host without GPUs. Simulated devices are marked as such wherever
+    /// Such a file is for a trial on a host without GPUs. Simulated devices are marked wherever
     /// they are shown: no program can compute on them.
     #[command(after_help = "Examples:\n  gpulease inventory example\n  \
                             gpulease inventory example h100x8 > /etc/gpulease/devices.toml\n  \
                             gpulease inventory refresh")]
     Example {
-        /// Which node; without it the profiles are listed
+        /// The node to simulate; without it the profiles are listed
         #[arg(value_name = "PROFILE", value_parser = profiles(), hide_possible_values = true)]
         profile: Option<String>,
     },

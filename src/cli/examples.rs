@@ -1,35 +1,35 @@
-//! What stands below the options in the help of each command.
+//! The text below the options in the help of each command.
 
 pub(super) const TOP_AFTER: &str = "\
 Examples:
-  gpulease devices                     what the node has and what is free
-  gpulease leases                      who holds what
-  gpulease processes                   who computes, with a lease and without
-  gpulease explain count=1 memory=8Gi  would this start now, and if not, why
+  gpulease devices                     show the devices, and how much is free
+  gpulease leases                      show the leases and their holders
+  gpulease processes                   show the processes that compute
+  gpulease explain count=1 memory=8Gi  tell whether this would start now
   gpulease release web                 take a lease back from a dead container
-  gpulease install docker              have an engine use gpulease
-  gpulease doctor                      what is wrong here, and how to fix it
+  gpulease install docker              make an engine use gpulease
+  gpulease doctor                      find faults, and how to repair them
 
 Containers ask for devices by annotation, for instance:
   docker run --annotation gpulease/count=1 IMAGE
 
-`gpulease explain` without arguments lists the annotations. That, completions,
-`inventory example`, `install --dry-run`, topology, driver and mig plan work for
-any user; processes, doctor and health say what they could not see. All else
-needs root: who holds what is for nobody else to read.
+`gpulease explain` without arguments lists the annotations. Any user can run it,
+and completions, `inventory example`, `install --dry-run`, topology, driver and
+`mig plan`. For other users than root, processes, doctor and health name the
+parts that they could not see. All other commands need root.
 
 Exit statuses:
   0 done, 1 other failures, 2 bad request or arguments, 3 nothing can be
   granted, 4 configuration or inventory, 5 lease directory, 6 no such lease,
-  7 the holder is alive. See gpulease(1).";
+  7 the holder is alive. gpulease(1) describes them.";
 
-/// What the option means here.
+/// The option of `install` in the help of `uninstall`.
 pub(super) const UNINSTALL_PRECREATE: &str =
-    "Podman: take out only the hook that `install --precreate` put in";
+    "For Podman: remove only the hook of `install --precreate`";
 
 pub(super) const UNINSTALL_AFTER: &str = "\
-For podman, the hook of `install --precreate` goes too. With --config, only that
-file is edited.
+For podman, the hook of `install --precreate` is removed too. With --config,
+only that file is edited.
 
 Examples:
   gpulease uninstall docker --dry-run
@@ -46,7 +46,8 @@ pub(super) const DEVICES_AFTER: &str = "\
 Examples:
   gpulease devices
   gpulease devices --wide
-  gpulease devices --json | jq '.devices[] | select(.milli_free == 1000) | .uuid'";
+  gpulease devices --json |
+    jq '.devices[] | select(.milli_free == 1000) | .uuid'";
 
 pub(super) const TOPOLOGY_AFTER: &str = "\
 Examples:
@@ -54,10 +55,10 @@ Examples:
   gpulease topology --json | jq '.pairs[] | select(.path == \"SYS\")'";
 
 pub(super) const PROCESSES_AFTER: &str = "\
-TYPE is C for a process that computes, M for one that computes by MPS, G for one
-that draws, where the driver tells of those; who only draws makes no device busy.
-On which of NVIDIA's GPUs a process is, the driver is asked; without an answer a
-CUDA process is shown on every GPU that it could use, and a note says so.
+TYPE is C for a process that computes, M for one that computes by MPS, and G for
+one that draws, if the driver reports it. A process that only draws makes no
+device busy. NVIDIA's driver says which of its GPUs a process uses. Without its
+answer a CUDA process is shown on every GPU that it could use, with a note.
 
 Examples:
   gpulease processes
@@ -76,15 +77,16 @@ Examples:
     jq '.devices[] | select(.used_bytes > .leased_bytes) | .uuid'";
 
 pub(super) const LEASES_AFTER: &str = "\
-DEVICES are indices, with the share of compute where it is not the whole
-device: `0-3` or `5:250m`. MEMORY is the sum over the devices. ISOLATION is how
-the lease is made true (`whole`: nobody else has the device; `mixed`: not in one
-way on each) and who holds its container to it, compute and memory apart where
-that differs: `mps advisory`, `mps driver/advisory`. Neither `kernel` nor
-`driver` can be got round, `advisory` is the workload's good will, `simulated`
-would hold on a real device, and `none` is no limit at all.
-`over` is a lease whose grace has passed: it is gone with the next start. In
-JSON, the holder of a lease in its grace is `gone`: its container has ended.
+DEVICES are indices, with the share of compute if it is not the whole device:
+`0-3` or `5:250m`. MEMORY is the sum over the devices. ISOLATION is the way in
+which devices are shared, and the enforcement of compute and memory: `mps
+advisory`, or `mps driver/advisory` if they differ. `whole` is a device without
+other leases; `mixed` is a set whose devices are shared in different ways. A
+workload cannot undo a limit of the `kernel` or the `driver`. It can undo one
+that is `advisory`. A `simulated` limit would be enforced on a real device, and
+`none` is no limit.
+`over` is a lease whose grace has passed: the next start removes it. In JSON,
+the holder of a lease in its grace is `gone`: its container has ended.
 
 Examples:
   gpulease leases
@@ -92,9 +94,9 @@ Examples:
   gpulease leases --json | jq '.leases[] | select(.holder == \"dead\") | .id'";
 
 pub(super) const EXPLAIN_AFTER: &str = "\
-Exits with 0 if the request would be granted or asks for nothing, with 3 if
-there is nothing to grant, with 2 if the request is wrong, and else with the
-status of the code that it names.
+The exit status is 0 if the request would be granted or asks for nothing, 3 if
+no device can be granted, and 2 if the request is wrong. Otherwise it is the
+status of the code in the message.
 
 Examples:
   gpulease explain
@@ -109,10 +111,10 @@ Examples:
   gpulease release web --assume-dead";
 
 pub(super) const DOCTOR_AFTER: &str = "\
-A fault refuses containers with a request, or gives them what they should not
-have. A warning works now and will surprise somebody. A note is worth knowing.
-Each has a code in brackets, which stays, and a fix. Exits with 1 if there is a
-fault, else with 0.
+With a fault, containers with a request are refused, or get more than they
+should. A warning is about a part that works now and may fail later. A note is
+worth knowing. Each has a fix, and a code in brackets that never changes. The
+exit status is 1 if there is a fault, and 0 otherwise.
 
 Examples:
   gpulease doctor
@@ -120,9 +122,8 @@ Examples:
   gpulease doctor --json | jq -r '.checks[] | select(.level == \"fault\") | .fix'";
 
 pub(super) const HEALTH_AFTER: &str = "\
-Exits with 0 if it is healthy, with 1 if it is unhealthy, and with 3 if that is
-unknown, because something cannot be looked at, as by another user than root;
-`gpulease doctor` says more.
+The exit status is 0 if the node is healthy, 1 if it is unhealthy, and 3 if that
+is unknown, because this user cannot read all files. `gpulease doctor` says more.
 
 Examples:
   gpulease health

@@ -141,9 +141,9 @@ fn run(cli: &Cli, output: &Output) -> Result<Answer, Failure> {
         }
         Command::Lease { action } => lease::run(&host()?, action, output),
         Command::Doctor { verbose, root } => {
-            Ok(doctor::doctor(named, root.as_deref(), *verbose, output))
+            doctor::doctor(named, root.as_deref(), *verbose, output)
         }
-        Command::Health { root } => Ok(doctor::health(named, root.as_deref(), output)),
+        Command::Health { root } => doctor::health(named, root.as_deref(), output),
         Command::Inventory { action } => match action {
             InventoryAction::Refresh => inventory::refresh(&host()?, output),
             InventoryAction::Show => inventory::show(&host()?, output),

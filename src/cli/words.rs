@@ -2,8 +2,9 @@
 
 use super::output::{Output, Paint};
 use crate::claim::sweep::describe;
-use crate::config::{Config, Source};
-use crate::model::device::{Device, Node, Vendor};
+use crate::config::Config;
+use crate::inventory::missing::{find_devices, no_devices};
+use crate::model::device::{Device, Node};
 use crate::model::id::DeviceId;
 use crate::model::lease::Lease;
 use crate::model::quantity::Bytes;
@@ -164,46 +165,7 @@ pub(super) fn uuid<'a>(uuid: &'a DeviceId, node: &Node, whole: bool) -> &'a str 
     shorter.filter(|_| !whole).find(is_unique).unwrap_or(text)
 }
 
-/// What to do on a node without devices. A file that simulates some is read by `static` alone.
-pub(super) fn find_devices(config: &Config) -> &'static str {
-    if config.sources.is_empty() {
-        return "leave `sources` out of the configuration for its default, or list some";
-    }
-    if !config.sources.contains(&Source::Static) {
-        return "load the GPUs' driver (nvidia, amdgpu), then run `gpulease inventory refresh`; \
-                without GPUs, list `static` in `sources`, and `gpulease inventory example` \
-                simulates some";
-    }
-    "load the GPUs' driver (nvidia, amdgpu), then run `gpulease inventory refresh`; without GPUs, \
-     `gpulease inventory example` simulates some"
-}
-
-/// Where devices were looked for, to no avail: `no devices: …`.
-pub(super) fn no_devices(config: &Config) -> String {
-    let file = config.devices_file.display().to_string();
-    let file = match config.devices_file.exists() {
-        true => format!("`{}` has none", shown(&file)),
-        false => format!("`{}` is not there", shown(&file)),
-    };
-    let vendors = [
-        (Source::Nvidia, Vendor::Nvidia),
-        (Source::Amd, Vendor::Amd),
-        (Source::Intel, Vendor::Intel),
-    ];
-    let vendors = vendors.into_iter().filter(|(source, _)| config.sources.contains(source));
-    let names: Vec<&str> = vendors.map(|(_, vendor)| vendor.name()).collect();
-    let found = format!("no GPU of {} was found", names.join(" or "));
-    let all = [
-        config.sources.contains(&Source::Static).then_some(file),
-        (!names.is_empty()).then_some(found),
-    ];
-    match all.into_iter().flatten().collect::<Vec<_>>().join(", and ") {
-        none if none.is_empty() => "no devices: `sources` in the configuration is empty".to_owned(),
-        why => format!("no devices: {why}"),
-    }
-}
-
-/// What is said in the place of a table of devices.
+/// The text in the place of a table of devices.
 pub(super) fn nothing(config: &Config, output: &Output) -> String {
     format!("{}\n{}", no_devices(config), output.line(Paint::Cyan, "hint:", find_devices(config)))
 }

@@ -20,6 +20,7 @@ pub mod error;
 mod fixtures;
 #[cfg(feature = "cli")]
 mod found;
+pub mod missing;
 #[cfg(feature = "cli")]
 pub mod nvidia;
 pub mod pcie;

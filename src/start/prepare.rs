@@ -1,7 +1,7 @@
 //! Prepares a container's start: leases its devices and edits its spec. The shim's `create` and
 //! `run` and Podman's `precreate` hook do this.
 
-use super::ask::{Ask, Launch};
+use super::ask::{Ask, Asked, Launch};
 use super::interpret::Interpretation;
 use super::{busy, edits, policy, shares};
 use crate::allocator::Requester;
@@ -11,6 +11,8 @@ use crate::claim::create::{self, LeaseRequest, NewHolder};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::injection::{Document, Facts};
+use crate::inventory::missing::find_devices;
+use crate::model::code::Code;
 use crate::model::id::LeaseKey;
 use crate::model::lease::Lease;
 use crate::paths::Paths;
@@ -199,7 +201,13 @@ impl Ask {
 
     /// The failure of a claim, worded for the container's user.
     pub(super) fn refusal(&self, failure: Failure) -> Failure {
-        match self.asked.request.source {
+        let Asked { request, config, inventory } = &self.asked;
+        let failure = match inventory.node.devices.as_slice() {
+            // The allocator does not know where devices are looked for.
+            [] if failure.code == Code::NoMatch => failure.hint(find_devices(config)),
+            _ => failure,
+        };
+        match request.source {
             RequestSource::Injected => failure.and(BY_SPEC),
             _ => failure,
         }

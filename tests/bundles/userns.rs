@@ -71,7 +71,7 @@ pub fn an_adopted_node_must_have_the_hosts_number(place: Place) {
     let Some(steps) = lab.run(&script) else { return };
     let text = steps.refused("stale", "stale-inventory");
     assert!(
-        text.contains("has the number 10:238 in config.json, and 10:237 on this host"),
+        text.contains("has the number 10:238 in config.json, but 10:237 on this host"),
         "{text}"
     );
     open_is(&steps.ok("current"), "/dev/loop-control", "ok");

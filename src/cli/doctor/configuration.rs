@@ -73,7 +73,10 @@ fn privileges(host: &Host, found: &mut Findings) {
         return found.ok("privileges", "this is root, on the host");
     }
     let user = nix::unistd::geteuid();
-    if user.is_root() {
+    let map = host.paths.proc.join("self/uid_map");
+    if user.is_root() && !map.exists() {
+        found.unchecked(&map, &"it does not exist");
+    } else if user.is_root() {
         found.warning(
             "user-namespace",
             "this is root of a user namespace only: an engine that runs here gets no leases",

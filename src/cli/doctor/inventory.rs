@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::host::inventory::Unfit;
+use crate::inventory::missing::{find_devices, no_devices};
 use crate::inventory::{self, Inventory, InventoryError};
 use crate::model::text::shown;
 use crate::sys::checked::FileError;
@@ -26,8 +27,8 @@ pub(super) fn check(host: &Host, config: &Config, found: &mut Findings) -> Optio
     };
     cache(host, config, found);
     if scanned.node.devices.is_empty() {
-        let why = words::no_devices(config);
-        let fix = words::find_devices(config);
+        let why = no_devices(config);
+        let fix = find_devices(config);
         found.fault("no-devices", format!("{why}: every request is refused"), fix);
         return Some(scanned);
     }
@@ -86,7 +87,11 @@ fn source(error: &InventoryError, host: &Host, config: &Config, found: &mut Find
             found.fault("simulated-number-exists", text, hint);
         }
         InventoryError::BootId { .. } | InventoryError::NoBootId { .. } => {
-            found.fault("boot-id-unreadable", text, "mount procfs at /proc");
+            found.fault(
+                "boot-id-unreadable",
+                text,
+                format!("mount procfs at {}", plain(&host.paths.proc)),
+            );
         }
         _ => found.fault("devices-file-invalid", text, hint),
     }

@@ -24,8 +24,10 @@ mod run_dir;
 mod trackers;
 
 use super::output::{Answer, Output};
+use crate::failure::Failure;
 use crate::host::{ConfigState, Host};
-use finding::Findings;
+use crate::model::code::Code;
+use finding::{Findings, quoted};
 use std::path::{Path, PathBuf};
 
 pub(super) fn doctor(
@@ -33,9 +35,9 @@ pub(super) fn doctor(
     root: Option<&Path>,
     verbose: bool,
     output: &Output,
-) -> Answer {
+) -> Result<Answer, Failure> {
     let mut found = Findings::default();
-    let host = examine(config, root, &mut found);
+    let host = examine(config, root, &mut found)?;
     let config = host.config().ok();
     let has_essentials = host.known() != ConfigState::Nothing;
     let runtime = has_essentials.then(|| lowlevel::runtime(&host, &mut found)).flatten();
@@ -59,13 +61,17 @@ pub(super) fn doctor(
     cdi_specs::check(&host, &mut found);
     hooks_dirs::check(&host, &wired.hooks_dirs, &mut found);
     cgroups::check(&host, &mut found);
-    report::doctor(&found, verbose, output)
+    Ok(report::doctor(&found, verbose, output))
 }
 
 /// `health`: what can go wrong while a node is in use, and is cheap to look at.
-pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output) -> Answer {
+pub(super) fn health(
+    config: Option<&Path>,
+    root: Option<&Path>,
+    output: &Output,
+) -> Result<Answer, Failure> {
     let mut found = Findings::default();
-    let host = examine(config, root, &mut found);
+    let host = examine(config, root, &mut found)?;
     let has_essentials = host.known() != ConfigState::Nothing;
     let runtime = has_essentials.then(|| lowlevel::usable(&host, &mut found)).flatten();
     if let Ok(config) = host.config() {
@@ -74,13 +80,24 @@ pub(super) fn health(config: Option<&Path>, root: Option<&Path>, output: &Output
         let _ = inventory::check(&host, config, &mut found);
         runtime.inspect(|runtime| default_request::check(&host, runtime, &mut found));
     }
-    report::health(&found, &host, output)
+    Ok(report::health(&found, &host, output))
 }
 
-fn examine(config: Option<&Path>, root: Option<&Path>, found: &mut Findings) -> Host {
+/// Looks at the host below `root`, or at this one. Fails if the directory is no host's root.
+fn examine(
+    config: Option<&Path>,
+    root: Option<&Path>,
+    found: &mut Findings,
+) -> Result<Host, Failure> {
     let absolute = |root: &Path| std::path::absolute(root).unwrap_or_else(|_| root.into());
     let root: PathBuf = root.map_or_else(|| "/".into(), absolute);
+    if !root.join("etc").is_dir() {
+        let text =
+            format!("{} is not the root of a host: it has no directory `etc`", quoted(&root));
+        return Err(Failure::new(Code::BadRequest, text)
+            .hint("name the directory in which the host's `/` is mounted"));
+    }
     let host = Host::below(config, &root);
     configuration::check(&host, found);
-    host
+    Ok(host)
 }

@@ -36,8 +36,10 @@ pub(super) fn health(found: &Findings, host: &Host, output: &Output) -> Answer {
         // Every command exits with 2 where its arguments are wrong.
         Health::Unknown => (Some(Paint::Yellow), 3),
     };
+    let run_dir = || shown(&plain(&host.paths.run));
     let text = match paint {
-        None => format!("healthy: {}\n", shown(&plain(&host.paths.run))),
+        None if host.paths.run.exists() => format!("healthy: {}\n", run_dir()),
+        None => format!("healthy: {} does not exist yet\n", run_dir()),
         Some(paint) => {
             let text = format!("{}; see `gpulease doctor`", report.reasons());
             output.line(paint, &format!("{}:", report.health.as_str()), &text)

@@ -1,6 +1,6 @@
 //! Checks the lease directory: its owner, its file system, and its lock.
 
-use super::finding::{Findings, plain, quoted};
+use super::finding::{Findings, UNCHECKED, plain, quoted};
 use crate::claim::{Ctx, place};
 use crate::failure::chain;
 use crate::host::Host;
@@ -50,7 +50,11 @@ fn moved(host: &Host, found: &mut Findings) {
             failure.hint.unwrap_or_default(),
         ),
         // This user cannot read the files that root can read.
-        Err(failure) if failure.code == Code::StateUnavailable && !host.is_root() => {}
+        Err(failure) if failure.code == Code::StateUnavailable && !host.is_root() => found.note(
+            UNCHECKED,
+            format!("the directory of earlier leases was not checked: {failure}"),
+            "run `gpulease doctor` as root",
+        ),
         Err(failure) => found.warning(
             "run-dir-unknown",
             format!("the directory of earlier leases is unknown: {failure}"),
