@@ -20,65 +20,65 @@ pub struct Checked {
 const LAST_KNOWN: (u64, u64) = (1, 1);
 
 /// What a member of a spec is, by the types of Go's reader (`specs-go/config.go`).
-enum Shape {
+enum MemberShape {
     Text,
     Number,
     Texts,
     Numbers,
     /// An object with any keys, whose values are texts.
     TextMap,
-    Object(Members),
-    Objects(Members),
+    Object(MemberShapes),
+    Objects(MemberShapes),
     /// One of [`NOT_MADE`].
     NotMade,
 }
 
-type Members = &'static [(&'static str, Shape)];
+type MemberShapes = &'static [(&'static str, MemberShape)];
 
-const SPEC: Members = &[
-    ("cdiVersion", Shape::Text),
-    ("kind", Shape::Text),
-    ("annotations", Shape::TextMap),
-    ("devices", Shape::Objects(DEVICE)),
-    ("containerEdits", Shape::Object(EDITS)),
+const SPEC: MemberShapes = &[
+    ("cdiVersion", MemberShape::Text),
+    ("kind", MemberShape::Text),
+    ("annotations", MemberShape::TextMap),
+    ("devices", MemberShape::Objects(DEVICE)),
+    ("containerEdits", MemberShape::Object(EDITS)),
 ];
-const DEVICE: Members = &[
-    ("name", Shape::Text),
-    ("annotations", Shape::TextMap),
-    ("containerEdits", Shape::Object(EDITS)),
+const DEVICE: MemberShapes = &[
+    ("name", MemberShape::Text),
+    ("annotations", MemberShape::TextMap),
+    ("containerEdits", MemberShape::Object(EDITS)),
 ];
-const EDITS: Members = &[
-    ("env", Shape::Texts),
-    ("deviceNodes", Shape::Objects(NODE)),
-    ("netDevices", Shape::NotMade),
-    ("mounts", Shape::Objects(MOUNT)),
-    ("hooks", Shape::Objects(HOOK)),
-    ("intelRdt", Shape::NotMade),
-    ("additionalGids", Shape::Numbers),
+const EDITS: MemberShapes = &[
+    ("env", MemberShape::Texts),
+    ("deviceNodes", MemberShape::Objects(NODE)),
+    ("netDevices", MemberShape::NotMade),
+    ("mounts", MemberShape::Objects(MOUNT)),
+    ("hooks", MemberShape::Objects(HOOK)),
+    ("intelRdt", MemberShape::NotMade),
+    ("additionalGids", MemberShape::Numbers),
 ];
-const NODE: Members = &[
-    ("path", Shape::Text),
-    ("hostPath", Shape::Text),
-    ("type", Shape::Text),
-    ("major", Shape::Number),
-    ("minor", Shape::Number),
-    ("fileMode", Shape::Number),
-    ("permissions", Shape::Text),
-    ("uid", Shape::Number),
-    ("gid", Shape::Number),
+const NODE: MemberShapes = &[
+    ("path", MemberShape::Text),
+    ("hostPath", MemberShape::Text),
+    ("type", MemberShape::Text),
+    ("major", MemberShape::Number),
+    ("minor", MemberShape::Number),
+    ("fileMode", MemberShape::Number),
+    ("permissions", MemberShape::Text),
+    ("uid", MemberShape::Number),
+    ("gid", MemberShape::Number),
 ];
-const MOUNT: Members = &[
-    ("hostPath", Shape::Text),
-    ("containerPath", Shape::Text),
-    ("type", Shape::Text),
-    ("options", Shape::Texts),
+const MOUNT: MemberShapes = &[
+    ("hostPath", MemberShape::Text),
+    ("containerPath", MemberShape::Text),
+    ("type", MemberShape::Text),
+    ("options", MemberShape::Texts),
 ];
-const HOOK: Members = &[
-    ("hookName", Shape::Text),
-    ("path", Shape::Text),
-    ("args", Shape::Texts),
-    ("env", Shape::Texts),
-    ("timeout", Shape::Number),
+const HOOK: MemberShapes = &[
+    ("hookName", MemberShape::Text),
+    ("path", MemberShape::Text),
+    ("args", MemberShape::Texts),
+    ("env", MemberShape::Texts),
+    ("timeout", MemberShape::Number),
 ];
 
 /// Edits that are read and not made, and why.
@@ -98,7 +98,7 @@ fn check(mut value: Value) -> Result<Checked, String> {
     if value.is_null() {
         return Err("its first YAML document is empty".to_owned());
     }
-    let mut found = Found::default();
+    let mut found = MemberNotes::default();
     found.object(&mut value, SPEC, "")?;
     let version = version_of(&value)?;
     let mut notes = Vec::new();
@@ -152,16 +152,16 @@ fn version_of(value: &Value) -> Result<(u64, u64), String> {
 
 /// Gives each member the spelling and the type by which Go reads it, and notes what it meets.
 #[derive(Default)]
-struct Found {
-    /// Members that no version up to [`LAST_KNOWN`] has, by their paths.
+struct MemberNotes {
+    /// MemberShapes that no version up to [`LAST_KNOWN`] has, by their paths.
     unknown: Vec<String>,
     /// Keys of [`NOT_MADE`].
     not_made: Vec<&'static str>,
 }
 
-impl Found {
+impl MemberNotes {
     /// Go takes a key in any case, and null for absent.
-    fn object(&mut self, value: &mut Value, known: Members, at: &str) -> Result<(), String> {
+    fn object(&mut self, value: &mut Value, known: MemberShapes, at: &str) -> Result<(), String> {
         let Value::Object(members) = value else { return Ok(()) };
         let mut read = Map::new();
         for (key, mut member) in std::mem::take(members) {
@@ -188,25 +188,25 @@ impl Found {
         &mut self,
         name: &'static str,
         value: &mut Value,
-        shape: &Shape,
+        shape: &MemberShape,
         at: &str,
     ) -> Result<(), String> {
         match shape {
-            Shape::Text => text(value, at),
-            Shape::Texts => elements(value).try_for_each(|value| text(value, at)),
-            Shape::TextMap => {
+            MemberShape::Text => text(value, at),
+            MemberShape::Texts => elements(value).try_for_each(|value| text(value, at)),
+            MemberShape::TextMap => {
                 let members = value.as_object_mut().into_iter().flatten();
                 members.map(|(_, value)| value).try_for_each(|value| text(value, at))
             }
-            Shape::Object(known) => self.object(value, known, at),
-            Shape::Objects(known) => {
+            MemberShape::Object(known) => self.object(value, known, at),
+            MemberShape::Objects(known) => {
                 elements(value).try_for_each(|value| self.object(value, known, at))
             }
-            Shape::NotMade => {
+            MemberShape::NotMade => {
                 self.not_made.push(name);
                 Ok(())
             }
-            Shape::Number | Shape::Numbers => Ok(()),
+            MemberShape::Number | MemberShape::Numbers => Ok(()),
         }
     }
 }
