@@ -159,9 +159,13 @@ fn the_engine_is_reloaded_only_on_demand() {
     assert!(said.contains("the file is written, but `systemctl reload docker` failed"), "{said}");
     assert!(said.contains("no bus") && has_runtime("docker", &node.text()), "{said}");
     // An engine that does not run reads the file when it starts.
-    script("[ $1 = show ] && echo inactive && exit 0; exit 1");
-    let said = ok(run("uninstall", &["--reload"])).stdout;
-    assert!(String::from_utf8(said).unwrap().contains("next: nothing"));
+    for state in ["inactive", "failed"] {
+        script(&format!("[ $1 = show ] && echo {state} && exit 0; exit 1"));
+        for verb in ["uninstall", "install"] {
+            let said = ok(run(verb, &["--reload"])).stdout;
+            assert!(String::from_utf8(said).unwrap().contains("next: nothing"), "{state}");
+        }
+    }
 }
 
 #[test]

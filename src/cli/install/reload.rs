@@ -29,7 +29,7 @@ pub(super) fn after_change(
     let Some((verb, unit)) = file.reload(path) else { return Ok(none) };
     let command = format!("{SYSTEMCTL} {verb} {unit}");
     if wanted && let Err(why) = systemctl(verb, unit) {
-        if is_inactive(unit) {
+        if does_not_run(unit, verb) {
             return Ok(none);
         }
         let text = format!("the file is written, but `{command}` failed: {why}");
@@ -39,11 +39,16 @@ pub(super) fn after_change(
     Ok(EngineReload { command: Some(command), done: wanted })
 }
 
-/// Whether systemd knows that the unit does not run.
-fn is_inactive(unit: &str) -> bool {
+/// Whether systemd knows that the unit does not run. A reload changes no unit's state, so a unit that
+/// is `failed` after one failed before it. A restart that fails leaves that state itself.
+fn does_not_run(unit: &str, verb: &str) -> bool {
     let question = ["show", "--property=ActiveState", "--value", unit];
-    let answer = find(SYSTEMCTL).map(|systemctl| ask_bounded(&systemctl, &question, ANSWER));
-    answer.is_some_and(|answer| answer.is_ok_and(|state| state.trim() == "inactive"))
+    let answer = find(SYSTEMCTL).and_then(|program| ask_bounded(&program, &question, ANSWER).ok());
+    answer.is_some_and(|state| match state.trim() {
+        "inactive" => true,
+        "failed" => verb == "reload",
+        _ => false,
+    })
 }
 
 fn systemctl(verb: &str, unit: &str) -> Result<(), String> {
