@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// Folders in which files still use each other in circles. The list only gets shorter: a test fails
 /// for a folder that has none left.
 const FOLDERS_WITH_CIRCLES: &[&str] =
-    &["cli", "engines", "failure", "injection", "inventory/cdi", "request", "start"];
+    &["engines", "failure", "injection", "inventory/cdi", "request", "start"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

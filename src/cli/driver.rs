@@ -1,7 +1,7 @@
 //! `gpulease driver`: the vendors' drivers, and the files of them that a container gets.
 
 use super::output::{Answer, Output, Paint};
-use super::words;
+use super::{words, wrap};
 use crate::config::DriverSetting;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -23,7 +23,7 @@ pub(super) fn driver(host: &Host, wide: bool, output: &Output) -> Result<Answer,
     if view.drivers.is_empty() {
         text.push_str("no driver: no vendor's kernel module was found\n\n");
     }
-    text.push_str(&words::wrapped("driver = ", &meaning(&view)));
+    text.push_str(&wrap::wrapped("driver = ", &meaning(&view)));
     text.push_str(&words::notes(view.notes, output));
     text.push_str(&words::simulated_footer(&inventory.node.devices, output));
     Ok(Answer::of(text, &view))
@@ -63,7 +63,7 @@ fn paragraph(driver: &DriverView<'_>, wide: bool, output: &Output) -> String {
     let name = output.paint(Paint::Bold, driver.vendor.name());
     let mut text = format!("{name} {version}{kind}\n");
     let mut line = |title: &str, value: &str| {
-        text.push_str(&words::wrapped(&format!("  {title:<7}"), value));
+        text.push_str(&wrap::wrapped(&format!("  {title:<7}"), value));
     };
     for (title, value) in [("CUDA:", driver.cuda), ("NVML:", driver.library)] {
         if let Some(value) = value {

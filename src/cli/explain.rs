@@ -2,7 +2,7 @@
 
 use super::output::{Answer, Output, Paint};
 use super::table::Table;
-use super::words;
+use super::{words, wrap};
 use crate::allocator::{Grant, Verdict};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -37,7 +37,7 @@ pub(super) fn keys(output: &Output) -> Answer {
 
 fn paragraph(key: &Key, output: &Output) -> String {
     let mut text = format!("{}\n", output.paint(Paint::Bold, key.name));
-    let mut line = |title: &str, value: &str| text.push_str(&words::wrapped(title, value));
+    let mut line = |title: &str, value: &str| text.push_str(&wrap::wrapped(title, value));
     line("    ", key.meaning);
     // A list of words without spaces could not be broken.
     line("    value:   ", &key.syntax.replace("`|`", "` | `"));
@@ -82,7 +82,7 @@ fn warning(fault: &SpecFault) -> String {
     let SpecFault { path, message } = fault;
     let at = if path == "." { String::new() } else { format!(" at `{path}`") };
     let text = format!("the low-level runtime may reject config.json{at}: {message}");
-    words::wrapped("warning: ", &text)
+    wrap::wrapped("warning: ", &text)
 }
 
 /// The container that the answer is for, where no option names it and it matters.
@@ -114,7 +114,7 @@ fn annotations_of(arguments: &[String]) -> Result<BTreeMap<String, String>, Fail
 fn no_request(injected: bool) -> String {
     let mut text = "no request: the container would start without a lease, untouched\n".to_owned();
     if injected {
-        text.push_str(&words::wrapped(
+        text.push_str(&wrap::wrapped(
             "note: ",
             "the engine has put device nodes, device rules, mounts or a vendor's hook into the spec; \
              no GPU that gpulease leases is among them, or `policy.injected` is `ignore`",
@@ -129,7 +129,7 @@ fn cleaned(vendor: Option<Vendor>) -> String {
         None => "the traces of an earlier lease are removed from its spec".to_owned(),
     };
     let text = format!("no request: the container would start without a lease; {edit}");
-    words::wrapped("", &text)
+    wrap::wrapped("", &text)
 }
 
 fn granted(
@@ -147,7 +147,7 @@ fn granted(
         .right("MEMORY", 0, |row| words::memory_if_known(row.granted.memory))
         .left("SHARING", 0, |row| row.granted.sharing.to_string())
         .left("STATE", 0, |row| row.device.map(words::state).unwrap_or_default());
-    let mut text = words::wrapped("request: ", &request_text(request));
+    let mut text = wrap::wrapped("request: ", &request_text(request));
     let count = words::count(grant.devices.len(), "device");
     text.push_str(&format!("granted: {count}, if it started now; nothing was taken\n\n"));
     text.push_str(&table.render(false, output));
@@ -155,17 +155,17 @@ fn granted(
     let named = !matches!(request.isolation, Isolation::Auto | Isolation::None);
     if named || request.amount != Amount::Whole || isolation.effective != Isolation::None {
         text.push('\n');
-        text.push_str(&words::wrapped("isolation: ", &isolation_text(request, grant)));
+        text.push_str(&wrap::wrapped("isolation: ", &isolation_text(request, grant)));
         for lack in &isolation.missing {
-            text.push_str(&words::wrapped("lacks: ", &shown(lack)));
+            text.push_str(&wrap::wrapped("lacks: ", &shown(lack)));
         }
     }
     if planned.user_matters {
-        text.push_str(&words::wrapped("note: ", FOR_ROOT));
+        text.push_str(&wrap::wrapped("note: ", FOR_ROOT));
     }
     let devices = || view.devices.iter().filter_map(|row| row.device);
     if devices().count() > 1 && devices().any(|device| device.instance().is_some()) {
-        text.push_str(&words::wrapped(
+        text.push_str(&wrap::wrapped(
             "note: ",
             "a CUDA process uses one MIG instance and no other device beside it: the first of \
              CUDA_VISIBLE_DEVICES, which each process may set for itself",
@@ -179,9 +179,9 @@ fn refused(planned: &PlannedRequest, refusal: &Failure, output: &Output) -> Stri
     let titled = |title: &str, paint, text: &str| {
         let title = format!("{title}: ");
         let word = title.trim_end();
-        words::wrapped(&title, text).replacen(word, &output.paint(paint, word), 1)
+        wrap::wrapped(&title, text).replacen(word, &output.paint(paint, word), 1)
     };
-    let mut text = words::wrapped("request: ", &request_text(&planned.asked.request));
+    let mut text = wrap::wrapped("request: ", &request_text(&planned.asked.request));
     let summary = format!("{}: {}", refusal.code, refusal.message);
     text.push_str(&titled("refused", Paint::Red, &summary));
     if !refusal.verdicts().is_empty() {
@@ -193,7 +193,7 @@ fn refused(planned: &PlannedRequest, refusal: &Failure, output: &Output) -> Stri
         text.push_str(&titled("hint", Paint::Cyan, hint));
     }
     if planned.user_matters {
-        text.push_str(&words::wrapped("note: ", FOR_ROOT));
+        text.push_str(&wrap::wrapped("note: ", FOR_ROOT));
     }
     text
 }
@@ -214,7 +214,7 @@ fn verdicts(verdicts: &[Verdict], output: &Output) -> String {
         *counts.entry(&verdict.reason).or_default() += 1;
     }
     for (reason, count) in counts {
-        text.push_str(&words::wrapped("", &format!("{}: {reason}", words::count(count, "device"))));
+        text.push_str(&wrap::wrapped("", &format!("{}: {reason}", words::count(count, "device"))));
     }
     text
 }

@@ -29,6 +29,7 @@ mod table;
 mod topology;
 mod values;
 mod words;
+mod wrap;
 
 use crate::claim::release::Insistence;
 use crate::failure::Failure;

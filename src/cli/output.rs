@@ -1,6 +1,6 @@
 //! The one place that writes to the terminal.
 
-use super::words;
+use super::wrap;
 use crate::failure::Failure;
 use crate::model::text::{is_unsafe, one_line, shown_lines};
 use crate::view;
@@ -147,7 +147,7 @@ impl Output {
 
     /// `word` in colour and `text`: wrapped on a terminal, elsewhere one line.
     pub(super) fn line(&self, paint: Paint, word: &str, text: &str) -> String {
-        let text = words::line(self.width.is_some(), &format!("{word} "), text);
+        let text = wrap::line(self.width.is_some(), &format!("{word} "), text);
         text.replacen(word, &self.paint(paint, word), 1)
     }
 
@@ -196,7 +196,7 @@ impl Output {
     /// A line for what is wrong, and one for what to do about it.
     fn refusal(&self, failure: &Failure) -> String {
         let line = |paint, word: &str, what: &str| {
-            let text = words::line(self.error_is_terminal, &format!("{word} "), &one_line(what));
+            let text = wrap::line(self.error_is_terminal, &format!("{word} "), &one_line(what));
             text.replacen(word, &painted(self.error_color, paint, word), 1)
         };
         let what = format!("{}: {}", failure.code, failure.with_details());

@@ -1,4 +1,4 @@
-//! Tables without borders, put together column by column.
+//! Tables without borders, built column by column.
 
 use super::output::{Output, Paint};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
@@ -26,7 +26,7 @@ impl Column {
     }
 }
 
-/// Words that are shown in colour, where there is colour.
+/// The words that have a colour.
 const MARKED: &[(&str, Paint)] = &[
     ("dead", Paint::Red),
     ("unhealthy", Paint::Red),
@@ -42,13 +42,13 @@ impl<'a, T> Table<'a, T> {
         Self { rows, columns: Vec::new() }
     }
 
-    /// With a column more, whose text is on the left. Where the terminal is too narrow for all
-    /// columns, those with the highest rank are left out first; 0 stays.
+    /// Adds a column that is aligned on the left. If the terminal is too narrow for all columns,
+    /// those with the highest rank are left out first; rank 0 stays.
     pub(super) fn left(self, title: &'static str, rank: u8, cell: impl Fn(&T) -> String) -> Self {
         self.with(Column { title, right: false, rank, cells: Vec::new() }, cell)
     }
 
-    /// The same with numbers, on the right.
+    /// Adds a column that is aligned on the right, as of numbers.
     pub(super) fn right(self, title: &'static str, rank: u8, cell: impl Fn(&T) -> String) -> Self {
         self.with(Column { title, right: true, rank, cells: Vec::new() }, cell)
     }
@@ -59,8 +59,8 @@ impl<'a, T> Table<'a, T> {
         self
     }
 
-    /// The table's lines. On a terminal it fits: columns are left out (not with `wide`), and then
-    /// long cells are broken. Elsewhere nothing is left out or broken, and each row is one line.
+    /// The lines of the table. On a terminal, and without `wide`, columns are left out and then long
+    /// cells are broken until it fits. Elsewhere each row is one whole line.
     pub(super) fn render(self, wide: bool, output: &Output) -> String {
         let mut columns = self.columns;
         let mut table = comfy_table::Table::new();

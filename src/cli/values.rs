@@ -1,4 +1,4 @@
-//! What arguments can be, for the parser of the command line and for completions.
+//! The values that arguments can have, for the parser of the command line and for completions.
 
 use crate::inventory::profiles::PROFILES;
 use crate::model::mig_layout::{GEOMETRIES, Geometry};
@@ -8,7 +8,7 @@ use clap::{Arg, Command, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
-/// Those that completions are printed for.
+/// A shell whose completions can be printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Shell {
     /// /usr/share/bash-completion/completions/gpulease
@@ -19,8 +19,8 @@ pub(super) enum Shell {
     Fish,
 }
 
-/// Takes any text, as a plain argument does: what is wrong with it, its command says better than
-/// clap. Completions offer these.
+/// Values that completions offer for an argument. The parser takes any text: the command's own
+/// message for a wrong one is better than clap's.
 #[derive(Debug, Clone)]
 pub(super) struct Offered(pub(super) Vec<String>);
 
@@ -46,20 +46,20 @@ pub(super) fn profiles() -> Offered {
     Offered(PROFILES.iter().map(|profile| profile.name.to_owned()).collect())
 }
 
-/// Every MIG profile that is known.
+/// The MIG profiles of all models that gpulease knows.
 pub(super) fn mig_profiles() -> Offered {
     let names = GEOMETRIES.iter().flat_map(Geometry::sizes).map(|(name, _)| name.to_owned());
     Offered(names.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-/// Each annotation that this version honours, with its values where they can be listed.
+/// The annotations that this version honours, each with its values if they can be listed.
 pub(super) fn request_words() -> Offered {
     Offered(KEYS.iter().flat_map(words_of).collect())
 }
 
 fn words_of(key: &Key) -> Vec<String> {
     let Some(values) = key.honoured() else {
-        // `wait` can only be 0, `ttl` cannot be given at all.
+        // `wait` is accepted only as 0, and `ttl` not at all.
         let is_any = key.support.admits(key.example);
         return if is_any { vec![format!("{}=", key.short())] } else { Vec::new() };
     };

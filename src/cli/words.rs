@@ -1,4 +1,4 @@
-//! Small things that several commands say the same way.
+//! Texts that several commands share.
 
 use super::output::{Output, Paint};
 use crate::claim::sweep::describe;
@@ -30,26 +30,26 @@ pub(super) fn span(span: Duration) -> String {
     text
 }
 
-/// The time since an RFC 3339 time; `?` where it is none.
+/// The time since an RFC 3339 time; `?` if the text is none.
 pub(super) fn age(rfc3339: &str, now: SystemTime) -> String {
     match humantime::parse_rfc3339(rfc3339) {
-        // A clock that was set back makes it lie in the future.
+        // The time is in the future if the clock was set back.
         Ok(time) => span(now.duration_since(time).unwrap_or_default()),
         Err(_) => "?".to_owned(),
     }
 }
 
-/// A paragraph of its own below what was asked for.
+/// A paragraph of its own below the answer.
 pub(super) fn remark(paint: Paint, word: &str, text: &str, output: &Output) -> String {
     format!("\n{} {text}\n", output.paint(paint, word))
 }
 
-/// What could not be found out: a line for each note.
+/// A line for each note on what could not be found out.
 pub(super) fn notes(notes: &[String], output: &Output) -> String {
     notes.iter().map(|note| output.line(Paint::Cyan, "note:", &shown_line(note))).collect()
 }
 
-/// That nothing serves a lease's container any more.
+/// The warning that no MPS daemon serves the container of a lease.
 pub(super) fn cut_off(lease: &Lease, output: &Output) -> String {
     let text = format!(
         "{} was attached to an MPS daemon that is gone: it cannot start to compute; start it anew",
@@ -63,7 +63,7 @@ pub(super) fn memory_if_known(bytes: Option<Bytes>) -> String {
     bytes.map_or_else(|| "?".to_owned(), Bytes::short)
 }
 
-/// The model; of a MIG instance the profile, under its GPU in a list.
+/// The model. A MIG instance has its profile, indented below its GPU.
 pub(super) fn model(device: &Device) -> String {
     match device.instance() {
         None => shown(&device.model),
@@ -71,12 +71,12 @@ pub(super) fn model(device: &Device) -> String {
     }
 }
 
-/// An amount that a list of amounts leaves blank where it is not known.
+/// An amount of memory, or `-` where it is not known.
 pub(super) fn memory_or_dash(bytes: Option<Bytes>) -> String {
     or_dash(bytes.map(Bytes::short))
 }
 
-/// Whether the device exists and answers, and what its source says of its health.
+/// Whether the device exists, its driver answers, and its source calls it healthy.
 pub(super) fn state(device: &Device) -> String {
     let because = |word: &str, why: &Option<String>| match why {
         Some(why) => format!("{word}: {}", short(why)),
@@ -98,7 +98,7 @@ pub(super) fn state(device: &Device) -> String {
     }
 }
 
-/// The beginning of a reason: all of it is in the JSON.
+/// The beginning of a reason. The whole reason is in the JSON.
 pub(super) fn short(reason: &str) -> String {
     const SHORT: usize = 40;
     let reason = shown(reason);
@@ -114,43 +114,13 @@ pub(super) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// `title` and `text` in lines of at most 80 columns, broken between words; further lines are
-/// indented by the title's width.
-pub(super) fn wrapped(title: &str, text: &str) -> String {
-    const WIDTH: usize = 80;
-    let indent = title.chars().count();
-    let mut out = String::new();
-    let mut line = title.to_owned();
-    for word in text.split_whitespace() {
-        let is_begun = line.chars().count() > indent;
-        if is_begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
-            out.push('\n');
-            line = format!("{}{word}", " ".repeat(indent));
-        } else {
-            if is_begun {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    out.push_str(&line);
-    out.push('\n');
-    out
-}
-
-/// `title` and `text`: [`wrapped`] for a terminal, and else one line, for whatever reads lines.
-pub(super) fn line(is_terminal: bool, title: &str, text: &str) -> String {
-    if is_terminal { wrapped(title, text) } else { format!("{title}{text}\n") }
-}
-
-/// A value, where there is one.
+/// A value, or `-` if there is none.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// A device's UUID, or as much of it as names this device and no other of the node, as the
-/// selectors of a request take it.
+/// A device's UUID, or the shortest beginning that no other device of the node has. The selectors
+/// of a request accept it.
 pub(super) fn uuid<'a>(uuid: &'a DeviceId, node: &Node, whole: bool) -> &'a str {
     const SHORTEST: usize = "GPU-5f1c".len();
     let text = uuid.as_str();
@@ -165,7 +135,7 @@ pub(super) fn uuid<'a>(uuid: &'a DeviceId, node: &Node, whole: bool) -> &'a str 
     shorter.filter(|_| !whole).find(is_unique).unwrap_or(text)
 }
 
-/// The text in the place of a table of devices.
+/// The text in the place of an empty table of devices.
 pub(super) fn nothing(config: &Config, output: &Output) -> String {
     format!("{}\n{}", no_devices(config), output.line(Paint::Cyan, "hint:", find_devices(config)))
 }
@@ -197,13 +167,5 @@ mod tests {
         assert_eq!(of(192), "3m12s");
         assert_eq!(of(3600), "1h");
         assert_eq!(of(90_061), "1d1h");
-    }
-
-    #[test]
-    fn long_text_is_broken_under_its_title() {
-        let text = wrapped("a: ", &"word ".repeat(20));
-        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
-        assert_eq!(text.lines().count(), 2);
-        assert!(text.lines().nth(1).unwrap().starts_with("   word"));
     }
 }

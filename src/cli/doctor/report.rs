@@ -1,7 +1,7 @@
 //! The findings in words.
 
 use super::super::output::{Answer, Output, Paint};
-use super::super::words;
+use super::super::{words, wrap};
 use super::finding::{Findings, Level, plain};
 use crate::host::Host;
 use crate::model::text::shown;
@@ -52,7 +52,7 @@ pub(super) fn health(found: &Findings, host: &Host, output: &Output) -> Answer {
 fn in_words(finding: &Finding, output: &Output) -> String {
     let word = format!("{}:", finding.level.as_str());
     let title = format!("{word:>8} ");
-    let text = words::wrapped(&title, &format!("{} [{}]", finding.message, finding.code));
+    let text = wrap::wrapped(&title, &format!("{} [{}]", finding.message, finding.code));
     let paint = match finding.level {
         Level::Fault => Some(Paint::Red),
         Level::Warning => Some(Paint::Yellow),
@@ -64,7 +64,7 @@ fn in_words(finding: &Finding, output: &Output) -> String {
         None => text,
     };
     if let Some(fix) = &finding.fix {
-        text.push_str(&words::wrapped("    fix: ", fix));
+        text.push_str(&wrap::wrapped("    fix: ", fix));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! `gpulease lease`: changing a lease while its container runs.
 
 use super::output::{Answer, Output};
-use super::words;
+use super::{words, wrap};
 use crate::claim::resize::{Amounts, Resized};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -91,7 +91,7 @@ fn answer(resized: &Resized, output: &Output) -> Answer {
     text.push_str(&format!("  to   GPU {}\n", held(lease)));
     let view = LeaseResize::of(resized);
     for note in &view.resized.notes {
-        text.push_str(&words::line(is_terminal, "note: ", note));
+        text.push_str(&wrap::line(is_terminal, "note: ", note));
     }
     Answer::of(text, &view)
 }
