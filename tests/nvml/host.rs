@@ -35,6 +35,7 @@ impl Host {
             "Character devices:\n195 nvidia\n511 nvidia-uvm\n\nBlock devices:\n",
         );
         host.put("sys/module/nvidia/version", "550.163.01\n");
+        fs::create_dir(host.path("etc")).unwrap();
         for name in ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"] {
             host.put(&format!("dev/{name}"), "");
         }
