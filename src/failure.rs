@@ -22,9 +22,9 @@ use std::io::ErrorKind;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
-    /// What is wrong, in lower case and without a full stop.
+    /// The error, in lower case and without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// A way to set it right.
     pub hint: Option<String>,
     /// Of what the allocator refuses, why each device was not granted.
     pub details: Option<Vec<Verdict>>,
@@ -105,7 +105,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// What the user may not do is, as a rule, root's to do.
+/// An action that the user may not do is as a rule allowed to root.
 impl From<PathError> for Failure {
     fn from(error: PathError) -> Self {
         let failure = Self::of(Code::StateUnavailable, &error);

@@ -14,7 +14,7 @@ use crate::request::keys::{KEYS, Key, PREFIX};
 use crate::request::{self, Amount};
 use crate::start::SpecFault;
 use crate::start::planned::{PlannedContainer, PlannedOutcome, PlannedRequest, plan};
-use crate::view::annotations::Annotations;
+use crate::view::annotations::AnnotationKeys;
 use crate::view::plan::{PlannedGrant, StartPlan, isolation_text};
 use crate::view::request::request_text;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ Example:
 pub(super) fn keys(output: &Output) -> Answer {
     let paragraphs: Vec<String> = KEYS.iter().map(|key| paragraph(key, output)).collect();
     let text = format!("{KEYS_BEFORE}\n{}\n{KEYS_AFTER}", paragraphs.join("\n"));
-    Answer::of(text, &Annotations::all())
+    Answer::of(text, &AnnotationKeys::all())
 }
 
 fn paragraph(key: &Key, output: &Output) -> String {

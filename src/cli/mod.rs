@@ -91,7 +91,7 @@ fn of_arguments(error: &clap::Error) -> Failure {
             .hint("`gpulease --help` lists them");
     }
     let text = error.to_string();
-    // The first paragraph is the error; what is missing is listed on lines of its own.
+    // The first paragraph is the error; the missing arguments are on lines of their own.
     let paragraph: Vec<&str> =
         text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let message = paragraph.join(" ");
@@ -104,7 +104,7 @@ fn of_arguments(error: &clap::Error) -> Failure {
             .hint(format!("allowed are {}", allowed.join(", ")));
     }
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-    // What only our own programs call is offered to nobody.
+    // The commands that only our own programs call are not offered.
     let tip = tip.filter(|tip| !tip.contains("'attach'"));
     let hint = tip.map_or_else(|| "add `--help` for the usage".to_owned(), str::to_owned);
     Failure::new(Code::BadRequest, shown_line(message)).hint(hint)

@@ -24,7 +24,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// What a command has to say, in both forms.
+/// The answer of a command, in both forms.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// For people: whole lines.
@@ -207,7 +207,7 @@ impl Output {
 
 const ESCAPE: char = '\u{1b}';
 
-/// What [`painted`] puts before a text and behind it.
+/// The sequences that [`painted`] puts before a text and behind it.
 const PAINTS: [&str; 5] = ["\u{1b}[1m", "\u{1b}[1;31m", "\u{1b}[33m", "\u{1b}[36m", "\u{1b}[0m"];
 
 fn painted(color: bool, paint: Paint, text: &str) -> String {
@@ -234,7 +234,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context(WRITING)
 }
 
-/// What could not be done if text does not come to stdout.
+/// The message if stdout cannot be written to.
 pub(super) const WRITING: &str = "cannot write to stdout";
 
 /// The exit code where no command has answered. A reader that has seen enough, as `head`

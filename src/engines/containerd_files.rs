@@ -96,7 +96,7 @@ impl Others {
         others
     }
 
-    /// What they do to a `plugin` of the file that is edited.
+    /// Notes on the other files' effect on a `plugin` of the file that is edited.
     pub(super) fn notes(&self, plugin: &str, is_default: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some((main, _)) = self.before.iter().find(|(_, table)| !cri_of(table).is_empty()) {

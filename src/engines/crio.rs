@@ -84,8 +84,8 @@ fn put_over(base: &mut Table, over: Table) {
     files::merge(base, over);
 }
 
-/// What CRI-O reads with `body` at `path`: the drop-ins of one directory over the main file above
-/// it, or the main file below the drop-ins beside it.
+/// The configuration that CRI-O reads with `body` at `path`: the drop-ins of one directory over the
+/// main file above it, or the main file below the drop-ins beside it.
 fn all_files(path: &Path, body: &str) -> Table {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let is_drop_in = dir.extension().is_some_and(|extension| extension == "d");

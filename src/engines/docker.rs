@@ -35,7 +35,7 @@ pub(super) fn decode(bytes: Vec<u8>) -> Result<(String, Encoding), EditError> {
     }
 }
 
-/// What daemon.json says; a dockerd without one has its defaults.
+/// Reads daemon.json; a dockerd without one has its defaults.
 pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     let file = paths.on_host(Path::new(CONFIG));
     let bytes = read_bytes(&file)?;
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(told(runtime, Some("{}")), (true, false));
         assert_eq!(told(default, Some("{}")), (false, true));
         assert_eq!(told(default, Some(r#"{"runtimes": {"x": {}}}"#)), (false, true));
-        // What the file names is set anew.
+        // A reload sets the settings anew that the file names.
         assert_eq!(told(runtime, Some(r#"{"runtimes": {"x": {}}}"#)), (false, false));
         let other = r#"{"runtimes": {}, "default-runtime": "runc"}"#;
         assert_eq!(told(default, Some(other)), (false, false));

@@ -26,7 +26,7 @@ pub struct EditedText {
     pub text: String,
     /// The parts of it that were appended, by which they are found when they are taken out.
     pub added: Vec<String>,
-    /// What the user should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 

@@ -19,7 +19,7 @@ impl<'a> Layout<'a> {
         [self.table, more].concat()
     }
 
-    /// What makes ours the default, if it is to be.
+    /// The setting that makes our runtime the default, if it is to be.
     pub(super) fn by_default(&self, wiring: &Wiring<'_>) -> Option<Setting<'a>> {
         let (table, key, value) = (self.table.to_vec(), self.default, SettingValue::Text(NAME));
         wiring.default_runtime.then_some(Setting { table, key, value })

@@ -1,9 +1,9 @@
-//! What each engine's files look like: where they are, how the engine reads them, what gpulease
+//! The files of each engine: where they are, how the engine reads them, what gpulease
 //! writes into them, and how the engine is made to read them again.
 //!
 //! One module an engine. `install` and `uninstall` edit the files by [`EngineFile`], doctor reads
-//! them by [`Engine::read`]. The edits are pure functions from text to text; what is common to
-//! the engines is in `text` (byte order marks, line ends), `toml_settings` (settings in TOML) and
+//! them by [`Engine::read`]. The edits are pure functions from text to text; their
+//! common parts are in `text` (byte order marks, line ends), `toml_settings` (settings in TOML) and
 //! `files` (reading what may be anything).
 
 mod containerd;
@@ -218,7 +218,7 @@ impl EngineFile {
         })
     }
 
-    /// What systemd does to the engine so that it reads the file, and the unit; `None` for Podman,
+    /// The verb by which systemd makes the engine read the file, and the unit; `None` for Podman,
     /// which reads its files for each command. Containers live through a reload or restart.
     pub fn reload(self, path: &Path) -> Option<(&'static str, &'static str)> {
         match self {
@@ -358,7 +358,7 @@ impl EngineFile {
         }
     }
 
-    /// What the engine still has of gpulease after a reload, as a note for the user.
+    /// A note on the settings of gpulease that the engine keeps after a reload.
     pub fn kept_by_reload(self, old: &str, new: Option<&str>) -> Option<String> {
         if self == Self::Docker { docker::kept_by_reload(old, new) } else { None }
     }

@@ -5,7 +5,7 @@ use crate::model::code::Code;
 use crate::model::text::{one_line, shown_line};
 use serde_json::Value;
 
-/// What the `gpulease` command told another of our programs. It may be of another version.
+/// An answer of the `gpulease` command to another of our programs. It may be of another version.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChildAnswer {
     /// `None` for one that this version does not know, or where there is none.

@@ -8,7 +8,8 @@ use crate::model::id::DeviceId;
 use crate::paths::Paths;
 use std::collections::BTreeMap;
 
-/// What each device measures. A simulated device, and one whose driver does not answer, is left out.
+/// The measurements of each device. A simulated device, and one whose driver does not answer, is left
+/// out.
 pub fn usage(node: &Node, paths: &Paths, config: &Config) -> BTreeMap<DeviceId, Usage> {
     let is_real_nvidia = |device: &Device| !device.simulated && device.vendor == Vendor::Nvidia;
     let mut usage = amd::usage_with_rocm(paths, &node.devices);

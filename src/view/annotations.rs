@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Every annotation that gpulease reads.
 #[derive(Debug, Serialize)]
-pub struct Annotations {
+pub struct AnnotationKeys {
     annotations: Vec<Annotation>,
 }
 
@@ -29,7 +29,7 @@ struct AliasKey {
     value: &'static str,
 }
 
-impl Annotations {
+impl AnnotationKeys {
     pub fn all() -> Self {
         Self { annotations: KEYS.iter().map(Annotation::of).collect() }
     }

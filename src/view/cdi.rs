@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct CdiDevicesView {
     pub devices: Vec<CdiDeviceView>,
-    /// What is wrong with the specs.
+    /// The faults of the specs, as sentences.
     pub notes: Vec<String>,
 }
 

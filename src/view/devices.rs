@@ -12,7 +12,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct DevicesView<'a> {
     pub devices: Vec<DeviceView<'a>>,
-    /// What could not be found out of the processes on the devices.
+    /// Sentences on the processes that could not be looked at.
     pub notes: &'a [String],
     /// The lease records that cannot be read and may hold devices.
     pub unreadable_leases: usize,

@@ -1,4 +1,4 @@
-//! What is wrong with the node, and how to set it right.
+//! The faults of the node, and how to set them right.
 
 use crate::model::spelled::spelled;
 use crate::model::text::one_line;
@@ -30,7 +30,7 @@ pub struct Finding {
     pub level: Level,
     /// One line, in lower case, without a full stop.
     pub message: String,
-    /// What to do about it, where there is something to do.
+    /// A way to set it right, if there is one.
     pub fix: Option<String>,
 }
 

@@ -85,7 +85,7 @@ impl<'a> RefreshView<'a> {
     }
 }
 
-/// What the devices were read from.
+/// The files that the devices were read from.
 pub fn sources(inventory: &Inventory) -> Vec<String> {
     inventory.from.iter().map(|from| shown(from)).collect()
 }

@@ -29,7 +29,7 @@ pub struct ProcessesView {
     pub processes: Vec<ProcessView>,
     /// The devices of which a driver has named all processes.
     pub asked: BTreeSet<DeviceId>,
-    /// What could not be found out.
+    /// Sentences on the facts that could not be found out.
     pub notes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub struct ProcessView {
     pub devices: Vec<ProcessOnDevice>,
 }
 
-/// What a process has of a device.
+/// The share of a process in a device.
 #[derive(Debug, Serialize)]
 pub struct ProcessOnDevice {
     uuid: DeviceId,

@@ -7,7 +7,7 @@ use crate::model::lease::{Lease, LeaseState, LeasedDevice};
 use crate::store::Corrupt;
 use serde::Serialize;
 
-/// What was done with the record.
+/// The end of the record.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Release<'a> {

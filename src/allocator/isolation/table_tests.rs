@@ -135,8 +135,8 @@ fn every_row_of_the_table() {
         ("a daemon a lease", volta(), per_lease, half(), "mps advisory/advisory"),
         ("MPS before Volta", pascal(), no_dmem, by(Mps, half()), "time-slicing advisory/advisory"),
         ("auto before Volta", pascal(), all_means, half(), "time-slicing advisory/kernel"),
-        ("auto, nobody knows", h100(0), no_dmem, half(), "time-slicing advisory/advisory"),
-        ("MPS, nobody knows", h100(0), no_dmem, by(Mps, half()), "mps advisory/advisory"),
+        ("auto, no dmem known", h100(0), no_dmem, half(), "time-slicing advisory/advisory"),
+        ("MPS, no dmem known", h100(0), no_dmem, by(Mps, half()), "mps advisory/advisory"),
         ("no MPS", volta(), no_mps, half(), "time-slicing advisory/advisory"),
         (
             "time-slicing",

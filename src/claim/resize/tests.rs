@@ -294,7 +294,7 @@ fn limits_that_cannot_change_are_refused_with_reasons() {
         memory(5),
         "run",
     );
-    let unknown = host.resize("nobody", memory(5), &Fake::default()).unwrap_err();
+    let unknown = host.resize("unknown", memory(5), &Fake::default()).unwrap_err();
     assert_eq!(unknown.code.as_str(), "unknown-lease");
 }
 

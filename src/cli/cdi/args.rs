@@ -49,7 +49,8 @@ pub(in crate::cli) enum CdiAction {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GenerateOptions {
-    /// Whose devices: nvidia, amd or intel; needed where there are several vendors and one file
+    /// The vendor of the devices: nvidia, amd or intel; needed where there are several vendors and
+    /// one file
     #[arg(long, value_name = "VENDOR", value_parser = vendors(), hide_possible_values = true)]
     pub(super) vendor: Option<Vendor>,
 
@@ -109,7 +110,7 @@ impl SpecFormat {
     }
 }
 
-/// What a device is named by.
+/// The kind of name that a device has in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum NameKind {
     /// `0`, `0:1`

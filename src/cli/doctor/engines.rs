@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What the other checks need of the engines.
+/// The facts of the engines that the other checks need.
 #[derive(Debug, Default)]
 pub(super) struct Wired {
     /// The shims that they name, as found from here.
@@ -185,7 +185,7 @@ fn missing(config: &EngineConfig, runtime: &RuntimeEntry, found: &mut Findings) 
     );
 }
 
-/// What pods need of containerd's entry for gpulease.
+/// Checks that containerd's entry for gpulease has all that pods need.
 fn check_entry(config: &EngineConfig, runtime: &RuntimeEntry, found: &mut Findings) {
     let Some(CriSettings { pod_annotations, has_systemd_cgroup }) = &runtime.cri else { return };
     // A kubelet gives a container none of its pod's annotations: those are the sandbox's alone.

@@ -21,7 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     /// The path of the file itself, where `path` is a symbolic link: the link stays.
     pub(super) real: PathBuf,
-    /// What it says; `None` if it is not there.
+    /// Its text; `None` if it does not exist.
     pub(super) text: Option<String>,
     encoding: Encoding,
     kind: EngineFile,
@@ -61,8 +61,8 @@ impl ConfigFile {
         Ok(Self { path, real, text, encoding, kind })
     }
 
-    /// Writes the text, with the encoding, owner, mode and attributes that the file has, unless it has changed
-    /// since it was read.
+    /// Writes the text, with the encoding, owner, mode and attributes that the file has, unless it has
+    /// changed since it was read.
     pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
         self.check_unchanged()?;
         let bytes = self.encoding.encode(text);
@@ -89,7 +89,7 @@ impl ConfigFile {
         Err(Failure::new(Code::StateUnavailable, text).hint("try again"))
     }
 
-    /// What changes with another text, or with none, as `diff -u` shows it.
+    /// The change to another text, or to none, as `diff -u` shows it.
     pub(super) fn diff(&self, new: Option<&str>) -> String {
         let old = self.text.as_deref();
         if old == new {

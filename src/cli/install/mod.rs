@@ -33,7 +33,7 @@ impl ValueEnum for Engine {
     }
 }
 
-/// What stands below the options in the help of `install`.
+/// The text below the options in the help of `install`.
 pub(super) fn after_help() -> String {
     let row = |engine: Engine| {
         let path = engine.file().default_path().display();

@@ -96,7 +96,7 @@ impl RecordFile {
             make_dirs_above(dir)?;
             atomic::make_dir(dir, 0o700)?;
         }
-        // What others could replace would not be believed by `uninstall`.
+        // `uninstall` would not believe a record that others could replace.
         check_directory_of(&self.path)?;
         Ok(atomic::replace(&self.path, format!("{text}\n").as_bytes(), Durability::Synced)?)
     }

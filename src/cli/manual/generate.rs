@@ -5,7 +5,7 @@ use crate::request::keys::{KEYS, Key};
 use clap::{Arg, Command, CommandFactory};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What goes between the marks of gpulease(1), by name.
+/// The blocks between the marks of gpulease(1), by name.
 pub(super) fn blocks() -> BTreeMap<String, String> {
     let mut command = Cli::command();
     command.build();

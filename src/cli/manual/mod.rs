@@ -1,10 +1,10 @@
 //! The manual pages against the code.
 //!
-//! What a table in the code can say is written into gpulease(1) from it, between the marks
-//! `.\" generated: NAME` and `.\" end`: synopsis, options and annotations. `make man` writes, and a
-//! plain test run fails on a page that is not current. The prose around the marks is written by
-//! hand. Codes and configuration keys have prose of their own in the pages; that these are all of
-//! them, and no others, is checked. Nothing of this is in the program.
+//! The tables of the code are written into gpulease(1), between the marks `.\" generated: NAME` and
+//! `.\" end`: synopsis, options and annotations. `make man` writes them, and a plain test run fails on
+//! a page that is not current. The prose around the marks is written by hand. Codes and configuration
+//! keys have prose of their own in the pages; a test checks that these are all of them, and no others.
+//! Nothing of this is in the program.
 
 mod generate;
 
@@ -53,7 +53,7 @@ fn the_generated_parts_are_current() {
     assert!(text == GPULEASE_1, "{PAGE_1} is not current, run `make man`: {differs:?}");
 }
 
-/// What is under a heading, up to the next.
+/// The text under a heading, up to the next one.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, rest) = page.split_once(&format!("\n.SH {heading}\n")).unwrap();
     rest.split_once("\n.SH ").map_or(rest, |(section, _)| section)
@@ -126,7 +126,7 @@ fn configuration_keys_match_the_parser() {
 
 #[test]
 fn configuration_defaults_match_the_example() {
-    // That its values are the defaults, config/tests.rs sees to.
+    // config/tests.rs checks that its values are the defaults.
     let example = include_str!("../../../packaging/config.toml");
     let items: BTreeMap<_, _> = items(section(CONFIG_5, "KEYS")).into_iter().collect();
     let mut seen = 0;
@@ -165,7 +165,7 @@ fn long_options(text: &str) -> BTreeSet<String> {
 fn the_options_of_the_hooks_are_those_that_are_read() {
     let source = include_str!("../../hook/args.rs");
     let (source, _) = source.split_once("#[cfg(test)]").unwrap();
-    // What `parse` compares with.
+    // The words that `parse` compares with.
     let read: String = source.lines().filter(|line| line.contains("=>")).collect();
     let read = long_options(&read);
     assert!(read.len() >= 4, "{read:?}");

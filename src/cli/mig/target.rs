@@ -51,7 +51,7 @@ impl MigTarget {
     }
 }
 
-/// What the command that turns MIG mode on needs.
+/// The conditions of the command that turns MIG mode on.
 fn turning_on(geometry: &Geometry) -> String {
     let reset = if geometry.needs_reset {
         ", and the driver resets it; where it cannot, the mode waits for a reset or a reboot"

@@ -19,7 +19,7 @@ pub struct Checked {
 /// The last version that this reader knows every member of.
 const LAST_KNOWN: (u64, u64) = (1, 1);
 
-/// What a member of a spec is, by the types of Go's reader (`specs-go/config.go`).
+/// The type of a spec's member, by the types of Go's reader (`specs-go/config.go`).
 enum MemberShape {
     Text,
     Number,

@@ -134,7 +134,7 @@ pub(super) fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// What a scalar without quotes is in YAML 1.1. Null is not among them: readers agree on it.
+/// The value of a scalar without quotes in YAML 1.1. Null is not among them: readers agree on it.
 fn plain(text: &str) -> Value {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => true.into(),

@@ -1,4 +1,4 @@
-//! What Podman, containerd and Docker read (Go: `sigs.k8s.io/yaml`, then the checks of CDI's
+//! Specs as Podman, containerd and Docker read them (Go: `sigs.k8s.io/yaml`, then the checks of CDI's
 //! `pkg/cdi`). Each expected value was taken from that library.
 
 use super::super::check::{Checked, parse};

@@ -111,7 +111,7 @@ fn pair(uuid: &str, name: &str) -> (String, String) {
 }
 
 #[test]
-fn devices_are_known_by_their_nodes_and_called_by_the_surest_name() {
+fn devices_are_known_by_nodes_and_have_the_best_name() {
     let host = Host::new();
     host.put("etc/cdi/nvidia.yaml", NVIDIA);
     let cdi = host.scan().cdi;
@@ -194,7 +194,7 @@ fn what_newer_versions_say_in_new_words_is_left_out() {
 }
 
 #[test]
-fn directories_rank_and_two_of_one_rule_each_other_out() {
+fn two_directories_of_one_rank_exclude_each_other() {
     let host = Host::new();
     let spec = |value: &str| {
         format!(
@@ -219,7 +219,7 @@ fn directories_rank_and_two_of_one_rule_each_other_out() {
 }
 
 #[test]
-fn an_inventory_is_stale_when_a_spec_changes_appears_or_goes() {
+fn a_spec_that_changes_makes_the_inventory_stale() {
     let host = Host::new();
     let config = host.config(DriverSetting::Cdi);
     let fresh = |inventory: &Inventory| inventory::freshness(inventory, &host.paths, &config);

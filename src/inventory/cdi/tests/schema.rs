@@ -1,4 +1,4 @@
-//! What we write, held against the schema of the CDI project: tests/fixtures/cdi.
+//! The specs that we write, held against the schema of the CDI project: tests/fixtures/cdi.
 
 use super::{Host, driver};
 use crate::inventory::cdi::{Names, generate};

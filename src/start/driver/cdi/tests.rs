@@ -112,7 +112,7 @@ fn added(edits: &serde_json::Value, common: &serde_json::Value) -> Result<Inject
 }
 
 #[test]
-fn nodes_are_the_hosts_with_no_more_than_the_spec_allows() {
+fn nodes_are_the_hosts_within_what_the_spec_allows() {
     let edits = json!({"deviceNodes": [
         {"path": OWN, "permissions": "r"},
         {"path": "/dev/alias", "hostPath": OWN, "permissions": "rwm", "fileMode": 0o600,
@@ -183,7 +183,7 @@ fn what_cannot_be_is_refused_with_its_place() {
 }
 
 #[test]
-fn variables_hooks_and_mounts_are_the_specs_but_not_ours() {
+fn variables_hooks_and_mounts_come_from_the_spec() {
     let common = json!({
         "env": ["A=1", "NVIDIA_VISIBLE_DEVICES=void", "HIP_VISIBLE_DEVICES=7", "GPULEASE_SIMULATED=x"],
         "hooks": [{"hookName": "startContainer", "path": "/bin/a"},

@@ -78,7 +78,7 @@ fn image(directories: &[&str], links: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn an_image_whose_libraries_are_in_a_volume_has_nothing_made_there() {
+fn libraries_in_a_volume_of_the_image_stay_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let library = file(dir.path(), FileKind::Library, &["libcuda.so.1"]);
     // Whether the directory is there in the image or not: the runtime would make it.
@@ -104,7 +104,7 @@ fn an_image_whose_libraries_are_in_a_volume_has_nothing_made_there() {
 }
 
 #[test]
-fn a_file_of_the_users_is_not_covered_by_another_name_of_its_place() {
+fn a_users_file_is_not_covered_by_another_name() {
     let dir = tempfile::tempdir().unwrap();
     let library = file(dir.path(), FileKind::Library, &["libcuda.so.1"]);
     // Arch's directories, and a place of the user's that is a link itself.
@@ -118,7 +118,7 @@ fn a_file_of_the_users_is_not_covered_by_another_name_of_its_place() {
 }
 
 #[test]
-fn a_library_is_mounted_under_each_name_and_the_users_mounts_win() {
+fn a_library_has_each_name_but_a_users_mount_wins() {
     let dir = tempfile::tempdir().unwrap();
     let library = file(dir.path(), FileKind::Library, &["libcuda.so.1", "vdpau/x.so"]);
     let both = ["/usr/lib64/libcuda.so.1", "/usr/lib64/vdpau/x.so"];
@@ -137,7 +137,7 @@ fn a_library_is_mounted_under_each_name_and_the_users_mounts_win() {
 }
 
 #[test]
-fn libraries_of_another_version_than_the_module_are_refused() {
+fn libraries_must_have_the_modules_version() {
     let dir = tempfile::tempdir().unwrap();
     let library = DriverFile {
         path: "/usr/lib64/libcuda.so.550.54.14".to_owned(),
