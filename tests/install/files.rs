@@ -177,6 +177,15 @@ fn paths_may_be_relative() {
         ok(command.current_dir(node.dir.path()).output().unwrap());
         assert_eq!(has_runtime("docker", &node.text()), verb == "install");
     }
+    for words in [["install", "docker"], ["uninstall", "--recorded"]] {
+        let mut command = Command::new(CLI);
+        command.args(words).args(["--state-dir", "state"]).current_dir(node.dir.path());
+        if words[0] == "install" {
+            command.args(["--config", "engine.conf"]);
+        }
+        ok(command.output().unwrap());
+        assert_eq!(has_runtime("docker", &node.text()), words[0] == "install");
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ impl RecordFile {
     /// Those in `dir`, by name backwards: so Podman is told to read a hooks directory no more
     /// before the hook in it is removed.
     pub(super) fn all(dir: &Path) -> Result<Vec<Self>, Failure> {
+        // As [`RecordFile::of`] names them.
+        let dir = &std::path::absolute(dir).map_err(PathError::new("resolve", dir))?;
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
