@@ -132,7 +132,7 @@ fn a_held_device_is_not_opened_in_any_way() {
         let text = lab.refused("thief", options);
         let holder = format!("of container {}", &lab.id("holder")[..12]);
         assert!(text.contains("no-capacity") && text.contains(&holder), "{options:?}: {text}");
-        assert!(text.contains("by the container's own device nodes, device rules"), "{text}");
+        assert!(text.contains("from the container's own device nodes, device rules"), "{text}");
         lab.ok(&["rm", "thief"]);
     }
     // What the kernel closes costs nothing.
