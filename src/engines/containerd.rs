@@ -373,8 +373,8 @@ fn unwire_plugin(
 
 /// Whether runc is still listed where other runtimes are.
 fn keeps_runc(document: &DocumentMut) -> bool {
-    PLUGINS.iter().all(|plugin| {
-        toml_settings::find(document, &["plugins", plugin, "containerd", "runtimes"])
+    LAYOUTS.iter().all(|layout| {
+        toml_settings::find(document, &layout.below(&["runtimes"]))
             .is_none_or(|runtimes| runtimes.is_empty() || runtimes.contains_key(RUNC))
     })
 }

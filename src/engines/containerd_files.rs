@@ -8,6 +8,7 @@
 use super::NAME;
 use super::containerd::{DEFAULT, cri_of};
 use super::files::{self, ReadError};
+use crate::model::text::glob;
 use crate::paths::Paths;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -34,15 +35,23 @@ pub(super) fn read_all(file: &Path, paths: &Paths) -> Result<Vec<(PathBuf, Table
     Ok(read)
 }
 
-fn imports(table: &Table, file: &Path, paths: &Paths) -> Vec<PathBuf> {
+/// The imports of a file, which may have a star in their last part.
+fn patterns(table: &Table, file: &Path, paths: &Paths) -> Vec<PathBuf> {
     let beside = file.parent().unwrap_or(Path::new("/"));
-    let mut found = Vec::new();
-    for import in files::strings(table.get("imports")) {
-        let path = if import.starts_with('/') {
+    let absolute = |import: String| {
+        if import.starts_with('/') {
             paths.on_host(Path::new(&import))
         } else {
-            beside.join(&import)
-        };
+            beside.join(import)
+        }
+    };
+    files::strings(table.get("imports")).into_iter().map(absolute).collect()
+}
+
+/// The files that the imports of a file name. One without a star need not be there.
+fn imports(table: &Table, file: &Path, paths: &Paths) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in patterns(table, file, paths) {
         match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
             (Some(dir), Some(name)) if name.contains('*') => {
                 found.extend(files::drop_ins(dir, name));
@@ -80,7 +89,7 @@ impl Others {
         let mains = dirs.map(|dir| dir.join(MAIN)).filter(|main| main != path);
         for main in mains {
             let Ok(Some(table)) = files::read_table(&main) else { continue };
-            if !names(&table, &main, path) {
+            if !names(&table, &main, path, &paths) {
                 continue;
             }
             others.main_version = table.get("version").map_or(Some(1), Value::as_integer);
@@ -129,12 +138,10 @@ impl Others {
 }
 
 /// Whether a main file imports `path`, which need not be there yet.
-fn names(table: &Table, main: &Path, path: &Path) -> bool {
-    let beside = main.parent().unwrap_or(Path::new("/"));
-    files::strings(table.get("imports")).iter().any(|import| {
-        let import = beside.join(import);
+fn names(table: &Table, main: &Path, path: &Path, paths: &Paths) -> bool {
+    patterns(table, main, paths).iter().any(|import| {
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let (Some(pattern), Some(own)) = (name(&import), name(path)) else { return false };
-        import.parent() == path.parent() && crate::model::text::glob(&pattern, &own)
+        let (Some(pattern), Some(own)) = (name(import), name(path)) else { return false };
+        import.parent() == path.parent() && glob(&pattern, &own)
     })
 }

@@ -20,6 +20,8 @@ pub(super) const DROP_IN: &str = "/etc/crio/crio.conf.d/60-gpulease.conf";
 pub(super) const BUILT_IN: &[&str] = &["crun", "runc"];
 
 const CONFIG: &str = "/etc/crio/crio.conf";
+/// The name of the main file, above the directory of drop-ins.
+pub(super) const MAIN: &str = "crio.conf";
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
 
 pub(super) const LAYOUT: Layout<'_> =
@@ -171,20 +173,4 @@ fn monitor(node: &Table, listed: &Table) -> Option<toml_edit::Value> {
         (is_needed && is_there).then(|| PACKAGED_MONITOR.to_owned())
     };
     listed.values().find_map(named).or_else(packaged).map(toml_edit::Value::from)
-}
-
-pub(super) fn unwire(
-    body: &str,
-    before: Option<&str>,
-    added: &[String],
-) -> Result<EditedText, EditError> {
-    toml_settings::unwire(body, before, added, &LAYOUT, |_| true)
-}
-
-pub(super) fn is_wired(body: &str) -> bool {
-    toml_settings::parse(body).is_ok_and(|document| LAYOUT.is_wired(&document))
-}
-
-pub(super) fn others_with_our_default(path: &Path) -> Vec<PathBuf> {
-    LAYOUT.others_with_our_default(path, "crio.conf")
 }

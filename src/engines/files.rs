@@ -60,17 +60,6 @@ pub(super) fn read_table(path: &Path) -> Result<Option<Table>, ReadError> {
     parse_toml::<Table>(&text).map(Some).map_err(|problem| ReadError::invalid(path, problem))
 }
 
-/// The TOML files in this order, later ones over earlier ones; empty if none is there.
-pub(super) fn read_merged(files: &[PathBuf]) -> Result<Table, ReadError> {
-    let mut all = Table::new();
-    for path in files {
-        if let Some(table) = read_table(path)? {
-            merge(&mut all, table);
-        }
-    }
-    Ok(all)
-}
-
 /// Puts `over` over `base`, table by table.
 pub(super) fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {

@@ -1,7 +1,7 @@
 //! Where an engine whose file is TOML lists its runtimes.
 
-use super::toml_settings::{Setting, SettingValue, find, parse, text};
-use super::{NAME, Wiring, files};
+use super::toml_settings::{self, Setting, SettingValue, find, parse, text};
+use super::{EditError, EditedText, NAME, Wiring, files};
 use crate::model::text::shown_line;
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
@@ -59,6 +59,22 @@ impl<'a> Layout<'a> {
     /// Whether a file makes ours the default.
     pub(super) fn is_default(&self, document: &DocumentMut) -> bool {
         text(document, self.table, self.default) == Some(NAME)
+    }
+
+    /// Takes the runtime out of a text; `before` is the text from before it was put in, `added` the
+    /// parts that were appended then.
+    pub(super) fn unwire(
+        &self,
+        body: &str,
+        before: Option<&str>,
+        added: &[String],
+    ) -> Result<EditedText, EditError> {
+        toml_settings::unwire(body, before, added, self, |_| true)
+    }
+
+    /// Whether a text has the runtime, as far as it can be read.
+    pub(super) fn is_in(&self, body: &str) -> bool {
+        parse(body).is_ok_and(|document| self.is_wired(&document))
     }
 
     /// Whether a file has the runtime.

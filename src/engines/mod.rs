@@ -286,9 +286,9 @@ impl EngineFile {
         let (body, before) = (text.body.as_str(), before.as_deref());
         let edit = match self {
             Self::Docker => docker::unwire(body, before),
-            Self::Podman => podman::unwire(body, before, added),
+            Self::Podman => podman::LAYOUT.unwire(body, before, added),
             Self::Containerd => containerd::unwire(path, body, before, added),
-            Self::Crio => crio::unwire(body, before, added),
+            Self::Crio => crio::LAYOUT.unwire(body, before, added),
             Self::PodmanHooksDir => podman_hook::unwire_dir(body, before),
             Self::PodmanHook => Ok(EditedText::default()),
         }?;
@@ -300,9 +300,9 @@ impl EngineFile {
         let body = Text::of(file).body;
         match self {
             Self::Docker => docker::is_wired(&body),
-            Self::Podman => podman::is_wired(&body),
+            Self::Podman => podman::LAYOUT.is_in(&body),
             Self::Containerd => containerd::is_wired(path, &body),
-            Self::Crio => crio::is_wired(&body),
+            Self::Crio => crio::LAYOUT.is_in(&body),
             Self::PodmanHooksDir => podman_hook::is_dir_wired(&body),
             Self::PodmanHook => podman_hook::calls_our_hook(&body).is_some(),
         }
@@ -352,8 +352,8 @@ impl EngineFile {
     /// Other files of the same engine that still make gpulease the default runtime.
     pub fn others_with_our_default(self, path: &Path) -> Vec<PathBuf> {
         match self {
-            Self::Podman => podman::others_with_our_default(path),
-            Self::Crio => crio::others_with_our_default(path),
+            Self::Podman => podman::LAYOUT.others_with_our_default(path, podman::MAIN),
+            Self::Crio => crio::LAYOUT.others_with_our_default(path, crio::MAIN),
             _ => Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use super::{EditError, EditedText, Engine, EngineConfig, NAME, RuntimeEntry, Wir
 use crate::paths::Paths;
 use crate::sys::programs::installed_on;
 use std::path::{Path, PathBuf};
-use toml::Value;
+use toml::{Table, Value};
 
 pub(super) const PROGRAM: &str = "podman";
 /// Where gpulease's runtime is listed.
@@ -21,6 +21,8 @@ pub(super) const DROP_IN: &str = "/etc/containers/containers.conf.d/60-gpulease.
 /// Read in this order, and then the drop-ins (containers.conf(5)).
 const PACKAGED: &str = "/usr/share/containers/containers.conf";
 const CONFIG: &str = "/etc/containers/containers.conf";
+/// The name of the main file, above the directory of drop-ins.
+pub(super) const MAIN: &str = "containers.conf";
 const DROP_INS: &str = "/etc/containers/containers.conf.d";
 
 /// containers.conf(5): the runtimes that Podman knows without being told.
@@ -45,7 +47,13 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
     let file = on_host(CONFIG);
     let mut files = vec![on_host(PACKAGED), file.clone()];
     files.extend(files::drop_ins(&on_host(DROP_INS), "*.conf"));
-    let table = files::read_merged(&files)?;
+    let mut tables = Vec::new();
+    for path in &files {
+        tables.extend(files::read_table(path)?);
+    }
+    let hooks_dirs = hooks_dirs(&tables);
+    let mut table = Table::new();
+    tables.into_iter().for_each(|over| files::merge(&mut table, over));
     let runtimes = files::value_at(&table, &["engine", "runtimes"]).and_then(Value::as_table);
     let runtimes = runtimes.into_iter().flatten().map(|(name, programs)| RuntimeEntry {
         name: name.clone(),
@@ -58,7 +66,7 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
         default: files::text_at(&table, &["engine", "runtime"]),
         node_runtime: None,
         template: None,
-        hooks_dirs: hooks_dirs(&files),
+        hooks_dirs,
         file,
     }))
 }
@@ -66,12 +74,11 @@ pub(super) fn read(paths: &Paths) -> Result<Option<EngineConfig>, ReadError> {
 /// The directories that Podman reads hooks from. A file's list takes the place of the lists before
 /// it, or, from the first file on that sets `{append = true}`, is appended to them
 /// (containers.conf(5), "Appending to String Arrays").
-fn hooks_dirs(files: &[PathBuf]) -> Vec<PathBuf> {
+fn hooks_dirs(files: &[Table]) -> Vec<PathBuf> {
     let mut dirs = vec![PathBuf::from(HOOKS_DIR)];
     let mut appends = false;
-    for file in files {
-        let Ok(Some(table)) = files::read_table(file) else { continue };
-        let Some(list) = files::value_at(&table, &["engine", "hooks_dir"]) else { continue };
+    for table in files {
+        let Some(list) = files::value_at(table, &["engine", "hooks_dir"]) else { continue };
         let attribute = |value: &Value| value.as_table()?.get("append")?.as_bool();
         appends = list.as_array().and_then(|l| l.iter().find_map(attribute)).unwrap_or(appends);
         if !appends {
@@ -89,20 +96,4 @@ pub(super) fn wire(body: &str, wiring: &Wiring<'_>) -> Result<EditedText, EditEr
     let runtime = Setting { table, key: NAME, value: SettingValue::Only(wiring.runtime) };
     let settings: Vec<_> = LAYOUT.by_default(wiring).into_iter().chain([runtime]).collect();
     toml_settings::wire(body, &settings)
-}
-
-pub(super) fn unwire(
-    body: &str,
-    before: Option<&str>,
-    added: &[String],
-) -> Result<EditedText, EditError> {
-    toml_settings::unwire(body, before, added, &LAYOUT, |_| true)
-}
-
-pub(super) fn is_wired(body: &str) -> bool {
-    toml_settings::parse(body).is_ok_and(|document| LAYOUT.is_wired(&document))
-}
-
-pub(super) fn others_with_our_default(path: &Path) -> Vec<PathBuf> {
-    LAYOUT.others_with_our_default(path, "containers.conf")
 }

@@ -1,9 +1,8 @@
 //! The command line of a service, as systemd reads it from a unit and its drop-ins.
 
-use super::files::drop_ins;
+use super::files::{drop_ins, read_text};
 use crate::paths::Paths;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The directories of units, the first of which wins (systemd.unit(5)).
@@ -31,15 +30,17 @@ pub(super) fn exec_start(service: &str, paths: &Paths) -> Option<Vec<String>> {
     }
     let mut command = None;
     let mut variables = BTreeMap::new();
+    // A file that systemd cannot read either has no settings.
+    let text = |path: &Path| read_text(path).ok().flatten().unwrap_or_default();
     for file in std::iter::once(unit).chain(drop_in_files.into_values()) {
-        for (key, value) in service_settings(&fs::read_to_string(file).unwrap_or_default()) {
+        for (key, value) in service_settings(&text(&file)) {
             match key.as_str() {
                 "ExecStart" => command = Some(value).filter(|value| !value.is_empty()),
                 "Environment" if value.is_empty() => variables.clear(),
                 "Environment" => variables.extend(words(&value).iter().filter_map(assignment)),
                 "EnvironmentFile" => {
                     let path = paths.on_host(Path::new(value.trim_start_matches('-')));
-                    let text = fs::read_to_string(path).unwrap_or_default();
+                    let text = text(&path);
                     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
                     variables.extend(lines.filter_map(|line| assignment(words(line).join(" "))));
                 }
@@ -132,6 +133,7 @@ fn expanded(word: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// The command of a service whose files are these.
     fn command(files: &[(&str, &str)]) -> Option<String> {
