@@ -66,10 +66,9 @@ pub struct BusyProcessView {
 
 impl<'a> DevicesView<'a> {
     pub fn of(used: &'a NodeUse, busy: &'a BusyNow) -> Self {
-        let devices = used.free().map(|(device, free)| DeviceView {
-            leases: used.leases_on(device).map(|lease| &lease.id).collect(),
-            busy: busy.on(device).map(|on| on.into_iter().map(BusyProcessView::of).collect()),
-            ..DeviceView::idle(device, free)
+        let devices = used.free().map(|(device, free)| {
+            let leases = used.leases_on(device).map(|lease| &lease.id).collect();
+            DeviceView::of(device, free, leases, busy.on(device))
         });
         Self {
             devices: devices.collect(),
@@ -80,8 +79,12 @@ impl<'a> DevicesView<'a> {
 }
 
 impl<'a> DeviceView<'a> {
-    /// A device without leases and processes.
-    fn idle(device: &'a Device, (milli_free, memory_free): (MilliGpu, Bytes)) -> Self {
+    fn of(
+        device: &'a Device,
+        (milli_free, memory_free): (MilliGpu, Bytes),
+        leases: Vec<&'a LeaseId>,
+        busy: Option<Vec<&BusyProcess>>,
+    ) -> Self {
         let details = &device.details;
         Self {
             uuid: &device.uuid,
@@ -102,7 +105,7 @@ impl<'a> DeviceView<'a> {
             fault: details.fault.as_deref(),
             healthy: device.healthy,
             ailment: details.health_reason.as_deref(),
-            busy: None,
+            busy: busy.map(|on| on.into_iter().map(BusyProcessView::of).collect()),
             arch: details.arch.as_deref(),
             brand: details.brand.as_deref(),
             compute_units: details.compute_units,
@@ -112,7 +115,7 @@ impl<'a> DeviceView<'a> {
             compute_mode: details.compute_mode.as_deref(),
             ecc: details.ecc,
             simulated: device.simulated,
-            leases: Vec::new(),
+            leases,
             device,
         }
     }

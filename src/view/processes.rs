@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::inventory::activity::ProcessKind;
 use crate::model::device::{Device, Node, Vendor};
 use crate::model::id::{ContainerId, DeviceId, LeaseId};
+use crate::model::lease::Lease;
 use crate::model::mig::DeviceNumber;
 use crate::model::quantity::Bytes;
 use crate::model::text::shown;
@@ -75,15 +76,8 @@ impl ProcessesView {
         let daemons = Daemons::look(&users.list, Ctx::of(host));
         let process = |user: &GpuUser| {
             let lease = swept.as_ref().map(|swept| swept.lease_of(user));
-            let mps_daemon = daemons.have(user);
-            let found = lease.flatten();
-            ProcessView {
-                outside: lease.map(|lease| lease.is_none() && !mps_daemon),
-                mps_daemon,
-                lease: found.map(|lease| lease.id.clone()),
-                container_id: found.map(|lease| lease.container_id.clone()),
-                ..ProcessView::of(user, &users, node, host)
-            }
+            let devices = on_devices(user, &users, node);
+            ProcessView::of(user, lease, daemons.have(user), devices, host)
         };
         let processes = users.list.iter().map(process).collect();
         let notes = notes(users.notes, host, node);
@@ -108,34 +102,45 @@ fn notes(mut notes: Vec<String>, host: &Host, node: &Node) -> Vec<String> {
     notes
 }
 
+fn on_devices(user: &GpuUser, users: &GpuUsers, node: &Node) -> Vec<ProcessOnDevice> {
+    let devices = user.devices.iter().filter_map(|(uuid, memory)| {
+        let device = node.device(uuid)?;
+        Some(ProcessOnDevice {
+            uuid: uuid.clone(),
+            index: device.index,
+            mig_index: device.place().instance,
+            memory_bytes: *memory,
+            kind: users.kind(user.pid, uuid),
+        })
+    });
+    devices.collect()
+}
+
 impl ProcessView {
-    /// The process, as if there were no leases.
-    fn of(user: &GpuUser, users: &GpuUsers, node: &Node, host: &Host) -> Self {
+    /// `lease` is `None` where the leases cannot be read, and `Some(None)` for a process without one.
+    fn of(
+        user: &GpuUser,
+        lease: Option<Option<&Lease>>,
+        mps_daemon: bool,
+        devices: Vec<ProcessOnDevice>,
+        host: &Host,
+    ) -> Self {
         let proc = host.paths.proc.join(user.pid.to_string());
         let uid = fs::metadata(&proc).ok().map(|metadata| metadata.uid());
         let in_brackets = || user.name.as_ref().map(|name| format!("[{name}]"));
         let command = command(&proc).or_else(in_brackets);
-        let devices = user.devices.iter().filter_map(|(uuid, memory)| {
-            let device = node.device(uuid)?;
-            Some(ProcessOnDevice {
-                uuid: uuid.clone(),
-                index: device.index,
-                mig_index: device.place().instance,
-                memory_bytes: *memory,
-                kind: users.kind(user.pid, uuid),
-            })
-        });
+        let found = lease.flatten();
         Self {
             pid: user.pid,
             uid,
             user: uid.map(user_name),
             name: user.name.as_deref().map(shown),
             command: command.map_or_else(|| "?".to_owned(), |text| shown(&text)),
-            outside: None,
-            mps_daemon: false,
-            lease: None,
-            container_id: None,
-            devices: devices.collect(),
+            outside: lease.map(|lease| lease.is_none() && !mps_daemon),
+            mps_daemon,
+            lease: found.map(|lease| lease.id.clone()),
+            container_id: found.map(|lease| lease.container_id.clone()),
+            devices,
         }
     }
 }
