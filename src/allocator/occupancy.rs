@@ -52,11 +52,11 @@ impl Tally {
     /// Whether the demand fits beside these holds.
     pub(super) fn admits(&self, device: &Device, demand: &Demand) -> bool {
         let (milli, memory) = self.free(device);
-        let shares = match demand.sharing {
+        let joins = match demand.sharing {
             Sharing::Exclusive => !self.held,
             Sharing::Shared => !self.exclusively,
         };
-        shares && demand.milli <= milli && demand.memory <= memory
+        joins && demand.milli <= milli && demand.memory <= memory
     }
 }
 

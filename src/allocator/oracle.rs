@@ -75,8 +75,8 @@ pub(super) fn left(
         holds.iter().filter(|hold| hold.device == device.uuid && counts(hold)).collect();
     let milli: u32 = here.iter().map(|hold| hold.milli.0).sum();
     let memory: u64 = here.iter().map(|hold| hold.memory.0).sum();
-    let shares = here.iter().map(|hold| hold.sharing).min();
-    (1000 - milli, device.leasable().0 - memory, shares)
+    let sharing = here.iter().map(|hold| hold.sharing).min();
+    (1000 - milli, device.leasable().0 - memory, sharing)
 }
 
 pub(super) fn demanded(request: &Request, device: &Device) -> (u32, u64) {
@@ -218,14 +218,14 @@ fn shares_alike(case: &Case, device: &Device, holds: &[Hold]) -> bool {
 
 pub(super) fn serves(case: &Case, device: &Device, holds: &[Hold]) -> bool {
     let devices = &case.node.devices;
-    let (milli, memory, shares) = left(devices, device, holds, |hold| !hold.grace);
+    let (milli, memory, sharing) = left(devices, device, holds, |hold| !hold.grace);
     let (need_milli, need_memory) = demanded(&case.request, device);
     if case.request.sharing == Sharing::Shared && !shares_alike(case, device, holds) {
         return false;
     }
     let good_company = match case.request.sharing {
-        Sharing::Exclusive => shares.is_none(),
-        Sharing::Shared => shares != Some(Sharing::Exclusive),
+        Sharing::Exclusive => sharing.is_none(),
+        Sharing::Shared => sharing != Some(Sharing::Exclusive),
     };
     let whole = device.instance().is_none() || case.request.amount == Amount::Whole;
     let may_have_busy =

@@ -80,10 +80,10 @@ fn holds(devices: &[Device]) -> impl Strategy<Value = Vec<Hold>> + use<> {
             } else {
                 new.memory = Bytes(device.leasable().0 / 100 * percent);
             }
-            let (free_milli, free_memory, shares) = left(&devices, &device, &holds, |_| true);
+            let (free_milli, free_memory, sharing) = left(&devices, &device, &holds, |_| true);
             let alone = new.sharing == Sharing::Exclusive;
             let fits = new.milli.0 <= free_milli && new.memory.0 <= free_memory;
-            if fits && shares != Some(Sharing::Exclusive) && !(alone && shares.is_some()) {
+            if fits && sharing != Some(Sharing::Exclusive) && !(alone && sharing.is_some()) {
                 holds.push(new);
             }
         }

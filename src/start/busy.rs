@@ -38,7 +38,7 @@ pub(super) fn users(host: &Host, asked: &Asked) -> Vec<GpuUser> {
         return Vec::new();
     }
     let users = gpu_users::look(&asked.inventory.node, &host.paths);
-    if !has_outsider_on_nvidia(&users, host, asked) {
+    if !is_busy_on_nvidia(&users, host, asked) {
         return users;
     }
     match programs::command() {
@@ -49,7 +49,7 @@ pub(super) fn users(host: &Host, asked: &Asked) -> Vec<GpuUser> {
 
 /// Whether the driver's answer can change the decision. The leases are read without their lock
 /// here. The decision itself is made under the lock, by the same rule.
-fn has_outsider_on_nvidia(users: &[GpuUser], host: &Host, asked: &Asked) -> bool {
+fn is_busy_on_nvidia(users: &[GpuUser], host: &Host, asked: &Asked) -> bool {
     if users.is_empty() {
         return false;
     }
